@@ -1,0 +1,88 @@
+package storage
+
+import (
+	"context"
+	"sync"
+)
+
+// A Pending is a write on its way to a durable place. All writes of one group
+// commit share one. A nil Pending is a write that is durable already.
+type Pending struct {
+	mu       sync.Mutex // guards the rest
+	finished bool
+	err      error
+	done     chan struct{} // made when somebody waits
+	then     []func(error)
+}
+
+// NewPending is for engines.
+func NewPending() *Pending { return &Pending{} }
+
+// Finish completes the write with its outcome and runs what Then was given,
+// in order, on this goroutine. Engines call it once.
+func (p *Pending) Finish(err error) {
+	p.mu.Lock()
+	p.finished, p.err = true, err
+	then := p.then
+	p.then = nil
+	if p.done != nil {
+		close(p.done)
+	}
+	p.mu.Unlock()
+	for _, f := range then {
+		f(err)
+	}
+}
+
+// Finished says whether the write has completed, and how.
+func (p *Pending) Finished() (bool, error) {
+	if p == nil {
+		return true, nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.finished, p.err
+}
+
+// Then runs f once with the outcome: at once if the write has completed, else
+// on the engine's goroutine, so f must not block.
+func (p *Pending) Then(f func(error)) {
+	if p == nil {
+		f(nil)
+		return
+	}
+	p.mu.Lock()
+	if !p.finished {
+		p.then = append(p.then, f)
+		p.mu.Unlock()
+		return
+	}
+	err := p.err
+	p.mu.Unlock()
+	f(err)
+}
+
+// Wait returns the outcome, or the context's error if that ends first; the
+// write may still complete then.
+func (p *Pending) Wait(ctx context.Context) error {
+	if p == nil {
+		return nil
+	}
+	p.mu.Lock()
+	if p.finished {
+		defer p.mu.Unlock()
+		return p.err
+	}
+	if p.done == nil {
+		p.done = make(chan struct{})
+	}
+	done := p.done
+	p.mu.Unlock()
+	select {
+	case <-done:
+		_, err := p.Finished()
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

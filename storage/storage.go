@@ -1,0 +1,188 @@
+// Package storage names the few shapes in which the server keeps what must
+// survive it, and what an engine promises about them.
+//
+// There are three: Map (owner, key → value, with a version for each owner), Log
+// (append-only for each owner, with ids that rise with time) and Accounts. Modules put
+// typed records on top; every record they write starts with a version byte
+// of theirs. Engines live in subfolders and all pass storage/storetest.
+//
+// A write returns at once with a Pending, which finishes when the write is
+// durable as docs/ARCHITECTURE.md promises for the engine. Reads of the same process see a
+// write as soon as the call that made it has returned, durable or not.
+package storage
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Errors that engines return, to be tested with errors.Is.
+var (
+	ErrNotFound    = errors.New("not found")
+	ErrExists      = errors.New("exists already")
+	ErrConflict    = errors.New("changed meanwhile") // Change with a version condition
+	ErrFull        = errors.New("over quota")        // Log.Append over AppendOptions' limits; nothing was written
+	ErrUnavailable = errors.New("storage is unavailable")
+	ErrClosed      = errors.New("storage is closed")
+)
+
+// An Engine keeps everything of one server. All methods are safe for concurrent use.
+type Engine interface {
+	// Map and Log return the named space; the same name is always the same
+	// space. Names are lower-case words fixed in the code of a module.
+	Map(space string) Map
+	Log(space string) Log
+	Accounts() Accounts
+	APIAccounts() Accounts // the gateway's accounts; Account.User is a plain name
+
+	// Promise says in one line what an acknowledged write survives (for the log at start).
+	Promise() string
+	// Err is nil while the engine can acknowledge. After an error of fsync it
+	// stays non-nil for ever; while Redis is away it wraps ErrUnavailable.
+	Err() error
+	// Close finishes all pendings and lets go of the files. Later calls return ErrClosed.
+	Close() error
+}
+
+// An Entry is one key of a Map. Deleted entries are reported by Since only.
+type Entry struct {
+	Key     string
+	Value   []byte
+	Version uint64 // of the owner when this key last changed
+	Deleted bool
+}
+
+// A Change of one key.
+type Change struct {
+	Key    string
+	Value  []byte // copied by the engine before Update returns
+	Delete bool   // deleting what is not there is no error
+}
+
+// AnyVersion makes Update unconditional.
+const AnyVersion = ^uint64(0)
+
+// A Map holds small values by owner and key, such as a roster. The version of an
+// owner starts at 0 (nothing was ever written) and rises by one with each Update.
+type Map interface {
+	// Get returns ErrNotFound for a key that is not there. The value is the caller's.
+	Get(ctx context.Context, owner, key string) ([]byte, error)
+	// List returns all keys of an owner in ascending order, and the owner's version.
+	List(ctx context.Context, owner string) ([]Entry, uint64, error)
+	// Update applies all changes or none. With a version other than AnyVersion it
+	// returns ErrConflict if the owner is not at that version.
+	Update(ctx context.Context, owner string, version uint64, changes ...Change) (uint64, *Pending, error)
+	// Since returns what changed after that version, each key once, with its
+	// current value, in the order of the changes. ok is false when the engine no longer knows
+	// (the caller lists instead).
+	Since(ctx context.Context, owner string, version uint64) (changes []Entry, current uint64, ok bool, err error)
+	// DeleteOwner forgets all keys and the version of an owner.
+	DeleteOwner(ctx context.Context, owner string) (*Pending, error)
+}
+
+// A Record of a Log.
+type Record struct {
+	ID   uint64 // microseconds since 1970, made unique and rising for each owner; set by Append
+	Peer string // for Query.Peer; may be empty
+	Data []byte // copied by the engine before Append returns; the caller's when read
+}
+
+// Time is when the record was appended.
+func (r Record) Time() time.Time { return time.UnixMicro(int64(r.ID)) }
+
+// AppendOptions bound an Append and make it repeatable.
+type AppendOptions struct {
+	// Dedup, if not empty, tells this record from others of the owner: a
+	// second Append with it within DedupWindow writes nothing and returns the first
+	// id and dup, even if the record was removed since, and after a restart.
+	Dedup string
+	// MaxRecords and MaxBytes (of Data) bound what the owner holds after the
+	// append; 0 means no bound.
+	MaxRecords int
+	MaxBytes   int64
+}
+
+// DedupWindow is how long a Dedup value is remembered at least.
+const DedupWindow = 24 * time.Hour
+
+// An OwnedRecord is one record of AppendAll, and its outcome.
+type OwnedRecord struct {
+	Owner  string
+	Record Record // ID is set
+	Dup    bool
+	Err    error // ErrFull and the like, of this record alone
+}
+
+// A Query of a Log. The zero value pages from the oldest.
+type Query struct {
+	Peer          string // only records of this peer; empty: all
+	After, Before uint64 // exclusive ids; 0: open. Times are ids too: see IDAt
+	Limit         int    // at most so many; 0: 100
+	Backward      bool   // the newest of the range; still returned in ascending order
+}
+
+// IDAt is the lowest id that a record appended at t or later can have.
+func IDAt(t time.Time) uint64 { return uint64(max(t.UnixMicro(), 0)) }
+
+// A Log holds records of an owner in the order they were appended.
+type Log interface {
+	// Append writes a record. On dup, id is that of the first one and the Pending is
+	// that of the first write if it is still on its way. ErrFull writes nothing.
+	Append(ctx context.Context, owner string, r Record, o AppendOptions) (id uint64, dup bool, p *Pending, err error)
+	// AppendAll writes records of many owners, sharing as few commits as the engine can;
+	// each fares on its own. The Pending stands for all of them.
+	AppendAll(ctx context.Context, records []OwnedRecord, o AppendOptions) (*Pending, error)
+	// Page returns records in ascending order, and whether the range holds more.
+	Page(ctx context.Context, owner string, q Query) (records []Record, more bool, err error)
+	// Get returns one record, or ErrNotFound.
+	Get(ctx context.Context, owner string, id uint64) (Record, error)
+	// Lookup finds the record that was appended with this Dedup value; ErrNotFound if
+	// there is none or it was removed.
+	Lookup(ctx context.Context, owner, dedup string) (Record, error)
+	// Remove deletes records by id; unknown ids are no error. Dedup values stay.
+	Remove(ctx context.Context, owner string, ids ...uint64) (*Pending, error)
+	// Trim deletes the owner's records with ids below before, and the oldest ones beyond keep
+	// (0: no bound on the number), without reading their data.
+	Trim(ctx context.Context, owner string, before uint64, keep int) (*Pending, error)
+	// Size is the number of records and the bytes of their Data.
+	Size(ctx context.Context, owner string) (records int, bytes int64, err error)
+	// DeleteOwner forgets the owner's records and Dedup values.
+	DeleteOwner(ctx context.Context, owner string) (*Pending, error)
+	// Owners calls f with each owner that has records, in no promised order, until f returns false.
+	Owners(ctx context.Context, f func(owner string) bool) error
+}
+
+// A Credential holds the SCRAM keys of one hash (RFC 5802 §3); never a password.
+type Credential struct {
+	Hash                       string // "SHA-1", "SHA-256"
+	Salt, StoredKey, ServerKey []byte
+	Iterations                 int
+}
+
+// An Account is who may log in.
+type Account struct {
+	User        string // bare JID; a plain name for API accounts
+	Credentials []Credential
+	Disabled    bool
+	Permissions []string // "multicast", "forge_sender=*@trac", sorted
+	Domains     []string // API accounts: the domains they may post for
+	Created     time.Time
+	Changed     time.Time // credentials last changed
+}
+
+// Accounts holds credentials and permissions.
+type Accounts interface {
+	// Get returns ErrNotFound for an unknown user.
+	Get(ctx context.Context, user string) (Account, error)
+	// Create returns ErrExists if the user is there.
+	Create(ctx context.Context, a Account) (*Pending, error)
+	// Modify reads, lets f change, and writes as one step; ErrNotFound for an
+	// unknown user, f's error if it returns one (nothing is written then).
+	Modify(ctx context.Context, user string, f func(*Account) error) (*Pending, error)
+	// Delete returns ErrNotFound for an unknown user.
+	Delete(ctx context.Context, user string) (*Pending, error)
+	// List returns up to limit users after the given one in ascending order
+	// of (domain, user); domain "" means all.
+	List(ctx context.Context, domain, after string, limit int) ([]Account, error)
+}
