@@ -1,0 +1,227 @@
+// Package config is what an administrator may say: every key of the
+// configuration file, typed, with its default, and checked before anything starts.
+//
+// The file is YAML, read strictly: an unknown key, a wrong type and an
+// impossible value are all reported with file, line, column and what was
+// expected. The syntax tree comes from goccy/go-yaml; it is put into the structs here
+// by our own decoder, because the library's takes 1.5 for a whole number, "7" for 7
+// and true for a string, and knows no position for what is wrong only in
+// combination with another key.
+//
+// Left out: YAML anchors, aliases and merge keys; several documents in one file;
+// values from the environment. Reading certificates and opening listeners is
+// done elsewhere: nothing here touches the network, nor any file but the one named
+// (and password_file, when asked for).
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+)
+
+// Config is the whole configuration. It is not changed after Validate, and may
+// then be read by any goroutine; a reload makes a new one.
+type Config struct {
+	// Data is the directory of everything the server keeps, relative to the
+	// working directory.
+	Data         string       `yaml:"data"`
+	Hosts        []Host       `yaml:"hosts"`
+	Listen       Listen       `yaml:"listen"`
+	C2S          C2S          `yaml:"c2s"`
+	S2S          S2S          `yaml:"s2s"`
+	Limits       Limits       `yaml:"limits"`
+	Registration Registration `yaml:"registration"`
+	Storage      Storage      `yaml:"storage"`
+	HTTP         HTTP         `yaml:"http"`
+	Modules      Modules      `yaml:"modules"`
+	Log          Log          `yaml:"log"`
+
+	// Warnings names what was accepted and does nothing in this version; the
+	// server logs them at start.
+	Warnings []string `yaml:"-"`
+}
+
+// Host is one domain whose users live here.
+type Host struct {
+	Domain string `yaml:"domain"` // normalised by Validate (RFC 7622 §3.2)
+	// Cert and Key are PEM files, both or neither. Without them the server
+	// makes a self-signed certificate under Data.
+	Cert   string   `yaml:"cert"`
+	Key    string   `yaml:"key"`
+	Admins []string `yaml:"admins"` // bare JIDs, normalised by Validate
+	// Contact holds the addresses that service discovery shows (XEP-0157).
+	Contact Contact `yaml:"contact"`
+}
+
+// Contact lists URIs by role (XEP-0157 §2, registry of §6.2), such as
+// "mailto:abuse@example.org" or "xmpp:admin@example.org".
+type Contact struct {
+	Abuse    []string `yaml:"abuse"`
+	Admin    []string `yaml:"admin"`
+	Feedback []string `yaml:"feedback"`
+	Sales    []string `yaml:"sales"`
+	Security []string `yaml:"security"`
+	Support  []string `yaml:"support"`
+}
+
+// Listen holds the addresses of each kind of listener, as HOST:PORT or :PORT; HTTP also
+// takes unix:PATH. An empty list turns the kind off.
+type Listen struct {
+	C2S       []string `yaml:"c2s"`     // STARTTLS
+	C2STLS    []string `yaml:"c2s_tls"` // direct TLS (XEP-0368)
+	S2S       []string `yaml:"s2s"`
+	S2STLS    []string `yaml:"s2s_tls"`
+	Component []string `yaml:"component"` // XEP-0114
+	HTTP      []string `yaml:"http"`      // plain
+	HTTPS     []string `yaml:"https"`
+	Metrics   []string `yaml:"metrics"` // Prometheus, /healthz, /readyz
+}
+
+// C2S sets up the streams of clients.
+type C2S struct {
+	RequireTLS       bool          `yaml:"require_tls"`
+	MaxStanza        int           `yaml:"max_stanza"`         // bytes
+	MaxStanzaPreauth int           `yaml:"max_stanza_preauth"` // bytes
+	IdleTimeout      time.Duration `yaml:"idle_timeout"`       // then a ping, then the end
+	ResumeWindow     time.Duration `yaml:"resume_window"`      // XEP-0198 §5; 0 offers no resumption
+	ScramIterations  int           `yaml:"scram_iterations"`   // of new passwords; RFC 7677 §4 asks for 4096 at least
+}
+
+// S2S sets up the streams to and from peers.
+type S2S struct {
+	RequireTLS bool              `yaml:"require_tls"`
+	Dialback   bool              `yaml:"dialback"`
+	Resolve    map[string]string `yaml:"resolve"` // domain → HOST:PORT instead of DNS
+	Allow      []string          `yaml:"allow"`   // domains; empty: all
+	Deny       []string          `yaml:"deny"`
+}
+
+// Registration says who may create an account over XMPP (XEP-0077).
+type Registration string
+
+// The kinds of registration.
+const (
+	RegistrationClosed Registration = "closed"
+	RegistrationInvite Registration = "invite"
+	RegistrationOpen   Registration = "open"
+)
+
+// Storage chooses the engine.
+type Storage struct {
+	Engine string `yaml:"engine"` // EngineEmbedded or EngineRedis
+	Redis  Redis  `yaml:"redis"`
+}
+
+// The storage engines.
+const (
+	EngineEmbedded = "embedded"
+	EngineRedis    = "redis"
+)
+
+// Redis says how to reach it.
+type Redis struct {
+	Addrs        []string `yaml:"addrs"`       // several: cluster; with MasterName: sentinels
+	MasterName   string   `yaml:"master_name"` // Sentinel
+	Username     string   `yaml:"username"`
+	Password     string   `yaml:"password"`
+	PasswordFile string   `yaml:"password_file"`
+	DB           int      `yaml:"db"`
+	Prefix       string   `yaml:"prefix"`        // of every key
+	WaitReplicas int      `yaml:"wait_replicas"` // acknowledge after so many replicas have the write
+}
+
+// Secret returns the password, from PasswordFile if that is set (without the
+// newline at its end). "" means none.
+func (r Redis) Secret() (string, error) {
+	if r.PasswordFile == "" {
+		return r.Password, nil
+	}
+	b, err := os.ReadFile(r.PasswordFile)
+	if err != nil {
+		return "", fmt.Errorf("read storage.redis.password_file: %w", err)
+	}
+	return strings.TrimRight(string(b), "\r\n"), nil
+}
+
+// HTTP sets up the posting of messages.
+type HTTP struct {
+	AllowPlaintext bool           `yaml:"allow_plaintext"` // Basic over plain HTTP beyond loopback
+	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"` // whose X-Forwarded-For counts
+	MaxBody        int            `yaml:"max_body"`        // bytes
+	MaxRecipients  int            `yaml:"max_recipients"`  // of one post
+	ForgedRemote   string         `yaml:"forged_remote"`   // ForgedRefuse or ForgedOwnAddress
+	Permissions    Permissions    `yaml:"permissions"`
+}
+
+// What happens to a remote recipient of a foreign forged sender.
+const (
+	ForgedRefuse     = "refuse"
+	ForgedOwnAddress = "own-address"
+)
+
+// Permissions are held by these accounts on top of what was granted to them. Each entry is a
+// bare JID, or "*" for every local account.
+type Permissions struct {
+	HTTPMessage []string `yaml:"http_message"`
+	Multicast   []string `yaml:"multicast"`
+	ForgeSender []string `yaml:"forge_sender"`
+	XMPPGateway []string `yaml:"xmppgateway"`
+}
+
+// Log sets up the log on standard error.
+type Log struct {
+	Level  string `yaml:"level"`  // debug, info, warn, error
+	Format string `yaml:"format"` // text, json
+}
+
+// Default returns the configuration of a server without any file: localhost,
+// on loopback. It is valid and the caller's to change.
+func Default() *Config {
+	return &Config{
+		Data:  "./data",
+		Hosts: []Host{{Domain: "localhost"}},
+		Listen: Listen{
+			C2S:    []string{"127.0.0.1:5222"},
+			C2STLS: []string{"127.0.0.1:5223"},
+			HTTP:   []string{"127.0.0.1:5280"},
+			HTTPS:  []string{"127.0.0.1:5284"},
+		},
+		C2S: C2S{
+			RequireTLS:       true,
+			MaxStanza:        256 << 10,
+			MaxStanzaPreauth: 8 << 10,
+			IdleTimeout:      10 * time.Minute,
+			ResumeWindow:     10 * time.Minute,
+			ScramIterations:  10000,
+		},
+		S2S:          S2S{RequireTLS: true, Dialback: true},
+		Limits:       defaultLimits(),
+		Registration: RegistrationClosed,
+		Storage: Storage{
+			Engine: EngineEmbedded,
+			Redis:  Redis{Addrs: []string{"127.0.0.1:6379"}, Prefix: "jackdaw:"},
+		},
+		HTTP: HTTP{
+			MaxBody:       256 << 10,
+			MaxRecipients: 10000,
+			ForgedRemote:  ForgedRefuse,
+			Permissions:   Permissions{HTTPMessage: []string{"*"}},
+		},
+		Modules: defaultModules(),
+		Log:     Log{Level: "info", Format: "text"},
+	}
+}
+
+// Host returns the settings of a domain that is served here, nil for any other.
+// The domain must be normalised, as a JID's Domain is.
+func (c *Config) Host(domain string) *Host {
+	for i := range c.Hosts {
+		if c.Hosts[i].Domain == domain {
+			return &c.Hosts[i]
+		}
+	}
+	return nil
+}

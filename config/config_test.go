@@ -1,0 +1,344 @@
+package config
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// The file as the manual shows it, with every key at its default.
+const wholeFile = `
+data: ./data
+hosts:
+  - domain: localhost
+    admins: []
+    contact: {}
+listen:
+  c2s:      ["127.0.0.1:5222"]
+  c2s_tls:  ["127.0.0.1:5223"]
+  s2s:      []
+  s2s_tls:  []
+  component: []
+  http:     ["127.0.0.1:5280"]
+  https:    ["127.0.0.1:5284"]
+  metrics:  []
+c2s:
+  require_tls: true
+  max_stanza: 262144
+  max_stanza_preauth: 8192
+  idle_timeout: 10m
+  resume_window: 10m
+  scram_iterations: 10000
+s2s:
+  require_tls: true
+  dialback: true
+  resolve: {}
+  allow: []
+  deny: []
+limits: {}
+registration: closed
+storage:
+  engine: embedded
+  redis:
+    addrs: ["127.0.0.1:6379"]
+    master_name: ""
+    username: ""
+    password: ""
+    db: 0
+    prefix: "jackdaw:"
+    wait_replicas: 0
+http:
+  allow_plaintext: false
+  trusted_proxies: []
+  max_body: 262144
+  max_recipients: 10000
+  forged_remote: refuse
+  permissions:
+    http_message: ["*"]
+    multicast: []
+    forge_sender: []
+    xmppgateway: []
+modules:
+  archive: {keep: 30d}
+  offline: {max_messages: 1000}
+log: {level: info, format: text}
+`
+
+func TestDefaultIsValidAndWarnsOfNothing(t *testing.T) {
+	c := Default()
+	if err := c.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Warnings) != 0 {
+		t.Errorf("warnings: %q", c.Warnings)
+	}
+}
+
+func TestWholeFileSaysTheDefaults(t *testing.T) {
+	c, err := parse("jackdaw.yaml", []byte(wholeFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"jackdaw.yaml:53:12: modules.archive: this version has no archive; the setting does nothing"}
+	if diff := cmp.Diff(want, c.Warnings); diff != "" {
+		t.Errorf("warnings (-want +got):\n%s", diff)
+	}
+	c.Warnings = nil
+	empty := cmp.FilterValues(func(a, b any) bool {
+		va, vb := reflect.ValueOf(a), reflect.ValueOf(b)
+		return va.IsValid() && vb.IsValid() && (va.Kind() == reflect.Slice || va.Kind() == reflect.Map) &&
+			va.Len() == 0 && vb.Kind() == va.Kind() && vb.Len() == 0
+	}, cmp.Ignore())
+	if diff := cmp.Diff(Default(), c, empty); diff != "" {
+		t.Errorf("defaults differ (-default +file):\n%s", diff)
+	}
+}
+
+func TestEmptyFilesMeanTheDefaults(t *testing.T) {
+	for _, text := range []string{"", "\n", "# nothing yet\n", "---\n", "limits:\nmodules:\n"} {
+		c, err := parse("f", []byte(text))
+		if err != nil {
+			t.Errorf("%q: %v", text, err)
+			continue
+		}
+		if c.C2S.MaxStanza != 262144 || len(c.Listen.C2S) != 1 || !c.Modules.Enabled("roster") {
+			t.Errorf("%q: not the defaults", text)
+		}
+	}
+}
+
+func TestEveryKindOfValueIsRead(t *testing.T) {
+	c, err := parse("f", []byte(`
+hosts:
+  - domain: IM.Example.org
+    cert: /c
+    key: /k
+    admins: [Andy@im.example.org]
+    contact: {abuse: ["mailto:abuse@example.org"]}
+  - domain: two.example
+listen: {c2s: [], http: ["unix:/run/j.sock", "[::1]:0"]}
+c2s: {idle_timeout: 90s, resume_window: 0}
+s2s: {resolve: {b.example: "127.0.0.1:15269"}}
+limits: {client_stanza_bytes: 100000, roster_items: 7, auth_time: 1m, offline_bytes: 5000}
+registration: invite
+storage: {engine: redis, redis: {addrs: ["r:6379"], db: 3}}
+http: {trusted_proxies: [10.1.2.3/8, 192.0.2.1]}
+modules:
+  vcard: false
+  last: {enabled: false}
+  offline: {max_messages: 5, enabled: true}
+  muc: false
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := c.Host("im.example.org")
+	if h == nil || h.Admins[0] != "andy@im.example.org" || h.Contact.Abuse[0] != "mailto:abuse@example.org" {
+		t.Errorf("host: %+v", h)
+	}
+	if c.Host("example.org") != nil || c.Host("two.example") == nil {
+		t.Error("Host finds what is not served, or not what is")
+	}
+	if len(c.Listen.C2S) != 0 || len(c.Listen.C2STLS) != 1 || len(c.Listen.HTTP) != 2 {
+		t.Errorf("listen: %+v", c.Listen)
+	}
+	if c.C2S.IdleTimeout != 90*time.Second || c.C2S.ResumeWindow != 0 || c.C2S.MaxStanza != 100000 {
+		t.Errorf("c2s: %+v", c.C2S)
+	}
+	if c.S2S.Resolve["b.example"] != "127.0.0.1:15269" {
+		t.Errorf("resolve: %v", c.S2S.Resolve)
+	}
+	if c.Limits.RosterItems != 7 || c.Limits.AuthTime != time.Minute || c.Modules.Offline != (Offline{5, 5000}) {
+		t.Errorf("limits: %+v, offline: %+v", c.Limits, c.Modules.Offline)
+	}
+	want := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.1/32")}
+	if got := c.HTTP.TrustedProxies; len(got) != 2 || got[0] != want[0] || got[1] != want[1] {
+		t.Errorf("proxies: %v", got)
+	}
+	for name, on := range map[string]bool{
+		"vcard": false, "last": false, "offline": true, "roster": true, "muc": false, "archive": false, "nosuch": false,
+	} {
+		if c.Modules.Enabled(name) != on {
+			t.Errorf("module %s: on is %v", name, !on)
+		}
+	}
+}
+
+func TestWrongFilesAreRefusedWithThePlaceAndWhatWasExpected(t *testing.T) {
+	tests := []struct{ name, text, want string }{
+		{"unknown key", "data: x\nlissen: {}\n", "f:2:1: lissen: unknown key; expected one of data, hosts, listen,"},
+		{"unknown nested key", "c2s:\n  max_stansa: 5\n", "f:2:3: c2s.max_stansa: unknown key; expected one of require_tls,"},
+		{"unknown key in a list", "hosts:\n  - domain: a\n    crt: b\n", "f:3:5: hosts[0].crt: unknown key"},
+		{"string for a number", "c2s: {max_stanza: \"262144\"}", "f:1:19: c2s.max_stanza: expected a whole number, found \"262144\""},
+		{"fraction", "c2s: {max_stanza: 1.5}", "f:1:19: c2s.max_stanza: expected a whole number, found 1.5"},
+		{"too large", "c2s: {max_stanza: 99999999999999999999}", "expected a whole number"},
+		{"number for a string", "data: 7", "f:1:7: data: expected a string (put it in quotes), found 7"},
+		{"string for a switch", "c2s:\n  require_tls: yes\n", "f:2:16: c2s.require_tls: expected true or false, found \"yes\""},
+		{"scalar for a list", "listen: {c2s: \":5222\"}", "f:1:15: listen.c2s: expected a list, found \":5222\""},
+		{"list for a mapping", "listen: [a]", "f:1:9: listen: expected keys and values, found a list"},
+		{"scalar file", "hello", "f:1:1: expected keys and values, found \"hello\""},
+		{"empty entry", "listen:\n  http:\n    -\n", "listen.http[0]: an empty entry"},
+		{"duration without unit", "c2s: {idle_timeout: 600}", "f:1:21: c2s.idle_timeout: expected a duration such as 30s, 10m or 30d, found 600"},
+		{"half a day", "modules: {archive: {keep: 1d12h}}", "expected a duration"},
+		{"network", "http: {trusted_proxies: [proxy]}", "f:1:26: http.trusted_proxies[0]: expected an address or a network"},
+		{"syntax", "data: [\n", "f:1:"},
+		{"key twice", "data: a\ndata: b\n", "f:2:1: "},
+		{"second document", "data: a\n---\ndata: b\n", "expected one"},
+		{"alias", "a: &x b\n", "unknown key"},
+		{"anchor", "data: &x b\n", "f:1:7: data: anchors"},
+		{"unknown module", "modules:\n  roaster: {}\n", "f:2:3: modules.roaster: unknown module; expected one of blocking,"},
+		{"rooms", "modules:\n  muc: {domain: rooms.localhost}\n", "f:2:3: modules.muc: this version has no rooms"},
+		{"setting of a module without", "modules: {ping: {every: 5m}}", "f:1:18: modules.ping.every: unknown key; expected enabled"},
+		{"setting of offline", "modules: {offline: {max: 5}}", "modules.offline.max: unknown key; expected one of max_messages, max_bytes"},
+		{"two names", "c2s: {max_stanza: 20000}\nlimits: {client_stanza_bytes: 20000}\n", "f:2:10: limits.client_stanza_bytes: given also as c2s.max_stanza"},
+		{"two names, other order", "limits: {client_stanza_bytes: 20000}\nc2s: {max_stanza: 20000}\n", "f:2:7: c2s.max_stanza: given also as limits.client_stanza_bytes"},
+
+		{"no host", "hosts: []", "f:1:8: hosts: expected at least one domain"},
+		{"host without domain", "hosts:\n  - admins: []\n", "f:2:5: hosts[0].domain: expected a domain"},
+		{"domain with local part", "hosts: [{domain: a@b}]", "f:1:18: hosts[0].domain: expected a domain, found \"a@b\""},
+		{"domain twice", "hosts:\n- domain: a.b\n- domain: A.b\n", "f:3:11: hosts[1].domain: a.b is there twice"},
+		{"cert without key", "hosts:\n- domain: a.b\n  cert: x\n", "f:3:9: hosts[0].cert: a certificate without its key"},
+		{"key without cert", "hosts:\n- domain: a.b\n  key: x\n", "f:3:8: hosts[0].key: a key without its certificate"},
+		{"admin", "hosts:\n- domain: a.b\n  admins: [x@a.b, a.b]\n", "f:3:19: hosts[0].admins[1]: expected a bare JID"},
+		{"contact", "hosts:\n- domain: a.b\n  contact: {abuse: [me]}\n", "f:3:21: hosts[0].contact.abuse[0]: expected a URI"},
+		{"open plain HTTP", "listen:\n  http: [\"127.0.0.1:1\", \":5280\"]\n", "f:2:25: listen.http[1]: :5280 is reachable from elsewhere"},
+		{"plain c2s", "listen: {c2s: [\":5222\"]}\nc2s:\n  require_tls: false\n", "f:3:16: c2s.require_tls: expected true, since listen.c2s[0] (:5222)"},
+		{"open component", "listen: {component: [\"192.0.2.1:5347\"]}", "listen.component[0]: 192.0.2.1:5347 is reachable"},
+		{"no port", "listen: {c2s: [localhost]}", "f:1:16: listen.c2s[0]: expected HOST:PORT"},
+		{"port too high", "listen: {c2s: [\"127.0.0.1:70000\"]}", "expected HOST:PORT"},
+		{"unix for c2s", "listen: {c2s: [\"unix:/x\"]}", "unix:PATH is for listen.http"},
+		{"address twice", "listen: {c2s: [\"127.0.0.1:5280\"]}", "listen.http[0]: 127.0.0.1:5280 is taken by listen.c2s[0]"},
+		{"iterations", "c2s: {scram_iterations: 4095}", "f:1:25: c2s.scram_iterations: expected 4096 or more, found 4095"},
+		{"stanza", "limits: {client_stanza_bytes: 9999}", "f:1:31: c2s.max_stanza: expected 10000 or more"},
+		{"limit of nothing", "limits: {elements: 0}", "f:1:20: limits.elements: expected 1 or more, found 0"},
+		{"limit below none", "limits: {auth_time: -1s}", "limits.auth_time: expected a time above 0"},
+		{"back-off", "limits: {login_backoff_max: 1ms}", "limits.login_backoff_max: expected login_backoff_min"},
+		{"registration", "registration: maybe", "f:1:15: registration: expected one of closed, invite, open, found \"maybe\""},
+		{"engine", "storage: {engine: bdb}", "f:1:19: storage.engine: expected one of embedded, redis"},
+		{"two passwords", "storage:\n  redis: {password: a, password_file: b}\n", "storage.redis.password_file: given beside password"},
+		{"cluster db", "storage: {redis: {addrs: [\"a:1\", \"b:1\"], db: 1}}", "storage.redis.db: expected 0"},
+		{"permission", "http: {permissions: {multicast: [\"*\", \"*@x\"]}}", "http.permissions.multicast[1]: expected \"*\" or a bare JID"},
+		{"resolve", "s2s: {resolve: {b.example: nowhere}}", "f:1:28: s2s.resolve[b.example]: expected HOST:PORT"},
+		{"allow", "s2s: {allow: [\"a b\"]}", "s2s.allow[0]: expected a domain"},
+		{"level", "log: {level: loud}", "f:1:14: log.level: expected one of debug, info, warn, error, found \"loud\""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c, err := parse("f", []byte(tt.text))
+			if err == nil {
+				t.Fatalf("accepted: %+v", c)
+			}
+			if !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got  %s\nwant %s", err, tt.want)
+			}
+			var all Errors
+			if !errors.As(err, &all) || all[0].Line == 0 || all[0].Column == 0 {
+				t.Errorf("no position in %#v", err)
+			}
+		})
+	}
+}
+
+func TestAllProblemsAreReportedInTheOrderOfTheFile(t *testing.T) {
+	_, err := parse("f", []byte("log: {level: loud}\nc2s: {scram_iterations: 1}\ndata: \"\"\n"))
+	var all Errors
+	if !errors.As(err, &all) || len(all) != 3 || all[0].Key != "log.level" || all[2].Key != "data" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestOpenListenersAreAcceptedWhenTheFileAllowsThem(t *testing.T) {
+	for _, text := range []string{
+		"listen: {http: [\":80\"]}\nhttp: {allow_plaintext: true}",
+		"listen: {http: [\":80\"]}\nhttp: {trusted_proxies: [10.0.0.1]}",
+		"listen: {https: [\":443\"]}",
+		"listen: {c2s: [\"localhost:5222\", \"[::1]:5222\"]}\nc2s: {require_tls: false}",
+	} {
+		if _, err := parse("f", []byte(text)); err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+func TestListenersOfLaterVersionsWarn(t *testing.T) {
+	c, err := parse("f", []byte("listen:\n  s2s: [\":5269\"]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Warnings) != 1 || !strings.HasPrefix(c.Warnings[0], "f:2:8: listen.s2s: this version does not speak") {
+		t.Errorf("warnings: %q", c.Warnings)
+	}
+}
+
+func TestLoadNamesTheFileItReads(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "jackdaw.yaml")
+	if _, err := Load(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("missing file: %v", err)
+	}
+	if err := os.WriteFile(path, []byte("data: 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(path); err == nil || !strings.HasPrefix(err.Error(), path+":1:7: data: ") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestRedisSecretComesFromItsFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(path, []byte("s3 cret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		redis Redis
+		want  string
+	}{{Redis{Password: "p"}, "p"}, {Redis{PasswordFile: path}, "s3 cret"}, {Redis{}, ""}} {
+		if got, err := tt.redis.Secret(); err != nil || got != tt.want {
+			t.Errorf("%+v: %q, %v", tt.redis, got, err)
+		}
+	}
+	if _, err := (Redis{PasswordFile: path + "x"}).Secret(); err == nil {
+		t.Error("a missing file gave a password")
+	}
+}
+
+func TestEveryKeyOfTheStructsHasAName(t *testing.T) {
+	var walk func(reflect.Type)
+	walk = func(typ reflect.Type) {
+		if typ == modulesType || typ == prefixType {
+			return
+		}
+		for i := range typ.NumField() {
+			f := typ.Field(i)
+			if f.Tag.Get("yaml") == "" {
+				t.Errorf("%s.%s has no yaml tag", typ, f.Name)
+			}
+			inner := f.Type
+			for inner.Kind() == reflect.Slice {
+				inner = inner.Elem()
+			}
+			if inner.Kind() == reflect.Struct {
+				walk(inner)
+			}
+		}
+	}
+	walk(reflect.TypeFor[Config]())
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add(wholeFile)
+	f.Add("hosts: [{domain: a.b, cert: x}]\nmodules: {vcard: {enabled: false}}")
+	f.Add("limits: {client_stanza_bytes: 1}\nc2s: [1, {a: b}]")
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := parse("f", []byte(text))
+		if err == nil && c.Validate() != nil {
+			t.Errorf("accepted, but does not validate a second time: %v", c.Validate())
+		}
+	})
+}

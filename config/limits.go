@@ -1,0 +1,163 @@
+package config
+
+import "time"
+
+// Limits bound what a peer may use up. They do not apply to connections from
+// loopback (unless the address comes from a trusted proxy's header) nor to
+// accounts with the permission admin. Each is above 0. Sizes are in bytes.
+//
+// Five limits live where they are used, and the limits key is another name for
+// them: preauth_stanza_bytes (c2s.max_stanza_preauth), client_stanza_bytes (c2s.max_stanza),
+// http_body_bytes (http.max_body), offline_messages and offline_bytes
+// (modules.offline.max_messages, .max_bytes).
+type Limits struct {
+	// Before a client has authenticated; beyond: stream error, close.
+	PreauthElements int           `yaml:"preauth_elements"` // per stanza
+	PreauthBytes    int           `yaml:"preauth_bytes"`    // in all
+	TLSTime         time.Duration `yaml:"tls_time"`         // for the handshake
+	AuthTime        time.Duration `yaml:"auth_time"`        // from the connection to the authenticated stream
+
+	// What a stanza may be; beyond: policy-violation (RFC 6120 §4.9.3.14).
+	ServerStanzaBytes int `yaml:"server_stanza_bytes"` // from a peer
+	Depth             int `yaml:"depth"`
+	Elements          int `yaml:"elements"`   // per stanza
+	Attributes        int `yaml:"attributes"` // per element
+	Namespaces        int `yaml:"namespaces"` // declarations per element
+
+	// What a client stream may bring; beyond: reading pauses, nothing is dropped.
+	StreamRate  int `yaml:"stream_rate"` // bytes per second
+	StreamBurst int `yaml:"stream_burst"`
+
+	// What waits to be written to a session; beyond: detach or close, the rest is stored.
+	QueueBytes int           `yaml:"queue_bytes"`
+	WriteStall time.Duration `yaml:"write_stall"` // without any progress
+
+	// What is kept for resumption (XEP-0198 §5); beyond: the oldest spill to the store.
+	UnackedBytes   int `yaml:"unacked_bytes"`
+	UnackedStanzas int `yaml:"unacked_stanzas"`
+
+	// How many at a time; beyond: refused with the reason. An address is an IPv4
+	// address or an IPv6 /64.
+	ResourcesPerAccount       int `yaml:"resources_per_account"`
+	ConnectionsPerAddress     int `yaml:"connections_per_address"`
+	UnauthenticatedPerAddress int `yaml:"unauthenticated_per_address"`
+	ConnectRate               int `yaml:"connect_rate"` // new connections per second and address
+	ConnectBurst              int `yaml:"connect_burst"`
+
+	// Guessing. The back-off is per address and per (address, account), shared by
+	// SASL and HTTP; the account itself is never locked.
+	FailedLogins       int           `yaml:"failed_logins"` // per stream
+	LoginBackoffMin    time.Duration `yaml:"login_backoff_min"`
+	LoginBackoffMax    time.Duration `yaml:"login_backoff_max"`
+	DerivationsPerCore int           `yaml:"derivations_per_core"` // concurrent; more of them queue
+
+	// What an account may keep; beyond: resource-constraint.
+	RosterItems  int `yaml:"roster_items"`
+	RosterGroups int `yaml:"roster_groups"` // per item
+	ArchivePage  int `yaml:"archive_page"`  // items of one page (RSM)
+	PEPItems     int `yaml:"pep_items"`     // per node
+	PEPItemBytes int `yaml:"pep_item_bytes"`
+	PEPNodes     int `yaml:"pep_nodes"` // per user
+
+	// What waits for one peer domain; beyond: bounced with the reason.
+	PeerStanzas    int           `yaml:"peer_stanzas"`
+	PeerBytes      int           `yaml:"peer_bytes"`
+	PeerDials      int           `yaml:"peer_dials"` // concurrent
+	PeerBackoffMin time.Duration `yaml:"peer_backoff_min"`
+	PeerBackoffMax time.Duration `yaml:"peer_backoff_max"`
+
+	// Rooms; beyond: resource-constraint, type wait.
+	RoomOccupants   int `yaml:"room_occupants"`
+	RoomsPerUser    int `yaml:"rooms_per_user"`
+	RoomMessageRate int `yaml:"room_message_rate"` // per second and user
+
+	// HTTP; beyond: 431, 408.
+	HTTPHeaderBytes int           `yaml:"http_header_bytes"`
+	HTTPHeaderTime  time.Duration `yaml:"http_header_time"`
+	HTTPBodyTime    time.Duration `yaml:"http_body_time"`
+	HTTPIdle        time.Duration `yaml:"http_idle"`
+	HTTPStreams     int           `yaml:"http_streams"` // concurrent, per HTTP/2 connection
+}
+
+func defaultLimits() Limits {
+	return Limits{
+		PreauthElements: 32,
+		PreauthBytes:    64 << 10,
+		TLSTime:         10 * time.Second,
+		AuthTime:        30 * time.Second,
+
+		ServerStanzaBytes: 512 << 10,
+		Depth:             100,
+		Elements:          4096,
+		Attributes:        64,
+		Namespaces:        64,
+
+		StreamRate:  64 << 10,
+		StreamBurst: 1 << 20,
+
+		QueueBytes: 4 << 20,
+		WriteStall: 30 * time.Second,
+
+		UnackedBytes:   4 << 20,
+		UnackedStanzas: 5000,
+
+		ResourcesPerAccount:       20,
+		ConnectionsPerAddress:     200,
+		UnauthenticatedPerAddress: 50,
+		ConnectRate:               20,
+		ConnectBurst:              50,
+
+		FailedLogins:       5,
+		LoginBackoffMin:    time.Second,
+		LoginBackoffMax:    5 * time.Minute,
+		DerivationsPerCore: 2,
+
+		RosterItems:  2000,
+		RosterGroups: 20,
+		ArchivePage:  100,
+		PEPItems:     256,
+		PEPItemBytes: 64 << 10,
+		PEPNodes:     1000,
+
+		PeerStanzas:    1000,
+		PeerBytes:      4 << 20,
+		PeerDials:      1,
+		PeerBackoffMin: time.Second,
+		PeerBackoffMax: 5 * time.Minute,
+
+		RoomOccupants:   500,
+		RoomsPerUser:    50,
+		RoomMessageRate: 10,
+
+		HTTPHeaderBytes: 16 << 10,
+		HTTPHeaderTime:  5 * time.Second,
+		HTTPBodyTime:    15 * time.Second,
+		HTTPIdle:        60 * time.Second,
+		HTTPStreams:     100,
+	}
+}
+
+// limitAliases maps a limits key to the one place where its value is kept.
+var limitAliases = map[string]string{
+	"preauth_stanza_bytes": "c2s.max_stanza_preauth",
+	"client_stanza_bytes":  "c2s.max_stanza",
+	"http_body_bytes":      "http.max_body",
+	"offline_messages":     "modules.offline.max_messages",
+	"offline_bytes":        "modules.offline.max_bytes",
+}
+
+// aliased is where the value of such a key goes.
+func (c *Config) aliased(target string) any {
+	switch target {
+	case "c2s.max_stanza_preauth":
+		return &c.C2S.MaxStanzaPreauth
+	case "c2s.max_stanza":
+		return &c.C2S.MaxStanza
+	case "http.max_body":
+		return &c.HTTP.MaxBody
+	case "modules.offline.max_messages":
+		return &c.Modules.Offline.MaxMessages
+	default:
+		return &c.Modules.Offline.MaxBytes
+	}
+}

@@ -1,0 +1,61 @@
+package config
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// Modules are all on. A name with false, or {enabled: false}, turns one off;
+// a mapping sets it up.
+type Modules struct {
+	// Off holds the names that were turned off.
+	Off     map[string]bool
+	Offline Offline
+	// Archive is accepted so that a file written for a later version starts this
+	// one; nothing reads it.
+	Archive Archive
+}
+
+// Offline sets up the storing of messages for users without a session (XEP-0160).
+type Offline struct {
+	MaxMessages int   `yaml:"max_messages"` // per user
+	MaxBytes    int64 `yaml:"max_bytes"`    // per user
+}
+
+// Archive sets up message archives.
+type Archive struct {
+	Keep time.Duration `yaml:"keep"`
+}
+
+// Enabled says whether a module of this version is on.
+func (m Modules) Enabled(name string) bool {
+	return slices.Contains(moduleNames, name) && !m.Off[name]
+}
+
+func defaultModules() Modules {
+	return Modules{
+		Offline: Offline{MaxMessages: 1000, MaxBytes: 10 << 20},
+		Archive: Archive{Keep: 30 * 24 * time.Hour},
+	}
+}
+
+// moduleNames are the modules of this version, by the names of their folders.
+var moduleNames = []string{
+	"blocking", "caps", "carbons", "contact", "disco", "hints", "httpmessage", "last",
+	"offline", "ping", "presence", "private", "registration", "roster", "stanzaid",
+	"time", "vcard", "version",
+}
+
+// settings of the module, nil for one that has none but its switch.
+func (m *Modules) settings(name string) any {
+	switch name {
+	case "offline":
+		return &m.Offline
+	case "archive":
+		return &m.Archive
+	}
+	return nil
+}
+
+func expectedModules() string { return "one of " + strings.Join(moduleNames, ", ") }

@@ -1,0 +1,289 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"jackdaw/xmpp/jid"
+)
+
+// Validate normalises domains and addresses and checks what no type can say. The
+// error is Errors, with keys but without positions: Load adds those.
+func (c *Config) Validate() error {
+	if p := c.problems(); len(p) > 0 {
+		return Errors(p)
+	}
+	return nil
+}
+
+// A checker collects what is wrong.
+type checker struct{ found []*Error }
+
+func (k *checker) add(key, format string, args ...any) {
+	k.found = append(k.found, &Error{Key: key, Problem: fmt.Sprintf(format, args...)})
+}
+
+func (k *checker) atLeast(key string, n, least int64) {
+	if n < least {
+		k.add(key, "expected %d or more, found %d", least, n)
+	}
+}
+
+func (k *checker) oneOf(key, s string, allowed ...string) {
+	if !slices.Contains(allowed, s) {
+		k.add(key, "expected one of %s, found %q", strings.Join(allowed, ", "), s)
+	}
+}
+
+func (c *Config) problems() []*Error {
+	k := &checker{}
+	if c.Data == "" {
+		k.add("data", "expected a directory")
+	}
+	c.checkHosts(k)
+	c.checkListen(k)
+
+	k.atLeast("c2s.max_stanza_preauth", int64(c.C2S.MaxStanzaPreauth), 1024)
+	// RFC 6120 §13.12: a server must not refuse stanzas below 10,000 bytes.
+	k.atLeast("c2s.max_stanza", int64(c.C2S.MaxStanza), 10000)
+	if c.C2S.IdleTimeout <= 0 {
+		k.add("c2s.idle_timeout", "expected a time above 0")
+	}
+	if c.C2S.ResumeWindow < 0 {
+		k.add("c2s.resume_window", "expected 0 or more")
+	}
+	k.atLeast("c2s.scram_iterations", int64(c.C2S.ScramIterations), 4096) // RFC 7677 §4
+	if c.C2S.ScramIterations > 10_000_000 {
+		k.add("c2s.scram_iterations", "expected 10000000 or less: a login would take seconds")
+	}
+
+	for domain, addr := range c.S2S.Resolve {
+		k.hostPort("s2s.resolve["+domain+"]", addr)
+	}
+	k.domains("s2s.allow", c.S2S.Allow)
+	k.domains("s2s.deny", c.S2S.Deny)
+	c.checkLimits(k)
+
+	k.oneOf("registration", string(c.Registration),
+		string(RegistrationClosed), string(RegistrationInvite), string(RegistrationOpen))
+	c.checkStorage(k)
+
+	k.atLeast("http.max_body", int64(c.HTTP.MaxBody), 1024)
+	k.atLeast("http.max_recipients", int64(c.HTTP.MaxRecipients), 1)
+	k.oneOf("http.forged_remote", c.HTTP.ForgedRemote, ForgedRefuse, ForgedOwnAddress)
+	for key, accounts := range map[string][]string{
+		"http_message": c.HTTP.Permissions.HTTPMessage,
+		"multicast":    c.HTTP.Permissions.Multicast,
+		"forge_sender": c.HTTP.Permissions.ForgeSender,
+		"xmppgateway":  c.HTTP.Permissions.XMPPGateway,
+	} {
+		k.bareJIDs("http.permissions."+key, accounts, true)
+	}
+
+	k.atLeast("modules.offline.max_messages", int64(c.Modules.Offline.MaxMessages), 1)
+	k.atLeast("modules.offline.max_bytes", c.Modules.Offline.MaxBytes, 1)
+	if c.Modules.Archive.Keep <= 0 {
+		k.add("modules.archive.keep", "expected a time above 0")
+	}
+	k.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
+	k.oneOf("log.format", c.Log.Format, "text", "json")
+	return k.found
+}
+
+func (c *Config) checkHosts(k *checker) {
+	if len(c.Hosts) == 0 {
+		k.add("hosts", "expected at least one domain")
+	}
+	seen := map[string]bool{}
+	for i := range c.Hosts {
+		h, key := &c.Hosts[i], fmt.Sprintf("hosts[%d]", i)
+		domain, ok := k.domain(key+".domain", h.Domain)
+		if ok {
+			if seen[domain] {
+				k.add(key+".domain", "%s is there twice", domain)
+			}
+			seen[domain] = true
+			h.Domain = domain
+		}
+		switch {
+		case h.Cert != "" && h.Key == "":
+			k.add(key+".cert", "a certificate without its key; expected hosts[%d].key too", i)
+		case h.Key != "" && h.Cert == "":
+			k.add(key+".key", "a key without its certificate; expected hosts[%d].cert too", i)
+		}
+		k.bareJIDs(key+".admins", h.Admins, false)
+		roles := reflect.ValueOf(h.Contact)
+		for f := range roles.NumField() {
+			role := key + ".contact." + roles.Type().Field(f).Tag.Get("yaml")
+			for n, uri := range roles.Field(f).Interface().([]string) {
+				// XEP-0157 §2: values are URIs.
+				if u, err := url.Parse(uri); err != nil || u.Scheme == "" {
+					k.add(fmt.Sprintf("%s[%d]", role, n), "expected a URI such as mailto:abuse@example.org, found %q", uri)
+				}
+			}
+		}
+	}
+}
+
+func (k *checker) domain(key, s string) (string, bool) {
+	j, err := jid.Parse(s)
+	if err != nil || j.Local() != "" || j.Resource() != "" {
+		k.add(key, "expected a domain, found %q", s)
+		return "", false
+	}
+	return j.Domain(), true
+}
+
+func (k *checker) domains(key string, list []string) {
+	for i, s := range list {
+		if d, ok := k.domain(fmt.Sprintf("%s[%d]", key, i), s); ok {
+			list[i] = d
+		}
+	}
+}
+
+// bareJIDs checks and normalises accounts, of which "*" may stand for all.
+func (k *checker) bareJIDs(key string, list []string, all bool) {
+	for i, s := range list {
+		if s == "*" && all {
+			continue
+		}
+		j, err := jid.Parse(s)
+		if err != nil || j.Local() == "" || j.Local() == "*" || j.Resource() != "" {
+			what := "a bare JID such as romeo@example.org"
+			if all {
+				what = `"*" or ` + what
+			}
+			k.add(fmt.Sprintf("%s[%d]", key, i), "expected %s, found %q", what, s)
+			continue
+		}
+		list[i] = j.String()
+	}
+}
+
+func (c *Config) checkListen(k *checker) {
+	seen := map[string]string{}
+	once := func(key, addr string) {
+		if strings.HasSuffix(addr, ":0") { // each gets a port of its own
+			return
+		}
+		if other, ok := seen[addr]; ok {
+			k.add(key, "%s is taken by %s", addr, other)
+			return
+		}
+		seen[addr] = key
+	}
+	v := reflect.ValueOf(c.Listen)
+	for f := range v.NumField() {
+		kind := v.Type().Field(f).Tag.Get("yaml")
+		for i, addr := range v.Field(f).Interface().([]string) {
+			key := fmt.Sprintf("listen.%s[%d]", kind, i)
+			once(key, addr)
+			if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+				if kind != "http" || path == "" {
+					k.add(key, "expected HOST:PORT; unix:PATH is for listen.http")
+				}
+				continue
+			}
+			if k.hostPort(key, addr) && !Loopback(addr) {
+				c.checkOpen(k, kind, key, addr)
+			}
+		}
+	}
+}
+
+// checkOpen holds back a listener that others than this machine can reach.
+func (c *Config) checkOpen(k *checker, kind, key, addr string) {
+	switch {
+	case kind == "http" && !c.HTTP.AllowPlaintext && len(c.HTTP.TrustedProxies) == 0:
+		k.add(key, "%s is reachable from elsewhere, and passwords would pass in the clear; expected a loopback address, "+
+			"http.trusted_proxies (the reverse proxies that may reach it) or http.allow_plaintext: true", addr)
+	case kind == "c2s" && !c.C2S.RequireTLS:
+		k.add("c2s.require_tls", "expected true, since %s (%s) is reachable from elsewhere", key, addr)
+	case kind == "component":
+		k.add(key, "%s is reachable from elsewhere, and components speak in the clear; expected a loopback address", addr)
+	}
+}
+
+func (k *checker) hostPort(key, addr string) bool {
+	_, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		k.add(key, "expected HOST:PORT such as 127.0.0.1:5222 or :5222, found %q", addr)
+		return false
+	}
+	return true
+}
+
+// Loopback says whether an address of Listen can be reached from this machine
+// only: a unix socket, localhost, 127.0.0.0/8 and ::1.
+func Loopback(addr string) bool {
+	if strings.HasPrefix(addr, "unix:") {
+		return true
+	}
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	if host == "localhost" { // RFC 6761 §6.3
+		return true
+	}
+	a, err := netip.ParseAddr(host)
+	return err == nil && a.IsLoopback()
+}
+
+func (c *Config) checkLimits(k *checker) {
+	v := reflect.ValueOf(c.Limits)
+	for i := range v.NumField() {
+		key := "limits." + v.Type().Field(i).Tag.Get("yaml")
+		switch n := v.Field(i).Interface().(type) {
+		case int:
+			k.atLeast(key, int64(n), 1)
+		case time.Duration:
+			if n <= 0 {
+				k.add(key, "expected a time above 0, found %s", n)
+			}
+		}
+	}
+	l := c.Limits
+	if l.LoginBackoffMax < l.LoginBackoffMin {
+		k.add("limits.login_backoff_max", "expected login_backoff_min (%s) or more", l.LoginBackoffMin)
+	}
+	if l.PeerBackoffMax < l.PeerBackoffMin {
+		k.add("limits.peer_backoff_max", "expected peer_backoff_min (%s) or more", l.PeerBackoffMin)
+	}
+	if l.PreauthBytes < c.C2S.MaxStanzaPreauth {
+		k.add("limits.preauth_bytes", "expected c2s.max_stanza_preauth (%d) or more", c.C2S.MaxStanzaPreauth)
+	}
+	if l.QueueBytes < c.C2S.MaxStanza {
+		k.add("limits.queue_bytes", "expected c2s.max_stanza (%d) or more: no session could be sent such a stanza", c.C2S.MaxStanza)
+	}
+}
+
+func (c *Config) checkStorage(k *checker) {
+	s := &c.Storage
+	k.oneOf("storage.engine", s.Engine, EngineEmbedded, EngineRedis)
+	k.atLeast("storage.redis.db", int64(s.Redis.DB), 0)
+	k.atLeast("storage.redis.wait_replicas", int64(s.Redis.WaitReplicas), 0)
+	if s.Engine == EngineRedis && len(s.Redis.Addrs) == 0 {
+		k.add("storage.redis.addrs", "expected at least one address")
+	}
+	for i, addr := range s.Redis.Addrs {
+		k.hostPort(fmt.Sprintf("storage.redis.addrs[%d]", i), addr)
+	}
+	if s.Redis.Password != "" && s.Redis.PasswordFile != "" {
+		k.add("storage.redis.password_file", "given beside password; expected one of the two")
+	}
+	if len(s.Redis.Addrs) > 1 && s.Redis.MasterName == "" && s.Redis.DB != 0 {
+		k.add("storage.redis.db", "expected 0: a Redis Cluster has one database")
+	}
+}
