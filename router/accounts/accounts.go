@@ -1,0 +1,503 @@
+// Package accounts is the one place that knows who may log in and what an
+// account may do. SASL, HTTP, in-band registration and the control socket all
+// ask it.
+//
+// It keeps SCRAM keys only (RFC 5802 §3, RFC 7677), never a password; prepares
+// passwords with the OpaqueString profile (RFC 8265 §4.2); bounds the work of
+// key derivation; remembers verified passwords for a short time, so that a
+// request over HTTP costs a keyed hash and no derivation; answers for unknown
+// and disabled accounts as it does for a wrong password, in the same time
+// (RFC 5802 §9); throttles failed logins; and resolves the permissions that
+// were granted, configured or follow from being an administrator.
+//
+// Left out: SASL itself (package sasl), tokens, and the question which domains
+// are served here: whoever creates an account has asked that before. Clients
+// that prepare passwords with SASLprep, as RFC 5802 says, and not with its
+// successor OpaqueString derive the same keys for all ASCII passwords, and may
+// differ for some others.
+package accounts
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"jackdaw/storage"
+	"jackdaw/xmpp/jid"
+	"jackdaw/xmpp/sasl"
+)
+
+// Errors of this package, to be tested with errors.Is. Their texts say what to
+// do and are meant for who administers the server; a peer is told no more than
+// the condition (RFC 6120 §6.5).
+var (
+	// ErrNotAuthorized stands alike for a wrong password, an unknown user and
+	// a disabled account.
+	ErrNotAuthorized = errors.New("user name or password is wrong, or the account is disabled")
+	ErrExists        = errors.New("the account exists already: change its password or choose another name")
+	ErrNotFound      = errors.New("there is no such account: check the spelling, or create it first")
+	// ErrUnavailable wraps what the storage engine said. Nothing was
+	// acknowledged; a write may have been made all the same.
+	ErrUnavailable = errors.New("accounts cannot be used now because of the storage: try again later, and look at the server's log")
+	ErrUser        = errors.New("this names no account: it takes the form user@domain")
+	ErrPassword    = errors.New("password refused")
+	ErrPermission  = errors.New("no such permission")
+)
+
+// DefaultIterations is the count of SCRAM iterations of new passwords unless
+// Options say otherwise. sasl.MinIterations and sasl.MaxIterations bound it.
+const DefaultIterations = 10000
+
+// Options say what the configuration does. The zero value is usable.
+type Options struct {
+	// Iterations of new passwords; 0 means DefaultIterations. Accounts keep
+	// the count their password was set with.
+	Iterations int
+	// Everyone lists, for a permission, patterns (see Pattern) of the accounts
+	// that have it without a grant. Nil means that every account has
+	// PermHTTPMessage; an empty map means that nobody has anything.
+	Everyone map[Permission][]string
+	// Admins have PermAdmin without a grant.
+	Admins []jid.JID
+}
+
+// settings are Options, checked and compiled; never changed once published.
+type settings struct {
+	iterations int
+	everyone   []rule
+	admins     map[jid.JID]bool
+}
+
+// A rule gives one permission to the accounts that match.
+type rule struct {
+	permission Permission
+	accounts   []Pattern
+}
+
+func compile(o Options) (*settings, error) {
+	c := &settings{iterations: o.Iterations, admins: make(map[jid.JID]bool, len(o.Admins))}
+	if c.iterations == 0 {
+		c.iterations = DefaultIterations
+	}
+	if c.iterations < sasl.MinIterations || c.iterations > sasl.MaxIterations {
+		return nil, fmt.Errorf("scram iterations: %d is not between %d and %d", c.iterations, sasl.MinIterations, sasl.MaxIterations)
+	}
+	for _, a := range o.Admins {
+		if !named(a) {
+			return nil, fmt.Errorf("admin %q: %w", a, ErrUser)
+		}
+		c.admins[a.Bare()] = true
+	}
+	everyone := o.Everyone
+	if everyone == nil {
+		everyone = map[Permission][]string{PermHTTPMessage: {"*"}}
+	}
+	for name, list := range everyone {
+		p, err := ParsePermission(string(name))
+		if err != nil {
+			return nil, err
+		}
+		r := rule{permission: p}
+		for _, s := range list {
+			a, err := ParsePattern(s)
+			if err != nil {
+				return nil, fmt.Errorf("accounts with the permission %s: %w", p, err)
+			}
+			r.accounts = append(r.accounts, a)
+		}
+		c.everyone = append(c.everyone, r)
+	}
+	return c, nil
+}
+
+// A Change tells an OnChange listener what happened to an account.
+type Change uint8
+
+// What can happen to an account. All but PermissionsChanged end its live
+// sessions and its tokens.
+const (
+	PasswordChanged Change = iota + 1
+	Disabled
+	Deleted
+	PermissionsChanged
+)
+
+// String returns the change as words for a log.
+func (c Change) String() string {
+	switch c {
+	case PasswordChanged:
+		return "password changed"
+	case Disabled:
+		return "disabled"
+	case Deleted:
+		return "deleted"
+	case PermissionsChanged:
+		return "permissions changed"
+	}
+	return "unknown change"
+}
+
+// An Account is what may be shown of a user's account: no keys.
+type Account struct {
+	User        jid.JID // bare
+	Disabled    bool
+	Permissions []Permission // granted to this account, sorted; not those of the configuration
+	Created     time.Time
+	Changed     time.Time // when the password was set
+}
+
+// A Service keeps the accounts in a storage engine. All its methods are safe
+// for concurrent use. A method that changes something returns when the change
+// is durable and every OnChange listener has returned. When its context ends
+// first, the change may still be made, and is announced then.
+type Service struct {
+	users, api book
+	rights     *cache[*Rights] // by bare JID
+	settings   atomic.Pointer[settings]
+	throttle   *Throttle
+	slots      chan struct{} // one token for each derivation at work
+	macs       sync.Pool     // of *macState
+	secret     [32]byte      // makes fake keys; in storage, so that they outlive a restart
+
+	mu        sync.Mutex // guards listeners
+	listeners []func(jid.JID, Change)
+}
+
+// A book is one kind of accounts, and the passwords remembered for them.
+type book struct {
+	store      storage.Accounts
+	remembered *cache[remembered]
+}
+
+// New returns the service over an engine, which stays the caller's. The first
+// time on an empty store it writes a secret and waits until that is durable.
+func New(ctx context.Context, engine storage.Engine, o Options) (*Service, error) {
+	c, err := compile(o)
+	if err != nil {
+		return nil, err
+	}
+	secret, err := loadSecret(ctx, engine.Map(secretSpace))
+	if err != nil {
+		return nil, fmt.Errorf("load the secret of unknown accounts: %w", unavailable(err))
+	}
+	s := &Service{
+		users:    book{engine.Accounts(), newCache[remembered](rememberMax)},
+		api:      book{engine.APIAccounts(), newCache[remembered](rememberMax)},
+		rights:   newCache[*Rights](rightsMax),
+		throttle: NewThrottle(time.Now),
+		slots:    make(chan struct{}, 2*runtime.GOMAXPROCS(0)),
+		secret:   secret,
+	}
+	var key [32]byte
+	rand.Read(key[:]) // never returns an error
+	s.macs.New = func() any { return newMACState(key[:]) }
+	s.settings.Store(c)
+	return s, nil
+}
+
+// SetOptions replaces the options while the service runs; what they say about
+// permissions is in force when it returns. Invalid ones change nothing.
+func (s *Service) SetOptions(o Options) error {
+	c, err := compile(o)
+	if err != nil {
+		return err
+	}
+	s.settings.Store(c)
+	s.rights.clear()
+	return nil
+}
+
+// Throttle returns the throttle of failed logins that all ways to log in share.
+func (s *Service) Throttle() *Throttle { return s.throttle }
+
+// OnChange has f called after each change of an account that lives sessions or
+// tokens may depend on, once it is durable. f may block; what made the change
+// waits for it. Listeners stay for ever and are called in the order given.
+func (s *Service) OnChange(f func(user jid.JID, what Change)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.listeners = append(slices.Clip(s.listeners), f)
+}
+
+func (s *Service) notify(user jid.JID, what Change) {
+	s.mu.Lock()
+	listeners := s.listeners
+	s.mu.Unlock()
+	for _, f := range listeners {
+		f(user, what)
+	}
+}
+
+// Create makes an account. Errors: ErrUser, ErrPassword, ErrExists,
+// ErrUnavailable, or the context's.
+func (s *Service) Create(ctx context.Context, user jid.JID, password string) error {
+	p, err := s.create(ctx, user, password)
+	if err != nil {
+		return err
+	}
+	return s.settle(ctx, p, user, 0)
+}
+
+// create derives and writes without waiting for the disk.
+func (s *Service) create(ctx context.Context, user jid.JID, password string) (*storage.Pending, error) {
+	if !user.IsBare() || !named(user) {
+		return nil, fmt.Errorf("create %q: %w", user, ErrUser)
+	}
+	prepared, err := prepare(password)
+	if err != nil {
+		return nil, err
+	}
+	// A name that is taken must not cost a derivation.
+	switch _, err := s.users.store.Get(ctx, user.String()); {
+	case err == nil:
+		return nil, about(user.String(), storage.ErrExists)
+	case !errors.Is(err, storage.ErrNotFound):
+		return nil, about(user.String(), err)
+	}
+	credentials, err := s.derive(ctx, prepared)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now().UTC()
+	p, err := s.users.store.Create(ctx, storage.Account{
+		User:        strings.Clone(user.String()),
+		Credentials: credentials,
+		Created:     now,
+		Changed:     now,
+	})
+	s.forget(user)
+	if err != nil {
+		return nil, about(user.String(), err)
+	}
+	return p, nil
+}
+
+// SetPassword replaces the password. Errors: ErrPassword, ErrNotFound,
+// ErrUnavailable, or the context's.
+func (s *Service) SetPassword(ctx context.Context, user jid.JID, password string) error {
+	prepared, err := prepare(password)
+	if err != nil {
+		return err
+	}
+	if _, err := s.users.store.Get(ctx, user.Bare().String()); err != nil {
+		return about(user.Bare().String(), err)
+	}
+	credentials, err := s.derive(ctx, prepared)
+	if err != nil {
+		return err
+	}
+	now := time.Now().UTC()
+	return s.modify(ctx, user, PasswordChanged, func(a *storage.Account) error {
+		a.Credentials, a.Changed = credentials, now
+		return nil
+	})
+}
+
+// SetDisabled keeps the user from logging in, or allows it again. The account
+// keeps its password and permissions, but has none of them while disabled.
+func (s *Service) SetDisabled(ctx context.Context, user jid.JID, disabled bool) error {
+	what := Disabled
+	if !disabled {
+		what = PermissionsChanged // it has them again
+	}
+	return s.modify(ctx, user, what, func(a *storage.Account) error {
+		a.Disabled = disabled
+		return nil
+	})
+}
+
+// Grant adds permissions to those of the account. Errors: ErrPermission,
+// ErrNotFound, ErrUnavailable, or the context's.
+func (s *Service) Grant(ctx context.Context, user jid.JID, permissions ...Permission) error {
+	names, err := spell(permissions)
+	if err != nil {
+		return err
+	}
+	return s.modify(ctx, user, PermissionsChanged, func(a *storage.Account) error {
+		all := append(slices.Clone(a.Permissions), names...)
+		slices.Sort(all)
+		a.Permissions = slices.Compact(all)
+		return nil
+	})
+}
+
+// Revoke takes permissions back. PermForgeSender takes back all narrowed forms
+// of it too, so that nothing of it is left; a narrowed form only itself. What
+// the configuration gives stays; what was not granted is no error.
+func (s *Service) Revoke(ctx context.Context, user jid.JID, permissions ...Permission) error {
+	names, err := spell(permissions)
+	if err != nil {
+		return err
+	}
+	return s.modify(ctx, user, PermissionsChanged, func(a *storage.Account) error {
+		a.Permissions = slices.DeleteFunc(slices.Clone(a.Permissions), func(have string) bool {
+			name, _, _ := strings.Cut(have, "=")
+			return slices.Contains(names, have) || slices.Contains(names, name)
+		})
+		return nil
+	})
+}
+
+func spell(permissions []Permission) ([]string, error) {
+	names := make([]string, 0, len(permissions))
+	for _, p := range permissions {
+		p, err := ParsePermission(string(p))
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, string(p))
+	}
+	return names, nil
+}
+
+// Delete removes the account. What other packages keep of the user they remove
+// when they hear of it. Errors: ErrNotFound, ErrUnavailable, or the context's.
+func (s *Service) Delete(ctx context.Context, user jid.JID) error {
+	user = user.Bare()
+	p, err := s.users.store.Delete(ctx, user.String())
+	s.forget(user)
+	if err != nil {
+		return about(user.String(), err)
+	}
+	return s.settle(ctx, p, user, Deleted)
+}
+
+func (s *Service) modify(ctx context.Context, user jid.JID, what Change, f func(*storage.Account) error) error {
+	user = user.Bare()
+	p, err := s.users.store.Modify(ctx, user.String(), f)
+	s.forget(user)
+	if err != nil {
+		return about(user.String(), err)
+	}
+	return s.settle(ctx, p, user, what)
+}
+
+// forget drops all that is held in memory of a user. It is called after the
+// write is visible to readers and before it is durable: what was read before
+// cannot be cached any more then (see cache.put).
+func (s *Service) forget(user jid.JID) {
+	s.users.remembered.drop(user.String())
+	s.rights.drop(user.String())
+}
+
+// settle waits until a write is durable and announced. The announcement does
+// not depend on ctx: a session must end even if whoever asked for it has gone.
+func (s *Service) settle(ctx context.Context, p *storage.Pending, user jid.JID, what Change) error {
+	done := make(chan error, 1)
+	p.Then(func(err error) {
+		if err != nil || what == 0 {
+			done <- err
+			return
+		}
+		go func() { // listeners may block, the engine must not
+			s.notify(user, what)
+			done <- nil
+		}()
+	})
+	select {
+	case err := <-done:
+		if err != nil {
+			return about(user.String(), err)
+		}
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Get returns an account. Errors: ErrNotFound, ErrUnavailable, or the context's.
+func (s *Service) Get(ctx context.Context, user jid.JID) (Account, error) {
+	a, err := s.users.store.Get(ctx, user.Bare().String())
+	if err != nil {
+		return Account{}, about(user.Bare().String(), err)
+	}
+	return shown(a)
+}
+
+// Exists says whether there is an account, disabled or not.
+func (s *Service) Exists(ctx context.Context, user jid.JID) (bool, error) {
+	_, err := s.users.store.Get(ctx, user.Bare().String())
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, storage.ErrNotFound):
+		return false, nil
+	}
+	return false, about(user.Bare().String(), err)
+}
+
+// List returns the accounts of a domain, or with "" all of them, in ascending
+// order of domain and user.
+func (s *Service) List(ctx context.Context, domain string) ([]Account, error) {
+	var all []Account
+	err := pages(ctx, s.users.store, domain, func(a storage.Account) error {
+		account, err := shown(a)
+		all = append(all, account)
+		return err
+	})
+	return all, err
+}
+
+// pages calls f with each account in turn.
+func pages(ctx context.Context, store storage.Accounts, domain string, f func(storage.Account) error) error {
+	const page = 1000
+	after := ""
+	for {
+		list, err := store.List(ctx, domain, after, page)
+		if err != nil {
+			return fmt.Errorf("list accounts: %w", unavailable(err))
+		}
+		for _, a := range list {
+			if err := f(a); err != nil {
+				return err
+			}
+		}
+		if len(list) < page {
+			return nil
+		}
+		after = list[len(list)-1].User
+	}
+}
+
+func shown(a storage.Account) (Account, error) {
+	user, err := jid.Parse(a.User)
+	if err != nil {
+		return Account{}, fmt.Errorf("stored account %q: %w", a.User, err)
+	}
+	out := Account{User: user, Disabled: a.Disabled, Created: a.Created, Changed: a.Changed}
+	for _, p := range a.Permissions {
+		out.Permissions = append(out.Permissions, Permission(p))
+	}
+	return out, nil
+}
+
+// named says that j can be the address of a user.
+func named(j jid.JID) bool { return j.Local() != "" && j.Domain() != "" }
+
+// about turns an error of the engine into one of ours that says whose.
+func about(user string, err error) error {
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
+		err = ErrNotFound
+	case errors.Is(err, storage.ErrExists):
+		err = ErrExists
+	default:
+		err = unavailable(err)
+	}
+	return fmt.Errorf("%s: %w", user, err)
+}
+
+// unavailable marks an error of the engine; that of a context stays what it is.
+func unavailable(err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrUnavailable) {
+		return err
+	}
+	return fmt.Errorf("%w (%w)", ErrUnavailable, err)
+}

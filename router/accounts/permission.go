@@ -1,0 +1,175 @@
+package accounts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"jackdaw/storage"
+	"jackdaw/xmpp/jid"
+)
+
+// A Permission is something an account may do: one of the constants, or a
+// narrowed PermForgeSender such as "forge_sender=*@trac" (see Pattern).
+type Permission string
+
+// The permissions there are. PermAdmin implies PermMulticast and
+// PermForgeSender, and no other.
+const (
+	PermHTTPMessage Permission = "http_message" // post with POST /message
+	PermMulticast   Permission = "multicast"    // address many at once
+	PermForgeSender Permission = "forge_sender" // send in another's name
+	PermGateway     Permission = "xmppgateway"  // use the gateway API
+	PermAdmin       Permission = "admin"
+)
+
+var permissions = []Permission{PermHTTPMessage, PermMulticast, PermForgeSender, PermGateway, PermAdmin}
+
+// ParsePermission reads a permission and normalises the pattern of a narrowed
+// one. The error wraps ErrPermission or ErrPattern and lists what there is.
+func ParsePermission(s string) (Permission, error) {
+	name, pattern, narrowed := strings.Cut(s, "=")
+	if !slices.Contains(permissions, Permission(name)) {
+		return "", fmt.Errorf("%q: %w: there are http_message, multicast, forge_sender, forge_sender=PATTERN, xmppgateway and admin", s, ErrPermission)
+	}
+	if !narrowed {
+		return Permission(name), nil
+	}
+	if Permission(name) != PermForgeSender {
+		return "", fmt.Errorf("%q: %w: only forge_sender can be narrowed", s, ErrPermission)
+	}
+	p, err := ParsePattern(pattern)
+	if err != nil {
+		return "", fmt.Errorf("forge_sender=%w", err)
+	}
+	if p.every {
+		return PermForgeSender, nil
+	}
+	return PermForgeSender + "=" + Permission(p.String()), nil
+}
+
+// Pattern returns the pattern of a narrowed permission; ok is false for all others.
+func (p Permission) Pattern() (pattern Pattern, ok bool) {
+	name, s, narrowed := strings.Cut(string(p), "=")
+	if !narrowed || Permission(name) != PermForgeSender {
+		return Pattern{}, false
+	}
+	pattern, err := ParsePattern(s)
+	return pattern, err == nil
+}
+
+const (
+	rightsMax = 1 << 16
+	// rightsFor bounds how long another process that shares the store may have
+	// changed something unseen; our own changes are seen at once.
+	rightsFor = time.Minute
+)
+
+// Rights are all that one account may do, from its grants, the configuration
+// and what these imply. They are a snapshot: ask again for each request.
+// Immutable, safe for concurrent use.
+type Rights struct {
+	user    jid.JID
+	active  bool
+	has     []Permission
+	forge   []Pattern
+	expires time.Time
+}
+
+// Active says that there is such an account and that it is not disabled.
+func (r *Rights) Active() bool { return r.active }
+
+// Has says whether the account has a permission. PermForgeSender means that it
+// may use every sender; see MayForge for those that are narrowed.
+func (r *Rights) Has(p Permission) bool { return slices.Contains(r.has, p) }
+
+// MayForge says whether the account may send in the name of sender; everybody
+// who may log in may in his own, with any resource. Where such a stanza may go is not
+// decided here.
+func (r *Rights) MayForge(sender jid.JID) bool {
+	if !r.active || sender.IsZero() {
+		return false
+	}
+	if sender.MatchesBare(r.user) || r.Has(PermForgeSender) {
+		return true
+	}
+	for _, p := range r.forge {
+		if p.Matches(sender) {
+			return true
+		}
+	}
+	return false
+}
+
+// Rights returns what the user may do: nothing if there is no such account or
+// it is disabled, whatever the configuration says, so that "*" never means an
+// address of another server. The error is ErrUnavailable, only if nothing
+// was known about the user before, or the context's.
+func (s *Service) Rights(ctx context.Context, user jid.JID) (*Rights, error) {
+	user = user.Bare()
+	key := user.String()
+	old, known := s.rights.get(key)
+	if known && time.Now().Before(old.expires) {
+		return old, nil
+	}
+	epoch := s.rights.epoch(key)
+	a, err := s.users.store.Get(ctx, key)
+	if err != nil && !errors.Is(err, storage.ErrNotFound) {
+		if known && ctx.Err() == nil {
+			return old, nil // better than to refuse what was allowed a minute ago
+		}
+		return nil, about(key, err)
+	}
+	r := s.settings.Load().rights(user, a, err == nil && !a.Disabled)
+	r.expires = time.Now().Add(rightsFor)
+	s.rights.put(key, r, epoch)
+	return r, nil
+}
+
+func (c *settings) rights(user jid.JID, a storage.Account, active bool) *Rights {
+	if active {
+		user, _ = jid.Parse(strings.Clone(user.String())) // the caller's may be a slice of a whole request
+	}
+	r := &Rights{user: user, active: active}
+	if !active {
+		r.user = jid.JID{}
+		return r
+	}
+	add := func(p Permission) {
+		if pattern, ok := p.Pattern(); ok {
+			r.forge = append(r.forge, pattern)
+		}
+		r.has = append(r.has, p)
+	}
+	for _, p := range a.Permissions {
+		add(Permission(p))
+	}
+	for _, rule := range c.everyone {
+		if slices.ContainsFunc(rule.accounts, func(p Pattern) bool { return p.Matches(user) }) {
+			add(rule.permission)
+		}
+	}
+	if c.admins[user] {
+		add(PermAdmin)
+	}
+	if r.Has(PermAdmin) {
+		add(PermMulticast)
+		add(PermForgeSender)
+	}
+	return r
+}
+
+// Permitted is Rights and Has in one; false when the storage cannot tell.
+func (s *Service) Permitted(ctx context.Context, user jid.JID, p Permission) bool {
+	r, err := s.Rights(ctx, user)
+	return err == nil && r.Has(p)
+}
+
+// MayForge is Rights and Rights.MayForge in one; false when the storage cannot tell.
+func (s *Service) MayForge(ctx context.Context, user, sender jid.JID) bool {
+	r, err := s.Rights(ctx, user)
+	return err == nil && r.MayForge(sender)
+}
