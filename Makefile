@@ -1,0 +1,69 @@
+# make build | test | race | fuzz | bench | check | bench-peers BENCH=DIR | deps
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+# What the tests start or ask: Redis, two clients, an XML parser.
+PACKAGES = redis-server python3-slixmpp go-sendxmpp libxml2-utils curl
+
+FUZZTIME ?= 30s
+
+# The hot path: addresses, framing, routing, client streams, posting.
+BENCH_PACKAGES ?= ./xmpp/... ./router/... ./c2s/... ./modules/httpmessage/...
+BENCHTIME      ?= 1s
+
+.PHONY: build test race fuzz bench check bench-peers deps
+
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o jackdaw ./cmd/jackdaw
+
+# Everything that must hold before a change goes in. The suite starts servers of
+# its own, so its outcome is never taken from the cache.
+test: deps check race
+
+race:
+	$(GO) test -race -count=1 -p 2 -timeout 14m ./...
+
+check:
+	@dirty=$$(git ls-files --cached --others --exclude-standard '*.go' | xargs -r gofmt -s -l); \
+	if [ -n "$$dirty" ]; then echo "gofmt -s would change:"; echo "$$dirty"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) test -count=1 ./testsuite/house
+
+fuzz:
+	@set -e; for file in $$(grep -rl --include='*_test.go' '^func Fuzz' .); do \
+	  for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$file); do \
+	    echo "== $$name in $$(dirname $$file)"; \
+	    $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file); \
+	  done; \
+	done
+
+bench:
+	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) $(BENCH_PACKAGES)
+
+# Beside other servers, with the neutral load generator in BENCH (its README says
+# how it measures). SCENARIOS, REPS, USERS and the rest of suite.sh's settings pass through; OUT
+# keeps the single runs.
+PEERS ?= relay prosody ejabberd $(CURDIR)/testsuite/load/jackdaw.sh $(if $(JACKAL_BIN),jackal)
+OUT   ?= $(CURDIR)/results-$(shell date +%Y%m%d-%H%M%S).jsonl
+
+bench-peers: build
+	@test -n "$(BENCH)" || { echo "make bench-peers: say where the load generator is: BENCH=DIR" >&2; exit 2; }
+	@test -x "$(BENCH)/suite.sh" || { echo "make bench-peers: no suite.sh in $(BENCH)" >&2; exit 2; }
+	@test "$$(id -u)" = 0 || { echo "make bench-peers: needs root, for a network namespace of its own" >&2; exit 2; }
+	@for p in $(filter prosody ejabberdctl,$(PEERS:ejabberd=ejabberdctl)); do \
+	  command -v $$p > /dev/null || { echo "make bench-peers: $$p is missing: apt-get update && $(BENCH)/peers/install.sh" >&2; exit 2; }; done
+	BENCH=$(abspath $(BENCH)) JACKDAW=$(CURDIR)/jackdaw OUT=$(OUT) PEERS="$(strip $(PEERS))" \
+	  $(if $(SCENARIOS),SCENARIOS="$(SCENARIOS)") $(if $(REPS),REPS=$(REPS)) \
+	  $(abspath $(BENCH))/peers/loopback-only.sh $(abspath $(BENCH))/suite.sh
+
+deps:
+	@missing=; for p in $(PACKAGES); do \
+	  dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then \
+	  if [ "$$(id -u)" = 0 ]; then as=; \
+	  elif command -v sudo > /dev/null && sudo -n true 2>/dev/null; then as='sudo -n'; \
+	  else echo "the tests need packages; as root: apt-get install -y --no-install-recommends$$missing" >&2; exit 1; fi; \
+	  $$as apt-get update -q && \
+	  $$as env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing; fi

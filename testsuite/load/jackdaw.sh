@@ -1,0 +1,54 @@
+#!/bin/bash
+# jackdaw as a peer of the load generator: `make bench-peers BENCH=DIR` runs it.
+# Embedded storage with an fsync before every acknowledgement, as by default;
+# warnings only in the log. There is no archive in this version.
+#   BENCH    directory of the load generator
+#   JACKDAW  the binary     default: the one `make build` leaves
+PEER=jackdaw
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "${BENCH:?directory of the load generator}/peers/common.sh"
+JACKDAW=${JACKDAW:-$HERE/../../jackdaw}
+
+config() { # DIR
+  cat > "$1/jackdaw.yaml" <<YAML
+data: $1/data
+hosts:
+  - {domain: $DOMAIN, cert: $CERT, key: $KEY}
+listen:
+  c2s: ["127.0.0.1:$PORT_C2S"]
+  c2s_tls: ["127.0.0.1:$PORT_TLS"]
+  http: ["127.0.0.1:$PORT_HTTP"]
+  https: []
+c2s: {require_tls: false, scram_iterations: 4096}
+modules:
+  offline: {max_messages: 100000, max_bytes: 1073741824}
+log: {level: warn}
+YAML
+}
+
+seed() {
+  local tmp=$SEED.tmp
+  rm -rf "$tmp"; mkdir -p "$tmp"
+  config "$tmp"
+  seq 1 "$USERS" | sed "s/.*/user&@$DOMAIN $PASSWORD/" |
+    "$JACKDAW" --config "$tmp/jackdaw.yaml" user add --batch > "$tmp/seed.log" 2>&1 ||
+    { echo "jackdaw: seeding did not work, see $tmp/seed.log" >&2; exit 1; }
+  mv "$tmp" "$SEED"
+}
+
+prepare() {
+  rm -rf "$RUN"; cp -r "$SEED" "$RUN"
+  config "$RUN"
+}
+
+launch() {
+  (cd "$RUN" && exec "$JACKDAW" --config "$RUN/jackdaw.yaml" serve) > "$RUN/log" 2>&1 < /dev/null &
+  echo $! > "$RUN/pid"
+}
+
+stop() { stop_by_pidfile; }
+version() { "$JACKDAW" version; }
+# PLAIN is for TLS only here, and the suite tries what is named without TLS too.
+caps() { echo plain starttls direct SCRAM-SHA-1 presence offline; }
+http() { printf 'POST /message\t-url\thttp://127.0.0.1:%s/message\t-auth\tuser1@%s:%s\n' "$PORT_HTTP" "$DOMAIN" "$PASSWORD"; }
+main "$@"
