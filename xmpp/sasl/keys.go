@@ -1,0 +1,223 @@
+package sasl
+
+import (
+	"crypto/hmac"
+	"crypto/pbkdf2"
+	"crypto/rand"
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/sha512"
+	"crypto/subtle"
+	"errors"
+	"hash"
+	"unicode/utf8"
+
+	"golang.org/x/text/secure/precis"
+)
+
+// Hash is a hash function of SCRAM. The numbers are fit for storage.
+type Hash uint8
+
+// The hash functions of the SCRAM mechanisms.
+const (
+	SHA1   Hash = 1
+	SHA256 Hash = 2
+	SHA512 Hash = 3
+)
+
+// String returns the name in the form of the IANA registry, such as "SHA-256".
+func (h Hash) String() string {
+	switch h {
+	case SHA1:
+		return "SHA-1"
+	case SHA256:
+		return "SHA-256"
+	case SHA512:
+		return "SHA-512"
+	}
+	return "unknown"
+}
+
+// Size returns the length of a digest in bytes, 0 for an unknown hash.
+func (h Hash) Size() int {
+	switch h {
+	case SHA1:
+		return sha1.Size
+	case SHA256:
+		return sha256.Size
+	case SHA512:
+		return sha512.Size
+	}
+	return 0
+}
+
+// new returns the constructor rather than a method value, which would be
+// allocated at each use.
+func (h Hash) new() func() hash.Hash {
+	switch h {
+	case SHA1:
+		return sha1.New
+	case SHA256:
+		return sha256.New
+	default:
+		return sha512.New
+	}
+}
+
+// sum appends the digest of b to dst.
+func (h Hash) sum(dst, b []byte) []byte {
+	switch h {
+	case SHA1:
+		d := sha1.Sum(b)
+		return append(dst, d[:]...)
+	case SHA256:
+		d := sha256.Sum256(b)
+		return append(dst, d[:]...)
+	default:
+		d := sha512.Sum512(b)
+		return append(dst, d[:]...)
+	}
+}
+
+// mac returns HMAC(key, text).
+func (h Hash) mac(key, text []byte) []byte {
+	m := hmac.New(h.new(), key)
+	m.Write(text) // A hash never returns an error.
+	return m.Sum(nil)
+}
+
+// The constants of RFC 5802 §3.
+var (
+	clientKey = []byte("Client Key")
+	serverKey = []byte("Server Key")
+)
+
+// SaltSize is the length of the salts of NewKeys and FakeKeys in bytes.
+const SaltSize = 16
+
+// The least and the greatest number of iterations for new keys (RFC 7677 §4).
+// Keys from elsewhere may have less.
+const (
+	MinIterations = 4096
+	MaxIterations = 10_000_000
+)
+
+// The reasons for which no keys can be made.
+var (
+	ErrPassword   = errors.New("password is empty, too long or has forbidden characters")
+	ErrIterations = errors.New("number of iterations is out of range")
+	ErrSalt       = errors.New("salt is empty")
+	ErrHash       = errors.New("hash is unknown")
+)
+
+// Keys are what is stored of a password for one hash (RFC 5802 §3). They let a
+// server check a login but do not let it log in elsewhere. The slices are shared
+// and not to be changed.
+type Keys struct {
+	Hash       Hash
+	Salt       []byte
+	Iterations int
+	StoredKey  []byte
+	ServerKey  []byte
+}
+
+// NewKeys derives keys with a fresh salt. The keys of an account for several
+// hashes have different salts, as those of FakeKeys have.
+func NewKeys(h Hash, password string, iterations int) (Keys, error) {
+	salt := make([]byte, SaltSize)
+	rand.Read(salt) // never fails
+	return DeriveKeys(h, password, salt, iterations)
+}
+
+// DeriveKeys derives keys from a password; it takes some milliseconds. The
+// password is normalised by the OpaqueString profile of RFC 8265, which replaces
+// the SASLprep of RFC 5802. For ASCII they agree. They differ for characters
+// with a compatibility mapping, such as ligatures: a client that still uses
+// SASLprep cannot log in by SCRAM with such a password, but can by PLAIN. The
+// salt is kept.
+func DeriveKeys(h Hash, password string, salt []byte, iterations int) (Keys, error) {
+	switch {
+	case h.Size() == 0:
+		return Keys{}, ErrHash
+	case len(salt) == 0:
+		return Keys{}, ErrSalt
+	case iterations < MinIterations || iterations > MaxIterations:
+		return Keys{}, ErrIterations
+	}
+	k := Keys{Hash: h, Salt: salt, Iterations: iterations}
+	salted, err := saltedPassword(h, password, salt, iterations)
+	if err != nil {
+		return Keys{}, err
+	}
+	k.StoredKey = h.sum(nil, h.mac(salted, clientKey))
+	k.ServerKey = h.mac(salted, serverKey)
+	return k, nil
+}
+
+// FakeKeys returns keys for a user who does not exist. The salt depends on the
+// secret, the hash and the name only, so that it is as stable as a real one, and
+// no password fits; a check takes the time of a real one.
+func FakeKeys(secret []byte, h Hash, user string, iterations int) Keys {
+	salt := SHA256.mac(secret, []byte(h.String()+"\x00"+user))
+	return Keys{
+		Hash:       h,
+		Salt:       salt[:SaltSize:SaltSize],
+		Iterations: iterations,
+		// Nobody knows what hashes to zeros.
+		StoredKey: make([]byte, h.Size()),
+		ServerKey: make([]byte, h.Size()),
+	}
+}
+
+// VerifyPassword says whether k was derived from password, in constant time but
+// for the lengths. It takes as long as DeriveKeys.
+func (k Keys) VerifyPassword(password string) bool {
+	if !k.usable(k.Hash) {
+		return false
+	}
+	salted, err := saltedPassword(k.Hash, password, k.Salt, k.Iterations)
+	if err != nil {
+		return false
+	}
+	stored := k.Hash.sum(nil, k.Hash.mac(salted, clientKey))
+	return subtle.ConstantTimeCompare(stored, k.StoredKey) == 1
+}
+
+// usable says that k is complete and made with h.
+func (k Keys) usable(h Hash) bool {
+	n := h.Size()
+	return k.Hash == h && n > 0 && len(k.Salt) > 0 && len(k.StoredKey) == n && len(k.ServerKey) == n &&
+		k.Iterations >= 1 && k.Iterations <= MaxIterations
+}
+
+// saltedPassword is Hi(Normalize(password), salt, i) of RFC 5802 §3.
+func saltedPassword(h Hash, password string, salt []byte, iterations int) ([]byte, error) {
+	p, err := normalise(password)
+	if err != nil {
+		return nil, err
+	}
+	return pbkdf2.Key(h.new(), p, salt, iterations, h.Size())
+}
+
+// normalise applies OpaqueString (RFC 8265 §4.2).
+func normalise(password string) (string, error) {
+	if password == "" || len(password) > MaxPassword {
+		return "", ErrPassword
+	}
+	plain := true
+	for i := 0; i < len(password) && plain; i++ {
+		plain = password[i] >= ' ' && password[i] < 0x7f
+	}
+	if plain {
+		return password, nil
+	}
+	// The profile alone lets some invalid sequences pass.
+	if !utf8.ValidString(password) {
+		return "", ErrPassword
+	}
+	p, err := precis.OpaqueString.String(password)
+	if err != nil {
+		return "", ErrPassword
+	}
+	return p, nil
+}
