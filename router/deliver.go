@@ -1,0 +1,232 @@
+package router
+
+import (
+	"context"
+
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
+)
+
+// Storable says whether RFC 6121 §8.5 lets a message wait for its recipient.
+// What else is not worth keeping (XEP-0160 §3, XEP-0334) is for the module that keeps it.
+func Storable(s *xmpp.Stanza) bool {
+	return s.Kind == xmpp.Message && (s.Type == xmpp.TypeNormal || s.Type == xmpp.TypeChat)
+}
+
+// message delivers to an account of ours: RFC 6121 §8.5, table 1.
+func (r *Router) message(e *Envelope, to jid.JID) {
+	u := r.table.user(e.owner)
+	if !u.held() || !Storable(e.Stanza) {
+		if targets := messageTargets(u.list(), e.Stanza, to); len(targets) > 0 {
+			r.give(e, targets)
+			return
+		}
+	}
+	if r.nobody(e, to); e.Settled() {
+		return
+	}
+	// To storage. Look again under the lock, so that the message neither overtakes
+	// what is being brought from there nor arrives there after that has ended.
+	mu := &r.table.owners[r.table.index(e.owner)]
+	mu.Lock()
+	defer mu.Unlock()
+	u = r.table.user(e.owner)
+	if !u.held() {
+		if targets := messageTargets(u.list(), e.Stanza, to); len(targets) > 0 {
+			r.give(e, targets)
+			return
+		}
+	}
+	r.unclaim(e)
+}
+
+// messageTargets are the sessions that a message goes to.
+func messageTargets(list []*Session, s *xmpp.Stanza, to jid.JID) []*Session {
+	if len(list) == 0 {
+		return nil
+	}
+	if to.IsFull() {
+		for i, one := range list { // §8.5.3.1, connected resources too
+			if one.addr == to {
+				return list[i : i+1]
+			}
+		}
+		if s.Type != xmpp.TypeChat { // §8.5.3.2.1
+			return nil
+		}
+	}
+	switch s.Type {
+	case xmpp.TypeNormal, xmpp.TypeChat: // §8.5.2.1.1
+		return mostAvailable(list)
+	case xmpp.TypeHeadline:
+		return filter(list, (*Session).takes)
+	}
+	return nil
+}
+
+// mostAvailable are the sessions with the highest priority that is not negative.
+func mostAvailable(list []*Session) []*Session {
+	if len(list) == 1 {
+		if list[0].takes() {
+			return list
+		}
+		return nil
+	}
+	best, count := int8(-1), 0
+	for _, s := range list {
+		if a := s.state.Load(); a != nil && a.priority >= 0 {
+			switch {
+			case a.priority > best:
+				best, count = a.priority, 1
+			case a.priority == best:
+				count++
+			}
+		}
+	}
+	if count == 0 {
+		return nil
+	}
+	return filter(list, func(s *Session) bool {
+		a := s.state.Load()
+		return a != nil && a.priority == best
+	})
+}
+
+func filter(list []*Session, keep func(*Session) bool) []*Session {
+	var out []*Session
+	for _, s := range list {
+		if keep(s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// give hands a message to sessions.
+func (r *Router) give(e *Envelope, targets []*Session) {
+	for _, f := range r.delivering {
+		if f(e, targets); e.Settled() {
+			return
+		}
+	}
+	d := Delivery{Stanza: e.Stanza, Kept: e.Kept, Copy: len(targets) > 1 && e.Kept == 0}
+	taken := false
+	for _, s := range targets {
+		taken = s.Send(e.Batch, d) || taken
+	}
+	if !taken && e.Kept == 0 {
+		// They ended between the look and the send.
+		e.Refuse(xmpp.RecipientUnavailable(""))
+		return
+	}
+	e.Settle(Delivered)
+}
+
+// nobody decides what cannot wait in storage: RFC 6121 §8.5.1, §8.5.2, §8.5.3.2.
+func (r *Router) nobody(e *Envelope, to jid.JID) {
+	switch e.Stanza.Type {
+	case xmpp.TypeError, xmpp.TypeHeadline:
+		e.Settle(Dropped)
+		return
+	case xmpp.TypeGroupchat:
+		e.Refuse(xmpp.ServiceUnavailable(""))
+		return
+	case xmpp.TypeNormal:
+		if to.IsFull() && !r.table.user(e.owner).held() { // §8.5.3.2.1: never silently
+			e.Refuse(xmpp.ServiceUnavailable(""))
+			return
+		}
+	}
+	r.mustExist(e, to)
+}
+
+// mustExist refuses stanzas for accounts that are not there, in the way of any other refusal.
+func (r *Router) mustExist(e *Envelope, to jid.JID) {
+	switch ok, err := r.users.Exists(context.Background(), to.Bare()); {
+	case err != nil:
+		e.Refuse(Unavailable())
+	case !ok:
+		e.Refuse(xmpp.ServiceUnavailable(""))
+	}
+}
+
+// unclaim offers a message to the modules that keep messages. The caller holds the owner's lock.
+func (r *Router) unclaim(e *Envelope) {
+	for _, f := range r.unclaimed {
+		if f(e); e.Settled() {
+			return
+		}
+	}
+	e.Refuse(xmpp.ServiceUnavailable(""))
+}
+
+// presence delivers to an account of ours (RFC 6121 §8.5.2.1.2, §8.5.3). Subscriptions and
+// probes have been answered by their modules while arriving.
+func (r *Router) presence(e *Envelope, to jid.JID) {
+	d := Delivery{Stanza: e.Stanza, Copy: true}
+	e.Settle(Dropped)
+	for _, s := range r.table.user(e.owner).list() {
+		if to.IsFull() && s.addr != to || to.IsBare() && s.Presence() == nil {
+			continue
+		}
+		if s.Send(e.Batch, d) {
+			e.Settle(Delivered)
+		}
+	}
+}
+
+// iq delivers to a session, or to the module that owns the payload
+// (RFC 6121 §8.5.2.1.3, §8.5.3.1, §8.5.3.2.3).
+func (r *Router) iq(e *Envelope, to jid.JID) {
+	if to.IsFull() {
+		if s := r.table.session(to); s != nil && s.Send(e.Batch, Delivery{Stanza: e.Stanza}) {
+			e.Settle(Delivered)
+			return
+		}
+		if e.Stanza.IsRequest() {
+			e.Refuse(xmpp.ServiceUnavailable(""))
+			return
+		}
+		e.Settle(Dropped)
+		return
+	}
+	if !e.Stanza.IsRequest() {
+		e.Settle(Dropped)
+		return
+	}
+	name, _ := e.Stanza.First()
+	handle := r.accountIQ[name]
+	if handle == nil {
+		e.Refuse(xmpp.ServiceUnavailable(""))
+		return
+	}
+	if !e.FromOwn() {
+		if r.mustExist(e, to); e.Settled() {
+			return
+		}
+	}
+	handle(e)
+	if !e.Settled() {
+		e.Refuse(xmpp.ServiceUnavailable(""))
+	}
+}
+
+// toHost answers what is addressed to a domain of ours itself (RFC 6120 §10.5.2).
+func (r *Router) toHost(e *Envelope) {
+	switch {
+	case e.Stanza.Kind == xmpp.Presence:
+		e.Settle(Dropped)
+	case e.Stanza.Kind == xmpp.Message:
+		e.Refuse(xmpp.ServiceUnavailable(""))
+	case !e.Stanza.IsRequest():
+		e.Settle(Dropped)
+	default:
+		name, _ := e.Stanza.First()
+		if handle := r.hostIQ[name]; handle != nil && e.Stanza.To.IsDomain() {
+			handle(e)
+		}
+		if !e.Settled() {
+			e.Refuse(xmpp.ServiceUnavailable(""))
+		}
+	}
+}

@@ -1,0 +1,109 @@
+package router
+
+import (
+	"jackdaw/storage"
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
+)
+
+// An Outcome is what became of a stanza for its recipient.
+type Outcome uint8
+
+// The outcomes, as the report of an HTTP post names them.
+const (
+	Undecided Outcome = iota
+	Delivered         // handed to at least one session, or to the module that owns it
+	Stored            // kept for a recipient who is away
+	Queued            // on its way to a peer
+	Refused           // an error went, or would go, back to the sender
+	Dropped           // ignored, as a specification asks
+)
+
+// String is the word used in reports, logs and metrics.
+func (o Outcome) String() string {
+	return [...]string{"undecided", "delivered", "stored", "queued", "refused", "dropped"}[o]
+}
+
+// An Envelope is a stanza on its way, with what the router knows about it. It
+// belongs to the goroutine that called Route; neither it nor the bytes of its
+// Stanza may be kept after Route has returned.
+type Envelope struct {
+	// Stanza is replaced, never changed: what a stage wants to say differently
+	// is a new head around the same payload.
+	Stanza *xmpp.Stanza
+
+	// Session is the client session that sent it; nil for HTTP and for the server's own.
+	Session *Session
+	// Account is the authenticated account behind it. It differs from the
+	// sender's address when that is forged. Zero for the server's own stanzas.
+	Account jid.JID
+	// Durable says that the sender is promised an acknowledgement: what is not
+	// safely in the hands of the recipient must be in storage before the
+	// pendings have finished.
+	Durable bool
+	// Dedup, if not empty, tells repeated sendings of the same message apart from
+	// new messages: (sender, key), for storage.DedupWindow.
+	Dedup string
+	// Quiet suppresses the error reply to the sender; the caller of Route reads Err.
+	Quiet bool
+	// Batch collects the sessions that must be flushed; never nil inside Route.
+	Batch *Batch
+
+	// Kept is the id of the recipient's copy in storage, 0 if there is none.
+	Kept uint64
+
+	Outcome  Outcome
+	Err      *xmpp.Error // why it was refused
+	Pendings []*storage.Pending
+	owner    string // the recipient's account while it is delivered
+}
+
+// Settled says whether the stanza's way has been decided.
+func (e *Envelope) Settled() bool { return e.Outcome != Undecided }
+
+// Settle decides the stanza's way; later stages are not asked.
+func (e *Envelope) Settle(o Outcome) { e.Outcome = o }
+
+// Refuse settles the stanza with an error for its sender. RFC 6120 §8.3.1: an
+// error is never answered with an error, so that one is dropped.
+func (e *Envelope) Refuse(err *xmpp.Error) {
+	if e.Stanza.Type == xmpp.TypeError {
+		e.Outcome = Dropped
+		return
+	}
+	e.Outcome, e.Err = Refused, err
+}
+
+// Await adds a write that must be durable before the stanza is acknowledged.
+func (e *Envelope) Await(p *storage.Pending) {
+	if p == nil || len(e.Pendings) > 0 && e.Pendings[len(e.Pendings)-1] == p {
+		return
+	}
+	e.Pendings = append(e.Pendings, p)
+}
+
+// FromOwn says whether the stanza comes from a session of the account it is addressed to.
+func (e *Envelope) FromOwn() bool {
+	return e.Session != nil && (e.Stanza.To.IsZero() || e.Stanza.To.Bare() == e.Session.Bare())
+}
+
+// Reset makes the envelope ready for another stanza, keeping what it has allocated.
+func (e *Envelope) Reset() {
+	*e = Envelope{Pendings: e.Pendings[:0], Batch: e.Batch}
+}
+
+// A Batch remembers which sessions have something to write, so that stanzas
+// that arrive together leave together: its owner calls Flush when it has
+// routed all that it had at hand. The zero value is ready. Not for concurrent use.
+type Batch struct{ woken []Outlet }
+
+func (b *Batch) add(o Outlet) { b.woken = append(b.woken, o) }
+
+// Flush lets the collected sessions write.
+func (b *Batch) Flush() {
+	for i, o := range b.woken {
+		o.Flush()
+		b.woken[i] = nil
+	}
+	b.woken = b.woken[:0]
+}

@@ -1,0 +1,76 @@
+package router
+
+import (
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
+)
+
+// A Module is one feature, as plain data. The order of modules given to New is the
+// order in every stage.
+type Module struct {
+	Name  string
+	Specs []Spec // what it implements; docs/xeps.md is made of this
+
+	// Features are announced by disco#info of the host, AccountFeatures by that of an account.
+	Features        []string
+	AccountFeatures []string
+	// StreamFeature is offered after login, as XML (RFC 6120 §4.3.2), "" for none.
+	StreamFeature string
+
+	IQ []IQ
+
+	// Leaving sees what a session of ours sends, before anything else.
+	// Arriving sees what is addressed to an account of ours, existing or not, but for
+	// requests to the host. Both may replace Envelope.Stanza, or settle the envelope.
+	Leaving  Stage
+	Arriving Stage
+	// Delivering sees a message and the sessions that are about to get it.
+	Delivering func(e *Envelope, to []*Session)
+	// Unclaimed is offered a message of type normal or chat that no session
+	// takes; it runs under the owner's lock (see Router.WithOwner).
+	Unclaimed func(e *Envelope)
+	// CatchUp brings an account that became able to take messages what was stored for it.
+	// Until done is called, further messages are offered to Unclaimed. At
+	// most one module has it.
+	CatchUp func(s *Session, done func())
+	// Taken learns that a session has taken stanzas whose copies were kept. The
+	// slice is the caller's. At most one module has it.
+	Taken func(owner jid.JID, kept []uint64)
+
+	// Bound sees a session after it has been made. Ended sees it after it has been
+	// removed from the table, with the presence it had, nil if it was not available.
+	Bound func(s *Session)
+	Ended func(s *Session, last *xmpp.Stanza)
+	// Removed erases everything of a deleted account.
+	Removed func(user jid.JID) error
+}
+
+// A Spec is a specification that a module implements.
+type Spec struct {
+	Name    string // "RFC 6121 §2", "XEP-0280"
+	Version string // of the XEP
+	Note    string // what is left out
+}
+
+// A Stage is a module's part in one stage, by kind of stanza; nil takes no part.
+type Stage struct {
+	Message, Presence, IQ func(e *Envelope)
+}
+
+// Scope says to whom a request is addressed.
+type Scope uint8
+
+// The scopes. A request without 'to' is one to the sender's own account (RFC 6120 §10.3.3).
+const (
+	Host    Scope = 1 << iota // a domain that we serve
+	Account                   // the bare address of a user of ours; the handler checks who asks
+)
+
+// An IQ says that a module owns the requests with this payload.
+type IQ struct {
+	Payload xmpp.Name
+	Scope   Scope
+	// Handle answers with Router.Answer, Router.AnswerAfter or Envelope.Refuse. For
+	// Account it is called for accounts that exist only.
+	Handle func(e *Envelope)
+}

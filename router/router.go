@@ -1,0 +1,286 @@
+// Package router decides every stanza's way, in one place: Router.Route.
+//
+// It knows the hosts we serve, the sessions of our users and the modules
+// with their stages, and follows RFC 6120 §10 and RFC 6121 §8. It knows no storage engine
+// and no socket. Stanzas to other domains are refused as long as no
+// federation is plugged in.
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+
+	"jackdaw/storage"
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
+)
+
+// Users knows which accounts exist. router/accounts implements it.
+type Users interface {
+	Exists(ctx context.Context, user jid.JID) (bool, error)
+}
+
+// Errors of Bind.
+var (
+	ErrTooManySessions = errors.New("too many sessions for this account")
+)
+
+// Options of New.
+type Options struct {
+	Hosts       []string
+	Users       Users
+	MaxSessions int // for each account; 0: no bound
+	Log         *slog.Logger
+}
+
+// A Router routes. It is safe for concurrent use.
+type Router struct {
+	hosts   atomic.Pointer[map[string]bool]
+	users   Users
+	max     int
+	log     *slog.Logger
+	table   *table
+	modules []Module
+
+	leaving, arriving [3][]func(*Envelope) // by kind
+	delivering        []func(*Envelope, []*Session)
+	unclaimed         []func(*Envelope)
+	catchUp           func(*Session, func())
+	taken             func(jid.JID, []uint64)
+	hostIQ, accountIQ map[xmpp.Name]func(*Envelope)
+
+	Stats Stats
+}
+
+// Stats count stanzas since the start.
+type Stats struct {
+	Routed   [3]atomic.Int64 // by kind: message, presence, iq
+	Outcomes [6]atomic.Int64 // by Outcome
+}
+
+// New returns a router without modules. Use comes next, once.
+func New(o Options) *Router {
+	r := &Router{users: o.Users, max: o.MaxSessions, log: o.Log, table: newTable(),
+		hostIQ: map[xmpp.Name]func(*Envelope){}, accountIQ: map[xmpp.Name]func(*Envelope){}}
+	r.SetHosts(o.Hosts)
+	return r
+}
+
+// SetHosts replaces the domains we serve.
+func (r *Router) SetHosts(domains []string) {
+	hosts := make(map[string]bool, len(domains))
+	for _, d := range domains {
+		hosts[d] = true
+	}
+	r.hosts.Store(&hosts)
+}
+
+// Serves says whether the domain is one of ours.
+func (r *Router) Serves(domain string) bool { return (*r.hosts.Load())[domain] }
+
+// Use plugs the modules in. It panics if two own the same payload or the same
+// single part, which is a programmer's mistake.
+func (r *Router) Use(modules ...Module) {
+	r.modules = modules
+	for _, m := range modules {
+		addStage(&r.leaving, m.Leaving)
+		addStage(&r.arriving, m.Arriving)
+		if m.Delivering != nil {
+			r.delivering = append(r.delivering, m.Delivering)
+		}
+		if m.Unclaimed != nil {
+			r.unclaimed = append(r.unclaimed, m.Unclaimed)
+		}
+		if m.CatchUp != nil || m.Taken != nil {
+			if r.catchUp != nil || r.taken != nil {
+				panic("router: a second module wants to keep messages: " + m.Name)
+			}
+			r.catchUp, r.taken = m.CatchUp, m.Taken
+		}
+		for _, q := range m.IQ {
+			if q.Scope&Host != 0 {
+				own(r.hostIQ, q, m.Name)
+			}
+			if q.Scope&Account != 0 {
+				own(r.accountIQ, q, m.Name)
+			}
+		}
+	}
+}
+
+func addStage(to *[3][]func(*Envelope), s Stage) {
+	for i, f := range [3]func(*Envelope){s.Message, s.Presence, s.IQ} {
+		if f != nil {
+			to[i] = append(to[i], f)
+		}
+	}
+}
+
+func own(m map[xmpp.Name]func(*Envelope), q IQ, module string) {
+	if m[q.Payload] != nil {
+		panic(fmt.Sprintf("router: module %s wants %s, which has an owner", module, q.Payload))
+	}
+	m[q.Payload] = q.Handle
+}
+
+// Modules are those given to Use, in order.
+func (r *Router) Modules() []Module { return r.modules }
+
+// Route decides the way of one stanza and goes it. The sender's address must have been
+// checked. On return the envelope says what became of the stanza and which
+// writes must finish before it is acknowledged.
+func (r *Router) Route(e *Envelope) {
+	r.Stats.Routed[e.Stanza.Kind-xmpp.Message].Add(1)
+	own := e.Batch == nil
+	if own {
+		e.Batch = new(Batch)
+	}
+	r.route(e)
+	r.Stats.Outcomes[e.Outcome].Add(1)
+	if e.Outcome == Refused && !e.Quiet {
+		r.bounce(e)
+	}
+	if own {
+		e.Batch.Flush()
+		e.Batch = nil
+	}
+}
+
+func (r *Router) route(e *Envelope) {
+	// leaving: the sender is a session of ours
+	if e.Session != nil {
+		if r.ask(&r.leaving, e); e.Settled() {
+			return
+		}
+	}
+	to := e.Stanza.To
+	if to.IsZero() { // RFC 6120 §10.3: the sender's own account
+		if e.Session == nil {
+			e.Settle(Dropped)
+			return
+		}
+		to = e.Session.bare
+	}
+	// to a domain that is not ours?
+	if !r.Serves(to.Domain()) {
+		e.Refuse(r.Admit(e.Stanza.From, to))
+		return
+	}
+	// a request to the host?
+	if to.Local() == "" {
+		r.toHost(e)
+		return
+	}
+	// arriving: the recipient is ours
+	if r.ask(&r.arriving, e); e.Settled() {
+		return
+	}
+	e.owner = to.Bare().String()
+	switch e.Stanza.Kind {
+	case xmpp.Message:
+		r.message(e, to)
+	case xmpp.Presence:
+		r.presence(e, to)
+	case xmpp.IQ:
+		r.iq(e, to)
+	}
+}
+
+func (r *Router) ask(stage *[3][]func(*Envelope), e *Envelope) {
+	for _, f := range stage[e.Stanza.Kind-xmpp.Message] {
+		if f(e); e.Settled() {
+			return
+		}
+	}
+}
+
+// Admit says whether a stanza of this sender may go where the recipient is: nil, or
+// the error for the sender. It is the one place where that is decided, on the pair (sender's domain,
+// path): http-message.md §6.
+func (r *Router) Admit(from, to jid.JID) *xmpp.Error {
+	if r.Serves(to.Domain()) {
+		return nil
+	}
+	if !r.Serves(from.Domain()) {
+		return xmpp.NotAllowed("forged-sender-remote")
+	}
+	return xmpp.RemoteServerNotFound("this server does not exchange messages with other servers")
+}
+
+// bounce returns a refused stanza to the session that sent it.
+func (r *Router) bounce(e *Envelope) {
+	s := e.Stanza
+	if s.Type == xmpp.TypeError || s.Type == xmpp.TypeResult || e.Err == nil {
+		return
+	}
+	reply := s.ErrorReply(e.Err)
+	if e.Session != nil {
+		reply.To = e.Session.addr
+		if reply.From.IsZero() {
+			reply.From = e.Session.bare
+		}
+		e.Session.Send(e.Batch, Delivery{Stanza: &reply, Copy: true})
+		return
+	}
+	// Nobody waits for it: the server's own stanzas, or a session that has ended meanwhile.
+	r.Post(&reply, e.Batch)
+}
+
+// Post routes a stanza of the server's own making, such as a reply or a push. An error on
+// the way ends there. A nil batch writes at once.
+func (r *Router) Post(s *xmpp.Stanza, b *Batch) {
+	r.Route(&Envelope{Stanza: s, Quiet: true, Batch: b})
+}
+
+// Answer replies to the request in the envelope with a result.
+func (r *Router) Answer(e *Envelope, payload []byte) {
+	e.Settle(Delivered)
+	reply := e.Stanza.Result(payload)
+	r.reply(e.Session, &reply, e.Batch)
+}
+
+// AnswerAfter is Answer once the write is durable: the result of a write is an
+// acknowledgement. If the write fails the requester is told to wait. The payload must be owned.
+func (r *Router) AnswerAfter(e *Envelope, p *storage.Pending, payload []byte) {
+	if done, err := p.Finished(); done && err == nil {
+		r.Answer(e, payload)
+		return
+	}
+	e.Settle(Delivered)
+	e.Await(p)
+	ok := e.Stanza.Result(payload)
+	failed := e.Stanza.ErrorReply(Unavailable())
+	s := e.Session
+	p.Then(func(err error) {
+		if err != nil {
+			r.reply(s, &failed, nil)
+			return
+		}
+		r.reply(s, &ok, nil)
+	})
+}
+
+func (r *Router) reply(to *Session, reply *xmpp.Stanza, b *Batch) {
+	if to == nil {
+		r.Post(reply, b)
+		return
+	}
+	reply.To = to.addr
+	if reply.From.IsZero() {
+		reply.From = to.bare
+	}
+	d := Delivery{Stanza: reply, Copy: true}
+	if b == nil {
+		to.SendNow(d)
+		return
+	}
+	to.Send(b, d)
+}
+
+// Unavailable is the error for a stanza that cannot be stored now (promises.md).
+func Unavailable() *xmpp.Error {
+	return xmpp.ResourceConstraint("the server cannot store this now, try again later").WithType(xmpp.ErrorWait)
+}

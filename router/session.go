@@ -1,0 +1,142 @@
+package router
+
+import (
+	"context"
+	"sync/atomic"
+
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
+)
+
+// A Delivery is one stanza for one session.
+type Delivery struct {
+	Stanza *xmpp.Stanza // borrowed: the outlet copies what it keeps
+	Kept   uint64       // id of the copy in storage that goes once the session has taken this one; 0: none
+	// Copy marks what need not find another way if the session ends
+	// without having taken it: carbons, pushes, presence.
+	Copy bool
+}
+
+// An Undelivered stanza is one that a session had been given and never took.
+type Undelivered struct {
+	Stanza xmpp.Stanza // owned
+	Kept   uint64
+}
+
+// An Outlet is the connection side of a session. c2s implements it. All methods are safe for
+// concurrent use; none but WaitBelow blocks, and none calls the router (it may hold locks).
+type Outlet interface {
+	// Send queues a stanza. wake says that nobody is writing and the caller
+	// must call Flush after what else it has to send. A session that has ended ignores it
+	// and hands it back through Router.Unbind or, if that is over, returns ok = false.
+	Send(d Delivery) (wake, ok bool)
+	// Flush writes what is queued, as far as the socket takes it, and leaves
+	// the rest to a goroutine.
+	Flush()
+	// Detached says that the connection is gone and the session waits to be resumed.
+	Detached() bool
+	// WaitBelow returns when less than n bytes are queued or unacknowledged,
+	// or with an error when the session has ended.
+	WaitBelow(ctx context.Context, n int) error
+	// End closes the stream with a stream error (RFC 6120 §4.9.3), or politely if
+	// the condition is empty. It returns at once.
+	End(condition, text string)
+}
+
+// Flags are what a session has asked for, by the module that owns the flag.
+type Flags uint32
+
+// The flags.
+const (
+	FlagRoster   Flags = 1 << iota // interested in roster pushes (RFC 6121 §2.1.6)
+	FlagCarbons                    // XEP-0280
+	FlagBlocking                   // interested in block list pushes (XEP-0191 §3.3)
+)
+
+// A Session is a bound resource of a user. The router makes it in Bind.
+type Session struct {
+	addr  jid.JID // full
+	bare  jid.JID
+	out   Outlet
+	u     *user
+	flags atomic.Uint32
+	state atomic.Pointer[availability] // nil: no presence sent yet, or unavailable
+}
+
+// availability is what the session last broadcast (RFC 6121 §4.2). Immutable.
+type availability struct {
+	presence *xmpp.Stanza
+	priority int8
+}
+
+// Addr is the full address.
+func (s *Session) Addr() jid.JID { return s.addr }
+
+// Bare is the address of the account.
+func (s *Session) Bare() jid.JID { return s.bare }
+
+// Presence is the last presence broadcast, nil if the session is not available.
+// It must not be changed.
+func (s *Session) Presence() *xmpp.Stanza {
+	if a := s.state.Load(); a != nil {
+		return a.presence
+	}
+	return nil
+}
+
+// Priority is that of the last presence; 0 if the session is not available.
+func (s *Session) Priority() int8 {
+	if a := s.state.Load(); a != nil {
+		return a.priority
+	}
+	return 0
+}
+
+// Is says whether all of the flags are set.
+func (s *Session) Is(f Flags) bool { return Flags(s.flags.Load())&f == f }
+
+// Set sets or clears flags.
+func (s *Session) Set(f Flags, on bool) {
+	if on {
+		s.flags.Or(uint32(f))
+	} else {
+		s.flags.And(^uint32(f))
+	}
+}
+
+// takes says whether the session takes messages sent to the bare address
+// (RFC 6121 §8.5.2.1.1: available, with a priority that is not negative).
+func (s *Session) takes() bool {
+	a := s.state.Load()
+	return a != nil && a.priority >= 0
+}
+
+// Detached says that the connection is gone and the session waits to be resumed (XEP-0198 §5).
+func (s *Session) Detached() bool { return s.out.Detached() }
+
+// End closes the session's stream with a stream error, or politely if the
+// condition is empty.
+func (s *Session) End(condition, text string) { s.out.End(condition, text) }
+
+// WaitBelow returns when less than n bytes wait for the client to take
+// them, or with an error when the session has ended.
+func (s *Session) WaitBelow(ctx context.Context, n int) error { return s.out.WaitBelow(ctx, n) }
+
+// Send gives a stanza to this session alone and leaves the writing to the batch.
+// It says whether the session took it.
+func (s *Session) Send(b *Batch, d Delivery) bool {
+	wake, ok := s.out.Send(d)
+	if wake {
+		b.add(s.out)
+	}
+	return ok
+}
+
+// SendNow is Send for who has no batch.
+func (s *Session) SendNow(d Delivery) bool {
+	wake, ok := s.out.Send(d)
+	if wake {
+		s.out.Flush()
+	}
+	return ok
+}

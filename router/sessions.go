@@ -1,0 +1,156 @@
+package router
+
+import (
+	"strings"
+
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
+)
+
+// Bind makes a session for a full address of ours. A session that has the
+// address already is ended with a conflict (RFC 6120 §7.7.2.2).
+func (r *Router) Bind(full jid.JID, out Outlet) (*Session, error) {
+	s := &Session{addr: full, bare: full.Bare(), out: out}
+	old, ok := r.table.add(s, r.max)
+	if !ok {
+		return nil, ErrTooManySessions
+	}
+	if old != nil {
+		old.End("conflict", "replaced by a new session")
+	}
+	for i := range r.modules {
+		if f := r.modules[i].Bound; f != nil {
+			f(s)
+		}
+	}
+	return s, nil
+}
+
+// Unbind ends a session. What it had been given and never took goes the way
+// of stanzas that nobody took, in order, ahead of what arrives from now on.
+func (r *Router) Unbind(s *Session, rest []Undelivered) {
+	last := s.Presence()
+	s.state.Store(nil)
+	var held *user
+	r.WithOwner(s.bare.String(), func() { held = r.table.remove(s, len(rest) > 0) })
+	var batch Batch
+	for i := range rest {
+		r.returned(s, &rest[i], &batch)
+	}
+	batch.Flush()
+	for i := range r.modules {
+		if f := r.modules[i].Ended; f != nil {
+			f(s, last)
+		}
+	}
+	if held != nil {
+		r.bringStored(held, s.bare)
+	}
+}
+
+// returned finds another way for a stanza that a session never took (RFC 6120 §10, XEP-0198 §4).
+func (r *Router) returned(s *Session, u *Undelivered, b *Batch) {
+	e := Envelope{Stanza: &u.Stanza, Kept: u.Kept, Batch: b, owner: s.bare.String()}
+	switch {
+	case u.Stanza.Kind == xmpp.Message && Storable(&u.Stanza):
+		// The account is held, so this joins the queue in storage.
+		r.WithOwner(e.owner, func() { r.unclaim(&e) })
+	case u.Stanza.Kind == xmpp.Message && u.Stanza.Type != xmpp.TypeHeadline,
+		u.Stanza.Kind == xmpp.IQ && u.Stanza.IsRequest():
+		e.Refuse(xmpp.RecipientUnavailable(""))
+	default:
+		e.Settle(Dropped)
+	}
+	if e.Outcome == Refused {
+		r.bounce(&e)
+	}
+}
+
+// bringStored lets an account that is held catch up with what is in storage, through
+// the session that is best placed, and ends the hold.
+func (r *Router) bringStored(u *user, bare jid.JID) {
+	release := func() { r.table.release(u, bare.String()) }
+	best := mostAvailable(u.list())
+	if len(best) == 0 || r.catchUp == nil {
+		release()
+		return
+	}
+	r.catchUp(best[0], release)
+}
+
+// SetPresence records what the session broadcasts (nil: unavailable) and says whether it was
+// unavailable before. The stanza must be owned (Clone). When the account thereby becomes able
+// to take messages, what is stored for it is brought, ahead of new ones.
+func (r *Router) SetPresence(s *Session, p *xmpp.Stanza, priority int8) (initial bool) {
+	initial = s.state.Load() == nil
+	if p == nil {
+		s.state.Store(nil)
+		return initial
+	}
+	could := s.takes()
+	brings := !could && priority >= 0 && r.catchUp != nil
+	if brings {
+		// The hold comes first: a message must not pass between.
+		r.WithOwner(s.bare.String(), func() {
+			s.u.hold.Add(1)
+			s.state.Store(&availability{p, priority})
+		})
+	} else {
+		s.state.Store(&availability{p, priority})
+	}
+	if brings {
+		r.catchUp(s, func() { r.table.release(s.u, s.bare.String()) })
+	}
+	return initial
+}
+
+// Sessions are those of an account, available or not. The slice must not be changed.
+func (r *Router) Sessions(bare jid.JID) []*Session { return r.table.user(bare.String()).list() }
+
+// Session is the one with this full address, or nil.
+func (r *Router) Session(full jid.JID) *Session { return r.table.session(full) }
+
+// EachSession calls f with every session until it returns false.
+func (r *Router) EachSession(f func(*Session) bool) { r.table.each(f) }
+
+// SessionCount is the number of sessions.
+func (r *Router) SessionCount() int { return int(r.table.count.Load()) }
+
+// WithOwner runs f while no message for that account is being put into
+// storage for lack of a session. It must not be nested.
+func (r *Router) WithOwner(bare string, f func()) {
+	mu := &r.table.owners[r.table.index(bare)]
+	mu.Lock()
+	defer mu.Unlock()
+	f()
+}
+
+// Taken is for c2s: the session has taken stanzas whose copies were kept.
+func (r *Router) Taken(s *Session, kept []uint64) {
+	if r.taken != nil && len(kept) > 0 {
+		r.taken(s.bare, kept)
+	}
+}
+
+// Remove erases what the modules keep of a deleted account and ends its sessions.
+func (r *Router) Remove(user jid.JID) error {
+	for _, s := range r.Sessions(user) {
+		s.End("not-authorized", "the account was removed") // XEP-0077 §3.2
+	}
+	var failed []string
+	for i := range r.modules {
+		if f := r.modules[i].Removed; f != nil {
+			if err := f(user); err != nil {
+				failed = append(failed, r.modules[i].Name+": "+err.Error())
+			}
+		}
+	}
+	if failed != nil {
+		return errRemove(strings.Join(failed, "; "))
+	}
+	return nil
+}
+
+type errRemove string
+
+func (e errRemove) Error() string { return "erase the data of the account: " + string(e) }

@@ -1,0 +1,160 @@
+package router
+
+import (
+	"hash/maphash"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"jackdaw/xmpp/jid"
+)
+
+const shards = 64
+
+// table answers one question: where are the sessions of this account? It is
+// sharded, so that accounts do not wait for each other.
+type table struct {
+	seed   maphash.Seed
+	shards [shards]shard
+	owners [shards]sync.Mutex // see Router.WithOwner
+	count  atomic.Int64
+}
+
+type shard struct {
+	mu    sync.RWMutex // guards users
+	users map[string]*user
+	_     [32]byte // no two shards in one cache line
+}
+
+// user is an account that has sessions, or whose stored messages are on their way.
+type user struct {
+	sessions atomic.Pointer[[]*Session] // replaced under the shard's lock, read without
+	// hold counts the reasons why messages must queue behind what is in storage.
+	hold atomic.Int32
+}
+
+var noSessions []*Session
+
+func (u *user) list() []*Session {
+	if u == nil {
+		return nil
+	}
+	return *u.sessions.Load()
+}
+
+func (u *user) held() bool { return u != nil && u.hold.Load() > 0 }
+
+func newTable() *table {
+	t := &table{seed: maphash.MakeSeed()}
+	for i := range t.shards {
+		t.shards[i].users = map[string]*user{}
+	}
+	return t
+}
+
+func (t *table) index(bare string) int { return int(maphash.String(t.seed, bare) % shards) }
+
+func (t *table) user(bare string) *user {
+	s := &t.shards[t.index(bare)]
+	s.mu.RLock()
+	u := s.users[bare]
+	s.mu.RUnlock()
+	return u
+}
+
+func (t *table) session(full jid.JID) *Session {
+	for _, s := range t.user(full.Bare().String()).list() {
+		if s.addr == full {
+			return s
+		}
+	}
+	return nil
+}
+
+// add puts the session in, in place of one with the same address, unless the account has max others
+// (0: no bound).
+func (t *table) add(s *Session, max int) (old *Session, ok bool) {
+	bare := s.bare.String()
+	sh := &t.shards[t.index(bare)]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	u := sh.users[bare]
+	if u == nil {
+		u = &user{}
+		u.sessions.Store(&noSessions)
+		sh.users[bare] = u
+	}
+	list := slices.Clone(u.list())
+	if i := slices.IndexFunc(list, func(o *Session) bool { return o.addr == s.addr }); i >= 0 {
+		old = list[i]
+		list = slices.Delete(list, i, i+1)
+	} else {
+		if max > 0 && len(list) >= max {
+			return nil, false
+		}
+		t.count.Add(1)
+	}
+	s.u = u
+	list = append(list, s)
+	u.sessions.Store(&list)
+	return old, true
+}
+
+// remove takes the session out. With hold, it also holds the account's messages back and
+// returns what to release.
+func (t *table) remove(s *Session, hold bool) (held *user) {
+	bare := s.bare.String()
+	sh := &t.shards[t.index(bare)]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if hold {
+		if held = sh.users[bare]; held == nil { // forgotten with its last session
+			held = s.u
+			sh.users[bare] = held
+		}
+		held.hold.Add(1)
+	}
+	list := s.u.list()
+	i := slices.Index(list, s)
+	if i < 0 { // another session has its address by now
+		return held
+	}
+	list = slices.Delete(slices.Clone(list), i, i+1)
+	s.u.sessions.Store(&list)
+	t.count.Add(-1)
+	t.forget(sh, bare, s.u)
+	return held
+}
+
+// release ends one hold.
+func (t *table) release(u *user, bare string) {
+	sh := &t.shards[t.index(bare)]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	u.hold.Add(-1)
+	t.forget(sh, bare, u)
+}
+
+func (t *table) forget(sh *shard, bare string, u *user) {
+	if len(u.list()) == 0 && u.hold.Load() == 0 && sh.users[bare] == u {
+		delete(sh.users, bare)
+	}
+}
+
+// each calls f with every session until it returns false.
+func (t *table) each(f func(*Session) bool) {
+	for i := range t.shards {
+		sh := &t.shards[i]
+		sh.mu.RLock()
+		all := make([]*Session, 0, len(sh.users))
+		for _, u := range sh.users {
+			all = append(all, u.list()...)
+		}
+		sh.mu.RUnlock()
+		for _, s := range all {
+			if !f(s) {
+				return
+			}
+		}
+	}
+}
