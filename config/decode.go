@@ -164,7 +164,8 @@ var (
 	limitsType   = reflect.TypeFor[Limits]()
 )
 
-// value decodes one node into v, which holds the default. A null leaves it.
+// value decodes one node into v, which holds the default. A null leaves it. It
+// panics on a field of a type that the decoder does not know.
 func (d *decoder) value(n ast.Node, key string, v reflect.Value) {
 	if _, ok := d.places[key]; !ok {
 		d.places[key] = at(n)

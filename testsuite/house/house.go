@@ -1,0 +1,334 @@
+// Package house reads the sources of the module and says where they break the
+// rules of the house: imports that go up, files nobody reads to the end,
+// names that say nothing, and a few calls that have no place here.
+//
+// The rules are those of docs/ARCHITECTURE.md §1. It reads syntax only, no types, so that it is
+// done in a moment; what needs types is staticcheck's work.
+package house
+
+import (
+	"bytes"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Module is the path that the imports of this module begin with.
+const Module = "jackdaw"
+
+// MaxLines is where a file is two files.
+const MaxLines = 800
+
+// A File is one source file.
+type File struct {
+	Path  string // from the module's root, with slashes
+	Lines int
+
+	syntax *ast.File
+	fset   *token.FileSet
+}
+
+// Test says whether it is compiled into tests only.
+func (f *File) Test() bool { return strings.HasSuffix(f.Path, "_test.go") }
+
+// Package is the import path below the module: "xmpp/jid"; "." for the root.
+func (f *File) Package() string { return path.Dir(f.Path) }
+
+func (f *File) line(p token.Pos) string {
+	return f.Path + ":" + strconv.Itoa(f.fset.Position(p).Line)
+}
+
+// Parse reads one file. The path decides which rules hold for it.
+func Parse(name string, source []byte) (*File, error) {
+	fset := token.NewFileSet()
+	syntax, err := parser.ParseFile(fset, name, source, parser.SkipObjectResolution|parser.ParseComments)
+	if err != nil {
+		return nil, fmt.Errorf("parse %s: %w", name, err)
+	}
+	return &File{Path: name, Lines: bytes.Count(source, []byte("\n")), syntax: syntax, fset: fset}, nil
+}
+
+// Load reads all files of the module at root. Folders with a go.mod of their
+// own are other modules.
+func Load(root string) ([]*File, error) {
+	var files []*File
+	err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if name == root {
+				return nil
+			}
+			_, modErr := os.Stat(filepath.Join(name, "go.mod"))
+			if modErr == nil || d.Name() == "testdata" || strings.HasPrefix(d.Name(), ".") {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(name, ".go") {
+			return nil
+		}
+		source, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(root, name)
+		if err != nil {
+			return err
+		}
+		f, err := Parse(filepath.ToSlash(rel), source)
+		if err != nil {
+			return err
+		}
+		files = append(files, f)
+		return nil
+	})
+	return files, err
+}
+
+// A Rule names what it forbids and finds it in a file.
+type Rule struct {
+	Name string
+	Find func(*File) []string
+}
+
+// Rules are all of them.
+var Rules = []Rule{
+	{"imports go down only", importsUp},
+	{"a file is read to its end", tooLong},
+	{"nothing runs by being imported", initFuncs},
+	{"a package is named by what it does", emptyNames},
+	{"XML is read by xmpp/stream", encodingXML},
+	{"no test is skipped", skips},
+	{"no test sleeps", sleeps},
+	{"panic is for mistakes of the program, at start", panics},
+	{"what is not done is not announced", leftovers},
+}
+
+// Check applies every rule to every file.
+func Check(files []*File) []string {
+	var found []string
+	for _, f := range files {
+		for _, r := range Rules {
+			for _, problem := range r.Find(f) {
+				found = append(found, problem+" ("+r.Name+")")
+			}
+		}
+	}
+	slices.Sort(found)
+	return found
+}
+
+// storey is how high a package stands; imports go to a lower one, or within
+// the same part. 0 is unknown.
+//
+//	cmd → server → { c2s, s2s, modules, storage engines } → router → { storage, config } → xmpp
+func storey(pkg string) int {
+	top, rest, _ := strings.Cut(pkg, "/")
+	switch top {
+	case "testsuite":
+		return 7
+	case "cmd":
+		return 6
+	case "server":
+		return 5
+	case "c2s", "s2s", "modules":
+		return 4
+	case "storage":
+		if rest != "" {
+			return 4 // an engine, or the suite that engines pass
+		}
+		return 2
+	case "router":
+		return 3
+	case "config":
+		return 2
+	case "xmpp":
+		return 1
+	}
+	return 0
+}
+
+// part is what may import within itself on the same storey.
+func part(pkg string) string {
+	top, rest, _ := strings.Cut(pkg, "/")
+	switch top {
+	case "modules", "storage":
+		if rest == "" {
+			return top
+		}
+		name, _, _ := strings.Cut(rest, "/")
+		return top + "/" + name
+	}
+	return top
+}
+
+// mayImport says whether the direction is right, for code and for tests.
+func mayImport(from, to string, test bool) bool {
+	switch {
+	case storey(from) == 0 || storey(to) == 0:
+		return false // a new folder finds its storey here first
+	case part(to) == "testsuite":
+		return part(from) == "testsuite"
+	case part(from) == "storage/storetest" && part(to) == "storage":
+		return true
+	case storey(from) > storey(to):
+		return true
+	case part(from) == part(to):
+		return true
+	case strings.HasPrefix(to, "modules/internal/"):
+		return strings.HasPrefix(from, "modules/")
+	case from == "modules": // the ordered list of features
+		return strings.HasPrefix(to, "modules/")
+	case test:
+		// A test may take a real engine or the suite that engines pass.
+		return strings.HasPrefix(to, "storage/")
+	}
+	return false
+}
+
+func importsUp(f *File) []string {
+	var found []string
+	for _, i := range f.syntax.Imports {
+		name, err := strconv.Unquote(i.Path.Value)
+		if err != nil {
+			continue
+		}
+		to, ours := strings.CutPrefix(name, Module+"/")
+		if !ours {
+			continue
+		}
+		if !mayImport(f.Package(), to, f.Test()) {
+			found = append(found, fmt.Sprintf("%s: %s must not import %s", f.line(i.Pos()), f.Package(), to))
+		}
+	}
+	return found
+}
+
+func tooLong(f *File) []string {
+	if f.Lines <= MaxLines {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s: %d lines; %d at most: split it", f.Path, f.Lines, MaxLines)}
+}
+
+func initFuncs(f *File) []string {
+	var found []string
+	for _, d := range f.syntax.Decls {
+		if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil && fn.Name.Name == "init" {
+			found = append(found, f.line(fn.Pos())+": func init")
+		}
+	}
+	return found
+}
+
+var emptyPackageNames = []string{"util", "utils", "common", "helper", "helpers", "types", "manager", "base", "impl", "misc"}
+
+func emptyNames(f *File) []string {
+	name := strings.TrimSuffix(f.syntax.Name.Name, "_test")
+	if !slices.Contains(emptyPackageNames, name) && !slices.Contains(emptyPackageNames, path.Base(f.Package())) {
+		return nil
+	}
+	return []string{f.line(f.syntax.Name.Pos()) + ": package " + name + " in " + f.Package()}
+}
+
+func encodingXML(f *File) []string {
+	if f.Test() || strings.HasPrefix(f.Path, "testsuite/") {
+		return nil
+	}
+	for _, i := range f.syntax.Imports {
+		if i.Path.Value == `"encoding/xml"` {
+			return []string{f.line(i.Pos()) + ": encoding/xml"}
+		}
+	}
+	return nil
+}
+
+// calls reports selector calls such as time.Sleep; receiver "" is any.
+func calls(f *File, receiver string, names ...string) []string {
+	var found []string
+	ast.Inspect(f.syntax, func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if !ok {
+			return true
+		}
+		sel, ok := call.Fun.(*ast.SelectorExpr)
+		if !ok || !slices.Contains(names, sel.Sel.Name) {
+			return true
+		}
+		x, _ := sel.X.(*ast.Ident)
+		if receiver == "" || x != nil && x.Name == receiver {
+			found = append(found, f.line(n.Pos())+": "+sel.Sel.Name)
+		}
+		return true
+	})
+	return found
+}
+
+func skips(f *File) []string {
+	var found []string
+	for _, r := range []string{"t", "b", "f", "tb"} {
+		found = append(found, calls(f, r, "Skip", "Skipf", "SkipNow")...)
+	}
+	return found
+}
+
+func sleeps(f *File) []string {
+	if !f.Test() && !strings.HasPrefix(f.Path, "testsuite/") {
+		return nil
+	}
+	return calls(f, "time", "Sleep")
+}
+
+// panics looks at the packages a stanza passes through. There a panic may stand only in a
+// constructor (New…), in Must…, and in what says in its comment that it panics.
+func panics(f *File) []string {
+	if f.Test() || strings.HasPrefix(f.Path, "testsuite/") || f.Package() == "storage/storetest" {
+		return nil
+	}
+	var found []string
+	for _, d := range f.syntax.Decls {
+		fn, ok := d.(*ast.FuncDecl)
+		if !ok || fn.Body == nil {
+			continue
+		}
+		name := strings.ToLower(fn.Name.Name)
+		if strings.HasPrefix(name, "new") || strings.HasPrefix(name, "must") || strings.Contains(fn.Doc.Text(), "panic") {
+			continue
+		}
+		ast.Inspect(fn.Body, func(n ast.Node) bool {
+			if call, ok := n.(*ast.CallExpr); ok {
+				if id, ok := call.Fun.(*ast.Ident); ok && id.Name == "panic" {
+					found = append(found, f.line(n.Pos())+": panic in "+fn.Name.Name+
+						", whose comment does not say when it panics")
+				}
+			}
+			return true
+		})
+	}
+	return found
+}
+
+// leftovers finds what its author meant to come back to.
+func leftovers(f *File) []string {
+	var found []string
+	for _, group := range f.syntax.Comments {
+		for _, c := range group.List {
+			for _, word := range []string{"TODO", "FIXME", "XXX"} {
+				if strings.Contains(c.Text, word) {
+					found = append(found, f.line(c.Pos())+": "+word)
+				}
+			}
+		}
+	}
+	return found
+}
