@@ -10,6 +10,7 @@ import (
 type Pending struct {
 	mu       sync.Mutex // guards the rest
 	finished bool
+	running  bool // Finish is calling functions; Then queues behind them
 	err      error
 	done     chan struct{} // made when somebody waits
 	then     []func(error)
@@ -22,16 +23,23 @@ func NewPending() *Pending { return &Pending{} }
 // in order, on this goroutine. Engines call it once.
 func (p *Pending) Finish(err error) {
 	p.mu.Lock()
-	p.finished, p.err = true, err
-	then := p.then
-	p.then = nil
+	p.finished, p.err, p.running = true, err, true
 	if p.done != nil {
 		close(p.done)
 	}
-	p.mu.Unlock()
-	for _, f := range then {
-		f(err)
+	// A Then that comes while these run must not overtake them: acknowledgements
+	// leave in the order of the writes.
+	for len(p.then) > 0 {
+		then := p.then
+		p.then = nil
+		p.mu.Unlock()
+		for _, f := range then {
+			f(err)
+		}
+		p.mu.Lock()
 	}
+	p.running = false
+	p.mu.Unlock()
 }
 
 // Finished says whether the write has completed, and how.
@@ -45,14 +53,15 @@ func (p *Pending) Finished() (bool, error) {
 }
 
 // Then runs f once with the outcome: at once if the write has completed, else
-// on the engine's goroutine, so f must not block.
+// on the engine's goroutine, so f must not block. Functions given to one Pending
+// run in the order they were given.
 func (p *Pending) Then(f func(error)) {
 	if p == nil {
 		f(nil)
 		return
 	}
 	p.mu.Lock()
-	if !p.finished {
+	if !p.finished || p.running {
 		p.then = append(p.then, f)
 		p.mu.Unlock()
 		return

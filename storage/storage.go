@@ -28,6 +28,9 @@ var (
 )
 
 // An Engine keeps everything of one server. All methods are safe for concurrent use.
+//
+// Owners, peers and users may be any strings without NUL; keys and Dedup values
+// any strings at all. A call whose context has ended returns its error and does nothing.
 type Engine interface {
 	// Map and Log return the named space; the same name is always the same
 	// space. Names are lower-case words fixed in the code of a module.
@@ -70,12 +73,13 @@ type Map interface {
 	Get(ctx context.Context, owner, key string) ([]byte, error)
 	// List returns all keys of an owner in ascending order, and the owner's version.
 	List(ctx context.Context, owner string) ([]Entry, uint64, error)
-	// Update applies all changes or none. With a version other than AnyVersion it
+	// Update applies all changes or none; of two changes to one key the later wins. With a version other than AnyVersion it
 	// returns ErrConflict if the owner is not at that version.
 	Update(ctx context.Context, owner string, version uint64, changes ...Change) (uint64, *Pending, error)
 	// Since returns what changed after that version, each key once, with its
-	// current value, in the order of the changes. ok is false when the engine no longer knows
-	// (the caller lists instead).
+	// current value, in the order of the changes (of one Update: of the keys). ok is false
+	// when the engine no longer knows (the caller lists instead): deletions are not kept
+	// for ever, and DeleteOwner starts again at 0.
 	Since(ctx context.Context, owner string, version uint64) (changes []Entry, current uint64, ok bool, err error)
 	// DeleteOwner forgets all keys and the version of an owner.
 	DeleteOwner(ctx context.Context, owner string) (*Pending, error)
@@ -178,11 +182,12 @@ type Accounts interface {
 	// Create returns ErrExists if the user is there.
 	Create(ctx context.Context, a Account) (*Pending, error)
 	// Modify reads, lets f change, and writes as one step; ErrNotFound for an
-	// unknown user, f's error if it returns one (nothing is written then).
+	// unknown user, f's error if it returns one (nothing is written then). f cannot change
+	// User, must not use the engine, and may be called again if somebody else wrote meanwhile.
 	Modify(ctx context.Context, user string, f func(*Account) error) (*Pending, error)
 	// Delete returns ErrNotFound for an unknown user.
 	Delete(ctx context.Context, user string) (*Pending, error)
-	// List returns up to limit users after the given one in ascending order
-	// of (domain, user); domain "" means all.
+	// List returns up to limit users (0: 100) after the given one in ascending order
+	// of (domain, localpart); domain "" means all. API accounts are of no domain.
 	List(ctx context.Context, domain, after string, limit int) ([]Account, error)
 }

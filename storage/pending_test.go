@@ -1,0 +1,63 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+)
+
+func TestThenRunsInOrderEvenWhileFinishRuns(t *testing.T) {
+	p := NewPending()
+	var got []int
+	inside, goOn := make(chan struct{}), make(chan struct{})
+	p.Then(func(error) { close(inside); <-goOn; got = append(got, 1) })
+	done := make(chan struct{})
+	go func() { p.Finish(nil); close(done) }()
+	<-inside
+	p.Then(func(error) { got = append(got, 2) })
+	close(goOn)
+	<-done
+	p.Then(func(error) { got = append(got, 3) })
+	if !slices.Equal(got, []int{1, 2, 3}) {
+		t.Errorf("functions ran in the order %v", got)
+	}
+}
+
+func TestPendingTellsEveryoneTheSameOutcome(t *testing.T) {
+	p, lost := NewPending(), errors.New("lost")
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := p.Wait(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("Wait with an ended context: %v", err)
+	}
+	if done, _ := p.Finished(); done {
+		t.Error("finished before Finish")
+	}
+	waited := make(chan error)
+	go func() { waited <- p.Wait(context.Background()) }()
+	p.Finish(lost)
+	if err := <-waited; err != lost {
+		t.Errorf("Wait: %v", err)
+	}
+	if done, err := p.Finished(); !done || err != lost {
+		t.Errorf("Finished: %v, %v", done, err)
+	}
+	p.Then(func(err error) {
+		if err != lost {
+			t.Errorf("Then: %v", err)
+		}
+	})
+}
+
+func TestNilPendingIsDurable(t *testing.T) {
+	var p *Pending
+	if done, err := p.Finished(); !done || err != nil {
+		t.Errorf("Finished: %v, %v", done, err)
+	}
+	ran := false
+	p.Then(func(err error) { ran = err == nil })
+	if err := p.Wait(context.Background()); err != nil || !ran {
+		t.Errorf("Wait: %v, Then ran: %v", err, ran)
+	}
+}

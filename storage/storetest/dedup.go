@@ -1,0 +1,150 @@
+package storetest
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"jackdaw/storage"
+)
+
+var dedupTests = []test{
+	{"SecondAppendIsDupWhileTheFirstIsOnItsWay", func(b *bench) {
+		l := b.Log("offline")
+		for i := range 20 {
+			o := storage.AppendOptions{Dedup: fmt.Sprint("d", i)}
+			id, dup, p1, err := l.Append(b.ctx, "romeo", storage.Record{Data: []byte("first")}, o)
+			b.must(err)
+			b.equal("dup", dup, false)
+			again, dup, p2, err := l.Append(b.ctx, "romeo", storage.Record{Data: []byte("second")}, o)
+			b.must(err)
+			b.equal("dup and id", fmt.Sprint(dup, again), fmt.Sprint(true, id))
+			b.durable(p2, nil)
+			if done, _ := p1.Finished(); !done {
+				b.Fatal("the second append was durable before the first")
+			}
+			b.size(l, "romeo", i+1, int64(5*(i+1)))
+		}
+	}},
+	{"DedupSurvivesRemovalReopeningAndAlmostADay", func(b *bench) {
+		o := storage.AppendOptions{Dedup: "stanza 1", MaxRecords: 1}
+		id, _, p, err := b.Log("offline").Append(b.ctx, "romeo", storage.Record{Data: []byte("x")}, o)
+		b.durable(p, err)
+		b.durable(b.Log("offline").Remove(b.ctx, "romeo", id))
+		for range 8 {
+			b.reopen()
+			b.advance(storage.DedupWindow/8 - time.Second)
+			again, dup, p, err := b.Log("offline").Append(b.ctx, "romeo", storage.Record{Data: []byte("y")}, o)
+			b.durable(p, err)
+			b.equal("dup and id", fmt.Sprint(dup, again), fmt.Sprint(true, id))
+			// Other writes may make the engine purge.
+			b.add(b.Log("offline"), "juliet", "", "x")
+		}
+		b.size(b.Log("offline"), "romeo", 0, 0)
+	}},
+	{"DupIsToldAlthoughTheOwnerIsFull", func(b *bench) {
+		o := storage.AppendOptions{Dedup: "d", MaxRecords: 1}
+		id, _, _, err := b.Log("offline").Append(b.ctx, "romeo", storage.Record{Data: []byte("x")}, o)
+		b.must(err)
+		again, dup, _, err := b.Log("offline").Append(b.ctx, "romeo", storage.Record{Data: []byte("x")}, o)
+		b.must(err)
+		b.equal("dup and id", fmt.Sprint(dup, again), fmt.Sprint(true, id))
+	}},
+	{"WhatWasRefusedIsNotRemembered", func(b *bench) {
+		l := b.Log("offline")
+		first := b.add(l, "romeo", "", "x")
+		o := storage.AppendOptions{Dedup: "d", MaxRecords: 1}
+		_, _, _, err := l.Append(b.ctx, "romeo", storage.Record{Data: []byte("y")}, o)
+		b.want(err, storage.ErrFull)
+		b.durable(l.Remove(b.ctx, "romeo", first))
+		_, dup, _, err := l.Append(b.ctx, "romeo", storage.Record{Data: []byte("y")}, o)
+		b.must(err)
+		b.equal("dup", dup, false)
+		b.size(l, "romeo", 1, 1)
+	}},
+	{"DedupTellsOwnersSpacesAndValuesApart", func(b *bench) {
+		for _, space := range []string{"archive", "offline"} {
+			for _, owner := range strange {
+				for _, d := range []string{"x", "xy", owner, "\x00"} {
+					_, dup, _, err := b.Log(space).Append(b.ctx, owner, storage.Record{Data: []byte(space + owner + d)}, storage.AppendOptions{Dedup: "-" + d})
+					b.must(err)
+					b.equal("dup", dup, false)
+				}
+			}
+		}
+		b.reopen()
+		for _, space := range []string{"archive", "offline"} {
+			for _, owner := range strange {
+				r, err := b.Log(space).Lookup(b.ctx, owner, "-"+owner)
+				b.must(err)
+				b.equal("data", string(r.Data), space+owner+owner)
+			}
+		}
+	}},
+	{"OfConcurrentAppendsOneWrites", func(b *bench) {
+		l := b.Log("offline")
+		var wrote atomic.Int32
+		ids := make([]uint64, 12)
+		var wg sync.WaitGroup
+		for w := range ids {
+			wg.Go(func() {
+				id, dup, p, err := l.Append(b.ctx, "romeo", storage.Record{Data: []byte("x")}, storage.AppendOptions{Dedup: "d"})
+				if err != nil {
+					b.Error(err)
+				} else if err = p.Wait(b.ctx); err != nil {
+					b.Error(err)
+				}
+				if ids[w] = id; !dup {
+					wrote.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		b.equal("writers that were not dup", wrote.Load(), 1)
+		for _, id := range ids {
+			b.equal("id", id, ids[0])
+		}
+		b.size(l, "romeo", 1, 1)
+	}},
+	{"AppendAllTellsDups", func(b *bench) {
+		l := b.Log("offline")
+		mk := func() []storage.OwnedRecord {
+			return []storage.OwnedRecord{
+				{Owner: "a", Record: storage.Record{Data: []byte("1")}}, {Owner: "b", Record: storage.Record{Data: []byte("2")}},
+				{Owner: "a", Record: storage.Record{Data: []byte("3")}},
+			}
+		}
+		first, second := mk(), mk()
+		b.durable(l.AppendAll(b.ctx, first, storage.AppendOptions{Dedup: "post"}))
+		b.equal("dups", fmt.Sprint(first[0].Dup, first[1].Dup, first[2].Dup), "false false true")
+		second[2].Owner = "c"
+		b.durable(l.AppendAll(b.ctx, second, storage.AppendOptions{Dedup: "post"}))
+		b.equal("dups", fmt.Sprint(second[0].Dup, second[1].Dup, second[2].Dup), "true true false")
+		for i := range 2 {
+			b.equal("id", second[i].Record.ID, first[i].Record.ID)
+		}
+		b.equal("id of a dup in the same call", first[2].Record.ID, first[0].Record.ID)
+		b.size(l, "a", 1, 1)
+	}},
+	{"LookupFindsTheRecordUntilItIsRemoved", func(b *bench) {
+		l := b.Log("archive")
+		id, _, _, err := l.Append(b.ctx, "romeo", storage.Record{Peer: "p", Data: []byte("x")}, storage.AppendOptions{Dedup: "origin"})
+		b.must(err)
+		for range 2 {
+			r, err := b.Log("archive").Lookup(b.ctx, "romeo", "origin")
+			b.must(err)
+			b.equal("record", fmt.Sprint(r.ID, r.Peer, string(r.Data)), fmt.Sprint(id, "p", "x"))
+			_, err = b.Log("archive").Lookup(b.ctx, "romeo", "another")
+			b.want(err, storage.ErrNotFound)
+			_, err = b.Log("archive").Lookup(b.ctx, "juliet", "origin")
+			b.want(err, storage.ErrNotFound)
+			_, err = b.Log("archive").Lookup(b.ctx, "romeo", "")
+			b.want(err, storage.ErrNotFound)
+			b.reopen()
+		}
+		b.durable(b.Log("archive").Remove(b.ctx, "romeo", id))
+		_, err = b.Log("archive").Lookup(b.ctx, "romeo", "origin")
+		b.want(err, storage.ErrNotFound)
+	}},
+}

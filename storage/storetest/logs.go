@@ -1,0 +1,313 @@
+package storetest
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"jackdaw/storage"
+)
+
+var logTests = []test{
+	{"RecordIsReadBeforeItIsDurableAndAfterReopening", func(b *bench) {
+		l := b.Log("archive")
+		id := b.add(l, "romeo", "juliet", "soft!")
+		for range 2 {
+			r, err := b.Log("archive").Get(b.ctx, "romeo", id)
+			b.must(err)
+			b.equal("record", fmt.Sprint(r.ID == id, r.Peer, string(r.Data)), "true juliet soft!")
+			b.equal("time", r.Time().Equal(b.now()), true)
+			b.size(b.Log("archive"), "romeo", 1, 5)
+			b.reopen()
+		}
+		_, err := b.Log("archive").Get(b.ctx, "romeo", id+1)
+		b.want(err, storage.ErrNotFound)
+		_, err = b.Log("offline").Get(b.ctx, "romeo", id)
+		b.want(err, storage.ErrNotFound)
+	}},
+	{"DataIsCopied", func(b *bench) {
+		data := []byte("mine")
+		id, _, _, err := b.Log("archive").Append(b.ctx, "romeo", storage.Record{Data: data}, storage.AppendOptions{})
+		b.must(err)
+		data[0] = 'X'
+		r, err := b.Log("archive").Get(b.ctx, "romeo", id)
+		b.must(err)
+		b.equal("data", string(r.Data), "mine")
+	}},
+	{"IdsAreTheTimeAndRiseAlthoughTheClockStands", func(b *bench) {
+		ids := b.fill(b.Log("archive"), "romeo", 5)
+		b.equal("first id", ids[0], uint64(b.clock.Load()))
+		b.equal("sorted", slices.IsSorted(ids), true)
+		b.advance(time.Second)
+		b.equal("id after a second", b.add(b.Log("archive"), "romeo", "", "x"), uint64(b.clock.Load()))
+	}},
+	{"IdsRiseAlthoughTheClockGoesBack", func(b *bench) {
+		last := b.add(b.Log("archive"), "romeo", "", "x")
+		b.advance(-time.Hour)
+		for range 3 {
+			id := b.add(b.Log("archive"), "romeo", "", "x")
+			if id <= last {
+				b.Fatalf("id %d after %d", id, last)
+			}
+			last = id
+			b.reopen()
+		}
+	}},
+	{"IdsRiseAlthoughTheLastRecordWasRemoved", func(b *bench) {
+		last := b.fill(b.Log("archive"), "romeo", 3)
+		b.durable(b.Log("archive").Remove(b.ctx, "romeo", last...))
+		b.reopen()
+		if id := b.add(b.Log("archive"), "romeo", "", "x"); id <= last[2] {
+			b.Fatalf("id %d after %d", id, last[2])
+		}
+		b.advance(-time.Hour)
+		b.durable(b.Log("archive").Trim(b.ctx, "romeo", ^uint64(0), 0))
+		b.reopen()
+		if id := b.add(b.Log("archive"), "romeo", "", "x"); id <= last[2]+1 {
+			b.Fatalf("id %d after %d", id, last[2]+1)
+		}
+	}},
+	{"IdsAreUniqueUnderConcurrency", func(b *bench) {
+		l := b.Log("archive")
+		const workers, each = 8, 50
+		ids := make([][]uint64, workers)
+		var wg sync.WaitGroup
+		for w := range workers {
+			wg.Go(func() {
+				for i := range each {
+					for _, owner := range []string{"shared", fmt.Sprint("own", w)} {
+						id, _, _, err := l.Append(b.ctx, owner, storage.Record{Data: fmt.Append(nil, w, " ", i)}, storage.AppendOptions{})
+						if err != nil {
+							b.Error(err)
+							return
+						}
+						if owner == "shared" {
+							ids[w] = append(ids[w], id)
+						}
+					}
+				}
+			})
+		}
+		wg.Wait()
+		all := slices.Concat(ids...)
+		slices.Sort(all)
+		b.equal("distinct ids", len(slices.Compact(all)), workers*each)
+		for w := range workers {
+			b.equal("ids of one writer rise", slices.IsSorted(ids[w]), true)
+			data, _ := b.page(l, fmt.Sprint("own", w), storage.Query{Limit: each + 1})
+			b.equal("records of one owner", len(data), each)
+			for i := range data {
+				b.equal("record", data[i], fmt.Sprintf("%d %d", w, i))
+			}
+		}
+		b.reopen()
+		data, more := b.page(b.Log("archive"), "shared", storage.Query{Limit: workers*each + 1})
+		b.equal("records after reopening", fmt.Sprint(len(data), more), fmt.Sprint(workers*each, false))
+	}},
+	{"QuotaByNumber", func(b *bench) {
+		l, o := b.Log("offline"), storage.AppendOptions{MaxRecords: 2}
+		var ids []uint64
+		for range 2 {
+			id, _, _, err := l.Append(b.ctx, "romeo", storage.Record{Data: []byte("12345")}, o)
+			b.must(err)
+			ids = append(ids, id)
+		}
+		_, _, _, err := l.Append(b.ctx, "romeo", storage.Record{Data: nil}, o)
+		b.want(err, storage.ErrFull)
+		b.size(l, "romeo", 2, 10)
+		b.reopen()
+		l = b.Log("offline")
+		_, _, _, err = l.Append(b.ctx, "romeo", storage.Record{Data: []byte("x")}, o)
+		b.want(err, storage.ErrFull)
+		b.durable(l.Remove(b.ctx, "romeo", ids[0]))
+		_, _, _, err = l.Append(b.ctx, "romeo", storage.Record{Data: []byte("x")}, o)
+		b.must(err)
+		_, _, _, err = l.Append(b.ctx, "juliet", storage.Record{Data: []byte("x")}, o)
+		b.must(err)
+	}},
+	{"QuotaByBytes", func(b *bench) {
+		l, o := b.Log("offline"), storage.AppendOptions{MaxBytes: 10}
+		_, _, _, err := l.Append(b.ctx, "romeo", storage.Record{Data: make([]byte, 11)}, o)
+		b.want(err, storage.ErrFull)
+		_, _, _, err = l.Append(b.ctx, "romeo", storage.Record{Data: make([]byte, 10), Peer: "does not count"}, o)
+		b.must(err)
+		_, _, _, err = l.Append(b.ctx, "romeo", storage.Record{Data: make([]byte, 1)}, o)
+		b.want(err, storage.ErrFull)
+		b.size(l, "romeo", 1, 10)
+	}},
+	{"QuotaHoldsUnderConcurrency", func(b *bench) {
+		l := b.Log("offline")
+		var wg sync.WaitGroup
+		for range 6 {
+			wg.Go(func() {
+				for range 20 {
+					_, _, _, _ = l.Append(b.ctx, "romeo", storage.Record{Data: []byte("x")}, storage.AppendOptions{MaxRecords: 50}) // most are refused
+				}
+			})
+		}
+		wg.Wait()
+		b.size(l, "romeo", 50, 50)
+	}},
+	{"AppendAllWritesEachForItself", func(b *bench) {
+		l := b.Log("offline")
+		b.add(l, "full", "", "x")
+		b.add(l, "full", "", "x")
+		records := []storage.OwnedRecord{
+			{Owner: "a", Record: storage.Record{Peer: "p", Data: []byte("1")}},
+			{Owner: "full", Record: storage.Record{Data: []byte("2")}},
+			{Owner: "b", Record: storage.Record{Data: []byte("3")}},
+			{Owner: "a", Record: storage.Record{Peer: "p", Data: []byte("4")}},
+		}
+		b.durable(l.AppendAll(b.ctx, records, storage.AppendOptions{MaxRecords: 2}))
+		b.want(records[1].Err, storage.ErrFull)
+		b.equal("id of what was refused", records[1].Record.ID, 0)
+		for _, i := range []int{0, 2, 3} {
+			b.must(records[i].Err)
+			r, err := l.Get(b.ctx, records[i].Owner, records[i].Record.ID)
+			b.must(err)
+			b.equal("record", string(r.Data), string(records[i].Record.Data))
+		}
+		b.equal("order within an owner", records[0].Record.ID < records[3].Record.ID, true)
+		b.size(l, "full", 2, 2)
+		b.durable(l.AppendAll(b.ctx, nil, storage.AppendOptions{}))
+	}},
+	{"AppendAllToThousandOwnersIsDurable", func(b *bench) {
+		records := make([]storage.OwnedRecord, 1000)
+		for i := range records {
+			records[i] = storage.OwnedRecord{Owner: fmt.Sprint("user", i), Record: storage.Record{Data: fmt.Append(nil, i)}}
+		}
+		b.durable(b.Log("offline").AppendAll(b.ctx, records, storage.AppendOptions{Dedup: "d"}))
+		b.reopen()
+		for i := 0; i < len(records); i += 37 {
+			r, err := b.Log("offline").Lookup(b.ctx, records[i].Owner, "d")
+			b.must(err)
+			b.equal("record", fmt.Sprint(r.ID, string(r.Data)), fmt.Sprint(records[i].Record.ID, i))
+		}
+	}},
+	{"RemoveDeletesWhatIsThere", func(b *bench) {
+		l := b.Log("offline")
+		ids := b.fill(l, "romeo", 4)
+		b.durable(l.Remove(b.ctx, "romeo", ids[1], 12345, ids[1], ids[3]))
+		b.durable(l.Remove(b.ctx, "romeo", ids[1]))
+		b.durable(l.Remove(b.ctx, "romeo"))
+		b.durable(l.Remove(b.ctx, "nobody", 1))
+		for range 2 {
+			data, _ := b.page(b.Log("offline"), "romeo", storage.Query{})
+			b.equal("what is left", data, []string{"0", "2"})
+			b.size(b.Log("offline"), "romeo", 2, 2)
+			b.reopen()
+		}
+	}},
+	{"TrimByAge", func(b *bench) {
+		l := b.Log("archive")
+		b.add(l, "romeo", "juliet", "old")
+		b.add(l, "romeo", "", "old too")
+		b.advance(time.Hour)
+		border := b.now()
+		b.add(l, "romeo", "juliet", "new")
+		b.durable(l.Trim(b.ctx, "romeo", storage.IDAt(border), 0))
+		for range 2 {
+			data, _ := b.page(b.Log("archive"), "romeo", storage.Query{})
+			b.equal("what is left", data, []string{"new"})
+			data, _ = b.page(b.Log("archive"), "romeo", storage.Query{Peer: "juliet"})
+			b.equal("what is left of the peer", data, []string{"new"})
+			b.size(b.Log("archive"), "romeo", 1, 3)
+			b.reopen()
+		}
+	}},
+	{"TrimByNumber", func(b *bench) {
+		l := b.Log("archive")
+		ids := b.fill(l, "romeo", 10)
+		b.durable(l.Trim(b.ctx, "romeo", 0, 0))
+		b.size(l, "romeo", 10, 10)
+		b.durable(l.Trim(b.ctx, "romeo", 0, 20))
+		b.size(l, "romeo", 10, 10)
+		b.durable(l.Trim(b.ctx, "romeo", 0, 4))
+		data, _ := b.page(l, "romeo", storage.Query{})
+		b.equal("what is left", data, []string{"6", "7", "8", "9"})
+		b.durable(l.Trim(b.ctx, "romeo", ids[8], 3))
+		data, _ = b.page(l, "romeo", storage.Query{})
+		b.equal("what is left", data, []string{"8", "9"})
+		b.durable(l.Trim(b.ctx, "nobody", ids[8], 3))
+		b.reopen()
+		b.size(b.Log("archive"), "romeo", 2, 2)
+	}},
+	{"SizeHoldsOverManyReopenings", func(b *bench) {
+		n := 0
+		for round := range 6 {
+			for range 7*round + 20 {
+				b.add(b.Log("archive"), "romeo", "p", "ab")
+				n++
+			}
+			b.reopen()
+			b.size(b.Log("archive"), "romeo", n, int64(2*n))
+		}
+	}},
+	{"DeleteOwnerForgetsRecordsAndDedup", func(b *bench) {
+		l := b.Log("archive")
+		for _, owner := range strange {
+			_, _, _, err := l.Append(b.ctx, owner, storage.Record{Peer: "p", Data: []byte(owner)}, storage.AppendOptions{Dedup: "d"})
+			b.must(err)
+		}
+		for i := 0; i < len(strange); i += 2 {
+			b.durable(l.DeleteOwner(b.ctx, strange[i]))
+		}
+		b.durable(l.DeleteOwner(b.ctx, "nobody"))
+		for range 2 {
+			l = b.Log("archive")
+			for i, owner := range strange {
+				data, _ := b.page(l, owner, storage.Query{})
+				peers, _ := b.page(l, owner, storage.Query{Peer: "p"})
+				_, err := l.Lookup(b.ctx, owner, "d")
+				if i%2 == 0 {
+					b.equal("records of "+owner, len(data)+len(peers), 0)
+					b.want(err, storage.ErrNotFound)
+					b.size(l, owner, 0, 0)
+				} else {
+					b.must(err)
+					b.equal("records of "+owner, data, []string{owner})
+					b.equal("records of "+owner, peers, []string{owner})
+				}
+			}
+			b.reopen()
+		}
+		_, dup, _, err := b.Log("archive").Append(b.ctx, strange[0], storage.Record{Data: []byte("again")}, storage.AppendOptions{Dedup: "d"})
+		b.must(err)
+		b.equal("dup after DeleteOwner", dup, false)
+	}},
+	{"OwnersAreThoseWithRecords", func(b *bench) {
+		l := b.Log("archive")
+		b.equal("owners of an empty log", b.owners("archive"), []string{})
+		for _, owner := range strange {
+			b.add(l, owner, "p", "x")
+			b.add(b.Log("offline"), owner+"2", "", "x")
+		}
+		gone := b.fill(l, "gone", 2)
+		b.durable(l.Remove(b.ctx, "gone", gone...))
+		b.add(l, "deleted", "", "x")
+		b.durable(l.DeleteOwner(b.ctx, "deleted"))
+		want := slices.Sorted(slices.Values(strange))
+		for range 2 {
+			b.equal("owners", b.owners("archive"), want)
+			b.reopen()
+		}
+		seen := 0
+		b.must(b.Log("archive").Owners(b.ctx, func(string) bool { seen++; return seen < 3 }))
+		b.equal("owners seen until f returned false", seen, 3)
+		// f may use the engine.
+		b.must(b.Log("archive").Owners(b.ctx, func(owner string) bool {
+			b.durable(b.Log("archive").DeleteOwner(b.ctx, owner))
+			return true
+		}))
+		b.equal("owners", b.owners("archive"), []string{})
+	}},
+}
+
+func (b *bench) owners(space string) []string {
+	b.Helper()
+	got := []string{}
+	b.must(b.Log(space).Owners(b.ctx, func(owner string) bool { got = append(got, owner); return true }))
+	slices.Sort(got)
+	return got
+}
