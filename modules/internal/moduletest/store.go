@@ -1,0 +1,324 @@
+package moduletest
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"jackdaw/storage"
+)
+
+// A Store keeps maps and logs in memory. Its writes finish at once, unless Hold
+// was called. It has no accounts.
+type Store struct {
+	mu    sync.Mutex // guards the rest
+	maps  map[string]*Map
+	logs  map[string]*Log
+	fail  error
+	group *storage.Pending // what held writes share
+}
+
+// NewStore returns an empty store.
+func NewStore() *Store { return &Store{maps: map[string]*Map{}, logs: map[string]*Log{}} }
+
+// Fail makes all calls return this error; nil ends that.
+func (s *Store) Fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fail = err
+}
+
+// Hold keeps writes pending until Release.
+func (s *Store) Hold() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.group = storage.NewPending()
+}
+
+// Release finishes the held writes with this outcome.
+func (s *Store) Release(err error) {
+	s.mu.Lock()
+	p := s.group
+	s.group = nil
+	s.mu.Unlock()
+	if p != nil {
+		p.Finish(err)
+	}
+}
+
+// Map returns a space.
+func (s *Store) Map(space string) storage.Map {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.maps[space] == nil {
+		s.maps[space] = &Map{s: s, owners: map[string]*mapOwner{}}
+	}
+	return s.maps[space]
+}
+
+// Log returns a space.
+func (s *Store) Log(space string) storage.Log {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.logs[space] == nil {
+		s.logs[space] = &Log{s: s, owners: map[string]*logOwner{}}
+	}
+	return s.logs[space]
+}
+
+// A Map is one in memory.
+type Map struct {
+	s      *Store
+	owners map[string]*mapOwner
+	floor  uint64 // what Since still knows
+}
+
+type mapOwner struct {
+	version uint64
+	entries map[string]storage.Entry
+}
+
+// Forget makes Since answer that it no longer knows versions up to this one.
+func (m *Map) Forget(version uint64) {
+	m.s.mu.Lock()
+	defer m.s.mu.Unlock()
+	m.floor = version
+}
+
+// Get implements storage.Map.
+func (m *Map) Get(_ context.Context, owner, key string) ([]byte, error) {
+	m.s.mu.Lock()
+	defer m.s.mu.Unlock()
+	if m.s.fail != nil {
+		return nil, m.s.fail
+	}
+	if o := m.owners[owner]; o != nil {
+		if e, ok := o.entries[key]; ok && !e.Deleted {
+			return slices.Clone(e.Value), nil
+		}
+	}
+	return nil, storage.ErrNotFound
+}
+
+// List implements storage.Map.
+func (m *Map) List(_ context.Context, owner string) ([]storage.Entry, uint64, error) {
+	m.s.mu.Lock()
+	defer m.s.mu.Unlock()
+	o := m.owners[owner]
+	if o == nil || m.s.fail != nil {
+		return nil, 0, m.s.fail
+	}
+	var out []storage.Entry
+	for _, key := range slices.Sorted(maps.Keys(o.entries)) {
+		if e := o.entries[key]; !e.Deleted {
+			out = append(out, e)
+		}
+	}
+	return out, o.version, nil
+}
+
+// Update implements storage.Map.
+func (m *Map) Update(_ context.Context, owner string, version uint64, changes ...storage.Change) (uint64, *storage.Pending, error) {
+	m.s.mu.Lock()
+	defer m.s.mu.Unlock()
+	if m.s.fail != nil {
+		return 0, nil, m.s.fail
+	}
+	o := m.owners[owner]
+	if o == nil {
+		o = &mapOwner{entries: map[string]storage.Entry{}}
+		m.owners[owner] = o
+	}
+	if version != storage.AnyVersion && version != o.version {
+		return 0, nil, storage.ErrConflict
+	}
+	o.version++
+	for _, c := range changes {
+		e := storage.Entry{Key: c.Key, Value: slices.Clone(c.Value), Version: o.version, Deleted: c.Delete}
+		o.entries[c.Key] = e
+	}
+	return o.version, m.s.group, nil
+}
+
+// Since implements storage.Map.
+func (m *Map) Since(_ context.Context, owner string, version uint64) ([]storage.Entry, uint64, bool, error) {
+	m.s.mu.Lock()
+	defer m.s.mu.Unlock()
+	o := m.owners[owner]
+	if o == nil {
+		return nil, 0, version == 0, m.s.fail
+	}
+	if version < m.floor || version > o.version || m.s.fail != nil {
+		return nil, o.version, false, m.s.fail
+	}
+	var out []storage.Entry
+	for _, e := range o.entries {
+		if e.Version > version {
+			out = append(out, e)
+		}
+	}
+	slices.SortFunc(out, func(a, b storage.Entry) int { return int(a.Version) - int(b.Version) })
+	return out, o.version, true, nil
+}
+
+// DeleteOwner implements storage.Map.
+func (m *Map) DeleteOwner(_ context.Context, owner string) (*storage.Pending, error) {
+	m.s.mu.Lock()
+	defer m.s.mu.Unlock()
+	delete(m.owners, owner)
+	return m.s.group, m.s.fail
+}
+
+// A Log is one in memory.
+type Log struct {
+	s      *Store
+	owners map[string]*logOwner
+}
+
+type logOwner struct {
+	last    uint64
+	records []storage.Record
+	dedup   map[string]uint64
+}
+
+// Append implements storage.Log.
+func (l *Log) Append(_ context.Context, owner string, r storage.Record, o storage.AppendOptions) (uint64, bool, *storage.Pending, error) {
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	if l.s.fail != nil {
+		return 0, false, nil, l.s.fail
+	}
+	w := l.owners[owner]
+	if w == nil {
+		w = &logOwner{dedup: map[string]uint64{}}
+		l.owners[owner] = w
+	}
+	if id, ok := w.dedup[o.Dedup]; ok && o.Dedup != "" {
+		return id, true, l.s.group, nil
+	}
+	size := int64(len(r.Data))
+	for _, x := range w.records {
+		size += int64(len(x.Data))
+	}
+	if o.MaxRecords > 0 && len(w.records) >= o.MaxRecords || o.MaxBytes > 0 && size > o.MaxBytes {
+		return 0, false, nil, storage.ErrFull
+	}
+	w.last = max(w.last+1, storage.IDAt(time.Now()))
+	r.ID, r.Data = w.last, slices.Clone(r.Data)
+	w.records = append(w.records, r)
+	if o.Dedup != "" {
+		w.dedup[o.Dedup] = r.ID
+	}
+	return r.ID, false, l.s.group, nil
+}
+
+// AppendAll implements storage.Log.
+func (l *Log) AppendAll(ctx context.Context, records []storage.OwnedRecord, o storage.AppendOptions) (*storage.Pending, error) {
+	var p *storage.Pending
+	for i := range records {
+		r := &records[i]
+		r.Record.ID, r.Dup, p, r.Err = l.Append(ctx, r.Owner, r.Record, o)
+	}
+	return p, nil
+}
+
+// Page implements storage.Log.
+func (l *Log) Page(_ context.Context, owner string, q storage.Query) ([]storage.Record, bool, error) {
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	if l.s.fail != nil || l.owners[owner] == nil {
+		return nil, false, l.s.fail
+	}
+	var out []storage.Record
+	for _, r := range l.owners[owner].records {
+		if r.ID > q.After && (q.Before == 0 || r.ID < q.Before) && (q.Peer == "" || q.Peer == r.Peer) {
+			out = append(out, r)
+		}
+	}
+	limit := q.Limit
+	if limit == 0 {
+		limit = 100
+	}
+	if len(out) <= limit {
+		return out, false, nil
+	}
+	if q.Backward {
+		return out[len(out)-limit:], true, nil
+	}
+	return out[:limit], true, nil
+}
+
+// Get implements storage.Log.
+func (l *Log) Get(_ context.Context, owner string, id uint64) (storage.Record, error) {
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	if w := l.owners[owner]; w != nil {
+		for _, r := range w.records {
+			if r.ID == id {
+				return r, nil
+			}
+		}
+	}
+	return storage.Record{}, storage.ErrNotFound
+}
+
+// Lookup implements storage.Log.
+func (l *Log) Lookup(ctx context.Context, owner, dedup string) (storage.Record, error) {
+	l.s.mu.Lock()
+	var id uint64
+	if w := l.owners[owner]; w != nil {
+		id = w.dedup[dedup]
+	}
+	l.s.mu.Unlock()
+	return l.Get(ctx, owner, id)
+}
+
+// Remove implements storage.Log.
+func (l *Log) Remove(_ context.Context, owner string, ids ...uint64) (*storage.Pending, error) {
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	if w := l.owners[owner]; w != nil && l.s.fail == nil {
+		w.records = slices.DeleteFunc(slices.Clone(w.records), func(r storage.Record) bool { return slices.Contains(ids, r.ID) })
+	}
+	return l.s.group, l.s.fail
+}
+
+// Trim implements storage.Log.
+func (l *Log) Trim(context.Context, string, uint64, int) (*storage.Pending, error) {
+	return nil, errors.ErrUnsupported
+}
+
+// Size implements storage.Log.
+func (l *Log) Size(_ context.Context, owner string) (records int, bytes int64, err error) {
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	if w := l.owners[owner]; w != nil {
+		for _, r := range w.records {
+			records, bytes = records+1, bytes+int64(len(r.Data))
+		}
+	}
+	return records, bytes, l.s.fail
+}
+
+// DeleteOwner implements storage.Log.
+func (l *Log) DeleteOwner(_ context.Context, owner string) (*storage.Pending, error) {
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	delete(l.owners, owner)
+	return l.s.group, l.s.fail
+}
+
+// Owners implements storage.Log.
+func (l *Log) Owners(_ context.Context, f func(owner string) bool) error {
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	for owner, w := range l.owners {
+		if len(w.records) > 0 && !f(owner) {
+			break
+		}
+	}
+	return l.s.fail
+}
