@@ -163,7 +163,7 @@ const (
 )
 
 // Permissions are held by these accounts on top of what was granted to them. Each entry is a
-// bare JID, or "*" for every local account.
+// bare JID, "*@DOMAIN" for all accounts of a domain, or "*" for every local account.
 type Permissions struct {
 	HTTPMessage []string `yaml:"http_message"`
 	Multicast   []string `yaml:"multicast"`

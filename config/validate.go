@@ -149,17 +149,18 @@ func (k *checker) domains(key string, list []string) {
 	}
 }
 
-// bareJIDs checks and normalises accounts, of which "*" may stand for all.
+// bareJIDs checks and normalises accounts. With all, "*" may stand for every
+// account here and "*@DOMAIN" for those of a domain.
 func (k *checker) bareJIDs(key string, list []string, all bool) {
 	for i, s := range list {
 		if s == "*" && all {
 			continue
 		}
 		j, err := jid.Parse(s)
-		if err != nil || j.Local() == "" || j.Local() == "*" || j.Resource() != "" {
+		if err != nil || j.Local() == "" || j.Local() == "*" && !all || j.Resource() != "" {
 			what := "a bare JID such as romeo@example.org"
 			if all {
-				what = `"*" or ` + what
+				what = `"*", "*@example.org" or ` + what
 			}
 			k.add(fmt.Sprintf("%s[%d]", key, i), "expected %s, found %q", what, s)
 			continue
