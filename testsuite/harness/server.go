@@ -1,0 +1,321 @@
+// Package harness runs the real jackdaw binary for the black-box tests: one
+// build for a test process, each server with a data directory and free loopback ports of its own. It also has a
+// small XMPP client that shares no code with the server.
+package harness
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"jackdaw/storage/redis/redistest"
+)
+
+// Domain is what every server of the harness serves.
+const Domain = "localhost"
+
+// Engine names the storage engines that scenes run on.
+type Engine string
+
+// The engines.
+const (
+	Embedded Engine = "embedded"
+	Redis    Engine = "redis"
+)
+
+// Engines are all of them, for tests that range over them.
+var Engines = []Engine{Embedded, Redis}
+
+// A Server is a running jackdaw.
+type Server struct {
+	Dir     string // configuration and data
+	Config  string // path of the configuration file
+	C2S     string // HOST:PORT of STARTTLS
+	C2STLS  string // of direct TLS
+	HTTP    string
+	HTTPS   string
+	Metrics string
+
+	t    testing.TB
+	bin  string
+	cmd  *exec.Cmd
+	done chan struct{} // closed when the process has been reaped
+	log  *syncBuffer
+}
+
+// Options of Start.
+type Options struct {
+	Engine Engine // Embedded if empty
+	Tags   string // build tags, such as "ackearly"
+	Config string // further YAML at the top level
+	C2S    string // further YAML under c2s
+	HTTP   string // further YAML under http
+	Users  []string
+}
+
+// Password is that of every account that the harness makes.
+const Password = "correct-horse"
+
+var builds struct {
+	sync.Mutex
+	path map[string]string
+	dir  string
+}
+
+// Binary builds the server with the given tags once for the test process.
+func Binary(t testing.TB, tags string) string {
+	t.Helper()
+	builds.Lock()
+	defer builds.Unlock()
+	if p := builds.path[tags]; p != "" {
+		return p
+	}
+	if builds.path == nil {
+		dir, err := os.MkdirTemp("", "jackdaw-testsuite-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		builds.path, builds.dir = map[string]string{}, dir
+	}
+	p := filepath.Join(builds.dir, "jackdaw-"+tags)
+	cmd := exec.Command("go", "build", "-tags", tags, "-o", p, "jackdaw/cmd/jackdaw")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build jackdaw: %v\n%s", err, out)
+	}
+	builds.path[tags] = p
+	return p
+}
+
+// Cleanup removes the binaries; call it from TestMain after m.Run.
+func Cleanup() {
+	if builds.dir != "" {
+		os.RemoveAll(builds.dir)
+	}
+}
+
+// Start runs a server and returns when it is ready. It is stopped at the end of the test, and the
+// test fails if a panic was recovered in it.
+func Start(t testing.TB, o Options) *Server {
+	t.Helper()
+	s := &Server{t: t, Dir: t.TempDir(), bin: Binary(t, o.Tags), log: &syncBuffer{}}
+	for _, a := range []*string{&s.C2S, &s.C2STLS, &s.HTTP, &s.HTTPS, &s.Metrics} {
+		*a = FreeAddr(t)
+	}
+	store := "storage: {engine: embedded}\n"
+	if o.Engine == Redis {
+		r := redistest.Start(t)
+		store = fmt.Sprintf("storage:\n  engine: redis\n  redis: {addrs: [%q]}\n", r.Addr)
+	}
+	s.Config = filepath.Join(s.Dir, "jackdaw.yaml")
+	text := fmt.Sprintf(`data: %s
+hosts:
+  - domain: %s
+    admins: [admin@%s]
+listen:
+  c2s: [%q]
+  c2s_tls: [%q]
+  http: [%q]
+  https: [%q]
+  metrics: [%q]
+c2s:
+  scram_iterations: 4096
+%s
+http:
+  max_body: 2097152
+%s
+%s%s
+`, filepath.Join(s.Dir, "data"), Domain, Domain, s.C2S, s.C2STLS, s.HTTP, s.HTTPS, s.Metrics, indent(o.C2S), indent(o.HTTP), store, o.Config)
+	if err := os.WriteFile(s.Config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if len(o.Users) > 0 {
+		s.AddUser(o.Users...)
+	}
+	s.Launch()
+	t.Cleanup(func() {
+		s.Stop()
+		if strings.Contains(s.log.String(), "panic") {
+			t.Errorf("the server panicked:\n%s", s.log.String())
+		}
+		if t.Failed() {
+			t.Logf("log of the server:\n%s", tail(s.log.String(), 4000))
+		}
+	})
+	return s
+}
+
+func indent(yaml string) string {
+	if yaml == "" {
+		return ""
+	}
+	return "  " + strings.ReplaceAll(strings.TrimRight(yaml, "\n"), "\n", "\n  ")
+}
+
+func tail(s string, n int) string { return s[max(0, len(s)-n):] }
+
+// Launch starts the process on the data it has, and waits until it is ready.
+func (s *Server) Launch() {
+	s.t.Helper()
+	s.cmd = exec.Command(s.bin, "serve", "--config", s.Config)
+	s.cmd.Dir = s.Dir
+	from := s.log.Len()
+	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
+	// The server must not outlive a test process that is killed.
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	done := make(chan struct{})
+	s.done = done
+	go func() { s.cmd.Wait(); close(done) }()
+	deadline := time.After(30 * time.Second)
+	for {
+		changed := s.log.changed() // before the look, so that nothing is missed between
+		if strings.Contains(s.log.From(from), "jackdaw: ready") {
+			return
+		}
+		select {
+		case <-done:
+			s.t.Fatalf("the server ended at once:\n%s", s.log.From(from))
+		case <-deadline:
+			s.t.Fatalf("the server is not ready after 30 s:\n%s", s.log.From(from))
+		case <-changed:
+		}
+	}
+}
+
+// Kill ends the process with SIGKILL.
+func (s *Server) Kill() {
+	s.cmd.Process.Kill()
+	<-s.done
+}
+
+// Stop ends the process with SIGTERM and returns its exit code.
+func (s *Server) Stop() int {
+	s.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-s.done:
+	case <-time.After(30 * time.Second):
+		s.t.Errorf("the server does not stop")
+		s.Kill()
+	}
+	return s.cmd.ProcessState.ExitCode()
+}
+
+// Signal sends a signal to the process.
+func (s *Server) Signal(sig os.Signal) { s.cmd.Process.Signal(sig) }
+
+// Alive says whether the process runs.
+func (s *Server) Alive() bool {
+	select {
+	case <-s.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// PID is that of the process.
+func (s *Server) PID() int { return s.cmd.Process.Pid }
+
+// Log is what the server has printed so far.
+func (s *Server) Log() string { return s.log.String() }
+
+// Command runs a jackdaw command on the server's configuration and returns
+// what it prints; the test fails if the command does.
+func (s *Server) Command(stdin string, args ...string) string {
+	s.t.Helper()
+	out, err := s.TryCommand(stdin, args...)
+	if err != nil {
+		s.t.Fatalf("jackdaw %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+// TryCommand is Command for those that may fail.
+func (s *Server) TryCommand(stdin string, args ...string) (string, error) {
+	cmd := exec.Command(s.bin, append(args, "--config", s.Config)...)
+	cmd.Dir = s.Dir
+	cmd.Stdin = strings.NewReader(stdin)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// AddUser makes an account with Password.
+func (s *Server) AddUser(names ...string) {
+	s.t.Helper()
+	var batch strings.Builder
+	for _, u := range names {
+		fmt.Fprintf(&batch, "%s@%s %s\n", u, Domain, Password)
+	}
+	s.Command(batch.String(), "user", "add", "--batch")
+}
+
+// FreeAddr is a loopback address that nobody listened on a moment ago.
+func FreeAddr(t testing.TB) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// Script runs a Python script of the test's testdata with arguments and returns what it
+// prints. Debian's packages are named where they are missing.
+func Script(t testing.TB, script string, args ...string) string {
+	t.Helper()
+	if _, err := os.Stat("/usr/bin/python3"); err != nil {
+		t.Fatal("python3 is missing: apt-get install python3-slixmpp")
+	}
+	cmd := exec.Command("/usr/bin/python3", append([]string{script}, args...)...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, io.MultiWriter(&errs, &out)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Run(); err != nil {
+		if strings.Contains(errs.String(), "No module named 'slixmpp'") {
+			t.Fatal("slixmpp is missing: apt-get install python3-slixmpp")
+		}
+		t.Fatalf("%s %s: %v\n%s", script, strings.Join(args, " "), err, out.String())
+	}
+	return out.String()
+}
+
+// syncBuffer collects a process's output and tells who waits about more.
+type syncBuffer struct {
+	mu   sync.Mutex // guards both
+	buf  bytes.Buffer
+	wake chan struct{}
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.wake != nil {
+		close(b.wake)
+		b.wake = nil
+	}
+	return b.buf.Write(p)
+}
+
+func (b *syncBuffer) changed() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.wake == nil {
+		b.wake = make(chan struct{})
+	}
+	return b.wake
+}
+
+func (b *syncBuffer) Len() int          { b.mu.Lock(); defer b.mu.Unlock(); return b.buf.Len() }
+func (b *syncBuffer) String() string    { return b.From(0) }
+func (b *syncBuffer) From(n int) string { b.mu.Lock(); defer b.mu.Unlock(); return b.buf.String()[n:] }
