@@ -201,11 +201,17 @@ func (r *Router) iq(e *Envelope, to jid.JID) {
 		return
 	}
 	if !e.FromOwn() {
-		if r.mustExist(e, to); e.Settled() {
+		switch ok, err := r.users.Exists(context.Background(), to.Bare()); {
+		case err != nil:
+			e.Refuse(Unavailable())
 			return
+		case !ok:
+			handle = r.nobodyIQ[name]
 		}
 	}
-	handle(e)
+	if handle != nil {
+		handle(e)
+	}
 	if !e.Settled() {
 		e.Refuse(xmpp.ServiceUnavailable(""))
 	}

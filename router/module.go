@@ -16,6 +16,9 @@ type Module struct {
 	AccountFeatures []string
 	// StreamFeature is offered after login, as XML (RFC 6120 §4.3.2), "" for none.
 	StreamFeature string
+	// StreamFeatureOf is the same for a feature that differs between hosts; it may be
+	// called at any time after Use.
+	StreamFeatureOf func(host string) string
 
 	IQ []IQ
 
@@ -73,4 +76,7 @@ type IQ struct {
 	// Handle answers with Router.Answer, Router.AnswerAfter or Envelope.Refuse. For
 	// Account it is called for accounts that exist only.
 	Handle func(e *Envelope)
+	// NoAccount, if set, is called instead for an address at a domain of ours that is
+	// nobody's account. Without it, the request is refused as RFC 6121 §8.5.1 asks.
+	NoAccount func(e *Envelope)
 }

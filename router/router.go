@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 
 	"jackdaw/storage"
@@ -51,6 +52,7 @@ type Router struct {
 	catchUp           func(*Session, func())
 	taken             func(jid.JID, []uint64)
 	hostIQ, accountIQ map[xmpp.Name]func(*Envelope)
+	nobodyIQ          map[xmpp.Name]func(*Envelope)
 
 	Stats Stats
 }
@@ -64,7 +66,8 @@ type Stats struct {
 // New returns a router without modules. Use comes next, once.
 func New(o Options) *Router {
 	r := &Router{users: o.Users, max: o.MaxSessions, log: o.Log, table: newTable(),
-		hostIQ: map[xmpp.Name]func(*Envelope){}, accountIQ: map[xmpp.Name]func(*Envelope){}}
+		hostIQ: map[xmpp.Name]func(*Envelope){}, accountIQ: map[xmpp.Name]func(*Envelope){},
+		nobodyIQ: map[xmpp.Name]func(*Envelope){}}
 	r.SetHosts(o.Hosts)
 	return r
 }
@@ -106,6 +109,9 @@ func (r *Router) Use(modules ...Module) {
 			}
 			if q.Scope&Account != 0 {
 				own(r.accountIQ, q, m.Name)
+				if q.NoAccount != nil {
+					r.nobodyIQ[q.Payload] = q.NoAccount
+				}
 			}
 		}
 	}
@@ -128,6 +134,18 @@ func own(m map[xmpp.Name]func(*Envelope), q IQ, module string) {
 
 // Modules are those given to Use, in order.
 func (r *Router) Modules() []Module { return r.modules }
+
+// StreamFeatures are those that the modules offer after login on a stream to this host, as XML.
+func (r *Router) StreamFeatures(host string) string {
+	var all strings.Builder
+	for i := range r.modules {
+		all.WriteString(r.modules[i].StreamFeature)
+		if f := r.modules[i].StreamFeatureOf; f != nil {
+			all.WriteString(f(host))
+		}
+	}
+	return all.String()
+}
 
 // Route decides the way of one stanza and goes it. The sender's address must have been
 // checked. On return the envelope says what became of the stanza and which

@@ -174,8 +174,8 @@ func TestIQDeliveryRules(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			got := ""
 			m := Module{Name: "ping", IQ: []IQ{
-				{payload, Host, func(e *Envelope) { got = "host"; e.Settle(Delivered) }},
-				{payload, Account, func(e *Envelope) { got = "account"; e.Settle(Delivered) }},
+				{Payload: payload, Scope: Host, Handle: func(e *Envelope) { got = "host"; e.Settle(Delivered) }},
+				{Payload: payload, Scope: Account, Handle: func(e *Envelope) { got = "account"; e.Settle(Delivered) }},
 			}}
 			h := newHouse(t, m)
 			a := &outlet{}
@@ -224,7 +224,7 @@ func TestASecondOwnerOfAPayloadPanics(t *testing.T) {
 			t.Errorf("recovered %v, want a panic that names the module", r)
 		}
 	}()
-	q := []IQ{{xmpp.Name{Space: "a", Local: "b"}, Host, func(*Envelope) {}}}
+	q := []IQ{{Payload: xmpp.Name{Space: "a", Local: "b"}, Scope: Host, Handle: func(*Envelope) {}}}
 	New(Options{}).Use(Module{Name: "first", IQ: q}, Module{Name: "second", IQ: q})
 }
 

@@ -1,0 +1,49 @@
+package router
+
+import (
+	"strings"
+	"testing"
+
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
+)
+
+func TestRequestsForNobodysAccountGoToTheModuleThatAnswersThem(t *testing.T) {
+	q, other := xmpp.Name{Space: "urn:q", Local: "q"}, xmpp.Name{Space: "urn:other", Local: "q"}
+	var asked []string
+	note := func(what string) func(*Envelope) {
+		return func(e *Envelope) {
+			asked = append(asked, what+" "+e.Stanza.To.String())
+			e.Settle(Delivered)
+		}
+	}
+	h := newHouse(t, Module{Name: "q", IQ: []IQ{
+		{Payload: q, Scope: Account, Handle: note("account"), NoAccount: note("nobody")},
+		{Payload: other, Scope: Account, Handle: note("other")},
+	}})
+	for _, c := range []struct{ to, payload, want, refused string }{
+		{"juliet@example.org", "<q xmlns='urn:q'/>", "account juliet@example.org", ""},
+		{"ticket@example.org", "<q xmlns='urn:q'/>", "nobody ticket@example.org", ""},
+		{"ticket@example.org", "<q xmlns='urn:other'/>", "", "service-unavailable"},
+		{"ticket@example.org/x", "<q xmlns='urn:q'/>", "", "service-unavailable"},
+	} {
+		asked = nil
+		e := h.send(xmpp.Stanza{Kind: xmpp.IQ, Type: xmpp.TypeGet, ID: "1", To: jid.MustParse(c.to), Payload: []byte(c.payload)})
+		refused := ""
+		if e.Err != nil {
+			refused = string(e.Err.Condition)
+		}
+		if got := strings.Join(asked, ", "); got != c.want || refused != c.refused {
+			t.Errorf("%s to %s: asked %q, refused with %q", c.payload, c.to, got, refused)
+		}
+	}
+}
+
+func TestStreamFeaturesComeInTheOrderOfTheModules(t *testing.T) {
+	r := New(Options{})
+	r.Use(Module{StreamFeature: "<a/>"}, Module{}, Module{StreamFeatureOf: func(host string) string { return "<" + host + "/>" }},
+		Module{StreamFeature: "<c/>"})
+	if got := r.StreamFeatures("b"); got != "<a/><b/><c/>" {
+		t.Errorf("features: %s", got)
+	}
+}
