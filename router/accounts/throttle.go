@@ -108,6 +108,9 @@ func (t *Throttle) Failed(from Source, account string) {
 	if !from.Exempt {
 		t.count(addr, now)
 	}
+	// More are looked at than may come, so that what is forgotten goes without a
+	// sweep of all, and the common case is soon that of an empty table.
+	t.sweep(now, 4)
 	t.size.Store(int64(len(t.entries)))
 }
 
@@ -181,13 +184,7 @@ func (t *Throttle) count(k throttleKey, now time.Time) {
 // failures, so that a flood of new keys displaces itself before it
 // displaces what has failed often.
 func (t *Throttle) room(now time.Time) {
-	if len(t.entries) < throttleMax {
-		// Two are looked at for each that comes, so that what is forgotten goes
-		// without a sweep and the common case is soon that of an empty table.
-		t.sweep(now, 2)
-		return
-	}
-	if t.sweep(now, 8) > 0 {
+	if len(t.entries) < throttleMax || t.sweep(now, 8) > 0 {
 		return
 	}
 	var least throttleKey

@@ -12,6 +12,7 @@ import (
 	"hash"
 	"net/netip"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/text/secure/precis"
 
@@ -80,9 +81,8 @@ func (s *Service) Verify(ctx context.Context, user jid.JID, password string) err
 	return err
 }
 
-// Authenticate is Verify behind the throttle, and reports to it. The error may be an
-// ErrThrottled too. When the account was unknown to the caller it learns no more
-// than from Verify.
+// Authenticate is Verify behind the throttle, to which it reports the outcome.
+// The error may be an ErrThrottled too.
 func (s *Service) Authenticate(ctx context.Context, from Source, user jid.JID, password string) error {
 	_, err := s.authenticate(ctx, &s.users, from, user.Bare().String(), password)
 	return err
@@ -244,6 +244,10 @@ func prepare(password string) (string, error) {
 	}
 	if len(password) > sasl.MaxPassword {
 		return "", fmt.Errorf("%w: it is longer than %d bytes", ErrPassword, sasl.MaxPassword)
+	}
+	// precis would put U+FFFD for what is not UTF-8.
+	if !utf8.ValidString(password) {
+		return "", fmt.Errorf("%w: it is not valid UTF-8", ErrPassword)
 	}
 	prepared, err := precis.OpaqueString.String(password)
 	if err != nil || prepared == "" {
