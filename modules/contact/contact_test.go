@@ -1,0 +1,37 @@
+package contact_test
+
+import (
+	"testing"
+
+	"jackdaw/config"
+	"jackdaw/modules/contact"
+	"jackdaw/modules/internal/moduletest"
+)
+
+func TestFormListsTheRolesThatHaveAddresses(t *testing.T) {
+	form := contact.Form(&config.Contact{
+		Abuse:   []string{"mailto:abuse@example.org", "xmpp:abuse@example.org"},
+		Support: []string{"https://example.org/?a=1&b=2"},
+	})
+	moduletest.Same(t, string(form.Append(nil)), `<x xmlns='jabber:x:data' type='result'>
+		<field var='FORM_TYPE' type='hidden'><value>http://jabber.org/network/serverinfo</value></field>
+		<field var='abuse-addresses' type='list-multi'><value>mailto:abuse@example.org</value><value>xmpp:abuse@example.org</value></field>
+		<field var='support-addresses' type='list-multi'><value>https://example.org/?a=1&amp;b=2</value></field></x>`)
+}
+
+func TestEveryRoleOfTheConfigurationIsShown(t *testing.T) {
+	one := []string{"xmpp:a@example.org"}
+	form := contact.Form(&config.Contact{Abuse: one, Admin: one, Feedback: one, Sales: one, Security: one, Support: one})
+	if n := len(form.Children()); n != 7 {
+		t.Errorf("%d fields, want FORM_TYPE and one for each of six roles", n)
+	}
+}
+
+func TestNoAddressesMakeNoForm(t *testing.T) {
+	if f := contact.Form(&config.Contact{}); f != nil {
+		t.Errorf("a form without addresses: %s", f.Append(nil))
+	}
+	if f := contact.Form(nil); f != nil {
+		t.Errorf("a form of an unknown host: %s", f.Append(nil))
+	}
+}
