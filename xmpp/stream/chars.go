@@ -1,0 +1,150 @@
+package stream
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"unicode/utf8"
+)
+
+// What a byte is, for the tables below.
+const (
+	isSpace     uint8 = 1 << iota // S of XML 1.0 §2.3
+	isNameStart                   // ASCII that may begin an NCName
+	isName                        // ASCII that may go on one
+	isPlain                       // stands for itself in an attribute value of either quote
+)
+
+var class = func() (t [256]uint8) {
+	for _, c := range " \t\n\r" {
+		t[c] |= isSpace
+	}
+	for c := range 128 {
+		b := byte(c)
+		letter := b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b == '_'
+		if letter {
+			t[c] |= isNameStart
+		}
+		if letter || b >= '0' && b <= '9' || b == '-' || b == '.' {
+			t[c] |= isName
+		}
+		if b >= 0x20 && b != '<' && b != '&' && b != '\'' && b != '"' {
+			t[c] |= isPlain
+		}
+	}
+	return t
+}()
+
+const (
+	ones  = 0x0101010101010101
+	highs = 0x8080808080808080
+)
+
+// plainText returns the first offset from p on where text holds something other than printable ASCII, or '<', '>' or
+// '&'. It looks at eight bytes at a time; the last few are left to the caller.
+func plainText(b []byte, p int) int {
+	for p+8 <= len(b) {
+		x := binary.LittleEndian.Uint64(b[p:])
+		angle := (x &^ (ones * 2)) ^ (ones * '<') // '<' and '>' differ in one bit
+		amp := x ^ (ones * '&')
+		// The highest bit of each byte that is below 0x20, one of the three, or not ASCII. The three words share the
+		// highest bits of x. A borrow can only mark bytes above one that is rightly marked, and the lowest counts.
+		m := ((x-ones*0x20)|(angle-ones)|(amp-ones))&^x&highs | x&highs
+		if m != 0 {
+			return p + bits.TrailingZeros64(m)/8
+		}
+		p += 8
+	}
+	return p
+}
+
+// Results of char for what is not a character.
+const (
+	badUTF8 = -1
+	badChar = -2
+)
+
+// char returns the length of the character outside ASCII that b starts with, 0 where b ends inside it, badUTF8 (overlong
+// forms and surrogates included), or badChar for U+FFFE and U+FFFF, which XML 1.0 §2.2 leaves out.
+func char(b []byte) int {
+	c := b[0]
+	lo, hi := byte(0x80), byte(0xBF)
+	n := 0
+	switch {
+	case c < 0xC2 || c > 0xF4:
+		return badUTF8
+	case c < 0xE0:
+		n = 2
+	case c < 0xF0:
+		n = 3
+		if c == 0xE0 {
+			lo = 0xA0
+		} else if c == 0xED {
+			hi = 0x9F
+		}
+	default:
+		n = 4
+		if c == 0xF0 {
+			lo = 0x90
+		} else if c == 0xF4 {
+			hi = 0x8F
+		}
+	}
+	if len(b) < 2 {
+		return 0
+	}
+	if b[1] < lo || b[1] > hi {
+		return badUTF8
+	}
+	for i := 2; i < n; i++ {
+		if i == len(b) {
+			return 0
+		}
+		if b[i]&0xC0 != 0x80 {
+			return badUTF8
+		}
+	}
+	if c == 0xEF && b[1] == 0xBF && b[2] >= 0xBE {
+		return badChar
+	}
+	return n
+}
+
+// charError is the error for a negative result of char at offset at.
+func charError(code, at int) *SyntaxError {
+	if code == badUTF8 {
+		return fail(at, UnsupportedEncoding, "invalid UTF-8") // RFC 6120 §4.9.3.22
+	}
+	return fail(at, NotWellFormed, "character that XML does not allow")
+}
+
+// nameStartRune is NameStartChar of XML 1.0 §2.3 outside ASCII.
+func nameStartRune(r rune) bool {
+	switch {
+	case r < 0x370:
+		return r >= 0xC0 && r != 0xD7 && r != 0xF7 && r < 0x300
+	case r < 0x2000:
+		return r != 0x37E
+	case r < 0x3001:
+		return r == 0x200C || r == 0x200D || r >= 0x2070 && r <= 0x218F || r >= 0x2C00 && r <= 0x2FEF
+	case r < 0x10000:
+		return r <= 0xD7FF || r >= 0xF900 && r <= 0xFDCF || r >= 0xFDF0 && r <= 0xFFFD
+	}
+	return r <= 0xEFFFF
+}
+
+// nameRune is NameChar of XML 1.0 §2.3 outside ASCII.
+func nameRune(r rune) bool {
+	return nameStartRune(r) || r == 0xB7 || r >= 0x300 && r <= 0x36F || r == 0x203F || r == 0x2040
+}
+
+// startsName reports whether part begins as an NCName has to.
+func startsName(part []byte) bool {
+	if len(part) == 0 {
+		return false
+	}
+	if part[0] < 0x80 {
+		return class[part[0]]&isNameStart != 0
+	}
+	r, _ := utf8.DecodeRune(part)
+	return nameStartRune(r)
+}

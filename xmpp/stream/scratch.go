@@ -1,0 +1,166 @@
+package stream
+
+import (
+	"encoding/binary"
+	"sync"
+
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
+)
+
+// scratch is all that a scanner needs only while bytes are there. It comes from a pool, so that an idle connection holds
+// none; its caches of names and addresses serve whoever takes it next.
+type scratch struct {
+	state state
+	pos   int // first byte not looked at; like all offsets here it counts from the start of the item
+	tok   int // start of the token at pos
+	colon int // of the name at tok, or -1
+	quote byte
+	space bool // white space came before the token, as an attribute needs
+	cur   attr // being read
+
+	tag   int // '<' of the tag being read
+	name  span
+	ncol  int // colon of name, or -1
+	attrs []attr
+	stack []open
+	binds []binding // declared in the item, innermost last
+	count int       // elements so far
+
+	kind     ItemKind
+	start    int  // of its tag
+	level    int  // length of stack at which elements are children of a payload; -1 where there is no payload
+	outside  int  // binds below this index are declared outside the payload
+	foreign  bool // the default namespace around the payload is not the content namespace
+	body     span // the payload
+	children []xmpp.Child
+	tagEnds  []int // for each child, where its name ends
+	needs    []need
+	edits    []edit
+
+	stanza   xmpp.Stanza
+	badTo    bool
+	badFrom  bool
+	elemName xmpp.Name
+	raw      []byte
+
+	headAttrs []byte
+	rewritten []byte
+	decoded   []byte
+
+	names [512]string
+	jids  [64]address
+}
+
+type span struct{ a, b int }
+
+type attr struct {
+	name     span
+	colon    int // -1 without a prefix
+	value    span
+	dirty    bool   // the value holds references or white space to normalise
+	declares bool   // xmlns or xmlns:prefix
+	space    string // the namespace of a prefixed attribute
+	bind     int    // where that was found, see resolve
+}
+
+type open struct {
+	name span
+	mark int // length of binds before the element
+}
+
+type binding struct{ prefix, uri string }
+
+type address struct {
+	raw string
+	jid jid.JID
+}
+
+var scratches = sync.Pool{New: func() any { return new(scratch) }}
+
+// maxKept is the largest buffer that goes back to the pool.
+const maxKept = 16 << 10
+
+// begin prepares for a new item.
+func (w *scratch) begin() {
+	w.pos, w.count, w.level, w.outside = 0, 0, -1, 0
+	w.kind, w.foreign = ItemNone, false
+	w.stack, w.binds, w.children, w.tagEnds = w.stack[:0], w.binds[:0], w.children[:0], w.tagEnds[:0]
+	w.needs, w.edits = w.needs[:0], w.edits[:0]
+	w.badTo, w.badFrom = false, false
+}
+
+// release puts w into the pool. Nothing may go on pointing into the read buffer.
+func (w *scratch) release() {
+	w.state, w.stanza, w.raw = between, xmpp.Stanza{}, nil
+	if cap(w.rewritten) > maxKept {
+		w.rewritten = nil
+	}
+	if cap(w.headAttrs) > maxKept {
+		w.headAttrs = nil
+	}
+	if cap(w.children) > maxKept/32 {
+		w.children = nil
+	}
+	scratches.Put(w)
+}
+
+func hash(b []byte) uint32 {
+	var x uint64
+	switch n := len(b); {
+	case n >= 8:
+		x = binary.LittleEndian.Uint64(b) ^ binary.LittleEndian.Uint64(b[n-8:])*0x9E3779B97F4A7C15 ^
+			binary.LittleEndian.Uint64(b[n/2-4:])*0xC2B2AE3D27D4EB4F
+	case n >= 4:
+		x = uint64(binary.LittleEndian.Uint32(b))<<32 | uint64(binary.LittleEndian.Uint32(b[n-4:]))
+	case n > 0:
+		x = uint64(b[0])<<16 | uint64(b[n/2])<<8 | uint64(b[n-1])
+	}
+	return uint32((x + uint64(len(b))) * 0x9E3779B97F4A7C15 >> 40)
+}
+
+// intern returns b as a string. Strings in use stay in a table of fixed size, so that they are allocated once and input
+// cannot make it grow; very long ones are not worth a place.
+func (w *scratch) intern(b []byte) string {
+	if len(b) == 0 {
+		return ""
+	}
+	p := &w.names[hash(b)%uint32(len(w.names))]
+	if *p == string(b) {
+		return *p
+	}
+	s := xmpp.Intern(b)
+	if len(s) <= 256 {
+		*p = s
+	}
+	return s
+}
+
+// address reads an address; those used last are remembered by their spelling.
+func (w *scratch) address(b []byte) (jid.JID, bool) {
+	p := &w.jids[hash(b)%uint32(len(w.jids))]
+	if len(b) > 0 && p.raw == string(b) {
+		return p.jid, true
+	}
+	j, err := jid.ParseBytes(b)
+	if err != nil {
+		return jid.JID{}, false
+	}
+	p.jid, p.raw = j, j.String()
+	if p.raw != string(b) {
+		p.raw = string(b)
+	}
+	return j, true
+}
+
+// value returns the attribute's value as it counts: references replaced and white space normalised (XML 1.0 §3.3.3).
+// Valid until the next call.
+func (w *scratch) value(b []byte, a *attr) []byte {
+	raw := b[a.value.a:a.value.b]
+	if !a.dirty {
+		return raw
+	}
+	// The references have been checked while they were read.
+	w.decoded, _ = xmpp.AppendDecoded(w.decoded[:0], raw, true)
+	return w.decoded
+}

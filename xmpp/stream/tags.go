@@ -1,0 +1,392 @@
+package stream
+
+import (
+	"bytes"
+
+	"jackdaw/xmpp"
+)
+
+// Places of a namespace declaration, as resolve gives them beside indexes of scratch.binds.
+const (
+	unbound  = -1
+	atHeader = -2 // declared by the stream header, or by nothing: the default namespace around an item
+	builtin  = -3 // the prefix xml
+)
+
+// openTag handles the start tag that ends at end. Its pieces are in w.tag, w.name and w.attrs.
+func (s *Scanner) openTag(b []byte, end int, empty bool) (ItemKind, *SyntaxError) {
+	w := s.w
+	level := len(w.stack)
+	if level >= s.limits.Depth {
+		return ItemNone, fail(w.tag, PolicyViolation, "elements nested too deep")
+	}
+	if w.count++; w.count > s.limits.Elements {
+		return ItemNone, fail(w.tag, PolicyViolation, "too many elements")
+	}
+	mark := len(w.binds)
+	if len(w.attrs) > 0 {
+		if err := s.attributes(b); err != nil {
+			return ItemNone, err
+		}
+	}
+	if level == 0 && s.mode != inContent {
+		if err := s.head(b, end); err != nil {
+			return ItemNone, err
+		}
+		switch {
+		case w.kind == ItemHeader && empty:
+			return ItemNone, fail(w.tag, BadFormat, "stream closed by its own header")
+		case w.kind == ItemHeader || empty:
+			w.body = span{end, end}
+			return w.kind, nil
+		}
+	} else if err := s.inner(b, level); err != nil {
+		return ItemNone, err
+	}
+	if !empty {
+		w.stack = append(w.stack, open{w.name, mark})
+		return ItemNone, nil
+	}
+	w.binds = w.binds[:mark]
+	if level == w.level {
+		w.children[len(w.children)-1].End = end
+	}
+	return ItemNone, nil
+}
+
+// closeTag handles the end tag that ends at end; its name has been checked.
+func (s *Scanner) closeTag(end int) ItemKind {
+	w := s.w
+	level := len(w.stack) - 1
+	if level < 0 {
+		return ItemEnd
+	}
+	w.binds = w.binds[:w.stack[level].mark]
+	w.stack = w.stack[:level]
+	if level == w.level {
+		w.children[len(w.children)-1].End = end
+	}
+	if level > 0 || s.mode == inContent {
+		return ItemNone
+	}
+	w.body.b = w.tok - 2 // at "</"
+	return w.kind
+}
+
+// attributes declares the namespaces of the tag just read, resolves the prefixes of its attributes and refuses doubles.
+func (s *Scanner) attributes(b []byte) *SyntaxError {
+	w := s.w
+	prefixed := 0
+	for i := range w.attrs {
+		a := &w.attrs[i]
+		name := b[a.name.a:a.name.b]
+		for j := range i { // XML 1.0 §3.1; the limit on attributes keeps this cheap
+			o := w.attrs[j].name
+			if o.b-o.a == len(name) && bytes.Equal(b[o.a:o.b], name) {
+				return fail(a.name.a, NotWellFormed, "attribute twice")
+			}
+		}
+		switch {
+		case a.colon >= 0 && string(name[:a.colon-a.name.a]) == "xmlns":
+			a.declares = true
+			if err := s.declare(b, a, b[a.colon+1:a.name.b]); err != nil {
+				return err
+			}
+		case a.colon >= 0:
+			prefixed++
+		case string(name) == "xmlns":
+			a.declares = true
+			if err := s.declare(b, a, nil); err != nil {
+				return err
+			}
+		}
+	}
+	for i := range w.attrs {
+		if prefixed == 0 {
+			break
+		}
+		a := &w.attrs[i]
+		if a.colon < 0 || a.declares {
+			continue
+		}
+		if a.space, a.bind = s.resolve(b[a.name.a:a.colon]); a.bind == unbound {
+			return fail(a.name.a, NotWellFormed, "prefix without a namespace")
+		}
+		for j := range i { // Namespaces in XML 1.0 §6.3
+			o := &w.attrs[j]
+			if o.colon >= 0 && !o.declares && o.space == a.space &&
+				bytes.Equal(b[o.colon+1:o.name.b], b[a.colon+1:a.name.b]) {
+				return fail(a.name.a, NotWellFormed, "attribute twice")
+			}
+		}
+	}
+	return nil
+}
+
+// declare puts a namespace declaration into force (Namespaces in XML 1.0 §3).
+func (s *Scanner) declare(b []byte, a *attr, prefix []byte) *SyntaxError {
+	w := s.w
+	if len(w.binds) >= s.limits.Declarations {
+		return fail(a.name.a, PolicyViolation, "too many namespace declarations")
+	}
+	uri := w.intern(w.value(b, a))
+	switch {
+	case string(prefix) == "xmlns" || uri == xmpp.NSXMLNS:
+		return fail(a.name.a, NotWellFormed, "the prefix xmlns cannot be declared")
+	case (string(prefix) == "xml") != (uri == xmpp.NSXML):
+		return fail(a.name.a, NotWellFormed, "the prefix xml cannot be declared anew")
+	case len(prefix) > 0 && uri == "":
+		return fail(a.name.a, NotWellFormed, "a prefix cannot be undeclared")
+	}
+	w.binds = append(w.binds, binding{w.intern(prefix), uri})
+	return nil
+}
+
+// resolve returns the namespace of a prefix, or of none, and where it was declared.
+func (s *Scanner) resolve(prefix []byte) (string, int) {
+	w := s.w
+	for i := len(w.binds) - 1; i >= 0; i-- {
+		if w.binds[i].prefix == string(prefix) {
+			return w.binds[i].uri, i
+		}
+	}
+	if len(prefix) == 0 {
+		return s.implied, atHeader
+	}
+	for _, o := range s.outer {
+		if o.prefix == string(prefix) {
+			return o.uri, atHeader
+		}
+	}
+	if string(prefix) == "xml" {
+		return xmpp.NSXML, builtin
+	}
+	return "", unbound
+}
+
+// prefix is that of the element just read, nil without one.
+func (w *scratch) prefix(b []byte) []byte {
+	if w.ncol < 0 {
+		return nil
+	}
+	return b[w.name.a:w.ncol]
+}
+
+func (w *scratch) local(b []byte) []byte { return b[max(w.name.a, w.ncol+1):w.name.b] }
+
+// contentSpace reports whether uri stands for the content namespace: that of the stream, or either of the usual two.
+func (s *Scanner) contentSpace(uri string) bool {
+	return uri == xmpp.NSClient || uri == xmpp.NSServer || uri == s.content
+}
+
+// inner handles an element below the top, or anywhere in content.
+func (s *Scanner) inner(b []byte, level int) *SyntaxError {
+	w := s.w
+	child := level == w.level
+	if w.ncol < 0 && !child && !w.foreign && len(w.attrs) == 0 {
+		return nil
+	}
+	if child {
+		w.children = append(w.children, xmpp.Child{Start: w.tag})
+		w.tagEnds = append(w.tagEnds, w.name.b)
+	}
+	if w.ncol >= 0 || child || w.foreign {
+		prefix := w.prefix(b)
+		uri, at := s.resolve(prefix)
+		if at == unbound {
+			return fail(w.tag, NotWellFormed, "prefix without a namespace")
+		}
+		if w.ncol >= 0 || w.foreign {
+			w.lean(prefix, uri, at)
+		}
+		if child {
+			n := &w.children[len(w.children)-1].Name
+			n.Local, n.Space = w.intern(w.local(b)), uri
+			if s.contentSpace(uri) {
+				n.Space = xmpp.NSClient
+			}
+		}
+	}
+	for i := range w.attrs {
+		a := &w.attrs[i]
+		switch {
+		case a.declares:
+			// The content namespace is called otherwise on other streams: leave it unnamed.
+			if child && a.colon < 0 {
+				if uri, _ := s.resolve(nil); s.contentSpace(uri) {
+					w.edits = append(w.edits, edit{a: a.name.a - 1, b: a.value.b + 1, what: cut})
+				}
+			}
+		case a.colon >= 0:
+			w.lean(b[a.name.a:a.colon], a.space, a.bind)
+		}
+	}
+	return nil
+}
+
+// head handles the start tag of an item.
+func (s *Scanner) head(b []byte, end int) *SyntaxError {
+	w := s.w
+	w.start = w.tag
+	prefix := w.prefix(b)
+	uri, at := s.resolve(prefix)
+	if at == unbound {
+		return fail(w.tag, NotWellFormed, "prefix without a namespace")
+	}
+	local := w.intern(w.local(b))
+	if s.mode == inStream && s.phase == beforeHeader {
+		return s.streamHeader(b, uri, local, prefix)
+	}
+	if uri == xmpp.NSStream && local == "stream" {
+		return fail(w.tag, BadFormat, "stream header inside a stream")
+	}
+	if s.bare && (uri == "" || uri == xmpp.NSClient) {
+		s.content = uri
+	}
+	around, _ := s.resolve(nil)
+	w.foreign = around != s.content
+	w.body = span{end, end}
+	if kind := xmpp.KindOf(local); kind != 0 && uri == s.content {
+		w.kind, w.level, w.outside = ItemStanza, 1, len(w.binds)
+		s.stanzaHead(b, kind)
+		return nil
+	}
+	w.kind = ItemElement
+	w.elemName = xmpp.Name{Space: uri, Local: local}
+	if uri == s.content {
+		w.elemName.Space = xmpp.NSClient
+	}
+	w.tagEnds = append(w.tagEnds, w.name.b)
+	w.foreign = s.implied != s.content
+	if w.ncol >= 0 || w.foreign {
+		w.lean(prefix, uri, at)
+	}
+	for i := range w.attrs {
+		if a := &w.attrs[i]; a.colon >= 0 && !a.declares {
+			w.lean(b[a.name.a:a.colon], a.space, a.bind)
+		}
+	}
+	return nil
+}
+
+// stanzaHead reads the attributes of a stanza's start tag (RFC 6120 §8.1).
+func (s *Scanner) stanzaHead(b []byte, kind xmpp.Kind) {
+	w := s.w
+	st := &w.stanza
+	*st = xmpp.Stanza{Kind: kind}
+	w.headAttrs = w.headAttrs[:0]
+	typ := ""
+	for i := range w.attrs {
+		a := &w.attrs[i]
+		if a.declares {
+			continue
+		}
+		name := b[a.name.a:a.name.b]
+		switch string(name) {
+		case "to":
+			var ok bool
+			st.To, ok = w.address(w.value(b, a))
+			w.badTo = !ok
+		case "from":
+			var ok bool
+			st.From, ok = w.address(w.value(b, a))
+			w.badFrom = !ok
+		case "id":
+			st.ID = string(w.value(b, a))
+		case "type":
+			typ = w.intern(w.value(b, a))
+		case "xml:lang":
+			st.Lang = w.intern(w.value(b, a))
+		default:
+			w.keepAttr(b, i)
+		}
+	}
+	st.Type = xmpp.TypeOf(kind, typ)
+	if len(w.headAttrs) > 0 {
+		st.Attrs = w.headAttrs
+	}
+}
+
+// keepAttr copies an attribute of the head as written, and declares its prefix behind it unless an earlier one did.
+func (w *scratch) keepAttr(b []byte, i int) {
+	a := &w.attrs[i]
+	out := append(w.headAttrs, ' ')
+	out = append(out, b[a.name.a:a.name.b]...)
+	out = append(out, '=', b[a.value.a-1])
+	out = append(out, b[a.value.a:a.value.b+1]...)
+	defer func() { w.headAttrs = out }()
+	if a.colon < 0 || a.bind == builtin {
+		return
+	}
+	prefix := b[a.name.a:a.colon]
+	for j := range i {
+		o := &w.attrs[j]
+		if o.colon >= 0 && !o.declares && bytes.Equal(b[o.name.a:o.colon], prefix) {
+			return
+		}
+	}
+	out = appendDeclaration(out, string(prefix), a.space)
+}
+
+func appendDeclaration(dst []byte, prefix, uri string) []byte {
+	dst = append(dst, " xmlns"...)
+	if prefix != "" {
+		dst = append(dst, ':')
+		dst = append(dst, prefix...)
+	}
+	dst = append(dst, '=', '\'')
+	return append(xmpp.AppendAttr(dst, uri), '\'')
+}
+
+// streamHeader reads the start tag of the stream (RFC 6120 §4.7).
+func (s *Scanner) streamHeader(b []byte, uri, local string, prefix []byte) *SyntaxError {
+	w := s.w
+	switch {
+	case uri != xmpp.NSStream:
+		return fail(w.tag, InvalidNamespace, "root element outside the stream namespace") // RFC 6120 §4.9.3.10
+	case local != "stream":
+		return fail(w.tag, BadFormat, "root element other than 'stream'")
+	case len(prefix) == 0:
+		// The default namespace has to be the content namespace (RFC 6120 §4.8.3).
+		return fail(w.tag, BadNamespacePrefix, "stream element without a prefix")
+	}
+	h := Header{Prefix: string(prefix)}
+	for _, d := range w.binds {
+		if d.prefix == "" {
+			h.Content = d.uri
+			continue
+		}
+		h.Dialback = h.Dialback || d.uri == xmpp.NSDialback
+		s.outer = append(s.outer, d)
+	}
+	if h.Content == "" {
+		return fail(w.tag, InvalidNamespace, "no content namespace")
+	}
+	for i := range w.attrs {
+		a := &w.attrs[i]
+		if a.declares {
+			continue
+		}
+		var ok bool
+		switch v := w.value(b, a); string(b[a.name.a:a.name.b]) {
+		case "to":
+			h.To, ok = w.address(v)
+			h.BadTo = !ok
+		case "from":
+			h.From, ok = w.address(v)
+			h.BadFrom = !ok
+		case "id":
+			h.ID = string(v)
+		case "version":
+			h.Version = w.intern(v)
+		case "xml:lang":
+			h.Lang = w.intern(v)
+		}
+	}
+	s.header = h
+	s.content, s.implied = h.Content, h.Content
+	s.rootName = string(b[w.name.a:w.name.b])
+	s.phase = open1
+	w.kind = ItemHeader
+	return nil
+}
