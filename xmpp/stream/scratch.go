@@ -48,8 +48,9 @@ type scratch struct {
 	rewritten []byte
 	decoded   []byte
 
-	names [512]string
-	jids  [64]address
+	// Two places for each hash: with one, a sender and a recipient could push each other out for ever.
+	names [256][2]string
+	jids  [64][2]address
 }
 
 type span struct{ a, b int }
@@ -116,7 +117,7 @@ func hash(b []byte) uint32 {
 	case n > 0:
 		x = uint64(b[0])<<16 | uint64(b[n/2])<<8 | uint64(b[n-1])
 	}
-	return uint32((x + uint64(len(b))) * 0x9E3779B97F4A7C15 >> 40)
+	return uint32((x + uint64(len(b))) * 0x9E3779B97F4A7C15 >> 48)
 }
 
 // intern returns b as a string. Strings in use stay in a table of fixed size, so that they are allocated once and input
@@ -126,12 +127,15 @@ func (w *scratch) intern(b []byte) string {
 		return ""
 	}
 	p := &w.names[hash(b)%uint32(len(w.names))]
-	if *p == string(b) {
-		return *p
+	if p[0] == string(b) {
+		return p[0]
+	}
+	if p[1] == string(b) {
+		return p[1]
 	}
 	s := xmpp.Intern(b)
 	if len(s) <= 256 {
-		*p = s
+		p[1], p[0] = p[0], s
 	}
 	return s
 }
@@ -139,17 +143,24 @@ func (w *scratch) intern(b []byte) string {
 // address reads an address; those used last are remembered by their spelling.
 func (w *scratch) address(b []byte) (jid.JID, bool) {
 	p := &w.jids[hash(b)%uint32(len(w.jids))]
-	if len(b) > 0 && p.raw == string(b) {
-		return p.jid, true
+	if len(b) == 0 {
+		return jid.JID{}, false
+	}
+	if p[0].raw == string(b) {
+		return p[0].jid, true
+	}
+	if p[1].raw == string(b) {
+		return p[1].jid, true
 	}
 	j, err := jid.ParseBytes(b)
 	if err != nil {
 		return jid.JID{}, false
 	}
-	p.jid, p.raw = j, j.String()
-	if p.raw != string(b) {
-		p.raw = string(b)
+	a := address{j.String(), j}
+	if a.raw != string(b) {
+		a.raw = string(b)
 	}
+	p[1], p[0] = p[0], a
 	return j, true
 }
 
