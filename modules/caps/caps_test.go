@@ -1,0 +1,78 @@
+package caps
+
+import (
+	"testing"
+
+	"jackdaw/modules/internal/moduletest"
+	"jackdaw/xmpp"
+)
+
+// The two examples of XEP-0115 §5.2 and §5.3.
+const (
+	exodus = `<query xmlns='http://jabber.org/protocol/disco#info'>
+  <feature var='http://jabber.org/protocol/muc'/>
+  <feature var='http://jabber.org/protocol/disco#items'/>
+  <identity category='client' name='Exodus 0.9.1' type='pc'/>
+  <feature var='http://jabber.org/protocol/disco#info'/>
+  <feature var='http://jabber.org/protocol/caps'/>
+</query>`
+	exodusVer = "QgayPKawpkPSDYmwT/WM94uAlu0="
+	psi       = `<query xmlns='http://jabber.org/protocol/disco#info' node='http://psi-im.org#q07IKJEyjvHSyhy//CH0CxmKi8w='>
+  <identity xml:lang='en' category='client' name='Psi 0.11' type='pc'/>
+  <identity xml:lang='el' category='client' name='Ψ 0.11' type='pc'/>
+  <feature var='http://jabber.org/protocol/caps'/>
+  <feature var='http://jabber.org/protocol/disco#info'/>
+  <feature var='http://jabber.org/protocol/disco#items'/>
+  <feature var='http://jabber.org/protocol/muc'/>
+  <x xmlns='jabber:x:data' type='result'>
+    <field var='software_version'><value>0.11</value></field>
+    <field var='FORM_TYPE' type='hidden'><value>urn:xmpp:dataforms:softwareinfo</value></field>
+    <field var='ip_version' type='text-multi'><value>ipv6</value><value>ipv4</value></field>
+    <field var='os'><value>Mac</value></field>
+    <field var='os_version'><value>10.5.1</value></field>
+    <field var='software'><value>Psi</value></field>
+  </x>
+</query>`
+	psiVer = "q07IKJEyjvHSyhy//CH0CxmKi8w="
+)
+
+func parse(t *testing.T, xml string) *xmpp.Element {
+	t.Helper()
+	e, err := xmpp.ParseElement([]byte(xml))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func TestVerificationStringIsThatOfTheExamples(t *testing.T) {
+	if got := Ver(parse(t, exodus)); got != exodusVer {
+		t.Errorf("simple example: %s, want %s", got, exodusVer)
+	}
+	if got := Ver(parse(t, psi)); got != psiVer {
+		t.Errorf("complex example: %s, want %s", got, psiVer)
+	}
+}
+
+func TestFormsWithoutHiddenFormTypeAreIgnored(t *testing.T) {
+	e := parse(t, exodus)
+	for _, x := range []string{
+		`<x xmlns='jabber:x:data'><field var='os'><value>Mac</value></field></x>`,
+		`<x xmlns='jabber:x:data'><field var='FORM_TYPE'><value>urn:a</value></field></x>`,
+	} {
+		e.Content = append(e.Content, xmpp.Node{Elem: parse(t, x)})
+	}
+	if got := Ver(e); got != exodusVer {
+		t.Errorf("with two forms to ignore: %s, want %s", got, exodusVer)
+	}
+}
+
+func TestStreamFeatureCarriesTheStringOfTheHost(t *testing.T) {
+	m := New(func(host string) *xmpp.Element {
+		return parse(t, map[string]string{"a.example": exodus, "b.example": psi}[host])
+	})
+	for host, ver := range map[string]string{"a.example": exodusVer, "b.example": psiVer} {
+		moduletest.Same(t, m.StreamFeatureOf(host),
+			`<c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='`+Node+`' ver='`+ver+`'/>`)
+	}
+}
