@@ -1,0 +1,224 @@
+// Package disco answers who is who and what can be done with them: service
+// discovery (XEP-0030) of the hosts and, on behalf of their users, of accounts.
+//
+// The features of all modules are announced; forms with more information
+// (XEP-0128) come from functions given to New. An account is seen by its owner and by
+// who may see its presence; all others get the answer of an account that does
+// not exist (XEP-0030 §8). The host answers for the node of its capabilities too
+// (XEP-0115 §6.2).
+//
+// An address at a host of ours that is nobody's account, and in whose name
+// messages were posted, says that it takes none (XEP-0506). That is remembered
+// in memory, for some thousands of addresses, until the server stops; an address that has
+// not been seen as a sender is told nothing about. Left out: items of the host,
+// which has no services, and all nodes but that of the capabilities.
+package disco
+
+import (
+	"slices"
+	"sync"
+
+	"jackdaw/router"
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
+)
+
+// Roster knows who may see whose presence. Both addresses are bare.
+type Roster interface {
+	Subscribed(owner, contact jid.JID) bool
+}
+
+// A Form is extended information about a host (XEP-0128): an <x/> of type result in
+// jabber:x:data with a hidden FORM_TYPE, or nil for none. It is called for each answer.
+type Form func(host string) *xmpp.Element
+
+// Options of New.
+type Options struct {
+	Router *router.Router
+	Roster Roster
+	Forms  []Form
+	// Node and Ver make the node of the host's capabilities, Node#Ver(info), that the host
+	// answers for (XEP-0115 §6.2). An empty Node: no such node.
+	Node string
+	Ver  func(info *xmpp.Element) string
+}
+
+// A Disco answers. It is safe for concurrent use.
+type Disco struct {
+	o       Options
+	senders senders
+
+	once          sync.Once // guards the making of the rest
+	host, account []string  // features, sorted
+}
+
+// New returns the answers over a router, which must have got its modules before the first is asked for.
+func New(o Options) *Disco { return &Disco{o: o} }
+
+// Module returns the module.
+func (d *Disco) Module() router.Module {
+	const both = router.Host | router.Account
+	return router.Module{
+		Name: "disco",
+		Specs: []router.Spec{
+			{Name: "XEP-0030", Version: "2.5.0"},
+			{Name: "XEP-0128", Version: "1.0.1"},
+			{Name: "XEP-0506", Version: "0.1.0", Note: "for senders seen since the start"},
+		},
+		// A host takes no messages to itself (XEP-0506 §4).
+		Features:        []string{xmpp.NSDiscoInfo, xmpp.NSDiscoItems, xmpp.NSNoReply},
+		AccountFeatures: []string{xmpp.NSDiscoInfo, xmpp.NSDiscoItems},
+		IQ: []router.IQ{
+			{Payload: infoQuery, Scope: both, Handle: d.info, NoAccount: d.noAccountInfo},
+			{Payload: itemsQuery, Scope: both, Handle: d.items, NoAccount: d.noAccountItems},
+		},
+		Arriving: router.Stage{Message: d.see},
+	}
+}
+
+var (
+	infoQuery  = xmpp.Name{Space: xmpp.NSDiscoInfo, Local: "query"}
+	itemsQuery = xmpp.Name{Space: xmpp.NSDiscoItems, Local: "query"}
+)
+
+// Info is the host's answer to disco#info without a node. The element is the caller's.
+func (d *Disco) Info(host string) *xmpp.Element {
+	d.collect()
+	q := info("server", "im", "jackdaw", d.host)
+	for _, f := range d.o.Forms {
+		if x := f(host); x != nil {
+			q.Content = append(q.Content, xmpp.Node{Elem: x})
+		}
+	}
+	return q
+}
+
+// collect gathers what the modules announce. It cannot be done in New: the list of
+// modules holds this one.
+func (d *Disco) collect() {
+	d.once.Do(func() {
+		for _, m := range d.o.Router.Modules() {
+			d.host = append(d.host, m.Features...)
+			d.account = append(d.account, m.AccountFeatures...)
+		}
+		slices.Sort(d.host)
+		slices.Sort(d.account)
+		d.host, d.account = slices.Compact(d.host), slices.Compact(d.account)
+	})
+}
+
+func (d *Disco) info(e *router.Envelope) {
+	node, ok := get(e, infoQuery)
+	switch {
+	case !ok:
+	case e.Stanza.To.IsDomain():
+		q := d.Info(e.Stanza.To.Domain())
+		if node != "" && (d.o.Node == "" || node != d.o.Node+"#"+d.o.Ver(q)) {
+			e.Refuse(xmpp.ItemNotFound("there is no such node"))
+			return
+		}
+		d.answer(e, q, node)
+	case !d.mayAsk(e): // §8, rule 1
+		e.Refuse(xmpp.ServiceUnavailable(""))
+	case node != "":
+		e.Refuse(xmpp.ItemNotFound("there is no such node"))
+	default:
+		d.collect()
+		d.answer(e, info("account", "registered", "", d.account), "")
+	}
+}
+
+func (d *Disco) noAccountInfo(e *router.Envelope) {
+	if node, ok := get(e, infoQuery); ok && node == "" && d.senders.has(e.Stanza.To.Bare()) {
+		d.answer(e, info("client", "bot", "", []string{xmpp.NSDiscoInfo, xmpp.NSNoReply}), "")
+	}
+}
+
+func (d *Disco) items(e *router.Envelope) {
+	node, ok := get(e, itemsQuery)
+	if !ok {
+		return
+	}
+	q := &xmpp.Element{Name: itemsQuery}
+	switch to := e.Stanza.To; {
+	case !to.IsDomain() && !d.mayAsk(e): // §8, rule 2: as if there were no account
+	case node != "":
+		e.Refuse(xmpp.ItemNotFound("there is no such node"))
+		return
+	case !to.IsDomain():
+		if to.IsZero() {
+			to = e.Session.Bare()
+		}
+		for _, s := range d.o.Router.Sessions(to.Bare()) {
+			if s.Presence() != nil {
+				add(q, "item", "jid", s.Addr().String())
+			}
+		}
+	}
+	d.answer(e, q, node)
+}
+
+func (d *Disco) noAccountItems(e *router.Envelope) {
+	if node, ok := get(e, itemsQuery); ok { // §8, rule 2.1
+		d.answer(e, &xmpp.Element{Name: itemsQuery}, node)
+	}
+}
+
+// mayAsk says whether the sender may know that the account exists.
+func (d *Disco) mayAsk(e *router.Envelope) bool {
+	return e.FromOwn() || d.o.Roster.Subscribed(e.Stanza.To.Bare(), e.Stanza.From.Bare())
+}
+
+// see remembers a sender that is not the account behind it, at one of our hosts. Whether it
+// is an account is looked up when somebody asks.
+func (d *Disco) see(e *router.Envelope) {
+	from := e.Stanza.From
+	if e.Session == nil && e.Stanza.Type != xmpp.TypeError && from.Local() != "" &&
+		!from.MatchesBare(e.Account) && d.o.Router.Serves(from.Domain()) {
+		d.senders.add(from.Bare())
+	}
+}
+
+// answer sends an answer that names the node that was asked for (§3.2).
+func (d *Disco) answer(e *router.Envelope, q *xmpp.Element, node string) {
+	if node != "" {
+		q.Attrs = append(q.Attrs, attr("node", node))
+	}
+	d.o.Router.Answer(e, q.Append(nil))
+}
+
+// get reads the node of a request; ok is false for one of type set, which has no meaning here.
+func get(e *router.Envelope, query xmpp.Name) (node string, ok bool) {
+	if e.Stanza.Type != xmpp.TypeGet {
+		return "", false
+	}
+	q := e.Stanza.Child(query)
+	if q == nil {
+		return "", false
+	}
+	return q.Attr("node"), true
+}
+
+func info(category, kind, name string, features []string) *xmpp.Element {
+	q := &xmpp.Element{Name: infoQuery}
+	identity := add(q, "identity", "category", category)
+	identity.Attrs = append(identity.Attrs, attr("type", kind))
+	if name != "" {
+		identity.Attrs = append(identity.Attrs, attr("name", name))
+	}
+	for _, f := range features {
+		add(q, "feature", "var", f)
+	}
+	return q
+}
+
+// add puts a child with one attribute into q.
+func add(q *xmpp.Element, local, name, value string) *xmpp.Element {
+	c := &xmpp.Element{Name: xmpp.Name{Space: q.Name.Space, Local: local}, Attrs: []xmpp.Attr{attr(name, value)}}
+	q.Content = append(q.Content, xmpp.Node{Elem: c})
+	return c
+}
+
+func attr(name, value string) xmpp.Attr {
+	return xmpp.Attr{Name: xmpp.Name{Local: name}, Value: value}
+}

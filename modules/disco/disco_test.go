@@ -1,0 +1,186 @@
+package disco
+
+import (
+	"strconv"
+	"strings"
+	"testing"
+
+	"jackdaw/modules/internal/moduletest"
+	"jackdaw/router"
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
+)
+
+// roster holds "owner contact" for each contact who may see the owner's presence.
+type roster map[string]bool
+
+func (r roster) Subscribed(owner, contact jid.JID) bool {
+	return r[owner.Local()+" "+contact.Local()]
+}
+
+type house struct {
+	*router.Router
+	disco         *Disco
+	romeo, juliet *moduletest.Client
+}
+
+// newHouse has romeo, juliet, who lets romeo see her presence, and nurse, who lets nobody.
+func newHouse(t *testing.T, forms ...Form) *house {
+	h := &house{Router: moduletest.New("romeo", "juliet", "nurse")}
+	h.disco = New(Options{Router: h.Router, Roster: roster{"juliet romeo": true}, Forms: forms,
+		Node: "urn:node", Ver: func(*xmpp.Element) string { return "ver=" }})
+	h.Use(h.disco.Module(), router.Module{Name: "a", Features: []string{"urn:z", "urn:a"}, AccountFeatures: []string{"urn:pep"}},
+		router.Module{Name: "b", Features: []string{"urn:z"}})
+	h.romeo, h.juliet = moduletest.Login(t, h.Router, "romeo/orchard"), moduletest.Login(t, h.Router, "juliet/balcony")
+	return h
+}
+
+const (
+	infoNS  = "http://jabber.org/protocol/disco#info"
+	itemsNS = "http://jabber.org/protocol/disco#items"
+
+	hostInfo = `<identity category='server' type='im' name='jackdaw'/>` +
+		`<feature var='http://jabber.org/protocol/disco#info'/><feature var='http://jabber.org/protocol/disco#items'/>` +
+		`<feature var='urn:a'/><feature var='urn:xmpp:noreply:0'/><feature var='urn:z'/>`
+	accountInfo = `<identity category='account' type='registered'/>` +
+		`<feature var='http://jabber.org/protocol/disco#info'/><feature var='http://jabber.org/protocol/disco#items'/>` +
+		`<feature var='urn:pep'/>`
+)
+
+// ask sends a request of romeo's and compares the answer: the children of the query, or a condition.
+func (h *house) ask(t *testing.T, space, to, node, want string) {
+	t.Helper()
+	from, attrs := to, ""
+	if to == "" {
+		from = "romeo@example.org"
+	} else {
+		to = ` to='` + to + `'`
+	}
+	if node != "" {
+		attrs = ` node='` + node + `'`
+	}
+	h.romeo.Send(`<iq type='get' id='1'` + to + `><query xmlns='` + space + `'` + attrs + `/></iq>`)
+	if condition, ok := strings.CutPrefix(want, "!"); ok {
+		got := h.romeo.Deliveries()
+		if len(got) != 1 || got[0].Stanza.Err() == nil || string(got[0].Stanza.Err().Condition) != condition || got[0].Stanza.From.String() != from {
+			t.Errorf("%s %s of %s: got %v, want %s", space, node, from, got, condition)
+		}
+		return
+	}
+	h.romeo.Want(`<iq type='result' id='1' from='` + from + `' to='romeo@example.org/orchard'><query xmlns='` + space + `'` + attrs + `>` + want + `</query></iq>`)
+}
+
+func TestTheHostAnnouncesWhatItsModulesOffer(t *testing.T) {
+	h := newHouse(t)
+	h.ask(t, infoNS, "example.org", "", hostInfo)
+	h.ask(t, itemsNS, "example.org", "", "")
+}
+
+func TestTheHostAnswersForTheNodeOfItsCapabilities(t *testing.T) {
+	h := newHouse(t)
+	h.ask(t, infoNS, "example.org", "urn:node#ver=", hostInfo)
+	h.ask(t, infoNS, "example.org", "urn:node#old=", "!item-not-found")
+	h.ask(t, itemsNS, "example.org", "urn:node#ver=", "!item-not-found")
+}
+
+func TestFormsAreThoseOfTheHostAsked(t *testing.T) {
+	h := newHouse(t, func(host string) *xmpp.Element {
+		x := &xmpp.Element{Name: xmpp.Name{Space: xmpp.NSDataForms, Local: "x"}}
+		x.Attrs = []xmpp.Attr{attr("host", host)}
+		return x
+	}, func(string) *xmpp.Element { return nil })
+	h.ask(t, infoNS, "example.org", "", hostInfo+`<x xmlns='jabber:x:data' host='example.org'/>`)
+}
+
+func TestAnAccountIsSeenByItsOwnerAndWhoSeesItsPresence(t *testing.T) {
+	h := newHouse(t)
+	h.ask(t, infoNS, "", "", accountInfo)
+	h.ask(t, infoNS, "romeo@example.org", "", accountInfo)
+	h.ask(t, infoNS, "juliet@example.org", "", accountInfo)
+	h.ask(t, infoNS, "juliet@example.org", "music", "!item-not-found")
+}
+
+func TestAnAccountIsHiddenFromStrangersAsOneThatDoesNotExist(t *testing.T) {
+	h := newHouse(t)
+	for _, user := range []string{"nurse@example.org", "paris@example.org"} {
+		h.ask(t, infoNS, user, "", "!service-unavailable")
+		h.ask(t, infoNS, user, "music", "!service-unavailable")
+		h.ask(t, itemsNS, user, "", "")
+		h.ask(t, itemsNS, user, "music", "")
+	}
+	moduletest.Login(t, h.Router, "nurse/house").Available(0)
+	h.ask(t, itemsNS, "nurse@example.org", "", "")
+}
+
+func TestItemsOfAnAccountAreItsAvailableResources(t *testing.T) {
+	h := newHouse(t)
+	h.ask(t, itemsNS, "juliet@example.org", "", "")
+	h.juliet.Available(0)
+	moduletest.Login(t, h.Router, "juliet/unseen")
+	moduletest.Login(t, h.Router, "juliet/chamber").Available(-1)
+	h.ask(t, itemsNS, "juliet@example.org", "", `<item jid='juliet@example.org/balcony'/><item jid='juliet@example.org/chamber'/>`)
+	h.ask(t, itemsNS, "juliet@example.org", "music", "!item-not-found")
+	h.romeo.Available(0)
+	h.ask(t, itemsNS, "", "", `<item jid='romeo@example.org/orchard'/>`)
+}
+
+func TestDiscoveryIsReadOnly(t *testing.T) {
+	h := newHouse(t)
+	for _, space := range []string{infoNS, itemsNS} {
+		for _, to := range []string{"example.org", "romeo@example.org", "paris@example.org"} {
+			e := h.romeo.Send(`<iq type='set' id='1' to='` + to + `'><query xmlns='` + space + `'/></iq>`)
+			if e.Err == nil || e.Err.Condition != xmpp.CondServiceUnavailable {
+				t.Errorf("set %s to %s: %v, want service-unavailable", space, to, e.Err)
+			}
+		}
+	}
+}
+
+// post routes a message as package httpmessage does.
+func (h *house) post(from, account string) {
+	e := &router.Envelope{Stanza: &xmpp.Stanza{Kind: xmpp.Message, From: jid.MustParse(from), To: jid.MustParse("juliet@example.org"),
+		Payload: []byte("<body>hi</body>")}, Quiet: true}
+	if account != "" {
+		e.Account = jid.MustParse(account)
+	}
+	h.Route(e)
+}
+
+func TestASenderWhoIsNobodysAccountTakesNoReplies(t *testing.T) {
+	h := newHouse(t)
+	const noReply = `<identity category='client' type='bot'/><feature var='http://jabber.org/protocol/disco#info'/><feature var='urn:xmpp:noreply:0'/>`
+	h.ask(t, infoNS, "ticket-1@example.org", "", "!service-unavailable")
+	h.post("ticket-1@example.org/trac", "romeo@example.org")
+	h.post("ticket-2@example.org", "") // an API account is no user
+	h.ask(t, infoNS, "ticket-1@example.org", "", noReply)
+	h.ask(t, infoNS, "ticket-2@example.org", "", noReply)
+	h.ask(t, infoNS, "ticket-1@example.org", "x", "!service-unavailable")
+	h.ask(t, itemsNS, "ticket-1@example.org", "", "")
+
+	e := h.romeo.Send(`<message to='ticket-1@example.org' type='chat'><body>thanks</body></message>`)
+	if e.Err == nil || e.Err.Condition != xmpp.CondServiceUnavailable {
+		t.Errorf("a reply to nobody fared as %v, %v", e.Outcome, e.Err)
+	}
+}
+
+func TestAForgedSenderWhoIsAnAccountStaysHidden(t *testing.T) {
+	h := newHouse(t)
+	h.post("nurse@example.org", "romeo@example.org")
+	h.ask(t, infoNS, "nurse@example.org", "", "!service-unavailable")
+}
+
+func TestTheSendersRememberedAreBounded(t *testing.T) {
+	var s senders
+	address := func(i int) jid.JID { return jid.MustParse("t" + strconv.Itoa(i) + "@example.org") }
+	const n = 5 * maxSenders / 2
+	for i := range n {
+		s.add(address(i))
+		s.add(address(i))
+	}
+	if len(s.now)+len(s.old) > 2*maxSenders {
+		t.Errorf("%d senders are kept", len(s.now)+len(s.old))
+	}
+	if !s.has(address(n-1)) || !s.has(address(n-maxSenders)) || s.has(address(0)) {
+		t.Error("the last ones are forgotten, or the first ones are not")
+	}
+}
