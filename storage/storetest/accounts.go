@@ -77,7 +77,7 @@ var accountTests = []test{
 			})
 		}
 		wg.Wait()
-		b.equal("created and refused", fmt.Sprint(created, exists), "1 7")
+		b.equal("created and refused", words(created, exists), "1 7")
 	}},
 	{"DeletedUserIsGoneAndMayComeBack", func(b *bench) {
 		b.create("romeo@x")
@@ -167,7 +167,7 @@ var accountTests = []test{
 			b.must(err)
 		}
 		got := b.users(b.Accounts(), "x", "", 1000)
-		b.equal("users, the first and the last", fmt.Sprint(len(got), got[0], got[249]), "250 user000@x user249@x")
+		b.equal("users, the first and the last", words(len(got), got[0], got[249]), "250 user000@x user249@x")
 	}},
 }
 

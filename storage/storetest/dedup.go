@@ -19,7 +19,7 @@ var dedupTests = []test{
 			b.equal("dup", dup, false)
 			again, dup, p2, err := l.Append(b.ctx, "romeo", storage.Record{Data: []byte("second")}, o)
 			b.must(err)
-			b.equal("dup and id", fmt.Sprint(dup, again), fmt.Sprint(true, id))
+			b.equal("dup and id", words(dup, again), words(true, id))
 			b.durable(p2, nil)
 			if done, _ := p1.Finished(); !done {
 				b.Fatal("the second append was durable before the first")
@@ -37,7 +37,7 @@ var dedupTests = []test{
 			b.advance(storage.DedupWindow/8 - time.Second)
 			again, dup, p, err := b.Log("offline").Append(b.ctx, "romeo", storage.Record{Data: []byte("y")}, o)
 			b.durable(p, err)
-			b.equal("dup and id", fmt.Sprint(dup, again), fmt.Sprint(true, id))
+			b.equal("dup and id", words(dup, again), words(true, id))
 			// Other writes may make the engine purge.
 			b.add(b.Log("offline"), "juliet", "", "x")
 		}
@@ -49,7 +49,7 @@ var dedupTests = []test{
 		b.must(err)
 		again, dup, _, err := b.Log("offline").Append(b.ctx, "romeo", storage.Record{Data: []byte("x")}, o)
 		b.must(err)
-		b.equal("dup and id", fmt.Sprint(dup, again), fmt.Sprint(true, id))
+		b.equal("dup and id", words(dup, again), words(true, id))
 	}},
 	{"WhatWasRefusedIsNotRemembered", func(b *bench) {
 		l := b.Log("offline")
@@ -117,10 +117,10 @@ var dedupTests = []test{
 		}
 		first, second := mk(), mk()
 		b.durable(l.AppendAll(b.ctx, first, storage.AppendOptions{Dedup: "post"}))
-		b.equal("dups", fmt.Sprint(first[0].Dup, first[1].Dup, first[2].Dup), "false false true")
+		b.equal("dups", words(first[0].Dup, first[1].Dup, first[2].Dup), "false false true")
 		second[2].Owner = "c"
 		b.durable(l.AppendAll(b.ctx, second, storage.AppendOptions{Dedup: "post"}))
-		b.equal("dups", fmt.Sprint(second[0].Dup, second[1].Dup, second[2].Dup), "true true false")
+		b.equal("dups", words(second[0].Dup, second[1].Dup, second[2].Dup), "true true false")
 		for i := range 2 {
 			b.equal("id", second[i].Record.ID, first[i].Record.ID)
 		}
@@ -134,7 +134,7 @@ var dedupTests = []test{
 		for range 2 {
 			r, err := b.Log("archive").Lookup(b.ctx, "romeo", "origin")
 			b.must(err)
-			b.equal("record", fmt.Sprint(r.ID, r.Peer, string(r.Data)), fmt.Sprint(id, "p", "x"))
+			b.equal("record", words(r.ID, r.Peer, string(r.Data)), words(id, "p", "x"))
 			_, err = b.Log("archive").Lookup(b.ctx, "romeo", "another")
 			b.want(err, storage.ErrNotFound)
 			_, err = b.Log("archive").Lookup(b.ctx, "juliet", "origin")

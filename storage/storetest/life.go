@@ -50,7 +50,7 @@ var lifeTests = []test{
 		<-last
 		mu.Lock()
 		defer mu.Unlock()
-		b.equal("functions that ran, in order", fmt.Sprint(len(finished), slices.IsSorted(finished)), "300 true")
+		b.equal("functions that ran, in order", words(len(finished), slices.IsSorted(finished)), "300 true")
 	}},
 	{"CloseFinishesWhatIsOnItsWay", func(b *bench) {
 		var pendings []*storage.Pending
@@ -162,6 +162,6 @@ var lifeTests = []test{
 			b.must(err)
 			records, updates = records+n, updates+v
 		}
-		b.equal("records and updates", fmt.Sprint(records, updates), "96 200")
+		b.equal("records and updates", words(records, updates), "96 200")
 	}},
 }

@@ -16,7 +16,7 @@ var logTests = []test{
 		for range 2 {
 			r, err := b.Log("archive").Get(b.ctx, "romeo", id)
 			b.must(err)
-			b.equal("record", fmt.Sprint(r.ID == id, r.Peer, string(r.Data)), "true juliet soft!")
+			b.equal("record", words(r.ID == id, r.Peer, string(r.Data)), "true juliet soft!")
 			b.equal("time", r.Time().Equal(b.now()), true)
 			b.size(b.Log("archive"), "romeo", 1, 5)
 			b.reopen()
@@ -103,7 +103,7 @@ var logTests = []test{
 		}
 		b.reopen()
 		data, more := b.page(b.Log("archive"), "shared", storage.Query{Limit: workers*each + 1})
-		b.equal("records after reopening", fmt.Sprint(len(data), more), fmt.Sprint(workers*each, false))
+		b.equal("records after reopening", words(len(data), more), words(workers*each, false))
 	}},
 	{"QuotaByNumber", func(b *bench) {
 		l, o := b.Log("offline"), storage.AppendOptions{MaxRecords: 2}
@@ -182,7 +182,7 @@ var logTests = []test{
 		for i := 0; i < len(records); i += 37 {
 			r, err := b.Log("offline").Lookup(b.ctx, records[i].Owner, "d")
 			b.must(err)
-			b.equal("record", fmt.Sprint(r.ID, string(r.Data)), fmt.Sprint(records[i].Record.ID, i))
+			b.equal("record", words(r.ID, string(r.Data)), words(records[i].Record.ID, i))
 		}
 	}},
 	{"RemoveDeletesWhatIsThere", func(b *bench) {

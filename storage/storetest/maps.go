@@ -15,7 +15,7 @@ var mapTests = []test{
 		b.want(err, storage.ErrNotFound)
 		entries, version, err := m.List(b.ctx, "romeo")
 		b.must(err)
-		b.equal("entries and version", fmt.Sprint(len(entries), version), "0 0")
+		b.equal("entries and version", words(len(entries), version), "0 0")
 	}},
 	{"VersionRisesByOneWithEachUpdate", func(b *bench) {
 		m := b.Map("roster")
@@ -141,6 +141,28 @@ var mapTests = []test{
 		b.must(err)
 		if ok && len(changes) != 300 || current != 600 {
 			b.Errorf("since 1: %d changes at version %d, known: %v", len(changes), current, ok)
+		}
+	}},
+	{"ManyDeletionsAtOnceAndAKeyThatComesBack", func(b *bench) {
+		const n = 1200
+		var set, gone []storage.Change
+		for i := range n {
+			set = append(set, storage.Change{Key: fmt.Sprint("k", i), Value: []byte("1")})
+			gone = append(gone, storage.Change{Key: fmt.Sprint("k", i), Delete: true})
+		}
+		gone[7] = storage.Change{Key: "k7", Value: []byte("2")}
+		m := b.Map("roster")
+		for _, changes := range [][]storage.Change{set, gone, {{Key: "k5", Value: []byte("3")}, {Key: "k7", Delete: true}}, {{Key: "k9", Value: []byte("4")}}} {
+			_, _, err := m.Update(b.ctx, "romeo", storage.AnyVersion, changes...)
+			b.must(err)
+		}
+		for range 2 {
+			b.equal("entries", b.list("roster", "romeo"), "4: k5=3@3 k9=4@4")
+			b.equal("since 3", b.since("romeo", 3), "4: k9=4@4")
+			if got := b.since("romeo", 2); got != "4: k5=3@3 -k7@3 k9=4@4" && got != "unknown" {
+				b.Errorf("since 2: %s", got)
+			}
+			b.reopen()
 		}
 	}},
 	{"SpacesAndStrangeOwnersAreKeptApart", func(b *bench) {

@@ -11,15 +11,15 @@ var pageTests = []test{
 	{"EmptyLogHasAnEmptyPage", func(b *bench) {
 		for _, q := range []storage.Query{{}, {Backward: true}, {Peer: "p"}, {Peer: "p", Backward: true}, {After: 1}, {Before: 1}} {
 			data, more := b.page(b.Log("archive"), "romeo", q)
-			b.equal("page", fmt.Sprint(data, more), "[] false")
+			b.equal("page", words(data, more), "[] false")
 		}
 	}},
 	{"HundredRecordsWithoutALimit", func(b *bench) {
 		b.fill(b.Log("archive"), "romeo", 101)
 		data, more := b.page(b.Log("archive"), "romeo", storage.Query{})
-		b.equal("page", fmt.Sprint(len(data), data[99], more), "100 99 true")
+		b.equal("page", words(len(data), data[99], more), "100 99 true")
 		data, more = b.page(b.Log("archive"), "romeo", storage.Query{Backward: true})
-		b.equal("page", fmt.Sprint(len(data), data[0], more), "100 1 true")
+		b.equal("page", words(len(data), data[0], more), "100 1 true")
 	}},
 	{"EveryRangeInBothDirections", func(b *bench) {
 		const n = 7
@@ -111,9 +111,9 @@ var pageTests = []test{
 			for _, peer := range []string{"", "p"} {
 				for _, backward := range []bool{false, true} {
 					data, more := b.page(b.Log("archive"), "romeo", storage.Query{Peer: peer, Backward: backward, Limit: 3})
-					b.equal("page", fmt.Sprint(data, more), "[1 3 4] false")
+					b.equal("page", words(data, more), "[1 3 4] false")
 					data, more = b.page(b.Log("archive"), "romeo", storage.Query{Peer: peer, Backward: backward, Limit: 2})
-					b.equal("page", fmt.Sprint(data, more), map[bool]string{false: "[1 3] true", true: "[3 4] true"}[backward])
+					b.equal("page", words(data, more), map[bool]string{false: "[1 3] true", true: "[3 4] true"}[backward])
 				}
 			}
 			b.reopen()

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -148,6 +149,9 @@ func (b *bench) size(l storage.Log, owner string, records int, bytes int64) {
 		b.Fatalf("size of %q is %d records and %d bytes, want %d and %d", owner, n, m, records, bytes)
 	}
 }
+
+// words are values with a space between any two.
+func words(values ...any) string { return strings.TrimSuffix(fmt.Sprintln(values...), "\n") }
 
 func (b *bench) equal(what string, got, want any) {
 	b.Helper()

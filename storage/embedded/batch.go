@@ -1,0 +1,105 @@
+package embedded
+
+import (
+	"encoding/binary"
+	"errors"
+)
+
+// A batch is writes that are applied together or not at all: in memory, since the
+// owner's shard is locked, and on disk, since a batch lies within one frame of the journal.
+//
+// Keys are "bucket NUL owner NUL rest"; a bucket is a letter and the space:
+//
+//	l  records of a log     owner NUL id peer → data
+//	p  the same by peer     owner NUL peer NUL id → nothing
+//	s  sizes of a log       owner NUL → format, last id, records, bytes
+//	x  Dedup values         owner NUL value → id; the bucket's name begins with the generation
+//	m  keys of a map        owner NUL key → version, deleted, value
+//	v  versions of a map    owner NUL → format, version, floor, deleted keys
+//	a  accounts             domain NUL localpart → storage.EncodeAccount
+//	b  API accounts         NUL name → the same
+type batch struct {
+	ops     []byte
+	tooLong bool // a key is longer than maxKey
+}
+
+// maxKey bounds a key: owner, peer and key or Dedup value together. The tree
+// takes 32,768 bytes.
+const maxKey = 30000
+
+var errTooLong = errors.New("names of more than 30,000 bytes")
+
+type op struct {
+	key, value []byte
+	deleted    bool
+}
+
+const (
+	opSet    = 0
+	opDelete = 1
+)
+
+func (b *batch) set(key, value []byte) {
+	b.ops = append(b.ops, opSet)
+	b.ops = binary.AppendUvarint(b.ops, uint64(len(key)))
+	b.ops = append(b.ops, key...)
+	b.ops = binary.AppendUvarint(b.ops, uint64(len(value)))
+	b.ops = append(b.ops, value...)
+	b.tooLong = b.tooLong || len(key) > maxKey
+}
+
+func (b *batch) delete(key []byte) {
+	b.ops = append(b.ops, opDelete)
+	b.ops = binary.AppendUvarint(b.ops, uint64(len(key)))
+	b.ops = append(b.ops, key...)
+	b.tooLong = b.tooLong || len(key) > maxKey
+}
+
+var errBadOps = errors.New("a journal holds an operation that cannot be read; was it written by a later version?")
+
+// eachOp calls f with slices of ops.
+func eachOp(ops []byte, f func(op)) error {
+	field := func() ([]byte, bool) {
+		n, w := binary.Uvarint(ops)
+		if w <= 0 || n > uint64(len(ops)-w) {
+			return nil, false
+		}
+		b := ops[w : w+int(n) : w+int(n)]
+		ops = ops[w+int(n):]
+		return b, true
+	}
+	for len(ops) > 0 {
+		kind := ops[0]
+		ops = ops[1:]
+		key, ok := field()
+		if !ok || kind > opDelete {
+			return errBadOps
+		}
+		o := op{key: key, deleted: kind == opDelete}
+		if !o.deleted {
+			if o.value, ok = field(); !ok {
+				return errBadOps
+			}
+		}
+		f(o)
+	}
+	return nil
+}
+
+// ownerKey is the start of all keys of an owner in a bucket, with its NUL.
+func ownerKey(kind, space, owner string, room int) []byte {
+	b := make([]byte, 0, len(kind)+len(space)+len(owner)+2+room)
+	b = append(b, kind...)
+	b = append(b, space...)
+	b = append(b, 0)
+	b = append(b, owner...)
+	return append(b, 0)
+}
+
+// ending is the end of the range of keys that begin with prefix, whose last
+// byte is a NUL.
+func ending(prefix []byte) []byte {
+	end := append([]byte(nil), prefix...)
+	end[len(end)-1] = 1
+	return end
+}

@@ -1,0 +1,233 @@
+package embedded
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"jackdaw/storage"
+)
+
+// A group is the writes that one fsync makes durable.
+type group struct {
+	number  uint64
+	frame   []byte // begins with room for the header
+	pending *storage.Pending
+}
+
+func newGroup(number uint64, buffer []byte) *group {
+	return &group{number, append(buffer[:0], make([]byte, frameHeader)...), storage.NewPending()}
+}
+
+// A ticket is a write on its way: its pending, and the number of its group.
+// Groups become durable in the order of their numbers.
+type ticket struct {
+	pending *storage.Pending
+	group   uint64
+}
+
+// write applies a batch in memory and queues it for the committer. The caller
+// holds the shards of the owners written to. The batch is the engine's afterwards.
+func (e *engine) write(b *batch) (ticket, error) {
+	if b.tooLong {
+		return ticket{}, errTooLong
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	// Memory is bounded: writers that outrun the disk wait for the checkpoint.
+	for e.merging && e.err == nil && e.tables.Load().active.bytes.Load() > 4*int64(e.limit) {
+		e.changed.Wait()
+	}
+	switch {
+	case e.err != nil:
+		return ticket{}, e.err
+	case e.finished:
+		return ticket{}, storage.ErrClosed
+	}
+	g, active := e.current, e.tables.Load().active
+	// The caller has just made these ops, so they can be read.
+	_ = eachOp(b.ops, func(o op) { active.put(o, g.number) })
+	g.frame = append(g.frame, b.ops...)
+	if !e.running {
+		e.running = true
+		go e.commit()
+	}
+	return ticket{g.pending, g.number}, nil
+}
+
+// onItsWay is the pending of a group, or nil if it is durable.
+func (e *engine) onItsWay(number uint64) *storage.Pending {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case number == 0:
+		return nil
+	case number == e.current.number:
+		return e.current.pending
+	case e.flying != nil && number == e.flying.number:
+		return e.flying.pending
+	}
+	return nil
+}
+
+// earlyDelay is how long the lying server of ackearly sits on what it acknowledged.
+const earlyDelay = 20 * time.Millisecond
+
+// commit makes groups durable for as long as there are any.
+func (e *engine) commit() {
+	for {
+		e.mu.Lock()
+		g := e.current
+		if len(g.frame) == frameHeader {
+			e.running = false
+			e.changed.Broadcast()
+			e.mu.Unlock()
+			return
+		}
+		e.current, e.flying = newGroup(g.number+1, e.spare), g
+		e.spare = nil
+		// Freezing here keeps the border between journals that between tables: all
+		// that the frozen table holds is in this journal or an earlier one.
+		freeze := e.err == nil && !e.merging && e.journal.size+len(g.frame) >= e.limit
+		if freeze {
+			e.merging = true
+			e.tables.Store(&tables{active: newMemtable(), frozen: e.tables.Load().active})
+		}
+		err := e.err
+		e.mu.Unlock()
+
+		if err == nil && !ackEarly {
+			err = e.append(g)
+		}
+		g.pending.Finish(err)
+		if err == nil && ackEarly {
+			time.Sleep(earlyDelay)
+			err = e.append(g)
+		}
+
+		old := e.journal
+		if freeze && err == nil {
+			err = e.nextJournal()
+		}
+		e.mu.Lock()
+		e.flying = nil
+		if cap(g.frame) <= 1<<20 {
+			e.spare = g.frame
+		}
+		if freeze && err != nil {
+			e.merging = false
+		}
+		e.changed.Broadcast()
+		e.mu.Unlock()
+		if freeze && err == nil {
+			go e.checkpoint(old.path)
+		}
+	}
+}
+
+// append makes a group durable. Its error is final for the engine.
+func (e *engine) append(g *group) error {
+	if err := e.journal.append(g.frame); err != nil {
+		return e.fail("write the journal", err)
+	}
+	return nil
+}
+
+// nextJournal begins a new journal.
+func (e *engine) nextJournal() error {
+	if err := e.journal.close(); err != nil {
+		return e.fail("close the journal", err)
+	}
+	next, err := newJournal(e.dir, e.journal.number+1, e.create)
+	if err != nil {
+		return e.fail("begin a journal", err)
+	}
+	e.mu.Lock()
+	e.journal = next
+	e.mu.Unlock()
+	return nil
+}
+
+// fail ends the engine's acknowledgements for ever, and returns what writes get from now on.
+func (e *engine) fail(what string, err error) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.err == nil {
+		e.err = fmt.Errorf("%w until a restart: %s: %w", storage.ErrUnavailable, what, err)
+	}
+	e.changed.Broadcast()
+	return e.err
+}
+
+// checkpoint merges the frozen table into the tree and removes its journal.
+func (e *engine) checkpoint(path string) {
+	err := e.merge(e.tables.Load().frozen)
+	if err != nil {
+		// Reads still need the frozen table, and the next Open its journal.
+		err = e.fail("merge the journal", err)
+	} else if err = os.Remove(path); err != nil {
+		err = e.fail("remove the journal", err)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err == nil {
+		e.tables.Store(&tables{active: e.tables.Load().active})
+	}
+	e.merging = false
+	e.changed.Broadcast()
+}
+
+// merge writes a table into the tree in one transaction, and purges the Dedup
+// values whose time is over.
+func (e *engine) merge(t *memtable) error {
+	if t.empty() && !e.stale() {
+		return nil
+	}
+	var gens []uint32
+	err := e.tree.Update(func(tx *bbolt.Tx) error {
+		var bucket *bbolt.Bucket
+		var name []byte
+		for n := t.head[0].Load(); n != nil; n = n.low.Load() {
+			cut := bytes.IndexByte(n.key, 0)
+			if bucket == nil || !bytes.Equal(name, n.key[:cut]) {
+				var err error
+				if name = n.key[:cut]; len(name) == 0 {
+					return errBadOps
+				}
+				if bucket, err = tx.CreateBucketIfNotExists(name); err != nil {
+					return err
+				}
+			}
+			var err error
+			if entry := n.entry.Load(); entry.deleted {
+				err = bucket.Delete(n.key[cut+1:])
+			} else {
+				err = bucket.Put(n.key[cut+1:], entry.value)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		var err error
+		gens, err = e.purge(tx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	// Generations that began meanwhile are in the active table.
+	border := e.generation() - 1
+	for _, g := range *e.gens.Load() {
+		if g >= border && !slices.Contains(gens, g) {
+			gens = append(gens, g)
+		}
+	}
+	e.gens.Store(&gens)
+	return nil
+}

@@ -1,0 +1,230 @@
+// Package embedded keeps everything in one directory on the local disk. It is
+// the default engine: no server, one process, safe against crashes.
+//
+// A write goes into a memory table, where reads find it at once, and into the
+// group that the committer takes next. The committer appends a whole group to a
+// journal, one frame with a checksum, and calls fsync once; then the group's
+// pending finishes. When the journal has grown enough, the memory table is frozen
+// and merged into a B+ tree file (bbolt) in one transaction, and its journal is removed. Opening
+// replays what journals there are. Reads merge the two tables and the tree.
+//
+// An error of a write or of fsync is final: nothing is acknowledged any more, and
+// nothing is tried again, since after a failed fsync nobody knows what the disk
+// holds. docs/decisions/0001-embedded-store.md says why bbolt and why a journal
+// before it. Left out: more than one process, encryption, giving space in the file back to the
+// file system (it is used again).
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+
+	"jackdaw/storage"
+)
+
+// Options are for tests and for tuning; the zero value is right for a server.
+type Options struct {
+	// Now is the clock; nil: time.Now.
+	Now func() time.Time
+	// JournalBytes is how large a journal may grow before it is merged into the
+	// tree; it bounds memory (to about four times as much) and the time to open. 0: 4 MiB.
+	JournalBytes int
+
+	create func(path string) (file, error) // a journal's file; nil: on the disk
+}
+
+// engine implements storage.Engine.
+//
+// Locks are taken in this order: a shard's, then mu.
+type engine struct {
+	now    func() time.Time
+	limit  int
+	create func(path string) (file, error)
+	dir    string
+	tree   *bbolt.DB
+	tables atomic.Pointer[tables] // replaced under mu
+	closed atomic.Bool
+	gens   atomic.Pointer[[]uint32] // generations of Dedup values; replaced under mu
+
+	seed   maphash.Seed
+	shards [256]shard
+
+	mu       sync.Mutex // guards the rest
+	changed  sync.Cond  // of mu: a checkpoint or the committer ended
+	current  *group     // what the committer takes next
+	flying   *group     // what it is writing
+	running  bool       // the committer runs
+	merging  bool       // a checkpoint runs
+	journal  *journal
+	spare    []byte // a buffer for the next group
+	err      error
+	finished bool // Close has begun
+}
+
+// A shard orders the calls of the owners that hash to it: writers exclude
+// everyone, so a reader sees all of an Update or nothing.
+type shard struct {
+	sync.RWMutex
+	logs map[string]*logState // by space, NUL and owner; a cache
+}
+
+// tables are the writes that the tree does not hold yet.
+type tables struct{ active, frozen *memtable } // frozen may be nil
+
+// Open opens the store in a directory, which is created with mode 0700 if it is not there.
+func Open(dir string) (storage.Engine, error) { return OpenWith(dir, Options{}) }
+
+// OpenWith opens the store with options.
+func OpenWith(dir string, o Options) (storage.Engine, error) {
+	e, err := open(dir, o)
+	if err != nil {
+		return nil, fmt.Errorf("open data directory %s: %w", dir, err)
+	}
+	return e, nil
+}
+
+func open(dir string, o Options) (*engine, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.JournalBytes <= 0 {
+		o.JournalBytes = 4 << 20
+	}
+	if o.create == nil {
+		o.create = createFile
+	}
+	// The tree's own file lock keeps other processes out; it is taken without waiting.
+	tree, err := bbolt.Open(filepath.Join(dir, "store.db"), 0o600, &bbolt.Options{
+		Timeout: time.Millisecond, FreelistType: bbolt.FreelistMapType, NoStatistics: true,
+	})
+	if errors.Is(err, bolterrors.ErrTimeout) {
+		return nil, errors.New("it is in use by another jackdaw")
+	}
+	if err != nil {
+		return nil, err
+	}
+	e := &engine{now: o.Now, limit: o.JournalBytes, create: o.create, dir: dir, tree: tree, seed: maphash.MakeSeed()}
+	e.changed.L = &e.mu
+	if err := e.recover(); err != nil {
+		tree.Close() // the first error is the one to tell
+		return nil, err
+	}
+	return e, nil
+}
+
+// recover brings the tree up to date with the journals of the last run.
+func (e *engine) recover() error {
+	e.tables.Store(&tables{active: newMemtable()})
+	e.gens.Store(new([]uint32))
+	found, last, err := replay(e.dir, func(ops []byte) error {
+		return eachOp(ops, func(o op) { e.tables.Load().active.put(o, 0) })
+	})
+	if err != nil {
+		return err
+	}
+	if err := e.loadGenerations(); err != nil {
+		return err
+	}
+	if t := e.tables.Load().active; !t.empty() || e.stale() {
+		if err := e.merge(t); err != nil {
+			return err
+		}
+	}
+	e.tables.Store(&tables{active: newMemtable()})
+	for _, path := range found {
+		if err := os.Remove(path); err != nil {
+			return err
+		}
+	}
+	e.journal, err = newJournal(e.dir, last+1, e.create)
+	e.current = newGroup(1, nil)
+	return err
+}
+
+func (e *engine) Map(space string) storage.Map { return &mapSpace{e, space} }
+func (e *engine) Log(space string) storage.Log { return &logSpace{e, space} }
+func (e *engine) Accounts() storage.Accounts   { return &accounts{e, "a", true} }
+func (e *engine) APIAccounts() storage.Accounts {
+	return &accounts{e, "b", false}
+}
+
+func (e *engine) Promise() string {
+	return "embedded store: acknowledged after fsync; neither a crash nor a power cut loses what was acknowledged"
+}
+
+func (e *engine) Err() error {
+	if e.closed.Load() {
+		return storage.ErrClosed
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.err
+}
+
+// Close writes what is on its way and merges it, so that the next Open is quick.
+func (e *engine) Close() error {
+	e.mu.Lock()
+	if e.finished {
+		e.mu.Unlock()
+		return storage.ErrClosed
+	}
+	e.finished = true
+	e.closed.Store(true)
+	e.changed.Broadcast()
+	for e.running || e.merging {
+		e.changed.Wait()
+	}
+	failed := e.err
+	e.mu.Unlock()
+
+	path := e.journal.path
+	err := e.journal.close()
+	// After an error the tree is left alone: the next Open replays the journal.
+	if failed == nil && err == nil {
+		if err = e.merge(e.tables.Load().active); err == nil {
+			err = os.Remove(path)
+		}
+	}
+	if err2 := e.tree.Close(); err == nil {
+		err = err2
+	}
+	if failed != nil {
+		return failed
+	}
+	return err
+}
+
+// shard returns the shard of an owner.
+func (e *engine) shard(owner string) *shard {
+	return &e.shards[maphash.String(e.seed, owner)%uint64(len(e.shards))]
+}
+
+// errNUL refuses names that would not be kept apart.
+var errNUL = errors.New("a name holds a NUL")
+
+// check is the start of every call.
+func (e *engine) check(ctx context.Context, names ...string) error {
+	if e.closed.Load() {
+		return storage.ErrClosed
+	}
+	for _, name := range names {
+		if strings.IndexByte(name, 0) >= 0 {
+			return fmt.Errorf("%w: %q", errNUL, name)
+		}
+	}
+	return ctx.Err()
+}

@@ -1,0 +1,507 @@
+package embedded
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+
+	"jackdaw/storage"
+)
+
+// logSpace implements storage.Log.
+type logSpace struct {
+	*engine
+	space string
+}
+
+// logState is what an Append must know of an owner: guarded by the owner's shard.
+type logState struct {
+	last    uint64 // the highest id ever given
+	records int
+	bytes   int64
+	unsaved int // appends since it was written
+}
+
+const (
+	stateFormat = 1
+	// saveEvery bounds what load counts anew: the sizes are written with each
+	// removal, but only with every so many appends.
+	saveEvery = 64
+	// cachedStates bounds the states that one shard remembers.
+	cachedStates = 64
+)
+
+func (l *logSpace) recordKey(owner string, id uint64, peer string) []byte {
+	k := ownerKey("l", l.space, owner, 8+len(peer))
+	k = binary.BigEndian.AppendUint64(k, id)
+	return append(k, peer...)
+}
+
+func (l *logSpace) peerKey(owner, peer string, id uint64) []byte {
+	k := append(ownerKey("p", l.space, owner, len(peer)+9), peer...)
+	return binary.BigEndian.AppendUint64(append(k, 0), id)
+}
+
+// state returns an owner's state. The caller holds the shard.
+func (l *logSpace) state(s *shard, owner string) (*logState, error) {
+	name := l.space + "\x00" + owner
+	if st := s.logs[name]; st != nil {
+		return st, nil
+	}
+	st, err := l.load(owner)
+	if err != nil {
+		return nil, fmt.Errorf("read the size of %s's %s: %w", owner, l.space, err)
+	}
+	if s.logs == nil || len(s.logs) >= cachedStates {
+		s.logs = make(map[string]*logState)
+	}
+	s.logs[name] = st
+	return st, nil
+}
+
+// load reads the state that was written last, and counts the records that were
+// appended since: removals and the state they leave are written together.
+func (l *logSpace) load(owner string) (*logState, error) {
+	st := &logState{}
+	v, _, ok, err := l.get(ownerKey("s", l.space, owner, 0))
+	if err != nil {
+		return nil, err
+	}
+	if ok {
+		if len(v) != 25 || v[0] != stateFormat {
+			return nil, fmt.Errorf("unknown format %.1x", v)
+		}
+		st.last = binary.BigEndian.Uint64(v[1:])
+		st.records = int(binary.BigEndian.Uint64(v[9:]))
+		st.bytes = int64(binary.BigEndian.Uint64(v[17:]))
+	}
+	err = l.records(owner, st.last, 0, false, func(r record) bool {
+		st.last = r.id
+		st.records++
+		st.bytes += int64(len(r.data))
+		st.unsaved++
+		return true
+	})
+	return st, err
+}
+
+func (l *logSpace) save(b *batch, owner string, st *logState) {
+	v := make([]byte, 0, 25)
+	v = append(v, stateFormat)
+	v = binary.BigEndian.AppendUint64(v, st.last)
+	v = binary.BigEndian.AppendUint64(v, uint64(st.records))
+	v = binary.BigEndian.AppendUint64(v, uint64(st.bytes))
+	b.set(ownerKey("s", l.space, owner, 0), v)
+}
+
+// A record as it lies in the store; its slices are not to be kept.
+type record struct {
+	id         uint64
+	peer, data []byte
+}
+
+func (r record) copied() storage.Record {
+	return storage.Record{ID: r.id, Peer: string(r.peer), Data: append([]byte{}, r.data...)}
+}
+
+// records calls f with the records between two ids, both exclusive, 0 being open.
+func (l *logSpace) records(owner string, after, before uint64, backward bool, f func(record) bool) error {
+	prefix := ownerKey("l", l.space, owner, 8)
+	from, to := prefix, ending(prefix)
+	if after == ^uint64(0) {
+		return nil
+	}
+	if after > 0 {
+		from = binary.BigEndian.AppendUint64(bytes.Clone(prefix), after+1)
+	}
+	if before > 0 {
+		to = binary.BigEndian.AppendUint64(bytes.Clone(prefix), before)
+	}
+	start := bytes.IndexByte(prefix, 0) + 1
+	skip := len(prefix) - start
+	return l.scan(from, to, backward, func(k, v []byte) bool {
+		return f(record{binary.BigEndian.Uint64(k[skip:]), k[skip+8:], v})
+	})
+}
+
+func (l *logSpace) Append(ctx context.Context, owner string, r storage.Record, o storage.AppendOptions) (uint64, bool, *storage.Pending, error) {
+	if err := l.check(ctx, owner, r.Peer); err != nil {
+		return 0, false, nil, err
+	}
+	id, dup, t, err := l.append(owner, r, o)
+	return id, dup, t.pending, err
+}
+
+func (l *logSpace) append(owner string, r storage.Record, o storage.AppendOptions) (id uint64, dup bool, t ticket, err error) {
+	s := l.shard(owner)
+	s.Lock()
+	defer s.Unlock()
+	if o.Dedup != "" {
+		id, group, found, err := l.findDedup(l.space, owner, o.Dedup)
+		if err != nil {
+			return 0, false, ticket{}, err
+		}
+		if found {
+			if pending := l.onItsWay(group); pending != nil {
+				t = ticket{pending, group}
+			}
+			return id, true, t, nil
+		}
+	}
+	st, err := l.state(s, owner)
+	if err != nil {
+		return 0, false, ticket{}, err
+	}
+	if o.MaxRecords > 0 && st.records+1 > o.MaxRecords || o.MaxBytes > 0 && st.bytes+int64(len(r.Data)) > o.MaxBytes {
+		return 0, false, ticket{}, storage.ErrFull
+	}
+	next := *st
+	next.last = max(st.last+1, storage.IDAt(l.now()))
+	next.records++
+	next.bytes += int64(len(r.Data))
+	next.unsaved++
+
+	names := len(l.space) + len(owner) + len(r.Peer) + 32
+	b := &batch{ops: make([]byte, 0, len(r.Data)+len(o.Dedup)+3*names)}
+	b.set(l.recordKey(owner, next.last, r.Peer), r.Data)
+	if r.Peer != "" {
+		b.set(l.peerKey(owner, r.Peer, next.last), nil)
+	}
+	if o.Dedup != "" {
+		gen := l.generation()
+		l.knowGeneration(gen)
+		b.set(dedupKey(gen, l.space, owner, o.Dedup), binary.BigEndian.AppendUint64(nil, next.last))
+	}
+	if next.unsaved >= saveEvery {
+		next.unsaved = 0
+		l.save(b, owner, &next)
+	}
+	if t, err = l.write(b); err != nil {
+		return 0, false, ticket{}, err
+	}
+	*st = next
+	return next.last, false, t, nil
+}
+
+func (l *logSpace) AppendAll(ctx context.Context, records []storage.OwnedRecord, o storage.AppendOptions) (*storage.Pending, error) {
+	if err := l.check(ctx); err != nil {
+		return nil, err
+	}
+	var last ticket
+	for i := range records {
+		r := &records[i]
+		if r.Err = l.check(ctx, r.Owner, r.Record.Peer); r.Err != nil {
+			continue
+		}
+		var t ticket
+		r.Record.ID, r.Dup, t, r.Err = l.append(r.Owner, r.Record, o)
+		// Groups become durable in order, so the last one stands for all.
+		if t.group > last.group {
+			last = t
+		}
+	}
+	return last.pending, l.Err()
+}
+
+func (l *logSpace) Page(ctx context.Context, owner string, q storage.Query) (page []storage.Record, more bool, err error) {
+	if err := l.check(ctx, owner, q.Peer); err != nil {
+		return nil, false, err
+	}
+	if q.Limit <= 0 {
+		q.Limit = 100
+	}
+	s := l.shard(owner)
+	s.RLock()
+	defer s.RUnlock()
+	add := func(r record) bool {
+		if more = len(page) == q.Limit; !more {
+			page = append(page, r.copied())
+		}
+		return !more
+	}
+	if q.Peer == "" {
+		err = l.records(owner, q.After, q.Before, q.Backward, add)
+	} else {
+		err = l.byPeer(owner, q, add)
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	if q.Backward {
+		for i, j := 0, len(page)-1; i < j; i, j = i+1, j-1 {
+			page[i], page[j] = page[j], page[i]
+		}
+	}
+	return page, more, nil
+}
+
+// byPeer is records for those of one peer.
+func (l *logSpace) byPeer(owner string, q storage.Query, f func(record) bool) error {
+	first := l.peerKey(owner, q.Peer, q.After+1)
+	if q.After == ^uint64(0) {
+		return nil
+	}
+	to := ending(first[:len(first)-8])
+	if q.Before > 0 {
+		to = l.peerKey(owner, q.Peer, q.Before)
+	}
+	var ids []uint64
+	err := l.scan(first, to, q.Backward, func(k, _ []byte) bool {
+		ids = append(ids, binary.BigEndian.Uint64(k[len(k)-8:]))
+		return len(ids) <= q.Limit
+	})
+	for _, id := range ids {
+		if err != nil {
+			return err
+		}
+		var data []byte
+		var ok bool
+		if data, _, ok, err = l.get(l.recordKey(owner, id, q.Peer)); err == nil && !ok {
+			err = fmt.Errorf("record %d of %s: %w", id, owner, storage.ErrNotFound)
+		} else if err == nil && !f(record{id, []byte(q.Peer), data}) {
+			return nil
+		}
+	}
+	return err
+}
+
+func (l *logSpace) Get(ctx context.Context, owner string, id uint64) (storage.Record, error) {
+	if err := l.check(ctx, owner); err != nil {
+		return storage.Record{}, err
+	}
+	s := l.shard(owner)
+	s.RLock()
+	defer s.RUnlock()
+	return l.read(owner, id)
+}
+
+func (l *logSpace) read(owner string, id uint64) (found storage.Record, err error) {
+	err = l.one(owner, id, func(r record) { found = r.copied() })
+	if err == nil && found.ID == 0 {
+		err = storage.ErrNotFound
+	}
+	return found, err
+}
+
+// one calls f with the record of an id, if there is one.
+func (l *logSpace) one(owner string, id uint64, f func(record)) error {
+	if id == 0 {
+		return nil
+	}
+	return l.records(owner, id-1, 0, false, func(r record) bool {
+		if r.id == id {
+			f(r)
+		}
+		return false
+	})
+}
+
+func (l *logSpace) Lookup(ctx context.Context, owner, dedup string) (storage.Record, error) {
+	if err := l.check(ctx, owner); err != nil {
+		return storage.Record{}, err
+	}
+	s := l.shard(owner)
+	s.RLock()
+	defer s.RUnlock()
+	id, _, ok, err := l.findDedup(l.space, owner, dedup)
+	if err == nil && (!ok || dedup == "") {
+		err = storage.ErrNotFound
+	}
+	if err != nil {
+		return storage.Record{}, err
+	}
+	return l.read(owner, id)
+}
+
+func (l *logSpace) Remove(ctx context.Context, owner string, ids ...uint64) (*storage.Pending, error) {
+	if err := l.check(ctx, owner); err != nil {
+		return nil, err
+	}
+	s := l.shard(owner)
+	s.Lock()
+	defer s.Unlock()
+	st, err := l.state(s, owner)
+	if err != nil {
+		return nil, err
+	}
+	b, next, seen := &batch{}, *st, make(map[uint64]bool, len(ids))
+	for _, id := range ids {
+		if seen[id] {
+			continue
+		}
+		seen[id] = true
+		if err := l.one(owner, id, func(r record) { l.drop(b, owner, &next, r) }); err != nil {
+			return nil, err
+		}
+	}
+	return l.shrink(owner, st, next, b)
+}
+
+// drop deletes one record within a batch.
+func (l *logSpace) drop(b *batch, owner string, st *logState, r record) {
+	b.delete(l.recordKey(owner, r.id, string(r.peer)))
+	if len(r.peer) > 0 {
+		b.delete(l.peerKey(owner, string(r.peer), r.id))
+	}
+	st.records--
+	st.bytes -= int64(len(r.data))
+}
+
+// shrink writes the deletions of a batch with the state that they leave.
+func (l *logSpace) shrink(owner string, st *logState, next logState, b *batch) (*storage.Pending, error) {
+	if len(b.ops) == 0 {
+		return nil, nil
+	}
+	next.unsaved = 0
+	l.save(b, owner, &next)
+	t, err := l.write(b)
+	if err == nil {
+		*st = next
+	}
+	return t.pending, err
+}
+
+// trimAtOnce is how many records Trim and DeleteOwner delete in one batch.
+const trimAtOnce = 5000
+
+// Trim reads keys only, which hold the id and the peer; the size of the data stands
+// beside them.
+func (l *logSpace) Trim(ctx context.Context, owner string, before uint64, keep int) (*storage.Pending, error) {
+	if err := l.check(ctx, owner); err != nil {
+		return nil, err
+	}
+	s := l.shard(owner)
+	s.Lock()
+	defer s.Unlock()
+	st, err := l.state(s, owner)
+	if err != nil {
+		return nil, err
+	}
+	return l.trim(owner, st, before, keep)
+}
+
+func (l *logSpace) trim(owner string, st *logState, before uint64, keep int) (last *storage.Pending, err error) {
+	for {
+		b, next, n := &batch{}, *st, 0
+		err := l.records(owner, 0, 0, false, func(r record) bool {
+			if r.id >= before && (keep <= 0 || next.records <= keep) || n == trimAtOnce {
+				return false
+			}
+			l.drop(b, owner, &next, r)
+			n++
+			return true
+		})
+		if err != nil || n == 0 {
+			return last, err
+		}
+		if last, err = l.shrink(owner, st, next, b); err != nil || n < trimAtOnce {
+			return last, err
+		}
+	}
+}
+
+func (l *logSpace) Size(ctx context.Context, owner string) (int, int64, error) {
+	if err := l.check(ctx, owner); err != nil {
+		return 0, 0, err
+	}
+	s := l.shard(owner)
+	s.Lock()
+	defer s.Unlock()
+	st, err := l.state(s, owner)
+	if err != nil {
+		return 0, 0, err
+	}
+	return st.records, st.bytes, nil
+}
+
+func (l *logSpace) DeleteOwner(ctx context.Context, owner string) (*storage.Pending, error) {
+	if err := l.check(ctx, owner); err != nil {
+		return nil, err
+	}
+	s := l.shard(owner)
+	s.Lock()
+	defer s.Unlock()
+	st, err := l.state(s, owner)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := l.trim(owner, st, ^uint64(0), 0); err != nil {
+		return nil, err
+	}
+	delete(s.logs, l.space+"\x00"+owner)
+	prefixes := [][]byte{ownerKey("s", l.space, owner, 0)}
+	for _, gen := range *l.gens.Load() {
+		prefixes = append(prefixes, dedupKey(gen, l.space, owner, ""))
+	}
+	return l.deleteRanges(prefixes...)
+}
+
+// deleteRanges deletes all keys that begin with the prefixes, each ending in a NUL.
+// The caller holds the shard. The pending is nil if there were none.
+func (e *engine) deleteRanges(prefixes ...[]byte) (*storage.Pending, error) {
+	var last *storage.Pending
+	for _, prefix := range prefixes {
+		bucket := prefix[:bytes.IndexByte(prefix, 0)+1]
+		for from := prefix; from != nil; {
+			b, start := &batch{}, from
+			from = nil
+			n := 0
+			err := e.scan(start, ending(prefix), false, func(k, _ []byte) bool {
+				key := append(bytes.Clone(bucket), k...)
+				if n++; n > trimAtOnce {
+					from = key
+					return false
+				}
+				b.delete(key)
+				return true
+			})
+			if err != nil {
+				return nil, err
+			}
+			if len(b.ops) > 0 {
+				t, err := e.write(b)
+				if err != nil {
+					return nil, err
+				}
+				last = t.pending
+			}
+		}
+	}
+	return last, nil
+}
+
+func (l *logSpace) Owners(ctx context.Context, f func(string) bool) error {
+	bucket := append([]byte("l"+l.space), 0)
+	from, to := bucket, ending(bucket)
+	for {
+		if err := l.check(ctx); err != nil {
+			return err
+		}
+		// A few at a time: f may write, and the tree cannot grow while it is read.
+		var owners []string
+		for len(owners) < 100 {
+			owner, found := "", false
+			err := l.scan(from, to, false, func(k, _ []byte) bool {
+				owner, found = string(k[:bytes.IndexByte(k, 0)]), true
+				return false
+			})
+			if err != nil {
+				return err
+			}
+			if !found {
+				break
+			}
+			owners = append(owners, owner)
+			from = ending(ownerKey("l", l.space, owner, 0))
+		}
+		for _, owner := range owners {
+			if !f(owner) {
+				return nil
+			}
+		}
+		if len(owners) < 100 {
+			return nil
+		}
+	}
+}

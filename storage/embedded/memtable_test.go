@@ -1,0 +1,57 @@
+package embedded
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"sync"
+	"testing"
+)
+
+func TestMemtableReadersMissNothingWhileAWriterWrites(t *testing.T) {
+	m := newMemtable()
+	key := func(i int) []byte { return binary.BigEndian.AppendUint32([]byte("l\x00"), uint32(i)) }
+	const n = 20000
+	for i := 0; i < n; i += 2 {
+		m.put(op{key: key(i), value: key(i)}, 1)
+	}
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer close(stop)
+		for _, i := range rand.Perm(n / 2) {
+			m.put(op{key: key(2*i + 1)}, 2)
+		}
+	})
+	for range 2 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				i := 2 * rand.IntN(n/2)
+				if e := m.get(key(i)); e == nil || string(e.value) != string(key(i)) {
+					t.Errorf("key %d is not found", i)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	count, last := 0, -1
+	for at := m.head[0].Load(); at != nil; at = at.low.Load() {
+		if i := int(binary.BigEndian.Uint32(at.key[2:])); i <= last {
+			t.Fatalf("key %d after %d", i, last)
+		} else {
+			last = i
+		}
+		count++
+	}
+	if count != n {
+		t.Errorf("%d keys, want %d", count, n)
+	}
+	if e := m.get(key(n)); e != nil {
+		t.Error("a key was found that was never put")
+	}
+}
