@@ -16,11 +16,10 @@ func Storable(s *xmpp.Stanza) bool {
 // message delivers to an account of ours: RFC 6121 §8.5, table 1.
 func (r *Router) message(e *Envelope, to jid.JID) {
 	u := r.table.user(e.owner)
-	if !u.held() || !Storable(e.Stanza) {
-		if targets := messageTargets(u.list(), e.Stanza, to); len(targets) > 0 {
-			r.give(e, targets)
-			return
-		}
+	// The hold is asked for after the targets: it is set before the session can be seen among them.
+	if targets := messageTargets(u.list(), e.Stanza, to); len(targets) > 0 && (!u.held() || !Storable(e.Stanza)) {
+		r.give(e, targets)
+		return
 	}
 	if r.nobody(e, to); e.Settled() {
 		return

@@ -32,10 +32,20 @@ func (r *Router) Unbind(s *Session, rest []Undelivered) {
 	last := s.Presence()
 	s.state.Store(nil)
 	var held *user
-	r.WithOwner(s.bare.String(), func() { held = r.table.remove(s, len(rest) > 0) })
+	var refused []*Envelope
+	// In one step, so that what arrives from now on joins the queue behind the rest.
+	r.WithOwner(s.bare.String(), func() {
+		held = r.table.remove(s, len(rest) > 0)
+		for i := range rest {
+			if e := r.returned(s, &rest[i]); e.Outcome == Refused {
+				refused = append(refused, e)
+			}
+		}
+	})
 	var batch Batch
-	for i := range rest {
-		r.returned(s, &rest[i], &batch)
+	for _, e := range refused {
+		e.Batch = &batch
+		r.bounce(e)
 	}
 	batch.Flush()
 	for i := range r.modules {
@@ -49,21 +59,19 @@ func (r *Router) Unbind(s *Session, rest []Undelivered) {
 }
 
 // returned finds another way for a stanza that a session never took (RFC 6120 §10, XEP-0198 §4).
-func (r *Router) returned(s *Session, u *Undelivered, b *Batch) {
-	e := Envelope{Stanza: &u.Stanza, Kept: u.Kept, Batch: b, owner: s.bare.String()}
+// The caller holds the owner's lock, and the account is held: messages join the queue in storage.
+func (r *Router) returned(s *Session, u *Undelivered) *Envelope {
+	e := &Envelope{Stanza: &u.Stanza, Kept: u.Kept, owner: s.bare.String()}
 	switch {
 	case u.Stanza.Kind == xmpp.Message && Storable(&u.Stanza):
-		// The account is held, so this joins the queue in storage.
-		r.WithOwner(e.owner, func() { r.unclaim(&e) })
+		r.unclaim(e)
 	case u.Stanza.Kind == xmpp.Message && u.Stanza.Type != xmpp.TypeHeadline,
 		u.Stanza.Kind == xmpp.IQ && u.Stanza.IsRequest():
 		e.Refuse(xmpp.RecipientUnavailable(""))
 	default:
 		e.Settle(Dropped)
 	}
-	if e.Outcome == Refused {
-		r.bounce(&e)
-	}
+	return e
 }
 
 // bringStored lets an account that is held catch up with what is in storage, through
