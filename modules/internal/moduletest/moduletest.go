@@ -195,11 +195,12 @@ func (c *Client) Wait(n int) {
 	}
 }
 
-// Take acknowledges everything given so far.
-func (c *Client) Take() {
+// Take acknowledges everything given so far, and returns what is acknowledged thereby.
+func (c *Client) Take() []router.Delivery {
 	c.Out.mu.Lock()
 	var kept []uint64
-	for _, d := range c.Out.got[c.Out.taken:] {
+	fresh := slices.Clone(c.Out.got[c.Out.taken:])
+	for _, d := range fresh {
 		if d.Kept != 0 {
 			kept = append(kept, d.Kept)
 		}
@@ -208,6 +209,7 @@ func (c *Client) Take() {
 	c.Out.cond.Broadcast()
 	c.Out.mu.Unlock()
 	c.r.Taken(c.Session, kept)
+	return fresh
 }
 
 // Logout ends the session; what Take has not taken goes back to the router, as c2s does it.
