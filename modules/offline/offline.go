@@ -1,0 +1,359 @@
+// Package offline keeps messages until a session has taken them: those for users
+// who are away (XEP-0160), brought at the next login with the time they came
+// (XEP-0203), and those that have been acknowledged to their sender or are given to several
+// sessions, from before the first session gets them until the first has taken them.
+//
+// A message is told apart by the id that storage gave it, which is also its stanza-id
+// (XEP-0359). In memory is only which of the stored messages are in flight, that
+// is, given to a session that has neither taken them nor ended; after a restart none
+// is, and what is stored is brought again under the same id.
+//
+// Hints (XEP-0334) say what is not worth keeping. Left out: retrieval by hand (XEP-0013).
+package offline
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"log/slog"
+	"sync"
+
+	"jackdaw/router"
+	"jackdaw/storage"
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
+)
+
+// Options bound what waits for one user; 0 means no bound.
+type Options struct {
+	MaxMessages int
+	MaxBytes    int64
+}
+
+// New returns the module. The messages are kept in the given log, which nobody else writes.
+func New(r *router.Router, messages storage.Log, o Options, log *slog.Logger) router.Module {
+	return newModule(r, messages, o, log).module()
+}
+
+const shards = 64
+
+type module struct {
+	router *router.Router
+	store  storage.Log
+	quota  storage.AppendOptions
+	log    *slog.Logger
+	seed   maphash.Seed
+	shards [shards]shard
+}
+
+// A shard orders what happens to the stored messages of its owners: whoever appends and marks,
+// or reads and marks, does both under mu. Taken before it may be the router's lock
+// of an owner, never after it.
+type shard struct {
+	mu     sync.Mutex // guards owners and what they hold
+	owners map[string]*owner
+}
+
+// owner is an account with messages in flight.
+type owner struct {
+	flight map[uint64]flight
+	// returned is the newest message that a session had been given without a copy and that
+	// was stored when it ended.
+	returned uint64
+	catching *catching // nil: not catching up
+}
+
+// flight lists the sessions that have been given a message. Nearly always it is one.
+type flight struct {
+	first *router.Session
+	more  []*router.Session
+}
+
+func newModule(r *router.Router, messages storage.Log, o Options, log *slog.Logger) *module {
+	m := &module{router: r, store: messages, log: log, seed: maphash.MakeSeed(),
+		quota: storage.AppendOptions{MaxRecords: o.MaxMessages, MaxBytes: o.MaxBytes}}
+	for i := range m.shards {
+		m.shards[i].owners = map[string]*owner{}
+	}
+	return m
+}
+
+func (m *module) module() router.Module {
+	return router.Module{
+		Name: "offline",
+		Specs: []router.Spec{
+			{Name: "XEP-0160", Version: "1.0.1"},
+			{Name: "XEP-0203", Version: "2.0"},
+			{Name: "XEP-0334", Version: "1.0.0", Note: "no-copy is the business of carbons"},
+		},
+		Features:   []string{xmpp.FeatureMsgOffline}, // XEP-0160 §4
+		Arriving:   router.Stage{Message: m.arriving},
+		Delivering: m.delivering,
+		Unclaimed:  m.unclaimed,
+		CatchUp:    m.catchUp,
+		Taken:      m.taken,
+		Ended:      m.ended,
+		Removed:    m.removed,
+	}
+}
+
+func (m *module) shard(owner string) *shard {
+	return &m.shards[maphash.String(m.seed, owner)%shards]
+}
+
+// state returns what is known of an owner. The caller holds mu.
+func (sh *shard) state(name string) *owner {
+	o := sh.owners[name]
+	if o == nil {
+		o = &owner{flight: map[uint64]flight{}}
+		sh.owners[name] = o
+	}
+	return o
+}
+
+// tidy forgets an owner of whom nothing need be known. The caller holds mu.
+func (sh *shard) tidy(name string, o *owner) {
+	if len(o.flight) == 0 && o.catching == nil {
+		delete(sh.owners, name)
+	}
+}
+
+// mark says that a session has been given a message.
+func (o *owner) mark(id uint64, s *router.Session) {
+	f, ok := o.flight[id]
+	if !ok {
+		f.first = s
+	} else {
+		f.more = append(f.more, s)
+	}
+	o.flight[id] = f
+}
+
+// unmark takes that back.
+func (o *owner) unmark(id uint64, s *router.Session) {
+	f := o.flight[id]
+	switch {
+	case f.first == s && len(f.more) == 0:
+		delete(o.flight, id)
+		return
+	case f.first == s:
+		f.first, f.more = f.more[0], f.more[1:]
+	default:
+		for i, other := range f.more {
+			if other == s {
+				f.more = append(f.more[:i:i], f.more[i+1:]...)
+				break
+			}
+		}
+	}
+	o.flight[id] = f
+}
+
+// ownerOf is the account that a message is for; without 'to' it is the sender's own
+// (RFC 6120 §10.3.1).
+func ownerOf(e *router.Envelope) jid.JID {
+	switch {
+	case !e.Stanza.To.IsZero():
+		return e.Stanza.To.Bare()
+	case e.Session != nil:
+		return e.Session.Bare()
+	default:
+		return e.Stanza.From.Bare()
+	}
+}
+
+// arriving discards delays that only we could have noted (XEP-0203 §6).
+func (m *module) arriving(e *router.Envelope) {
+	if e.Account.IsZero() || !e.Stanza.Has(xmpp.Name{Space: xmpp.NSDelay, Local: "delay"}) {
+		return
+	}
+	host := ownerOf(e).Domain()
+	clean := e.Stanza.WithoutFunc(func(c xmpp.Child, raw []byte) bool {
+		if c.Name != (xmpp.Name{Space: xmpp.NSDelay, Local: "delay"}) {
+			return false
+		}
+		el, err := xmpp.ParseElement(raw)
+		return err == nil && el.Attr("from") == host
+	})
+	if len(clean) != len(e.Stanza.Payload) {
+		s := e.Stanza.WithPayload(clean)
+		e.Stanza = &s
+	}
+}
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
+
+// append stores the message of an envelope. The engine copies what it is given.
+func (m *module) append(e *router.Envelope, owner string, payload []byte, o storage.AppendOptions) (id uint64, dup bool, err error) {
+	buf := buffers.Get().(*[]byte)
+	*buf = appendRecord((*buf)[:0], e.Stanza, payload)
+	id, dup, pending, err := m.store.Append(context.Background(), owner, storage.Record{Data: *buf}, o)
+	if cap(*buf) <= 64<<10 {
+		buffers.Put(buf)
+	}
+	if err == nil {
+		e.Await(pending)
+	}
+	return id, dup, err
+}
+
+// delivering keeps a copy of what must not be lost with the sessions that are about to get it: what has been or
+// will be acknowledged, what nobody may be connected to take, and what several sessions
+// get, so that none of them stores it again when it ends.
+func (m *module) delivering(e *router.Envelope, to []*router.Session) {
+	if e.Kept != 0 || !(e.Durable || len(to) > 1 || to[0].Detached()) || !worthKeeping(e.Stanza) {
+		return
+	}
+	user := ownerOf(e)
+	name := user.String()
+	sh := m.shard(name)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	id, dup, err := m.append(e, name, e.Stanza.Payload, storage.AppendOptions{Dedup: e.Dedup})
+	switch {
+	case err != nil && e.Durable:
+		e.Refuse(router.Unavailable())
+		return
+	case err != nil: // nothing was promised: the sessions may still get it
+		m.log.Warn("message given to sessions without a copy", "owner", name, "error", err)
+		return
+	case dup: // handled when it came first
+		e.Settle(router.Delivered)
+		return
+	}
+	o, marked := sh.state(name), false
+	for _, s := range to {
+		// One that has left the table by now might have passed Ended too.
+		if m.router.Session(s.Addr()) == s {
+			o.mark(id, s)
+			marked = true
+		}
+	}
+	if !marked {
+		sh.tidy(name, o)
+		e.Settle(router.Stored)
+		m.bring(user)
+		return
+	}
+	e.Kept = id
+	payload := append(make([]byte, 0, len(e.Stanza.Payload)+96+len(name)), e.Stanza.Payload...)
+	stamped := e.Stanza.WithPayload(appendStanzaID(payload, name, id))
+	e.Stanza = &stamped
+}
+
+// unclaimed stores a message that no session takes, or that a session had been given
+// and did not take before it ended. The caller holds the owner's lock.
+func (m *module) unclaimed(e *router.Envelope) {
+	name := ownerOf(e).String()
+	if e.Kept != 0 {
+		m.reorder(e, name)
+		e.Settle(router.Stored) // its copy waits there; Ended ends its flight
+		return
+	}
+	if !worthKeeping(e.Stanza) {
+		e.Settle(router.Dropped)
+		return
+	}
+	sh := m.shard(name)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	o := m.quota
+	o.Dedup = e.Dedup
+	id, dup, err := m.append(e, name, e.Stanza.Payload, o)
+	switch {
+	case errors.Is(err, storage.ErrFull):
+		// XEP-0160 §2 would have service-unavailable, which says "never": this
+		// sender may well succeed later.
+		e.Refuse(xmpp.ResourceConstraint("too many messages wait for the recipient"))
+		return
+	case err != nil:
+		e.Refuse(router.Unavailable())
+		return
+	}
+	if st := sh.owners[name]; st != nil && !dup && fromEnded(e) {
+		st.returned = id // what is in flight may come back after it
+	}
+	e.Settle(router.Stored)
+}
+
+// fromEnded says whether the message comes back from a session, not from a sender.
+func fromEnded(e *router.Envelope) bool { return e.Session == nil && e.Account.IsZero() }
+
+// reorder puts a message that a session gives back behind those that came before it and had
+// no copy until now.
+func (m *module) reorder(e *router.Envelope, name string) {
+	sh := m.shard(name)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	o := sh.owners[name]
+	if o == nil || o.returned < e.Kept {
+		return
+	}
+	f, ok := o.flight[e.Kept]
+	if !ok || len(f.more) > 0 { // taken, or for others to take
+		return
+	}
+	id, _, err := m.append(e, name, withoutStanzaID(e.Stanza, name), storage.AppendOptions{})
+	if err != nil {
+		m.log.Warn("message stays out of order", "owner", name, "error", err)
+		return
+	}
+	if _, err = m.store.Remove(context.Background(), name, e.Kept); err != nil {
+		m.log.Warn("message is stored twice", "owner", name, "error", err)
+	}
+	delete(o.flight, e.Kept)
+	o.returned = id
+}
+
+// taken removes what a session has taken.
+func (m *module) taken(user jid.JID, kept []uint64) {
+	name := user.String()
+	// The removal comes before the marks go, so that whoever reads the log and sees no mark
+	// sees no record either.
+	if _, err := m.store.Remove(context.Background(), name, kept...); err != nil {
+		m.log.Warn("messages that were taken will be brought again", "owner", name, "error", err)
+	}
+	sh := m.shard(name)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if o := sh.owners[name]; o != nil {
+		for _, id := range kept {
+			delete(o.flight, id)
+		}
+	}
+}
+
+// ended ends the flight of what the session was given. All that it gave back has been seen.
+func (m *module) ended(s *router.Session, _ *xmpp.Stanza) {
+	name := s.Bare().String()
+	sh := m.shard(name)
+	sh.mu.Lock()
+	o := sh.owners[name]
+	if o == nil {
+		sh.mu.Unlock()
+		return
+	}
+	before := len(o.flight)
+	for id := range o.flight {
+		o.unmark(id, s)
+	}
+	o.returned = 0
+	loose := len(o.flight) < before
+	if c := o.catching; c != nil && c.to == s {
+		close(c.gone)
+		c.to = nil
+	}
+	sh.tidy(name, o)
+	sh.mu.Unlock()
+	if loose {
+		m.bring(s.Bare())
+	}
+}
+
+func (m *module) removed(user jid.JID) error {
+	p, err := m.store.DeleteOwner(context.Background(), user.String())
+	if err != nil {
+		return err
+	}
+	return p.Wait(context.Background())
+}

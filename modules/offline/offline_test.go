@@ -1,0 +1,574 @@
+package offline
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"jackdaw/modules/internal/moduletest"
+	"jackdaw/router"
+	"jackdaw/storage"
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
+)
+
+const hi = `<message to='juliet@example.org' type='chat' id='1'><body>hi</body></message>`
+
+var julietJID = jid.MustParse("juliet@example.org")
+
+// scene is a router with the module, and romeo, who is online and writes.
+type scene struct {
+	*testing.T
+	r     *router.Router
+	m     *module
+	store *moduletest.Store
+	log   storage.Log
+	romeo *moduletest.Client
+}
+
+func newScene(t *testing.T, o Options) *scene {
+	c := &scene{T: t, r: moduletest.New("romeo", "juliet"), store: moduletest.NewStore()}
+	c.log = c.store.Log("offline")
+	c.m = newModule(c.r, c.log, o, moduletest.Discard())
+	c.r.Use(c.m.module())
+	c.romeo = moduletest.Login(t, c.r, "romeo/a")
+	t.Cleanup(func() {
+		for i := range c.m.shards {
+			sh := &c.m.shards[i]
+			sh.mu.Lock()
+			for name, o := range sh.owners {
+				for id := range o.flight {
+					if _, err := c.log.Get(t.Context(), name, id); err != nil {
+						t.Errorf("%s: %d is in flight but not stored", name, id)
+					}
+				}
+			}
+			sh.mu.Unlock()
+		}
+	})
+	return c
+}
+
+func (c *scene) juliet(resource string) *moduletest.Client {
+	return moduletest.Login(c.T, c.r, "juliet/"+resource)
+}
+
+func (c *scene) stored() int {
+	n, _, _ := c.log.Size(c.Context(), julietJID.String())
+	return n
+}
+
+func (c *scene) wantStored(n int) {
+	c.Helper()
+	if got := c.stored(); got != n {
+		c.Fatalf("%d messages are stored, not %d", got, n)
+	}
+}
+
+// bodies are what a client got, in order, without their XML.
+func bodies(ds []router.Delivery) string {
+	var out []string
+	for _, d := range ds {
+		if b := d.Stanza.Child(xmpp.Name{Space: xmpp.NSClient, Local: "body"}); b != nil {
+			out = append(out, b.Text())
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+func message(body string) string {
+	return `<message to='juliet@example.org' type='chat'><body>` + body + `</body></message>`
+}
+
+func numbers(from, to int) string {
+	var out []string
+	for i := from; i <= to; i++ {
+		out = append(out, strconv.Itoa(i))
+	}
+	return strings.Join(out, " ")
+}
+
+func TestMessageForAUserWhoIsAwayIsBroughtAtLoginWithItsTime(t *testing.T) {
+	c := newScene(t, Options{})
+	e := c.romeo.Send(`<message to='juliet@example.org' type='chat' id='1' xml:lang='it' x='y'><body>ciao</body></message>`)
+	if e.Outcome != router.Stored {
+		t.Fatalf("outcome %v", e.Outcome)
+	}
+	records, _, _ := c.log.Page(t.Context(), "juliet@example.org", storage.Query{})
+	j := c.juliet("b")
+	j.Available(0)
+	j.Wait(1)
+	id := strconv.FormatUint(records[0].ID, 10)
+	j.Want(`<message from='romeo@example.org/a' to='juliet@example.org' type='chat' id='1' xml:lang='it' x='y'><body>ciao</body>` +
+		`<delay xmlns='urn:xmpp:delay' from='example.org' stamp='` + xmpp.FormatTime(records[0].Time()) + `'/>` +
+		`<stanza-id xmlns='urn:xmpp:sid:0' by='juliet@example.org' id='` + id + `'/></message>`)
+	c.wantStored(1)
+	j.Take()
+	c.wantStored(0)
+}
+
+func TestNegativePriorityIsNotBroughtAnything(t *testing.T) {
+	c := newScene(t, Options{})
+	c.romeo.Send(hi)
+	j := c.juliet("b")
+	j.Available(-1)
+	j.Want()
+	j.Available(0)
+	j.Wait(1)
+	if got := bodies(j.Deliveries()); got != "hi" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestOnlyWhatIsWorthKeepingIsStored(t *testing.T) {
+	const composing = `<composing xmlns='http://jabber.org/protocol/chatstates'/>`
+	for _, test := range []struct {
+		name, xml string
+		want      router.Outcome
+	}{
+		{"chat", `<message to='juliet@example.org' type='chat'><body>x</body></message>`, router.Stored},
+		{"normal", `<message to='juliet@example.org'><body>x</body></message>`, router.Stored},
+		{"of a type nobody knows", `<message to='juliet@example.org' type='odd'><body>x</body></message>`, router.Stored},
+		{"groupchat", `<message to='juliet@example.org' type='groupchat'><body>x</body></message>`, router.Refused},
+		{"headline", `<message to='juliet@example.org' type='headline'><body>x</body></message>`, router.Dropped},
+		{"error", `<message to='juliet@example.org' type='error'><body>x</body></message>`, router.Dropped},
+		{"a state alone", `<message to='juliet@example.org' type='chat'>` + composing + `</message>`, router.Dropped},
+		{"a state in a thread", `<message to='juliet@example.org' type='chat'><thread>1</thread>` + composing + `</message>`, router.Dropped},
+		{"a state with a body", `<message to='juliet@example.org' type='chat'><body>x</body>` + composing + `</message>`, router.Stored},
+		{"a receipt", `<message to='juliet@example.org'><received xmlns='urn:xmpp:receipts' id='1'/></message>`, router.Stored},
+		{"no-store", `<message to='juliet@example.org'><body>x</body><no-store xmlns='urn:xmpp:hints'/></message>`, router.Dropped},
+		{"no-permanent-store", `<message to='juliet@example.org'><body>x</body><no-permanent-store xmlns='urn:xmpp:hints'/></message>`, router.Stored},
+		{"store overrides", `<message to='juliet@example.org'>` + composing + `<store xmlns='urn:xmpp:hints'/></message>`, router.Stored},
+		{"not a hint", `<message to='juliet@example.org'><body>x</body><no-store xmlns='other'/></message>`, router.Stored},
+		{"encrypted", `<message to='juliet@example.org'><encrypted xmlns='eu.siacs.conversations.axolotl'/></message>`, router.Stored},
+		{"to a resource that is gone, chat", `<message to='juliet@example.org/x' type='chat'><body>x</body></message>`, router.Stored},
+		{"to a resource that is gone, normal", `<message to='juliet@example.org/x'><body>x</body></message>`, router.Refused},
+		{"to nobody", `<message to='nurse@example.org'><body>x</body></message>`, router.Refused},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := newScene(t, Options{})
+			if e := c.romeo.Send(test.xml); e.Outcome != test.want {
+				t.Errorf("outcome %v, want %v", e.Outcome, test.want)
+			}
+			if want := test.want == router.Stored; (c.stored() == 1) != want {
+				t.Errorf("stored %d messages", c.stored())
+			}
+		})
+	}
+}
+
+func TestFullStoreRefusesWithAnErrorThatInvitesARetry(t *testing.T) {
+	for name, o := range map[string]Options{"messages": {MaxMessages: 2}, "bytes": {MaxBytes: 150}} {
+		t.Run(name, func(t *testing.T) {
+			c := newScene(t, o)
+			c.romeo.Send(hi)
+			c.romeo.Send(hi)
+			e := c.romeo.Send(hi)
+			if e.Outcome != router.Refused || e.Err.Condition != xmpp.CondResourceConstraint || e.Err.Type != xmpp.ErrorWait {
+				t.Errorf("outcome %v, %v", e.Outcome, e.Err)
+			}
+			c.wantStored(2)
+		})
+	}
+}
+
+func TestNothingIsPromisedWhileStorageIsAway(t *testing.T) {
+	c := newScene(t, Options{})
+	j := c.juliet("b")
+	c.store.Fail(storage.ErrUnavailable)
+	if e := c.romeo.Send(hi); e.Err == nil || e.Err.Condition != xmpp.CondResourceConstraint {
+		t.Errorf("away: %v, %v", e.Outcome, e.Err)
+	}
+	j.Available(0)
+	if e := c.romeo.SendDurable(hi); e.Err == nil || e.Err.Condition != xmpp.CondResourceConstraint {
+		t.Errorf("acknowledged sender: %v, %v", e.Outcome, e.Err)
+	}
+	j.Want()
+	j.Out.Detach()
+	if e := c.romeo.Send(hi); e.Outcome != router.Delivered {
+		t.Errorf("sender without promise: %v, %v", e.Outcome, e.Err)
+	}
+	if got := bodies(j.Deliveries()); got != "hi" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestAcknowledgementWaitsForTheWrite(t *testing.T) {
+	c := newScene(t, Options{})
+	c.store.Hold()
+	e := c.romeo.SendDurable(hi)
+	if len(e.Pendings) != 1 {
+		t.Fatalf("%d pendings", len(e.Pendings))
+	}
+	if done, _ := e.Pendings[0].Finished(); done {
+		t.Error("the write has finished already")
+	}
+	c.store.Release(nil)
+	if done, err := e.Pendings[0].Finished(); !done || err != nil {
+		t.Errorf("after the commit: %v, %v", done, err)
+	}
+}
+
+func TestAcknowledgedMessageIsStoredUntilTaken(t *testing.T) {
+	c := newScene(t, Options{})
+	j := c.juliet("b")
+	j.Available(0)
+	e := c.romeo.SendDurable(hi)
+	if e.Outcome != router.Delivered || e.Kept == 0 {
+		t.Fatalf("outcome %v, kept %d", e.Outcome, e.Kept)
+	}
+	c.wantStored(1)
+	j.Want(`<message from='romeo@example.org/a' to='juliet@example.org' type='chat' id='1'><body>hi</body>` +
+		fmt.Sprintf(`<stanza-id xmlns='urn:xmpp:sid:0' by='juliet@example.org' id='%d'/></message>`, e.Kept))
+	j.Take()
+	c.wantStored(0)
+}
+
+func TestUnacknowledgedMessageToALiveSessionCostsNoWrite(t *testing.T) {
+	c := newScene(t, Options{})
+	j := c.juliet("b")
+	j.Available(0)
+	if e := c.romeo.Send(hi); e.Kept != 0 || c.stored() != 0 {
+		t.Errorf("kept %d", e.Kept)
+	}
+	j.Want(`<message from='romeo@example.org/a' to='juliet@example.org' type='chat' id='1'><body>hi</body></message>`)
+	c.romeo.Send(hi)
+	j.Logout() // never took the two
+	c.wantStored(2)
+}
+
+func TestMessageNotTakenComesAgainUnderTheSameID(t *testing.T) {
+	c := newScene(t, Options{})
+	j := c.juliet("b")
+	j.Available(0)
+	e := c.romeo.SendDurable(hi)
+	j.Logout()
+	c.wantStored(1)
+	j = c.juliet("c")
+	j.Available(0)
+	j.Wait(1)
+	if ds := j.Deliveries(); len(ds) != 1 || ds[0].Kept != e.Kept {
+		t.Errorf("got %+v, want the one of %d", ds, e.Kept)
+	}
+	j.LogoutTaken()
+	c.wantStored(0)
+}
+
+func TestMessageToADetachedSessionIsKept(t *testing.T) {
+	c := newScene(t, Options{})
+	j := c.juliet("b")
+	j.Available(0)
+	j.Out.Detach()
+	if e := c.romeo.Send(hi); e.Kept == 0 {
+		t.Error("no copy")
+	}
+	c.wantStored(1)
+	j.Logout()
+	c.wantStored(1)
+}
+
+func TestMessageToSeveralSessionsIsKeptOnceAndGoesWithTheFirstTaker(t *testing.T) {
+	c := newScene(t, Options{})
+	a, b := c.juliet("a"), c.juliet("b")
+	a.Available(0)
+	b.Available(0)
+	c.romeo.Send(hi)
+	c.wantStored(1)
+	a.Wait(1)
+	b.Wait(1)
+	a.Take()
+	c.wantStored(0)
+	b.Logout()
+	c.wantStored(0)
+	a.Deliveries()
+	a.Want()
+}
+
+func TestMessageThatNoneOfSeveralSessionsTookComesAgain(t *testing.T) {
+	c := newScene(t, Options{})
+	a, b := c.juliet("a"), c.juliet("b")
+	a.Available(0)
+	b.Available(0)
+	c.romeo.Send(hi)
+	a.Logout()
+	if got := bodies(b.Deliveries()); got != "hi" {
+		t.Errorf("b got %q", got)
+	}
+	b.Logout()
+	d := c.juliet("d")
+	d.Available(0)
+	d.Wait(1)
+	if got := bodies(d.Deliveries()); got != "hi" {
+		t.Errorf("d got %q", got)
+	}
+}
+
+func TestRepeatedMessageIsHandledOnce(t *testing.T) {
+	c := newScene(t, Options{})
+	post := func() *router.Envelope {
+		s := moduletest.Parse(t, hi)
+		s.From = jid.MustParse("ticket@trac")
+		e := &router.Envelope{Stanza: s, Account: jid.MustParse("romeo@example.org"), Durable: true, Dedup: "romeo 7", Quiet: true}
+		c.r.Route(e)
+		return e
+	}
+	if a, b := post().Outcome, post().Outcome; a != router.Stored || b != router.Stored {
+		t.Errorf("away: %v and %v", a, b)
+	}
+	c.wantStored(1)
+	j := c.juliet("b")
+	j.Available(0)
+	j.Wait(1)
+	if e := post(); e.Outcome != router.Delivered {
+		t.Errorf("online: %v", e.Outcome)
+	}
+	j.Take()
+	post()
+	if got := bodies(j.Deliveries()); got != "hi" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestStoredMessagesComeInOrderAheadOfNewOnes(t *testing.T) {
+	c := newScene(t, Options{})
+	const old, all = 130, 200 // more than a page
+	for i := 1; i <= old; i++ {
+		c.romeo.Send(message(strconv.Itoa(i)))
+	}
+	j := c.juliet("b")
+	j.Available(0)
+	for i := old + 1; i <= all; i++ {
+		c.romeo.Send(message(strconv.Itoa(i)))
+	}
+	j.Wait(all)
+	if got := bodies(j.Deliveries()); got != numbers(1, all) {
+		t.Errorf("got %s", got)
+	}
+	j.Take()
+	c.wantStored(0)
+}
+
+func TestSecondLoginDoublesNothing(t *testing.T) {
+	c := newScene(t, Options{})
+	for i := 1; i <= 120; i++ {
+		c.romeo.Send(message(strconv.Itoa(i)))
+	}
+	a, b := c.juliet("a"), c.juliet("b")
+	var wg sync.WaitGroup
+	for _, j := range []*moduletest.Client{a, b} {
+		wg.Go(func() { j.Available(0) })
+	}
+	wg.Wait()
+	waitFor(t, func() bool { return c.idle() })
+	got := strings.TrimSpace(bodies(a.Deliveries()) + " " + bodies(b.Deliveries()))
+	if got != numbers(1, 120) {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestNextSessionGetsAllInOrderWhenTheFirstEndsMidway(t *testing.T) {
+	c := newScene(t, Options{})
+	big := strings.Repeat("x", 2000)
+	for i := 1; i <= 400; i++ { // far more than may be in flight
+		c.romeo.Send(`<message to='juliet@example.org' type='chat'><body>` + strconv.Itoa(i) + `</body><x xmlns='x'>` + big + `</x></message>`)
+	}
+	a, b := c.juliet("a"), c.juliet("b")
+	a.Available(1)
+	a.Wait(100)
+	b.Available(0)
+	for _, d := range a.Deliveries()[:30] {
+		c.r.Taken(a.Session, []uint64{d.Kept})
+	}
+	a.Logout()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for n := 100; n <= 370; n += 90 {
+			b.Wait(n)
+			b.Take()
+		}
+		b.Wait(370)
+	}()
+	<-done
+	if got := bodies(b.Deliveries()); got != numbers(31, 400) {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestMessagesWithoutCopyStayAheadOfLaterOnesWithOne(t *testing.T) {
+	c := newScene(t, Options{})
+	j := c.juliet("b")
+	j.Available(0)
+	c.romeo.Send(message("1"))
+	c.romeo.SendDurable(message("2"))
+	c.romeo.Send(message("3"))
+	j.Out.Detach()
+	c.romeo.Send(message("4"))
+	j.Logout()
+	c.wantStored(4)
+	j = c.juliet("c")
+	j.Available(0)
+	j.Wait(4)
+	if got := bodies(j.Deliveries()); got != "1 2 3 4" {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestRemovedAccountLeavesNothing(t *testing.T) {
+	c := newScene(t, Options{})
+	c.romeo.Send(hi)
+	if err := c.r.Remove(julietJID); err != nil {
+		t.Fatal(err)
+	}
+	c.wantStored(0)
+	c.store.Fail(storage.ErrClosed)
+	if err := c.r.Remove(julietJID); err == nil || !strings.Contains(err.Error(), storage.ErrClosed.Error()) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestDelayInOurNameIsDiscarded(t *testing.T) {
+	c := newScene(t, Options{})
+	j := c.juliet("b")
+	j.Available(0)
+	c.romeo.Send(`<message to='juliet@example.org'><delay xmlns='urn:xmpp:delay' from='example.org' stamp='2002-09-10T23:08:25Z'/><body>x</body>` +
+		`<delay xmlns='urn:xmpp:delay' from='room@example.net' stamp='2002-09-10T23:08:25Z'/></message>`)
+	j.Want(`<message from='romeo@example.org/a' to='juliet@example.org'><body>x</body>` +
+		`<delay xmlns='urn:xmpp:delay' from='room@example.net' stamp='2002-09-10T23:08:25Z'/></message>`)
+}
+
+// idle says that nothing is being brought.
+func (c *scene) idle() bool {
+	sh := c.m.shard(julietJID.String())
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	o := sh.owners[julietJID.String()]
+	return o == nil || o.catching == nil
+}
+
+func waitFor(t *testing.T, cond func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !cond(); {
+		if time.Now().After(deadline) {
+			t.Fatal("waited ten seconds in vain")
+		}
+	}
+}
+
+func TestNothingIsLostOrDoubledWhileSessionsComeAndGo(t *testing.T) {
+	c := newScene(t, Options{})
+	const all = 600
+	var seen sync.Map // body → times taken
+	take := func(j *moduletest.Client) {
+		for _, d := range j.Take() {
+			b := d.Stanza.Child(xmpp.Name{Space: xmpp.NSClient, Local: "body"}).Text()
+			if old, dup := seen.Swap(b, d.Kept); dup && old != d.Kept {
+				t.Errorf("%s came as %v and as %v", b, old, d.Kept)
+			}
+		}
+	}
+	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	for _, name := range []string{"a", "b"} {
+		wg.Go(func() {
+			for i := 0; ; i++ {
+				j := c.juliet(name + strconv.Itoa(i))
+				j.Available(int8(i % 3))
+				for range i % 5 {
+					take(j)
+				}
+				j.Logout()
+				select {
+				case <-stop:
+					return
+				default:
+				}
+			}
+		})
+	}
+	for i := range all {
+		e := c.romeo.SendDurable(message(strconv.Itoa(i)))
+		if e.Outcome != router.Delivered && e.Outcome != router.Stored {
+			t.Errorf("%d: %v, %v", i, e.Outcome, e.Err)
+		}
+	}
+	close(stop)
+	wg.Wait()
+	waitFor(t, c.idle)
+	j := c.juliet("last")
+	j.Available(0)
+	waitFor(t, func() bool { take(j); return c.stored() == 0 })
+	var lost []int
+	for i := range all {
+		if _, ok := seen.Load(strconv.Itoa(i)); !ok {
+			lost = append(lost, i)
+		}
+	}
+	if lost != nil {
+		t.Errorf("lost %v", lost)
+	}
+}
+
+func TestOrderIsKeptWhileASessionComesAndGoes(t *testing.T) {
+	for name, durable := range map[string]bool{"acknowledged": true, "not acknowledged": false} {
+		t.Run(name, func(t *testing.T) { order(t, durable) })
+	}
+}
+
+func order(t *testing.T, durable bool) {
+	c := newScene(t, Options{})
+	const all = 500
+	var got []string
+	take := func(j *moduletest.Client) {
+		for _, d := range j.Take() {
+			got = append(got, d.Stanza.Child(xmpp.Name{Space: xmpp.NSClient, Local: "body"}).Text())
+		}
+	}
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		send := c.romeo.Send
+		if durable {
+			send = c.romeo.SendDurable
+		}
+		for i := 1; i <= all; i++ {
+			e := send(message(strconv.Itoa(i)))
+			for e.Outcome == router.Refused && e.Err.Condition == xmpp.CondRecipientUnavailable {
+				e = send(message(strconv.Itoa(i))) // the session ended at that very moment
+			}
+			if e.Outcome != router.Delivered && e.Outcome != router.Stored {
+				t.Errorf("%d: %v, %v", i, e.Outcome, e.Err)
+			}
+		}
+	}()
+	for i := 0; len(got) < all && i < 10000; i++ {
+		j := c.juliet("r" + strconv.Itoa(i))
+		j.Available(0)
+		for range i % 4 {
+			take(j)
+		}
+		j.Logout()
+		select {
+		case <-sent:
+			if c.stored() > 0 {
+				j := c.juliet("last" + strconv.Itoa(i))
+				j.Available(0)
+				waitFor(t, func() bool { take(j); return c.stored() == 0 && c.idle() })
+				take(j)
+				j.Logout()
+			}
+		default:
+		}
+	}
+	for i, s := range got {
+		if s != strconv.Itoa(i+1) {
+			t.Fatalf("%s came in place of %d: %v", s, i+1, got[max(i-3, 0):min(i+4, len(got))])
+		}
+	}
+	if len(got) != all {
+		t.Errorf("%d of %d came", len(got), all)
+	}
+}
