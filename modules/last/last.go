@@ -1,0 +1,232 @@
+// Package last tells how long ago a user was last here, and how long the host has
+// been running (XEP-0012).
+//
+// Of an account it tells those who may see its presence, and nobody else (§3, §8):
+// an account that does not exist answers as one that is none of the asker's business. The
+// moment is that at which the last session was gone; with stream management that is
+// when nobody may resume it any more. Requests to a client are delivered to it under the
+// same condition (§4). Nothing is written while a session lasts, so that a killed
+// server remembers the logout before.
+package last
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"jackdaw/router"
+	"jackdaw/storage"
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
+)
+
+// Roster knows who may see whose presence. Both addresses are bare.
+type Roster interface {
+	Subscribed(owner, contact jid.JID) bool
+}
+
+const (
+	key = "last" // of the only record of an owner
+
+	recordVersion = 1
+
+	// maxStatus bounds the status that is kept, in bytes.
+	maxStatus = 1024
+)
+
+var query = xmpp.Name{Space: xmpp.NSLast, Local: "query"}
+
+// Options of New; all are needed.
+type Options struct {
+	Router *router.Router
+	Users  router.Users
+	Roster Roster
+	Store  storage.Map // of this module alone
+	Log    *slog.Logger
+}
+
+type last struct {
+	Options
+	start time.Time
+
+	mu sync.Mutex // guards status
+	// status is what a session said when it became unavailable, until it ends or comes back.
+	status map[*router.Session]string
+}
+
+// New returns the module; the host's uptime counts from now.
+func New(o Options) router.Module {
+	l := &last{Options: o, start: time.Now(), status: map[*router.Session]string{}}
+	return l.module()
+}
+
+func (l *last) module() router.Module {
+	return router.Module{
+		Name:            "last",
+		Specs:           []router.Spec{{Name: "XEP-0012", Version: "2.0"}},
+		Features:        []string{xmpp.NSLast},
+		AccountFeatures: []string{xmpp.NSLast},
+		IQ: []router.IQ{
+			{Payload: query, Scope: router.Host, Handle: l.host},
+			{Payload: query, Scope: router.Account, Handle: l.account, NoAccount: l.noAccount},
+		},
+		Leaving:  router.Stage{Presence: l.leaving},
+		Arriving: router.Stage{IQ: l.arriving},
+		Ended:    l.ended,
+		Removed: func(user jid.JID) error {
+			p, err := l.Store.DeleteOwner(context.Background(), user.String())
+			if err != nil {
+				return err
+			}
+			return p.Wait(context.Background())
+		},
+	}
+}
+
+func (l *last) host(e *router.Envelope) {
+	if e.Stanza.Type == xmpp.TypeGet {
+		l.answer(e, time.Since(l.start), "") // §5: no text
+	}
+}
+
+func (l *last) account(e *router.Envelope) {
+	if e.Stanza.Type != xmpp.TypeGet {
+		return
+	}
+	owner := e.Stanza.To.Bare()
+	if e.FromOwn() {
+		owner = e.Session.Bare()
+	} else if !l.mayKnow(e) {
+		forbid(e)
+		return
+	}
+	if len(l.Router.Sessions(owner)) > 0 {
+		l.answer(e, 0, "")
+		return
+	}
+	b, err := l.Store.Get(context.Background(), owner.String(), key)
+	if errors.Is(err, storage.ErrNotFound) {
+		e.Refuse(xmpp.ItemNotFound("this user has not been here yet"))
+		return
+	}
+	var r record
+	if err == nil {
+		r, err = parse(b)
+	}
+	if err != nil {
+		l.Log.Warn("last activity unreadable", "user", owner, "err", err)
+		e.Refuse(router.Unavailable())
+		return
+	}
+	l.answer(e, time.Since(r.at), r.status)
+}
+
+// noAccount answers as account does to strangers.
+func (l *last) noAccount(e *router.Envelope) {
+	if e.Stanza.Type == xmpp.TypeGet {
+		forbid(e)
+	}
+}
+
+// arriving keeps requests of strangers from clients (§4): an answer would say that the client is there.
+func (l *last) arriving(e *router.Envelope) {
+	if e.Stanza.Type != xmpp.TypeGet || !e.Stanza.To.IsFull() {
+		return
+	}
+	if name, _ := e.Stanza.First(); name == query && !e.FromOwn() && !l.mayKnow(e) {
+		forbid(e)
+	}
+}
+
+func (l *last) mayKnow(e *router.Envelope) bool {
+	return l.Roster.Subscribed(e.Stanza.To.Bare(), e.Stanza.From.Bare())
+}
+
+func forbid(e *router.Envelope) {
+	e.Refuse(xmpp.Forbidden("only who may see the presence of this user may ask"))
+}
+
+// leaving notes what a session says when it becomes unavailable.
+func (l *last) leaving(e *router.Envelope) {
+	if !e.Stanza.To.IsZero() { // directed presence is for its recipient alone
+		return
+	}
+	text := ""
+	if e.Stanza.Type == xmpp.TypeUnavailable {
+		if s := e.Stanza.Child(xmpp.Name{Space: xmpp.NSClient, Local: "status"}); s != nil {
+			text = s.Text()
+		}
+	} else if e.Stanza.Type != xmpp.TypeAvailable {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if text == "" {
+		delete(l.status, e.Session)
+		return
+	}
+	if len(text) > maxStatus {
+		text = strings.ToValidUTF8(text[:maxStatus], "")
+	}
+	l.status[e.Session] = strings.Clone(text)
+}
+
+func (l *last) ended(s *router.Session, _ *xmpp.Stanza) {
+	l.mu.Lock()
+	status := l.status[s]
+	delete(l.status, s)
+	l.mu.Unlock()
+	if len(l.Router.Sessions(s.Bare())) > 0 {
+		return
+	}
+	// Sessions of a deleted account end after its data was erased.
+	ctx := context.Background()
+	if ok, err := l.Users.Exists(ctx, s.Bare()); err != nil || !ok {
+		return
+	}
+	_, p, err := l.Store.Update(ctx, s.Bare().String(), storage.AnyVersion,
+		storage.Change{Key: key, Value: record{time.Now(), status}.append(nil)})
+	if err != nil {
+		l.Log.Warn("last activity not stored", "user", s.Bare(), "err", err)
+		return
+	}
+	p.Then(func(err error) {
+		if err != nil {
+			l.Log.Warn("last activity not stored", "user", s.Bare(), "err", err)
+		}
+	})
+}
+
+func (l *last) answer(e *router.Envelope, ago time.Duration, status string) {
+	var w xmpp.Writer
+	w.Start(xmpp.NSLast, "query").AttrInt("seconds", int64(max(ago, 0)/time.Second))
+	if status != "" {
+		w.Text(status)
+	}
+	l.Router.Answer(e, w.End().Bytes())
+}
+
+// A record is when a user left, and what was said then.
+type record struct {
+	at     time.Time
+	status string
+}
+
+// append writes the version, the seconds since 1970 in eight bytes, and the status.
+func (r record) append(dst []byte) []byte {
+	dst = append(dst, recordVersion)
+	dst = binary.BigEndian.AppendUint64(dst, uint64(r.at.Unix()))
+	return append(dst, r.status...)
+}
+
+func parse(b []byte) (record, error) {
+	if len(b) < 9 || b[0] != recordVersion {
+		return record{}, fmt.Errorf("record of %d bytes in an unknown version", len(b))
+	}
+	return record{time.Unix(int64(binary.BigEndian.Uint64(b[1:])), 0), string(b[9:])}, nil
+}
