@@ -1,0 +1,120 @@
+// Package vcard keeps a vCard for each account, readable by the world and written
+// by its owner (XEP-0054).
+//
+// It is kept as the client wrote it; what is inside is between clients. The same goes for
+// avatars (XEP-0153): clients put the picture into the vCard and its hash into
+// their presence, which the server carries unchanged. That the server adds or
+// corrects the hash is XEP-0398, which is left out, and so is a vCard of the host.
+package vcard
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"jackdaw/router"
+	"jackdaw/storage"
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
+)
+
+// MaxSize is the longest vCard in bytes.
+const MaxSize = 64 << 10
+
+const (
+	key           = "vcard" // of the only record of an owner
+	recordVersion = 1       // the first byte; the rest is XML
+)
+
+var payload = xmpp.Name{Space: xmpp.NSVCard, Local: "vCard"}
+
+type vcard struct {
+	router *router.Router
+	store  storage.Map
+	log    *slog.Logger
+}
+
+// New returns the module. The store is of this module alone.
+func New(r *router.Router, store storage.Map, log *slog.Logger) router.Module {
+	v := vcard{r, store, log}
+	return router.Module{
+		Name: "vcard",
+		Specs: []router.Spec{
+			{Name: "XEP-0054", Version: "1.3.0", Note: "the host has none"},
+			{Name: "XEP-0153", Version: "1.1.1", Note: "carried as clients send it; nothing is added (XEP-0398)"},
+		},
+		Features:        []string{xmpp.NSVCard},
+		AccountFeatures: []string{xmpp.NSVCard},
+		IQ: []router.IQ{{
+			Payload: payload,
+			Scope:   router.Account,
+			Handle: func(e *router.Envelope) {
+				if e.Stanza.Type == xmpp.TypeSet {
+					v.set(e)
+					return
+				}
+				v.get(e)
+			},
+			NoAccount: func(e *router.Envelope) {
+				if e.Stanza.Type == xmpp.TypeSet { // as for an account of another
+					forbid(e)
+				}
+			},
+		}},
+		Removed: func(user jid.JID) error {
+			p, err := store.DeleteOwner(context.Background(), user.String())
+			if err != nil {
+				return err
+			}
+			return p.Wait(context.Background())
+		},
+	}
+}
+
+func (v vcard) get(e *router.Envelope) {
+	own := e.FromOwn()
+	b, err := v.store.Get(context.Background(), owner(e), key)
+	switch {
+	case err == nil && len(b) > 0 && b[0] == recordVersion:
+		v.router.Answer(e, b[1:])
+	case errors.Is(err, storage.ErrNotFound) && own: // §3.1
+		e.Refuse(xmpp.ItemNotFound("there is no vCard yet"))
+	case errors.Is(err, storage.ErrNotFound): // §3.3: as if there were no account
+		e.Refuse(xmpp.ServiceUnavailable(""))
+	default:
+		v.log.Warn("vCard unreadable", "user", owner(e), "err", err)
+		e.Refuse(router.Unavailable())
+	}
+}
+
+func (v vcard) set(e *router.Envelope) {
+	if !e.FromOwn() { // §3.2
+		forbid(e)
+		return
+	}
+	card := e.Stanza.ChildBytes(payload)
+	if len(card) > MaxSize {
+		e.Refuse(xmpp.ResourceConstraint("a vCard takes 64 KiB at most").WithType(xmpp.ErrorModify))
+		return
+	}
+	record := append(make([]byte, 0, 1+len(card)), recordVersion)
+	_, p, err := v.store.Update(context.Background(), owner(e), storage.AnyVersion,
+		storage.Change{Key: key, Value: append(record, card...)})
+	if err != nil {
+		v.log.Warn("vCard not stored", "user", owner(e), "err", err)
+		e.Refuse(router.Unavailable())
+		return
+	}
+	v.router.AnswerAfter(e, p, nil)
+}
+
+func forbid(e *router.Envelope) {
+	e.Refuse(xmpp.Forbidden("only its owner may change a vCard"))
+}
+
+func owner(e *router.Envelope) string {
+	if e.Stanza.To.IsZero() {
+		return e.Session.Bare().String()
+	}
+	return e.Stanza.To.Bare().String()
+}
