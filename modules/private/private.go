@@ -1,0 +1,202 @@
+// Package private keeps small pieces of XML for their owner (XEP-0049): settings
+// and bookmarks of clients.
+//
+// A piece is known by the name and namespace of its outermost element; several of one
+// name in one request are kept together. Storing an empty element without attributes
+// forgets the piece, since that is what a client gets for one that is not there. The
+// namespaces that §2.3 calls reserved are not refused, which is optional: clients
+// use some of them.
+package private
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+
+	"jackdaw/router"
+	"jackdaw/storage"
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
+)
+
+// What an account may keep.
+const (
+	MaxSize   = 256 << 10 // bytes of one piece
+	MaxPieces = 100
+)
+
+const recordVersion = 1 // the first byte; the rest is XML
+
+var query = xmpp.Name{Space: xmpp.NSPrivate, Local: "query"}
+
+type private struct {
+	router *router.Router
+	store  storage.Map
+	log    *slog.Logger
+}
+
+// New returns the module. The store is of this module alone.
+func New(r *router.Router, store storage.Map, log *slog.Logger) router.Module {
+	p := private{r, store, log}
+	return router.Module{
+		Name:     "private",
+		Specs:    []router.Spec{{Name: "XEP-0049", Version: "1.2"}},
+		Features: []string{xmpp.NSPrivate},
+		IQ:       []router.IQ{{Payload: query, Scope: router.Account, Handle: p.handle, NoAccount: forbid}},
+		Removed: func(user jid.JID) error {
+			pending, err := store.DeleteOwner(context.Background(), user.String())
+			if err != nil {
+				return err
+			}
+			return pending.Wait(context.Background())
+		},
+	}
+}
+
+// forbid is the answer for what belongs to others (§2.3, example 3), existing or not.
+func forbid(e *router.Envelope) {
+	e.Refuse(xmpp.Forbidden("private data is for its owner alone"))
+}
+
+func (p private) handle(e *router.Envelope) {
+	if !e.FromOwn() {
+		forbid(e)
+		return
+	}
+	q := e.Stanza.Child(query)
+	if q == nil {
+		e.Refuse(xmpp.BadRequest(""))
+		return
+	}
+	pieces := q.Children()
+	for _, c := range pieces {
+		// §2.3: each must have a namespace of its own.
+		if s := c.Name.Space; s == "" || s == xmpp.NSPrivate || s == xmpp.NSClient {
+			e.Refuse(xmpp.NotAcceptable("each element needs a namespace of its own"))
+			return
+		}
+	}
+	if e.Stanza.Type == xmpp.TypeSet {
+		p.set(e, pieces)
+		return
+	}
+	p.get(e, pieces)
+}
+
+func (p private) get(e *router.Envelope, pieces []*xmpp.Element) {
+	if len(pieces) == 0 { // §3, Bad Format
+		e.Refuse(xmpp.BadRequest("say which element you want"))
+		return
+	}
+	for _, c := range pieces {
+		if c.Name.Space != pieces[0].Name.Space { // §2.3
+			e.Refuse(xmpp.BadRequest("ask for one namespace at a time"))
+			return
+		}
+	}
+	var w xmpp.Writer
+	w.Start(xmpp.NSPrivate, "query")
+	for _, c := range pieces {
+		b, err := p.store.Get(context.Background(), e.Session.Bare().String(), key(c.Name))
+		switch {
+		case errors.Is(err, storage.ErrNotFound):
+			w.Start(c.Name.Space, c.Name.Local).End()
+		case err != nil || len(b) == 0 || b[0] != recordVersion:
+			p.log.Warn("private data unreadable", "user", e.Session.Bare(), "err", err)
+			e.Refuse(router.Unavailable())
+			return
+		default:
+			w.Raw(b[1:])
+		}
+	}
+	p.router.Answer(e, w.End().Bytes())
+}
+
+func (p private) set(e *router.Envelope, pieces []*xmpp.Element) {
+	if len(pieces) == 0 { // §2.3
+		e.Refuse(xmpp.NotAcceptable("nothing to store"))
+		return
+	}
+	var changes []storage.Change
+	for _, c := range pieces {
+		k := key(c.Name)
+		i := slices.IndexFunc(changes, func(o storage.Change) bool { return o.Key == k })
+		if i < 0 {
+			i = len(changes)
+			changes = append(changes, storage.Change{Key: k, Delete: true})
+		}
+		if len(c.Content) == 0 && len(c.Attrs) == 0 {
+			continue
+		}
+		if changes[i].Delete {
+			changes[i] = storage.Change{Key: k, Value: []byte{recordVersion}}
+		}
+		if changes[i].Value = c.Append(changes[i].Value); len(changes[i].Value)-1 > MaxSize {
+			e.Refuse(xmpp.ResourceConstraint("an element takes 256 KiB at most").WithType(xmpp.ErrorModify))
+			return
+		}
+	}
+	ctx, owner := context.Background(), e.Session.Bare().String()
+	for {
+		version, fits, err := p.room(ctx, owner, changes)
+		if err == nil && !fits {
+			e.Refuse(xmpp.ResourceConstraint("there is room for 100 elements"))
+			return
+		}
+		var pending *storage.Pending
+		if err == nil {
+			_, pending, err = p.store.Update(ctx, owner, version, changes...)
+		}
+		switch {
+		case errors.Is(err, storage.ErrConflict): // another session was faster: count again
+			continue
+		case err != nil:
+			p.log.Warn("private data not stored", "user", owner, "err", err)
+			e.Refuse(router.Unavailable())
+			return
+		}
+		p.router.AnswerAfter(e, pending, nil)
+		return
+	}
+}
+
+// room says whether the account has room for the changes, and at which version.
+// Counting reads everything, so it is done only for pieces that are new.
+func (p private) room(ctx context.Context, owner string, changes []storage.Change) (version uint64, fits bool, err error) {
+	grows := false
+	for _, c := range changes {
+		if c.Delete {
+			continue
+		}
+		_, err := p.store.Get(ctx, owner, c.Key)
+		switch {
+		case errors.Is(err, storage.ErrNotFound):
+			grows = true
+		case err != nil:
+			return 0, false, err
+		}
+	}
+	if !grows {
+		return storage.AnyVersion, true, nil
+	}
+	entries, version, err := p.store.List(ctx, owner)
+	if err != nil {
+		return 0, false, err
+	}
+	keys := make(map[string]bool, len(entries))
+	for _, e := range entries {
+		keys[e.Key] = true
+	}
+	for _, c := range changes {
+		if c.Delete {
+			delete(keys, c.Key)
+		} else {
+			keys[c.Key] = true
+		}
+	}
+	return version, len(keys) <= MaxPieces, nil
+}
+
+// key of a piece. No name has a space in it.
+func key(n xmpp.Name) string { return n.Local + " " + n.Space }
