@@ -19,6 +19,7 @@ const (
 	cdataSection change = iota // becomes escaped text
 	cut                        // goes away
 	declare                    // a declaration is put in
+	escaped                    // '>' becomes a reference
 )
 
 // edit is one change on the way from the bytes received to a self-contained payload.
@@ -87,6 +88,8 @@ func (w *scratch) contained(b []byte, part span) []byte {
 		switch e.what {
 		case cdataSection:
 			out = appendCDATA(out, b[e.a:e.b])
+		case escaped:
+			out = append(out, "&gt;"...)
 		case declare:
 			out = appendDeclaration(out, w.needs[e.need].prefix, w.needs[e.need].uri)
 		}

@@ -242,6 +242,9 @@ scan:
 					err = fail(p, NotWellFormed, "']]>' in text")
 					break scan
 				}
+				if w.cdata { // without the section's bounds it could end a ']]>'
+					w.edits = append(w.edits, edit{a: p, b: p + 1, what: escaped})
+				}
 				p++
 			case c == '\n' || c == '\r' || c == '\t':
 				p++
@@ -458,6 +461,7 @@ scan:
 			case c == '>' && p-2 >= w.tok && b[p-1] == ']' && b[p-2] == ']':
 				p++
 				w.edits = append(w.edits, edit{a: w.tag, b: p, what: cdataSection})
+				w.cdata = true
 				st = inText
 			case c >= 0x80:
 				n := char(b[p:])

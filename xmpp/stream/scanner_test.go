@@ -166,6 +166,8 @@ var scans = []struct{ in, out string }{
 			" badto=false badfrom=false children=[{{urn:xmpp:forward:0 f} 0 82}]"},
 	{"<message><a xml:lang='x' xmlns:xml='http://www.w3.org/XML/1998/namespace'/></message>",
 		"stanza <message><a xml:lang='x' xmlns:xml='http://www.w3.org/XML/1998/namespace'/></message> badto=false badfrom=false children=[{{jabber:client a} 0 66}]"},
+	{"<message><b><![CDATA[]]]]>></b><b>]]<![CDATA[]]>></b><b>]<![CDATA[]]>]></b>></message>",
+		"stanza <message><b>]]&gt;</b><b>]]&gt;</b><b>]]&gt;</b>></message>"},
 	{"<message type='odd'/>", "stanza <message/> badto=false badfrom=false children=[]"},
 	{"<message><ä·é:𐀀 xmlns:ä·é='x'>\u0085\u2028ü€😀\uFFFD &#9;&#x10FFFF;&lt;&gt;&amp;&quot;&apos;\r\n]] ]></ä·é:𐀀></message>", "stanza "},
 }

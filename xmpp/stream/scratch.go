@@ -16,6 +16,7 @@ type scratch struct {
 	tok   int // start of the token at pos
 	colon int // of the name at tok, or -1
 	quote byte
+	cdata bool // a CDATA section has come since the last tag
 	space bool // white space came before the token, as an attribute needs
 	cur   attr // being read
 
@@ -85,7 +86,7 @@ const maxKept = 16 << 10
 // begin prepares for a new item.
 func (w *scratch) begin() {
 	w.pos, w.count, w.level, w.outside = 0, 0, -1, 0
-	w.kind, w.foreign = ItemNone, false
+	w.kind, w.foreign, w.cdata = ItemNone, false, false
 	w.stack, w.binds, w.children, w.tagEnds = w.stack[:0], w.binds[:0], w.children[:0], w.tagEnds[:0]
 	w.needs, w.edits = w.needs[:0], w.edits[:0]
 	w.badTo, w.badFrom = false, false

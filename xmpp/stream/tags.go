@@ -16,6 +16,7 @@ const (
 // openTag handles the start tag that ends at end. Its pieces are in w.tag, w.name and w.attrs.
 func (s *Scanner) openTag(b []byte, end int, empty bool) (ItemKind, *SyntaxError) {
 	w := s.w
+	w.cdata = false
 	level := len(w.stack)
 	if level >= s.limits.Depth {
 		return ItemNone, fail(w.tag, PolicyViolation, "elements nested too deep")
@@ -57,6 +58,7 @@ func (s *Scanner) openTag(b []byte, end int, empty bool) (ItemKind, *SyntaxError
 // closeTag handles the end tag that ends at end; its name has been checked.
 func (s *Scanner) closeTag(end int) ItemKind {
 	w := s.w
+	w.cdata = false
 	level := len(w.stack) - 1
 	if level < 0 {
 		return ItemEnd
