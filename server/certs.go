@@ -258,3 +258,32 @@ func (s *CertStore) TLSConfigFor(domain string, alpn ...string) *tls.Config {
 	}
 	return c
 }
+
+// CheckCertificates loads the files that the configuration names, and says what is wrong
+// with them: all of it, joined. It makes none.
+func CheckCertificates(cfg *config.Config, now time.Time) error {
+	var wrong []error
+	for _, h := range cfg.Hosts {
+		if h.Cert == "" {
+			continue
+		}
+		c, err := (&CertStore{}).load(cfg.Data, h)
+		if err != nil {
+			wrong = append(wrong, err)
+			continue
+		}
+		name, err := asciiName(h.Domain)
+		if err == nil {
+			err = c.Leaf.VerifyHostname(name)
+		}
+		switch {
+		case err != nil:
+			wrong = append(wrong, fmt.Errorf("certificate of %s (%s): %w", h.Domain, h.Cert, err))
+		case now.After(c.Leaf.NotAfter):
+			wrong = append(wrong, fmt.Errorf("certificate of %s (%s): it expired on %s", h.Domain, h.Cert, c.Leaf.NotAfter.Format(time.DateOnly)))
+		case now.Before(c.Leaf.NotBefore):
+			wrong = append(wrong, fmt.Errorf("certificate of %s (%s): it is not valid before %s", h.Domain, h.Cert, c.Leaf.NotBefore.Format(time.DateOnly)))
+		}
+	}
+	return errors.Join(wrong...)
+}

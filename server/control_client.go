@@ -1,0 +1,237 @@
+package server
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// A Client asks for the operations of a Control, wherever that runs. It is safe
+// for concurrent use.
+type Client struct {
+	http    *http.Client
+	close   func() error
+	running bool
+}
+
+// Dial connects to the server that runs on the data directory. When none answers and
+// open is not nil, it has open bring up a Control of this process (on the store
+// itself), and close let go of it.
+func Dial(ctx context.Context, data string, open func(context.Context) (c *Control, close func() error, err error)) (*Client, error) {
+	conn, err := dialControl(ctx, data)
+	switch {
+	case err == nil:
+		conn.Close() // the HTTP client makes its own
+		return &Client{running: true, close: func() error { return nil }, http: httpClient(func(ctx context.Context) (net.Conn, error) {
+			return dialControl(ctx, data)
+		})}, nil
+	case !errors.Is(err, errNoServer):
+		return nil, err
+	case open == nil:
+		return nil, ErrNotRunning
+	}
+	control, closeStore, err := open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l := newPipeListener()
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	served := make(chan error, 1)
+	go func() { served <- control.Serve(serving, l, slog.New(slog.DiscardHandler)) }()
+	return &Client{
+		http: httpClient(l.dial),
+		close: func() error {
+			stop()
+			return errors.Join(<-served, closeStore())
+		},
+	}, nil
+}
+
+func httpClient(dial func(context.Context) (net.Conn, error)) *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		DialContext:     func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
+		MaxIdleConns:    1,
+		IdleConnTimeout: time.Minute,
+	}}
+}
+
+// Running says whether a server answers, not this process itself.
+func (c *Client) Running() bool { return c.running }
+
+// Close lets go of the server, or of the store.
+func (c *Client) Close() error {
+	c.http.CloseIdleConnections()
+	return c.close()
+}
+
+func (c *Client) post(ctx context.Context, operation string, body io.Reader) (*http.Response, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://control/"+operation, body)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.http.Do(r)
+	if err != nil {
+		return nil, fmt.Errorf("ask the server: %w", err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1000))
+		resp.Body.Close()
+		return nil, fmt.Errorf("ask the server: %s: %s (is it another version of jackdaw?)", resp.Status, bytes.TrimSpace(text))
+	}
+	return resp, nil
+}
+
+// call is one operation. An error that the operation returned has its text.
+func call[Out, In any](ctx context.Context, c *Client, operation string, in In) (Out, error) {
+	var out reply[Out]
+	b, err := json.Marshal(in)
+	if err != nil {
+		return out.Result, err
+	}
+	resp, err := c.post(ctx, operation, bytes.NewReader(b))
+	if err != nil {
+		return out.Result, err
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(&out); err != nil {
+		return out.Result, fmt.Errorf("read the server's answer: %w", err)
+	}
+	if out.Error != "" {
+		return out.Result, errors.New(out.Error)
+	}
+	return out.Result, nil
+}
+
+func do[In any](ctx context.Context, c *Client, operation string, in In) error {
+	_, err := call[nothing](ctx, c, operation, in)
+	return err
+}
+
+// AddUser creates an account of a domain that is served here.
+func (c *Client) AddUser(ctx context.Context, user, password string) error {
+	return do(ctx, c, "user.add", Login{Name: user, Password: password})
+}
+
+// SetPassword replaces a password and ends the live sessions.
+func (c *Client) SetPassword(ctx context.Context, user, password string) error {
+	return do(ctx, c, "user.passwd", Login{Name: user, Password: password})
+}
+
+// DeleteUser removes an account and all that is kept of it.
+func (c *Client) DeleteUser(ctx context.Context, user string) error {
+	return do(ctx, c, "user.del", name{user})
+}
+
+// Users lists the accounts of a domain, or all.
+func (c *Client) Users(ctx context.Context, domain string) ([]UserInfo, error) {
+	return call[[]UserInfo](ctx, c, "user.list", name{domain})
+}
+
+// User shows one account.
+func (c *Client) User(ctx context.Context, user string) (UserInfo, error) {
+	return call[UserInfo](ctx, c, "user.show", name{user})
+}
+
+// Disable keeps an account from logging in and ends its live sessions.
+func (c *Client) Disable(ctx context.Context, user string) error {
+	return do(ctx, c, "user.switch", switched{user, "off"})
+}
+
+// Enable allows it again.
+func (c *Client) Enable(ctx context.Context, user string) error {
+	return do(ctx, c, "user.switch", switched{user, "on"})
+}
+
+// Grant gives permissions.
+func (c *Client) Grant(ctx context.Context, user string, list []string) error {
+	return do(ctx, c, "user.grant", permissions{user, list})
+}
+
+// Revoke takes them back.
+func (c *Client) Revoke(ctx context.Context, user string, list []string) error {
+	return do(ctx, c, "user.revoke", permissions{user, list})
+}
+
+// AddAPIAccount creates an account of the gateway for some domains.
+func (c *Client) AddAPIAccount(ctx context.Context, account, password string, domains []string) error {
+	return do(ctx, c, "api-account.add", Login{account, password, domains})
+}
+
+// DeleteAPIAccount removes one.
+func (c *Client) DeleteAPIAccount(ctx context.Context, account string) error {
+	return do(ctx, c, "api-account.del", name{account})
+}
+
+// APIAccounts lists them.
+func (c *Client) APIAccounts(ctx context.Context) ([]APIAccountInfo, error) {
+	return call[[]APIAccountInfo](ctx, c, "api-account.list", nothing{})
+}
+
+// Sessions lists who is connected; ErrNotRunning's text without a server.
+func (c *Client) Sessions(ctx context.Context) ([]SessionInfo, error) {
+	return call[[]SessionInfo](ctx, c, "sessions", nothing{})
+}
+
+// Kick ends the sessions of an account, or the one of a full address, and says how many.
+func (c *Client) Kick(ctx context.Context, address string) (int, error) {
+	return call[int](ctx, c, "sessions.kick", name{address})
+}
+
+// Reload has the server read its configuration and certificates again, and
+// returns the warnings.
+func (c *Client) Reload(ctx context.Context) ([]string, error) {
+	return call[[]string](ctx, c, "reload", nothing{})
+}
+
+// batchSize is how many accounts go into one request.
+const batchSize = 5000
+
+// AddUsers creates many accounts and calls done with each outcome, in no promised
+// order. The error says that the rest was not settled.
+func (c *Client) AddUsers(ctx context.Context, list []Login, done func(BatchOutcome)) error {
+	for start := 0; start < len(list); start += batchSize {
+		part := list[start:min(start+batchSize, len(list))]
+		var body bytes.Buffer
+		enc := json.NewEncoder(&body)
+		for _, l := range part {
+			if err := enc.Encode(l); err != nil {
+				return err
+			}
+		}
+		if err := c.batch(ctx, &body, len(part), func(o BatchOutcome) {
+			o.Index += start
+			done(o)
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Client) batch(ctx context.Context, body io.Reader, n int, done func(BatchOutcome)) error {
+	resp, err := c.post(ctx, "user.batch", body)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	d := json.NewDecoder(bufio.NewReader(resp.Body))
+	for range n {
+		var o BatchOutcome
+		if err := d.Decode(&o); err != nil {
+			return fmt.Errorf("read the server's answer: %w", err)
+		}
+		if o.Index == wholeBatch {
+			return errors.New(o.Error)
+		}
+		done(o)
+	}
+	return nil
+}

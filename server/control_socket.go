@@ -1,0 +1,183 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// controlSocket is the name of the socket under the data directory.
+const controlSocket = "control.sock"
+
+// maxSocketPath is what fits into a socket address on every system (sun_path).
+const maxSocketPath = 100
+
+// ListenControl opens the control socket: mode 0600, in the data directory, which is made with
+// mode 0700 if it is not there. A socket that a killed server left is replaced; the caller holds the
+// store, so no other server is alive.
+func ListenControl(data string) (net.Listener, error) {
+	if err := os.MkdirAll(data, 0o700); err != nil {
+		return nil, fmt.Errorf("listen on the control socket: %w", err)
+	}
+	// Bound where nobody else can reach it, so that there is no moment in which it
+	// has another mode than 0600.
+	dir, err := os.MkdirTemp(data, ".control-") // mode 0700
+	if err != nil {
+		return nil, fmt.Errorf("listen on the control socket: %w", err)
+	}
+	defer os.Remove(dir)
+	temporary, path := filepath.Join(dir, controlSocket), filepath.Join(data, controlSocket)
+	l, err := listenUnix(temporary)
+	if err != nil {
+		return nil, fmt.Errorf("listen on the control socket: %w", err)
+	}
+	l.SetUnlinkOnClose(false) // it would look for it where it was bound
+	err = os.Chmod(temporary, 0o600)
+	if err == nil {
+		err = os.Rename(temporary, path)
+	}
+	if err != nil {
+		l.Close()
+		os.Remove(temporary) // the error above says more
+		return nil, fmt.Errorf("listen on the control socket: %w", err)
+	}
+	return &controlListener{UnixListener: l, path: path}, nil
+}
+
+// A controlListener removes its socket when it is closed.
+type controlListener struct {
+	*net.UnixListener
+	path string
+	once sync.Once
+}
+
+func (l *controlListener) Close() error {
+	l.once.Do(func() { os.Remove(l.path) }) // a dead socket is found out by whoever dials it
+	return l.UnixListener.Close()
+}
+
+func listenUnix(path string) (*net.UnixListener, error) {
+	short, done, err := shorten(path)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return net.ListenUnix("unix", &net.UnixAddr{Name: short, Net: "unix"})
+}
+
+// dialControl connects to the socket of a running server. The error is
+// errNoServer when there is none.
+func dialControl(ctx context.Context, data string) (net.Conn, error) {
+	short, done, err := shorten(filepath.Join(data, controlSocket))
+	if err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, errNoServer
+		}
+		return nil, err
+	}
+	defer done()
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "unix", short)
+	if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOTDIR) {
+		return nil, errNoServer
+	}
+	if err != nil {
+		return nil, fmt.Errorf("connect to the control socket %s: %w", filepath.Join(data, controlSocket), err)
+	}
+	return c, nil
+}
+
+var errNoServer = errors.New("no server answers on the control socket")
+
+// shorten finds a path that fits into a socket address: a long one goes by way of
+// the open directory, which Linux shows under /proc.
+func shorten(path string) (short string, done func(), err error) {
+	if len(path) <= maxSocketPath {
+		return path, func() {}, nil
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return "", nil, err
+	}
+	return filepath.Join("/proc/self/fd", strconv.Itoa(int(dir.Fd())), filepath.Base(path)), func() { dir.Close() }, nil
+}
+
+// Serve answers on a listener until the context ends, then lets what is
+// under way finish for a moment, and closes it.
+func (c *Control) Serve(ctx context.Context, l net.Listener, log *slog.Logger) error {
+	s := &http.Server{
+		Handler:           c.Handler(),
+		ReadHeaderTimeout: 5 * time.Second,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	over := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(over)
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		if s.Shutdown(grace) != nil {
+			s.Close() // what is still under way does not get an answer
+		}
+	})
+	err := s.Serve(l)
+	if !stop() {
+		<-over
+	}
+	if !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve the control socket: %w", err)
+	}
+	return nil
+}
+
+// A pipeListener takes connections of this process.
+type pipeListener struct {
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+}
+
+func newPipeListener() *pipeListener {
+	return &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})}
+}
+
+func (l *pipeListener) dial(ctx context.Context) (net.Conn, error) {
+	near, far := net.Pipe()
+	select {
+	case l.conns <- far:
+		return near, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Close() error {
+	l.once.Do(func() { close(l.done) })
+	return nil
+}
+
+func (l *pipeListener) Addr() net.Addr { return pipeAddr{} }
+
+type pipeAddr struct{}
+
+func (pipeAddr) Network() string { return "pipe" }
+func (pipeAddr) String() string  { return "pipe" }
