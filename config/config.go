@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"reflect"
 	"strings"
 	"time"
 )
@@ -224,4 +225,26 @@ func (c *Config) Host(domain string) *Host {
 		}
 	}
 	return nil
+}
+
+// NeedsRestart names the keys in which next differs and that a running server
+// does not take up on a reload.
+func (c *Config) NeedsRestart(next *Config) []string {
+	var keys []string
+	differ := func(key string, a, b any) {
+		if !reflect.DeepEqual(a, b) {
+			keys = append(keys, key)
+		}
+	}
+	differ("data", c.Data, next.Data)
+	differ("listen", c.Listen, next.Listen)
+	differ("c2s", c.C2S, next.C2S)
+	differ("s2s", c.S2S, next.S2S)
+	differ("registration", c.Registration, next.Registration)
+	differ("storage", c.Storage, next.Storage)
+	a, b := c.HTTP, next.HTTP
+	a.Permissions, b.Permissions = Permissions{}, Permissions{} // those are taken up
+	differ("http", a, b)
+	differ("log", c.Log, next.Log)
+	return keys
 }

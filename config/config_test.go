@@ -342,3 +342,21 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestReloadNamesWhatNeedsARestart(t *testing.T) {
+	old, next := Default(), Default()
+	next.Hosts = append(next.Hosts, Host{Domain: "two.example"})
+	next.Limits.RosterItems++
+	next.HTTP.Permissions.Multicast = []string{"*"}
+	next.Modules.Off = map[string]bool{"vcard": true}
+	if got := old.NeedsRestart(next); len(got) != 0 {
+		t.Errorf("taken up at once, and yet named: %q", got)
+	}
+	next.Data = "elsewhere"
+	next.Listen.C2S = nil
+	next.HTTP.MaxBody++
+	next.Storage.Redis.Addrs = []string{"a:1"}
+	if diff := cmp.Diff([]string{"data", "listen", "storage", "http"}, old.NeedsRestart(next)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
