@@ -1,0 +1,296 @@
+// Package registration lets users change their password and remove their account,
+// and strangers create one where the configuration says so (XEP-0077).
+//
+// Who has logged in asks through the router. Who has not asks package c2s, which
+// calls Handle; the stream feature (§8) is offered there too, where Offered says
+// so. Creations are limited for each address, but for loopback.
+//
+// Left out: data forms and redirection (§4, §5), and invitations, so that
+// "registration: invite" creates nothing in-band. Plain text passwords travel in these
+// requests: streams without TLS are accepted on loopback only, by the
+// configuration of c2s.
+package registration
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"jackdaw/config"
+	"jackdaw/router"
+	"jackdaw/router/accounts"
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
+)
+
+// Accounts is what is needed of router/accounts.
+type Accounts interface {
+	Create(ctx context.Context, user jid.JID, password string) error
+	SetPassword(ctx context.Context, user jid.JID, password string) error
+	Delete(ctx context.Context, user jid.JID) error
+	OnChange(f func(user jid.JID, what accounts.Change))
+}
+
+// Options of New; all are needed.
+type Options struct {
+	Router   *router.Router
+	Accounts Accounts
+	// Policy says what the configuration says now. It is called for each request.
+	Policy func() config.Registration
+	Log    *slog.Logger
+}
+
+// patience is how long a change may take before the user is told to try again.
+const patience = 30 * time.Second
+
+var query = xmpp.Name{Space: xmpp.NSRegister, Local: "query"}
+
+// A Registration answers. It is safe for concurrent use.
+type Registration struct {
+	o     Options
+	limit limiter
+
+	mu sync.Mutex // guards underway
+	// underway holds, for each user who is changing the account, who waits for the result.
+	underway map[jid.JID]*waiter
+}
+
+type waiter struct {
+	what     accounts.Change
+	answer   func()
+	answered bool
+}
+
+// New returns the answers. It must be called before others listen to changes of
+// accounts, since who hears of a change first is called first: the result has to leave before the
+// session is ended.
+func New(o Options) *Registration {
+	g := &Registration{o: o, underway: map[jid.JID]*waiter{}}
+	o.Accounts.OnChange(g.changed)
+	return g
+}
+
+// Module returns the module.
+func (g *Registration) Module() router.Module {
+	return router.Module{
+		Name:     "registration",
+		Specs:    []router.Spec{{Name: "XEP-0077", Version: "2.4", Note: "without data forms and redirection"}},
+		Features: []string{xmpp.NSRegister}, // §10: passwords can be changed
+		IQ: []router.IQ{
+			{Payload: query, Scope: router.Host, Handle: g.host},
+			{Payload: query, Scope: router.Account, Handle: g.account, NoAccount: forbid},
+		},
+	}
+}
+
+func forbid(e *router.Envelope) {
+	e.Refuse(xmpp.Forbidden("an account is registered by its owner"))
+}
+
+// host answers the users of a host; others have no account there.
+func (g *Registration) host(e *router.Envelope) {
+	if e.Session == nil || e.Session.Bare().Domain() != e.Stanza.To.Domain() {
+		if e.Stanza.Type == xmpp.TypeGet {
+			e.Refuse(xmpp.ServiceUnavailable("")) // §3.1
+			return
+		}
+		e.Refuse(xmpp.RegistrationRequired("")) // §3.2, table 1
+		return
+	}
+	g.registered(e)
+}
+
+func (g *Registration) account(e *router.Envelope) {
+	if !e.FromOwn() {
+		forbid(e)
+		return
+	}
+	g.registered(e)
+}
+
+// registered answers a user who has logged in.
+func (g *Registration) registered(e *router.Envelope) {
+	if e.Stanza.Type == xmpp.TypeGet {
+		g.o.Router.Answer(e, fields(e.Session.Bare().Local()))
+		return
+	}
+	q := e.Stanza.Child(query)
+	if q == nil {
+		e.Refuse(xmpp.BadRequest(""))
+		return
+	}
+	if q.ChildLocal("remove") != nil {
+		if len(q.Children()) != 1 { // §3.2, table 1
+			e.Refuse(xmpp.BadRequest("remove stands alone"))
+			return
+		}
+		g.remove(e)
+		return
+	}
+	g.setPassword(e, q)
+}
+
+func (g *Registration) setPassword(e *router.Envelope, q *xmpp.Element) {
+	user := e.Session.Bare()
+	name, password := q.ChildLocal("username"), q.ChildLocal("password")
+	if name == nil || password == nil || password.Text() == "" { // §3.3: never to nothing
+		e.Refuse(xmpp.BadRequest("user name and new password are needed"))
+		return
+	}
+	if who, err := jid.New(name.Text(), user.Domain(), ""); err != nil || who != user {
+		e.Refuse(xmpp.NotAllowed("this is not your user name"))
+		return
+	}
+	g.change(e, accounts.PasswordChanged, func(ctx context.Context) error {
+		return g.o.Accounts.SetPassword(ctx, user, password.Text())
+	})
+}
+
+func (g *Registration) remove(e *router.Envelope) {
+	user := e.Session.Bare()
+	if !g.change(e, accounts.Deleted, func(ctx context.Context) error { return g.o.Accounts.Delete(ctx, user) }) {
+		return
+	}
+	g.o.Log.Info("account removed by its user", "user", user)
+	if err := g.o.Router.Remove(user); err != nil {
+		g.o.Log.Error("data of a removed account left behind", "user", user, "err", err)
+	}
+}
+
+// change does what the user asks for and says whether it was done. The result is sent when the
+// change is durable, and before anything that follows from it may end the session.
+func (g *Registration) change(e *router.Envelope, what accounts.Change, do func(context.Context) error) bool {
+	s, user := e.Session, e.Session.Bare()
+	w := &waiter{what: what, answer: func() {
+		reply := e.Stanza.Result(nil)
+		reply.To = s.Addr()
+		if reply.From.IsZero() {
+			reply.From = user
+		}
+		s.SendNow(router.Delivery{Stanza: &reply, Copy: true})
+	}}
+	g.mu.Lock()
+	if g.underway[user] != nil {
+		g.mu.Unlock()
+		e.Refuse(xmpp.ResourceConstraint("another change is on its way"))
+		return false
+	}
+	g.underway[user] = w
+	g.mu.Unlock()
+
+	// This holds up the stream that asked, and no other.
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	err := do(ctx)
+
+	g.mu.Lock()
+	delete(g.underway, user)
+	answered := w.answered
+	w.answered = true
+	g.mu.Unlock()
+	switch {
+	case answered:
+		e.Settle(router.Delivered)
+	case err != nil:
+		e.Refuse(g.refusal(err, user))
+	default:
+		w.answer()
+		e.Settle(router.Delivered)
+	}
+	return err == nil
+}
+
+// changed sends the result to who waits for this change.
+func (g *Registration) changed(user jid.JID, what accounts.Change) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if w := g.underway[user]; w != nil && w.what == what && !w.answered {
+		w.answered = true
+		w.answer()
+	}
+}
+
+// Offered says whether strangers may create accounts on this host, which is what the stream
+// feature tells them (§8).
+func (g *Registration) Offered(host string) bool {
+	return g.o.Policy() == config.RegistrationOpen && g.o.Router.Serves(host)
+}
+
+// Handle answers a request of a client that has not logged in. It returns when an account that
+// it creates is durable; the answer owns its memory.
+func (g *Registration) Handle(ctx context.Context, host string, remote netip.Addr, iq *xmpp.Stanza) xmpp.Stanza {
+	payload, refused := g.stranger(ctx, host, remote, iq)
+	if refused != nil {
+		return iq.ErrorReply(refused)
+	}
+	return iq.Result(payload)
+}
+
+func (g *Registration) stranger(ctx context.Context, host string, remote netip.Addr, iq *xmpp.Stanza) ([]byte, *xmpp.Error) {
+	q := iq.Child(query)
+	switch {
+	case q == nil || !iq.IsRequest():
+		return nil, xmpp.ServiceUnavailable("")
+	case !iq.To.IsZero() && (!iq.To.IsDomain() || iq.To.Domain() != host):
+		return nil, xmpp.NotAllowed("register with this host")
+	case !g.Offered(host) && iq.Type == xmpp.TypeGet: // §3.1
+		return nil, xmpp.ServiceUnavailable("")
+	case !g.Offered(host):
+		return nil, xmpp.NotAllowed("this host creates no accounts on request")
+	case iq.Type == xmpp.TypeGet:
+		return fields(""), nil
+	case q.ChildLocal("remove") != nil: // §3.2, table 1
+		return nil, xmpp.UnexpectedRequest("log in first")
+	}
+	name, password := q.ChildLocal("username"), q.ChildLocal("password")
+	if name == nil || name.Text() == "" || password == nil || password.Text() == "" { // §3.1
+		return nil, xmpp.NotAcceptable("user name and password are needed")
+	}
+	user, err := jid.New(name.Text(), host, "")
+	if err != nil {
+		return nil, xmpp.NotAcceptable("no user can have this name")
+	}
+	allowed, giveBack := g.limit.take(remote, time.Now())
+	if !allowed { // §3.1.1
+		return nil, xmpp.NotAcceptable("too many registrations from your address, try again later").WithType(xmpp.ErrorWait)
+	}
+	if err := g.o.Accounts.Create(ctx, user, password.Text()); err != nil {
+		giveBack()
+		return nil, g.refusal(err, user)
+	}
+	g.o.Log.Info("account registered", "user", user, "address", remote)
+	return nil, nil
+}
+
+// refusal is what a user is told of an error of accounts.
+func (g *Registration) refusal(err error, user jid.JID) *xmpp.Error {
+	switch {
+	case errors.Is(err, accounts.ErrExists):
+		return xmpp.Conflict("this user name is taken")
+	case errors.Is(err, accounts.ErrPassword):
+		return xmpp.NotAcceptable("this password cannot be used")
+	case errors.Is(err, accounts.ErrUser):
+		return xmpp.NotAcceptable("no user can have this name")
+	case errors.Is(err, accounts.ErrNotFound):
+		return xmpp.RegistrationRequired("")
+	}
+	g.o.Log.Warn("registration not done", "user", user, "err", err)
+	return router.Unavailable()
+}
+
+// fields are what there is to fill in; with a name, what is on file (§3.1).
+func fields(name string) []byte {
+	var w xmpp.Writer
+	w.Start(xmpp.NSRegister, "query")
+	if name != "" {
+		w.Leaf("", "registered", "")
+		w.Leaf("", "instructions", "To change your password, send your user name and the new password.")
+	} else {
+		w.Leaf("", "instructions", "Choose a user name and a password.")
+	}
+	w.Leaf("", "username", name).Leaf("", "password", "")
+	return w.End().Bytes()
+}
