@@ -20,6 +20,10 @@ listen:
   http: ["127.0.0.1:$PORT_HTTP"]
   https: []
 c2s: {require_tls: false, scram_iterations: 4096}
+# Loopback is free of limits; these say so to whoever runs it from elsewhere.
+limits:
+  {stream_rate: 1000000000, stream_burst: 1000000000, connections_per_address: 100000,
+   unauthenticated_per_address: 100000, connect_rate: 100000, connect_burst: 100000, resources_per_account: 1000}
 modules:
   offline: {max_messages: 100000, max_bytes: 1073741824}
 log: {level: warn}
