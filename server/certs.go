@@ -210,7 +210,8 @@ func (s *CertStore) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate
 }
 
 // Certificate is that of a domain (U-label or A-label), else the first host's.
-// It is not to be changed. STARTTLS knows the domain of its stream: see TLSConfigFor.
+// It is not to be changed. Who knows the domain of a stream, as STARTTLS does, asks
+// for that when the client sends no SNI (RFC 6120 §13.7.1.2).
 func (s *CertStore) Certificate(domain string) *tls.Certificate {
 	held := s.held.Load()
 	if c := held.byName[domain]; c != nil {
@@ -243,20 +244,6 @@ func (s *CertStore) TLSConfig(alpn ...string) *tls.Config {
 			tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 		},
 	}
-}
-
-// TLSConfigFor is TLSConfig for streams whose header named the domain: a client
-// that sends no SNI gets that host's certificate (RFC 6120 §13.7.1.2). Make it
-// once for a host and keep it: session tickets are good for one Config.
-func (s *CertStore) TLSConfigFor(domain string, alpn ...string) *tls.Config {
-	c := s.TLSConfig(alpn...)
-	c.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-		if hello.ServerName == "" {
-			return s.Certificate(domain), nil
-		}
-		return s.GetCertificate(hello)
-	}
-	return c
 }
 
 // CheckCertificates loads the files that the configuration names, and says what is wrong
