@@ -1,0 +1,202 @@
+package httpmessage
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"jackdaw/router/accounts"
+	"jackdaw/xmpp/jid"
+)
+
+// client is where a request comes from.
+type client struct {
+	accounts.Source
+	unix bool
+}
+
+func (c client) name() string {
+	if c.unix {
+		return "unix"
+	}
+	return c.Addr.String()
+}
+
+// client reads the address of the peer, or what trusted proxies say of theirs.
+func (s *Service) client(r *http.Request) client {
+	ap, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil { // no address: a unix socket
+		return client{accounts.Source{Exempt: true}, true}
+	}
+	a := ap.Addr().Unmap().WithZone("")
+	trusted := s.settings.Load().TrustedProxies
+	if len(trusted) == 0 || !within(trusted, a) {
+		return client{accounts.Source{Addr: a, Exempt: a.IsLoopback()}, false}
+	}
+	hops := r.Header["X-Forwarded-For"]
+	if len(hops) == 0 {
+		return client{accounts.Source{Addr: a, Exempt: a.IsLoopback()}, false}
+	}
+	// Each proxy adds the address it saw at the end, so that what a client
+	// made up stands before the first address that no proxy of ours has.
+	list := strings.Split(strings.Join(hops, ","), ",")
+	for _, hop := range slices.Backward(list) {
+		h, ok := hopAddr(strings.TrimSpace(hop))
+		if !ok {
+			break
+		}
+		if a = h; !within(trusted, a) {
+			break
+		}
+	}
+	return client{accounts.Source{Addr: a}, false}
+}
+
+func hopAddr(s string) (netip.Addr, bool) {
+	if a, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
+		return a.Unmap().WithZone(""), true
+	}
+	ap, err := netip.ParseAddrPort(s)
+	return ap.Addr().Unmap().WithZone(""), err == nil
+}
+
+func within(list []netip.Prefix, a netip.Addr) bool {
+	return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// host is the domain that the request names if we serve it, else "" for none.
+func (s *Service) host(r *http.Request) string {
+	name := r.Host
+	if h, _, err := net.SplitHostPort(name); err == nil {
+		name = h
+	}
+	if s.o.Router.Serves(name) {
+		return name
+	}
+	if j, err := jid.New("", name, ""); err == nil && s.o.Router.Serves(j.Domain()) {
+		return j.Domain()
+	}
+	return ""
+}
+
+// unauthorized is the answer to missing and wrong credentials alike.
+func (p *post) unauthorized() *refusal {
+	return &refusal{status: http.StatusUnauthorized, realm: p.realm, close: true,
+		text: "Unauthorized. Use your Jabber ID (user@domain.com) and password."}
+}
+
+// authenticate checks the credentials (RFC 7617) and finds out for whom the request is made.
+func (p *post) authenticate() *refusal {
+	p.realm, p.completes = p.fqdn, p.fqdn
+	if p.api == direct {
+		host := p.s.host(p.r)
+		p.realm, p.completes = host, host
+		if host == "" {
+			hosts := p.s.o.Hosts()
+			if len(hosts) > 0 {
+				p.realm = hosts[0]
+			}
+			if len(hosts) == 1 {
+				p.completes = hosts[0]
+			}
+		}
+	}
+	name, password, ok := p.r.BasicAuth()
+	if !ok || name == "" {
+		return p.unauthorized()
+	}
+	var err error
+	if p.api == gatewayAPI {
+		var a accounts.APIAccount
+		if a, err = p.s.o.Accounts.AuthenticateAPI(p.r.Context(), p.client.Source, name, password); err == nil {
+			p.account, p.mayPost = a.Name, a.MayPostFor(p.fqdn)
+		}
+	} else {
+		user, good := p.userOf(name)
+		if !good {
+			return p.unauthorized()
+		}
+		if err = p.s.o.Accounts.Authenticate(p.r.Context(), p.client.Source, user, password); err == nil {
+			p.user, p.account = user, user.String()
+		} else {
+			p.attempted = user.String()
+		}
+	}
+	return p.failed(err)
+}
+
+// userOf completes a bare local part. A full address names no account, except on
+// the gateway, where the user name may be one.
+func (p *post) userOf(name string) (jid.JID, bool) {
+	if !strings.ContainsRune(name, '@') {
+		if p.completes == "" {
+			return jid.JID{}, false
+		}
+		user, err := jid.New(name, p.completes, "")
+		return user, err == nil && user.Local() != ""
+	}
+	user, err := jid.Parse(name)
+	if err != nil || user.Local() == "" || p.api == direct && !user.IsBare() {
+		return jid.JID{}, false
+	}
+	return user.Bare(), true
+}
+
+func (p *post) failed(err error) *refusal {
+	if err == nil {
+		return nil
+	}
+	var slow accounts.ErrThrottled
+	switch {
+	case errors.Is(err, accounts.ErrNotAuthorized):
+		return p.unauthorized()
+	case errors.As(err, &slow):
+		return &refusal{status: http.StatusTooManyRequests, retry: slow.Seconds(), close: true,
+			text: "Too many requests: too many failed logins. Try again later."}
+	case errors.Is(err, context.Canceled):
+		p.cut = true
+	}
+	x := unavailable()
+	x.close = true
+	return x
+}
+
+func mayNotUse() *refusal {
+	x := forbidden("the authenticated user does not have permission to use this API.")
+	x.close = true
+	return x
+}
+
+// authorise checks whether this account may use this API at all.
+func (p *post) authorise() *refusal {
+	if p.api == gatewayAPI {
+		if !p.mayPost {
+			return mayNotUse()
+		}
+		sender, err := jid.New(p.username, p.fqdn, "")
+		if err != nil || sender.Local() == "" {
+			x := badRequest(quoted(p.username) + " is not a local part of an address.")
+			x.close = true
+			return x
+		}
+		p.user = sender
+		return nil
+	}
+	rights, err := p.s.o.Accounts.Rights(p.r.Context(), p.user)
+	if err != nil {
+		return p.failed(err)
+	}
+	needs := accounts.PermHTTPMessage
+	if p.api == gatewayUser {
+		needs = accounts.PermGateway
+	}
+	if !rights.Has(needs) || p.api == gatewayUser && p.user.Domain() != p.fqdn {
+		return mayNotUse()
+	}
+	p.rights = rights
+	return nil
+}

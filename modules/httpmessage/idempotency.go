@@ -1,0 +1,202 @@
+package httpmessage
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"net/http"
+	"time"
+
+	"jackdaw/storage"
+)
+
+// answerSpace holds the first answers to requests with an Idempotency-Key: the owner is the
+// account, the Dedup value the key.
+const answerSpace = "httpmessage"
+
+// answerFor is how long a first answer is given again: longer than recipients tell
+// repetitions from new messages (storage.DedupWindow), so that a key that is used again
+// later sends a message that nobody takes for the first one.
+const answerFor = 2 * storage.DedupWindow
+
+// sweepEvery is how often expired answers are removed.
+const sweepEvery = time.Hour
+
+const maxKey = 255
+
+// An answer is one of 200 that was given, kept for whoever asks again.
+type answer struct {
+	hash   [sha256.Size]byte // of the request
+	status int
+	media  byte // one of answerMedia
+	prefer bool // Preference-Applied was sent
+	body   []byte
+}
+
+const answerFormat = 1 // the version byte of a kept answer
+
+// The values of Content-Type by their place in a kept answer.
+var answerMedia = [...][]string{typeHTML, typeJSON}
+
+func (a *answer) encode() []byte {
+	b := make([]byte, 0, 3+len(a.hash)+len(a.body))
+	flags := a.media
+	if a.prefer {
+		flags |= 0x80
+	}
+	b = append(b, answerFormat, flags)
+	b = append(b, a.hash[:]...)
+	return append(b, a.body...)
+}
+
+func decodeAnswer(b []byte) (*answer, error) {
+	a := &answer{status: http.StatusOK}
+	if len(b) < 2+len(a.hash) || b[0] != answerFormat || int(b[1]&0x7f) >= len(answerMedia) {
+		return nil, errors.New("decode a kept answer: unknown format")
+	}
+	a.media, a.prefer = b[1]&0x7f, b[1]&0x80 != 0
+	b = b[2:]
+	a.body = b[copy(a.hash[:], b):]
+	return a, nil
+}
+
+func (a *answer) write(w http.ResponseWriter) {
+	h := w.Header()
+	h["Idempotency-Replayed"] = yes
+	if a.prefer {
+		h["Preference-Applied"] = lenientOnly
+	}
+	h["Content-Type"] = answerMedia[a.media]
+	w.WriteHeader(a.status)
+	w.Write(a.body) // a client that has gone needs no answer
+}
+
+// enter claims the key of the request, or finds the first answer. Without a refusal
+// or a replay, leave must follow.
+func (p *post) enter() *refusal {
+	keys := p.r.Header["Idempotency-Key"]
+	if len(keys) != 1 || !isKey(keys[0]) {
+		return badRequest("Idempotency-Key must be one value of 1 to 255 visible characters.")
+	}
+	key := keys[0]
+	p.hash = p.fingerprint()
+	if !p.s.claim(p.account, key) {
+		return problem(http.StatusConflict, "Conflict: a request with this Idempotency-Key is under way.")
+	}
+	a, err := p.s.first(p.r.Context(), p.account, key)
+	switch {
+	case err != nil:
+		p.s.unclaim(p.account, key)
+		return p.failed(err)
+	case a == nil:
+		p.key = key
+		return nil
+	case a.hash != p.hash:
+		p.s.unclaim(p.account, key)
+		return problem(http.StatusUnprocessableEntity, "Unprocessable content: this Idempotency-Key was used with another request.")
+	}
+	p.s.unclaim(p.account, key)
+	p.replay = a
+	return nil
+}
+
+func (p *post) leave() { p.s.unclaim(p.account, p.key) }
+
+func isKey(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] >= 0x7f {
+			return false
+		}
+	}
+	return s != "" && len(s) <= maxKey
+}
+
+// fingerprint tells requests apart: by path, sender and body. Its parts cannot
+// run into each other, since none but the last may hold a zero byte.
+func (p *post) fingerprint() (sum [sha256.Size]byte) {
+	h := sha256.New()
+	for _, part := range [...]string{p.r.URL.Path, p.account, map[bool]string{true: "json", false: "xml"}[p.isJSON]} {
+		h.Write([]byte(part))
+		h.Write([]byte{0})
+	}
+	h.Write(p.body)
+	h.Sum(sum[:0])
+	return sum
+}
+
+func (s *Service) claim(account, key string) bool {
+	name := account + "\n" + key
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.flying[name] {
+		return false
+	}
+	s.flying[name] = true
+	return true
+}
+
+func (s *Service) unclaim(account, key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.flying, account+"\n"+key)
+}
+
+// first returns the first answer to a request with this key, nil if there is none.
+func (s *Service) first(ctx context.Context, account, key string) (*answer, error) {
+	r, err := s.answers.Lookup(ctx, account, key)
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case time.Since(r.Time()) > answerFor:
+		return nil, nil
+	}
+	return decodeAnswer(r.Data)
+}
+
+// keep remembers the answer. It comes after the message is durable: else a crash
+// between the two could leave an answer for a message that was lost.
+func (p *post) keep() error {
+	a := answer{hash: p.hash, prefer: p.lenient, body: p.success()}
+	if p.shape != shapeText {
+		a.media = 1
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	_, _, pending, err := p.s.answers.Append(ctx, p.account, storage.Record{Data: a.encode()}, storage.AppendOptions{Dedup: p.key})
+	if err != nil {
+		return err
+	}
+	if err := pending.Wait(ctx); err != nil {
+		return err
+	}
+	p.s.sweep()
+	return nil
+}
+
+// sweep removes expired answers from time to time, beside the request that found it due.
+func (s *Service) sweep() {
+	now := time.Now()
+	last := s.swept.Load()
+	if now.Unix()-last < int64(sweepEvery/time.Second) || !s.swept.CompareAndSwap(last, now.Unix()) {
+		return
+	}
+	before := storage.IDAt(now.Add(-answerFor))
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	var owners []string
+	err := s.answers.Owners(ctx, func(owner string) bool {
+		owners = append(owners, owner)
+		return true
+	})
+	for _, owner := range owners {
+		if err != nil {
+			break
+		}
+		_, err = s.answers.Trim(ctx, owner, before, 0)
+	}
+	if err != nil {
+		s.o.Log.Warn("remove expired answers of http posts", "err", err)
+	}
+}

@@ -1,0 +1,136 @@
+package httpmessage
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"time"
+)
+
+// Limits bound what a connection may take its time for (promises.md).
+type Limits struct {
+	HeaderBytes int           // beyond: 431
+	HeaderTime  time.Duration // beyond: 408
+	BodyTime    time.Duration // beyond: 408
+	Idle        time.Duration // between requests; then the connection is closed
+	Streams     int           // at once on one connection of HTTP/2
+}
+
+// DefaultLimits are those of promises.md.
+var DefaultLimits = Limits{HeaderBytes: 16 << 10, HeaderTime: 5 * time.Second, BodyTime: 15 * time.Second, Idle: time.Minute, Streams: 100}
+
+// writeTime bounds an answer, from the end of the header: the body may take its time, and
+// so may storage.
+const writeTime = time.Minute
+
+// slop is what net/http adds to MaxHeaderBytes.
+const slop = 4096
+
+// A Server serves a handler on any number of listeners within limits, each of which
+// is answered and not merely met with silence.
+type Server struct{ http http.Server }
+
+// NewServer returns a server for this handler, of which a Service may be one part.
+func NewServer(h http.Handler, l Limits, log *slog.Logger) *Server {
+	s := &Server{}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true) // on TLS
+	s.http = http.Server{
+		Handler:           h,
+		MaxHeaderBytes:    max(l.HeaderBytes-slop, 1),
+		ReadHeaderTimeout: l.HeaderTime,
+		// The handler sets the exact time of a body; this one holds for bodies that it leaves unread.
+		ReadTimeout:  l.HeaderTime + l.BodyTime,
+		WriteTimeout: writeTime,
+		IdleTimeout:  l.Idle,
+		Protocols:    protocols,
+		HTTP2:        &http.HTTP2Config{MaxConcurrentStreams: l.Streams},
+		ConnState:    answerSlowHeader,
+		ErrorLog:     slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	return s
+}
+
+// Serve accepts on a plain listener, TCP or unix, until Shutdown or Close; it returns
+// nil then. The listener is closed with it.
+func (s *Server) Serve(l net.Listener) error {
+	err := s.http.Serve(watchedListener{l})
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// ServeTLS is Serve with TLS and HTTP/2. The configuration is not changed.
+func (s *Server) ServeTLS(l net.Listener, c *tls.Config) error {
+	c = c.Clone()
+	c.NextProtos = []string{"h2", "http/1.1"}
+	err := s.http.Serve(tls.NewListener(watchedListener{l}, c))
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// Shutdown takes no more connections, lets requests under way finish, and closes
+// what is left when the context ends.
+func (s *Server) Shutdown(ctx context.Context) error {
+	err := s.http.Shutdown(ctx)
+	if err != nil {
+		s.http.Close() // the context's error is the one to tell
+	}
+	return err
+}
+
+// watchedListener makes connections that remember a time-out.
+type watchedListener struct{ net.Listener }
+
+// Accept implements net.Listener.
+func (l watchedListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &watchedConn{Conn: c}, nil
+}
+
+type watchedConn struct {
+	net.Conn
+	late atomic.Bool // the last read ended with a time-out
+}
+
+// Read implements net.Conn.
+func (c *watchedConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	// net/http ends its watch of a connection during a request with a time-out of its own making.
+	if late := err != nil && errors.Is(err, os.ErrDeadlineExceeded); late != c.late.Load() {
+		c.late.Store(late)
+	}
+	return n, err
+}
+
+// slowHeader is the answer to a header that did not arrive in time (RFC 9110 §15.5.9).
+const slowHeader = "HTTP/1.1 408 Request Timeout\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n" +
+	"Request timeout: the header did not arrive in time.\n"
+
+// answerSlowHeader says why a connection is about to be closed, which net/http does not. It
+// calls this hook when the first request is complete or has failed, if any of it had arrived.
+func answerSlowHeader(c net.Conn, state http.ConnState) {
+	if state != http.StateActive {
+		return
+	}
+	under := c
+	if t, ok := c.(*tls.Conn); ok {
+		under = t.NetConn()
+	}
+	if w, ok := under.(*watchedConn); ok && w.late.Load() {
+		_ = c.SetWriteDeadline(time.Now().Add(time.Second))
+		_, _ = c.Write([]byte(slowHeader)) // who is that slow may be gone
+	}
+}
