@@ -12,6 +12,7 @@ const (
 	isNameStart                   // ASCII that may begin an NCName
 	isName                        // ASCII that may go on one
 	isPlain                       // stands for itself in an attribute value of either quote
+	isText                        // stands for itself in character data
 )
 
 var class = func() (t [256]uint8) {
@@ -29,6 +30,9 @@ var class = func() (t [256]uint8) {
 		}
 		if b >= 0x20 && b != '<' && b != '&' && b != '\'' && b != '"' {
 			t[c] |= isPlain
+		}
+		if (b >= 0x20 || t[c]&isSpace != 0) && b != '<' && b != '&' && b != '>' {
+			t[c] |= isText
 		}
 	}
 	return t
@@ -55,6 +59,60 @@ func plainText(b []byte, p int) int {
 		p += 8
 	}
 	return p
+}
+
+// plainValue does the same for an attribute value: it stops at the quote, '<' and '&'.
+func plainValue(b []byte, p int, quote byte) int {
+	q := ones * uint64(quote)
+	for p+8 <= len(b) {
+		x := binary.LittleEndian.Uint64(b[p:])
+		m := ((x-ones*0x20)|((x^q)-ones)|((x^(ones*'<'))-ones)|((x^(ones*'&'))-ones))&^x&highs | x&highs
+		if m != 0 {
+			return p + bits.TrailingZeros64(m)/8
+		}
+		p += 8
+	}
+	return p
+}
+
+// text goes on over character data to the next '<', '&' or '>'; more says that b ended first.
+func text(b []byte, p int) (next int, more bool, err *SyntaxError) {
+	for {
+		if p = plainText(b, p); p == len(b) {
+			return p, true, nil
+		}
+		// Byte by byte, over what stopped the fast loop and its surroundings: scripts other than Latin mix with spaces.
+		for ascii := 0; ascii < 8; {
+			if p == len(b) {
+				return p, true, nil
+			}
+			c := b[p]
+			switch {
+			case c < 0x80:
+				if class[c]&isText == 0 {
+					if c == '<' || c == '&' || c == '>' {
+						return p, false, nil
+					}
+					return p, false, charError(badChar, p)
+				}
+				ascii++
+				p++
+			case c >= 0xC2 && c < 0xE0 && p+1 < len(b) && b[p+1]&0xC0 == 0x80:
+				ascii = 0
+				p += 2
+			default:
+				ascii = 0
+				n := char(b[p:])
+				if n == 0 {
+					return p, true, nil
+				}
+				if n < 0 {
+					return p, false, charError(n, p)
+				}
+				p += n
+			}
+		}
+	}
 }
 
 // Results of char for what is not a character.

@@ -45,6 +45,14 @@ func (w *scratch) lean(prefix []byte, uri string, at int) {
 	w.needs = append(w.needs, need{child, w.intern(prefix), uri})
 }
 
+// leanAttr does the same for a prefixed attribute.
+func (s *Scanner) leanAttr(b []byte, a *attr) {
+	if a.bind != builtin && int(a.bind) < s.w.outside {
+		uri, at := s.resolve(a.prefix(b))
+		s.w.lean(a.prefix(b), uri, at)
+	}
+}
+
 // finish fills the results of an item that is complete in b.
 func (s *Scanner) finish(b []byte, item ItemKind) {
 	w := s.w

@@ -203,40 +203,23 @@ scan:
 		c := b[p]
 		switch st {
 		case inText:
-			if p = plainText(b, p); p == len(b) {
+			var more bool
+			if p, more, err = text(b, p); more || err != nil {
 				break scan
 			}
-			for c = b[p]; c >= 0x20 && c < 0x80 && c != '<' && c != '&' && c != '>'; c = b[p] {
-				if p++; p == len(b) {
-					break scan
-				}
-			}
-			switch {
-			case c == '<':
+			switch c = b[p]; c {
+			case '<':
 				w.tag = p
 				p++
 				st = afterLess
-			case c >= 0x80:
-				n := char(b[p:])
-				for n > 0 && p+n < len(b) && b[p+n] >= 0x80 {
-					p += n
-					n = char(b[p:])
-				}
-				if n <= 0 {
-					if n < 0 {
-						err = charError(n, p)
-					}
-					break scan
-				}
-				p += n
-			case c == '&':
+			case '&':
 				n, e := reference(b, p)
 				if n == 0 {
 					err = e
 					break scan
 				}
 				p += n
-			case c == '>':
+			case '>':
 				// XML 1.0 §2.4. A boundary of text never looks like this: the byte before it is '>'.
 				if p >= 2 && b[p-1] == ']' && b[p-2] == ']' {
 					err = fail(p, NotWellFormed, "']]>' in text")
@@ -246,11 +229,6 @@ scan:
 					w.edits = append(w.edits, edit{a: p, b: p + 1, what: escaped})
 				}
 				p++
-			case c == '\n' || c == '\r' || c == '\t':
-				p++
-			default:
-				err = fail(p, NotWellFormed, "character that XML does not allow")
-				break scan
 			}
 
 		case afterLess:
@@ -304,6 +282,7 @@ scan:
 				break scan
 			default:
 				w.tok, w.colon = p, -1
+				w.addAttr(p)
 				st = inAttr
 			}
 
@@ -312,13 +291,20 @@ scan:
 			if p, more, err = w.scanName(b, p); more || err != nil {
 				break scan
 			}
-			w.cur = attr{name: span{w.tok, p}, colon: w.colon}
+			a := &w.attrs[len(w.attrs)-1]
+			a.colon, a.end = int32(w.colon), int32(p)
 			if b[p] != '=' {
 				st = beforeEq
 				continue
 			}
 			p++
 			st = beforeVal
+			if p < len(b) && (b[p] == '\'' || b[p] == '"') {
+				w.quote = b[p]
+				p++
+				a.from = int32(p)
+				st = inValue
+			}
 
 		case beforeEq:
 			switch {
@@ -337,7 +323,7 @@ scan:
 			case c == '\'' || c == '"':
 				w.quote = c
 				p++
-				w.tok = p
+				w.attrs[len(w.attrs)-1].from = int32(p)
 				st = inValue
 			case class[c]&isSpace != 0:
 				p++
@@ -347,16 +333,17 @@ scan:
 			}
 
 		case inValue:
-			for class[c]&isPlain != 0 {
+			if p = plainValue(b, p, w.quote); p == len(b) {
+				break scan
+			}
+			for c = b[p]; class[c]&isPlain != 0; c = b[p] {
 				if p++; p == len(b) {
 					break scan
 				}
-				c = b[p]
 			}
 			switch {
 			case c == w.quote:
-				w.cur.value = span{w.tok, p}
-				w.attrs = append(w.attrs, w.cur)
+				w.attrs[len(w.attrs)-1].to = int32(p)
 				p++
 				w.space = false
 				st = inTag
@@ -375,12 +362,12 @@ scan:
 					err = e
 					break scan
 				}
-				w.cur.dirty = true
+				w.attrs[len(w.attrs)-1].dirty = true
 				p += n
 			case c == '\'' || c == '"':
 				p++
 			case c == '\t' || c == '\n' || c == '\r':
-				w.cur.dirty = true
+				w.attrs[len(w.attrs)-1].dirty = true
 				p++
 			case c == '<':
 				err = fail(p, NotWellFormed, "'<' in an attribute value")
@@ -454,29 +441,15 @@ scan:
 			st = inCDATA
 
 		case inCDATA:
-			if p = plainText(b, p); p == len(b) {
+			var more bool
+			if p, more, err = text(b, p); more || err != nil {
 				break scan
 			}
-			switch c = b[p]; {
-			case c == '>' && p-2 >= w.tok && b[p-1] == ']' && b[p-2] == ']':
-				p++
+			p++
+			if b[p-1] == '>' && p-3 >= w.tok && b[p-2] == ']' && b[p-3] == ']' {
 				w.edits = append(w.edits, edit{a: w.tag, b: p, what: cdataSection})
 				w.cdata = true
 				st = inText
-			case c >= 0x80:
-				n := char(b[p:])
-				if n <= 0 {
-					if n < 0 {
-						err = charError(n, p)
-					}
-					break scan
-				}
-				p += n
-			case c >= 0x20 || class[c]&isSpace != 0:
-				p++
-			default:
-				err = fail(p, NotWellFormed, "character that XML does not allow")
-				break scan
 			}
 
 		default:

@@ -18,12 +18,11 @@ type scratch struct {
 	quote byte
 	cdata bool // a CDATA section has come since the last tag
 	space bool // white space came before the token, as an attribute needs
-	cur   attr // being read
 
 	tag   int // '<' of the tag being read
 	name  span
-	ncol  int // colon of name, or -1
-	attrs []attr
+	ncol  int    // colon of name, or -1
+	attrs []attr // in a tag half read, the last may be
 	stack []open
 	binds []binding // declared in the item, innermost last
 	count int       // elements so far
@@ -56,15 +55,42 @@ type scratch struct {
 
 type span struct{ a, b int }
 
+// attr is kept small and free of pointers: there is one for each attribute of a tag, on the hot path.
 type attr struct {
-	name     span
-	colon    int // -1 without a prefix
-	value    span
-	dirty    bool   // the value holds references or white space to normalise
-	declares bool   // xmlns or xmlns:prefix
-	space    string // the namespace of a prefixed attribute
-	bind     int    // where that was found, see resolve
+	at, colon, end int32 // the name, and its colon or -1
+	from, to       int32 // the value without its quotes
+	bind           int32 // where the namespace of a prefixed attribute was found, see resolve
+	dirty          bool  // the value holds references or white space to normalise
+	declares       bool  // xmlns or xmlns:prefix
 }
+
+// addAttr begins an attribute at offset at. Its fields are set in place: a whole attr appended is built and copied, which
+// costs more than all the rest.
+func (w *scratch) addAttr(at int) {
+	n := len(w.attrs)
+	if n == cap(w.attrs) {
+		w.attrs = append(w.attrs, attr{})
+	}
+	w.attrs = w.attrs[:n+1]
+	a := &w.attrs[n]
+	a.at, a.dirty, a.declares = int32(at), false, false
+}
+
+// addChild begins a child of the payload at offset start, likewise.
+func (w *scratch) addChild(start int) *xmpp.Child {
+	n := len(w.children)
+	if n == cap(w.children) {
+		w.children = append(w.children, xmpp.Child{})
+	}
+	w.children = w.children[:n+1]
+	c := &w.children[n]
+	c.Start = start
+	return c
+}
+
+func (a *attr) name(b []byte) []byte   { return b[a.at:a.end] }
+func (a *attr) prefix(b []byte) []byte { return b[a.at:a.colon] } // of a name with a colon
+func (a *attr) local(b []byte) []byte  { return b[a.colon+1 : a.end] }
 
 type open struct {
 	name span
@@ -168,7 +194,7 @@ func (w *scratch) address(b []byte) (jid.JID, bool) {
 // value returns the attribute's value as it counts: references replaced and white space normalised (XML 1.0 §3.3.3).
 // Valid until the next call.
 func (w *scratch) value(b []byte, a *attr) []byte {
-	raw := b[a.value.a:a.value.b]
+	raw := b[a.from:a.to]
 	if !a.dirty {
 		return raw
 	}

@@ -81,17 +81,16 @@ func (s *Scanner) attributes(b []byte) *SyntaxError {
 	prefixed := 0
 	for i := range w.attrs {
 		a := &w.attrs[i]
-		name := b[a.name.a:a.name.b]
+		name := a.name(b)
 		for j := range i { // XML 1.0 §3.1; the limit on attributes keeps this cheap
-			o := w.attrs[j].name
-			if o.b-o.a == len(name) && bytes.Equal(b[o.a:o.b], name) {
-				return fail(a.name.a, NotWellFormed, "attribute twice")
+			if o := w.attrs[j].name(b); len(o) == len(name) && o[0] == name[0] && bytes.Equal(o, name) {
+				return fail(int(a.at), NotWellFormed, "attribute twice")
 			}
 		}
 		switch {
-		case a.colon >= 0 && string(name[:a.colon-a.name.a]) == "xmlns":
+		case a.colon >= 0 && string(a.prefix(b)) == "xmlns":
 			a.declares = true
-			if err := s.declare(b, a, b[a.colon+1:a.name.b]); err != nil {
+			if err := s.declare(b, a, a.local(b)); err != nil {
 				return err
 			}
 		case a.colon >= 0:
@@ -111,14 +110,17 @@ func (s *Scanner) attributes(b []byte) *SyntaxError {
 		if a.colon < 0 || a.declares {
 			continue
 		}
-		if a.space, a.bind = s.resolve(b[a.name.a:a.colon]); a.bind == unbound {
-			return fail(a.name.a, NotWellFormed, "prefix without a namespace")
+		uri, at := s.resolve(a.prefix(b))
+		if a.bind = int32(at); at == unbound {
+			return fail(int(a.at), NotWellFormed, "prefix without a namespace")
 		}
 		for j := range i { // Namespaces in XML 1.0 §6.3
 			o := &w.attrs[j]
-			if o.colon >= 0 && !o.declares && o.space == a.space &&
-				bytes.Equal(b[o.colon+1:o.name.b], b[a.colon+1:a.name.b]) {
-				return fail(a.name.a, NotWellFormed, "attribute twice")
+			if o.colon < 0 || o.declares || !bytes.Equal(o.local(b), a.local(b)) {
+				continue
+			}
+			if other, _ := s.resolve(o.prefix(b)); other == uri {
+				return fail(int(a.at), NotWellFormed, "attribute twice")
 			}
 		}
 	}
@@ -129,16 +131,16 @@ func (s *Scanner) attributes(b []byte) *SyntaxError {
 func (s *Scanner) declare(b []byte, a *attr, prefix []byte) *SyntaxError {
 	w := s.w
 	if len(w.binds) >= s.limits.Declarations {
-		return fail(a.name.a, PolicyViolation, "too many namespace declarations")
+		return fail(int(a.at), PolicyViolation, "too many namespace declarations")
 	}
 	uri := w.intern(w.value(b, a))
 	switch {
 	case string(prefix) == "xmlns" || uri == xmpp.NSXMLNS:
-		return fail(a.name.a, NotWellFormed, "the prefix xmlns cannot be declared")
+		return fail(int(a.at), NotWellFormed, "the prefix xmlns cannot be declared")
 	case (string(prefix) == "xml") != (uri == xmpp.NSXML):
-		return fail(a.name.a, NotWellFormed, "the prefix xml cannot be declared anew")
+		return fail(int(a.at), NotWellFormed, "the prefix xml cannot be declared anew")
 	case len(prefix) > 0 && uri == "":
-		return fail(a.name.a, NotWellFormed, "a prefix cannot be undeclared")
+		return fail(int(a.at), NotWellFormed, "a prefix cannot be undeclared")
 	}
 	w.binds = append(w.binds, binding{w.intern(prefix), uri})
 	return nil
@@ -189,7 +191,6 @@ func (s *Scanner) inner(b []byte, level int) *SyntaxError {
 		return nil
 	}
 	if child {
-		w.children = append(w.children, xmpp.Child{Start: w.tag})
 		w.tagEnds = append(w.tagEnds, w.name.b)
 	}
 	if w.ncol >= 0 || child || w.foreign {
@@ -202,11 +203,11 @@ func (s *Scanner) inner(b []byte, level int) *SyntaxError {
 			w.lean(prefix, uri, at)
 		}
 		if child {
-			n := &w.children[len(w.children)-1].Name
-			n.Local, n.Space = w.intern(w.local(b)), uri
 			if s.contentSpace(uri) {
-				n.Space = xmpp.NSClient
+				uri = xmpp.NSClient
 			}
+			c := w.addChild(w.tag)
+			c.Name.Local, c.Name.Space = w.intern(w.local(b)), uri
 		}
 	}
 	for i := range w.attrs {
@@ -216,11 +217,11 @@ func (s *Scanner) inner(b []byte, level int) *SyntaxError {
 			// The content namespace is called otherwise on other streams: leave it unnamed.
 			if child && a.colon < 0 {
 				if uri, _ := s.resolve(nil); s.contentSpace(uri) {
-					w.edits = append(w.edits, edit{a: a.name.a - 1, b: a.value.b + 1, what: cut})
+					w.edits = append(w.edits, edit{a: int(a.at) - 1, b: int(a.to) + 1, what: cut})
 				}
 			}
 		case a.colon >= 0:
-			w.lean(b[a.name.a:a.colon], a.space, a.bind)
+			s.leanAttr(b, a)
 		}
 	}
 	return nil
@@ -265,7 +266,7 @@ func (s *Scanner) head(b []byte, end int) *SyntaxError {
 	}
 	for i := range w.attrs {
 		if a := &w.attrs[i]; a.colon >= 0 && !a.declares {
-			w.lean(b[a.name.a:a.colon], a.space, a.bind)
+			s.leanAttr(b, a)
 		}
 	}
 	return nil
@@ -283,8 +284,7 @@ func (s *Scanner) stanzaHead(b []byte, kind xmpp.Kind) {
 		if a.declares {
 			continue
 		}
-		name := b[a.name.a:a.name.b]
-		switch string(name) {
+		switch string(a.name(b)) {
 		case "to":
 			var ok bool
 			st.To, ok = w.address(w.value(b, a))
@@ -300,7 +300,7 @@ func (s *Scanner) stanzaHead(b []byte, kind xmpp.Kind) {
 		case "xml:lang":
 			st.Lang = w.intern(w.value(b, a))
 		default:
-			w.keepAttr(b, i)
+			s.keepAttr(b, i)
 		}
 	}
 	st.Type = xmpp.TypeOf(kind, typ)
@@ -310,24 +310,23 @@ func (s *Scanner) stanzaHead(b []byte, kind xmpp.Kind) {
 }
 
 // keepAttr copies an attribute of the head as written, and declares its prefix behind it unless an earlier one did.
-func (w *scratch) keepAttr(b []byte, i int) {
+func (s *Scanner) keepAttr(b []byte, i int) {
+	w := s.w
 	a := &w.attrs[i]
-	out := append(w.headAttrs, ' ')
-	out = append(out, b[a.name.a:a.name.b]...)
-	out = append(out, '=', b[a.value.a-1])
-	out = append(out, b[a.value.a:a.value.b+1]...)
-	defer func() { w.headAttrs = out }()
+	w.headAttrs = append(w.headAttrs, ' ')
+	w.headAttrs = append(w.headAttrs, a.name(b)...)
+	w.headAttrs = append(w.headAttrs, '=')
+	w.headAttrs = append(w.headAttrs, b[a.from-1:a.to+1]...)
 	if a.colon < 0 || a.bind == builtin {
 		return
 	}
-	prefix := b[a.name.a:a.colon]
 	for j := range i {
-		o := &w.attrs[j]
-		if o.colon >= 0 && !o.declares && bytes.Equal(b[o.name.a:o.colon], prefix) {
+		if o := &w.attrs[j]; o.colon >= 0 && !o.declares && bytes.Equal(o.prefix(b), a.prefix(b)) {
 			return
 		}
 	}
-	out = appendDeclaration(out, string(prefix), a.space)
+	uri, _ := s.resolve(a.prefix(b))
+	w.headAttrs = appendDeclaration(w.headAttrs, string(a.prefix(b)), uri)
 }
 
 func appendDeclaration(dst []byte, prefix, uri string) []byte {
@@ -370,7 +369,7 @@ func (s *Scanner) streamHeader(b []byte, uri, local string, prefix []byte) *Synt
 			continue
 		}
 		var ok bool
-		switch v := w.value(b, a); string(b[a.name.a:a.name.b]) {
+		switch v := w.value(b, a); string(a.name(b)) {
 		case "to":
 			h.To, ok = w.address(v)
 			h.BadTo = !ok
