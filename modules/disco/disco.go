@@ -23,9 +23,9 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// Roster knows who may see whose presence. Both addresses are bare.
+// Roster knows whether a contact may see the presence of a user. Both addresses are bare.
 type Roster interface {
-	Subscribed(owner, contact jid.JID) bool
+	Sees(user, contact jid.JID) (bool, error)
 }
 
 // A Form is extended information about a host (XEP-0128): an <x/> of type result in
@@ -119,7 +119,9 @@ func (d *Disco) info(e *router.Envelope) {
 		}
 		d.answer(e, q, node)
 	case !d.mayAsk(e): // §8, rule 1
-		e.Refuse(xmpp.ServiceUnavailable(""))
+		if !e.Settled() {
+			e.Refuse(xmpp.ServiceUnavailable(""))
+		}
 	case node != "":
 		e.Refuse(xmpp.ItemNotFound("there is no such node"))
 	default:
@@ -142,6 +144,9 @@ func (d *Disco) items(e *router.Envelope) {
 	q := &xmpp.Element{Name: itemsQuery}
 	switch to := e.Stanza.To; {
 	case !to.IsDomain() && !d.mayAsk(e): // §8, rule 2: as if there were no account
+		if e.Settled() {
+			return
+		}
 	case node != "":
 		e.Refuse(xmpp.ItemNotFound("there is no such node"))
 		return
@@ -164,9 +169,17 @@ func (d *Disco) noAccountItems(e *router.Envelope) {
 	}
 }
 
-// mayAsk says whether the sender may know that the account exists.
+// mayAsk says whether the sender may know that the account exists. If that cannot be
+// found out now, the request is refused.
 func (d *Disco) mayAsk(e *router.Envelope) bool {
-	return e.FromOwn() || d.o.Roster.Subscribed(e.Stanza.To.Bare(), e.Stanza.From.Bare())
+	if e.FromOwn() {
+		return true
+	}
+	ok, err := d.o.Roster.Sees(e.Stanza.To.Bare(), e.Stanza.From.Bare())
+	if err != nil {
+		e.Refuse(router.Unavailable())
+	}
+	return ok && err == nil
 }
 
 // see remembers a sender that is not the account behind it, at one of our hosts. Whether it

@@ -7,6 +7,7 @@ import (
 
 	"jackdaw/modules/internal/moduletest"
 	"jackdaw/router"
+	"jackdaw/storage"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 )
@@ -14,20 +15,24 @@ import (
 // roster holds "owner contact" for each contact who may see the owner's presence.
 type roster map[string]bool
 
-func (r roster) Subscribed(owner, contact jid.JID) bool {
-	return r[owner.Local()+" "+contact.Local()]
+func (r roster) Sees(owner, contact jid.JID) (bool, error) {
+	if r["broken"] {
+		return false, storage.ErrUnavailable
+	}
+	return r[owner.Local()+" "+contact.Local()], nil
 }
 
 type house struct {
 	*router.Router
 	disco         *Disco
+	roster        roster
 	romeo, juliet *moduletest.Client
 }
 
 // newHouse has romeo, juliet, who lets romeo see her presence, and nurse, who lets nobody.
 func newHouse(t *testing.T, forms ...Form) *house {
-	h := &house{Router: moduletest.New("romeo", "juliet", "nurse")}
-	h.disco = New(Options{Router: h.Router, Roster: roster{"juliet romeo": true}, Forms: forms,
+	h := &house{Router: moduletest.New("romeo", "juliet", "nurse"), roster: roster{"juliet romeo": true}}
+	h.disco = New(Options{Router: h.Router, Roster: h.roster, Forms: forms,
 		Node: "urn:node", Ver: func(*xmpp.Element) string { return "ver=" }})
 	h.Use(h.disco.Module(), router.Module{Name: "a", Features: []string{"urn:z", "urn:a"}, AccountFeatures: []string{"urn:pep"}},
 		router.Module{Name: "b", Features: []string{"urn:z"}})
@@ -122,6 +127,14 @@ func TestItemsOfAnAccountAreItsAvailableResources(t *testing.T) {
 	h.ask(t, itemsNS, "juliet@example.org", "music", "!item-not-found")
 	h.romeo.Available(0)
 	h.ask(t, itemsNS, "", "", `<item jid='romeo@example.org/orchard'/>`)
+}
+
+func TestARosterThatIsAwayMakesTheAskerWait(t *testing.T) {
+	h := newHouse(t)
+	h.roster["broken"] = true
+	h.ask(t, infoNS, "juliet@example.org", "", "!resource-constraint")
+	h.ask(t, itemsNS, "juliet@example.org", "", "!resource-constraint")
+	h.ask(t, infoNS, "", "", accountInfo)
 }
 
 func TestDiscoveryIsReadOnly(t *testing.T) {

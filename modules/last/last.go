@@ -25,9 +25,9 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// Roster knows who may see whose presence. Both addresses are bare.
+// Roster knows whether a contact may see the presence of a user. Both addresses are bare.
 type Roster interface {
-	Subscribed(owner, contact jid.JID) bool
+	Sees(user, contact jid.JID) (bool, error)
 }
 
 const (
@@ -101,8 +101,7 @@ func (l *last) account(e *router.Envelope) {
 	owner := e.Stanza.To.Bare()
 	if e.FromOwn() {
 		owner = e.Session.Bare()
-	} else if !l.mayKnow(e) {
-		forbid(e)
+	} else if l.refuseStranger(e); e.Settled() {
 		return
 	}
 	if len(l.Router.Sessions(owner)) > 0 {
@@ -138,13 +137,20 @@ func (l *last) arriving(e *router.Envelope) {
 	if e.Stanza.Type != xmpp.TypeGet || !e.Stanza.To.IsFull() {
 		return
 	}
-	if name, _ := e.Stanza.First(); name == query && !e.FromOwn() && !l.mayKnow(e) {
-		forbid(e)
+	if name, _ := e.Stanza.First(); name == query && !e.FromOwn() {
+		l.refuseStranger(e)
 	}
 }
 
-func (l *last) mayKnow(e *router.Envelope) bool {
-	return l.Roster.Subscribed(e.Stanza.To.Bare(), e.Stanza.From.Bare())
+// refuseStranger refuses who may not see the presence of the user addressed (§8).
+func (l *last) refuseStranger(e *router.Envelope) {
+	switch ok, err := l.Roster.Sees(e.Stanza.To.Bare(), e.Stanza.From.Bare()); {
+	case err != nil:
+		l.Log.Warn("roster unreadable", "user", e.Stanza.To.Bare(), "err", err)
+		e.Refuse(router.Unavailable())
+	case !ok:
+		forbid(e)
+	}
 }
 
 func forbid(e *router.Envelope) {

@@ -17,24 +17,28 @@ import (
 // roster holds "owner contact" for each contact who may see the owner's presence.
 type roster map[string]bool
 
-func (r roster) Subscribed(owner, contact jid.JID) bool {
-	return r[owner.Local()+" "+contact.Local()]
+func (r roster) Sees(owner, contact jid.JID) (bool, error) {
+	if r["broken"] {
+		return false, storage.ErrUnavailable
+	}
+	return r[owner.Local()+" "+contact.Local()], nil
 }
 
 type house struct {
 	*router.Router
 	users  moduletest.Users
 	store  *moduletest.Store
+	roster roster
 	romeo  *moduletest.Client
 	module router.Module
 }
 
 // newHouse has romeo, juliet, who lets romeo see her presence, and nurse, who lets nobody.
 func newHouse(t *testing.T) *house {
-	h := &house{store: moduletest.NewStore(),
+	h := &house{store: moduletest.NewStore(), roster: roster{"juliet romeo": true},
 		users: moduletest.Users{"romeo@example.org": true, "juliet@example.org": true, "nurse@example.org": true}}
 	h.Router = router.New(router.Options{Hosts: []string{moduletest.Host}, Users: h.users, Log: moduletest.Discard()})
-	h.module = New(Options{Router: h.Router, Users: h.users, Roster: roster{"juliet romeo": true},
+	h.module = New(Options{Router: h.Router, Users: h.users, Roster: h.roster,
 		Store: h.store.Map("last"), Log: moduletest.Discard()})
 	h.Use(h.module)
 	h.romeo = moduletest.Login(t, h.Router, "romeo/orchard")
@@ -175,6 +179,9 @@ func TestStorageThatIsAwayMakesTheAskerWait(t *testing.T) {
 	h := newHouse(t)
 	h.store.Fail(storage.ErrUnavailable)
 	h.ask(t, "juliet@example.org", "!resource-constraint")
+	h.roster["broken"] = true
+	h.ask(t, "juliet@example.org", "!resource-constraint")
+	h.ask(t, "juliet@example.org/balcony", "!resource-constraint")
 	if err := h.module.Removed(jid.MustParse("juliet@example.org")); !errors.Is(err, storage.ErrUnavailable) {
 		t.Errorf("removed: %v", err)
 	}
