@@ -1,0 +1,192 @@
+package c2s
+
+import (
+	"context"
+	"time"
+
+	"jackdaw/router"
+	"jackdaw/xmpp/stream"
+)
+
+const (
+	// farewellTime is how long a session that ends may take to write what is queued.
+	farewellTime = time.Second
+	// lingerTime is how long the client has to close its side.
+	lingerTime = 2 * time.Second
+)
+
+// A farewell is how a stream ends: by a stream error, or politely where the condition is empty.
+type farewell struct {
+	condition string
+	text      string
+	extra     string // an application-specific condition, as XML
+	lost      bool   // there is nobody to say it to
+}
+
+// Error makes it the error that ends a stream.
+func (f *farewell) Error() string { return f.condition }
+
+func fault(c stream.Condition, text string) *farewell {
+	return &farewell{condition: string(c), text: text}
+}
+
+func (f *farewell) append(dst []byte) []byte {
+	if f.condition != "" {
+		dst = stream.AppendError(dst, stream.Condition(f.condition), f.text)
+		if f.extra != "" { // RFC 6120 §4.9.4: the last child
+			const end = "</stream:error>"
+			dst = append(append(dst[:len(dst)-len(end)], f.extra...), end...)
+		}
+	}
+	return append(dst, stream.Close...)
+}
+
+// finish ends the session for good: what is queued is written as far as that goes at
+// once, the farewell said, and what the client never took goes back through the
+// router, once. The caller has set ending.
+func (s *session) finish(f farewell) {
+	s.srv.timers.remove(&s.timer)
+	if s.srv.closing.Load() {
+		s.settleAcks(s.srv.stopCtx())
+	}
+	stop := make(chan struct{})
+	timer := time.AfterFunc(farewellTime, func() { close(stop) })
+	defer timer.Stop()
+
+	s.mu.Lock()
+	for !s.ready && !s.ended { // the router called from inside Bind
+		s.wait(nil)
+	}
+	if s.ended { // Bind did not work out
+		s.mu.Unlock()
+		return
+	}
+	c := s.conn
+	late := f.lost
+	for c != nil && !late && !c.failed && (c.writing || s.queue != nil) {
+		if c.writing {
+			late = s.wait(stop)
+			continue
+		}
+		c.writing = true
+		s.write(c)
+		s.mu.Lock()
+	}
+	if c != nil {
+		if polite := !c.writing && !c.failed && !f.lost; polite {
+			c.writing = true
+			last := f.append(s.lastAck(nil))
+			s.mu.Unlock()
+			if c.send(last) == nil {
+				c.goodbye()
+			}
+			s.mu.Lock()
+			c.writing = false
+		} else {
+			// Half a stanza may be on its way; nothing can be said after it. The drain is
+			// over before what is left is counted, so that nothing goes both ways.
+			_ = c.t.Close() // it is gone either way
+			for c.writing {
+				s.wait(nil)
+			}
+			s.settle(c)
+		}
+		c.dead.Store(true)
+		c.t.interrupt()
+	}
+	rest := s.remains()
+	s.ended, s.conn = true, nil
+	s.changed()
+	rs, kept := s.rs, s.taken
+	s.taken = nil
+	s.mu.Unlock()
+
+	s.forget()
+	if rs != nil {
+		s.srv.router.Taken(rs, kept)
+		s.srv.router.Unbind(rs, rest)
+		s.srv.Stats.Sessions.Add(-1)
+	}
+}
+
+// remains takes out what the client never took, in order. The caller holds mu.
+func (s *session) remains() (rest []router.Undelivered) {
+	broken := &s.srv.Stats.Unreadable
+	for _, f := range s.flight {
+		rest = f.undelivered(rest, broken)
+	}
+	if s.idle != nil {
+		s.release()
+	}
+	for _, q := range []*chunk{s.queue, s.late} {
+		if q != nil {
+			rest = q.undelivered(rest, broken)
+		}
+	}
+	s.flight, s.queue, s.late, s.bytes = nil, nil, nil, 0
+	return rest
+}
+
+// lost is what the reader does when its connection has ended without a word: the
+// session waits to be resumed, or ends as f says.
+func (s *session) lost(c *conn, f farewell) {
+	s.mu.Lock()
+	if s.conn != c || s.ending {
+		s.mu.Unlock()
+		return
+	}
+	window := s.srv.settings().ResumeWindow
+	if s.sm == nil || !s.sm.resumable || window <= 0 || s.srv.closing.Load() {
+		s.ending = true
+		s.changed()
+		s.mu.Unlock()
+		s.finish(f)
+		return
+	}
+	s.detach(time.Now().Add(window))
+	s.mu.Unlock()
+	s.srv.timers.add(&s.timer, window)
+	s.srv.Stats.Detached.Add(1)
+}
+
+// detach takes the connection away. The caller holds mu.
+func (s *session) detach(expires time.Time) {
+	s.conn = nil
+	s.woken = false
+	s.expires = expires
+	s.sm.asked = false
+	for _, f := range s.flight {
+		f.keep = true // the writer of the old connection may be at it
+	}
+	if s.idle != nil { // XEP-0352 §5: the state does not survive
+		s.release()
+	}
+	s.changed()
+}
+
+// forget takes the session out of the server's books.
+func (s *session) forget() {
+	s.srv.mu.Lock()
+	delete(s.srv.sessions, s)
+	s.srv.mu.Unlock()
+	if s.sm != nil && s.sm.id != "" {
+		s.srv.resumable.remove(s)
+	}
+}
+
+// settleAcks waits until what the client has sent is stored, so that it can be told.
+func (s *session) settleAcks(ctx context.Context) {
+	for {
+		s.mu.Lock()
+		if s.sm == nil || !s.sm.advance(s) {
+			s.mu.Unlock()
+			return
+		}
+		p := s.sm.gates[s.sm.head].p
+		s.mu.Unlock()
+		// Its outcome is advance's to read.
+		if _ = p.Wait(ctx); ctx.Err() != nil {
+			return
+		}
+	}
+}

@@ -1,0 +1,444 @@
+package c2s
+
+import (
+	"errors"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"jackdaw/router"
+	"jackdaw/router/accounts"
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
+	"jackdaw/xmpp/sasl"
+	"jackdaw/xmpp/stream"
+)
+
+// A greeting is the negotiation of a stream, from the first byte to the bound
+// resource. It has a goroutine of its own and is gone afterwards.
+type greeting struct {
+	*conn
+	from     accounts.Source
+	host     jid.JID // zero before the first header
+	user     jid.JID // zero before authentication
+	began    bool    // our header for the present stream is out
+	failures int
+	offered  []sasl.Mechanism
+	sasl     sasl.Config
+	out      []byte
+}
+
+// errTaken says that the connection has been handed to a session.
+var errTaken = errors.New("bound")
+
+// greet negotiates. On success another goroutine goes on with the connection.
+func (c *conn) greet(from netip.Addr, m Mode) {
+	g := &greeting{conn: c, from: accounts.Source{Addr: from, Exempt: exempt(from)}}
+	err := g.negotiate(m)
+	if err == errTaken {
+		return
+	}
+	defer c.srv.left(c)
+	if c.srv.closing.Load() {
+		err = fault(stream.SystemShutdown, "")
+	}
+	if f, ok := errors.AsType[*farewell](err); ok {
+		g.part(f)
+	}
+	c.store = nil
+	c.unpool()
+	c.scan.Release()
+	c.t.release()
+	_ = c.t.Close() // it may be closed already
+}
+
+// part says why the stream ends, and makes it arrive.
+func (g *greeting) part(f *farewell) {
+	if f.lost || g.t.SetDeadline(time.Now().Add(farewellTime)) != nil {
+		return
+	}
+	g.out = g.out[:0]
+	if !g.began { // RFC 6120 §4.9.1.2: an error goes inside a stream
+		g.header()
+	}
+	g.out = f.append(g.out)
+	if g.write() != nil {
+		return
+	}
+	if g.tls != nil {
+		_ = g.tls.CloseWrite() // a courtesy: the stream's end has been said in XML
+	}
+	g.t.linger(lingerTime)
+}
+
+func (g *greeting) write() error {
+	var err error
+	if g.tls != nil {
+		_, err = g.tls.Write(g.out)
+	} else {
+		_, err = g.t.Write(g.out)
+	}
+	g.out = g.out[:0]
+	return err
+}
+
+// patience sets the time for what comes next.
+func (g *greeting) patience(d time.Duration) error {
+	err := g.t.SetDeadline(time.Now().Add(d))
+	if err == nil && g.srv.closing.Load() { // it may have been interrupted before
+		err = fault(stream.SystemShutdown, "")
+	}
+	return err
+}
+
+func (g *greeting) negotiate(m Mode) error {
+	l := g.srv.limits()
+	settings := g.srv.settings()
+	g.most = l.PreauthBytes
+	g.scan.SetLimits(stream.Limits{Bytes: settings.MaxStanzaPreauth, Depth: l.Depth, Elements: l.PreauthElements,
+		Attributes: l.Attributes, Declarations: l.Namespaces})
+	if m == DirectTLS {
+		if err := g.handshake(); err != nil {
+			return err
+		}
+	}
+	if err := g.patience(l.AuthTime); err != nil {
+		return err
+	}
+	for g.user.IsZero() {
+		if err := g.open(); err != nil {
+			return err
+		}
+		if err := g.introduce(); err != nil {
+			return err
+		}
+	}
+	g.srv.Stats.Logins.Add(1)
+	g.srv.gate.known(g.from.Addr)
+	g.known = true
+	g.most = 0
+	g.offered, g.sasl = nil, sasl.Config{}
+	g.scan.SetLimits(stream.Limits{Bytes: settings.MaxStanza, Depth: l.Depth, Elements: l.Elements,
+		Attributes: l.Attributes, Declarations: l.Namespaces})
+	if err := g.patience(l.AuthTime); err != nil {
+		return err
+	}
+	if err := g.open(); err != nil {
+		return err
+	}
+	return g.settle()
+}
+
+// header writes our stream header.
+func (g *greeting) header() {
+	h := g.scan.Header()
+	from := g.host
+	if from.IsZero() {
+		from = h.To.DomainJID()
+	}
+	g.out = stream.AppendHeader(g.out, stream.Header{Content: xmpp.NSClient, From: from, To: h.From,
+		ID: newID(), Version: "1.0", Lang: "en"})
+	g.began = true
+}
+
+// open reads the client's stream header and answers it (RFC 6120 §4.7).
+func (g *greeting) open() error {
+	g.began = false
+	item, err := g.next()
+	if err != nil {
+		return err
+	}
+	h := g.scan.Header()
+	switch {
+	case item != stream.ItemHeader:
+		return fault(stream.BadFormat, "")
+	case h.Content != xmpp.NSClient:
+		return fault(stream.InvalidNamespace, "this is a server for clients")
+	case h.BadTo, !h.To.IsZero() && !h.To.IsDomain():
+		return fault(stream.ImproperAddressing, "'to' is not a domain")
+	case h.To.IsZero():
+		return fault(stream.ImproperAddressing, "'to' is missing")
+	case !g.srv.router.Serves(h.To.Domain()), !g.host.IsZero() && h.To != g.host:
+		return fault(stream.HostUnknown, "")
+	case !current(h.Version):
+		return fault(stream.UnsupportedVersion, "")
+	case h.BadFrom, !g.user.IsZero() && !h.From.IsZero() && h.From.Bare() != g.user:
+		return fault(stream.InvalidFrom, "") // RFC 6120 §4.7.1
+	}
+	g.host = h.To
+	g.header()
+	return nil
+}
+
+// current says whether the client speaks XMPP 1.0 or what must be compatible with it (RFC 6120 §4.7.5).
+func current(version string) bool {
+	major, minor, ok := strings.Cut(version, ".")
+	if !ok {
+		return false
+	}
+	a, err := strconv.ParseUint(major, 10, 16)
+	_, err2 := strconv.ParseUint(minor, 10, 16)
+	return err == nil && err2 == nil && a >= 1
+}
+
+// introduce offers TLS and SASL, and goes on until the stream must be opened anew.
+func (g *greeting) introduce() error {
+	settings := g.srv.settings()
+	secure := g.tls != nil
+	g.offered = g.mechanisms(settings.RequireTLS)
+	var f []byte
+	if !secure && g.srv.tls != nil {
+		f = append(f, "<starttls xmlns='"+xmpp.NSTLS+"'>"...)
+		if settings.RequireTLS {
+			f = append(f, "<required/>"...)
+		}
+		f = append(f, "</starttls>"...)
+	}
+	if len(g.offered) > 0 {
+		f = append(f, "<mechanisms xmlns='"+xmpp.NSSASL+"'>"...)
+		for _, m := range g.offered {
+			f = append(f, "<mechanism>"...)
+			f = append(f, m...)
+			f = append(f, "</mechanism>"...)
+		}
+		f = append(f, "</mechanisms>"...)
+	}
+	if secure {
+		f = append(f, "<sasl-channel-binding xmlns='"+xmpp.NSChannelBinding+"'>"...)
+		for _, b := range g.sasl.Bindings {
+			f = append(f, "<channel-binding type='"...)
+			f = append(f, b.Type...)
+			f = append(f, "'/>"...)
+		}
+		f = append(f, "</sasl-channel-binding>"...)
+		if len(g.sasl.Bindings) == 0 { // XEP-0440 wants at least one
+			f = f[:strings.LastIndex(string(f), "<sasl-channel-binding")]
+		}
+	}
+	if g.registers() {
+		f = append(f, "<register xmlns='"+xmpp.NSRegisterFeature+"'/>"...)
+	}
+	f = appendLimits(f, settings.MaxStanzaPreauth, 0)
+	g.out = stream.AppendFeatures(g.out, f)
+	if err := g.write(); err != nil {
+		return err
+	}
+	for {
+		item, err := g.next()
+		if err != nil {
+			return err
+		}
+		switch item {
+		case stream.ItemEnd:
+			return &farewell{}
+		case stream.ItemStanza:
+			if err := g.stranger(g.scan.Stanza()); err != nil {
+				return err
+			}
+			continue
+		}
+		name, raw := g.scan.Element()
+		switch {
+		case name == xmpp.Name{Space: xmpp.NSTLS, Local: "starttls"}:
+			return g.startTLS()
+		case name == xmpp.Name{Space: xmpp.NSSASL, Local: "auth"}:
+			if again, err := g.login(raw); err != nil || !again {
+				return err
+			}
+		case name == xmpp.Name{Space: xmpp.NSSASL, Local: "abort"}, name == xmpp.Name{Space: xmpp.NSSASL, Local: "response"}:
+			if err := g.failed(sasl.MalformedRequest, ""); err != nil {
+				return err
+			}
+		case name.Space == xmpp.NSSM: // XEP-0198 §3
+			g.out = append(g.out, smFailed(xmpp.CondUnexpectedRequest)...)
+			if err := g.write(); err != nil {
+				return err
+			}
+		default:
+			return fault(stream.UnsupportedStanzaType, "")
+		}
+	}
+}
+
+func appendLimits(f []byte, bytes int, idle time.Duration) []byte {
+	f = append(f, "<limits xmlns='"+xmpp.NSStreamLimits+"'><max-bytes>"...)
+	f = append(strconv.AppendInt(f, int64(bytes), 10), "</max-bytes>"...)
+	if idle > 0 {
+		f = append(f, "<idle-seconds>"...)
+		f = append(strconv.AppendInt(f, int64(idle/time.Second), 10), "</idle-seconds>"...)
+	}
+	return append(f, "</limits>"...)
+}
+
+// startTLS answers <starttls/> (RFC 6120 §5.4.2).
+func (g *greeting) startTLS() error {
+	if g.tls != nil || g.srv.tls == nil {
+		g.out = append(g.out, "<failure xmlns='"+xmpp.NSTLS+"'/>"+stream.Close...)
+		if err := g.write(); err != nil {
+			return err
+		}
+		return &farewell{lost: true}
+	}
+	if g.pos < g.end || g.t.buffered() > 0 {
+		// Sent before TLS and read after it: somebody in between (RFC 6120 §5.4.3.3).
+		return fault(stream.PolicyViolation, "data behind <starttls/>")
+	}
+	g.out = append(g.out, "<proceed xmlns='"+xmpp.NSTLS+"'/>"...)
+	if err := g.write(); err != nil {
+		return err
+	}
+	if err := g.handshake(); err != nil {
+		return err
+	}
+	g.scan.Reset()
+	return g.patience(g.srv.limits().AuthTime)
+}
+
+// registers says whether accounts can be made here now.
+func (g *greeting) registers() bool {
+	return g.tls != nil && g.srv.register != nil && g.srv.register.Offered(g.host.Domain())
+}
+
+// stranger handles a stanza before authentication.
+func (g *greeting) stranger(x *xmpp.Stanza) error {
+	name, _ := x.First()
+	if !g.registers() || !x.IsRequest() || len(x.Children) != 1 || name.Space != xmpp.NSRegister || g.scan.BadTo() ||
+		!x.To.IsZero() && x.To != g.host {
+		return fault(stream.NotAuthorized, "") // RFC 6120 §4.9.3.12
+	}
+	ctx, cancel := g.srv.within(g.srv.limits().AuthTime)
+	defer cancel()
+	reply := g.srv.register.Handle(ctx, g.host.Domain(), g.from.Addr, x)
+	g.out = reply.Append(g.out)
+	return g.write()
+}
+
+// settle offers what comes after authentication, until a resource is bound or a
+// session resumed.
+func (g *greeting) settle() error {
+	settings := g.srv.settings()
+	f := []byte("<bind xmlns='" + xmpp.NSBind + "'/><session xmlns='" + xmpp.NSSession + "'><optional/></session>" +
+		"<sm xmlns='" + xmpp.NSSM + "'/><csi xmlns='" + xmpp.NSCSI + "'/>")
+	f = appendLimits(f, settings.MaxStanza, settings.IdleTimeout)
+	f = append(f, g.srv.router.StreamFeatures(g.host.Domain())...)
+	g.out = stream.AppendFeatures(g.out, f)
+	if err := g.write(); err != nil {
+		return err
+	}
+	for {
+		item, err := g.next()
+		if err != nil {
+			return err
+		}
+		switch item {
+		case stream.ItemEnd:
+			return &farewell{}
+		case stream.ItemStanza:
+			err = g.bindResource(g.scan.Stanza())
+		default:
+			switch name, raw := g.scan.Element(); {
+			case name == xmpp.Name{Space: xmpp.NSSM, Local: "resume"}:
+				err = g.resume(raw)
+			case name.Space == xmpp.NSSM: // XEP-0198 §3: not before bind
+				g.out = append(g.out, smFailed(xmpp.CondUnexpectedRequest)...)
+				err = g.write()
+			case name.Space == xmpp.NSCSI:
+			default:
+				err = fault(stream.UnsupportedStanzaType, "")
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// bindResource answers the request for a resource (RFC 6120 §7).
+func (g *greeting) bindResource(x *xmpp.Stanza) error {
+	el := x.Child(xmpp.Name{Space: xmpp.NSBind, Local: "bind"})
+	if el == nil || x.Kind != xmpp.IQ || !x.IsRequest() {
+		return fault(stream.NotAuthorized, "bind a resource first") // RFC 6120 §7.1
+	}
+	var refusal *xmpp.Error
+	resource := newID()
+	if r := el.ChildLocal("resource"); r != nil && r.Text() != "" {
+		resource = r.Text()
+	}
+	full, err := g.user.WithResource(resource)
+	switch {
+	case x.Type != xmpp.TypeSet || x.ID == "" || len(x.Children) != 1:
+		refusal = xmpp.BadRequest("")
+	case err != nil:
+		refusal = xmpp.BadRequest("not a resource") // RFC 6120 §7.7.2.1
+	default:
+		id := x.ID
+		if err = g.bind(full); err == nil {
+			b := append([]byte("<bind xmlns='"+xmpp.NSBind+"'><jid>"), xmpp.AppendText(nil, full.String())...)
+			b = append(b, "</jid></bind>"...)
+			g.out = (&xmpp.Stanza{Kind: xmpp.IQ, Type: xmpp.TypeResult, ID: id, Payload: b}).Append(g.out)
+			return g.commit()
+		}
+		if !errors.Is(err, router.ErrTooManySessions) {
+			return fault(stream.InternalServerError, "")
+		}
+		refusal = xmpp.ResourceConstraint("too many sessions") // RFC 6120 §7.6.2.1
+	}
+	reply := x.ErrorReply(refusal)
+	reply.To, reply.From = jid.JID{}, jid.JID{}
+	g.out = reply.Append(g.out)
+	return g.write()
+}
+
+// commit writes what makes the session the client's, and hands the connection over.
+func (g *greeting) commit() error {
+	err := g.write()
+	g.free = g.from.Exempt || g.srv.accounts.Permitted(g.srv.ctx, g.user, accounts.PermAdmin)
+	if e := g.t.SetDeadline(time.Time{}); err != nil || e != nil {
+		g.t.interrupt() // the reader finds out
+	}
+	g.start()
+	return errTaken
+}
+
+// resume answers <resume/> (XEP-0198 §5).
+func (g *greeting) resume(raw []byte) error {
+	el, err := xmpp.ParseElement(raw)
+	if err != nil {
+		return fault(stream.BadFormat, "")
+	}
+	h, err := height(raw)
+	if err != nil {
+		return err
+	}
+	id := el.Attr("previd")
+	s, had, known := g.srv.resumable.find(id, g.user)
+	if s == nil {
+		return g.unresumed(had, known)
+	}
+	handled, err := s.resume(g.conn, h)
+	if err != nil {
+		if f, ok := errors.AsType[*farewell](err); ok {
+			return f
+		}
+		_, had, known = g.srv.resumable.find(id, g.user)
+		return g.unresumed(had, known && errors.Is(err, errGone))
+	}
+	g.conn.s = s
+	g.srv.Stats.Resumptions.Add(1)
+	g.out = append(g.out, "<resumed xmlns='"+xmpp.NSSM+"' previd='"...)
+	g.out = append(xmpp.AppendAttr(g.out, id), "' h='"...)
+	g.out = append(strconv.AppendUint(g.out, uint64(handled), 10), "'/>"...)
+	return g.commit()
+}
+
+// unresumed lets the client bind instead.
+func (g *greeting) unresumed(h uint32, known bool) error {
+	g.out = append(g.out, "<failed xmlns='"+xmpp.NSSM+"'"...)
+	if known {
+		g.out = append(g.out, " h='"...)
+		g.out = append(strconv.AppendUint(g.out, uint64(h), 10), '\'')
+	}
+	g.out = append(g.out, "><item-not-found xmlns='"+xmpp.NSStanzaErrors+"'/></failed>"...)
+	return g.write()
+}

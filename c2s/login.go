@@ -1,0 +1,216 @@
+package c2s
+
+import (
+	"encoding/base64"
+	"errors"
+	"slices"
+
+	"jackdaw/router/accounts"
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
+	"jackdaw/xmpp/sasl"
+	"jackdaw/xmpp/stream"
+)
+
+// mechanisms are those offered now, by preference; it prepares what they need.
+func (g *greeting) mechanisms(requireTLS bool) (out []sasl.Mechanism) {
+	if g.tls == nil && requireTLS {
+		return nil // RFC 6120 §5.3.1
+	}
+	secret, iterations := g.srv.accounts.FakeParameters()
+	g.sasl = sasl.Config{Prepare: g.prepare, Lookup: g.lookup, FakeSecret: secret, FakeIterations: iterations}
+	if g.tls != nil {
+		if g.sasl.Bindings = g.bindings(); len(g.sasl.Bindings) > 0 {
+			out = append(out, sasl.ScramSHA256Plus, sasl.ScramSHA1Plus)
+		}
+	}
+	out = append(out, sasl.ScramSHA256, sasl.ScramSHA1)
+	// RFC 6120 §13.8.3: no password in clear, but where the administrator says that the wire is ours
+	if g.tls != nil || g.srv.plain && g.from.Exempt {
+		g.sasl.Verify = g.verify
+		out = append(out, sasl.Plain)
+	}
+	return out
+}
+
+// account is the address of a user name at the host of this stream.
+func (g *greeting) account(user string) (jid.JID, error) {
+	return jid.New(user, g.host.String(), "")
+}
+
+func (g *greeting) prepare(user string) (string, bool) {
+	j, err := g.account(user)
+	if err != nil || j.Local() == "" {
+		return "", false
+	}
+	return j.Local(), true
+}
+
+func (g *greeting) lookup(user string, h sasl.Hash) (sasl.Keys, bool, error) {
+	j, err := g.account(user)
+	if err != nil {
+		return sasl.Keys{}, false, nil
+	}
+	if err := g.srv.accounts.Throttle().Check(g.from, j.String()); err != nil {
+		return sasl.Keys{}, false, sasl.NotAuthorized
+	}
+	ctx, cancel := g.srv.within(g.srv.limits().AuthTime)
+	defer cancel()
+	return g.srv.accounts.Keys(ctx, j, h)
+}
+
+func (g *greeting) verify(user, password string) (bool, error) {
+	j, err := g.account(user)
+	if err != nil {
+		return false, nil
+	}
+	ctx, cancel := g.srv.within(g.srv.limits().AuthTime)
+	defer cancel()
+	err = g.srv.accounts.Authenticate(ctx, g.from, j, password)
+	_, throttled := errors.AsType[accounts.ErrThrottled](err)
+	switch {
+	case err == nil:
+		return true, nil
+	case throttled:
+		return false, sasl.NotAuthorized
+	case errors.Is(err, accounts.ErrNotAuthorized):
+		return false, nil
+	}
+	return false, err
+}
+
+// login goes through one attempt (RFC 6120 §6.4). again says that another may follow; else, without
+// an error, the user is authenticated and the stream must be opened anew.
+func (g *greeting) login(raw []byte) (again bool, err error) {
+	el, err := xmpp.ParseElement(raw)
+	if err != nil {
+		return false, fault(stream.BadFormat, "")
+	}
+	m := sasl.Mechanism(el.Attr("mechanism"))
+	if !slices.Contains(g.offered, m) {
+		why := sasl.InvalidMechanism
+		if g.tls == nil && (m == sasl.Plain || len(g.offered) == 0) {
+			why = sasl.EncryptionRequired // RFC 6120 §6.5.4
+		}
+		return true, g.failed(why, "")
+	}
+	exchange, err := sasl.New(m, &g.sasl)
+	if err != nil {
+		return true, g.failed(sasl.Condition(err), "")
+	}
+	text := el.Text()
+	for {
+		response, ok := decode(text)
+		if !ok {
+			return true, g.failed(sasl.IncorrectEncoding, exchange.Username())
+		}
+		challenge, done, err := exchange.Next(response)
+		if err != nil {
+			// A wrong proof counts against who tried; PLAIN has been counted where it was verified.
+			if user := exchange.Username(); sasl.Condition(err) == sasl.NotAuthorized && m != sasl.Plain && user != "" {
+				g.strike(user)
+			}
+			return true, g.failed(sasl.Condition(err), exchange.Username())
+		}
+		if done {
+			return g.succeed(m, exchange, challenge)
+		}
+		g.out = append(g.out, "<challenge xmlns='"+xmpp.NSSASL+"'>"...)
+		g.out = append(base64.StdEncoding.AppendEncode(g.out, challenge), "</challenge>"...)
+		if err := g.write(); err != nil {
+			return false, err
+		}
+		item, err := g.next()
+		if err != nil {
+			return false, err
+		}
+		if item == stream.ItemEnd {
+			return false, &farewell{}
+		}
+		if item != stream.ItemElement {
+			return false, fault(stream.NotAuthorized, "")
+		}
+		name, raw := g.scan.Element()
+		switch {
+		case name == xmpp.Name{Space: xmpp.NSSASL, Local: "abort"}:
+			return true, g.failed(sasl.Aborted, exchange.Username())
+		case name == xmpp.Name{Space: xmpp.NSSASL, Local: "response"}:
+		case name.Space == xmpp.NSSASL:
+			return true, g.failed(sasl.MalformedRequest, exchange.Username())
+		default:
+			return false, fault(stream.UnsupportedStanzaType, "")
+		}
+		if el, err = xmpp.ParseElement(raw); err != nil {
+			return false, fault(stream.BadFormat, "")
+		}
+		if text = el.Text(); text == "" {
+			text = "="
+		}
+	}
+}
+
+// decode reads base64 without any licence (RFC 6120 §6.4.2, RFC 4648 §4).
+func decode(text string) ([]byte, bool) {
+	switch text {
+	case "": // no initial response at all
+		return nil, true
+	case "=": // an empty one
+		return []byte{}, true
+	}
+	for i := range len(text) { // the library would pass over line ends
+		if text[i] == '\n' || text[i] == '\r' {
+			return nil, false
+		}
+	}
+	b, err := base64.StdEncoding.Strict().DecodeString(text)
+	return b, err == nil
+}
+
+// strike counts a failure against the address and the account.
+func (g *greeting) strike(user string) {
+	if j, err := g.account(user); err == nil {
+		g.srv.accounts.Throttle().Failed(g.from, j.String())
+	}
+}
+
+// succeed checks as whom the user wants to act, and welcomes him.
+func (g *greeting) succeed(m sasl.Mechanism, exchange sasl.Server, last []byte) (again bool, err error) {
+	user, err := g.account(exchange.Username())
+	if err != nil {
+		return true, g.failed(sasl.NotAuthorized, "")
+	}
+	if id := exchange.AuthzID(); id != "" { // RFC 6120 §6.3.8
+		if as, err := jid.Parse(id); err != nil || as != user {
+			return true, g.failed(sasl.InvalidAuthzID, exchange.Username())
+		}
+	}
+	if m != sasl.Plain {
+		g.srv.accounts.Throttle().Succeeded(g.from, user.String())
+	}
+	g.out = append(g.out, "<success xmlns='"+xmpp.NSSASL+"'>"...)
+	g.out = append(base64.StdEncoding.AppendEncode(g.out, last), "</success>"...)
+	if err := g.write(); err != nil {
+		return false, err
+	}
+	g.user = user
+	g.scan.Reset()
+	return false, nil
+}
+
+// failed reports a failed attempt; the last one that is allowed ends the stream (RFC 6120 §6.4.5).
+func (g *greeting) failed(why sasl.Failure, user string) error {
+	g.failures++
+	g.srv.Stats.AuthFailures.Add(1)
+	if user != "" {
+		g.srv.log.Info("login failed", "user", user, "host", g.host.String(), "from", g.from.Addr, "why", string(why))
+	}
+	g.out = append(g.out, "<failure xmlns='"+xmpp.NSSASL+"'><"...)
+	g.out = append(append(g.out, why...), "/></failure>"...)
+	if err := g.write(); err != nil {
+		return err
+	}
+	if g.failures >= g.srv.limits().FailedLogins {
+		return fault(stream.PolicyViolation, "too many failed logins")
+	}
+	return nil
+}

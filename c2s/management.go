@@ -1,0 +1,450 @@
+package c2s
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"strconv"
+	"sync"
+	"time"
+
+	"jackdaw/storage"
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
+	"jackdaw/xmpp/stream"
+)
+
+const requestAck = "<r xmlns='" + xmpp.NSSM + "'/>"
+
+// management is the state of XEP-0198 for one session. The session's mu guards it.
+type management struct {
+	id        string // for resumption; empty if not asked for
+	resumable bool
+
+	// What we have sent.
+	acked   uint32 // the client's last h
+	unacked int    // stanzas given to the session and not acknowledged
+	asked   bool   // an <r/> is out
+
+	// What the client has sent.
+	handled   uint32 // stanzas routed
+	confirmed uint32 // of these, stored: what h says
+	told      uint32 // the last h that we sent
+	gates     []gate // writes that must finish first, in order
+	head      int
+	waiting   bool // the first of gates will call back
+	failed    bool // a write did not finish well: nothing after it is confirmed
+	callback  func(error)
+}
+
+// A gate holds h back until a write has finished.
+type gate struct {
+	p      *storage.Pending
+	h      uint32 // confirmed then
+	answer bool   // the client asked at this point
+}
+
+// maxGates is how many writes may be outstanding before the reader waits for them.
+const maxGates = 4096
+
+// newID returns 128 random bits in 22 characters.
+func newID() string {
+	var b [16]byte
+	rand.Read(b[:]) // never returns an error
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+// appendAck appends <a/>.
+func appendAck(dst []byte, h uint32) []byte {
+	dst = append(dst, "<a xmlns='"+xmpp.NSSM+"' h='"...)
+	return append(strconv.AppendUint(dst, uint64(h), 10), "'/>"...)
+}
+
+// received counts a stanza that was routed, with the writes that it waits for.
+func (s *session) received(pendings []*storage.Pending) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.sm
+	if m == nil {
+		return
+	}
+	if m.head < len(m.gates) {
+		m.advance(s)
+	}
+	m.handled++ // modulo 2^32 (XEP-0198 §4)
+	if m.head == len(m.gates) && len(pendings) == 0 && !m.failed {
+		m.confirmed = m.handled
+		return
+	}
+	for _, p := range pendings {
+		m.gates = append(m.gates, gate{p: p, h: m.handled - 1})
+	}
+	if len(pendings) == 0 {
+		m.gates = append(m.gates, gate{})
+	}
+	m.gates[len(m.gates)-1].h = m.handled
+}
+
+// asksForAck answers <r/>, when everything before it is stored. It says whether the caller must flush.
+func (s *session) asksForAck() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.sm
+	if m.head == len(m.gates) {
+		return s.tell()
+	}
+	m.gates = append(m.gates, gate{h: m.handled, answer: true})
+	return s.acknowledge()
+}
+
+// tell sends what is confirmed. The caller holds mu.
+func (s *session) tell() bool {
+	if s.ending || s.conn == nil {
+		return false
+	}
+	if s.queue == nil {
+		s.queue = newChunk()
+	}
+	s.queue.buf = appendAck(s.queue.buf, s.sm.confirmed)
+	s.sm.told = s.sm.confirmed
+	return s.wake()
+}
+
+// acknowledge lets what has been stored through and calls itself again when more
+// is. It says whether the caller must flush. The caller holds mu.
+func (s *session) acknowledge() bool {
+	m := s.sm
+	if more := m.advance(s); more && !m.waiting && !m.failed {
+		m.waiting = true
+		if m.callback == nil {
+			m.callback = func(error) { s.srv.acks.add(s) }
+		}
+		// The callback takes no lock of ours, so it may run at once.
+		m.gates[m.head].p.Then(m.callback)
+	}
+	if m.failed {
+		// Nothing from the failed write on is confirmed: the client sends it again.
+		s.begin(farewell{condition: string(stream.InternalServerError), text: "what was sent last could not be stored"})
+	}
+	return s.wakeQueued()
+}
+
+// wakeQueued is wake for who does not know whether anything was queued. The caller holds mu.
+func (s *session) wakeQueued() bool { return s.queue != nil && s.wake() }
+
+// storedMore is the part of the server's worker when a write has finished.
+func (s *session) storedMore() {
+	s.mu.Lock()
+	s.sm.waiting = false
+	flush := s.acknowledge()
+	s.mu.Unlock()
+	if flush {
+		s.Flush()
+	}
+}
+
+// advance goes through the gates whose writes have finished and says whether there
+// are others. The caller holds mu.
+func (m *management) advance(s *session) (more bool) {
+	for m.head < len(m.gates) && !m.failed {
+		g := &m.gates[m.head]
+		done, err := g.p.Finished()
+		if !done {
+			return true
+		}
+		if err != nil {
+			m.failed = true
+			break
+		}
+		m.confirmed = g.h
+		if g.answer {
+			s.tell()
+		}
+		*g = gate{}
+		m.head++
+	}
+	if m.head == len(m.gates) || m.failed {
+		m.gates, m.head = m.gates[:0], 0
+		if cap(m.gates) > 64 {
+			m.gates = nil
+		}
+	}
+	return false
+}
+
+// throttled says what the reader has to wait for before it reads on, or nil.
+func (s *session) throttled() *storage.Pending {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if m := s.sm; m != nil && len(m.gates)-m.head > maxGates {
+		return m.gates[m.head].p
+	}
+	return nil
+}
+
+// lastAck appends what the client should know at the end: h, if it has risen. The caller holds mu.
+func (s *session) lastAck(dst []byte) []byte {
+	if s.sm == nil {
+		return dst
+	}
+	s.sm.advance(s)
+	if s.queue != nil { // an answer that came too late to be written by itself
+		dst = append(dst, s.queue.buf...)
+		s.queue = nil
+	}
+	if s.sm.confirmed != s.sm.told {
+		dst = appendAck(dst, s.sm.confirmed)
+		s.sm.told = s.sm.confirmed
+	}
+	return dst
+}
+
+// acks takes the client's h, as in <a/> and <resume/>. What it confirms is in taken
+// then. The caller holds mu.
+func (s *session) acks(h uint32) *farewell {
+	m := s.sm
+	sent := 0
+	for _, f := range s.flight {
+		sent += len(f.marks) - f.first
+	}
+	n := int64(h - m.acked) // modulo 2^32
+	if n > int64(sent) {
+		return &farewell{condition: string(stream.UndefinedCondition),
+			text: "you acknowledged more than you were sent",
+			extra: "<handled-count-too-high xmlns='" + xmpp.NSSM + "' h='" + strconv.FormatUint(uint64(h), 10) +
+				"' send-count='" + strconv.FormatUint(uint64(m.acked+uint32(sent)), 10) + "'/>"}
+	}
+	m.acked = h
+	m.unacked -= int(n)
+	for _, f := range s.flight {
+		for n > 0 && f.first < len(f.marks) {
+			s.pop(f)
+			n--
+		}
+	}
+	s.tidy()
+	s.changed()
+	return nil
+}
+
+// tidy lets go of chunks in flight of which everything is acknowledged. The caller holds mu.
+func (s *session) tidy() {
+	done := 0
+	for _, f := range s.flight {
+		if f.first < len(f.marks) || f.busy {
+			break
+		}
+		f.free()
+		done++
+	}
+	s.shift(done)
+}
+
+// acknowledged handles <a/>. It says whether the caller must flush.
+func (s *session) acknowledged(h uint32) (flush bool, err error) {
+	s.mu.Lock()
+	before := s.sm.acked
+	if f := s.acks(h); f != nil {
+		s.mu.Unlock()
+		return false, f
+	}
+	s.sm.asked = false
+	// Sent since the last request: ask again, unless the client says the same all the time.
+	if len(s.flight) > 0 && s.queue == nil && h != before {
+		s.sm.asked = true
+		flush = s.nonza(requestAck)
+	}
+	kept := s.taken
+	s.taken = nil
+	s.mu.Unlock()
+	s.srv.router.Taken(s.rs, kept)
+	return flush, nil
+}
+
+// enable begins stream management (XEP-0198 §3). It says whether the caller must flush.
+func (s *session) enable(resume bool) bool {
+	window := s.srv.settings().ResumeWindow
+	s.mu.Lock()
+	// What was sent before does not count, and must not be mistaken for what does.
+	for !s.ending && s.conn != nil && !s.conn.failed && (s.queue != nil || len(s.flight) > 0) {
+		if s.conn.writing {
+			s.wait(nil)
+			continue
+		}
+		s.conn.writing = true
+		s.write(s.conn)
+		s.mu.Lock()
+	}
+	defer s.mu.Unlock()
+	m := &management{}
+	s.sm = m
+	if !resume || window <= 0 {
+		return s.nonza("<enabled xmlns='" + xmpp.NSSM + "'/>")
+	}
+	m.id, m.resumable = newID(), true
+	s.srv.resumable.add(s)
+	return s.nonza("<enabled xmlns='"+xmpp.NSSM+"' resume='true' id='", m.id, "' max='", strconv.Itoa(int(window/time.Second)), "'/>")
+}
+
+// errGone says that a session cannot be resumed.
+var errGone = errors.New("no such session")
+
+// resume moves the session to another connection of the same client (XEP-0198 §5). On success the
+// caller has the writer's role on c, and everything that the client has not seen is
+// queued.
+func (s *session) resume(c *conn, h uint32) (handled uint32, err error) {
+	s.resuming.Lock() // of two that race, the second takes over from the first
+	defer s.resuming.Unlock()
+	ctx, cancel := s.srv.within(10 * time.Second)
+	defer cancel()
+
+	s.mu.Lock()
+	if s.ending {
+		s.mu.Unlock()
+		return 0, errGone
+	}
+	window := s.srv.settings().ResumeWindow
+	if old := s.conn; old != nil {
+		// The old connection is not known dead: it is now (XEP-0198 §5).
+		polite := !old.writing && !old.failed
+		old.writing = old.writing || polite
+		s.detach(time.Now().Add(window))
+		old.dead.Store(true)
+		s.mu.Unlock()
+		if polite {
+			f := fault(stream.Conflict, "resumed on another connection")
+			if old.send(f.append(nil)) == nil {
+				old.goodbye()
+			}
+		} else {
+			_ = old.t.Close() // so that its writer gives up
+		}
+		old.t.interrupt()
+		s.mu.Lock()
+		if polite {
+			old.writing = false
+			s.changed()
+		}
+		for !old.gone {
+			if s.wait(ctx.Done()) {
+				s.mu.Unlock()
+				s.srv.timers.add(&s.timer, window)
+				return 0, ctx.Err()
+			}
+		}
+	}
+	s.mu.Unlock()
+	s.srv.timers.remove(&s.timer)
+
+	// h must count what is still on its way to the disk, else the client sends it twice.
+	s.settleAcks(ctx)
+
+	s.mu.Lock()
+	again := func() { // what the session waits for is another attempt
+		s.expires = time.Now().Add(window)
+		s.mu.Unlock()
+		s.srv.timers.add(&s.timer, window)
+	}
+	m := s.sm
+	switch {
+	case s.ending:
+		s.mu.Unlock()
+		return 0, errGone
+	case m.failed:
+		s.begin(farewell{lost: true})
+		s.mu.Unlock()
+		return 0, errGone
+	case m.head < len(m.gates):
+		again()
+		return 0, ctx.Err()
+	}
+	if f := s.acks(h); f != nil {
+		again()
+		return 0, f
+	}
+	s.requeue()
+	c.writing = true
+	s.conn = c
+	s.woken = false
+	m.told = m.confirmed
+	kept := s.taken
+	s.taken = nil
+	s.changed()
+	s.mu.Unlock()
+	s.srv.router.Taken(s.rs, kept)
+	return m.confirmed, nil
+}
+
+// requeue makes one chunk of all that the client has not acknowledged. The caller holds mu.
+func (s *session) requeue() {
+	all := newChunk()
+	for _, f := range append(s.flight, s.queue) {
+		if f == nil {
+			continue
+		}
+		for _, m := range f.marks[f.first:] {
+			all.addMark(f, m)
+		}
+	}
+	s.flight, s.queue = nil, nil
+	if len(all.marks) == 0 {
+		all.free()
+		return
+	}
+	s.queue = all
+}
+
+// A registry finds sessions by the id they can be resumed with, and remembers how
+// far those that can no more had come.
+type registry struct {
+	mu    sync.Mutex // guards the rest
+	byID  map[string]*session
+	past  map[string]past
+	order []string // of past
+}
+
+type past struct {
+	account jid.JID
+	h       uint32
+}
+
+const maxPast = 4096
+
+func (r *registry) add(s *session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.byID == nil {
+		r.byID, r.past = map[string]*session{}, map[string]past{}
+	}
+	r.byID[s.sm.id] = s
+}
+
+// remove forgets an ended session but for its h (XEP-0198 §5).
+func (r *registry) remove(s *session) {
+	s.mu.Lock()
+	h := s.sm.confirmed
+	s.mu.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.byID[s.sm.id] != s {
+		return
+	}
+	delete(r.byID, s.sm.id)
+	if len(r.order) >= maxPast {
+		delete(r.past, r.order[0])
+		r.order = append(r.order[:0], r.order[1:]...)
+	}
+	r.past[s.sm.id] = past{s.addr.Bare(), h}
+	r.order = append(r.order, s.sm.id)
+}
+
+// find returns the session of an account, or how far it had come; nothing of another account's.
+func (r *registry) find(id string, account jid.JID) (s *session, h uint32, known bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s := r.byID[id]; s != nil && s.addr.Bare() == account {
+		return s, 0, true
+	}
+	p, ok := r.past[id]
+	return nil, p.h, ok && p.account == account
+}

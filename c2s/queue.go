@@ -1,0 +1,87 @@
+package c2s
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"jackdaw/router"
+	"jackdaw/xmpp/stream"
+)
+
+// A chunk is what leaves in one write: stanzas one behind the other, and what
+// stream management says between them. Its bytes stay until the client has taken
+// them: they are all there is of the stanzas in it.
+type chunk struct {
+	buf   []byte
+	marks []mark
+	first int   // marks before it have been taken
+	base  int64 // where buf begins among the bytes written to the connection
+	busy  bool  // the writer has it
+	keep  bool  // it may be in the hands of a writer that has lost its connection: not to be reused
+}
+
+// A mark is where a stanza is in its chunk.
+type mark struct {
+	start, end int32
+	copy       bool
+	kept       uint64
+}
+
+const (
+	chunkMin = 1 << 10
+	chunkMax = 64 << 10 // larger ones are not reused
+)
+
+var chunks = sync.Pool{New: func() any { return &chunk{buf: make([]byte, 0, chunkMin)} }}
+
+func newChunk() *chunk { return chunks.Get().(*chunk) }
+
+// free gives the chunk back unless somebody may still look at it.
+func (c *chunk) free() {
+	if c.busy || c.keep || cap(c.buf) > chunkMax {
+		return
+	}
+	*c = chunk{buf: c.buf[:0], marks: c.marks[:0]}
+	chunks.Put(c)
+}
+
+// add appends a stanza and returns its length.
+func (c *chunk) add(d *router.Delivery) int {
+	start := len(c.buf)
+	c.buf = d.Stanza.Append(c.buf)
+	c.marks = append(c.marks, mark{start: int32(start), end: int32(len(c.buf)), copy: d.Copy, kept: d.Kept})
+	return len(c.buf) - start
+}
+
+// addMark appends a stanza that is in another chunk.
+func (c *chunk) addMark(from *chunk, m mark) {
+	start := len(c.buf)
+	c.buf = append(c.buf, from.buf[m.start:m.end]...)
+	m.start, m.end = int32(start), int32(len(c.buf))
+	c.marks = append(c.marks, m)
+}
+
+// trim makes a chunk that waits to be acknowledged hold no more than it must.
+func (c *chunk) trim() {
+	if !c.busy && cap(c.buf) > 2*len(c.buf)+256 {
+		c.buf = append(make([]byte, 0, len(c.buf)), c.buf...)
+	}
+}
+
+// undelivered reads the stanzas back that nobody took.
+func (c *chunk) undelivered(to []router.Undelivered, broken *atomic.Int64) []router.Undelivered {
+	for _, m := range c.marks[c.first:] {
+		if m.copy && m.kept == 0 {
+			continue
+		}
+		// No limits but our own: it has been through them once, and grown a little since.
+		limits := stream.Limits{Bytes: 1 << 26, Depth: 1 << 10, Elements: 1 << 20, Attributes: 1 << 10, Declarations: 1 << 10}
+		s, err := stream.ParseStanza(c.buf[m.start:m.end], limits)
+		if err != nil {
+			broken.Add(1) // a stanza that we made ourselves
+			continue
+		}
+		to = append(to, router.Undelivered{Stanza: s.Clone(), Kept: m.kept})
+	}
+	return to
+}

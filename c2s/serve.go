@@ -1,0 +1,278 @@
+package c2s
+
+import (
+	"errors"
+	"strconv"
+	"time"
+
+	"jackdaw/router"
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
+	"jackdaw/xmpp/stream"
+)
+
+// run reads a bound stream until it ends.
+func (c *conn) run() {
+	defer c.srv.left(c)
+	err := c.serve()
+	s := c.s
+	c.flushAll()
+	f, ours := errors.AsType[*farewell](err)
+	switch {
+	case c.dead.Load():
+	case ours:
+		s.mu.Lock()
+		first := !s.ending && s.conn == c
+		if first {
+			s.ending = true
+			s.changed()
+		}
+		s.mu.Unlock()
+		if first {
+			s.finish(*f)
+		}
+	case c.silent.Load():
+		s.lost(c, *fault(stream.ConnectionTimeout, "no answer to a ping"))
+	default:
+		s.lost(c, farewell{lost: true})
+	}
+	// Others may still be writing the goodbye.
+	s.mu.Lock()
+	for s.conn == c || c.writing {
+		s.wait(nil)
+	}
+	c.gone = true
+	s.changed()
+	s.mu.Unlock()
+	c.store = nil
+	c.unpool()
+	if c.dead.Load() {
+		c.t.linger(lingerTime)
+	}
+	_ = c.t.Close() // it may be closed already
+}
+
+// serve returns why the stream is over.
+func (c *conn) serve() error {
+	for {
+		item, err := c.next()
+		if err != nil {
+			return err
+		}
+		if c.dead.Load() {
+			return nil
+		}
+		switch item {
+		case stream.ItemStanza:
+			err = c.stanza(c.scan.Stanza())
+		case stream.ItemElement:
+			err = c.element()
+		case stream.ItemEnd:
+			return &farewell{} // RFC 6120 §4.4
+		default:
+			err = fault(stream.BadFormat, "")
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// stanza routes one stanza of the client.
+func (c *conn) stanza(x *xmpp.Stanza) error {
+	s := c.s
+	// RFC 6120 §8.1.2.1: 'from' is ours to write; what the client says must be true.
+	if c.scan.BadFrom() || !x.From.IsZero() && x.From != s.addr && x.From != s.rs.Bare() {
+		return fault(stream.InvalidFrom, "")
+	}
+	x.From = s.addr
+	e := &c.env
+	e.Reset()
+	e.Stanza, e.Session, e.Account, e.Batch = x, s.rs, s.rs.Bare(), &c.batch
+	e.Durable = s.sm != nil
+	if bad := c.unfit(x); bad != nil {
+		c.refuse(x, bad)
+	} else if !c.own(x) {
+		c.srv.router.Route(e)
+	}
+	if s.sm != nil {
+		s.received(e.Pendings)
+	}
+	return nil
+}
+
+// unfit says what is wrong with a stanza before anyone else looks at it.
+func (c *conn) unfit(x *xmpp.Stanza) *xmpp.Error {
+	switch {
+	case c.scan.BadTo():
+		return xmpp.JIDMalformed("") // RFC 6120 §8.3.3.8
+	case x.Type == xmpp.TypeInvalid:
+		return xmpp.BadRequest("unknown type")
+	case x.Kind != xmpp.IQ:
+		return nil
+	case x.ID == "":
+		return xmpp.BadRequest("a request needs an id") // RFC 6120 §8.1.3
+	case x.IsRequest() && len(x.Children) != 1, x.Type == xmpp.TypeResult && len(x.Children) > 1:
+		return xmpp.BadRequest("a request has exactly one child") // RFC 6120 §8.2.3
+	}
+	return nil
+}
+
+// refuse answers with an error, unless that would answer one.
+func (c *conn) refuse(x *xmpp.Stanza, e *xmpp.Error) {
+	if x.Type == xmpp.TypeError || x.Type == xmpp.TypeResult {
+		return
+	}
+	c.answer(x.ErrorReply(e))
+}
+
+func (c *conn) answer(reply xmpp.Stanza) {
+	reply.To = c.s.addr
+	if reply.From.IsZero() {
+		reply.From = c.s.rs.Bare()
+	}
+	c.s.rs.Send(&c.batch, router.Delivery{Stanza: &reply, Copy: true})
+}
+
+// own handles the requests that are about the stream itself.
+func (c *conn) own(x *xmpp.Stanza) bool {
+	if x.Kind != xmpp.IQ || x.Type != xmpp.TypeSet || len(x.Children) == 0 {
+		return false
+	}
+	switch x.Children[0].Name {
+	case xmpp.Name{Space: xmpp.NSBind, Local: "bind"}:
+		// One resource to a stream (RFC 6120 §7.1).
+		c.refuse(x, xmpp.NotAllowed("this stream has a resource"))
+		return true
+	case xmpp.Name{Space: xmpp.NSSession, Local: "session"}:
+		if x.To.IsZero() || x.To.IsDomain() || x.To == c.s.rs.Bare() {
+			c.answer(x.Result(nil)) // RFC 3921 §3: nothing to do
+			return true
+		}
+	}
+	return false
+}
+
+// element handles what is at the top of the stream and not a stanza.
+func (c *conn) element() error {
+	name, raw := c.scan.Element()
+	s := c.s
+	switch name {
+	case xmpp.Name{Space: xmpp.NSSM, Local: "r"}:
+		if s.sm != nil {
+			c.flush = s.asksForAck() || c.flush
+			return nil
+		}
+	case xmpp.Name{Space: xmpp.NSSM, Local: "a"}:
+		if s.sm != nil {
+			h, err := height(raw)
+			if err != nil {
+				return err
+			}
+			flush, err := s.acknowledged(h)
+			c.flush = flush || c.flush
+			return err
+		}
+	case xmpp.Name{Space: xmpp.NSSM, Local: "enable"}:
+		if s.sm != nil {
+			// XEP-0198 §3: at most one attempt
+			return fault(stream.PolicyViolation, "stream management is on")
+		}
+		el, err := xmpp.ParseElement(raw)
+		if err != nil {
+			return fault(stream.BadFormat, "")
+		}
+		c.flushAll() // what was answered before does not count
+		resume := el.Attr("resume")
+		c.flush = s.enable(resume == "true" || resume == "1") || c.flush
+		return nil
+	case xmpp.Name{Space: xmpp.NSSM, Local: "resume"}:
+		c.say(smFailed(xmpp.CondUnexpectedRequest))
+		return nil
+	case xmpp.Name{Space: xmpp.NSCSI, Local: "inactive"}:
+		s.inactive()
+		return nil
+	case xmpp.Name{Space: xmpp.NSCSI, Local: "active"}:
+		c.flush = s.active() || c.flush
+		return nil
+	}
+	if name.Space == xmpp.NSSM { // before <enable/>
+		c.say(smFailed(xmpp.CondUnexpectedRequest))
+		return nil
+	}
+	return fault(stream.UnsupportedStanzaType, "")
+}
+
+// say queues what is not a stanza.
+func (c *conn) say(xml string) {
+	c.s.mu.Lock()
+	c.flush = c.s.nonza(xml) || c.flush
+	c.s.mu.Unlock()
+}
+
+func smFailed(c xmpp.Condition) string {
+	return "<failed xmlns='" + xmpp.NSSM + "'><" + string(c) + " xmlns='" + xmpp.NSStanzaErrors + "'/></failed>"
+}
+
+// height reads h.
+func height(raw []byte) (uint32, error) {
+	el, err := xmpp.ParseElement(raw)
+	if err != nil {
+		return 0, fault(stream.BadFormat, "")
+	}
+	h, err := strconv.ParseUint(el.Attr("h"), 10, 32)
+	if err != nil {
+		return 0, fault(stream.BadFormat, "h is not a number of stanzas")
+	}
+	return uint32(h), nil
+}
+
+// ping asks an idle client whether it is there (XEP-0199 §4.1).
+func (s *session) ping() {
+	host := s.addr.DomainJID()
+	wake, _ := s.Send(router.Delivery{Copy: true, Stanza: &xmpp.Stanza{Kind: xmpp.IQ, Type: xmpp.TypeGet, ID: "idle-" + newID(),
+		From: host, To: s.addr, Payload: []byte("<ping xmlns='" + xmpp.NSPing + "'/>")}})
+	if wake {
+		s.Flush()
+	}
+}
+
+// bind makes the session of a user on this connection. The result must be written
+// before anything that the router sends, so the writer's role stays with the caller.
+func (c *conn) bind(full jid.JID) error {
+	s := &session{srv: c.srv, addr: full, conn: c}
+	s.timer.s = s
+	c.writing = true
+	c.s = s
+	rs, err := c.srv.router.Bind(full, s)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		s.ended, s.ending, s.conn = true, true, nil
+		s.changed()
+		c.s, c.writing = nil, false
+		return err
+	}
+	s.rs = rs
+	c.srv.Stats.Sessions.Add(1)
+	return nil
+}
+
+// start lets the session write and begins to read for it. The bind result is out.
+func (c *conn) start() {
+	s := c.s
+	c.t.queue()
+	c.t.nowait = true
+	c.most = 0
+	c.filled, c.budget = time.Now(), c.srv.limits().StreamBurst
+	c.heard.Store(c.srv.now.Load())
+	if idle := c.srv.settings().IdleTimeout; idle > 0 {
+		c.srv.timers.add(&s.timer, idle)
+	}
+	c.srv.promoted(c)
+	s.mu.Lock()
+	s.ready = true
+	s.changed()
+	s.write(c) // what came meanwhile
+	go c.run()
+}

@@ -1,0 +1,315 @@
+package c2s
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"jackdaw/router"
+	"jackdaw/xmpp/jid"
+)
+
+// errEnded is what WaitBelow returns for a session that is no more.
+var errEnded = errors.New("session has ended")
+
+// A session is the connection side of a bound resource: a queue, and for the time
+// that there is one, a connection. It implements router.Outlet. With stream management it outlives
+// its connection.
+//
+// Whoever has something to write and finds nobody writing takes the writer's role
+// (conn.writing), writes until the queue is empty, and gives the role up. What
+// the kernel does not take at once, the role goes with to a goroutine of its own.
+type session struct {
+	srv  *Server
+	addr jid.JID
+	rs   *router.Session // set before anything else sees the session, but for what the router calls from Bind
+
+	resuming sync.Mutex // held by the one who resumes it; taken before mu
+
+	mu      sync.Mutex // guards the rest, and what conn says is guarded by it
+	conn    *conn      // nil: detached
+	queue   *chunk     // not given to a connection yet
+	flight  []*chunk   // given to a connection and not taken by the client, oldest first
+	late    *chunk     // came after the end began
+	bytes   int        // of stanzas in all of them
+	taken   []uint64   // kept copies to report; in the reporter's hands while reporting
+	sm      *management
+	idle    *inactivity // XEP-0352: nil while the client is active
+	notify  chan struct{}
+	ready   bool // rs is set and the bind result is out
+	woken   bool // somebody has been told to call Flush
+	ending  bool // nothing more is given to the connection but what is queued
+	ended   bool // Unbind has what was left
+	over    bool // beyond its limits
+	listed  bool // waits for the reporter
+	pinged  bool
+	expires time.Time // of the detached session
+	timer   entry
+}
+
+// Send implements router.Outlet.
+func (s *session) Send(d router.Delivery) (wake, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.ended:
+		return false, false
+	case s.ending:
+		if s.late == nil {
+			s.late = newChunk()
+		}
+		s.late.add(&d)
+		return false, true
+	case s.idle != nil && s.hold(&d):
+		return false, true
+	}
+	if s.queue == nil {
+		s.queue = newChunk()
+	}
+	s.bytes += s.queue.add(&d)
+	if s.sm != nil {
+		s.sm.unacked++
+	}
+	s.check()
+	return s.wake(), true
+}
+
+// wake says whether the caller must call Flush. The caller holds mu.
+func (s *session) wake() bool {
+	if s.woken || s.conn == nil || s.conn.writing {
+		return false
+	}
+	s.woken = true
+	return true
+}
+
+// check ends a session that has more waiting than it may (promises.md). The caller holds mu.
+func (s *session) check() {
+	if s.over || s.ending {
+		return
+	}
+	l := s.srv.limits()
+	if s.sm == nil && s.bytes <= l.QueueBytes || s.sm != nil && s.bytes <= l.UnackedBytes && s.sm.unacked <= l.UnackedStanzas {
+		return
+	}
+	s.over = true
+	s.srv.Stats.Overflows.Add(1)
+	s.begin(farewell{condition: "resource-constraint", text: "the client does not take what is sent to it"})
+}
+
+// Flush implements router.Outlet.
+func (s *session) Flush() {
+	s.mu.Lock()
+	s.woken = false
+	if c := s.conn; c != nil && !c.writing {
+		c.writing = true
+		s.write(c)
+		return
+	}
+	s.mu.Unlock()
+}
+
+// write is the writer's work. The caller holds mu and has the role; both are given up.
+func (s *session) write(c *conn) {
+	for s.queue != nil && s.conn == c && !c.failed {
+		q := s.queue
+		s.queue = nil
+		if s.sm != nil && !s.sm.asked && len(q.marks) > 0 {
+			q.buf = append(q.buf, requestAck...)
+			s.sm.asked = true
+		}
+		q.base, q.busy = c.sent, true
+		c.sent += int64(len(q.buf))
+		s.flight = append(s.flight, q)
+		s.mu.Unlock()
+		err := c.send(q.buf)
+		left := c.progress()
+		s.mu.Lock()
+		q.busy = false
+		s.settle(c)
+		if err != nil {
+			c.fail()
+			break
+		}
+		if left {
+			s.srv.workers.Add(1)
+			go s.drain(c)
+			s.mu.Unlock()
+			return
+		}
+	}
+	c.writing = false
+	s.changed()
+	s.mu.Unlock()
+}
+
+// drain brings out what the kernel did not take, then goes on as the writer.
+func (s *session) drain(c *conn) {
+	defer s.srv.workers.Done()
+	for {
+		err := c.t.drainSome(s.srv.limits().WriteStall)
+		left := c.progress()
+		s.mu.Lock()
+		s.settle(c)
+		s.changed()
+		switch {
+		case err != nil:
+			c.fail()
+			c.writing = false
+			s.mu.Unlock()
+			return
+		case !left:
+			s.write(c)
+			return
+		}
+		s.mu.Unlock()
+	}
+}
+
+// settle lets go of what the kernel has accepted. With stream management only the
+// client's word counts. The caller holds mu.
+func (s *session) settle(c *conn) {
+	if s.sm != nil || s.conn != c {
+		return
+	}
+	done := 0
+	for _, f := range s.flight {
+		for f.first < len(f.marks) && f.base+int64(f.marks[f.first].end) <= c.accepted {
+			s.pop(f)
+		}
+		if f.base+int64(len(f.buf)) > c.accepted {
+			break
+		}
+		f.free()
+		done++
+	}
+	s.shift(done)
+	s.report()
+	s.changed()
+}
+
+// pop takes the oldest stanza of a chunk as delivered. The caller holds mu.
+func (s *session) pop(f *chunk) {
+	m := &f.marks[f.first]
+	f.first++
+	s.bytes -= int(m.end - m.start)
+	if m.kept != 0 {
+		s.taken = append(s.taken, m.kept)
+	}
+}
+
+// shift forgets the oldest n chunks in flight. The caller holds mu.
+func (s *session) shift(n int) {
+	if n == 0 {
+		return
+	}
+	k := copy(s.flight, s.flight[n:])
+	clear(s.flight[k:])
+	if s.flight = s.flight[:k]; k == 0 && cap(s.flight) > 4 {
+		s.flight = nil
+	}
+}
+
+// report lets the router know which kept copies have been taken: on another goroutine,
+// since the caller may hold the router's locks. The caller holds mu.
+func (s *session) report() {
+	if len(s.taken) > 0 && !s.listed {
+		s.listed = true
+		s.srv.reports.add(s)
+	}
+}
+
+// reportNow is the reporter's part.
+func (s *session) reportNow() {
+	s.mu.Lock()
+	kept := s.taken
+	s.taken, s.listed = nil, false
+	rs := s.rs
+	s.mu.Unlock()
+	if rs != nil {
+		s.srv.router.Taken(rs, kept)
+	}
+}
+
+// nonza appends what is not a stanza and says whether the caller must flush. The caller holds mu.
+func (s *session) nonza(b ...string) bool {
+	if s.ending {
+		return false
+	}
+	if s.queue == nil {
+		s.queue = newChunk()
+	}
+	for _, p := range b {
+		s.queue.buf = append(s.queue.buf, p...)
+	}
+	return s.wake()
+}
+
+// changed wakes who waits for a change. The caller holds mu.
+func (s *session) changed() {
+	if s.notify != nil {
+		close(s.notify)
+		s.notify = nil
+	}
+}
+
+// wait gives mu up until something has changed or stop is closed. The caller holds mu.
+func (s *session) wait(stop <-chan struct{}) (stopped bool) {
+	if s.notify == nil {
+		s.notify = make(chan struct{})
+	}
+	n := s.notify
+	s.mu.Unlock()
+	defer s.mu.Lock()
+	select {
+	case <-n:
+		return false
+	case <-stop:
+		return true
+	}
+}
+
+// Detached implements router.Outlet.
+func (s *session) Detached() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conn == nil
+}
+
+// WaitBelow implements router.Outlet.
+func (s *session) WaitBelow(ctx context.Context, n int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		switch {
+		case s.ending:
+			return errEnded
+		case s.bytes < n:
+			return nil
+		case s.wait(ctx.Done()):
+			return ctx.Err()
+		}
+	}
+}
+
+// End implements router.Outlet.
+func (s *session) End(condition, text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.begin(farewell{condition: condition, text: text})
+}
+
+// begin starts the end on a goroutine of its own. The caller holds mu.
+func (s *session) begin(f farewell) {
+	if s.ending {
+		return
+	}
+	s.ending = true
+	s.changed()
+	s.srv.workers.Add(1)
+	go func() {
+		defer s.srv.workers.Done()
+		s.finish(f)
+	}()
+}

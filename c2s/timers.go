@@ -1,0 +1,166 @@
+package c2s
+
+import (
+	"sync"
+	"time"
+)
+
+// A wheel looks after all sessions with one goroutine: it has one slot for each
+// second of its round, and what is due later is looked at once a round.
+type wheel struct {
+	mu    sync.Mutex // guards the rest
+	slots [wheelSize]entry
+	at    int64 // seconds since the start
+}
+
+const wheelSize = 1024
+
+// An entry is a session's place on the wheel; it is not on it while next is nil.
+type entry struct {
+	next, prev *entry
+	s          *session // nil for the head of a slot
+	due        int64
+}
+
+func (w *wheel) init() {
+	for i := range w.slots {
+		h := &w.slots[i]
+		h.next, h.prev = h, h
+	}
+}
+
+// add lets the entry's session be looked at after d, and not before. It replaces an earlier add.
+func (w *wheel) add(e *entry, d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	e.unlink()
+	e.due = w.at + int64((d+time.Second-1)/time.Second) + 1
+	h := &w.slots[e.due%wheelSize]
+	e.prev, e.next = h.prev, h
+	h.prev.next, h.prev = e, e
+}
+
+func (w *wheel) remove(e *entry) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	e.unlink()
+}
+
+func (e *entry) unlink() {
+	if e.next != nil {
+		e.prev.next, e.next.prev = e.next, e.prev
+		e.next, e.prev = nil, nil
+	}
+}
+
+// tick goes on to the given second and returns the sessions that are due, off the wheel.
+func (w *wheel) tick(to int64) (due []*session) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for w.at < to {
+		w.at++
+		h := &w.slots[w.at%wheelSize]
+		for e := h.next; e != h; {
+			next := e.next
+			if e.due <= w.at {
+				e.unlink()
+				due = append(due, e.s)
+			}
+			e = next
+		}
+	}
+	return due
+}
+
+// A worker runs a task for sessions that others put on its list: it is how work gets
+// off a goroutine that holds locks or must not wait.
+type worker struct {
+	mu   sync.Mutex // guards list
+	list []*session
+	more chan struct{} // holds one token
+}
+
+func newWorker() worker { return worker{more: make(chan struct{}, 1)} }
+
+func (w *worker) add(s *session) {
+	w.mu.Lock()
+	w.list = append(w.list, s)
+	w.mu.Unlock()
+	select {
+	case w.more <- struct{}{}:
+	default:
+	}
+}
+
+// run calls task until stop is closed.
+func (w *worker) run(stop <-chan struct{}, task func(*session)) {
+	var spare []*session
+	for {
+		select {
+		case <-w.more:
+		case <-stop:
+			return
+		}
+		w.mu.Lock()
+		list := w.list
+		w.list = spare[:0]
+		w.mu.Unlock()
+		for i, s := range list {
+			task(s)
+			list[i] = nil
+		}
+		spare = list
+		if cap(spare) > 1<<12 {
+			spare = nil
+		}
+	}
+}
+
+// look is the wheel's task: idle clients are asked whether they are there (RFC 6120
+// §4.6), and resume windows end.
+func (s *session) look(now int64) {
+	settings := s.srv.settings()
+	idle := settings.IdleTimeout
+	s.mu.Lock()
+	if s.ending {
+		s.mu.Unlock()
+		return
+	}
+	c := s.conn
+	if c == nil {
+		left := time.Until(s.expires)
+		if left <= 0 {
+			s.begin(farewell{lost: true})
+		}
+		s.mu.Unlock()
+		if left > 0 {
+			s.srv.timers.add(&s.timer, left)
+		}
+		return
+	}
+	if s.sm != nil {
+		for _, f := range s.flight {
+			f.trim()
+		}
+	}
+	s.mu.Unlock()
+	if idle <= 0 {
+		return
+	}
+	quiet := time.Duration(now-c.heard.Load()) * time.Second
+	patience := min(idle, time.Minute)
+	switch {
+	case quiet < idle:
+		s.pinged = false
+		s.srv.timers.add(&s.timer, idle-quiet)
+	case !s.pinged:
+		s.pinged = true
+		s.ping()
+		s.srv.timers.add(&s.timer, patience)
+	default:
+		// Half open: the reader notices, and the session waits or ends.
+		s.srv.Stats.Silent.Add(1)
+		c.silent.Store(true)
+		c.t.interrupt()
+	}
+}
