@@ -24,8 +24,13 @@ func (e *engine) generation() uint32 {
 const genDigits = 8
 
 func dedupKey(gen uint32, space, owner, value string) []byte {
-	k := ownerKey(fmt.Sprintf("x%0*x", genDigits, gen), space, owner, len(value))
-	return append(k, value...)
+	var kind [1 + genDigits]byte
+	kind[0] = 'x'
+	for i := genDigits; i > 0; i-- {
+		kind[i] = "0123456789abcdef"[gen&15]
+		gen >>= 4
+	}
+	return append(ownerKey(string(kind[:]), space, owner, len(value)), value...)
 }
 
 // findDedup returns the id that a Dedup value was given, and its group.

@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"bytes"
+	"hash/maphash"
 	"math/rand/v2"
 	"sync/atomic"
 )
@@ -12,6 +13,18 @@ import (
 type memtable struct {
 	head  [levels]atomic.Pointer[node]
 	bytes atomic.Int64 // of memory, roughly
+
+	// dedups has a bit set for each Dedup value, since most that are looked for are
+	// not there: mayHold saves the search.
+	dedups [1 << 12]atomic.Uint64
+}
+
+var filterSeed = maphash.MakeSeed()
+
+// mayHold is false if a Dedup key was certainly never put.
+func (t *memtable) mayHold(key []byte) bool {
+	h := maphash.Bytes(filterSeed, key)
+	return t.dedups[h>>6%uint64(len(t.dedups))].Load()&(1<<(h&63)) != 0
 }
 
 // levels suffice for 4^10 entries.
@@ -79,6 +92,9 @@ func (t *memtable) seek(key []byte) *node {
 
 // get returns the entry of a key, or nil.
 func (t *memtable) get(key []byte) *entry {
+	if key[0] == 'x' && !t.mayHold(key) {
+		return nil
+	}
 	if n := t.seek(key); n != nil && bytes.Equal(n.key, key) {
 		return n.entry.Load()
 	}
@@ -87,6 +103,10 @@ func (t *memtable) get(key []byte) *entry {
 
 // put keeps the slices of o.
 func (t *memtable) put(o op, group uint64) {
+	if o.key[0] == 'x' {
+		h := maphash.Bytes(filterSeed, o.key)
+		t.dedups[h>>6%uint64(len(t.dedups))].Or(1 << (h & 63))
+	}
 	var path [levels]*node
 	t.before(o.key, &path)
 	if n := t.after(path[0], 0); n != nil && bytes.Equal(n.key, o.key) {

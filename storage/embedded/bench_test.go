@@ -1,0 +1,115 @@
+package embedded
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"jackdaw/storage"
+)
+
+func cpu() time.Duration {
+	var r syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &r) != nil {
+		return 0
+	}
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
+}
+
+func openBench(b *testing.B) *engine {
+	s, err := Open(filepath.Join(b.TempDir(), "data"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { s.Close() }) // the benchmark is over
+	return s.(*engine)
+}
+
+// fill appends b.N records of 300 bytes, waiting after every so many; two
+// records are a message.
+func fill(b *testing.B, s *engine, owners, window int, o storage.AppendOptions, peers bool) {
+	l := s.Log("archive")
+	data := make([]byte, 300)
+	for i := range data {
+		data[i] = byte('a' + rand.IntN(26))
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	start := cpu()
+	var last *storage.Pending
+	for i := range b.N {
+		a := rand.IntN(owners)
+		r := storage.Record{Data: data}
+		if peers {
+			r.Peer = fmt.Sprintf("user%d@localhost", (a+1+i%20)%owners)
+		}
+		if o.Dedup != "" {
+			o.Dedup = fmt.Sprintf("0123456789abcdef%d", i)
+		}
+		_, _, p, err := l.Append(b.Context(), fmt.Sprintf("user%d@localhost", a), r, o)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if last = p; i%window == window-1 {
+			if err := p.Wait(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	if err := last.Wait(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64((cpu()-start).Nanoseconds())/float64(b.N), "cpu-ns/record")
+}
+
+func BenchmarkArchiveOfThousandOwners(b *testing.B) {
+	fill(b, openBench(b), 1000, 200, storage.AppendOptions{}, true)
+}
+
+func BenchmarkArchiveWithDedup(b *testing.B) {
+	fill(b, openBench(b), 1000, 200, storage.AppendOptions{Dedup: "x"}, true)
+}
+
+func BenchmarkOfflineOfHundredOwners(b *testing.B) {
+	fill(b, openBench(b), 100, 50, storage.AppendOptions{Dedup: "x", MaxRecords: 1 << 30}, false)
+}
+
+func BenchmarkOfflineOfOneOwner(b *testing.B) {
+	fill(b, openBench(b), 1, 50, storage.AppendOptions{Dedup: "x", MaxRecords: 1 << 30}, false)
+}
+
+func BenchmarkAppendOneByOne(b *testing.B) {
+	fill(b, openBench(b), 1000, 1, storage.AppendOptions{}, true)
+}
+
+// The cost of a page must not grow with the archive.
+func BenchmarkPage(b *testing.B) {
+	for _, n := range []int{1000, 300_000} {
+		for _, peer := range []string{"", "user7@localhost"} {
+			b.Run(fmt.Sprintf("of %d, peer %q", n, peer), func(b *testing.B) {
+				s := openBench(b)
+				l := s.Log("archive")
+				var p *storage.Pending
+				for i := range n {
+					_, _, pending, err := l.Append(b.Context(), "romeo", storage.Record{Peer: fmt.Sprintf("user%d@localhost", i%10), Data: make([]byte, 300)}, storage.AppendOptions{})
+					if p = pending; err != nil {
+						b.Fatal(err)
+					}
+				}
+				if err := p.Wait(b.Context()); err != nil {
+					b.Fatal(err)
+				}
+				b.ReportAllocs()
+				for b.Loop() {
+					page, more, err := l.Page(b.Context(), "romeo", storage.Query{Peer: peer, Limit: 50, Backward: true})
+					if err != nil || !more || len(page) != 50 {
+						b.Fatal(len(page), more, err)
+					}
+				}
+			})
+		}
+	}
+}
