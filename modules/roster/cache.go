@@ -1,0 +1,264 @@
+package roster
+
+import (
+	"container/list"
+	"context"
+	"fmt"
+	"hash/maphash"
+	"strings"
+	"sync"
+
+	"jackdaw/storage"
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
+)
+
+const (
+	shards = 64
+	// idleCost bounds, for each shard, the rosters kept of users without a session: their
+	// items and one each.
+	idleCost = 2000
+)
+
+// cache holds the rosters of users who have a session, from their first use on, and
+// the most recently used of others.
+type cache struct {
+	seed   maphash.Seed
+	shards [shards]shard
+}
+
+type shard struct {
+	mu    sync.Mutex // guards the rest, and use and idle of the users
+	users map[string]*user
+	idle  list.List // of *user; the front is the latest
+	cost  int       // of idle
+}
+
+// user is the roster of one user. Whoever reads or changes it holds mu, so that
+// writes and pushes have the same order; nobody routes a stanza meanwhile.
+type user struct {
+	bare jid.JID
+
+	use  int           // who has it in hands
+	idle *list.Element // in the shard's idle list
+	cost int           // when it went there
+
+	mu       sync.Mutex // guards the rest
+	loaded   bool
+	version  uint64
+	items    map[jid.JID]*Item
+	requests map[jid.JID]bool // who has asked for a subscription and not been answered
+	// Lists made on demand, shared with readers and never changed: see Subscribers.
+	from, to []jid.JID
+	listed   bool
+}
+
+func (c *cache) init() {
+	c.seed = maphash.MakeSeed()
+	for i := range c.shards {
+		c.shards[i].users = map[string]*user{}
+	}
+}
+
+func (c *cache) shard(bare jid.JID) *shard {
+	return &c.shards[maphash.String(c.seed, bare.String())%shards]
+}
+
+// lock returns the roster of a user, loaded and locked; unlock gives it back.
+func (r *Roster) lock(bare jid.JID) (*user, error) {
+	sh := r.cache.shard(bare)
+	sh.mu.Lock()
+	u := sh.users[bare.String()]
+	if u == nil {
+		u = &user{bare: bare}
+		sh.users[bare.String()] = u
+	}
+	u.use++
+	sh.wake(u)
+	sh.mu.Unlock()
+	u.mu.Lock()
+	if err := r.load(u); err != nil {
+		r.unlock(u)
+		return nil, err
+	}
+	return u, nil
+}
+
+func (r *Roster) unlock(u *user) {
+	cost := len(u.items) + 1
+	u.mu.Unlock()
+	sh := r.cache.shard(u.bare)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	u.use--
+	r.rest(sh, u, cost)
+}
+
+// rest lets go of a roster that nobody uses and whose user has no session. The caller holds the shard.
+func (r *Roster) rest(sh *shard, u *user, cost int) {
+	if u.use > 0 || u.idle != nil || len(r.router.Sessions(u.bare)) > 0 {
+		return
+	}
+	u.cost = cost
+	u.idle = sh.idle.PushFront(u)
+	for sh.cost += cost; sh.cost > idleCost; {
+		old := sh.idle.Back().Value.(*user)
+		sh.wake(old)
+		delete(sh.users, old.bare.String())
+	}
+}
+
+// wake takes a roster out of the idle ones. The caller holds the shard.
+func (sh *shard) wake(u *user) {
+	if u.idle != nil {
+		sh.idle.Remove(u.idle)
+		sh.cost -= u.cost
+		u.idle = nil
+	}
+}
+
+// ended lets go of the roster with the last session.
+func (r *Roster) ended(bare jid.JID) {
+	sh := r.cache.shard(bare)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if u := sh.users[bare.String()]; u != nil && u.use == 0 { // so nobody changes items
+		r.rest(sh, u, len(u.items)+1)
+	}
+}
+
+// load reads a roster. The caller holds mu.
+func (r *Roster) load(u *user) error {
+	if u.loaded {
+		return nil
+	}
+	entries, version, err := r.store.List(context.Background(), u.bare.String())
+	if err != nil {
+		return fmt.Errorf("load roster of %s: %w", u.bare, err)
+	}
+	u.version, u.items, u.requests = version, nil, nil
+	for _, e := range entries {
+		kind, contact, err := readKey(e.Key)
+		if err != nil {
+			return fmt.Errorf("load roster of %s: key %q: %w", u.bare, e.Key, err)
+		}
+		if kind == requestKey {
+			u.setRequest(contact, true)
+			continue
+		}
+		item, err := readItem(e.Value)
+		if err != nil {
+			return fmt.Errorf("load roster of %s: contact %s: %w", u.bare, contact, err)
+		}
+		u.setItem(contact, item)
+	}
+	u.loaded = true
+	return nil
+}
+
+func readKey(key string) (kind string, contact jid.JID, err error) {
+	for _, kind := range [...]string{itemKey, requestKey} {
+		if s, ok := strings.CutPrefix(key, kind); ok {
+			contact, err = jid.Parse(s)
+			return kind, contact, err
+		}
+	}
+	return "", contact, errRecord
+}
+
+func (u *user) setItem(contact jid.JID, it *Item) {
+	u.listed = false
+	switch {
+	case it == nil:
+		delete(u.items, contact)
+		return
+	case u.items == nil:
+		u.items = map[jid.JID]*Item{}
+	}
+	u.items[contact] = it
+}
+
+func (u *user) setRequest(contact jid.JID, on bool) {
+	switch {
+	case !on:
+		delete(u.requests, contact)
+		return
+	case u.requests == nil:
+		u.requests = map[jid.JID]bool{}
+	}
+	u.requests[contact] = true
+}
+
+// state is what there is between the user and a contact, in the roster or not.
+func (u *user) state(contact jid.JID) (s State) {
+	if it := u.items[contact]; it != nil {
+		s = it.State
+	}
+	s.PendingIn = u.requests[contact]
+	return s
+}
+
+// list makes from and to. The caller holds mu.
+func (u *user) list() {
+	if u.listed {
+		return
+	}
+	u.from, u.to, u.listed = nil, nil, true
+	for contact, it := range u.items {
+		if it.State.From {
+			u.from = append(u.from, contact)
+		}
+		if it.State.To {
+			u.to = append(u.to, contact)
+		}
+	}
+}
+
+// put stores an item (nil: removes it) and a request with it, if there is one or one to forget, and
+// changes the roster in memory. The caller holds mu.
+func (r *Roster) put(u *user, contact jid.JID, it *Item, request *xmpp.Stanza, forget bool) (*storage.Pending, error) {
+	change := storage.Change{Key: itemKey + contact.String(), Delete: it == nil}
+	if it != nil {
+		change.Value = it.record()
+	}
+	old := u.items[contact]
+	changes := []storage.Change{change}
+	if old == nil && it == nil || old != nil && it != nil && old.equal(it) {
+		changes = nil
+	}
+	switch {
+	case request != nil:
+		changes = append(changes, storage.Change{Key: requestKey + contact.String(), Value: requestRecord(request)})
+	case forget:
+		changes = append(changes, storage.Change{Key: requestKey + contact.String(), Delete: true})
+	}
+	if len(changes) == 0 {
+		return nil, nil
+	}
+	version, p, err := r.store.Update(context.Background(), u.bare.String(), u.version, changes...)
+	if err != nil {
+		u.loaded = false // whoever wrote meanwhile, what is in memory is not what is stored
+		return nil, fmt.Errorf("store roster of %s: %w", u.bare, err)
+	}
+	u.version = version
+	u.setItem(contact, it)
+	switch {
+	case request != nil:
+		u.setRequest(contact, true)
+	case forget:
+		u.setRequest(contact, false)
+	}
+	return p, nil
+}
+
+func (it *Item) equal(o *Item) bool {
+	if it.Name != o.Name || it.State != o.State || len(it.Groups) != len(o.Groups) {
+		return false
+	}
+	for i := range it.Groups {
+		if it.Groups[i] != o.Groups[i] {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,136 @@
+package roster
+
+import (
+	"encoding/binary"
+	"errors"
+	"strconv"
+
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
+)
+
+// An Item is what a roster says about a contact (RFC 6121 §2.1.2). Immutable once stored.
+type Item struct {
+	Name   string
+	Groups []string
+	State  State // PendingIn is not stored here: a request may come from who is not in the roster
+}
+
+// recordVersion is the first byte of both records.
+const recordVersion = 1
+
+var errRecord = errors.New("record of a roster that cannot be read")
+
+// Keys of the map: items and requests of an owner live side by side, so that one write can change both.
+const (
+	itemKey    = "i " // and the contact
+	requestKey = "r " // and the contact
+)
+
+const (
+	flagTo = 1 << iota
+	flagFrom
+	flagPendingOut
+	flagApproved
+)
+
+// record is an item as it is stored: version, flags, name, groups.
+func (it *Item) record() []byte {
+	var flags byte
+	for _, f := range [...]struct {
+		on  bool
+		bit byte
+	}{{it.State.To, flagTo}, {it.State.From, flagFrom}, {it.State.PendingOut, flagPendingOut}, {it.State.Approved, flagApproved}} {
+		if f.on {
+			flags |= f.bit
+		}
+	}
+	b := appendField([]byte{recordVersion, flags}, it.Name)
+	for _, g := range it.Groups {
+		b = appendField(b, g)
+	}
+	return b
+}
+
+func readItem(b []byte) (*Item, error) {
+	if len(b) < 2 || b[0] != recordVersion {
+		return nil, errRecord
+	}
+	it := &Item{State: State{To: b[1]&flagTo != 0, From: b[1]&flagFrom != 0,
+		PendingOut: b[1]&flagPendingOut != 0, Approved: b[1]&flagApproved != 0}}
+	name, b, err := readField(b[2:])
+	if err != nil {
+		return nil, err
+	}
+	it.Name = string(name)
+	for len(b) > 0 {
+		var g []byte
+		if g, b, err = readField(b); err != nil {
+			return nil, err
+		}
+		it.Groups = append(it.Groups, string(g))
+	}
+	return it, nil
+}
+
+func appendField[T string | []byte](dst []byte, s T) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
+}
+
+func readField(b []byte) (field, rest []byte, err error) {
+	n, k := binary.Uvarint(b)
+	if k <= 0 || n > uint64(len(b)-k) {
+		return nil, nil, errRecord
+	}
+	return b[k : k+int(n)], b[k+int(n):], nil
+}
+
+// requestRecord is a request as it is stored: version, id, lang, payload.
+func requestRecord(s *xmpp.Stanza) []byte {
+	b := appendField([]byte{recordVersion}, s.ID)
+	b = appendField(b, s.Lang)
+	if len(s.Payload) > maxRequest {
+		return b // without what it says: the request itself must not be lost
+	}
+	return append(b, s.Payload...)
+}
+
+func readRequest(b []byte, from, to jid.JID) (*xmpp.Stanza, error) {
+	if len(b) == 0 || b[0] != recordVersion {
+		return nil, errRecord
+	}
+	id, b, err := readField(b[1:])
+	if err != nil {
+		return nil, err
+	}
+	lang, b, err := readField(b)
+	if err != nil {
+		return nil, err
+	}
+	return &xmpp.Stanza{Kind: xmpp.Presence, Type: xmpp.TypeSubscribe, ID: string(id), Lang: string(lang),
+		From: from, To: to, Payload: b}, nil
+}
+
+// write adds the item as XML; nil is one that was removed.
+func (it *Item) write(w *xmpp.Writer, contact jid.JID) {
+	w.Start(xmpp.NSRoster, "item").Attr("jid", contact.String())
+	if it == nil {
+		w.Attr("subscription", "remove").End()
+		return
+	}
+	w.AttrIf("name", it.Name).Attr("subscription", it.State.subscription())
+	if it.State.PendingOut {
+		w.Attr("ask", "subscribe")
+	}
+	if it.State.Approved {
+		w.Attr("approved", "true")
+	}
+	for _, g := range it.Groups {
+		w.Leaf(xmpp.NSRoster, "group", g)
+	}
+	w.End()
+}
+
+func startQuery(w *xmpp.Writer, version uint64) {
+	w.Start(xmpp.NSRoster, "query").Attr("ver", strconv.FormatUint(version, 10))
+}

@@ -1,0 +1,294 @@
+// Package roster keeps who a user knows and who may see whose presence: contact lists with
+// their versions (RFC 6121 §2), subscriptions (§3 and appendix A), and requests that wait
+// for an answer.
+//
+// The state of a subscription is a pure function of the state before and the stanza, in
+// state.go. Both sides of a subscription between users of ours change as if each were on a
+// server of its own, by the stanza on its way from one to the other.
+//
+// A roster is loaded when it is first needed and stays in memory while its user has a
+// session. Left out: exchange of items (XEP-0144) and shared groups.
+package roster
+
+import (
+	"context"
+	"log/slog"
+	"strconv"
+
+	"jackdaw/router"
+	"jackdaw/storage"
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
+)
+
+// maxRequest is how many bytes a request may say beside being one, to be kept whole.
+const maxRequest = 4 << 10
+
+// maxText is the longest name of an item or group in bytes (RFC 6121 §2.3.3 leaves it to us).
+const maxText = 1023
+
+// Options bound a roster; 0 means no bound.
+type Options struct {
+	MaxItems  int // also bounds the requests that wait for an answer
+	MaxGroups int // of an item
+}
+
+// Roster is the module. It is safe for concurrent use.
+type Roster struct {
+	router *router.Router
+	users  router.Users
+	store  storage.Map
+	max    Options
+	log    *slog.Logger
+	cache  cache
+}
+
+// New returns the module. The rosters are kept in the given map, which nobody else writes.
+func New(r *router.Router, users router.Users, rosters storage.Map, o Options, log *slog.Logger) *Roster {
+	m := &Roster{router: r, users: users, store: rosters, max: o, log: log}
+	m.cache.init()
+	return m
+}
+
+// Module says where the roster takes part.
+func (r *Roster) Module() router.Module {
+	return router.Module{
+		Name: "roster",
+		Specs: []router.Spec{
+			{Name: "RFC 6121 §2", Note: "with versions (§2.6)"},
+			{Name: "RFC 6121 §3", Note: "with pre-approval (§3.4)"},
+		},
+		StreamFeature: "<ver xmlns='urn:xmpp:features:rosterver'/>" + // §2.6.1
+			"<sub xmlns='urn:xmpp:features:pre-approval'/>", // §3.4.1
+		IQ:       []router.IQ{{Payload: xmpp.Name{Space: xmpp.NSRoster, Local: "query"}, Scope: router.Account, Handle: r.query}},
+		Leaving:  router.Stage{Presence: r.leaving},
+		Arriving: router.Stage{Presence: r.arriving},
+		Ended:    func(s *router.Session, _ *xmpp.Stanza) { r.ended(s.Bare()) },
+		Removed:  r.removed,
+	}
+}
+
+// Subscribers are the contacts that may see the user's presence. The slice is shared and must not be changed.
+func (r *Roster) Subscribers(bare jid.JID) ([]jid.JID, error) {
+	u, err := r.lock(bare)
+	if err != nil {
+		return nil, err
+	}
+	defer r.unlock(u)
+	u.list()
+	return u.from, nil
+}
+
+// Subscriptions are the contacts whose presence the user may see. The slice is shared and must not be changed.
+func (r *Roster) Subscriptions(bare jid.JID) ([]jid.JID, error) {
+	u, err := r.lock(bare)
+	if err != nil {
+		return nil, err
+	}
+	defer r.unlock(u)
+	u.list()
+	return u.to, nil
+}
+
+// Sees says whether the other, a bare address, may see the user's presence.
+func (r *Roster) Sees(bare, other jid.JID) (bool, error) {
+	u, err := r.lock(bare)
+	if err != nil {
+		return false, err
+	}
+	defer r.unlock(u)
+	it := u.items[other]
+	return it != nil && it.State.From, nil
+}
+
+// Requests are the subscription requests that wait for the user's answer, as they came (RFC 6121 §3.1.3).
+func (r *Roster) Requests(bare jid.JID) ([]*xmpp.Stanza, error) {
+	u, err := r.lock(bare)
+	if err != nil {
+		return nil, err
+	}
+	defer r.unlock(u)
+	var out []*xmpp.Stanza
+	for contact := range u.requests {
+		b, err := r.store.Get(context.Background(), bare.String(), requestKey+contact.String())
+		if err != nil {
+			return nil, err
+		}
+		s, err := readRequest(b, contact, bare)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+// query answers roster gets and sets.
+func (r *Roster) query(e *router.Envelope) {
+	if !e.FromOwn() { // §2.3.3
+		e.Refuse(xmpp.Forbidden(""))
+		return
+	}
+	q := e.Stanza.Child(xmpp.Name{Space: xmpp.NSRoster, Local: "query"})
+	if q == nil {
+		e.Refuse(xmpp.BadRequest(""))
+		return
+	}
+	u, err := r.lock(e.Session.Bare())
+	if err != nil {
+		r.fail(e, err)
+		return
+	}
+	if e.Stanza.Type == xmpp.TypeGet {
+		err = r.get(e, u, q)
+		r.unlock(u)
+		if err != nil {
+			r.fail(e, err)
+		}
+		return
+	}
+	contact, it, bad := r.wanted(u, q)
+	if bad != nil {
+		r.unlock(u)
+		e.Refuse(bad)
+		return
+	}
+	before := u.state(contact)
+	p, err := r.put(u, contact, it, nil, false)
+	if err == nil {
+		r.push(e.Batch, u, contact, it)
+	}
+	r.unlock(u)
+	if err != nil {
+		r.fail(e, err)
+		return
+	}
+	if it == nil {
+		r.part(e, u.bare, contact, before)
+	}
+	r.router.AnswerAfter(e, p, nil)
+}
+
+func (r *Roster) fail(e *router.Envelope, err error) {
+	r.log.Warn("roster unavailable", "error", err)
+	e.Refuse(router.Unavailable())
+}
+
+// get answers with the whole roster, or with nothing and pushes of what has changed since the
+// version that the client has (RFC 6121 §2.6.3). The caller holds the roster.
+func (r *Roster) get(e *router.Envelope, u *user, q *xmpp.Element) error {
+	e.Session.Set(router.FlagRoster, true) // §2.1.6
+	if has, err := strconv.ParseUint(q.Attr("ver"), 10, 64); err == nil && has <= u.version {
+		if has == u.version && has > 0 {
+			r.router.Answer(e, nil)
+			return nil
+		}
+		changes, _, ok, err := r.store.Since(context.Background(), u.bare.String(), has)
+		if err != nil {
+			return err
+		}
+		// Beyond that the whole is shorter.
+		if ok && has > 0 && len(changes) <= len(u.items)/2+8 {
+			r.router.Answer(e, nil)
+			for _, c := range changes {
+				if kind, contact, err := readKey(c.Key); err == nil && kind == itemKey {
+					r.pushTo(e.Batch, e.Session, c.Version, pushPayload(contact, u.items[contact], c.Version))
+				}
+			}
+			return nil
+		}
+	}
+	w := xmpp.NewWriter(nil)
+	if q.HasAttr("ver") {
+		startQuery(w, u.version)
+	} else {
+		w.Start(xmpp.NSRoster, "query")
+	}
+	for contact, it := range u.items {
+		it.write(w, contact)
+	}
+	r.router.Answer(e, w.End().Bytes())
+	return nil
+}
+
+// wanted reads what a roster set asks for: an item, or nil to remove it (RFC 6121 §2.3, §2.5). The
+// caller holds the roster.
+func (r *Roster) wanted(u *user, q *xmpp.Element) (jid.JID, *Item, *xmpp.Error) {
+	none := jid.JID{}
+	children := q.Children()
+	if len(children) != 1 || children[0].Name.Local != "item" { // §2.3.3
+		return none, nil, xmpp.BadRequest("a roster set has exactly one item")
+	}
+	el := children[0]
+	contact, err := jid.Parse(el.Attr("jid"))
+	if err != nil {
+		return none, nil, xmpp.JIDMalformed(err.Error())
+	}
+	contact = contact.Bare()
+	old := u.items[contact]
+	if el.Attr("subscription") == "remove" {
+		if old == nil { // §2.5.3
+			return none, nil, xmpp.ItemNotFound("")
+		}
+		return contact, nil, nil
+	}
+	if contact == u.bare { // nobody is a contact of their own
+		return none, nil, xmpp.NotAllowed("")
+	}
+	it := &Item{Name: el.Attr("name")} // what else the client says of the state is ignored: §2.3.1
+	if len(it.Name) > maxText {        // §2.3.3
+		return none, nil, xmpp.NotAcceptable("the name is too long")
+	}
+	seen := map[string]bool{}
+	for _, g := range el.Children() {
+		if g.Name != (xmpp.Name{Space: xmpp.NSRoster, Local: "group"}) {
+			continue
+		}
+		name := g.Text()
+		switch {
+		case name == "" || len(name) > maxText: // §2.3.3
+			return none, nil, xmpp.NotAcceptable("the name of a group is empty or too long")
+		case seen[name]:
+			return none, nil, xmpp.BadRequest("a group is named twice")
+		case r.max.MaxGroups > 0 && len(it.Groups) >= r.max.MaxGroups:
+			return none, nil, xmpp.ResourceConstraint("too many groups")
+		}
+		seen[name] = true
+		it.Groups = append(it.Groups, name)
+	}
+	if old != nil {
+		it.State = old.State
+	} else if r.full(u) {
+		return none, nil, xmpp.ResourceConstraint("the roster is full")
+	}
+	return contact, it, nil
+}
+
+func (r *Roster) full(u *user) bool { return r.max.MaxItems > 0 && len(u.items) >= r.max.MaxItems }
+
+func pushPayload(contact jid.JID, it *Item, version uint64) []byte {
+	w := xmpp.NewWriter(nil)
+	startQuery(w, version)
+	it.write(w, contact)
+	return w.End().Bytes()
+}
+
+// push tells the interested resources about an item (RFC 6121 §2.1.6). The caller holds the
+// roster, so that pushes leave in the order of the versions.
+func (r *Roster) push(b *router.Batch, u *user, contact jid.JID, it *Item) {
+	var payload []byte
+	for _, s := range r.router.Sessions(u.bare) {
+		if s.Is(router.FlagRoster) {
+			if payload == nil {
+				payload = pushPayload(contact, it, u.version)
+			}
+			r.pushTo(b, s, u.version, payload)
+		}
+	}
+}
+
+func (r *Roster) pushTo(b *router.Batch, s *router.Session, version uint64, payload []byte) {
+	iq := xmpp.Stanza{Kind: xmpp.IQ, Type: xmpp.TypeSet, ID: "roster-" + strconv.FormatUint(version, 10),
+		To: s.Addr(), Payload: payload} // without 'from': §2.1.6
+	s.Send(b, router.Delivery{Stanza: &iq, Copy: true})
+}
