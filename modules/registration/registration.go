@@ -64,9 +64,9 @@ type waiter struct {
 	answered bool
 }
 
-// New returns the answers. It must be called before others listen to changes of
-// accounts, since who hears of a change first is called first: the result has to leave before the
-// session is ended.
+// New returns the answers. Whoever else listens to changes of accounts, ends the
+// sessions and erases the data (Router.Remove) must do so after New: listeners are
+// called in order, and the result has to leave first.
 func New(o Options) *Registration {
 	g := &Registration{o: o, underway: map[jid.JID]*waiter{}}
 	o.Accounts.OnChange(g.changed)
@@ -151,18 +151,12 @@ func (g *Registration) setPassword(e *router.Envelope, q *xmpp.Element) {
 
 func (g *Registration) remove(e *router.Envelope) {
 	user := e.Session.Bare()
-	if !g.change(e, accounts.Deleted, func(ctx context.Context) error { return g.o.Accounts.Delete(ctx, user) }) {
-		return
-	}
-	g.o.Log.Info("account removed by its user", "user", user)
-	if err := g.o.Router.Remove(user); err != nil {
-		g.o.Log.Error("data of a removed account left behind", "user", user, "err", err)
-	}
+	g.change(e, accounts.Deleted, func(ctx context.Context) error { return g.o.Accounts.Delete(ctx, user) })
 }
 
-// change does what the user asks for and says whether it was done. The result is sent when the
-// change is durable, and before anything that follows from it may end the session.
-func (g *Registration) change(e *router.Envelope, what accounts.Change, do func(context.Context) error) bool {
+// change does what the user asks for. The result is sent when the change is durable, and
+// before anything that follows from it may end the session.
+func (g *Registration) change(e *router.Envelope, what accounts.Change, do func(context.Context) error) {
 	s, user := e.Session, e.Session.Bare()
 	w := &waiter{what: what, answer: func() {
 		reply := e.Stanza.Result(nil)
@@ -176,7 +170,7 @@ func (g *Registration) change(e *router.Envelope, what accounts.Change, do func(
 	if g.underway[user] != nil {
 		g.mu.Unlock()
 		e.Refuse(xmpp.ResourceConstraint("another change is on its way"))
-		return false
+		return
 	}
 	g.underway[user] = w
 	g.mu.Unlock()
@@ -200,7 +194,6 @@ func (g *Registration) change(e *router.Envelope, what accounts.Change, do func(
 		w.answer()
 		e.Settle(router.Delivered)
 	}
-	return err == nil
 }
 
 // changed sends the result to who waits for this change.
