@@ -9,8 +9,11 @@ import (
 	"jackdaw/xmpp"
 )
 
-// New returns the module. The version is what the build was given.
+// New returns the module. The version is what the build was given, if it was.
 func New(r *router.Router, version string) router.Module {
+	if version == "" { // §2: required in an answer
+		version = "unknown"
+	}
 	var w xmpp.Writer
 	w.Start(xmpp.NSVersion, "query").Leaf("", "name", "jackdaw").Leaf("", "version", version).End()
 	answer := w.Bytes()

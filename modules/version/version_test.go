@@ -26,3 +26,12 @@ func TestVersionIsReadOnlyAndOfTheHost(t *testing.T) {
 	romeo.Want(`<iq type='error' id='v' from='example.org' to='romeo@example.org/orchard'>`+unavailable+`</iq>`,
 		`<iq type='error' id='w' from='romeo@example.org' to='romeo@example.org/orchard'>`+unavailable+`</iq>`)
 }
+
+func TestAVersionIsToldThoughTheBuildWasGivenNone(t *testing.T) {
+	r := moduletest.New("romeo")
+	r.Use(version.New(r, ""))
+	romeo := moduletest.Login(t, r, "romeo/orchard")
+	romeo.Send(`<iq type='get' id='v' to='example.org'><query xmlns='jabber:iq:version'/></iq>`)
+	romeo.Want(`<iq type='result' id='v' from='example.org' to='romeo@example.org/orchard'>` +
+		`<query xmlns='jabber:iq:version'><name>jackdaw</name><version>unknown</version></query></iq>`)
+}
