@@ -3,7 +3,6 @@ package stream
 import (
 	"encoding/binary"
 	"math/bits"
-	"unicode/utf8"
 )
 
 // What a byte is, for the tables below.
@@ -173,36 +172,4 @@ func charError(code, at int) *SyntaxError {
 		return fail(at, UnsupportedEncoding, "invalid UTF-8") // RFC 6120 §4.9.3.22
 	}
 	return fail(at, NotWellFormed, "character that XML does not allow")
-}
-
-// nameStartRune is NameStartChar of XML 1.0 §2.3 outside ASCII.
-func nameStartRune(r rune) bool {
-	switch {
-	case r < 0x370:
-		return r >= 0xC0 && r != 0xD7 && r != 0xF7 && r < 0x300
-	case r < 0x2000:
-		return r != 0x37E
-	case r < 0x3001:
-		return r == 0x200C || r == 0x200D || r >= 0x2070 && r <= 0x218F || r >= 0x2C00 && r <= 0x2FEF
-	case r < 0x10000:
-		return r <= 0xD7FF || r >= 0xF900 && r <= 0xFDCF || r >= 0xFDF0 && r <= 0xFFFD
-	}
-	return r <= 0xEFFFF
-}
-
-// nameRune is NameChar of XML 1.0 §2.3 outside ASCII.
-func nameRune(r rune) bool {
-	return nameStartRune(r) || r == 0xB7 || r >= 0x300 && r <= 0x36F || r == 0x203F || r == 0x2040
-}
-
-// startsName reports whether part begins as an NCName has to.
-func startsName(part []byte) bool {
-	if len(part) == 0 {
-		return false
-	}
-	if part[0] < 0x80 {
-		return class[part[0]]&isNameStart != 0
-	}
-	r, _ := utf8.DecodeRune(part)
-	return nameStartRune(r)
 }

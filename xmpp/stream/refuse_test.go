@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 )
 
 // refusals are inputs behind the header, each with the condition it gets.
@@ -297,5 +298,75 @@ func TestErrorsSayWhere(t *testing.T) {
 	}
 	if _, _, err := s.Scan([]byte("<presence/>")); err != error(s.err) {
 		t.Errorf("after an error: %v", err)
+	}
+}
+
+func TestNamesAreToldFromOtherText(t *testing.T) {
+	for _, name := range []string{"a", "_", "xml:lang", "a-1.b", "é", "Ж:ü", "\U00010000", "a\u0300"} {
+		if !ValidName(name) {
+			t.Errorf("%q is a name", name)
+		}
+	}
+	for _, text := range []string{"", ":", "a:", ":a", "a:b:c", "1", "-a", "a b", "a=", "a'", "a>", "\u0300", "a\xFF", "\xFF", "a\u00D7", "a:1", "\uFFFE"} {
+		if ValidName(text) {
+			t.Errorf("%q is no name", text)
+		}
+	}
+}
+
+// Every rune, against the productions as XML 1.0 §2.3 writes them.
+func TestNameTablesFollowTheProductions(t *testing.T) {
+	start := [][2]rune{{'A', 'Z'}, {'_', '_'}, {'a', 'z'}, {0xC0, 0xD6}, {0xD8, 0xF6}, {0xF8, 0x2FF}, {0x370, 0x37D}, {0x37F, 0x1FFF},
+		{0x200C, 0x200D}, {0x2070, 0x218F}, {0x2C00, 0x2FEF}, {0x3001, 0xD7FF}, {0xF900, 0xFDCF}, {0xFDF0, 0xFFFD}, {0x10000, 0xEFFFF}}
+	more := [][2]rune{{'-', '-'}, {'.', '.'}, {'0', '9'}, {0xB7, 0xB7}, {0x300, 0x36F}, {0x203F, 0x2040}}
+	in := func(r rune, table [][2]rune) bool {
+		for _, x := range table {
+			if r >= x[0] && r <= x[1] {
+				return true
+			}
+		}
+		return false
+	}
+	for r := rune(0); r <= 0x10FFFF; r++ {
+		if r == ':' || r >= 0xD800 && r <= 0xDFFF {
+			continue
+		}
+		if got := ValidName(string(r)); got != in(r, start) {
+			t.Fatalf("%U begins a name: %v", r, got)
+		}
+		if got := ValidName("a" + string(r)); got != (in(r, start) || in(r, more)) {
+			t.Fatalf("%U goes on a name: %v", r, got)
+		}
+	}
+}
+
+// Bytes that arrive one at a time must not be looked at again: squared, these would take minutes.
+func TestSlowArrivalCostsNoMore(t *testing.T) {
+	const n = 200_000
+	for _, c := range []struct{ before, unit, after string }{
+		{"<message><body>", "x", "</body></message>"},
+		{"<message a='", "x", "'/>"},
+		{"<", "x", "/>"},
+		{"<message><" + strings.Repeat("x", n) + "></", "x", "></message>"},
+		{"<message ", " ", "/>"},
+		{"<message><![CDATA[", "x", "]]></message>"},
+		{"<message", "", strings.Repeat(" ", n) + "></message" + strings.Repeat(" ", n) + ">"},
+	} {
+		s := started(t)
+		s.SetLimits(Limits{Bytes: 1 << 20})
+		text := []byte(c.before + strings.Repeat(c.unit, n) + c.after)
+		begun := time.Now()
+		for end := 1; ; end++ {
+			item, m, err := s.Scan(text[:end])
+			if err != nil || item != ItemNone && (end < len(text) || m != end) {
+				t.Fatalf("%.20q: %v, %d, %v", c.before, item, m, err)
+			}
+			if item != ItemNone {
+				break
+			}
+		}
+		if d := time.Since(begun); d > 5*time.Second {
+			t.Errorf("%.20q: %v", c.before, d)
+		}
 	}
 }

@@ -2,7 +2,6 @@ package stream
 
 import (
 	"bytes"
-	"unicode/utf8"
 
 	"jackdaw/xmpp"
 )
@@ -473,48 +472,6 @@ func (s *Scanner) openName(b []byte) []byte {
 		return b[n.a:n.b]
 	}
 	return []byte(s.rootName)
-}
-
-// scanName goes on over the name that starts at w.tok; more says that b ended first. A name that ends well has at least
-// one byte behind it.
-func (w *scratch) scanName(b []byte, p int) (end int, more bool, err *SyntaxError) {
-	for {
-		for p < len(b) && class[b[p]]&isName != 0 {
-			p++
-		}
-		if p == len(b) {
-			return p, true, nil
-		}
-		if b[p] == ':' {
-			if w.colon >= 0 || p == w.tok { // Namespaces in XML 1.0 §4
-				return p, false, fail(p, NotWellFormed, "stray colon in a name")
-			}
-			w.colon = p
-			p++
-			continue
-		}
-		if b[p] < 0x80 {
-			break
-		}
-		n := char(b[p:])
-		if n == 0 {
-			return p, true, nil
-		}
-		if n < 0 {
-			return p, false, charError(n, p)
-		}
-		if r, _ := utf8.DecodeRune(b[p:]); !nameRune(r) {
-			return p, false, fail(p, NotWellFormed, "character that no name may have")
-		}
-		p += n
-	}
-	if w.colon < 0 && p > w.tok && class[b[w.tok]]&isNameStart != 0 {
-		return p, false, nil
-	}
-	if !startsName(b[w.tok:p]) || w.colon >= 0 && !startsName(b[w.colon+1:p]) {
-		return p, false, fail(w.tok, NotWellFormed, "not a name")
-	}
-	return p, false, nil
 }
 
 // reference reads the reference at p. n is 0 where b ends first, and with an error.

@@ -127,8 +127,17 @@ func (w *scratch) release() {
 	if cap(w.headAttrs) > maxKept {
 		w.headAttrs = nil
 	}
+	if cap(w.decoded) > maxKept {
+		w.decoded = nil
+	}
 	if cap(w.children) > maxKept/32 {
-		w.children = nil
+		w.children, w.tagEnds = nil, nil
+	}
+	if cap(w.edits) > maxKept/32 {
+		w.edits = nil
+	}
+	if cap(w.needs) > maxKept/32 {
+		w.needs = nil
 	}
 	scratches.Put(w)
 }
