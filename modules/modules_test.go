@@ -1,0 +1,126 @@
+package modules
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+
+	"jackdaw/config"
+	"jackdaw/modules/caps"
+	"jackdaw/modules/internal/moduletest"
+	"jackdaw/router"
+	"jackdaw/router/accounts"
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
+)
+
+// book stands for the accounts: romeo's and juliet's.
+type book struct{ moduletest.Users }
+
+func (book) Create(context.Context, jid.JID, string) error      { return nil }
+func (book) SetPassword(context.Context, jid.JID, string) error { return nil }
+func (book) Delete(context.Context, jid.JID) error              { return nil }
+func (book) OnChange(func(user jid.JID, what accounts.Change))  {}
+
+func deps(c *config.Config) Deps {
+	c.Hosts = []config.Host{{Domain: moduletest.Host, Contact: config.Contact{Abuse: []string{"mailto:abuse@example.org"}}}}
+	return Deps{
+		Router:   moduletest.New("romeo", "juliet"),
+		Store:    moduletest.NewStore(),
+		Accounts: book{moduletest.Users{"romeo@example.org": true, "juliet@example.org": true}},
+		Config:   func() *config.Config { return c },
+		Version:  "1",
+		Log:      moduletest.Discard(),
+	}
+}
+
+func use(t *testing.T, c *config.Config) (*router.Router, *moduletest.Client) {
+	t.Helper()
+	d := deps(c)
+	d.Router.Use(All(d).Modules...)
+	return d.Router, moduletest.Login(t, d.Router, "romeo/orchard")
+}
+
+func names(all []router.Module) []string {
+	var out []string
+	for _, m := range all {
+		out = append(out, m.Name)
+	}
+	return out
+}
+
+func TestModulesCanBeTurnedOff(t *testing.T) {
+	c := config.Default()
+	all := All(deps(c)).Modules
+	c.Modules.Off = map[string]bool{}
+	for _, name := range names(all) {
+		if !c.Modules.Enabled(name) {
+			t.Errorf("the configuration does not know the module %s", name)
+		}
+		c.Modules.Off = map[string]bool{name: true}
+		rest := All(deps(c)).Modules
+		if slices.Contains(names(rest), name) {
+			t.Errorf("%s is there though it is off", name)
+		}
+		router.New(router.Options{}).Use(rest...) // panics if the rest does not fit together
+	}
+}
+
+func TestTheHashOfCapabilitiesIsThatOfTheAnswer(t *testing.T) {
+	r, romeo := use(t, config.Default())
+	feature, err := xmpp.ParseElement([]byte(featureIn(r.StreamFeatures(moduletest.Host), "<c ")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	node := feature.Attr("node") + "#" + feature.Attr("ver")
+	romeo.Send(`<iq type='get' id='1' to='example.org'><query xmlns='http://jabber.org/protocol/disco#info' node='` + node + `'/></iq>`)
+	got := romeo.Deliveries()
+	if len(got) != 1 {
+		t.Fatalf("%d answers", len(got))
+	}
+	q := got[0].Stanza.Child(xmpp.Name{Space: xmpp.NSDiscoInfo, Local: "query"})
+	if q == nil || q.Attr("node") != node || caps.Ver(q) != feature.Attr("ver") {
+		t.Errorf("for %s came %s", node, got[0].Stanza.Append(nil))
+	}
+	if form := q.Child(xmpp.Name{Space: xmpp.NSDataForms, Local: "x"}); form == nil || !strings.Contains(string(form.Append(nil)), "mailto:abuse@example.org") {
+		t.Error("the contact addresses are missing")
+	}
+}
+
+// featureIn cuts one empty element out of the stream features.
+func featureIn(features, start string) string {
+	_, rest, _ := strings.Cut(features, start)
+	rest, _, _ = strings.Cut(rest, "/>")
+	return start + rest + "/>"
+}
+
+func TestWhatIsOffIsNotAnnounced(t *testing.T) {
+	c := config.Default()
+	c.Modules.Off = map[string]bool{"disco": true, "contact": true, "vcard": true}
+	r, romeo := use(t, c)
+	if f := r.StreamFeatures(moduletest.Host); strings.Contains(f, xmpp.NSCaps) {
+		t.Errorf("capabilities without discovery: %s", f)
+	}
+	for _, payload := range []string{"<query xmlns='http://jabber.org/protocol/disco#info'/>", "<vCard xmlns='vcard-temp'/>"} {
+		if e := romeo.Send(`<iq type='get' id='1' to='romeo@example.org'>` + payload + `</iq>`); e.Err == nil || e.Err.Condition != xmpp.CondServiceUnavailable {
+			t.Errorf("%s: %v, %v", payload, e.Outcome, e.Err)
+		}
+	}
+}
+
+func TestRegistrationFollowsTheConfigurationAndItsSwitch(t *testing.T) {
+	c := config.Default()
+	register := All(deps(c)).Registration
+	if register.Offered(moduletest.Host) {
+		t.Error("offered while closed")
+	}
+	c.Registration = config.RegistrationOpen
+	if !register.Offered(moduletest.Host) {
+		t.Error("not offered while open")
+	}
+	c.Modules.Off = map[string]bool{"registration": true}
+	if register = All(deps(c)).Registration; register.Offered(moduletest.Host) {
+		t.Error("offered while the module is off")
+	}
+}

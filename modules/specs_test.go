@@ -1,0 +1,110 @@
+package modules
+
+import (
+	"cmp"
+	"flag"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"jackdaw/config"
+	"jackdaw/router"
+)
+
+var update = flag.Bool("update", false, "write docs/xeps.md anew")
+
+const specsFile = "../docs/xeps.md"
+
+// titles of what the modules name, as the specifications have them.
+var titles = map[string]string{
+	"RFC 6120": "XMPP: Core",
+	"RFC 6121": "XMPP: Instant Messaging and Presence",
+	"XEP-0012": "Last Activity",
+	"XEP-0030": "Service Discovery",
+	"XEP-0033": "Extended Stanza Addressing",
+	"XEP-0049": "Private XML Storage",
+	"XEP-0054": "vcard-temp",
+	"XEP-0077": "In-Band Registration",
+	"XEP-0082": "XMPP Date and Time Profiles",
+	"XEP-0092": "Software Version",
+	"XEP-0115": "Entity Capabilities",
+	"XEP-0128": "Service Discovery Extensions",
+	"XEP-0153": "vCard-Based Avatars",
+	"XEP-0157": "Contact Addresses for XMPP Services",
+	"XEP-0160": "Best Practices for Handling Offline Messages",
+	"XEP-0191": "Blocking Command",
+	"XEP-0199": "XMPP Ping",
+	"XEP-0202": "Entity Time",
+	"XEP-0203": "Delayed Delivery",
+	"XEP-0237": "Roster Versioning",
+	"XEP-0280": "Message Carbons",
+	"XEP-0297": "Stanza Forwarding",
+	"XEP-0334": "Message Processing Hints",
+	"XEP-0359": "Unique and Stable Stanza IDs",
+	"XEP-0506": "No-reply JIDs",
+}
+
+var number = regexp.MustCompile(`^(?:RFC \d{4}|XEP-\d{4})`)
+
+type row struct {
+	router.Spec
+	module string
+}
+
+func specs(all []router.Module) []row {
+	var rows []row
+	for _, m := range all {
+		for _, s := range m.Specs {
+			rows = append(rows, row{s, m.Name})
+		}
+	}
+	slices.SortStableFunc(rows, func(a, b row) int { return cmp.Compare(a.Name, b.Name) }) // RFC before XEP
+	return rows
+}
+
+// write makes the page.
+func write(rows []row) string {
+	var b strings.Builder
+	b.WriteString("# What the modules implement\n\n" +
+		"Made of what each module says of itself; `go test ./modules -update` writes it anew. What streams, addresses and\n" +
+		"routing implement is said in the comments of the packages `c2s`, `xmpp/…` and `router`.\n\n" +
+		"| specification | title | version | module | left out, or done elsewhere |\n|---|---|---|---|---|\n")
+	for _, r := range rows {
+		fmt.Fprintf(&b, "| %s | %s | %s | `%s` | %s |\n", r.Name, titles[number.FindString(r.Name)], r.Version, r.module, r.Note)
+	}
+	return b.String()
+}
+
+func TestThePageOfSpecificationsIsFresh(t *testing.T) {
+	want := write(specs(All(deps(config.Default())).Modules))
+	if *update {
+		if err := os.WriteFile(specsFile, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(specsFile)
+	if err != nil {
+		t.Fatalf("%v: run go test ./modules -update", err)
+	}
+	if string(got) != want {
+		t.Errorf("docs/xeps.md is stale: run go test ./modules -update")
+	}
+}
+
+func TestEverySpecificationIsNamedInFull(t *testing.T) {
+	for _, r := range specs(All(deps(config.Default())).Modules) {
+		n := number.FindString(r.Name)
+		if titles[n] == "" {
+			t.Errorf("%s of module %s has no title in this test", r.Name, r.module)
+		}
+		if strings.HasPrefix(n, "XEP") && r.Version == "" {
+			t.Errorf("%s of module %s names no version", r.Name, r.module)
+		}
+		if strings.ContainsAny(r.Name+r.Version+r.Note, "|\n") {
+			t.Errorf("%s of module %s would break the table", r.Name, r.module)
+		}
+	}
+}
