@@ -227,24 +227,23 @@ func (c *Config) Host(domain string) *Host {
 	return nil
 }
 
-// NeedsRestart names the keys in which next differs and that a running server
-// does not take up on a reload.
-func (c *Config) NeedsRestart(next *Config) []string {
-	var keys []string
-	differ := func(key string, a, b any) {
-		if !reflect.DeepEqual(a, b) {
-			keys = append(keys, key)
+// NotReloaded says in which keys next differs that a running server takes up
+// only when it is started again, a line for each.
+func NotReloaded(old, next *Config) (notes []string) {
+	for _, k := range []struct {
+		key  string
+		a, b any
+	}{
+		{"data", old.Data, next.Data},
+		{"listen", old.Listen, next.Listen},
+		{"s2s", old.S2S, next.S2S},
+		{"storage", old.Storage, next.Storage},
+		{"modules", old.Modules, next.Modules},
+		{"log", old.Log, next.Log},
+	} {
+		if !reflect.DeepEqual(k.a, k.b) {
+			notes = append(notes, k.key+": the change is taken up when the server is started again")
 		}
 	}
-	differ("data", c.Data, next.Data)
-	differ("listen", c.Listen, next.Listen)
-	differ("c2s", c.C2S, next.C2S)
-	differ("s2s", c.S2S, next.S2S)
-	differ("registration", c.Registration, next.Registration)
-	differ("storage", c.Storage, next.Storage)
-	a, b := c.HTTP, next.HTTP
-	a.Permissions, b.Permissions = Permissions{}, Permissions{} // those are taken up
-	differ("http", a, b)
-	differ("log", c.Log, next.Log)
-	return keys
+	return notes
 }
