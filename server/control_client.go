@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"time"
@@ -43,16 +42,8 @@ func Dial(ctx context.Context, data string, open func(context.Context) (c *Contr
 		return nil, err
 	}
 	l := newPipeListener()
-	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
-	served := make(chan error, 1)
-	go func() { served <- control.Serve(serving, l, slog.New(slog.DiscardHandler)) }()
-	return &Client{
-		http: httpClient(l.dial),
-		close: func() error {
-			stop()
-			return errors.Join(<-served, closeStore())
-		},
-	}, nil
+	s := control.serve(l, func() {})
+	return &Client{http: httpClient(l.dial), close: func() error { return errors.Join(s.Close(), closeStore()) }}, nil
 }
 
 func httpClient(dial func(context.Context) (net.Conn, error)) *http.Client {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -21,48 +20,45 @@ const controlSocket = "control.sock"
 // maxSocketPath is what fits into a socket address on every system (sun_path).
 const maxSocketPath = 100
 
-// ListenControl opens the control socket: mode 0600, in the data directory, which is made with
-// mode 0700 if it is not there. A socket that a killed server left is replaced; the caller holds the
-// store, so no other server is alive.
-func ListenControl(data string) (net.Listener, error) {
-	if err := os.MkdirAll(data, 0o700); err != nil {
+// ListenControl serves a Control on the socket in the data directory: mode 0600, the directory
+// is made with mode 0700 if it is not there. A socket that a killed server left is replaced; the
+// caller holds the store, so no other server is alive. Close lets what is
+// under way finish for a moment, and removes the socket.
+func ListenControl(data string, c *Control) (net.Listener, error) {
+	l, err := bindControl(data)
+	if err != nil {
 		return nil, fmt.Errorf("listen on the control socket: %w", err)
+	}
+	return c.serve(l, func() { os.Remove(filepath.Join(data, controlSocket)) }), nil // a dead socket is found out by whoever dials it
+}
+
+func bindControl(data string) (*net.UnixListener, error) {
+	if err := os.MkdirAll(data, 0o700); err != nil {
+		return nil, err
 	}
 	// Bound where nobody else can reach it, so that there is no moment in which it
 	// has another mode than 0600.
 	dir, err := os.MkdirTemp(data, ".control-") // mode 0700
 	if err != nil {
-		return nil, fmt.Errorf("listen on the control socket: %w", err)
+		return nil, err
 	}
 	defer os.Remove(dir)
-	temporary, path := filepath.Join(dir, controlSocket), filepath.Join(data, controlSocket)
-	l, err := listenUnix(temporary)
+	path := filepath.Join(dir, controlSocket)
+	l, err := listenUnix(path)
 	if err != nil {
-		return nil, fmt.Errorf("listen on the control socket: %w", err)
+		return nil, err
 	}
 	l.SetUnlinkOnClose(false) // it would look for it where it was bound
-	err = os.Chmod(temporary, 0o600)
+	err = os.Chmod(path, 0o600)
 	if err == nil {
-		err = os.Rename(temporary, path)
+		err = os.Rename(path, filepath.Join(data, controlSocket))
 	}
 	if err != nil {
 		l.Close()
-		os.Remove(temporary) // the error above says more
-		return nil, fmt.Errorf("listen on the control socket: %w", err)
+		os.Remove(path) // the error above says more
+		return nil, err
 	}
-	return &controlListener{UnixListener: l, path: path}, nil
-}
-
-// A controlListener removes its socket when it is closed.
-type controlListener struct {
-	*net.UnixListener
-	path string
-	once sync.Once
-}
-
-func (l *controlListener) Close() error {
-	l.once.Do(func() { os.Remove(l.path) }) // a dead socket is found out by whoever dials it
-	return l.UnixListener.Close()
+	return l, nil
 }
 
 func listenUnix(path string) (*net.UnixListener, error) {
@@ -111,30 +107,35 @@ func shorten(path string) (short string, done func(), err error) {
 	return filepath.Join("/proc/self/fd", strconv.Itoa(int(dir.Fd())), filepath.Base(path)), func() { dir.Close() }, nil
 }
 
-// Serve answers on a listener until the context ends, then lets what is
-// under way finish for a moment, and closes it.
-func (c *Control) Serve(ctx context.Context, l net.Listener, log *slog.Logger) error {
-	s := &http.Server{
-		Handler:           c.Handler(),
-		ReadHeaderTimeout: 5 * time.Second,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-	}
-	over := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(over)
-		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+// A served listener has a Control behind it until it is closed.
+type served struct {
+	net.Listener
+	http   *http.Server
+	done   chan struct{} // Serve has returned
+	closed func()
+	once   sync.Once
+}
+
+func (c *Control) serve(l net.Listener, closed func()) *served {
+	s := &served{Listener: l, done: make(chan struct{}), closed: closed,
+		http: &http.Server{Handler: c.Handler(), ReadHeaderTimeout: 5 * time.Second}}
+	go func() {
+		defer close(s.done)
+		s.http.Serve(l) // it ends with the listener, which is how it is stopped
+	}()
+	return s
+}
+
+func (s *served) Close() error {
+	s.once.Do(func() {
+		s.closed()
+		grace, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
-		if s.Shutdown(grace) != nil {
-			s.Close() // what is still under way does not get an answer
+		if s.http.Shutdown(grace) != nil {
+			s.http.Close() // what is still under way does not get an answer
 		}
+		<-s.done
 	})
-	err := s.Serve(l)
-	if !stop() {
-		<-over
-	}
-	if !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve the control socket: %w", err)
-	}
 	return nil
 }
 
