@@ -186,7 +186,7 @@ func mayImport(from, to string, test bool) bool {
 	case part(from) == part(to):
 		return true
 	case strings.HasPrefix(to, "modules/internal/"):
-		return strings.HasPrefix(from, "modules/")
+		return strings.HasPrefix(from, "modules")
 	case from == "modules": // the ordered list of features
 		return strings.HasPrefix(to, "modules/")
 	case test:

@@ -92,6 +92,7 @@ func TestGoodFilesPass(t *testing.T) {
 		{"cmd/jackdaw/a.go", "package main\nimport _ \"jackdaw/server\"\nimport _ \"jackdaw/storage/embedded\"\n"},
 		{"server/a.go", "package server\nimport _ \"jackdaw/c2s\"\nimport _ \"jackdaw/modules\"\nimport _ \"jackdaw/storage/redis\"\n"},
 		{"modules/modules.go", "package modules\nimport _ \"jackdaw/modules/roster\"\nimport _ \"jackdaw/router\"\n"},
+		{"modules/modules_test.go", "package modules\nimport _ \"jackdaw/modules/internal/moduletest\"\n"},
 		{"modules/pep/a.go", "package pep\nimport _ \"jackdaw/modules/internal/pubsub\"\n"},
 		{"router/a.go", "package router\nimport _ \"jackdaw/router/accounts\"\nimport _ \"jackdaw/storage\"\n"},
 		{"router/a_test.go", "package router\nimport _ \"jackdaw/storage/storetest\"\n"},
