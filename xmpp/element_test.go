@@ -75,7 +75,8 @@ func TestReferencesStandForCharacters(t *testing.T) {
 			}
 		}
 	}
-	for in, want := range map[string]int{"&x;": -1, "&;": -2, "& ": -2, "&#;": -2, "&#x;": -2, "&#xD800;": -2, "&#0;": -2, "&abcdefghijklmnopqrst": -1} {
+	for in, want := range map[string]int{"&x;": -1, "&;": -2, "& ": -2, "&#;": -2, "&#x;": -2, "&#xD800;": -2, "&#0;": -2, "&abcdefghijklmnopqrst": -1,
+		"&#x110000;": -2, "&#000000000000065;": -2, "&#x4G;": -2, "&#X41;": -2, "&#xFFFF;": -2} {
 		if _, n := Reference([]byte(in)); n != want {
 			t.Errorf("%s: %d, want %d", in, n, want)
 		}

@@ -231,3 +231,32 @@ func TestTimesFollowXEP0082(t *testing.T) {
 		}
 	}
 }
+
+func TestKindsHaveNames(t *testing.T) {
+	for _, k := range []Kind{Message, Presence, IQ} {
+		if KindOf(k.String()) != k || KindOf([]byte(k.String())) != k {
+			t.Errorf("%s is not itself", k)
+		}
+	}
+	if KindOf("Message") != 0 || Kind(0).String() != "" || Type(200).String() != "" {
+		t.Error("what is no kind or type has a name")
+	}
+	if _, ok := (&Stanza{Kind: IQ}).First(); ok || (&Stanza{Kind: IQ, Payload: []byte("<a")}).Child(body) != nil {
+		t.Error("a child out of nothing")
+	}
+}
+
+func TestWriterStartsAfreshAfterReset(t *testing.T) {
+	w := NewWriter([]byte("a"))
+	w.Start(NSPing, "ping")
+	w.Reset([]byte("b"))
+	if got := string(w.Start("", "x").AttrIf("y", "z").End().Bytes()); got != "b<x y='z'/>" {
+		t.Errorf("got %s", got)
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("an attribute outside a tag passes")
+		}
+	}()
+	w.Attr("late", "1")
+}

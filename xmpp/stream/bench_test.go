@@ -135,3 +135,18 @@ func TestIdleScannerHoldsNoScratch(t *testing.T) {
 		t.Errorf("header lost: %s", got)
 	}
 }
+
+func TestReleaseKeepsNoLargeBuffers(t *testing.T) {
+	s := started(t)
+	big := "<message xmlns:x='urn:x' x:a='" + strings.Repeat("y", 20000) + "' id='" + strings.Repeat("&lt;", 20000) + "'>" +
+		strings.Repeat("<x:a/><![CDATA[]]>", 3000) + "</message>"
+	if item, _, err := s.Scan([]byte(big)); item != ItemStanza || err != nil {
+		t.Fatal(item, err)
+	}
+	w := s.w
+	s.Release()
+	if w.rewritten != nil || w.headAttrs != nil || w.decoded != nil || w.children != nil || w.edits != nil || w.needs != nil ||
+		w.stanza.Payload != nil {
+		t.Error("large buffers went back to the pool")
+	}
+}

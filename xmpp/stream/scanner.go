@@ -30,7 +30,7 @@ type phase uint8
 
 const (
 	beforeHeader phase = iota
-	open1              // between header and end
+	underway           // between header and end
 	ended
 )
 
@@ -152,7 +152,7 @@ func (s *Scanner) Scan(buf []byte) (item ItemKind, n int, err error) {
 		switch {
 		case s.phase == beforeHeader:
 			w.state = atStart
-		case buf[skip] == '<' && s.phase == open1:
+		case buf[skip] == '<' && s.phase == underway:
 			w.state = inText
 		case s.phase == ended:
 			return ItemNone, 0, s.refuse(buf, fail(skip, NotWellFormed, "data after the end of the stream"))

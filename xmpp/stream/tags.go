@@ -387,7 +387,7 @@ func (s *Scanner) streamHeader(b []byte, uri, local string, prefix []byte) *Synt
 	s.header = h
 	s.content, s.implied = h.Content, h.Content
 	s.rootName = string(b[w.name.a:w.name.b])
-	s.phase = open1
+	s.phase = underway
 	w.kind = ItemHeader
 	return nil
 }
