@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -141,6 +142,7 @@ const (
 	pathMessage = "/message"
 	pathUser    = "/api/1.0/xmppdomains/:fqdn/gateway/messages"
 	pathAPI     = "/api/1.0/xmppdomains/:fqdn/gateway/messages/:username"
+	pathGateway = "/api/1.0/"
 	pathOpenAPI = "/api/openapi.json"
 )
 
@@ -197,7 +199,11 @@ func (s *Service) recovered(w http.ResponseWriter, r *http.Request) {
 	s.Stats.Panics.Add(1)
 	s.o.Log.Error("panic in a request over HTTP", "path", r.URL.Path, "panic", x, "stack", string(debug.Stack()))
 	w.Header().Set("Connection", "close")
-	s.refuse(w, r, shapeOf(r), problem(http.StatusInternalServerError, "Internal server error."))
+	form := shapeOf(r)
+	if strings.HasPrefix(r.URL.Path, pathGateway) {
+		form = shapeGateway
+	}
+	s.refuse(w, r, form, problem(http.StatusInternalServerError, "Internal server error."))
 }
 
 // refuse answers what never became a post.

@@ -8,10 +8,12 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"jackdaw/modules/internal/moduletest"
 	"jackdaw/router"
@@ -110,6 +112,7 @@ type house struct {
 	who    *accounts.Service
 	kept   storage.Log // what nobody took, by recipient
 	log    *lines
+	seen   map[string]bool // what was answered, as "path method status"
 }
 
 // lines collects a log.
@@ -152,7 +155,7 @@ const password = "secret"
 // may only post; gate, who may use the gateway; the API account robot for the host.
 func newHouse(t testing.TB, extra ...string) *house {
 	t.Helper()
-	h := &house{t: t, engine: newEngine(), log: &lines{}}
+	h := &house{t: t, engine: newEngine(), log: &lines{}, seen: map[string]bool{}}
 	ctx := context.Background()
 	var err error
 	h.who, err = accounts.New(ctx, h.engine, accounts.Options{Iterations: 4096})
@@ -207,11 +210,25 @@ type call struct {
 // do makes the request without a socket.
 func (h *house) do(c call) *httptest.ResponseRecorder {
 	h.t.Helper()
-	r := c.request()
+	return h.serve1(c.request())
+}
+
+func (h *house) serve1(r *http.Request) *httptest.ResponseRecorder {
+	h.t.Helper()
 	w := httptest.NewRecorder()
 	h.Handler().ServeHTTP(w, r)
-	described(h.t, r, w)
+	h.described(r, w)
 	return w
+}
+
+// await returns when the condition holds; it gives up after ten seconds.
+func (h *house) await(f func() bool) {
+	h.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !f(); runtime.Gosched() {
+		if time.Now().After(deadline) {
+			h.t.Fatal("waited for ten seconds")
+		}
+	}
 }
 
 func (c call) request() *http.Request {

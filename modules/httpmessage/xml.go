@@ -30,7 +30,7 @@ func (p *post) parseXML(b []byte) *refusal {
 	switch {
 	case errors.Is(err, stream.ErrNotStanza):
 		return badRequest(textRoot)
-	case errors.As(err, &bad) && bad.Condition == stream.BadFormat:
+	case errors.As(err, &bad) && bad.Condition == stream.ImproperAddressing:
 		if head, ok := rootOf(b); ok {
 			return p.badAddress(head)
 		}
