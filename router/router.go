@@ -125,6 +125,7 @@ func addStage(to *[3][]func(*Envelope), s Stage) {
 	}
 }
 
+// own gives the payload to a module. It panics if another has it.
 func own(m map[xmpp.Name]func(*Envelope), q IQ, module string) {
 	if m[q.Payload] != nil {
 		panic(fmt.Sprintf("router: module %s wants %s, which has an owner", module, q.Payload))
