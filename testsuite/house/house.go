@@ -253,31 +253,41 @@ func encodingXML(f *File) []string {
 	return nil
 }
 
-// calls reports selector calls such as time.Sleep; receiver "" is any.
-func calls(f *File, receiver string, names ...string) []string {
+// calls reports selector calls such as time.Sleep. except, which may be nil, says
+// where not to look.
+func calls(f *File, except func(*ast.CallExpr) bool, receiver string, names ...string) []string {
 	var found []string
 	ast.Inspect(f.syntax, func(n ast.Node) bool {
 		call, ok := n.(*ast.CallExpr)
 		if !ok {
 			return true
 		}
-		sel, ok := call.Fun.(*ast.SelectorExpr)
-		if !ok || !slices.Contains(names, sel.Sel.Name) {
-			return true
+		if except != nil && except(call) {
+			return false
 		}
-		x, _ := sel.X.(*ast.Ident)
-		if receiver == "" || x != nil && x.Name == receiver {
-			found = append(found, f.line(n.Pos())+": "+sel.Sel.Name)
+		for _, name := range names {
+			if isCall(call, receiver, name) {
+				found = append(found, f.line(n.Pos())+": "+name)
+			}
 		}
 		return true
 	})
 	return found
 }
 
+func isCall(call *ast.CallExpr, receiver, name string) bool {
+	sel, ok := call.Fun.(*ast.SelectorExpr)
+	if !ok || sel.Sel.Name != name {
+		return false
+	}
+	x, ok := sel.X.(*ast.Ident)
+	return ok && x.Name == receiver
+}
+
 func skips(f *File) []string {
 	var found []string
 	for _, r := range []string{"t", "b", "f", "tb"} {
-		found = append(found, calls(f, r, "Skip", "Skipf", "SkipNow")...)
+		found = append(found, calls(f, nil, r, "Skip", "Skipf", "SkipNow")...)
 	}
 	return found
 }
@@ -286,7 +296,9 @@ func sleeps(f *File) []string {
 	if !f.Test() && !strings.HasPrefix(f.Path, "testsuite/") {
 		return nil
 	}
-	return calls(f, "time", "Sleep")
+	// In a bubble of testing/synctest a sleep moves the clock and takes no time.
+	bubble := func(c *ast.CallExpr) bool { return isCall(c, "synctest", "Test") }
+	return calls(f, bubble, "time", "Sleep")
 }
 
 // panics looks at the packages a stanza passes through. There a panic may stand only in a

@@ -100,6 +100,7 @@ func TestGoodFilesPass(t *testing.T) {
 		{"storage/embedded/a_test.go", "package embedded\nimport _ \"jackdaw/storage/storetest\"\n"},
 		{"testsuite/kill/a.go", "package kill\nimport _ \"jackdaw/testsuite/drive\"\nimport _ \"encoding/xml\"\n"},
 		{"xmpp/jid/a.go", "package jid\nfunc MustParse() { panic(1) }\n// Take panics on a wrong index.\nfunc Take() { panic(1) }\n"},
+		{"xmpp/a_test.go", "package xmpp\nfunc TestA(t *testing.T) { synctest.Test(t, func(t *testing.T) { time.Sleep(1) }) }\n"},
 		{"xmpp/a.go", "package xmpp\ntype T struct{}\nfunc (T) init() {}\nfunc (T) Skip() {}\nfunc use(x T) { x.Skip() }\n"},
 	} {
 		f, err := Parse(s.path, []byte(s.source))
