@@ -1,0 +1,92 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"jackdaw/config"
+	"jackdaw/storage"
+	"jackdaw/storage/embedded"
+	"jackdaw/storage/redis"
+)
+
+// OpenStore opens the engine that the configuration names. The data directory is
+// made if it is not there, with mode 0700.
+func OpenStore(ctx context.Context, cfg *config.Config) (storage.Engine, error) {
+	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
+		return nil, fmt.Errorf("make the data directory: %w; create it or choose another with 'data:' or --data", err)
+	}
+	if cfg.Storage.Engine == config.EngineEmbedded {
+		return embedded.Open(filepath.Join(cfg.Data, "store"))
+	}
+	secret, err := cfg.Storage.Redis.Secret()
+	if err != nil {
+		return nil, err
+	}
+	r := cfg.Storage.Redis
+	return redis.Open(ctx, redis.Options{Addrs: r.Addrs, MasterName: r.MasterName, Username: r.Username,
+		Password: secret, DB: r.DB, Prefix: r.Prefix, WaitReplicas: r.WaitReplicas})
+}
+
+// listeners are the open sockets of a server; opened all or none.
+type listeners struct{ all []net.Listener }
+
+func (l *listeners) close() {
+	for _, ln := range l.all {
+		ln.Close() // it may be closed already
+	}
+}
+
+// open listens on each address: HOST:PORT, or unix:PATH.
+func (l *listeners) open(what string, addrs []string) ([]net.Listener, error) {
+	var out []net.Listener
+	for _, a := range addrs {
+		ln, err := listen(a)
+		if err != nil {
+			return nil, fmt.Errorf("listen for %s on %s: %w; is another server running? Change 'listen.%s' in the configuration", what, a, cause(err), what)
+		}
+		l.all = append(l.all, ln)
+		out = append(out, ln)
+	}
+	return out, nil
+}
+
+func cause(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Err
+	}
+	return err
+}
+
+func listen(addr string) (net.Listener, error) {
+	path, unix := strings.CutPrefix(addr, "unix:")
+	if !unix {
+		return net.Listen("tcp", addr)
+	}
+	// A socket that a killed server left behind is in the way of the next one; one
+	// that answers is not ours to take.
+	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		conn.Close()
+		return nil, fmt.Errorf("another program answers on %s", path)
+	}
+	if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSocket != 0 {
+		os.Remove(path) // if that does not work, listening says why
+	}
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	// Programs of the owner and the group may post; they still authenticate.
+	if err := os.Chmod(path, 0o660); err != nil {
+		ln.Close()
+		return nil, err
+	}
+	return ln, nil
+}

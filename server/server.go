@@ -1,0 +1,258 @@
+// Package server assembles the parts of jackdaw and starts and stops them in an order that one
+// can read in one function: Run. It also holds what stands between the parts: the certificates, the
+// control socket that the commands use, the metrics, and what a first start prints.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"jackdaw/c2s"
+	"jackdaw/config"
+	"jackdaw/modules"
+	"jackdaw/modules/httpmessage"
+	"jackdaw/router"
+	"jackdaw/router/accounts"
+	"jackdaw/storage"
+	"jackdaw/xmpp/jid"
+	"jackdaw/xmpp/stream"
+)
+
+// RunOptions of Run.
+type RunOptions struct {
+	ConfigPath string    // "" runs on the defaults
+	Stderr     io.Writer // for what a person who starts the server should read
+	Version    string    // of the build
+	Log        *slog.Logger
+	// Load reads the configuration again, for a reload.
+	Load func() (*config.Config, error)
+}
+
+// drainTime is how long a stop waits for acknowledgements and posts on their way.
+const drainTime = 10 * time.Second
+
+// Run serves until ctx ends, then drains and returns nil. Before it has printed "jackdaw: ready"
+// it returns an error that says what to do.
+func Run(ctx context.Context, cfg *config.Config, o RunOptions) error {
+	for _, w := range cfg.Warnings {
+		o.Log.Warn("configuration", "note", w)
+	}
+	store, err := OpenStore(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	o.Log.Info("storage open", "engine", cfg.Storage.Engine, "promise", store.Promise())
+	s, err := assemble(ctx, store, cfg, o)
+	if err != nil {
+		return errors.Join(err, store.Close())
+	}
+	if err := s.listen(ctx); err != nil {
+		s.stop()
+		return errors.Join(err, store.Close())
+	}
+	fmt.Fprintln(o.Stderr, "jackdaw: ready")
+	s.ready.Store(true)
+	s.wait(ctx)
+	s.ready.Store(false)
+	o.Log.Info("stopping")
+	s.stop()
+	if err := store.Close(); err != nil {
+		return fmt.Errorf("close the store: %w", err)
+	}
+	o.Log.Info("stopped")
+	return nil
+}
+
+// house is a running server: all its parts.
+type house struct {
+	o        RunOptions
+	cfg      atomic.Pointer[config.Config]
+	store    storage.Engine
+	accounts *accounts.Service
+	router   *router.Router
+	features *modules.Set
+	certs    *CertStore
+	clients  *c2s.Server
+	posts    *httpmessage.Service
+	metrics  *metrics // nil without a listener
+	web      *httpmessage.Server
+	sockets  listeners
+	ready    atomic.Bool
+	running  sync.WaitGroup // serving goroutines
+	reloads  sync.Mutex     // one at a time
+}
+
+// assemble makes the parts, each from those before it. Nothing is served yet.
+func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o RunOptions) (*house, error) {
+	h := &house{o: o, store: store}
+	h.cfg.Store(cfg)
+	options, err := AccountOptions(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if h.accounts, err = accounts.New(ctx, store, options); err != nil {
+		return nil, err
+	}
+	h.router = router.New(router.Options{Hosts: domains(cfg), Users: h.accounts,
+		MaxSessions: cfg.Limits.ResourcesPerAccount, Log: o.Log})
+	h.features = modules.All(modules.Deps{Router: h.router, Store: store, Accounts: h.accounts, Config: h.cfg.Load,
+		Version: o.Version, Log: o.Log})
+	h.router.Use(h.features.Modules...)
+	h.accounts.OnChange(h.accountChanged)
+	if h.certs, err = NewCertStore(cfg); err != nil {
+		return nil, err
+	}
+	h.clients = c2s.New(c2s.Options{Router: h.router, Accounts: h.accounts, TLS: h.certs.TLSConfig("xmpp-client"),
+		Register: h.features.Registration, AllowPlainWithoutTLS: !cfg.C2S.RequireTLS, C2S: cfg.C2S, Limits: cfg.Limits, Log: o.Log})
+	h.posts = httpmessage.New(httpmessage.Options{Router: h.router, Accounts: h.accounts, Engine: store,
+		Hosts: func() []string { return domains(h.cfg.Load()) }, Settings: postSettings(cfg), Log: o.Log})
+	h.web = httpmessage.NewServer(h.posts.Handler(), httpmessage.Limits{HeaderBytes: cfg.Limits.HTTPHeaderBytes,
+		HeaderTime: cfg.Limits.HTTPHeaderTime, BodyTime: cfg.Limits.HTTPBodyTime, Idle: cfg.Limits.HTTPIdle, Streams: cfg.Limits.HTTPStreams}, o.Log)
+	if len(cfg.Listen.Metrics) > 0 {
+		h.metrics = newMetrics()
+		h.metrics.parts(h)
+	}
+	return h, nil
+}
+
+func domains(cfg *config.Config) (list []string) {
+	for _, h := range cfg.Hosts {
+		list = append(list, h.Domain)
+	}
+	return list
+}
+
+func postSettings(cfg *config.Config) httpmessage.Settings {
+	l := cfg.Limits
+	return httpmessage.Settings{MaxBody: cfg.HTTP.MaxBody, MaxRecipients: cfg.HTTP.MaxRecipients, BodyTime: l.HTTPBodyTime,
+		OwnAddress: cfg.HTTP.ForgedRemote == config.ForgedOwnAddress, TrustedProxies: cfg.HTTP.TrustedProxies,
+		Stanza: stream.Limits{Bytes: cfg.HTTP.MaxBody, Depth: l.Depth, Elements: l.Elements, Attributes: l.Attributes, Declarations: l.Namespaces}}
+}
+
+// listen opens every socket and starts serving.
+func (h *house) listen(ctx context.Context) error {
+	cfg := h.cfg.Load()
+	l := cfg.Listen
+	for _, one := range []struct {
+		name  string
+		addrs []string
+		serve func(net.Listener)
+	}{
+		{"c2s", l.C2S, func(ln net.Listener) { h.logged("c2s", h.clients.Serve(ln, c2s.STARTTLS)) }},
+		{"c2s_tls", l.C2STLS, func(ln net.Listener) { h.logged("c2s_tls", h.clients.Serve(ln, c2s.DirectTLS)) }},
+		{"http", l.HTTP, func(ln net.Listener) { h.logged("http", h.web.Serve(ln)) }},
+		{"https", l.HTTPS, func(ln net.Listener) { h.logged("https", h.web.ServeTLS(ln, h.certs.TLSConfig())) }},
+		{"metrics", l.Metrics, func(ln net.Listener) { h.metrics.serve(ln, h.store, h.ready.Load) }},
+	} {
+		sockets, err := h.sockets.open(one.name, one.addrs)
+		if err != nil {
+			return err
+		}
+		for _, ln := range sockets {
+			h.running.Go(func() { one.serve(ln) })
+		}
+	}
+	control, err := ListenControl(cfg.Data, &Control{Accounts: h.accounts, Config: h.cfg.Load,
+		Live: routerLive{router: h.router, reload: h.reload}})
+	if err != nil {
+		return err
+	}
+	h.sockets.all = append(h.sockets.all, control)
+	first := ""
+	if len(l.HTTP) > 0 {
+		first = l.HTTP[0]
+	}
+	return FirstStart(ctx, h.store, h.accounts, cfg, h.o.ConfigPath, first, h.o.Stderr)
+}
+
+// logged says that a listener ended other than by a stop.
+func (h *house) logged(listener string, err error) {
+	if err != nil && !errors.Is(err, net.ErrClosed) {
+		h.o.Log.Error("listener ended", "listener", listener, "error", err)
+	}
+}
+
+// wait returns when ctx ends; a SIGHUP reloads.
+func (h *house) wait(ctx context.Context) {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hup:
+			if _, err := h.reload(); err != nil {
+				h.o.Log.Error("configuration kept as it was", "error", err)
+			}
+		}
+	}
+}
+
+// stop ends what listen started: first the posts, which must not find sessions gone,
+// then the sessions, then the sockets of administrators.
+func (h *house) stop() {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	if err := h.web.Shutdown(ctx); err != nil {
+		h.o.Log.Warn("posts were cut off", "error", err)
+	}
+	h.clients.Shutdown(ctx)
+	h.sockets.close()
+	h.running.Wait()
+}
+
+// reload takes up the configuration and the certificates as the files are now.
+func (h *house) reload() (warnings []string, err error) {
+	h.reloads.Lock()
+	defer h.reloads.Unlock()
+	cfg, err := h.o.Load()
+	if err != nil {
+		return nil, err
+	}
+	options, err := AccountOptions(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.certs.Reload(cfg); err != nil {
+		return nil, err
+	}
+	if err := h.accounts.SetOptions(options); err != nil {
+		return nil, err
+	}
+	h.router.SetHosts(domains(cfg))
+	h.clients.SetOptions(cfg.C2S, cfg.Limits)
+	h.posts.Configure(postSettings(cfg))
+	warnings = append(cfg.Warnings, config.NotReloaded(h.cfg.Load(), cfg)...)
+	h.cfg.Store(cfg)
+	for _, w := range warnings {
+		h.o.Log.Warn("configuration", "note", w)
+	}
+	h.o.Log.Info("configuration reloaded")
+	return warnings, nil
+}
+
+// accountChanged ends what a changed account must not go on with (cli.md).
+func (h *house) accountChanged(user jid.JID, what accounts.Change) {
+	h.o.Log.Info("account changed", "account", user, "change", what)
+	switch what {
+	case accounts.PasswordChanged, accounts.Disabled:
+		for _, s := range h.router.Sessions(user) {
+			s.End("not-authorized", what.String())
+		}
+	case accounts.Deleted:
+		if err := h.router.Remove(user); err != nil {
+			h.o.Log.Error("erase an account", "account", user, "error", err)
+		}
+	}
+}
