@@ -1,0 +1,280 @@
+// Package redis keeps everything in Redis 6.2 or later: one server, a master with
+// replicas behind Sentinel, or a Cluster. It is for more than one node of jackdaw, or
+// where Redis is already at home.
+//
+// All keys of an owner share a hash tag, and each step that must be atomic is one script
+// on one slot. A call returns when Redis has replied, so the pendings of this
+// engine are finished from the start. A reply that was lost leaves open whether the write was
+// applied; each write carries a token under which the script keeps its reply
+// for a while, so that the repetition of an applied write changes nothing.
+//
+// While Redis is away calls return storage.ErrUnavailable within about two
+// seconds; connections come back by themselves. Left out: reading from replicas,
+// TLS to Redis (put a tunnel before it).
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sort"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"jackdaw/storage"
+)
+
+// Options say where Redis is.
+type Options struct {
+	// Addrs are host:port: of the server; of several nodes of a cluster; or with
+	// MasterName of the sentinels.
+	Addrs              []string
+	MasterName         string
+	Username, Password string
+	DB                 int    // 0 in a cluster
+	Prefix             string // of all keys; without braces
+	// WaitReplicas is how many replicas must have a write before it is acknowledged.
+	WaitReplicas int
+	// Now is the clock; nil: time.Now.
+	Now func() time.Time
+}
+
+// Patience is how long a call waits for Redis before it returns storage.ErrUnavailable.
+const Patience = 2 * time.Second
+
+// engine implements storage.Engine.
+type engine struct {
+	o       Options
+	single  *redis.Client        // or
+	cluster *redis.ClusterClient // one of the two
+	promise string
+	closed  atomic.Bool
+	away    atomic.Pointer[error] // why Redis is away
+	stop    context.CancelFunc
+	probing sync.WaitGroup
+}
+
+// quiet keeps go-redis from writing to standard error: errors reach the caller.
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
+
+var silence = sync.OnceFunc(func() { redis.SetLogger(quiet{}) })
+
+// Open connects and reads from Redis what it promises.
+func Open(ctx context.Context, o Options) (storage.Engine, error) {
+	silence()
+	if len(o.Addrs) == 0 {
+		return nil, errors.New("open redis: no address; set storage.redis.addrs")
+	}
+	if strings.ContainsAny(o.Prefix, "{}") {
+		return nil, fmt.Errorf("open redis: the prefix %q holds braces, which Redis Cluster gives a meaning; choose another", o.Prefix)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	e := &engine{o: o}
+	e.connect(o.MasterName == "" && len(o.Addrs) > 1)
+	err := e.ping(ctx)
+	if err == nil && e.single != nil && o.MasterName == "" {
+		// One node of a cluster is enough to find the others.
+		var info string
+		if info, err = e.single.Info(ctx, "cluster").Result(); err == nil && strings.Contains(info, "cluster_enabled:1") {
+			err = e.single.Close()
+			e.connect(true)
+		}
+	}
+	if err == nil && e.cluster != nil && o.DB != 0 {
+		err = fmt.Errorf("a cluster has no database %d; set storage.redis.db to 0", o.DB)
+	}
+	if err == nil {
+		e.promise, err = e.readPromise(ctx)
+	}
+	if err != nil {
+		e.disconnect() // the first error is the one to tell
+		return nil, fmt.Errorf("open redis at %s: %w", strings.Join(o.Addrs, ", "), advise(err))
+	}
+	probe, stop := context.WithCancel(context.WithoutCancel(ctx))
+	e.stop = stop
+	e.probing.Go(func() { e.probe(probe) })
+	return e, nil
+}
+
+// advise adds what to do about the usual mistakes.
+func advise(err error) error {
+	switch s := err.Error(); {
+	case strings.Contains(s, "NOAUTH"), strings.Contains(s, "WRONGPASS"):
+		return fmt.Errorf("%w; check storage.redis.username and password", err)
+	case strings.Contains(s, "NOPERM"):
+		return fmt.Errorf("%w; the user needs +@all on keys with the prefix, or at least +@read +@write +@scripting +@connection +info +wait", err)
+	case strings.Contains(s, "connection refused"), strings.Contains(s, "i/o timeout"), strings.Contains(s, "no such host"):
+		return fmt.Errorf("%w; is Redis running there? check storage.redis.addrs", err)
+	case strings.Contains(s, "all sentinels"), strings.Contains(s, "No such master"), strings.Contains(s, "master") && strings.Contains(s, "nil"):
+		return fmt.Errorf("%w; check storage.redis.master_name and the addresses of the sentinels", err)
+	}
+	return err
+}
+
+func (e *engine) connect(cluster bool) {
+	// Repeating is ours: go-redis would repeat commands without knowing which may be.
+	const never = -1
+	switch o := e.o; {
+	case o.MasterName != "":
+		e.single = redis.NewFailoverClient(&redis.FailoverOptions{
+			MasterName: o.MasterName, SentinelAddrs: o.Addrs, Username: o.Username, Password: o.Password, DB: o.DB,
+			MaxRetries: never, DialTimeout: Patience / 2, ReadTimeout: Patience, WriteTimeout: Patience, PoolTimeout: Patience, ContextTimeoutEnabled: true,
+		})
+	case cluster:
+		e.single = nil
+		e.cluster = redis.NewClusterClient(&redis.ClusterOptions{
+			Addrs: o.Addrs, Username: o.Username, Password: o.Password,
+			MaxRetries: never, DialTimeout: Patience / 2, ReadTimeout: Patience, WriteTimeout: Patience, PoolTimeout: Patience, ContextTimeoutEnabled: true,
+		})
+	default:
+		e.single = redis.NewClient(&redis.Options{
+			Addr: o.Addrs[0], Username: o.Username, Password: o.Password, DB: o.DB,
+			MaxRetries: never, DialTimeout: Patience / 2, ReadTimeout: Patience, WriteTimeout: Patience, PoolTimeout: Patience, ContextTimeoutEnabled: true,
+		})
+	}
+}
+
+func (e *engine) disconnect() error {
+	if e.cluster != nil {
+		return e.cluster.Close()
+	}
+	return e.single.Close()
+}
+
+// ping asks every master, and whether it has the replicas that an acknowledgement needs.
+func (e *engine) ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	return e.eachMaster(ctx, func(c *redis.Client) error {
+		if e.o.WaitReplicas == 0 {
+			return c.Ping(ctx).Err()
+		}
+		info, err := c.Info(ctx, "replication").Result()
+		if n := strings.Count(info, "state=online"); err == nil && n < e.o.WaitReplicas {
+			err = fmt.Errorf("%s has %d replicas, storage.redis.wait_replicas is %d", c.Options().Addr, n, e.o.WaitReplicas)
+		}
+		return err
+	})
+}
+
+// eachMaster calls f for one master after the other.
+func (e *engine) eachMaster(ctx context.Context, f func(*redis.Client) error) error {
+	if e.cluster == nil {
+		return f(e.single)
+	}
+	var mu sync.Mutex // guards masters
+	var masters []*redis.Client
+	err := e.cluster.ForEachMaster(ctx, func(_ context.Context, c *redis.Client) error {
+		mu.Lock()
+		defer mu.Unlock()
+		masters = append(masters, c)
+		return nil
+	})
+	if err == nil && len(masters) == 0 {
+		err = errors.New("the cluster has no master")
+	}
+	sort.Slice(masters, func(i, j int) bool { return masters[i].Options().Addr < masters[j].Options().Addr })
+	for _, c := range masters {
+		if err == nil {
+			err = f(c)
+		}
+	}
+	return err
+}
+
+// probe keeps away up to date.
+func (e *engine) probe(ctx context.Context) {
+	const calm, tense = time.Second, 100 * time.Millisecond
+	timer := time.NewTimer(calm)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		switch err := e.ping(ctx); {
+		case err == nil:
+			e.away.Store(nil)
+			timer.Reset(calm)
+		case ctx.Err() == nil:
+			e.lost(err)
+			timer.Reset(tense)
+		}
+		if e.away.Load() != nil {
+			timer.Reset(tense)
+		}
+	}
+}
+
+// lost notes that Redis is away, and returns what callers get.
+func (e *engine) lost(err error) error {
+	if !errors.Is(err, storage.ErrUnavailable) {
+		err = fmt.Errorf("%w: redis: %w", storage.ErrUnavailable, err)
+	}
+	e.away.Store(&err)
+	return err
+}
+
+func (e *engine) Err() error {
+	if e.closed.Load() {
+		return storage.ErrClosed
+	}
+	if err := e.away.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+func (e *engine) Promise() string { return e.promise }
+
+func (e *engine) Close() error {
+	if e.closed.Swap(true) {
+		return storage.ErrClosed
+	}
+	e.stop()
+	e.probing.Wait()
+	return e.disconnect()
+}
+
+func (e *engine) Map(space string) storage.Map { return &mapSpace{e, space} }
+func (e *engine) Log(space string) storage.Log { return &logSpace{e, space} }
+func (e *engine) Accounts() storage.Accounts   { return &accounts{e, true} }
+func (e *engine) APIAccounts() storage.Accounts {
+	return &accounts{e, false}
+}
+
+// errNUL refuses names that the engines do not have to keep apart.
+var errNUL = errors.New("a name holds a NUL")
+
+// check is the start of every call.
+func (e *engine) check(ctx context.Context, names ...string) error {
+	if e.closed.Load() {
+		return storage.ErrClosed
+	}
+	for _, name := range names {
+		if strings.IndexByte(name, 0) >= 0 {
+			return fmt.Errorf("%w: %q", errNUL, name)
+		}
+	}
+	return ctx.Err()
+}
+
+var tagEscape = strings.NewReplacer("%", "%25", "{", "%7B", "}", "%7D")
+
+// key is a key of an owner: the owner in braces decides the slot.
+func (e *engine) key(owner, space, kind string) string {
+	tag := tagEscape.Replace(owner)
+	if tag == "" {
+		tag = "%" // empty braces would not be a hash tag
+	}
+	return e.o.Prefix + "{" + tag + "}:" + space + ":" + kind
+}

@@ -1,0 +1,217 @@
+// Package redistest starts real Redis servers for tests, on loopback and in
+// directories of their own. They end with the test. Where redis-server is not
+// installed the test fails and says how to install it.
+package redistest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A Server is one redis-server, with an append-only file that is synced with
+// every write unless its options say otherwise.
+type Server struct {
+	Addr string
+
+	t       testing.TB
+	port    int
+	args    []string
+	process *exec.Cmd
+	output  *bytes.Buffer
+}
+
+// Start starts a server. More options are as on the command line of
+// redis-server: "--appendfsync", "everysec".
+func Start(t testing.TB, options ...string) *Server {
+	t.Helper()
+	return start(t, append([]string{"--appendonly", "yes", "--appendfsync", "always"}, options...))
+}
+
+// StartReplica starts a replica of a server, and returns when they are in step.
+func StartReplica(t testing.TB, of *Server) *Server {
+	t.Helper()
+	s := Start(t, "--replicaof", "127.0.0.1 "+strconv.Itoa(of.port))
+	s.await("it is in step with its master", func() bool { return strings.Contains(s.cli("info", "replication"), "master_link_status:up") })
+	return s
+}
+
+// StartSentinel starts a sentinel that watches a master, which it calls name.
+func StartSentinel(t testing.TB, name string, master *Server) *Server {
+	t.Helper()
+	// A sentinel rewrites its configuration, so it wants a file.
+	conf := filepath.Join(t.TempDir(), "sentinel.conf")
+	text := fmt.Sprintf("sentinel monitor %s 127.0.0.1 %d 1\nsentinel down-after-milliseconds %s 500\nsentinel failover-timeout %s 2000\n", name, master.port, name, name)
+	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return start(t, []string{conf, "--sentinel"})
+}
+
+// StartCluster starts a cluster of three masters, and returns when each of them
+// says that it is complete.
+func StartCluster(t testing.TB) []*Server {
+	t.Helper()
+	servers := make([]*Server, 3)
+	create := []string{"--cluster", "create"}
+	for i := range servers {
+		servers[i] = Start(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "1000")
+		create = append(create, servers[i].Addr)
+	}
+	if out, err := exec.Command(path(t, "redis-cli"), append(create, "--cluster-yes")...).CombinedOutput(); err != nil {
+		t.Fatalf("create the cluster: %v\n%s", err, out)
+	}
+	for _, s := range servers {
+		s.await("the cluster is complete", func() bool {
+			info := s.cli("cluster", "info")
+			return strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_known_nodes:3")
+		})
+	}
+	return servers
+}
+
+// Addrs are the addresses of servers.
+func Addrs(servers []*Server) []string {
+	addrs := make([]string, len(servers))
+	for i, s := range servers {
+		addrs[i] = s.Addr
+	}
+	return addrs
+}
+
+func path(t testing.TB, program string) string {
+	t.Helper()
+	p, err := exec.LookPath(program)
+	if err != nil {
+		t.Fatalf("%v; to install it: apt-get install redis-server", err)
+	}
+	return p
+}
+
+func start(t testing.TB, args []string) *Server {
+	t.Helper()
+	program := path(t, "redis-server")
+	for range 20 {
+		port := freePort()
+		s := &Server{t: t, port: port, Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
+		all := args
+		if strings.HasPrefix(args[0], "-") {
+			all = append([]string{"--save", ""}, args...)
+		}
+		s.args = append(append([]string{program}, all...), "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", t.TempDir())
+		err := s.run()
+		if err == nil {
+			t.Cleanup(s.Kill)
+			return s
+		}
+		// Somebody may have taken the port meanwhile.
+		if !strings.Contains(err.Error(), "Address already in use") {
+			t.Fatal(err)
+		}
+	}
+	t.Fatal("no free port for redis-server")
+	return nil
+}
+
+// freePort finds a port that is free, as is the one of a cluster's bus, which is
+// 10,000 above.
+func freePort() int {
+	for {
+		port := 15000 + rand.IntN(15000)
+		if free(port) && free(port+10000) {
+			return port
+		}
+	}
+}
+
+func free(port int) bool {
+	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		return false
+	}
+	return l.Close() == nil
+}
+
+// run starts the process and returns when it answers.
+func (s *Server) run() error {
+	s.process = exec.Command(s.args[0], s.args[1:]...)
+	s.output = &bytes.Buffer{}
+	s.process.Stdout, s.process.Stderr = s.output, s.output
+	if err := s.process.Start(); err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	process := s.process
+	go func() { ended <- process.Wait() }()
+	deadline := time.After(20 * time.Second)
+	for tick := time.NewTicker(10 * time.Millisecond); ; {
+		select {
+		case err := <-ended:
+			tick.Stop()
+			return fmt.Errorf("redis-server ended: %w\n%s", errors.Join(err), s.output)
+		case <-deadline:
+			tick.Stop()
+			s.Kill()
+			return fmt.Errorf("redis-server does not answer\n%s", s.output)
+		case <-tick.C:
+			// One with a password answers too; one that is loading its data does not serve yet.
+			if answer := s.cli("ping"); answer == "PONG\n" || strings.HasPrefix(answer, "NOAUTH") {
+				tick.Stop()
+				return nil
+			}
+		}
+	}
+}
+
+// Kill ends the server with SIGKILL, if it runs.
+func (s *Server) Kill() {
+	_ = s.process.Process.Kill() // it may have ended already
+	s.await("the server has ended", func() bool { return free(s.port) })
+}
+
+// Restart starts a killed server again, at the same address and with the same data.
+func (s *Server) Restart() {
+	s.t.Helper()
+	if err := s.run(); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// CLI is what redis-cli prints for a command; the test fails if it cannot be run.
+func (s *Server) CLI(command ...string) string {
+	s.t.Helper()
+	out := s.cli(command...)
+	if out == "" {
+		s.t.Fatalf("redis-cli %v printed nothing", command)
+	}
+	return out
+}
+
+func (s *Server) cli(command ...string) string {
+	out, _ := exec.Command("redis-cli", append([]string{"-p", strconv.Itoa(s.port)}, command...)...).Output() // polled: an error shows as no output
+	return string(out)
+}
+
+func (s *Server) await(what string, condition func() bool) {
+	s.t.Helper()
+	deadline := time.After(20 * time.Second)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case <-deadline:
+			s.t.Errorf("redis-server %s: waited in vain until %s", s.Addr, what)
+			return
+		case <-tick.C:
+		}
+	}
+}

@@ -1,0 +1,176 @@
+package redis
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"jackdaw/storage"
+)
+
+// A call is one run of a script. The first key of a write is its token's.
+type call struct {
+	script *redis.Script
+	keys   []string
+	args   []any
+	write  bool
+}
+
+// tokenLife is how long a script keeps its reply for a repetition; longer than
+// any call lasts.
+const tokenLife = 5 * Patience
+
+// newToken returns the key under which a write keeps its reply.
+func (e *engine) newToken(owner, space string) string { return e.key(owner, space, "t:"+rand.Text()) }
+
+// errReplicas is the number of replicas being too small: the write may be applied.
+var errReplicas = errors.New("too few replicas have the write")
+
+// run runs a script until it has a reply, Patience ends or the caller's context does.
+func (e *engine) run(ctx context.Context, c call) (any, error) {
+	// While the only server is away there is nothing to wait for: probe tells when it is back.
+	if err := e.away.Load(); err != nil && e.cluster == nil {
+		return nil, *err
+	}
+	limited, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	var askAddr string
+	for wait := 5 * time.Millisecond; ; wait *= 2 {
+		v, err := e.once(limited, c, askAddr)
+		if err == nil {
+			return v, nil
+		}
+		if e.closed.Load() {
+			return nil, storage.ErrClosed
+		}
+		askAddr = ""
+		if addr, ok := strings.CutPrefix(err.Error(), "ASK "); ok {
+			_, askAddr, _ = strings.Cut(addr, " ")
+		}
+		if !passing(err) {
+			return nil, fmt.Errorf("%w: redis: %w", storage.ErrUnavailable, err)
+		}
+		if e.cluster != nil && askAddr == "" {
+			e.cluster.ReloadState(limited)
+		}
+		select {
+		case <-time.After(wait):
+		case <-limited.Done():
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			return nil, e.lost(err)
+		}
+	}
+}
+
+// passing says whether trying again may help. A lost connection is passing, since
+// writes carry tokens.
+func passing(err error) bool {
+	var reply redis.Error
+	if !errors.As(err, &reply) {
+		return true
+	}
+	for _, prefix := range []string{"MOVED ", "ASK ", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "LOADING", "READONLY", "UNBLOCKED", "NOREPLICAS", "BUSY"} {
+		if strings.HasPrefix(reply.Error(), prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// once runs a script on the master of its slot, or on the one that is importing the slot.
+func (e *engine) once(ctx context.Context, c call, askAddr string) (any, error) {
+	node, err := e.node(ctx, c.keys[0])
+	if err == nil && askAddr != "" {
+		err = e.eachMaster(ctx, func(m *redis.Client) error {
+			if m.Options().Addr == askAddr {
+				node = m
+			}
+			return nil
+		})
+	}
+	if err != nil {
+		return nil, err
+	}
+	replies, err := e.pipeline(ctx, node, []call{c}, askAddr != "", false)
+	if err != nil {
+		return nil, err
+	}
+	return replies[0].value, replies[0].err
+}
+
+// node is the client of the master that has a key.
+func (e *engine) node(ctx context.Context, key string) (*redis.Client, error) {
+	if e.cluster == nil {
+		return e.single, nil
+	}
+	return e.cluster.MasterForKey(ctx, key)
+}
+
+type reply struct {
+	value any
+	err   error
+}
+
+// pipeline sends calls over one connection of a node, followed by WAIT if writes
+// must have replicas: WAIT speaks of the writes of its own connection only.
+func (e *engine) pipeline(ctx context.Context, node *redis.Client, calls []call, asking, whole bool) ([]reply, error) {
+	pipe := node.Pipeline()
+	commands := make([]*redis.Cmd, len(calls))
+	write := false
+	for i, c := range calls {
+		if asking {
+			pipe.Do(ctx, "ASKING")
+		}
+		if whole {
+			commands[i] = c.script.Eval(ctx, pipe, c.keys, c.args...)
+		} else {
+			commands[i] = c.script.EvalSha(ctx, pipe, c.keys, c.args...)
+		}
+		write = write || c.write
+	}
+	var wait *redis.Cmd
+	if write && e.o.WaitReplicas > 0 {
+		wait = pipe.Do(ctx, "WAIT", e.o.WaitReplicas, (Patience * 3 / 4).Milliseconds())
+	}
+	_, err := pipe.Exec(ctx)
+	replies := make([]reply, len(calls))
+	for i, c := range commands {
+		replies[i].value, replies[i].err = c.Result()
+		if replies[i].err != nil && !whole && redis.HasErrorPrefix(replies[i].err, "NOSCRIPT") {
+			// A new server, or one whose scripts were flushed. What was not run can be sent again.
+			return e.pipeline(ctx, node, calls, asking, true)
+		}
+		if errors.Is(replies[i].err, redis.Nil) {
+			replies[i].err = nil
+		}
+		if replies[i].err != nil && !isReply(replies[i].err) {
+			return nil, replies[i].err
+		}
+	}
+	if err != nil && !isReply(err) {
+		return nil, err
+	}
+	if wait != nil {
+		// WAIT returns on time-out too: only the number tells.
+		n, err := wait.Int()
+		if err == nil && n < e.o.WaitReplicas {
+			err = fmt.Errorf("%w: %d of %d", errReplicas, n, e.o.WaitReplicas)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return replies, nil
+}
+
+func isReply(err error) bool {
+	var reply redis.Error
+	return errors.As(err, &reply)
+}
