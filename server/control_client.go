@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -43,7 +44,7 @@ func Dial(ctx context.Context, data string, open func(context.Context) (c *Contr
 	}
 	l := newPipeListener()
 	s := control.serve(l, func() {})
-	return &Client{http: httpClient(l.dial), close: func() error { return errors.Join(s.Close(), closeStore()) }}, nil
+	return &Client{http: httpClient(l.dial), close: sync.OnceValue(func() error { return errors.Join(s.Close(), closeStore()) })}, nil
 }
 
 func httpClient(dial func(context.Context) (net.Conn, error)) *http.Client {

@@ -1,0 +1,80 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"jackdaw/config"
+	"jackdaw/modules"
+	"jackdaw/router"
+	"jackdaw/router/accounts"
+	"jackdaw/storage"
+	"jackdaw/xmpp/jid"
+)
+
+// AccountOptions are what a configuration says about accounts.
+func AccountOptions(cfg *config.Config) (accounts.Options, error) {
+	p := cfg.HTTP.Permissions
+	o := accounts.Options{
+		Iterations: cfg.C2S.ScramIterations,
+		Everyone: map[accounts.Permission][]string{
+			accounts.PermHTTPMessage: p.HTTPMessage,
+			accounts.PermMulticast:   p.Multicast,
+			accounts.PermForgeSender: p.ForgeSender,
+			accounts.PermGateway:     p.XMPPGateway,
+		},
+	}
+	for _, h := range cfg.Hosts {
+		for _, a := range h.Admins {
+			j, err := jid.Parse(a)
+			if err != nil {
+				return o, fmt.Errorf("admin %q of %s: %w", a, h.Domain, err)
+			}
+			o.Admins = append(o.Admins, j)
+		}
+	}
+	return o, nil
+}
+
+// OpenControl brings up a Control on the store itself, for a command when no
+// server runs: accounts, and the modules, which erase what they keep of a
+// deleted one. close waits for all writes and lets go of the store. The engine
+// refuses a store that another process holds.
+func OpenControl(ctx context.Context, cfg *config.Config) (c *Control, close func() error, err error) {
+	store, err := OpenStore(ctx, cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err = offlineControl(ctx, store, cfg)
+	if err != nil {
+		return nil, nil, errors.Join(err, store.Close())
+	}
+	return c, store.Close, nil
+}
+
+func offlineControl(ctx context.Context, store storage.Engine, cfg *config.Config) (*Control, error) {
+	options, err := AccountOptions(cfg)
+	if err != nil {
+		return nil, err
+	}
+	users, err := accounts.New(ctx, store, options)
+	if err != nil {
+		return nil, err
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	current := func() *config.Config { return cfg }
+	r := router.New(router.Options{Hosts: domains(cfg), Users: users, Log: log})
+	r.Use(modules.All(modules.Deps{Router: r, Store: store, Accounts: users, Config: current, Log: log}).Modules...)
+	users.OnChange(func(user jid.JID, what accounts.Change) {
+		if what != accounts.Deleted {
+			return
+		}
+		if err := r.Remove(user); err != nil {
+			log.Error("erase what is kept of a deleted account", "account", user, "error", err)
+		}
+	})
+	return &Control{Accounts: users, Config: current}, nil
+}
