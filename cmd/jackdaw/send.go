@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"html"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"jackdaw/config"
+	"jackdaw/xmpp/jid"
+)
+
+func sendCommand(s *settings) *cobra.Command {
+	var to []string
+	var from, where, login string
+	var p passwordSource
+	c := &cobra.Command{
+		Use:   "send --to JID... [TEXT]",
+		Short: "post a message through the HTTP API",
+		Long: "Posts a message through the HTTP API, as any program would. Without TEXT it reads standard\n" +
+			"input. More than one --to needs the permission multicast, a --from that is not the\n" +
+			"account's own address the permission forge_sender.\n\n" +
+			"It logs in as --user (else JACKDAW_USER) with the password in JACKDAW_PASSWORD, or from\n" +
+			"--password-stdin, or asks for it on the terminal.",
+		Example: "  JACKDAW_PASSWORD=secret jackdaw send --user build@example.org --to team@example.org 'It is green.'",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: action(func(cmd *cobra.Command, args []string) error {
+			if login == "" {
+				login = os.Getenv("JACKDAW_USER")
+			}
+			if login == "" {
+				return usagef("as whom? Give --user JID or set JACKDAW_USER")
+			}
+			if p.stdin && len(args) == 0 {
+				return usagef("standard input cannot hold the password and the text; give TEXT as an argument")
+			}
+			url, client, err := s.endpoint(where)
+			if err != nil {
+				return err
+			}
+			password := os.Getenv("JACKDAW_PASSWORD")
+			switch {
+			case p.stdin:
+				password, err = readPassword(cmd.InOrStdin())
+			case password == "":
+				password, err = ask(cmd, "Password of "+login+": ")
+			}
+			if err != nil {
+				return err
+			}
+			text := ""
+			if len(args) > 0 {
+				text = args[0]
+			} else {
+				b, err := io.ReadAll(cmd.InOrStdin())
+				if err != nil {
+					return fmt.Errorf("read the text: %w", err)
+				}
+				text = strings.TrimSuffix(string(b), "\n")
+			}
+			message, err := compose(to, from, text)
+			if err != nil {
+				return err
+			}
+			return post(cmd.Context(), client, url, login, password, message)
+		}),
+	}
+	c.Flags().StringArrayVar(&to, "to", nil, "`JID` of a recipient; may be given more than once")
+	c.Flags().StringVar(&from, "from", "", "send in the name of this `JID`")
+	c.Flags().StringVar(&where, "url", "", "`URL` to post to (default: POST /message on the first HTTP listener of the configuration)")
+	c.Flags().StringVar(&login, "user", "", "`JID` to log in as (default: JACKDAW_USER)")
+	p.flags(c, false)
+	return require(c, "to")
+}
+
+// endpoint is where to post, and the client that gets there.
+func (s *settings) endpoint(where string) (string, *http.Client, error) {
+	client := &http.Client{
+		Timeout: 60 * time.Second,
+		// A password must not follow a redirection to wherever.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	if where != "" {
+		return where, client, nil
+	}
+	cfg, _, err := s.load()
+	if err != nil {
+		return "", nil, err
+	}
+	return endpointOf(cfg, client)
+}
+
+func endpointOf(cfg *config.Config, client *http.Client) (string, *http.Client, error) {
+	for _, addr := range cfg.Listen.HTTP {
+		if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+			client.Transport = &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				var d net.Dialer
+				return d.DialContext(ctx, "unix", path)
+			}}
+			return "http://" + cfg.Hosts[0].Domain + "/message", client, nil
+		}
+		host, port, err := net.SplitHostPort(addr)
+		if err != nil {
+			continue // the configuration was checked
+		}
+		if host == "" || net.ParseIP(host).IsUnspecified() {
+			host = "127.0.0.1"
+		}
+		return "http://" + net.JoinHostPort(host, port) + "/message", client, nil
+	}
+	return "", nil, usagef("the configuration has no plain HTTP listener here; say where with --url, such as https://im.example.org:5284/message")
+}
+
+// compose writes the stanza.
+func compose(to []string, from, text string) (string, error) {
+	addresses := to
+	if from != "" {
+		addresses = append([]string{from}, to...)
+	}
+	for _, a := range addresses {
+		if _, err := jid.Parse(a); err != nil {
+			return "", usagef("%q is no address", a)
+		}
+	}
+	if text == "" {
+		return "", usagef("there is no text to send")
+	}
+	var b strings.Builder
+	b.WriteString("<message type='chat'")
+	if from != "" {
+		b.WriteString(" from='" + html.EscapeString(from) + "'")
+	}
+	if len(to) == 1 {
+		b.WriteString(" to='" + html.EscapeString(to[0]) + "'>")
+	} else {
+		b.WriteString(" to='multicast'><addresses>")
+		for _, a := range to {
+			b.WriteString("<address jid='" + html.EscapeString(a) + "'/>")
+		}
+		b.WriteString("</addresses>")
+	}
+	b.WriteString("<body>" + html.EscapeString(text) + "</body></message>")
+	return b.String(), nil
+}
+
+func post(ctx context.Context, client *http.Client, url, user, password, message string) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(message))
+	if err != nil {
+		return usagef("%v", err)
+	}
+	r.SetBasicAuth(user, password)
+	r.Header.Set("Content-Type", "application/xml")
+	resp, err := client.Do(r)
+	if err != nil {
+		return fmt.Errorf("post the message: %w; is the server running?", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusOK {
+		return nil
+	}
+	b, _ := io.ReadAll(io.LimitReader(resp.Body, 4096)) // the status alone says enough
+	first, _, _ := strings.Cut(strings.TrimSpace(string(b)), "\n")
+	if first == "" {
+		return errors.New(resp.Status)
+	}
+	return fmt.Errorf("%s: %s", resp.Status, first)
+}
