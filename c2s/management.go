@@ -91,23 +91,23 @@ func (s *session) asksForAck() bool {
 	defer s.mu.Unlock()
 	m := s.sm
 	if m.head == len(m.gates) {
-		return s.tell()
+		s.tell()
+		return s.wakeQueued()
 	}
 	m.gates = append(m.gates, gate{h: m.handled, answer: true})
 	return s.acknowledge()
 }
 
-// tell sends what is confirmed. The caller holds mu.
-func (s *session) tell() bool {
+// tell queues what is confirmed. The caller holds mu.
+func (s *session) tell() {
 	if s.ending || s.conn == nil {
-		return false
+		return
 	}
 	if s.queue == nil {
 		s.queue = newChunk()
 	}
 	s.queue.buf = appendAck(s.queue.buf, s.sm.confirmed)
 	s.sm.told = s.sm.confirmed
-	return s.wake()
 }
 
 // acknowledge lets what has been stored through and calls itself again when more
