@@ -75,6 +75,10 @@ func (s *Session) Addr() jid.JID { return s.addr }
 // Bare is the address of the account.
 func (s *Session) Bare() jid.JID { return s.bare }
 
+// Siblings are all sessions of the account, this one among them while it lasts. It costs no lookup. The
+// slice must not be changed.
+func (s *Session) Siblings() []*Session { return s.u.list() }
+
 // Presence is the last presence broadcast, nil if the session is not available.
 // It must not be changed.
 func (s *Session) Presence() *xmpp.Stanza {
