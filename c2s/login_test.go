@@ -1,9 +1,17 @@
 package c2s
 
 import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"jackdaw/config"
+	"jackdaw/xmpp"
 	"jackdaw/xmpp/sasl"
 )
 
@@ -54,5 +62,282 @@ func TestEachMechanismLogsIn(t *testing.T) {
 			t.Errorf("%s: %s", m, got)
 		}
 		c.close()
+	}
+}
+
+func TestLoginsThatFailSayWhy(t *testing.T) {
+	h := open(t, nil)
+	defer h.close()
+	ok := sasl.Credentials{User: "romeo", Password: password}
+	for _, a := range []struct {
+		name string
+		m    sasl.Mechanism
+		cred sasl.Credentials
+		why  string
+	}{
+		{"wrong password", sasl.ScramSHA256, sasl.Credentials{User: "romeo", Password: "x"}, "not-authorized"},
+		{"wrong password in clear", sasl.Plain, sasl.Credentials{User: "romeo", Password: "x"}, "not-authorized"},
+		{"unknown user", sasl.ScramSHA1, sasl.Credentials{User: "mercutio", Password: "x"}, "not-authorized"},
+		{"unknown user in clear", sasl.Plain, sasl.Credentials{User: "mercutio", Password: "x"}, "not-authorized"},
+		{"no name", sasl.ScramSHA1, sasl.Credentials{User: "a b", Password: "x"}, "not-authorized"},
+		{"another's authorization", sasl.ScramSHA1, sasl.Credentials{User: "romeo", Password: password, AuthzID: "juliet@example.org"}, "invalid-authzid"},
+		{"another's authorization in clear", sasl.Plain, sasl.Credentials{User: "romeo", Password: password, AuthzID: "juliet@example.org"}, "invalid-authzid"},
+		{"authorization at another host", sasl.ScramSHA1, sasl.Credentials{User: "romeo", Password: password, AuthzID: "romeo@example.com"}, "invalid-authzid"},
+		{"authorization for a resource", sasl.ScramSHA1, sasl.Credentials{User: "romeo", Password: password, AuthzID: "romeo@example.org/x"}, "invalid-authzid"},
+		{"channel binding taken from the list", sasl.ScramSHA1, sasl.Credentials{User: "romeo", Password: password, Binding: sasl.Binding{Type: "tls-exporter", Data: []byte("x")}}, "not-authorized"},
+		{"another channel", sasl.ScramSHA1Plus, sasl.Credentials{User: "romeo", Password: password, Binding: sasl.Binding{Type: "tls-exporter", Data: []byte("x")}}, "not-authorized"},
+		{"unknown binding", sasl.ScramSHA1Plus, sasl.Credentials{User: "romeo", Password: password, Binding: sasl.Binding{Type: "tls-unique", Data: []byte("x")}}, "malformed-request"},
+	} {
+		c := h.connect(DirectTLS).handshake()
+		c.header()
+		if got := c.auth(a.m, a.cred); !strings.Contains(got, "<"+a.why+"/>") {
+			t.Errorf("%s: %s", a.name, got)
+		}
+		if got := c.auth(sasl.ScramSHA256, ok); !strings.HasPrefix(got, "<success") {
+			t.Errorf("%s: then %s", a.name, got)
+		}
+		c.close()
+	}
+	c := h.connect(DirectTLS).handshake()
+	defer c.close()
+	c.header()
+	if got := c.auth(sasl.ScramSHA1, sasl.Credentials{User: "romeo", Password: password, AuthzID: "Romeo@example.org"}); !strings.HasPrefix(got, "<success") {
+		t.Errorf("own authorization: %s", got)
+	}
+}
+
+func TestMalformedLoginsSayWhyAndTheFifthEndsTheStream(t *testing.T) {
+	h := open(t, nil)
+	defer h.close()
+	auth := func(mechanism, text string) string {
+		return "<auth xmlns='" + xmpp.NSSASL + "' mechanism='" + mechanism + "'>" + text + "</auth>"
+	}
+	c := h.connect(DirectTLS).handshake()
+	defer c.close()
+	c.header()
+	c.send(auth("DIGEST-MD5", "")).expect("<failure", "<invalid-mechanism/>")
+	c.send(auth("PLAIN", "!!")).expect("<failure", "<incorrect-encoding/>")
+	c.send(auth("PLAIN", "=")).expect("<failure", "<malformed-request/>")
+	c.send(auth("SCRAM-SHA-1", "")).expect("<challenge")
+	c.send("<abort xmlns='"+xmpp.NSSASL+"'/>").expect("<failure", "<aborted/>")
+	c.send("<response xmlns='"+xmpp.NSSASL+"'/>").expect("<failure", "<malformed-request/>")
+	c.expectError("policy-violation")
+
+	c = h.connect(DirectTLS).handshake()
+	defer c.close()
+	c.header()
+	c.send(auth("PLAIN", "")).expect("<challenge")
+	c.send("<response xmlns='" + xmpp.NSSASL + "'>AHJvbWVvAHIwbTMw</response>").expect("<success")
+}
+
+func TestGuessingIsSlowedDownForTheAccountAndTheAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := open(t, withoutTLS)
+		defer h.close()
+		for range 20 {
+			c := h.pipe()
+			c.header()
+			for range 4 {
+				if got := c.auth(sasl.ScramSHA1, sasl.Credentials{User: "romeo", Password: "x"}); !strings.Contains(got, "<not-authorized/>") {
+					t.Fatalf("got %s", got)
+				}
+			}
+			c.close()
+		}
+		c := h.pipe()
+		c.header()
+		if got := c.auth(sasl.ScramSHA1, sasl.Credentials{User: "romeo", Password: password}); !strings.Contains(got, "<not-authorized/>") {
+			t.Errorf("the right password among many wrong ones: %s", got)
+		}
+		c.close()
+		time.Sleep(10 * time.Minute)
+		c = h.pipe()
+		defer c.close()
+		c.header()
+		c.login("romeo")
+	})
+}
+
+func TestPasswordsInClearAreForLoopbackAndOnDemand(t *testing.T) {
+	h := open(t, func(o *Options) { o.C2S.RequireTLS = false })
+	defer h.close()
+	c := h.connect(STARTTLS)
+	defer c.close()
+	if f := c.header(); strings.Contains(f, ">PLAIN<") || strings.Contains(f, "PLUS") || !strings.Contains(f, ">SCRAM-SHA-1<") || strings.Contains(f, "required") {
+		t.Errorf("features: %s", f)
+	}
+	g := open(t, withoutTLS)
+	defer g.close()
+	d := g.connect(STARTTLS)
+	defer d.close()
+	if f := d.header(); !strings.Contains(f, ">PLAIN<") {
+		t.Errorf("features: %s", f)
+	}
+	d.auth(sasl.Plain, sasl.Credentials{User: "romeo", Password: password})
+	d.header()
+	d.bind("x").ping()
+}
+
+func TestFeaturesAfterLogin(t *testing.T) {
+	h := open(t, nil)
+	defer h.close()
+	c := h.connect(DirectTLS).handshake()
+	defer c.close()
+	f := c.header()
+	if !strings.Contains(f, "<max-bytes>8192</max-bytes>") {
+		t.Errorf("before login: %s", f)
+	}
+	c.auth(sasl.ScramSHA1, sasl.Credentials{User: "romeo", Password: password})
+	f = c.header()
+	for _, want := range []string{"<bind ", "<session ", "<optional/>", "<sm ", "<csi ", "<max-bytes>262144</max-bytes>", "<idle-seconds>600</idle-seconds>", "<feature xmlns='urn:test'/>"} {
+		if !strings.Contains(f, want) {
+			t.Errorf("no %s in %s", want, f)
+		}
+	}
+}
+
+func TestResumedTLSSessionStillBindsTheChannel(t *testing.T) {
+	h := open(t, nil)
+	defer h.close()
+	cache := tls.NewLRUClientSessionCache(1)
+	for i := range 2 {
+		c := h.connect(DirectTLS)
+		c.tls = tls.Client(c.conn, &tls.Config{InsecureSkipVerify: true, ServerName: host, ClientSessionCache: cache})
+		c.c = c.tls
+		c.header()
+		cs := c.tls.ConnectionState()
+		if cs.DidResume != (i == 1) {
+			t.Errorf("connection %d: resumed %t", i, cs.DidResume)
+		}
+		b, _ := sasl.ServerEndPoint(cs.PeerCertificates[0])
+		if got := c.auth(sasl.ScramSHA256Plus, sasl.Credentials{User: "romeo", Password: password, Binding: b}); !strings.HasPrefix(got, "<success") {
+			t.Errorf("connection %d: %s", i, got)
+		}
+		c.close()
+	}
+}
+
+func TestDirectTLSSpeaksOurProtocolOnly(t *testing.T) {
+	h := open(t, nil)
+	defer h.close()
+	a, b := tcpPair(t)
+	h.accept(a, DirectTLS)
+	c := tls.Client(b, &tls.Config{InsecureSkipVerify: true, ServerName: host, NextProtos: []string{"h2"}})
+	if err := c.Handshake(); err == nil {
+		t.Error("a client of another protocol was let in")
+	}
+	_ = b.Close()
+}
+
+type register struct{ got chan string }
+
+func (register) Offered(h string) bool { return h == host }
+
+func (r register) Handle(_ context.Context, h string, _ netip.Addr, iq *xmpp.Stanza) xmpp.Stanza {
+	r.got <- h + " " + iq.Type.String()
+	return iq.Result(nil)
+}
+
+func TestRegistrationIsOfferedOverTLSOnly(t *testing.T) {
+	r := register{make(chan string, 1)}
+	h := open(t, func(o *Options) { o.Register = r })
+	defer h.close()
+	const query = "<iq type='get' id='r'><query xmlns='jabber:iq:register'/></iq>"
+	c := h.connect(STARTTLS)
+	defer c.close()
+	if f := c.header(); strings.Contains(f, "iq-register") {
+		t.Errorf("features: %s", f)
+	}
+	c.startTLS()
+	if f := c.header(); !strings.Contains(f, "iq-register") {
+		t.Errorf("features: %s", f)
+	}
+	c.send(query).expect("type='result'", "id='r'")
+	if got := <-r.got; got != "example.org get" {
+		t.Errorf("asked for %s", got)
+	}
+	d := h.connect(STARTTLS)
+	defer d.close()
+	d.header()
+	d.send(query).expectError("not-authorized")
+}
+
+func TestAddressesHaveLimits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := config.Default().Limits
+		var g gatekeeper
+		a := netip.MustParseAddr("2001:db8::1")
+		for i := range 50 {
+			// The neighbours of one /64 count as one.
+			if why := g.enter(netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 15: byte(i)}), &l); why != "" {
+				t.Fatalf("connection %d: %s", i, why)
+			}
+		}
+		if why := g.enter(a, &l); !strings.Contains(why, "new connections") {
+			t.Errorf("beyond the burst: %q", why)
+		}
+		time.Sleep(time.Second)
+		if why := g.enter(a, &l); !strings.Contains(why, "not logged in") {
+			t.Errorf("beyond the unauthenticated: %q", why)
+		}
+		for i := range 150 {
+			g.known(a)
+			time.Sleep(time.Second)
+			if why := g.enter(a, &l); why != "" {
+				t.Fatalf("connection %d: %s", 50+i, why)
+			}
+		}
+		g.known(a)
+		if why := g.enter(a, &l); !strings.Contains(why, "too many connections") {
+			t.Errorf("beyond the number: %q", why)
+		}
+		if why := g.enter(netip.MustParseAddr("2001:db8:0:1::1"), &l); why != "" {
+			t.Errorf("another net: %s", why)
+		}
+		for range 300 {
+			if why := g.enter(netip.MustParseAddr("127.0.0.1"), &l); why != "" {
+				t.Fatalf("loopback: %s", why)
+			}
+		}
+		for range 50 {
+			g.leave(a, false)
+		}
+		for range 150 {
+			g.leave(a, true)
+		}
+		time.Sleep(2 * time.Minute)
+		g.leave(netip.MustParseAddr("2001:db8:0:1::1"), false)
+		g.enter(netip.MustParseAddr("192.0.2.1"), &l)
+		time.Sleep(2 * time.Minute)
+		g.leave(netip.MustParseAddr("192.0.2.1"), false)
+		g.enter(netip.MustParseAddr("192.0.2.2"), &l)
+		if len(g.from) > 2 {
+			t.Errorf("%d addresses are remembered", len(g.from))
+		}
+	})
+}
+
+// distant is a connection from an address that limits apply to.
+type distant struct{ net.Conn }
+
+func (distant) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1} }
+
+func TestConnectionBeyondTheLimitHearsWhy(t *testing.T) {
+	h := open(t, func(o *Options) { o.Limits.ConnectBurst = 1 })
+	defer h.close()
+	for i := range 2 {
+		a, b := tcpPair(t)
+		h.accept(distant{a}, STARTTLS)
+		c := &client{t: t, conn: b, c: b}
+		if i == 0 {
+			c.header()
+		} else {
+			c.expect("<header>")
+			c.expectError("policy-violation")
+		}
+		c.close()
+	}
+	if h.Stats.Refused.Load() != 1 {
+		t.Error("not counted")
 	}
 }
