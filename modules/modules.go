@@ -10,11 +10,13 @@ import (
 
 	"jackdaw/config"
 	"jackdaw/modules/caps"
+	"jackdaw/modules/carbons"
 	"jackdaw/modules/contact"
 	"jackdaw/modules/disco"
 	"jackdaw/modules/last"
 	"jackdaw/modules/offline"
 	"jackdaw/modules/ping"
+	"jackdaw/modules/presence"
 	"jackdaw/modules/private"
 	"jackdaw/modules/registration"
 	"jackdaw/modules/roster"
@@ -87,13 +89,16 @@ func All(d Deps) *Set {
 
 	all := []router.Module{
 		contacts.Module(),
+		// Before presence, which settles what a user broadcasts.
+		last.New(last.Options{Router: d.Router, Users: d.Accounts, Roster: contacts, Store: d.Store.Map("last"), Log: d.Log}),
+		presence.New(d.Router, contacts, nil, d.Log),
+		carbons.New(d.Router),
 		offline.New(d.Router, d.Store.Log("offline"), offline.Options(c.Modules.Offline), d.Log),
 		discovery.Module(),
 		caps.New(discovery.Info),
 		ping.New(d.Router),
 		version.New(d.Router, d.Version),
 		time.New(d.Router),
-		last.New(last.Options{Router: d.Router, Users: d.Accounts, Roster: contacts, Store: d.Store.Map("last"), Log: d.Log}),
 		vcard.New(d.Router, d.Store.Map("vcard"), d.Log),
 		private.New(d.Router, d.Store.Map("private"), d.Log),
 		register.Module(),

@@ -95,6 +95,22 @@ func featureIn(features, start string) string {
 	return start + rest + "/>"
 }
 
+func TestContactsLearnWhatAUserSaidLast(t *testing.T) {
+	r, romeo := use(t, config.Default())
+	juliet := moduletest.Login(t, r, "juliet/balcony")
+	romeo.Send(`<presence to='juliet@example.org' type='subscribe'/>`)
+	juliet.Send(`<presence to='romeo@example.org' type='subscribed'/>`)
+	juliet.Send(`<presence/>`)
+	juliet.Send(`<presence type='unavailable'><status>Heading Home</status></presence>`)
+	juliet.LogoutTaken()
+	romeo.Received()
+	romeo.Send(`<iq type='get' id='1' to='juliet@example.org'><query xmlns='jabber:iq:last'/></iq>`)
+	got := romeo.Deliveries()
+	if len(got) != 1 || !strings.Contains(string(got[0].Stanza.Payload), ">Heading Home</query>") {
+		t.Errorf("romeo got %v", got)
+	}
+}
+
 func TestWhatIsOffIsNotAnnounced(t *testing.T) {
 	c := config.Default()
 	c.Modules.Off = map[string]bool{"disco": true, "contact": true, "vcard": true}
