@@ -123,6 +123,7 @@ type house struct {
 	mu      sync.Mutex // guards the rest
 	stored  []string   // ids of messages for which there was no session
 	taken   []uint64
+	mute    bool                              // set before anybody connects: remember nothing
 	routed  []string                          // ids of what clients sent
 	ended   int                               // sessions
 	pending func(e *router.Envelope)          // asked for each message while arriving
@@ -159,6 +160,9 @@ func open(t testing.TB, change func(*Options)) *house {
 // module makes every session available, keeps ids and has no storage.
 func (h *house) module() router.Module {
 	see := func(e *router.Envelope) {
+		if h.mute {
+			return
+		}
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		if e.Session != nil {
@@ -272,9 +276,11 @@ func (h *house) connect(m Mode) *client {
 }
 
 // pipe opens a connection without a socket, for tests in a bubble.
-func (h *house) pipe() *client {
+func (h *house) pipe() *client { return h.pipeFrom(func(c net.Conn) net.Conn { return c }) }
+
+func (h *house) pipeFrom(remote func(net.Conn) net.Conn) *client {
 	a, b := net.Pipe()
-	h.accept(a, STARTTLS)
+	h.accept(remote(a), STARTTLS)
 	c := &client{t: h.t, conn: b, c: b, in: make(chan []byte, 1000)}
 	go func() {
 		defer close(c.in)

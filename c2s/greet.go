@@ -421,8 +421,7 @@ func (g *greeting) resume(raw []byte) error {
 		if f, ok := errors.AsType[*farewell](err); ok {
 			return f
 		}
-		_, had, known = g.srv.resumable.find(id, g.user)
-		return g.unresumed(had, known && errors.Is(err, errGone))
+		return g.unresumed(handled, errors.Is(err, errGone))
 	}
 	g.conn.s = s
 	g.srv.Stats.Resumptions.Add(1)

@@ -1,6 +1,7 @@
 package c2s
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
@@ -286,7 +287,7 @@ func (s *session) enable(resume bool) bool {
 	return s.nonza("<enabled xmlns='"+xmpp.NSSM+"' resume='true' id='", m.id, "' max='", strconv.Itoa(int(window/time.Second)), "'/>")
 }
 
-// errGone says that a session cannot be resumed.
+// errGone says that a session cannot be resumed any more.
 var errGone = errors.New("no such session")
 
 // resume moves the session to another connection of the same client (XEP-0198 §5). On success the
@@ -300,8 +301,7 @@ func (s *session) resume(c *conn, h uint32) (handled uint32, err error) {
 
 	s.mu.Lock()
 	if s.ending {
-		s.mu.Unlock()
-		return 0, errGone
+		return s.came(ctx)
 	}
 	window := s.srv.settings().ResumeWindow
 	if old := s.conn; old != nil {
@@ -347,13 +347,11 @@ func (s *session) resume(c *conn, h uint32) (handled uint32, err error) {
 	}
 	m := s.sm
 	switch {
-	case s.ending:
-		s.mu.Unlock()
-		return 0, errGone
 	case m.failed:
 		s.begin(farewell{lost: true})
-		s.mu.Unlock()
-		return 0, errGone
+		return s.came(ctx)
+	case s.ending:
+		return s.came(ctx)
 	case m.head < len(m.gates):
 		again()
 		return 0, ctx.Err()
@@ -373,6 +371,18 @@ func (s *session) resume(c *conn, h uint32) (handled uint32, err error) {
 	s.mu.Unlock()
 	s.srv.router.Taken(s.rs, kept)
 	return m.confirmed, nil
+}
+
+// came says how far a session that ends has come, when it has ended. The caller holds
+// mu, which is released.
+func (s *session) came(ctx context.Context) (handled uint32, err error) {
+	defer s.mu.Unlock()
+	for !s.ended {
+		if s.wait(ctx.Done()) {
+			return 0, ctx.Err()
+		}
+	}
+	return s.sm.confirmed, errGone
 }
 
 // requeue makes one chunk of all that the client has not acknowledged. The caller holds mu.

@@ -347,8 +347,3 @@ func remoteIP(c net.Conn) netip.Addr {
 	}
 	return netip.Addr{}
 }
-
-// isClosed says whether an error only means that the connection is gone.
-func isClosed(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
-}
