@@ -1,0 +1,246 @@
+package blocking
+
+import (
+	"context"
+	"fmt"
+	"hash/maphash"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"jackdaw/storage"
+	"jackdaw/xmpp/jid"
+)
+
+const (
+	shards = 64
+	// cached bounds the lists in memory, for each shard. Most are empty, and known to be.
+	cached = 1024
+)
+
+// recordVersion is the value of each entry, and all of it: the address is the key.
+const recordVersion = 1
+
+// list is the set of addresses that a user has blocked. Immutable; nil blocks nobody.
+type list struct {
+	items     map[string]struct{}
+	resources bool // some items are of the form domain/resource
+	version   uint64
+}
+
+// matches says whether an address is blocked. Any form of it will do, so the order of XEP-0191 §5
+// does not show.
+func (l *list) matches(j jid.JID) bool {
+	if l == nil || len(l.items) == 0 || j.IsZero() {
+		return false
+	}
+	if _, ok := l.items[j.String()]; ok {
+		return true
+	}
+	if _, ok := l.items[j.Domain()]; ok {
+		return true
+	}
+	if !j.IsFull() {
+		return false
+	}
+	if _, ok := l.items[j.Bare().String()]; ok {
+		return true
+	}
+	if l.resources && j.Local() != "" {
+		var buf [256]byte
+		b := append(append(append(buf[:0], j.Domain()...), '/'), j.Resource()...)
+		_, ok := l.items[string(b)]
+		return ok
+	}
+	return false
+}
+
+// with returns the list after some items have been added or taken away.
+func (l *list) with(items []jid.JID, add bool, version uint64) *list {
+	n := &list{items: make(map[string]struct{}, len(l.items)+len(items)), version: version}
+	for item := range l.items {
+		n.items[item] = struct{}{}
+	}
+	for _, item := range items {
+		if add {
+			n.items[item.String()] = struct{}{}
+		} else {
+			delete(n.items, item.String())
+		}
+	}
+	return n.index()
+}
+
+func (l *list) index() *list {
+	for _, j := range l.addresses() {
+		l.resources = l.resources || j.Local() == "" && j.IsFull()
+	}
+	return l
+}
+
+// addresses are the items; one that is none any more, by newer rules, matches nobody.
+func (l *list) addresses() []jid.JID {
+	var out []jid.JID
+	for item := range l.items {
+		if j, err := jid.Parse(item); err == nil {
+			out = append(out, j)
+		}
+	}
+	return out
+}
+
+var nobody = &list{}
+
+// lists is the cache before the map in storage.
+type lists struct {
+	store  storage.Map
+	seed   maphash.Seed
+	shards [shards]shard
+}
+
+type shard struct {
+	write sync.Mutex   // taken first, held while an owner's list is read from storage or changed
+	mu    sync.RWMutex // guards users
+	users map[string]*user
+	_     [32]byte // no two shards in one cache line
+}
+
+type user struct {
+	list *list
+	used atomic.Bool // since an eviction looked at it
+}
+
+func newLists(store storage.Map) *lists {
+	l := &lists{store: store, seed: maphash.MakeSeed()}
+	for i := range l.shards {
+		l.shards[i].users = map[string]*user{}
+	}
+	return l
+}
+
+func (l *lists) shard(owner string) *shard {
+	return &l.shards[maphash.String(l.seed, owner)%shards]
+}
+
+// of returns the list of a user. It is asked twice for every message.
+func (l *lists) of(owner string) (*list, error) {
+	sh := l.shard(owner)
+	if list := sh.look(owner); list != nil {
+		return list, nil
+	}
+	sh.write.Lock()
+	defer sh.write.Unlock()
+	return l.load(sh, owner)
+}
+
+func (sh *shard) look(owner string) *list {
+	sh.mu.RLock()
+	u := sh.users[owner]
+	sh.mu.RUnlock()
+	if u == nil {
+		return nil
+	}
+	if !u.used.Load() { // else all readers would write to one cache line
+		u.used.Store(true)
+	}
+	return u.list
+}
+
+// load reads a list unless it is in memory. The caller holds write.
+func (l *lists) load(sh *shard, owner string) (*list, error) {
+	if list := sh.look(owner); list != nil {
+		return list, nil
+	}
+	entries, version, err := l.store.List(context.Background(), owner)
+	if err != nil {
+		return nil, fmt.Errorf("load block list of %s: %w", owner, err)
+	}
+	list := &list{items: make(map[string]struct{}, len(entries)), version: version}
+	for _, e := range entries {
+		if len(e.Value) == 0 || e.Value[0] != recordVersion {
+			return nil, fmt.Errorf("load block list of %s: record of %s cannot be read", owner, e.Key)
+		}
+		list.items[e.Key] = struct{}{}
+	}
+	if version == 0 {
+		list = nobody
+	}
+	sh.keep(owner, list.index())
+	return list, nil
+}
+
+// keep puts a list in, in place of one that was not asked for lately if there are too many.
+func (sh *shard) keep(owner string, l *list) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if sh.users[owner] == nil && len(sh.users) >= cached {
+		// Two rounds are enough: the first takes away the marks.
+		for range 2 {
+			for name, u := range sh.users {
+				if !u.used.Swap(false) {
+					delete(sh.users, name)
+					break
+				}
+			}
+			if len(sh.users) < cached {
+				break
+			}
+		}
+	}
+	// The name is kept for long: it must not hold a read buffer.
+	sh.users[strings.Clone(owner)] = &user{list: l}
+}
+
+func (sh *shard) forget(owner string) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	delete(sh.users, owner)
+}
+
+// change adds items to a list or takes them away (nil: all). Under the shard's lock it calls then
+// with the list before and after, so that what is told of a change keeps the order of changes.
+func (l *lists) change(owner string, items []jid.JID, add bool, then func(before, after *list)) (*storage.Pending, error) {
+	sh := l.shard(owner)
+	sh.write.Lock()
+	defer sh.write.Unlock()
+	before, err := l.load(sh, owner)
+	if err != nil {
+		return nil, err
+	}
+	if items == nil {
+		items = before.addresses()
+	}
+	var changes []storage.Change
+	seen := map[string]bool{}
+	for _, item := range items {
+		key := item.String()
+		if _, has := before.items[key]; has == add || seen[key] {
+			continue
+		}
+		seen[key] = true
+		changes = append(changes, storage.Change{Key: key, Value: []byte{recordVersion}, Delete: !add})
+	}
+	if add && len(before.items)+len(changes) > maxItems {
+		return nil, errTooMany
+	}
+	if len(changes) == 0 {
+		then(before, before)
+		return nil, nil
+	}
+	version, p, err := l.store.Update(context.Background(), owner, storage.AnyVersion, changes...)
+	if err != nil {
+		return nil, fmt.Errorf("store block list of %s: %w", owner, err)
+	}
+	after := before.with(items, add, version)
+	sh.keep(owner, after)
+	then(before, after)
+	return p, nil
+}
+
+func (l *lists) remove(owner string) (*storage.Pending, error) {
+	sh := l.shard(owner)
+	sh.write.Lock()
+	defer sh.write.Unlock()
+	sh.forget(owner)
+	return l.store.DeleteOwner(context.Background(), owner)
+}
