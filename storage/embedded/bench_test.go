@@ -3,7 +3,9 @@ package embedded
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -20,7 +22,8 @@ func cpu() time.Duration {
 }
 
 func openBench(b *testing.B) *engine {
-	s, err := Open(filepath.Join(b.TempDir(), "data"))
+	n, _ := strconv.Atoi(os.Getenv("JB"))
+	s, err := OpenWith(filepath.Join(b.TempDir(), "data"), Options{JournalBytes: n << 20})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -112,4 +115,30 @@ func BenchmarkPage(b *testing.B) {
 			})
 		}
 	}
+}
+
+// Fifty pairs that talk, both sides archived.
+func BenchmarkArchiveOfFiftyPairs(b *testing.B) {
+	l, data := openBench(b).Log("archive"), make([]byte, 300)
+	b.ReportAllocs()
+	b.ResetTimer()
+	start := cpu()
+	var last *storage.Pending
+	for i := range b.N {
+		owner, peer := i/2%50*2+i%2, i/2%50*2+1-i%2
+		_, _, p, err := l.Append(b.Context(), fmt.Sprintf("user%d@localhost", owner),
+			storage.Record{Peer: fmt.Sprintf("user%d@localhost", peer), Data: data}, storage.AppendOptions{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if last = p; i%500 == 499 {
+			if err := p.Wait(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	if err := last.Wait(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64((cpu()-start).Nanoseconds())/float64(b.N), "cpu-ns/record")
 }

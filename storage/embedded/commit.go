@@ -39,7 +39,7 @@ func (e *engine) write(b *batch) (ticket, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	// Memory is bounded: writers that outrun the disk wait for the checkpoint.
-	for e.merging && e.err == nil && e.tables.Load().active.bytes.Load() > 4*int64(e.limit) {
+	for e.merging && e.err == nil && e.tables.Load().active.bytes.Load() > 2*int64(e.limit) {
 		e.changed.Wait()
 	}
 	switch {
@@ -201,6 +201,9 @@ func (e *engine) merge(t *memtable) error {
 				if bucket, err = tx.CreateBucketIfNotExists(name); err != nil {
 					return err
 				}
+				// Most keys are appended to what their owner has, so nothing will go between
+				// those there are: full pages make the file smaller and merging cheaper.
+				bucket.FillPercent = 0.9
 			}
 			var err error
 			if entry := n.entry.Load(); entry.deleted {
@@ -219,6 +222,7 @@ func (e *engine) merge(t *memtable) error {
 	if err != nil {
 		return err
 	}
+	e.release()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	// Generations that began meanwhile are in the active table.

@@ -38,7 +38,7 @@ type Options struct {
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 	// JournalBytes is how large a journal may grow before it is merged into the
-	// tree; it bounds memory (to about four times as much) and the time to open. 0: 4 MiB.
+	// tree; it bounds memory (to some four times as much) and the time to open. 0: 4 MiB.
 	JournalBytes int
 
 	create func(path string) (file, error) // a journal's file; nil: on the disk
