@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"jackdaw/config"
+	"jackdaw/modules/blocking"
 	"jackdaw/modules/caps"
 	"jackdaw/modules/carbons"
 	"jackdaw/modules/contact"
@@ -20,6 +21,7 @@ import (
 	"jackdaw/modules/private"
 	"jackdaw/modules/registration"
 	"jackdaw/modules/roster"
+	"jackdaw/modules/stanzaid"
 	"jackdaw/modules/time"
 	"jackdaw/modules/vcard"
 	"jackdaw/modules/version"
@@ -87,11 +89,19 @@ func All(d Deps) *Set {
 			return d.Config().Registration
 		}})
 
+	blocked := blocking.New(d.Router, d.Store.Map("blocking"), contacts, d.Log)
+	var blocks presence.Blocks // nil: nobody is blocked
+	if !off["blocking"] {
+		blocks = blocked.Blocks
+	}
+
 	all := []router.Module{
+		blocked.Module(),
+		stanzaid.New(d.Router),
 		contacts.Module(),
 		// Before presence, which settles what a user broadcasts.
 		last.New(last.Options{Router: d.Router, Users: d.Accounts, Roster: contacts, Store: d.Store.Map("last"), Log: d.Log}),
-		presence.New(d.Router, contacts, nil, d.Log),
+		presence.New(d.Router, contacts, blocks, d.Log),
 		carbons.New(d.Router),
 		offline.New(d.Router, d.Store.Log("offline"), offline.Options(c.Modules.Offline), d.Log),
 		discovery.Module(),

@@ -50,6 +50,19 @@ func names(all []router.Module) []string {
 	return out
 }
 
+func TestWhoMustComeFirstDoes(t *testing.T) {
+	all := names(All(deps(config.Default())).Modules)
+	if all[0] != "blocking" {
+		t.Errorf("%s comes before blocking: who is blocked must be stopped before anything else happens", all[0])
+	}
+	for _, pair := range [][2]string{{"stanzaid", "offline"}, {"carbons", "offline"}, {"last", "presence"}} {
+		i, k := slices.Index(all, pair[0]), slices.Index(all, pair[1])
+		if i < 0 || k < 0 || i > k {
+			t.Errorf("%s must come before %s: %v", pair[0], pair[1], all)
+		}
+	}
+}
+
 func TestModulesCanBeTurnedOff(t *testing.T) {
 	c := config.Default()
 	all := All(deps(c)).Modules
