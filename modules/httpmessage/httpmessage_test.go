@@ -259,10 +259,14 @@ func (h *house) stored(user string) []string {
 // nothingStored checks that nobody was sent anything.
 func (h *house) nothingStored() {
 	h.t.Helper()
+	var owners []string
 	must(h.t, h.kept.Owners(context.Background(), func(owner string) bool {
-		h.t.Errorf("%s was sent %q", owner, h.stored(owner))
+		owners = append(owners, owner)
 		return true
 	}))
+	for _, owner := range owners {
+		h.t.Errorf("%s was sent %q", owner, h.stored(owner))
+	}
 }
 
 // online logs a user in. host is not moduletest's, so that its Login does not fit.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -152,10 +153,13 @@ func readForm(b []byte) (form, error) {
 	if !utf8.Valid(b) {
 		return f, fault("JSON parsing failed: it is not UTF-8")
 	}
+	if at := halfPair(b); at >= 0 {
+		return f, faultAt(b, at, "half a surrogate pair")
+	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	t, err := d.Token()
 	if err != nil {
-		return f, syntax(b, err)
+		return f, syntax(d, b, err)
 	}
 	if t != json.Delim('{') {
 		return f, fault("JSON parsing failed: the message must be an object")
@@ -186,7 +190,7 @@ func readForm(b []byte) (form, error) {
 		}
 	}
 	if _, err := d.Token(); err != nil { // the end of the object
-		return f, syntax(b, err)
+		return f, syntax(d, b, err)
 	}
 	if _, err := d.Token(); err != io.EOF {
 		return f, fault("JSON parsing failed: something follows the object")
@@ -201,7 +205,7 @@ func readForm(b []byte) (form, error) {
 func field(d *json.Decoder, seen map[string]bool, b []byte) (string, error) {
 	t, err := d.Token()
 	if err != nil {
-		return "", syntax(b, err)
+		return "", syntax(d, b, err)
 	}
 	key, ok := t.(string)
 	if !ok { // the decoder asks for one itself
@@ -218,7 +222,7 @@ func field(d *json.Decoder, seen map[string]bool, b []byte) (string, error) {
 func text(d *json.Decoder, what string, b []byte) (string, error) {
 	t, err := d.Token()
 	if err != nil {
-		return "", syntax(b, err)
+		return "", syntax(d, b, err)
 	}
 	s, ok := t.(string)
 	if !ok {
@@ -231,7 +235,7 @@ func (f *form) readTo(d *json.Decoder, b []byte) error {
 	const wrong = fault("to must be an address or an array of addresses, each a string")
 	t, err := d.Token()
 	if err != nil {
-		return syntax(b, err)
+		return syntax(d, b, err)
 	}
 	if s, ok := t.(string); ok {
 		f.to = []string{s}
@@ -244,7 +248,7 @@ func (f *form) readTo(d *json.Decoder, b []byte) error {
 	for d.More() {
 		t, err := d.Token()
 		if err != nil {
-			return syntax(b, err)
+			return syntax(d, b, err)
 		}
 		s, ok := t.(string)
 		if !ok {
@@ -253,7 +257,7 @@ func (f *form) readTo(d *json.Decoder, b []byte) error {
 		f.to = append(f.to, s)
 	}
 	if _, err := d.Token(); err != nil {
-		return syntax(b, err)
+		return syntax(d, b, err)
 	}
 	return nil
 }
@@ -262,7 +266,7 @@ func (f *form) readTo(d *json.Decoder, b []byte) error {
 func pairs(d *json.Decoder, what string, b []byte) ([]pair, error) {
 	t, err := d.Token()
 	if err != nil {
-		return nil, syntax(b, err)
+		return nil, syntax(d, b, err)
 	}
 	if t != json.Delim('{') {
 		return nil, faultf("%s must be an object of strings", what)
@@ -281,19 +285,58 @@ func pairs(d *json.Decoder, what string, b []byte) ([]pair, error) {
 		list = append(list, pair{name, value})
 	}
 	if _, err := d.Token(); err != nil {
-		return nil, syntax(b, err)
+		return nil, syntax(d, b, err)
 	}
 	return list, nil
 }
 
-// syntax says what encoding/json found, and where.
-func syntax(b []byte, err error) error {
+// syntax says what encoding/json found, and where the token begins that it does not like.
+func syntax(d *json.Decoder, b []byte, err error) error {
 	var bad *json.SyntaxError
-	at, what := len(b), "it ends too early"
-	if errors.As(err, &bad) {
-		at, what = min(max(int(bad.Offset)-1, 0), len(b)), bad.Error()
+	if !errors.As(err, &bad) {
+		return faultAt(b, len(b), "it ends too early")
 	}
+	at := min(int(d.InputOffset()), len(b))
+	at += len(b[at:]) - len(bytes.TrimLeft(b[at:], " \t\r\n:,"))
+	return faultAt(b, at, bad.Error())
+}
+
+func faultAt(b []byte, at int, what string) error {
 	line := 1 + bytes.Count(b[:at], []byte{'\n'})
 	column := 1 + utf8.RuneCount(b[bytes.LastIndexByte(b[:at], '\n')+1:at])
 	return faultf("JSON parsing failed: %s at line %d, column %d", what, line, column)
+}
+
+// halfPair finds an escape of one half of a surrogate pair, for which encoding/json would
+// put another character; -1 if there is none.
+func halfPair(b []byte) int {
+	for i := 0; i < len(b); i++ {
+		k := bytes.IndexByte(b[i:], '\\')
+		if k < 0 {
+			return -1
+		}
+		i += k
+		u, ok := escaped(b[i:])
+		switch {
+		case !ok:
+			i++ // what is escaped, which may be a backslash
+		case u&0xfc00 == 0xd800:
+			if low, ok := escaped(b[i+6:]); !ok || low&0xfc00 != 0xdc00 {
+				return i
+			}
+			i += 11
+		case u&0xfc00 == 0xdc00:
+			return i
+		}
+	}
+	return -1
+}
+
+// escaped reads a \u escape.
+func escaped(b []byte) (uint64, bool) {
+	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
+		return 0, false
+	}
+	u, err := strconv.ParseUint(string(b[2:6]), 16, 16)
+	return u, err == nil
 }
