@@ -2,9 +2,11 @@ package offline
 
 import (
 	"context"
+	"time"
 
 	"jackdaw/router"
 	"jackdaw/storage"
+	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 )
 
@@ -17,6 +19,7 @@ const (
 // catching is an account that is being brought what is stored for it, by one
 // goroutine at a time, so that nothing is sent twice.
 type catching struct {
+	since uint64          // what is stored from here on found the account held
 	dones []func()        // guarded by the shard; called at the end
 	again bool            // guarded by the shard; something may be stored before the cursor
 	to    *router.Session // guarded by the shard; nil between two sessions
@@ -39,7 +42,7 @@ func (m *module) catchUp(s *router.Session, done func()) {
 		}
 		n, _, err := m.store.Size(context.Background(), name)
 		if err == nil && n > 0 {
-			c := &catching{dones: []func(){done}}
+			c := &catching{since: storage.IDAt(time.Now()), dones: []func(){done}}
 			sh.state(name).catching = c
 			sh.mu.Unlock()
 			go m.run(s.Bare(), c, s)
@@ -133,37 +136,76 @@ func (m *module) page(user jid.JID, c *catching, s *router.Session) (n int, ok b
 		return 0, true
 	}
 	o := sh.state(name)
-	fresh := records[:0:0]
-	for _, r := range records {
-		c.after = r.ID
-		if _, flies := o.flight[r.ID]; !flies {
-			o.mark(r.ID, s)
-			fresh = append(fresh, r)
+	var parcels []parcel
+	for i := range records {
+		id := records[i].ID
+		c.after = id
+		if _, flies := o.flight[id]; flies {
+			continue
 		}
+		p, err := m.parcel(c, s, &records[i])
+		if err != nil {
+			m.log.Error("stored message is skipped", "owner", name, "id", id, "error", err)
+			continue
+		}
+		for _, t := range p.to {
+			o.mark(id, t)
+		}
+		parcels = append(parcels, p)
 	}
 	sh.mu.Unlock()
 	var batch router.Batch
-	ok = true
-	for i := range fresh {
-		if ok = m.send(s, &batch, name, &fresh[i]); !ok {
-			break
+	defer batch.Flush()
+	for i := range parcels {
+		p := &parcels[i]
+		for _, t := range p.to {
+			// What a session does not take any more stays marked until it has ended.
+			if !t.Send(&batch, router.Delivery{Stanza: &p.stanza, Kept: p.id}) && t == s {
+				return len(records), false
+			}
 		}
 	}
-	batch.Flush()
-	return len(records), ok
+	return len(records), true
 }
 
-// send gives one stored message to the session. What it does not take stays marked until it has ended.
-func (m *module) send(s *router.Session, b *router.Batch, name string, r *storage.Record) bool {
-	stanza, err := readRecord(r.Data)
-	if err != nil {
-		m.log.Error("stored message is skipped", "owner", name, "id", r.ID, "error", err)
-		return true
+// parcel is one stored message on its way.
+type parcel struct {
+	id     uint64
+	stanza xmpp.Stanza
+	to     []*router.Session
+}
+
+// parcel reads a stored message and says who gets it: the session that is being sent to, but for one
+// that others would have been given had the account not been held. The caller holds the shard, so that
+// no session it finds in the table has passed Ended.
+func (m *module) parcel(c *catching, s *router.Session, r *storage.Record) (p parcel, err error) {
+	if p.stanza, err = readRecord(r.Data); err != nil {
+		return p, err
 	}
-	p := append(make([]byte, 0, len(stanza.Payload)+192+2*len(name)), stanza.Payload...)
-	p = appendDelay(p, s.Bare().Domain(), r.Time())
-	stanza.Payload = appendStanzaID(p, name, r.ID)
-	return s.Send(b, router.Delivery{Stanza: &stanza, Kept: r.ID})
+	p.id = r.ID
+	owner := s.Bare().String()
+	payload := append(make([]byte, 0, len(p.stanza.Payload)+192+2*len(owner)), p.stanza.Payload...)
+	payload = appendDelay(payload, s.Bare().Domain(), r.Time())
+	p.stanza.Payload = appendStanzaID(payload, owner, r.ID)
+	if r.ID < c.since {
+		p.to = []*router.Session{s}
+		return p, nil
+	}
+	if to := p.stanza.To; to.IsFull() {
+		if t := m.router.Session(to); t != nil { // RFC 6121 §8.5.3.1
+			p.to = []*router.Session{t}
+			return p, nil
+		}
+	}
+	for _, t := range m.router.Sessions(s.Bare()) { // RFC 6121 §8.5.2.1.1
+		if t == s || ready(t) {
+			p.to = append(p.to, t)
+		}
+	}
+	if p.to == nil { // s is leaving
+		p.to = []*router.Session{s}
+	}
+	return p, nil
 }
 
 // finish ends the catching up if nothing is left, or with nobody if no session can be sent to.

@@ -209,7 +209,7 @@ func (m *module) delivering(e *router.Envelope, to []*router.Session) {
 	sh := m.shard(name)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	id, dup, err := m.append(e, name, e.Stanza.Payload, storage.AppendOptions{Dedup: e.Dedup})
+	id, dup, err := m.append(e, name, e.Stanza.Payload, storage.AppendOptions{Dedup: dedup(e)})
 	switch {
 	case err != nil && e.Durable:
 		e.Refuse(router.Unavailable())
@@ -258,7 +258,7 @@ func (m *module) unclaimed(e *router.Envelope) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	o := m.quota
-	o.Dedup = e.Dedup
+	o.Dedup = dedup(e)
 	id, dup, err := m.append(e, name, e.Stanza.Payload, o)
 	switch {
 	case errors.Is(err, storage.ErrFull):
@@ -274,6 +274,33 @@ func (m *module) unclaimed(e *router.Envelope) {
 		st.returned = id // what is in flight may come back after it
 	}
 	e.Settle(router.Stored)
+}
+
+var originID = xmpp.Name{Space: xmpp.NSStanzaID, Local: "origin-id"}
+
+// maxOriginID is how many bytes of an origin-id are remembered; real ones have some 40.
+const maxOriginID = 200
+
+// dedup tells a message that is sent again after a crash or a failed resumption from a new one:
+// by what the sender said (Envelope.Dedup), else by the origin-id that the client gave it, which
+// XEP-0359 §3.2 asks to be unique for the sender.
+func dedup(e *router.Envelope) string {
+	if e.Dedup != "" || e.Session == nil {
+		return e.Dedup
+	}
+	raw := e.Stanza.ChildBytes(originID)
+	if raw == nil {
+		return ""
+	}
+	el, err := xmpp.ParseElement(raw)
+	if err != nil {
+		return ""
+	}
+	id := el.Attr("id")
+	if id == "" || len(id) > maxOriginID {
+		return ""
+	}
+	return "origin " + e.Session.Bare().String() + " " + id
 }
 
 // fromEnded says whether the message comes back from a session, not from a sender.

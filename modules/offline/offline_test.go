@@ -572,3 +572,30 @@ func order(t *testing.T, durable bool) {
 		t.Errorf("%d of %d came", len(got), all)
 	}
 }
+
+func TestMessageWhileStoredOnesAreBroughtReachesWhoItIsFor(t *testing.T) {
+	c := newScene(t, Options{})
+	for range 200 {
+		c.romeo.Send(message(`<x xmlns='x'>` + strings.Repeat("x", 4000) + `</x>`))
+	}
+	a, b := c.juliet("a"), c.juliet("b")
+	a.Available(0)
+	a.Wait(50) // and no more, until it takes them
+	b.Available(0)
+	c.romeo.Send(`<message to='juliet@example.org' type='chat'><body>both</body></message>`)
+	c.romeo.Send(`<message to='juliet@example.org/b' type='chat'><body>b</body></message>`)
+	c.romeo.Send(`<message to='juliet@example.org/gone' type='chat'><body>gone</body></message>`)
+	if e := c.romeo.Send(hi); e.Outcome != router.Stored {
+		t.Fatalf("the account was not held: %v", e.Outcome)
+	}
+	waitFor(t, func() bool { a.Take(); return c.idle() })
+	if got := bodies(b.Deliveries()); got != "both b gone hi" {
+		t.Errorf("b got %q", got)
+	}
+	if got := strings.Join(strings.Fields(bodies(a.Deliveries())), " "); got != "both gone hi" {
+		t.Errorf("a got %q", got)
+	}
+	b.Take()
+	a.Take()
+	c.wantStored(0)
+}
