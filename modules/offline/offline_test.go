@@ -332,6 +332,26 @@ func TestRepeatedMessageIsHandledOnce(t *testing.T) {
 	}
 }
 
+func TestMessageSentAgainUnderItsOriginIDIsHandledOnce(t *testing.T) {
+	c := newScene(t, Options{})
+	send := func(id, body string) {
+		c.romeo.SendDurable("<message to='juliet@example.org' type='chat'><origin-id xmlns='urn:xmpp:sid:0' id='" + id + "'/><body>" + body + "</body></message>")
+	}
+	send("1", "a")
+	send("1", "a") // the client never heard of the acknowledgement
+	send("2", "b")
+	c.wantStored(2)
+	j := c.juliet("b")
+	j.Available(0)
+	j.Wait(2)
+	j.Take()
+	send("2", "b")
+	if got := bodies(j.Deliveries()); got != "a b" {
+		t.Errorf("got %q", got)
+	}
+	c.wantStored(0)
+}
+
 func TestStoredMessagesComeInOrderAheadOfNewOnes(t *testing.T) {
 	c := newScene(t, Options{})
 	const old, all = 130, 200 // more than a page
