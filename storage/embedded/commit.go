@@ -3,7 +3,6 @@ package embedded
 import (
 	"bytes"
 	"fmt"
-	"os"
 	"slices"
 	"time"
 
@@ -84,6 +83,9 @@ func (e *engine) commit() {
 		g := e.current
 		if len(g.frame) == frameHeader {
 			e.running = false
+			if !e.finished {
+				e.settling.Reset(e.idle)
+			}
 			e.changed.Broadcast()
 			e.mu.Unlock()
 			return
@@ -94,8 +96,7 @@ func (e *engine) commit() {
 		// that the frozen table holds is in this journal or an earlier one.
 		freeze := e.err == nil && !e.merging && e.journal.size+len(g.frame) >= e.limit
 		if freeze {
-			e.merging = true
-			e.tables.Store(&tables{active: newMemtable(), frozen: e.tables.Load().active})
+			e.freeze()
 		}
 		err := e.err
 		e.mu.Unlock()
@@ -127,6 +128,34 @@ func (e *engine) commit() {
 			go e.checkpoint(old.path)
 		}
 	}
+}
+
+// freeze begins a checkpoint. The caller holds mu and is the committer.
+func (e *engine) freeze() {
+	e.merging = true
+	e.tables.Store(&tables{active: newMemtable(), frozen: e.tables.Load().active})
+}
+
+// settle runs when there was no write for a while: it merges what there is, so
+// that an idle server holds little memory and opens quickly after a crash.
+func (e *engine) settle() {
+	e.mu.Lock()
+	if e.running || e.merging || e.finished || e.err != nil || e.tables.Load().active.empty() {
+		e.mu.Unlock()
+		return
+	}
+	e.running = true // in the committer's place
+	e.freeze()
+	old := e.journal
+	e.mu.Unlock()
+	if err := e.nextJournal(); err == nil {
+		go e.checkpoint(old.path)
+	} else {
+		e.mu.Lock()
+		e.merging = false
+		e.mu.Unlock()
+	}
+	e.commit()
 }
 
 // append makes a group durable. Its error is final for the engine.
@@ -169,8 +198,14 @@ func (e *engine) checkpoint(path string) {
 	if err != nil {
 		// Reads still need the frozen table, and the next Open its journal.
 		err = e.fail("merge the journal", err)
-	} else if err = os.Remove(path); err != nil {
+	} else if err = remove(path); err != nil {
 		err = e.fail("remove the journal", err)
+	}
+	e.mu.Lock()
+	busy := e.running
+	e.mu.Unlock()
+	if !busy {
+		e.release() // the next merge would fetch it all again
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -222,7 +257,6 @@ func (e *engine) merge(t *memtable) error {
 	if err != nil {
 		return err
 	}
-	e.release()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	// Generations that began meanwhile are in the active table.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -198,5 +199,42 @@ func TestDedupValuesAreGoneAfterTwoDays(t *testing.T) {
 		if err := e.Close(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+func TestIdleEngineMergesWhatItHolds(t *testing.T) {
+	dir := t.TempDir()
+	opened, err := OpenWith(dir, Options{idle: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := opened.(*engine)
+	deadline := time.After(20 * time.Second)
+	for round := range 5 {
+		_, _, p, err := e.Log("archive").Append(t.Context(), "romeo", storage.Record{Data: []byte("x")}, storage.AppendOptions{})
+		if err == nil {
+			err = p.Wait(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for merged := false; !merged; {
+			select {
+			case <-deadline:
+				t.Fatal("the table was not merged")
+			default:
+			}
+			tables := e.tables.Load()
+			merged = tables.frozen == nil && tables.active.empty()
+		}
+		if n, _, err := e.Log("archive").Size(t.Context(), "romeo"); err != nil || n != round+1 {
+			t.Errorf("%d records, %v", n, err)
+		}
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if files, err := filepath.Glob(filepath.Join(dir, "*")); err != nil || len(files) != 1 {
+		t.Errorf("files after Close: %v, %v", files, err)
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -42,6 +43,7 @@ type Options struct {
 	JournalBytes int
 
 	create func(path string) (file, error) // a journal's file; nil: on the disk
+	idle   time.Duration                   // without writes until the journal is merged; 0: 5 s
 }
 
 // engine implements storage.Engine.
@@ -56,6 +58,9 @@ type engine struct {
 	tables atomic.Pointer[tables] // replaced under mu
 	closed atomic.Bool
 	gens   atomic.Pointer[[]uint32] // generations of Dedup values; replaced under mu
+
+	idle     time.Duration
+	settling *time.Timer // runs settle
 
 	seed   maphash.Seed
 	shards [256]shard
@@ -95,14 +100,22 @@ func OpenWith(dir string, o Options) (storage.Engine, error) {
 }
 
 func open(dir string, o Options) (*engine, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, err
+		}
+		if err := syncDir(filepath.Dir(dir)); err != nil {
+			return nil, err
+		}
 	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
 	if o.JournalBytes <= 0 {
 		o.JournalBytes = 4 << 20
+	}
+	if o.idle <= 0 {
+		o.idle = 5 * time.Second
 	}
 	if o.create == nil {
 		o.create = createFile
@@ -119,6 +132,8 @@ func open(dir string, o Options) (*engine, error) {
 	}
 	e := &engine{now: o.Now, limit: o.JournalBytes, create: o.create, dir: dir, tree: tree, seed: maphash.MakeSeed()}
 	e.changed.L = &e.mu
+	e.idle, e.settling = o.idle, time.AfterFunc(time.Hour, e.settle)
+	e.settling.Stop() // until there was a write
 	if err := e.recover(); err != nil {
 		tree.Close() // the first error is the one to tell
 		return nil, err
@@ -146,7 +161,7 @@ func (e *engine) recover() error {
 	}
 	e.tables.Store(&tables{active: newMemtable()})
 	for _, path := range found {
-		if err := os.Remove(path); err != nil {
+		if err := remove(path); err != nil {
 			return err
 		}
 	}
@@ -184,6 +199,7 @@ func (e *engine) Close() error {
 	}
 	e.finished = true
 	e.closed.Store(true)
+	e.settling.Stop()
 	e.changed.Broadcast()
 	for e.running || e.merging {
 		e.changed.Wait()
@@ -191,12 +207,11 @@ func (e *engine) Close() error {
 	failed := e.err
 	e.mu.Unlock()
 
-	path := e.journal.path
 	err := e.journal.close()
 	// After an error the tree is left alone: the next Open replays the journal.
 	if failed == nil && err == nil {
 		if err = e.merge(e.tables.Load().active); err == nil {
-			err = os.Remove(path)
+			err = remove(e.journal.path)
 		}
 	}
 	if err2 := e.tree.Close(); err == nil {

@@ -67,6 +67,15 @@ func syncDir(dir string) error {
 	return d.Sync()
 }
 
+// remove removes a journal for good: if it came back after a power cut without those that
+// followed it, replaying it would undo what they did.
+func remove(path string) error {
+	if err := os.Remove(path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
 // append makes a frame durable. frame begins with room for the header.
 func (j *journal) append(frame []byte) error {
 	j.frames++

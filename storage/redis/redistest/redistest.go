@@ -34,7 +34,7 @@ type Server struct {
 // redis-server: "--appendfsync", "everysec".
 func Start(t testing.TB, options ...string) *Server {
 	t.Helper()
-	return start(t, append([]string{"--appendonly", "yes", "--appendfsync", "always"}, options...))
+	return start(t, append([]string{"--appendonly", "yes", "--appendfsync", "always", "--repl-diskless-sync-delay", "0"}, options...))
 }
 
 // StartReplica starts a replica of a server, and returns when they are in step.
