@@ -119,13 +119,12 @@ func (p *post) routeTo(r *recipient, dedup string) (busy bool) {
 	if r.own {
 		p.fromOwnAddress()
 	}
-	account := p.user
-	if account.IsZero() {
-		account = p.stanza.From
+	if dedup != "" && r.to.IsFull() { // two resources of one user share a log
+		dedup += "\n" + r.to.Resource()
 	}
 	e := &p.env
 	e.Reset()
-	e.Stanza, e.Account, e.Durable, e.Dedup, e.Quiet, e.Batch = &p.head, account.Bare(), true, dedup, true, &p.batch
+	e.Stanza, e.Account, e.Durable, e.Dedup, e.Quiet, e.Batch = &p.head, p.user.Bare(), true, dedup, true, &p.batch
 	p.s.o.Router.Route(e)
 	for _, w := range e.Pendings {
 		if n := len(p.waits); n == 0 || p.waits[n-1] != w {
