@@ -251,7 +251,7 @@ func (m *module) unclaimed(e *router.Envelope) {
 		return
 	}
 	if !worthKeeping(e.Stanza) {
-		e.Settle(router.Dropped)
+		m.pass(e)
 		return
 	}
 	sh := m.shard(name)
@@ -301,6 +301,22 @@ func dedup(e *router.Envelope) string {
 		return ""
 	}
 	return "origin " + e.Session.Bare().String() + " " + id
+}
+
+// pass gives a message that must not be stored to who would have got it if the account were not held;
+// without such a session it is lost, as its sender wants it.
+func (m *module) pass(e *router.Envelope) {
+	e.Settle(router.Dropped)
+	if fromEnded(e) {
+		return
+	}
+	to := e.Stanza.To
+	for _, s := range m.router.Sessions(ownerOf(e)) {
+		if (to.IsFull() && s.Addr() == to || !to.IsFull() && ready(s)) &&
+			s.Send(e.Batch, router.Delivery{Stanza: e.Stanza, Copy: true}) {
+			e.Settle(router.Delivered)
+		}
+	}
 }
 
 // fromEnded says whether the message comes back from a session, not from a sender.

@@ -620,3 +620,27 @@ func TestMessageWhileStoredOnesAreBroughtReachesWhoItIsFor(t *testing.T) {
 	a.Take()
 	c.wantStored(0)
 }
+
+func TestMessageThatMustNotBeStoredPassesTheStoredOnes(t *testing.T) {
+	c := newScene(t, Options{})
+	for range 200 {
+		c.romeo.Send(message(`<x xmlns='x'>` + strings.Repeat("x", 4000) + `</x>`))
+	}
+	a := c.juliet("a")
+	a.Available(0)
+	a.Wait(50)
+	const noStore = `<body>now</body><no-store xmlns='urn:xmpp:hints'/>`
+	for xml, want := range map[string]router.Outcome{
+		`<message to='juliet@example.org'>` + noStore + `</message>`:                  router.Delivered,
+		`<message to='juliet@example.org/a' type='chat'>` + noStore + `</message>`:    router.Delivered,
+		`<message to='juliet@example.org/gone' type='chat'>` + noStore + `</message>`: router.Dropped,
+	} {
+		if e := c.romeo.Send(xml); e.Outcome != want {
+			t.Errorf("%s: %v", xml, e.Outcome)
+		}
+	}
+	waitFor(t, func() bool { a.Take(); return c.idle() })
+	if got := strings.Join(strings.Fields(bodies(a.Deliveries())), " "); got != "now now" {
+		t.Errorf("got %q", got)
+	}
+}
