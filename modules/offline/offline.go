@@ -311,8 +311,9 @@ func (m *module) pass(e *router.Envelope) {
 		return
 	}
 	to := e.Stanza.To
+	named := to.IsFull() && m.router.Session(to) != nil // else as if to the bare address: RFC 6121 §8.5.3.2.1
 	for _, s := range m.router.Sessions(ownerOf(e)) {
-		if (to.IsFull() && s.Addr() == to || !to.IsFull() && ready(s)) &&
+		if (named && s.Addr() == to || !named && ready(s)) &&
 			s.Send(e.Batch, router.Delivery{Stanza: e.Stanza, Copy: true}) {
 			e.Settle(router.Delivered)
 		}
