@@ -98,7 +98,7 @@ func (g *greeting) login(raw []byte) (again bool, err error) {
 	if err != nil {
 		return true, g.failed(sasl.Condition(err), "")
 	}
-	text := el.Text()
+	text, challenged := el.Text(), false
 	for {
 		response, ok := decode(text)
 		if !ok {
@@ -106,8 +106,11 @@ func (g *greeting) login(raw []byte) (again bool, err error) {
 		}
 		challenge, done, err := exchange.Next(response)
 		if err != nil {
-			// A wrong proof counts against who tried; PLAIN has been counted where it was verified.
-			if user := exchange.Username(); sasl.Condition(err) == sasl.NotAuthorized && m != sasl.Plain && user != "" {
+			// A wrong proof counts against who tried; PLAIN has been counted where it was verified. Before the
+			// challenge nothing was guessed.
+			// COMPAT(slixmpp 1.8): it knows no channel binding of TLS 1.3 and says "y" in every SCRAM attempt, which
+			// RFC 5802 §6 has us refuse; then it comes with PLAIN, and must not find itself throttled.
+			if user := exchange.Username(); sasl.Condition(err) == sasl.NotAuthorized && challenged && m != sasl.Plain && user != "" {
 				g.strike(user)
 			}
 			return true, g.failed(sasl.Condition(err), exchange.Username())
@@ -120,6 +123,7 @@ func (g *greeting) login(raw []byte) (again bool, err error) {
 		if err := g.write(); err != nil {
 			return false, err
 		}
+		challenged = true
 		item, err := g.next()
 		if err != nil {
 			return false, err
