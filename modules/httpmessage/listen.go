@@ -51,7 +51,7 @@ func NewServer(h http.Handler, l Limits, log *slog.Logger) *Server {
 		IdleTimeout:  l.Idle,
 		Protocols:    protocols,
 		HTTP2:        &http.HTTP2Config{MaxConcurrentStreams: l.Streams},
-		ConnState:    answerSlowHeader,
+		ConnState:    answerSlowTLS,
 		ErrorLog:     slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	return s
@@ -60,7 +60,7 @@ func NewServer(h http.Handler, l Limits, log *slog.Logger) *Server {
 // Serve accepts on a plain listener, TCP or unix, until Shutdown or Close; it returns
 // nil then. The listener is closed with it.
 func (s *Server) Serve(l net.Listener) error {
-	err := s.http.Serve(watchedListener{l})
+	err := s.http.Serve(watchedListener{l, true})
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
@@ -71,7 +71,7 @@ func (s *Server) Serve(l net.Listener) error {
 func (s *Server) ServeTLS(l net.Listener, c *tls.Config) error {
 	c = c.Clone()
 	c.NextProtos = []string{"h2", "http/1.1"}
-	err := s.http.Serve(tls.NewListener(watchedListener{l}, c))
+	err := s.http.Serve(tls.NewListener(watchedListener{l, false}, c))
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
@@ -88,8 +88,11 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// watchedListener makes connections that remember a time-out.
-type watchedListener struct{ net.Listener }
+// watchedListener makes connections that know when a request stopped halfway.
+type watchedListener struct {
+	net.Listener
+	plain bool
+}
 
 // Accept implements net.Listener.
 func (l watchedListener) Accept() (net.Conn, error) {
@@ -97,12 +100,16 @@ func (l watchedListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &watchedConn{Conn: c}, nil
+	return &watchedConn{Conn: c, plain: l.plain}, nil
 }
 
+// A watchedConn says why it is about to be closed where net/http does not: when a header
+// did not arrive in time.
 type watchedConn struct {
 	net.Conn
-	late atomic.Bool // the last read ended with a time-out
+	plain bool
+	late  atomic.Bool // the last read ended with a time-out
+	asked atomic.Bool // something was read since the last write
 }
 
 // Read implements net.Conn.
@@ -112,25 +119,44 @@ func (c *watchedConn) Read(b []byte) (int, error) {
 	if late := err != nil && errors.Is(err, os.ErrDeadlineExceeded); late != c.late.Load() {
 		c.late.Store(late)
 	}
+	if n > 0 && !c.asked.Load() {
+		c.asked.Store(true)
+	}
 	return n, err
+}
+
+// Write implements net.Conn.
+func (c *watchedConn) Write(b []byte) (int, error) {
+	c.asked.Store(false)
+	return c.Conn.Write(b)
+}
+
+// Close implements net.Conn.
+func (c *watchedConn) Close() error {
+	if c.plain {
+		c.answer(c)
+	}
+	return c.Conn.Close()
 }
 
 // slowHeader is the answer to a header that did not arrive in time (RFC 9110 §15.5.9).
 const slowHeader = "HTTP/1.1 408 Request Timeout\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n" +
 	"Request timeout: the header did not arrive in time.\n"
 
-// answerSlowHeader says why a connection is about to be closed, which net/http does not. It
-// calls this hook when the first request is complete or has failed, if any of it had arrived.
-func answerSlowHeader(c net.Conn, state http.ConnState) {
-	if state != http.StateActive {
-		return
+// answer writes, to this connection or to the one above it, if a request stopped halfway.
+func (c *watchedConn) answer(to net.Conn) {
+	if c.late.Load() && c.asked.Swap(false) {
+		_ = to.SetWriteDeadline(time.Now().Add(time.Second))
+		_, _ = to.Write([]byte(slowHeader)) // who is that slow may be gone
 	}
-	under := c
-	if t, ok := c.(*tls.Conn); ok {
-		under = t.NetConn()
-	}
-	if w, ok := under.(*watchedConn); ok && w.late.Load() {
-		_ = c.SetWriteDeadline(time.Now().Add(time.Second))
-		_, _ = c.Write([]byte(slowHeader)) // who is that slow may be gone
+}
+
+// answerSlowTLS is answer for a connection under TLS, which must be told before TLS
+// is closed. net/http calls this hook when a first request is complete or has failed.
+func answerSlowTLS(c net.Conn, state http.ConnState) {
+	if t, ok := c.(*tls.Conn); ok && state == http.StateActive {
+		if w, ok := t.NetConn().(*watchedConn); ok {
+			w.answer(c)
+		}
 	}
 }
