@@ -64,7 +64,7 @@ func StartCluster(t testing.TB) []*Server {
 	servers := make([]*Server, 3)
 	create := []string{"--cluster", "create"}
 	for i := range servers {
-		servers[i] = Start(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "1000")
+		servers[i] = Start(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "5000")
 		create = append(create, servers[i].Addr)
 	}
 	if out, err := exec.Command(path(t, "redis-cli"), append(create, "--cluster-yes")...).CombinedOutput(); err != nil {
