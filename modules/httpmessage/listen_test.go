@@ -170,7 +170,7 @@ func TestPostOverUnixSocket(t *testing.T) {
 	h := newHouse(t)
 	s := NewServer(h.Handler(), DefaultLimits, moduletest.Discard())
 	path := h.serving(s, s.Serve, "unix", filepath.Join(t.TempDir(), "s"))
-	client := &http.Client{Transport: &http.Transport{Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", path) }}}
+	client := &http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", path) }}}
 	defer client.CloseIdleConnections()
 	r := call{body: toBob}.request()
 	r.RequestURI = ""
@@ -204,7 +204,7 @@ func TestPostOverTLSWithBothVersionsOfHTTP(t *testing.T) {
 	for _, two := range []bool{false, true} {
 		client := &http.Client{Transport: &http.Transport{ForceAttemptHTTP2: two,
 			TLSClientConfig: &tls.Config{ServerName: host, InsecureSkipVerify: true},
-			Dial:            func(string, string) (net.Conn, error) { return net.Dial("tcp", address) }}}
+			DialContext:     func(context.Context, string, string) (net.Conn, error) { return net.Dial("tcp", address) }}}
 		send := func(r *http.Request) (int, string) {
 			r.RequestURI, r.URL.Scheme, r.URL.Host = "", "https", host
 			w, err := client.Do(r)
