@@ -135,7 +135,8 @@ type Log interface {
 	// that of the first write if it is still on its way. ErrFull writes nothing.
 	Append(ctx context.Context, owner string, r Record, o AppendOptions) (id uint64, dup bool, p *Pending, err error)
 	// AppendAll writes records of many owners, sharing as few commits as the engine can;
-	// each fares on its own. The Pending stands for all of them.
+	// each fares on its own. The Pending stands for all of them, also for the first writes of
+	// dups. An error is one of the engine or the context: what became of each record is unknown then.
 	AppendAll(ctx context.Context, records []OwnedRecord, o AppendOptions) (*Pending, error)
 	// Page returns records in ascending order, and whether the range holds more.
 	Page(ctx context.Context, owner string, q Query) (records []Record, more bool, err error)

@@ -72,7 +72,7 @@ func eachOp(ops []byte, f func(op)) error {
 		kind := ops[0]
 		ops = ops[1:]
 		key, ok := field()
-		if !ok || kind > opDelete {
+		if !ok || len(key) == 0 || kind > opDelete {
 			return errBadOps
 		}
 		o := op{key: key, deleted: kind == opDelete}

@@ -228,11 +228,12 @@ func (e *engine) merge(t *memtable) error {
 		var name []byte
 		for n := t.head[0].Load(); n != nil; n = n.low.Load() {
 			cut := bytes.IndexByte(n.key, 0)
+			if cut <= 0 {
+				return errBadOps
+			}
 			if bucket == nil || !bytes.Equal(name, n.key[:cut]) {
 				var err error
-				if name = n.key[:cut]; len(name) == 0 {
-					return errBadOps
-				}
+				name = n.key[:cut]
 				if bucket, err = tx.CreateBucketIfNotExists(name); err != nil {
 					return err
 				}

@@ -196,3 +196,33 @@ func TestDamagedJournalIsRefused(t *testing.T) {
 		}
 	}
 }
+
+func FuzzReplay(f *testing.F) {
+	b := &batch{}
+	b.set([]byte("l\x00romeo\x00"), []byte("value"))
+	b.delete([]byte("l\x00juliet\x00"))
+	f.Add(b.ops)
+	f.Add([]byte{opSet, 1, 'x'})
+	f.Add([]byte{opDelete, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f})
+	f.Fuzz(func(t *testing.T, ops []byte) {
+		table, n := newMemtable(), 0
+		err := eachOp(ops, func(o op) { table.put(o, 0); n += len(o.key) + len(o.value) })
+		if n > len(ops) {
+			t.Errorf("%d bytes were read of %d", n, len(ops))
+		}
+		// What was read is written the same way again.
+		again := &batch{}
+		if err == nil {
+			_ = eachOp(ops, func(o op) {
+				if o.deleted {
+					again.delete(o.key)
+				} else {
+					again.set(o.key, o.value)
+				}
+			})
+			if len(again.ops) > len(ops) {
+				t.Errorf("%x is written as %x", ops, again.ops)
+			}
+		}
+	})
+}

@@ -201,7 +201,10 @@ func (l *logSpace) AppendAll(ctx context.Context, records []storage.OwnedRecord,
 			last = t
 		}
 	}
-	return last.pending, l.Err()
+	if err := l.Err(); err != nil {
+		return nil, err
+	}
+	return last.pending, ctx.Err()
 }
 
 func (l *logSpace) Page(ctx context.Context, owner string, q storage.Query) (page []storage.Record, more bool, err error) {
@@ -362,45 +365,6 @@ func (l *logSpace) shrink(owner string, st *logState, next logState, b *batch) (
 	return t.pending, err
 }
 
-// trimAtOnce is how many records Trim and DeleteOwner delete in one batch.
-const trimAtOnce = 5000
-
-// Trim reads keys only, which hold the id and the peer; the size of the data stands
-// beside them.
-func (l *logSpace) Trim(ctx context.Context, owner string, before uint64, keep int) (*storage.Pending, error) {
-	if err := l.check(ctx, owner); err != nil {
-		return nil, err
-	}
-	s := l.shard(owner)
-	s.Lock()
-	defer s.Unlock()
-	st, err := l.state(s, owner)
-	if err != nil {
-		return nil, err
-	}
-	return l.trim(owner, st, before, keep)
-}
-
-func (l *logSpace) trim(owner string, st *logState, before uint64, keep int) (last *storage.Pending, err error) {
-	for {
-		b, next, n := &batch{}, *st, 0
-		err := l.records(owner, 0, 0, false, func(r record) bool {
-			if r.id >= before && (keep <= 0 || next.records <= keep) || n == trimAtOnce {
-				return false
-			}
-			l.drop(b, owner, &next, r)
-			n++
-			return true
-		})
-		if err != nil || n == 0 {
-			return last, err
-		}
-		if last, err = l.shrink(owner, st, next, b); err != nil || n < trimAtOnce {
-			return last, err
-		}
-	}
-}
-
 func (l *logSpace) Size(ctx context.Context, owner string) (int, int64, error) {
 	if err := l.check(ctx, owner); err != nil {
 		return 0, 0, err
@@ -413,95 +377,4 @@ func (l *logSpace) Size(ctx context.Context, owner string) (int, int64, error) {
 		return 0, 0, err
 	}
 	return st.records, st.bytes, nil
-}
-
-func (l *logSpace) DeleteOwner(ctx context.Context, owner string) (*storage.Pending, error) {
-	if err := l.check(ctx, owner); err != nil {
-		return nil, err
-	}
-	s := l.shard(owner)
-	s.Lock()
-	defer s.Unlock()
-	st, err := l.state(s, owner)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := l.trim(owner, st, ^uint64(0), 0); err != nil {
-		return nil, err
-	}
-	delete(s.logs, l.space+"\x00"+owner)
-	prefixes := [][]byte{ownerKey("s", l.space, owner, 0)}
-	for _, gen := range *l.gens.Load() {
-		prefixes = append(prefixes, dedupKey(gen, l.space, owner, ""))
-	}
-	return l.deleteRanges(prefixes...)
-}
-
-// deleteRanges deletes all keys that begin with the prefixes, each ending in a NUL.
-// The caller holds the shard. The pending is nil if there were none.
-func (e *engine) deleteRanges(prefixes ...[]byte) (*storage.Pending, error) {
-	var last *storage.Pending
-	for _, prefix := range prefixes {
-		bucket := prefix[:bytes.IndexByte(prefix, 0)+1]
-		for from := prefix; from != nil; {
-			b, start := &batch{}, from
-			from = nil
-			n := 0
-			err := e.scan(start, ending(prefix), false, func(k, _ []byte) bool {
-				key := append(bytes.Clone(bucket), k...)
-				if n++; n > trimAtOnce {
-					from = key
-					return false
-				}
-				b.delete(key)
-				return true
-			})
-			if err != nil {
-				return nil, err
-			}
-			if len(b.ops) > 0 {
-				t, err := e.write(b)
-				if err != nil {
-					return nil, err
-				}
-				last = t.pending
-			}
-		}
-	}
-	return last, nil
-}
-
-func (l *logSpace) Owners(ctx context.Context, f func(string) bool) error {
-	bucket := append([]byte("l"+l.space), 0)
-	from, to := bucket, ending(bucket)
-	for {
-		if err := l.check(ctx); err != nil {
-			return err
-		}
-		// A few at a time: f may write, and the tree cannot grow while it is read.
-		var owners []string
-		for len(owners) < 100 {
-			owner, found := "", false
-			err := l.scan(from, to, false, func(k, _ []byte) bool {
-				owner, found = string(k[:bytes.IndexByte(k, 0)]), true
-				return false
-			})
-			if err != nil {
-				return err
-			}
-			if !found {
-				break
-			}
-			owners = append(owners, owner)
-			from = ending(ownerKey("l", l.space, owner, 0))
-		}
-		for _, owner := range owners {
-			if !f(owner) {
-				return nil
-			}
-		}
-		if len(owners) < 100 {
-			return nil
-		}
-	}
 }

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -114,11 +115,12 @@ func (l *logSpace) AppendAll(ctx context.Context, records []storage.OwnedRecord,
 	}
 	wg.Wait()
 	for i := range records {
-		if err := records[i].Err; err != nil && err != storage.ErrFull {
+		// What befell Redis befell the call; the rest is the record's own.
+		if err := records[i].Err; errors.Is(err, storage.ErrUnavailable) || errors.Is(err, storage.ErrClosed) {
 			return nil, err
 		}
 	}
-	return nil, nil
+	return nil, ctx.Err()
 }
 
 func (l *logSpace) appendSome(ctx context.Context, node *redis.Client, calls []call, some []int, records []storage.OwnedRecord) {

@@ -123,6 +123,23 @@ var lifeTests = []test{
 		b.want(err, context.Canceled)
 		b.size(b.Log("archive"), "romeo", 0, 0)
 	}},
+	{"NamesWithNULAreRefused", func(b *bench) {
+		l := b.Log("archive")
+		records := []storage.OwnedRecord{{Owner: "a"}, {Owner: "a\x00b"}, {Owner: "a", Record: storage.Record{Peer: "\x00"}}, {Owner: "b"}}
+		b.durable(l.AppendAll(b.ctx, records, storage.AppendOptions{}))
+		for i, r := range records {
+			if refused := r.Err != nil; refused != (i == 1 || i == 2) {
+				b.Errorf("record %d: %v", i, r.Err)
+			}
+		}
+		b.equal("owners", b.owners("archive"), []string{"a", "b"})
+		if _, _, err := b.Map("roster").Update(b.ctx, "a\x00b", 0); err == nil {
+			b.Error("an owner with a NUL was taken")
+		}
+		if _, err := b.Accounts().Create(b.ctx, storage.Account{User: "a\x00@b"}); err == nil {
+			b.Error("a user with a NUL was taken")
+		}
+	}},
 	{"ManyOwnersAtOnce", func(b *bench) {
 		var wg sync.WaitGroup
 		for w := range 8 {
