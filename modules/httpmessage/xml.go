@@ -26,13 +26,29 @@ func (p *post) parse() *refusal {
 // parseXML reads one message.
 func (p *post) parseXML(b []byte) *refusal {
 	st, err := stream.ParseStanza(b, p.set.Stanza)
+	if err != nil {
+		var x *refusal
+		if st, x = p.parseAgain(b, err); st == nil {
+			return x
+		}
+	}
+	if st.Kind != xmpp.Message {
+		return badRequest(textRoot)
+	}
+	p.stanza = *st
+	return nil
+}
+
+// parseAgain looks closer at what the scanner refused. With a stanza it is all right; with
+// neither stanza nor refusal the head has been read and says enough.
+func (p *post) parseAgain(b []byte, err error) (*xmpp.Stanza, *refusal) {
 	var bad *stream.SyntaxError
 	switch {
 	case errors.Is(err, stream.ErrNotStanza):
-		return badRequest(textRoot)
+		return nil, badRequest(textRoot)
 	case errors.As(err, &bad) && bad.Condition == stream.ImproperAddressing:
 		if head, ok := rootOf(b); ok {
-			return p.badAddress(head)
+			return nil, p.badAddress(head)
 		}
 	case errors.As(err, &bad) && bad.Condition == stream.PolicyViolation:
 		// The addresses of a large multicast are more elements than a message may have.
@@ -41,18 +57,11 @@ func (p *post) parseXML(b []byte) *refusal {
 		wide, again := stream.ParseStanza(b, limits)
 		if again == nil && p.isMulticast(wide.To) {
 			if _, again = stream.ParseContent(wide.WithoutFunc(isAddresses), p.set.Stanza); again == nil {
-				st, err = wide, nil
+				return wide, nil
 			}
 		}
 	}
-	if err != nil {
-		return badRequest(textXML + err.Error() + ".")
-	}
-	if st.Kind != xmpp.Message {
-		return badRequest(textRoot)
-	}
-	p.stanza = *st
-	return nil
+	return nil, badRequest(textXML + err.Error() + ".")
 }
 
 // rootOf reads a document that the scanner found well-formed, as a tree.
