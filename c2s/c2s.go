@@ -73,6 +73,7 @@ type Stats struct {
 	Silent       atomic.Int64 // clients that did not answer a ping
 	Overflows    atomic.Int64 // sessions ended because their client took nothing
 	Unreadable   atomic.Int64 // queued stanzas that could not be read back: a fault of the server
+	Panics       atomic.Int64 // likewise
 }
 
 // A Server serves clients. It is safe for concurrent use.
@@ -261,10 +262,12 @@ func turnAway(nc net.Conn, m Mode, why string) {
 }
 
 // promoted moves a connection from those that negotiate to those with a session.
-func (s *Server) promoted(c *conn) {
+func (s *Server) promoted(c *conn, fresh bool) {
 	s.mu.Lock()
 	s.conns[c] = false
-	s.sessions[c.s] = struct{}{}
+	if fresh { // a resumed one is known, unless it has ended just now
+		s.sessions[c.s] = struct{}{}
+	}
 	closing := s.closing.Load()
 	s.mu.Unlock()
 	if closing {

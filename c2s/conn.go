@@ -43,11 +43,13 @@ type conn struct {
 	heard  atomic.Int64 // second of the server's clock when bytes came last
 	dead   atomic.Bool  // nothing that comes is to be looked at any more
 	silent atomic.Bool  // the client did not answer
+	rest   atomic.Bool  // another goroutine is to go on reading
 
 	// The session's mu guards these.
 	writing bool  // somebody has the writer's role
 	failed  bool  // writing is over
 	gone    bool  // the reader has left
+	rested  int64 // what heard was when the reader was replaced last
 	sent    int64 // plain bytes given to send
 
 	// Whoever has the writer's role.
@@ -83,7 +85,8 @@ func (c *conn) next() (stream.ItemKind, error) {
 	}
 }
 
-// more reads once. Before it waits it lets go of everything it can do without.
+// more reads once. Where it would wait, and must not, it lets go of everything it can
+// do without and returns errAgain.
 func (c *conn) more() error {
 	for {
 		if c.t.buffered() == 0 {
@@ -105,15 +108,11 @@ func (c *conn) more() error {
 			c.heard.Store(c.srv.now.Load())
 			return nil
 		}
-		switch {
-		case err == nil:
-		case err != errAgain:
-			return err
-		default:
+		if err == errAgain {
 			c.park()
-			if err := c.t.await(); err != nil {
-				return err
-			}
+		}
+		if err != nil {
+			return err
 		}
 	}
 }

@@ -94,19 +94,29 @@ func (s *session) finish(f farewell) {
 		c.dead.Store(true)
 		c.t.interrupt()
 	}
-	rest := s.remains()
-	s.ended, s.conn = true, nil
-	s.changed()
+	s.conn = nil
 	rs, kept := s.rs, s.taken
 	s.taken = nil
 	s.mu.Unlock()
 
 	s.forget()
-	if rs != nil {
-		s.srv.router.Taken(rs, kept)
-		s.srv.router.Unbind(rs, rest)
-		s.srv.Stats.Sessions.Add(-1)
+	if rs == nil {
+		s.leave()
+		return
 	}
+	s.srv.router.Taken(rs, kept)
+	s.srv.router.Unbind(rs, s.leave)
+	s.srv.Stats.Sessions.Add(-1)
+}
+
+// leave ends the outlet: from here on Send refuses. It returns what the client never took.
+func (s *session) leave() []router.Undelivered {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rest := s.remains()
+	s.ended = true
+	s.changed()
+	return rest
 }
 
 // remains takes out what the client never took, in order. The caller holds mu.
@@ -135,8 +145,11 @@ func (s *session) lost(c *conn, f farewell) {
 		s.mu.Unlock()
 		return
 	}
-	window := s.srv.settings().ResumeWindow
-	if s.sm == nil || !s.sm.resumable || window <= 0 || s.srv.closing.Load() {
+	window := time.Duration(0)
+	if s.sm != nil && !s.srv.closing.Load() {
+		window = s.sm.window
+	}
+	if window == 0 {
 		s.ending = true
 		s.changed()
 		s.mu.Unlock()

@@ -411,6 +411,10 @@ func (g *greeting) resume(raw []byte) error {
 	if err != nil {
 		return err
 	}
+	if g.srv.settings().ResumeWindow < time.Second {
+		g.out = append(g.out, smFailed(xmpp.CondFeatureNotImplemented)...)
+		return g.write()
+	}
 	id := el.Attr("previd")
 	s, had, known := g.srv.resumable.find(id, g.user)
 	if s == nil {

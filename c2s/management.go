@@ -19,8 +19,8 @@ const requestAck = "<r xmlns='" + xmpp.NSSM + "'/>"
 
 // management is the state of XEP-0198 for one session. The session's mu guards it.
 type management struct {
-	id        string // for resumption; empty if not asked for
-	resumable bool
+	id     string        // for resumption; empty if not asked for
+	window time.Duration // how long it can be resumed; 0: not at all
 
 	// What we have sent.
 	acked   uint32 // the client's last h
@@ -109,6 +109,7 @@ func (s *session) tell() {
 	}
 	s.queue.buf = appendAck(s.queue.buf, s.sm.confirmed)
 	s.sm.told = s.sm.confirmed
+	s.checkQueue()
 }
 
 // acknowledge lets what has been stored through and calls itself again when more
@@ -262,9 +263,9 @@ func (s *session) acknowledged(h uint32) (flush bool, err error) {
 	return flush, nil
 }
 
-// enable begins stream management (XEP-0198 §3). It says whether the caller must flush.
-func (s *session) enable(resume bool) bool {
-	window := s.srv.settings().ResumeWindow
+// enable begins stream management (XEP-0198 §3), with resumption for the time of the
+// window if there is one. It says whether the caller must flush.
+func (s *session) enable(window time.Duration) bool {
 	s.mu.Lock()
 	// What was sent before does not count, and must not be mistaken for what does.
 	for !s.ending && s.conn != nil && !s.conn.failed && (s.queue != nil || len(s.flight) > 0) {
@@ -279,10 +280,10 @@ func (s *session) enable(resume bool) bool {
 	defer s.mu.Unlock()
 	m := &management{}
 	s.sm = m
-	if !resume || window <= 0 {
+	if window < time.Second {
 		return s.nonza("<enabled xmlns='" + xmpp.NSSM + "'/>")
 	}
-	m.id, m.resumable = newID(), true
+	m.id, m.window = newID(), window
 	s.srv.resumable.add(s)
 	return s.nonza("<enabled xmlns='"+xmpp.NSSM+"' resume='true' id='", m.id, "' max='", strconv.Itoa(int(window/time.Second)), "'/>")
 }
@@ -303,7 +304,7 @@ func (s *session) resume(c *conn, h uint32) (handled uint32, err error) {
 	if s.ending {
 		return s.came(ctx)
 	}
-	window := s.srv.settings().ResumeWindow
+	window := s.sm.window
 	if old := s.conn; old != nil {
 		// The old connection is not known dead: it is now (XEP-0198 §5).
 		polite := !old.writing && !old.failed

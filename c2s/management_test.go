@@ -115,7 +115,7 @@ func TestResumptionsDoNotMultiplyTheQueue(t *testing.T) {
 	c.send("<a xmlns='urn:xmpp:sm:3' h='7'/></stream:stream>").expect("<a ", "h='1'")
 	c.expect("</end>")
 	c.close()
-	eventually(t, "the session has ended", func() bool { return h.router.SessionCount() == 0 })
+	eventually(t, "the session has ended", func() bool { return h.over() == 1 })
 	if got := h.list(&h.stored); len(got) != 0 {
 		t.Errorf("acknowledged and stored again: %v", got)
 	}
@@ -497,5 +497,77 @@ func TestShutdownTellsWhatIsSafeAndGivesBackTheRest(t *testing.T) {
 	slices.Sort(got)
 	if !slices.Equal(got, []string{"a", "m1", "m2"}) { // romeo was never there
 		t.Errorf("stored: %v", got)
+	}
+}
+
+func TestClientMayWantAShorterWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := open(t, withoutTLS)
+		defer h.close()
+		c := h.enterPlain("juliet", "balcony")
+		c.send("<enable xmlns='urn:xmpp:sm:3' resume='1' max='60'/>").expect("<enabled", "max='60'")
+		c.close()
+		synctest.Wait()
+		time.Sleep(59 * time.Second)
+		if h.router.SessionCount() != 1 {
+			t.Error("the session has ended early")
+		}
+		time.Sleep(4 * time.Second)
+		synctest.Wait()
+		if h.router.SessionCount() != 0 {
+			t.Error("the session is still there")
+		}
+	})
+}
+
+func TestResumptionCanBeTurnedOff(t *testing.T) {
+	h := open(t, func(o *Options) { o.C2S.ResumeWindow = 0 })
+	defer h.close()
+	c := h.enter("juliet", "balcony")
+	c.send("<enable xmlns='urn:xmpp:sm:3' resume='true'/>")
+	if got := c.expect("<enabled"); strings.Contains(got, "resume") {
+		t.Errorf("got %s", got)
+	}
+	h.message("juliet@example.org", "m1", 0)
+	c.expectMessages("m1")
+	c.close()
+	eventually(t, "the message is stored", func() bool { return slices.Equal(h.list(&h.stored), []string{"m1"}) })
+	d := h.resume("juliet", "x", 0)
+	defer d.close()
+	d.expect("<failed", "<feature-not-implemented")
+}
+
+func TestClientThatAsksAndDoesNotReadIsGivenUp(t *testing.T) {
+	h := open(t, func(o *Options) { o.Limits.QueueBytes = 64 << 10 })
+	defer h.close()
+	c := h.enter("juliet", "balcony")
+	defer c.close()
+	c.send("<enable xmlns='urn:xmpp:sm:3'/>").expect("<enabled")
+	asks := strings.Repeat("<r xmlns='urn:xmpp:sm:3'/>", 1000)
+	eventually(t, "the session is given up", func() bool {
+		c.try(asks)
+		return h.router.SessionCount() == 0
+	})
+	if h.Stats.Overflows.Load() != 1 {
+		t.Error("not counted")
+	}
+}
+
+func TestAnswersLeaveNothingBehind(t *testing.T) {
+	h := open(t, nil)
+	defer h.close()
+	c := h.enter("juliet", "balcony")
+	defer c.close()
+	c.manage()
+	h.message("juliet@example.org", "m1", 0) // never acknowledged
+	c.expectMessages("m1")
+	for range 100 {
+		c.send("<r xmlns='urn:xmpp:sm:3'/>").expect("<a ")
+	}
+	s := h.find(c)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.flight) != 1 {
+		t.Errorf("%d chunks wait for an acknowledgement", len(s.flight))
 	}
 }

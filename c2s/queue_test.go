@@ -54,7 +54,7 @@ func TestSlowClientGetsOrGivesBackEachMessageOnce(t *testing.T) {
 			for i := range n {
 				h.post("juliet@example.org", fmt.Sprintf("m%d", i), 20000, uint64(i+1))
 			}
-			eventually(t, "the session is given up", func() bool { return h.router.SessionCount() == 0 })
+			eventually(t, "the session is given up", func() bool { return h.over() == 1 })
 			if h.Stats.Overflows.Load() != 1 {
 				t.Error("the overflow was not counted")
 			}
@@ -87,6 +87,13 @@ func TestSlowClientGetsOrGivesBackEachMessageOnce(t *testing.T) {
 			}
 		})
 	}
+}
+
+// over is how many sessions have ended, with all that follows from it.
+func (h *house) over() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.ended
 }
 
 // readLenient is read where the stream may break off anywhere.
@@ -175,7 +182,7 @@ func TestEndedSessionRefusesAndWaitersLearnOfIt(t *testing.T) {
 	if err := <-waited; err == nil {
 		t.Error("the wait succeeded")
 	}
-	eventually(t, "the session is gone", func() bool { return h.router.SessionCount() == 0 })
+	eventually(t, "the session is gone", func() bool { return h.over() == 1 })
 	if s.SendNow(router.Delivery{Stanza: &xmpp.Stanza{Kind: xmpp.Message}}) {
 		t.Error("an ended session took a stanza")
 	}
@@ -359,4 +366,41 @@ func TestFloodingClientIsSlowedDownAndLosesNothing(t *testing.T) {
 			t.Errorf("%d stanzas were routed", got)
 		}
 	})
+}
+
+func TestPanicEndsOneStreamOnly(t *testing.T) {
+	h := open(t, nil)
+	defer h.close()
+	h.pending = func(*router.Envelope) { panic("on purpose") }
+	c, other := h.enter("juliet", "balcony"), h.enter("romeo", "orchard")
+	defer c.close()
+	defer other.close()
+	c.send("<message to='romeo@example.org'/>").expectError("internal-server-error")
+	other.ping()
+	if h.Stats.Panics.Load() != 1 {
+		t.Error("not counted")
+	}
+}
+
+func TestRestedReaderGoesOnReading(t *testing.T) {
+	h := open(t, nil)
+	defer h.close()
+	c := h.enter("juliet", "balcony")
+	defer c.close()
+	c.send("<message to='romeo@example.org' id='half'><body>ha")
+	for range 3 {
+		s := h.find(c)
+		s.mu.Lock()
+		s.conn.rest.Store(true)
+		s.conn.t.interrupt()
+		s.mu.Unlock()
+		eventually(t, "another reader took over", func() bool {
+			return !s.conn.rest.Load()
+		})
+		c.send("lf")
+	}
+	c.send("</body></message>").ping()
+	if got := h.list(&h.routed); !slices.Equal(got, []string{"half", "sync"}) {
+		t.Errorf("routed: %v", got)
+	}
 }

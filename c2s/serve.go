@@ -2,6 +2,9 @@ package c2s
 
 import (
 	"errors"
+	"io"
+	"os"
+	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -11,10 +14,55 @@ import (
 	"jackdaw/xmpp/stream"
 )
 
-// run reads a bound stream until it ends.
-func (c *conn) run() {
+// errRested is how the reader's goroutine ends for another to take its place.
+var errRested = errors.New("reader has rested")
+
+// run reads a bound stream until it ends. A stack that has grown while it worked does
+// not shrink to its first size; so when the client is quiet for a while, a new
+// goroutine takes over, which has done nothing but wait.
+func (c *conn) run(waits bool) {
+	err := c.serve(waits)
+	if err == errRested {
+		go c.run(true)
+		return
+	}
+	c.over(err)
+}
+
+// serve returns why the stream is over. It waits here, where the stack is shallow.
+func (c *conn) serve(waits bool) error {
+	for {
+		var err error = errAgain
+		if !waits {
+			err = c.work()
+		}
+		waits = false
+		if err == errAgain {
+			if err = c.t.await(); err == nil {
+				continue
+			}
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) && c.rests() {
+			return errRested
+		}
+		return err
+	}
+}
+
+// rests says whether the wait was interrupted only so that another goroutine goes on.
+func (c *conn) rests() bool {
+	if !c.rest.Swap(false) || c.t.SetReadDeadline(time.Time{}) != nil {
+		return false
+	}
+	// Who interrupts says why first, so either it shows here or the interruption is to come.
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	return !c.failed && !c.dead.Load() && !c.silent.Load()
+}
+
+// over sees to the session when the stream is over.
+func (c *conn) over(err error) {
 	defer c.srv.left(c)
-	err := c.serve()
 	s := c.s
 	c.flushAll()
 	f, ours := errors.AsType[*farewell](err)
@@ -36,8 +84,11 @@ func (c *conn) run() {
 	default:
 		s.lost(c, farewell{lost: true})
 	}
-	// Others may still be writing the goodbye.
 	s.mu.Lock()
+	if s.conn != c && !c.dead.Load() {
+		_ = c.t.Close() // detached: nothing more is to be written, and who tries is to stop
+	}
+	// Else others may still be writing the goodbye.
 	for s.conn == c || c.writing {
 		s.wait(nil)
 	}
@@ -52,15 +103,23 @@ func (c *conn) run() {
 	_ = c.t.Close() // it may be closed already
 }
 
-// serve returns why the stream is over.
-func (c *conn) serve() error {
+// work handles what has been received. It returns errAgain when that is all.
+func (c *conn) work() (err error) {
+	defer func() {
+		// A fault in one module is not to end the streams of everyone.
+		if v := recover(); v != nil {
+			c.srv.Stats.Panics.Add(1)
+			c.srv.log.Error("a stanza made the server panic", "panic", v, "stack", string(debug.Stack()))
+			err = fault(stream.InternalServerError, "")
+		}
+	}()
 	for {
 		item, err := c.next()
 		if err != nil {
 			return err
 		}
 		if c.dead.Load() {
-			return nil
+			return io.EOF
 		}
 		switch item {
 		case stream.ItemStanza:
@@ -183,8 +242,14 @@ func (c *conn) element() error {
 			return fault(stream.BadFormat, "")
 		}
 		c.flushAll() // what was answered before does not count
-		resume := el.Attr("resume")
-		c.flush = s.enable(resume == "true" || resume == "1") || c.flush
+		window := time.Duration(0)
+		if resume := el.Attr("resume"); resume == "true" || resume == "1" {
+			window = c.srv.settings().ResumeWindow
+			if most, err := strconv.ParseUint(el.Attr("max"), 10, 31); err == nil { // the client may prefer less
+				window = min(window, time.Duration(most)*time.Second)
+			}
+		}
+		c.flush = s.enable(window) || c.flush
 		return nil
 	case xmpp.Name{Space: xmpp.NSSM, Local: "resume"}:
 		c.say(smFailed(xmpp.CondUnexpectedRequest))
@@ -266,13 +331,11 @@ func (c *conn) start() {
 	c.most = 0
 	c.filled, c.budget = time.Now(), c.srv.limits().StreamBurst
 	c.heard.Store(c.srv.now.Load())
-	if idle := c.srv.settings().IdleTimeout; idle > 0 {
-		c.srv.timers.add(&s.timer, idle)
-	}
-	c.srv.promoted(c)
+	c.srv.timers.add(&s.timer, restAfter)
+	c.srv.promoted(c, !s.ready) // ready is set here only
 	s.mu.Lock()
 	s.ready = true
 	s.changed()
 	s.write(c) // what came meanwhile
-	go c.run()
+	go c.run(false)
 }

@@ -8,6 +8,7 @@ import (
 
 	"jackdaw/router"
 	"jackdaw/xmpp/jid"
+	"jackdaw/xmpp/stream"
 )
 
 // errEnded is what WaitBelow returns for a session that is no more.
@@ -93,9 +94,21 @@ func (s *session) check() {
 	if s.sm == nil && s.bytes <= l.QueueBytes || s.sm != nil && s.bytes <= l.UnackedBytes && s.sm.unacked <= l.UnackedStanzas {
 		return
 	}
+	s.overflow()
+}
+
+// checkQueue is check for what is not a stanza, such as the answers to a client that
+// asks and does not read. The caller holds mu.
+func (s *session) checkQueue() {
+	if !s.over && !s.ending && len(s.queue.buf) > s.srv.limits().QueueBytes {
+		s.overflow()
+	}
+}
+
+func (s *session) overflow() {
 	s.over = true
 	s.srv.Stats.Overflows.Add(1)
-	s.begin(farewell{condition: "resource-constraint", text: "the client does not take what is sent to it"})
+	s.begin(farewell{condition: string(stream.ResourceConstraint), text: "the client does not take what is sent to it"})
 }
 
 // Flush implements router.Outlet.
@@ -121,12 +134,18 @@ func (s *session) write(c *conn) {
 		}
 		q.base, q.busy = c.sent, true
 		c.sent += int64(len(q.buf))
-		s.flight = append(s.flight, q)
+		waits := len(q.marks) > 0 || s.sm == nil // for the client or the kernel to have it
+		if waits {
+			s.flight = append(s.flight, q)
+		}
 		s.mu.Unlock()
 		err := c.send(q.buf)
 		left := c.progress()
 		s.mu.Lock()
 		q.busy = false
+		if !waits {
+			q.free()
+		}
 		s.settle(c)
 		if err != nil {
 			c.fail()
@@ -243,6 +262,7 @@ func (s *session) nonza(b ...string) bool {
 	for _, p := range b {
 		s.queue.buf = append(s.queue.buf, p...)
 	}
+	s.checkQueue()
 	return s.wake()
 }
 

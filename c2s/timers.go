@@ -116,6 +116,13 @@ func (w *worker) run(stop <-chan struct{}, task func(*session)) {
 	}
 }
 
+const (
+	// lookEvery is how often a session is looked at, restAfter how long it must have
+	// been quiet before it is made small.
+	lookEvery = time.Minute
+	restAfter = 3 * time.Second
+)
+
 // look is the wheel's task: idle clients are asked whether they are there (RFC 6120
 // §4.6), and resume windows end.
 func (s *session) look(now int64) {
@@ -143,16 +150,21 @@ func (s *session) look(now int64) {
 			f.trim()
 		}
 	}
-	s.mu.Unlock()
-	if idle <= 0 {
-		return
+	heard := c.heard.Load()
+	quiet := time.Duration(now-heard) * time.Second
+	if quiet >= restAfter && c.rested != heard {
+		c.rested = heard
+		c.rest.Store(true)
+		c.t.interrupt()
 	}
-	quiet := time.Duration(now-c.heard.Load()) * time.Second
+	s.mu.Unlock()
 	patience := min(idle, time.Minute)
 	switch {
+	case idle <= 0:
+		s.srv.timers.add(&s.timer, lookEvery)
 	case quiet < idle:
 		s.pinged = false
-		s.srv.timers.add(&s.timer, idle-quiet)
+		s.srv.timers.add(&s.timer, min(idle-quiet, lookEvery))
 	case !s.pinged:
 		s.pinged = true
 		s.ping()
