@@ -17,9 +17,15 @@ func Storable(s *xmpp.Stanza) bool {
 func (r *Router) message(e *Envelope, to jid.JID) {
 	u := r.table.user(e.owner)
 	// The hold is asked for after the targets: it is set before the session can be seen among them.
+	offered := false
 	if targets := messageTargets(u.list(), e.Stanza, to); len(targets) > 0 && (!u.held() || !Storable(e.Stanza)) {
-		r.give(e, targets)
-		return
+		if r.offer(e, targets); e.Settled() {
+			return
+		}
+		if r.give(e, targets); e.Settled() {
+			return
+		}
+		offered = true // and all of them have ended since the look
 	}
 	if r.nobody(e, to); e.Settled() {
 		return
@@ -32,11 +38,17 @@ func (r *Router) message(e *Envelope, to jid.JID) {
 	u = r.table.user(e.owner)
 	if !u.held() {
 		if targets := messageTargets(u.list(), e.Stanza, to); len(targets) > 0 {
-			r.give(e, targets)
-			return
+			if !offered {
+				r.offer(e, targets)
+			}
+			if !e.Settled() {
+				r.give(e, targets)
+			}
 		}
 	}
-	r.unclaim(e)
+	if !e.Settled() {
+		r.unclaim(e)
+	}
 }
 
 // messageTargets are the sessions that a message goes to.
@@ -101,24 +113,26 @@ func filter(list []*Session, keep func(*Session) bool) []*Session {
 	return out
 }
 
-// give hands a message to sessions.
-func (r *Router) give(e *Envelope, targets []*Session) {
+// offer shows a message to the modules before it is given to sessions.
+func (r *Router) offer(e *Envelope, targets []*Session) {
 	for _, f := range r.delivering {
 		if f(e, targets); e.Settled() {
 			return
 		}
 	}
+}
+
+// give hands a message to sessions. It settles the message if one takes it, or if there is a copy in storage,
+// which is brought when the end of those sessions has been dealt with.
+func (r *Router) give(e *Envelope, targets []*Session) {
 	d := Delivery{Stanza: e.Stanza, Kept: e.Kept, Copy: len(targets) > 1 && e.Kept == 0}
-	taken := false
+	taken := e.Kept != 0
 	for _, s := range targets {
 		taken = s.Send(e.Batch, d) || taken
 	}
-	if !taken && e.Kept == 0 {
-		// They ended between the look and the send.
-		e.Refuse(xmpp.RecipientUnavailable(""))
-		return
+	if taken {
+		e.Settle(Delivered)
 	}
-	e.Settle(Delivered)
 }
 
 // nobody decides what cannot wait in storage: RFC 6121 §8.5.1, §8.5.2, §8.5.3.2.

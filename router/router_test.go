@@ -281,8 +281,10 @@ func TestUndeliveredMessagesKeepTheirOrder(t *testing.T) {
 	msg := func(id string) xmpp.Stanza {
 		return xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeChat, ID: id, From: h.romeo.Addr(), To: jid.MustParse("juliet@example.org")}
 	}
-	phone.gone = true
-	h.Unbind(p, []Undelivered{{Stanza: msg("1")}, {Stanza: msg("2")}})
+	h.Unbind(p, func() []Undelivered {
+		phone.gone = true
+		return []Undelivered{{Stanza: msg("1")}, {Stanza: msg("2")}}
+	})
 	if done == nil {
 		t.Fatal("the account was not asked to catch up")
 	}
@@ -300,9 +302,11 @@ func TestUndeliveredMessagesKeepTheirOrder(t *testing.T) {
 func TestUndeliveredRequestsAreAnsweredWithAnError(t *testing.T) {
 	h := newHouse(t)
 	s := h.bind("juliet@example.org/a", &outlet{})
-	h.Unbind(s, []Undelivered{
-		{Stanza: xmpp.Stanza{Kind: xmpp.IQ, Type: xmpp.TypeGet, ID: "7", From: h.romeo.Addr(), To: s.Addr(), Payload: []byte("<q xmlns='z'/>")}},
-		{Stanza: xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeError, ID: "8", From: h.romeo.Addr(), To: s.Addr()}},
+	h.Unbind(s, func() []Undelivered {
+		return []Undelivered{
+			{Stanza: xmpp.Stanza{Kind: xmpp.IQ, Type: xmpp.TypeGet, ID: "7", From: h.romeo.Addr(), To: s.Addr(), Payload: []byte("<q xmlns='z'/>")}},
+			{Stanza: xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeError, ID: "8", From: h.romeo.Addr(), To: s.Addr()}},
+		}
 	})
 	if len(h.back.got) != 1 || !strings.Contains(h.back.got[0], "recipient-unavailable") {
 		t.Errorf("romeo got %v, want one recipient-unavailable", h.back.got)

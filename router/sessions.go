@@ -26,18 +26,23 @@ func (r *Router) Bind(full jid.JID, out Outlet) (*Session, error) {
 	return s, nil
 }
 
-// Unbind ends a session. What it had been given and never took goes the way
-// of stanzas that nobody took, in order, ahead of what arrives from now on.
-func (r *Router) Unbind(s *Session, rest []Undelivered) {
+// Unbind ends a session. drain ends its outlet and returns what it had been given and never took,
+// in order; that goes the way of stanzas that nobody took, ahead of
+// what arrives from now on. drain is called once, and must not call the router. It may be nil.
+func (r *Router) Unbind(s *Session, drain func() []Undelivered) {
 	last := s.Presence()
 	s.state.Store(nil)
 	var held *user
 	var refused []*Envelope
-	// In one step, so that what arrives from now on joins the queue behind the rest.
+	// In one step: what was sent to the session until now is among the rest, and what
+	// arrives from now on joins the queue behind it.
 	r.WithOwner(s.bare.String(), func() {
-		held = r.table.remove(s, len(rest) > 0)
-		for i := range rest {
-			if e := r.returned(s, &rest[i]); e.Outcome == Refused {
+		held = r.table.remove(s)
+		if drain == nil {
+			return
+		}
+		for _, u := range drain() {
+			if e := r.returned(s, &u); e.Outcome == Refused {
 				refused = append(refused, e)
 			}
 		}
@@ -53,9 +58,7 @@ func (r *Router) Unbind(s *Session, rest []Undelivered) {
 			f(s, last)
 		}
 	}
-	if held != nil {
-		r.bringStored(held, s.bare)
-	}
+	r.bringStored(held, s.bare)
 }
 
 // returned finds another way for a stanza that a session never took (RFC 6120 §10, XEP-0198 §4).
@@ -64,7 +67,10 @@ func (r *Router) returned(s *Session, u *Undelivered) *Envelope {
 	e := &Envelope{Stanza: &u.Stanza, Kept: u.Kept, owner: s.bare.String()}
 	switch {
 	case u.Stanza.Kind == xmpp.Message && Storable(&u.Stanza):
-		r.unclaim(e)
+		// A deleted account must not come back as a queue of messages.
+		if r.mustExist(e, s.bare); !e.Settled() {
+			r.unclaim(e)
+		}
 	case u.Stanza.Kind == xmpp.Message && u.Stanza.Type != xmpp.TypeHeadline,
 		u.Stanza.Kind == xmpp.IQ && u.Stanza.IsRequest():
 		e.Refuse(xmpp.RecipientUnavailable(""))
@@ -143,6 +149,11 @@ func (r *Router) Taken(s *Session, kept []uint64) {
 // Remove erases what the modules keep of a deleted account and ends its sessions.
 func (r *Router) Remove(user jid.JID) error {
 	for _, s := range r.Sessions(user) {
+		// Sessions end in their own time; by then nobody knows who the contacts were that have to hear of it.
+		if s.Presence() != nil {
+			r.Route(&Envelope{Session: s, Quiet: true,
+				Stanza: &xmpp.Stanza{Kind: xmpp.Presence, Type: xmpp.TypeUnavailable, From: s.Addr()}})
+		}
 		s.End("not-authorized", "the account was removed") // XEP-0077 §3.2
 	}
 	var failed []string

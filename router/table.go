@@ -100,20 +100,17 @@ func (t *table) add(s *Session, max int) (old *Session, ok bool) {
 	return old, true
 }
 
-// remove takes the session out. With hold, it also holds the account's messages back and
-// returns what to release.
-func (t *table) remove(s *Session, hold bool) (held *user) {
+// remove takes the session out, holds the account's messages back, and returns what to release.
+func (t *table) remove(s *Session) (held *user) {
 	bare := s.bare.String()
 	sh := &t.shards[t.index(bare)]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if hold {
-		if held = sh.users[bare]; held == nil { // forgotten with its last session
-			held = s.u
-			sh.users[bare] = held
-		}
-		held.hold.Add(1)
+	if held = sh.users[bare]; held == nil { // forgotten with its last session
+		held = s.u
+		sh.users[bare] = held
 	}
+	held.hold.Add(1)
 	list := s.u.list()
 	i := slices.Index(list, s)
 	if i < 0 { // another session has its address by now

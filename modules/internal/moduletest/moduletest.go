@@ -214,17 +214,18 @@ func (c *Client) Take() []router.Delivery {
 
 // Logout ends the session; what Take has not taken goes back to the router, as c2s does it.
 func (c *Client) Logout() {
-	c.Out.mu.Lock()
-	var rest []router.Undelivered
-	for _, d := range c.Out.got[c.Out.taken:] {
-		if !d.Copy {
-			rest = append(rest, router.Undelivered{Stanza: *d.Stanza, Kept: d.Kept})
+	c.r.Unbind(c.Session, func() (rest []router.Undelivered) {
+		c.Out.mu.Lock()
+		defer c.Out.mu.Unlock()
+		for _, d := range c.Out.got[c.Out.taken:] {
+			if !d.Copy {
+				rest = append(rest, router.Undelivered{Stanza: *d.Stanza, Kept: d.Kept})
+			}
 		}
-	}
-	c.Out.ended = true
-	c.Out.cond.Broadcast()
-	c.Out.mu.Unlock()
-	c.r.Unbind(c.Session, rest)
+		c.Out.ended = true
+		c.Out.cond.Broadcast()
+		return rest
+	})
 }
 
 // LogoutTaken ends the session after it has taken everything.
