@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -144,6 +145,8 @@ func free(port int) bool {
 // run starts the process and returns when it answers.
 func (s *Server) run() error {
 	s.process = exec.Command(s.args[0], s.args[1:]...)
+	// It must not outlive a test process that is killed.
+	s.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	s.output = &bytes.Buffer{}
 	s.process.Stdout, s.process.Stderr = s.output, s.output
 	if err := s.process.Start(); err != nil {
