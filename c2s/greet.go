@@ -144,6 +144,11 @@ func (g *greeting) header() {
 
 // open reads the client's stream header and answers it (RFC 6120 §4.7).
 func (g *greeting) open() error {
+	if g.began { // a stream that is opened anew
+		if err := g.blanks(); err != nil {
+			return err
+		}
+	}
 	g.began = false
 	item, err := g.next()
 	if err != nil {
@@ -169,6 +174,26 @@ func (g *greeting) open() error {
 	g.host = h.To
 	g.header()
 	return nil
+}
+
+// blanks passes over white space that belongs to the stream before, since none may stand before an XML declaration.
+//
+// COMPAT(go-sendxmpp 0.5.6): it ends what it sends with a newline; without this it comes no further than SASL.
+func (g *greeting) blanks() error {
+	for !g.nonblank() {
+		if err := g.more(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// nonblank drops white space that has been read and says whether there is anything else.
+func (g *greeting) nonblank() bool {
+	for g.pos < g.end && strings.IndexByte(" \t\r\n", g.store[g.pos]) >= 0 {
+		g.pos++
+	}
+	return g.pos < g.end
 }
 
 // current says whether the client speaks XMPP 1.0 or what must be compatible with it (RFC 6120 §4.7.5).
@@ -280,7 +305,8 @@ func (g *greeting) startTLS() error {
 		}
 		return &farewell{lost: true}
 	}
-	if g.pos < g.end || g.t.buffered() > 0 {
+	// COMPAT(go-sendxmpp 0.5.6): a newline ends its <starttls/>; what is dropped here is never read as if it were protected.
+	if g.nonblank() || g.t.buffered() > 0 {
 		// Sent before TLS and read after it: somebody in between (RFC 6120 §5.4.3.3).
 		return fault(stream.PolicyViolation, "data behind <starttls/>")
 	}

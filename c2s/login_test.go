@@ -3,6 +3,7 @@ package c2s
 import (
 	"context"
 	"crypto/tls"
+	"encoding/base64"
 	"net"
 	"net/netip"
 	"strings"
@@ -340,4 +341,24 @@ func TestConnectionBeyondTheLimitHearsWhy(t *testing.T) {
 	if h.Stats.Refused.Load() != 1 {
 		t.Error("not counted")
 	}
+}
+
+// COMPAT(go-sendxmpp 0.5.6): it ends what it sends with a newline, so that one stands before the XML declaration of the next stream.
+func TestNewlinesBehindWhatEndsAStreamAreNoData(t *testing.T) {
+	h := open(t, nil)
+	defer h.close()
+	c := h.connect(STARTTLS)
+	defer c.close()
+	c.header()
+	c.send("<starttls xmlns='" + xmpp.NSTLS + "'/>\r\n").expect("<proceed")
+	c.handshake().header()
+	plain := base64.StdEncoding.EncodeToString([]byte("\x00romeo\x00" + password))
+	c.send("<auth xmlns='" + xmpp.NSSASL + "' mechanism='PLAIN'>" + plain + "</auth>\n").expect("<success")
+	c.send("\n").header()
+	c.bind("orchard")
+
+	d := h.connect(STARTTLS)
+	defer d.close()
+	d.header()
+	d.send("<starttls xmlns='" + xmpp.NSTLS + "'/>\n<x/>").expectError("policy-violation")
 }
