@@ -2,7 +2,6 @@ package httpmessage
 
 import (
 	"bytes"
-	"encoding/json"
 	"io"
 	"log/slog"
 	"net"
@@ -13,6 +12,8 @@ import (
 	"time"
 
 	"jackdaw/modules/internal/moduletest"
+	"jackdaw/router"
+	"jackdaw/storage/embedded"
 )
 
 // sink is a ResponseWriter that costs nothing.
@@ -95,9 +96,24 @@ func cpu(b *testing.B) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// BenchmarkMulticast posts to 10,000, of whom 1,000 are online.
+// BenchmarkMulticast posts to 10,000, of whom 1,000 are online. Every copy is on disk before the
+// answer.
 func BenchmarkMulticast(b *testing.B) {
 	h, users, body := thousands(b, 10000)
+	e, err := embedded.Open(b.TempDir())
+	must(b, err)
+	defer e.Close()
+	h.kept = e.Log("kept")
+	h.router = router.New(router.Options{Hosts: []string{host}, Users: h.who, Log: moduletest.Discard()})
+	m := keeper(h.kept)
+	store := m.Unclaimed
+	m.Delivering = func(e *router.Envelope, _ []*router.Session) {
+		if store(e); e.Outcome == router.Stored {
+			e.Outcome = router.Undecided // and now to the sessions
+		}
+	}
+	h.router.Use(m)
+	h.open()
 	h.Configure(Settings{MaxBody: 1 << 20})
 	h.quiet()
 	for _, u := range users[:1000] {
@@ -111,7 +127,4 @@ func BenchmarkMulticast(b *testing.B) {
 		}
 	}
 	b.ReportMetric((cpu(b)-before).Seconds()/float64(b.N), "cpu-s/post")
-	if !json.Valid([]byte(body)) {
-		b.Fatal("not JSON")
-	}
 }

@@ -50,6 +50,22 @@ func TestGatewaySendsAsTheAccountWhateverThePayloadSays(t *testing.T) {
 	}
 }
 
+func TestGatewayDoesNotLookAtTheSender(t *testing.T) {
+	for _, from := range []string{"@", "a b@c", ""} {
+		h := newHouse(t)
+		code, a := h.gateway(call{path: gatewayPath, user: "gate", headers: []string{xmlType},
+			body: `<?xml version="1.0"?><message xmlns="jabber:client" xml:lang="de" from="` + from + `" to="bob@im.example.org"><body>yo</body></message>`})
+		if code != 200 {
+			t.Fatalf("%q: answer %d %+v", from, code, a)
+		}
+		moduletest.Same(t, h.stored("bob@" + host)[0], `<message from='gate@im.example.org' to='bob@im.example.org' xml:lang='de'><body>yo</body></message>`)
+	}
+	h := newHouse(t)
+	if code, a := h.gateway(call{path: gatewayPath, user: "gate", headers: []string{xmlType}, body: `<message from="@" to="@"/>`}); code != 400 || a.Message != `Bad request: 'to' is "@", which is not an address.` {
+		t.Errorf("answer %d %+v", code, a)
+	}
+}
+
 func TestGatewayIsForAccountsOfItsDomainWithThePermission(t *testing.T) {
 	h := newHouse(t)
 	for _, row := range []struct {

@@ -81,6 +81,8 @@ var refusals = []struct {
 	{"sender before multicast", call{user: "skel@" + host, body: strings.Replace(list(), "to=", `from="x@y" to=`, 1)}, 403, forgeLine},
 	{"sender before a bad recipient", call{user: "skel@" + host, body: `<message to="@" from="x@y"/>`}, 403, forgeLine},
 	{"sender that is no address", call{body: `<message to="bob@im.example.org" from="@"/>`}, 400, "Bad request: 'from' is \"@\", which is not an address: address has an empty part.\n"},
+	{"empty sender", call{body: `<message to="bob@im.example.org" from=""><body>yo</body></message>`}, 400, "Bad request: 'from' is \"\", which is not an address.\n"},
+	{"empty recipient", call{body: `<message to=""><body>yo</body></message>`}, 400, "Bad request: the message has no recipient: 'to' is missing.\n"},
 	{"multicast", call{user: "bob@" + host, body: list("andy@" + host)}, 403, multicastLine},
 	{"multicast before addresses", call{user: "bob@" + host, body: list()}, 403, multicastLine},
 	{"no addresses", call{body: `<message to="multicast"><body>yo</body></message>`}, 400, addressesLine},

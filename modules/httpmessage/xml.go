@@ -3,6 +3,7 @@ package httpmessage
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"strconv"
 
 	"jackdaw/xmpp"
@@ -47,9 +48,17 @@ func (p *post) parseAgain(b []byte, err error) (*xmpp.Stanza, *refusal) {
 	case errors.Is(err, stream.ErrNotStanza):
 		return nil, badRequest(textRoot)
 	case errors.As(err, &bad) && bad.Condition == stream.ImproperAddressing:
-		if head, ok := rootOf(b); ok {
-			return nil, p.badAddress(head)
+		head, ok := rootOf(b)
+		if !ok {
+			break
 		}
+		if p.api != direct { // the gateway does not look at the sender
+			head.Attrs = slices.DeleteFunc(head.Attrs, func(a xmpp.Attr) bool { return a.Name == xmpp.Name{Local: "from"} })
+			if st, err := stream.ParseStanza(head.Append(nil), p.set.Stanza); err == nil {
+				return st, nil
+			}
+		}
+		return nil, p.badAddress(head)
 	case errors.As(err, &bad) && bad.Condition == stream.PolicyViolation:
 		// The addresses of a large multicast are more elements than a message may have.
 		limits := p.set.Stanza
@@ -81,7 +90,7 @@ func (p *post) badAddress(head *xmpp.Element) *refusal {
 		return badRequest(textRoot)
 	}
 	p.stanza = xmpp.Stanza{Kind: xmpp.Message}
-	if from := head.Attr("from"); from != "" && p.api == direct {
+	if from := head.Attr("from"); from != "" {
 		j, err := jid.Parse(from)
 		if err != nil {
 			return badRequest("'from' is " + quoted(from) + ", which is not an address: " + err.Error() + ".")
@@ -89,13 +98,10 @@ func (p *post) badAddress(head *xmpp.Element) *refusal {
 		p.stanza.From = j
 	}
 	to := head.Attr("to")
-	j, err := jid.Parse(to)
-	if err == nil { // only 'from' was bad, and the gateway does not look at it
+	if _, err := jid.Parse(to); err == nil { // then it is the sender, and the message must not go on without its payload
 		return badRequest("'from' is " + quoted(head.Attr("from")) + ", which is not an address.")
 	}
-	if p.stanza.To = j; to != "" {
-		p.badTo = to
-	}
+	p.badTo = to // said in its turn
 	return nil
 }
 
