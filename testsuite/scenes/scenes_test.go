@@ -1,0 +1,200 @@
+// Package scenes plays what people do with a server: the real binary on each storage engine,
+// with clients that others wrote (python3-slixmpp, go-sendxmpp and curl of Debian). Each
+// script of testdata is a theme, each function in it a scene.
+package scenes
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"jackdaw/testsuite/harness"
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	harness.Cleanup()
+	os.Exit(code)
+}
+
+// stage is what a script is told of the server.
+type stage struct {
+	Name   string `json:"name"` // of its users
+	Domain string `json:"domain"`
+	C2S    string `json:"c2s"`
+	TLS    string `json:"tls"`
+	HTTP   string `json:"http"`
+	HTTPS  string `json:"https"`
+	Dir    string `json:"dir"`
+	Only   string `json:"only"` // names of scenes; empty: all
+}
+
+// A line is what a script prints: a question to the house, or the outcome of a scene.
+type line struct {
+	Ask   string   `json:"ask"`
+	Args  []string `json:"args"`
+	Stdin string   `json:"stdin"`
+
+	Scene string  `json:"scene"`
+	MS    int     `json:"ms"`
+	Fault *string `json:"fault"`
+}
+
+type answer struct {
+	Code int    `json:"code"`
+	Out  string `json:"out"`
+}
+
+// play runs a script of testdata on a server and does what it asks for.
+func play(t *testing.T, s *harness.Server, script string) {
+	t.Helper()
+	needs(t, "/usr/bin/python3", "python3-slixmpp")
+	config, err := json.Marshal(stage{Name: script, Domain: harness.Domain, C2S: s.C2S, TLS: s.C2STLS, HTTP: s.HTTP, HTTPS: s.HTTPS,
+		Dir: s.Dir, Only: os.Getenv("SCENES")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("/usr/bin/python3", filepath.Join("testdata", script+".py"), string(config))
+	cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
+	// A script must not outlive a test process that is killed.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	var errs strings.Builder
+	cmd.Stderr = &errs
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Process.Kill() // where the test ends before it does
+	scenes := 0
+	lines := bufio.NewScanner(stdout)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var l line
+		if err := json.Unmarshal(lines.Bytes(), &l); err != nil {
+			t.Errorf("%s.py prints %q", script, lines.Text())
+			continue
+		}
+		if l.Ask != "" {
+			reply, err := json.Marshal(help(t, s, l))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := stdin.Write(append(reply, '\n')); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		scenes++
+		t.Logf("%s: %s: %d ms", script, l.Scene, l.MS)
+		if l.Fault != nil {
+			t.Errorf("%s.py: %s: %s", script, l.Scene, *l.Fault)
+		}
+	}
+	err = cmd.Wait()
+	if strings.Contains(errs.String(), "No module named 'slixmpp'") {
+		t.Fatal("slixmpp is missing: apt-get install python3-slixmpp")
+	}
+	if scenes == 0 && os.Getenv("SCENES") == "" || err != nil && !t.Failed() {
+		t.Errorf("%s.py: %d scenes, %v\n%s", script, scenes, err, errs.String())
+	}
+}
+
+// help does what a script asks of the house.
+func help(t *testing.T, s *harness.Server, l line) answer {
+	switch l.Ask {
+	case "command":
+		out, err := s.TryCommand(l.Stdin, l.Args...)
+		var exit *exec.ExitError
+		if err != nil && !errors.As(err, &exit) {
+			t.Fatal(err)
+		}
+		code := 0
+		if exit != nil {
+			code = exit.ExitCode()
+		}
+		return answer{Code: code, Out: out}
+	case "stop":
+		return answer{Code: s.Stop()}
+	case "launch":
+		s.Launch()
+	case "restart":
+		if code := s.Stop(); code != 0 {
+			t.Errorf("exit code %d after SIGTERM", code)
+		}
+		s.Launch()
+	case "crash":
+		s.Kill()
+		s.Launch()
+	default:
+		t.Fatalf("the script asks for %q", l.Ask)
+	}
+	return answer{}
+}
+
+// needs fails the test where a program is missing, and says what to install.
+func needs(t *testing.T, program, debianPackage string) {
+	t.Helper()
+	if _, err := exec.LookPath(program); err != nil {
+		t.Fatalf("%s is missing: apt-get install %s", program, debianPackage)
+	}
+}
+
+// onEach plays a script on a server of each engine. Scenes that stop their server have one of their own.
+func onEach(t *testing.T, script string, options harness.Options) {
+	for _, engine := range harness.Engines {
+		t.Run(string(engine), func(t *testing.T) {
+			t.Parallel()
+			options.Engine = engine
+			play(t, harness.Start(t, options), script)
+		})
+	}
+}
+
+func TestScenesOnASharedServer(t *testing.T) {
+	for _, engine := range harness.Engines {
+		t.Run(string(engine), func(t *testing.T) {
+			t.Parallel()
+			s := harness.Start(t, harness.Options{Engine: engine})
+			for _, script := range []string{"login", "roster", "availability", "messages", "account", "resume"} {
+				t.Run(script, func(t *testing.T) {
+					t.Parallel()
+					play(t, s, script)
+				})
+			}
+			t.Run("tls-exporter", func(t *testing.T) { t.Parallel(); testExporter(t, s) })
+			t.Run("go-sendxmpp", func(t *testing.T) { t.Parallel(); testSendXMPP(t, s) })
+		})
+	}
+}
+
+func TestMessagesSurviveTheServer(t *testing.T) {
+	onEach(t, "restart", harness.Options{C2S: "resume_window: 2s"})
+}
+
+func TestOperatorsCommandsActAtOnce(t *testing.T) {
+	needs(t, "/usr/bin/curl", "curl")
+	onEach(t, "operate", harness.Options{})
+}
+
+func TestPostsByCurlReachClients(t *testing.T) {
+	needs(t, "/usr/bin/curl", "curl")
+	onEach(t, "post", harness.Options{})
+}
+
+func TestOnePostReachesTenThousand(t *testing.T) {
+	needs(t, "/usr/bin/curl", "curl")
+	onEach(t, "many", harness.Options{})
+}

@@ -1,0 +1,75 @@
+"""What survives the server: a resumption window of two seconds, restarts and crashes."""
+
+from resume import bodies, numbered, pair
+from scene import check, child, equal, message, play, presence
+
+DELAY = "{urn:xmpp:delay}delay"
+SID = "{urn:xmpp:sid:0}stanza-id"
+
+
+async def stored_messages_survive_restarts(house):
+    romeo, juliet = await house.users("romeo", "juliet")
+    n = 0
+    for how in ["restart", "crash"]:
+        r = await house.login(romeo)
+        for _ in range(5):
+            r.say(juliet, f"m{n}")
+            n += 1
+        await r.settle()
+        await house.ask(how)
+    r = await house.login(romeo)
+    r.say(juliet, f"m{n}")
+    await r.settle()
+    j = await house.login(juliet)
+    await j.caught_up(r)
+    equal(bodies(j, "m"), numbered("m", n + 1), "stored messages")
+    ids = [child(s, SID).get("id") for s in j.inbox if message()(s)]
+    equal(len(set(ids)), n + 1, "different stanza ids")
+
+
+async def after_the_window_messages_wait_in_storage(house):
+    r, j, proxy = await pair(house)
+    proxy.cut()
+    await r.ended()
+    for i in range(10):
+        j.say([r.boundjid.bare, r.boundjid.full][i % 2], f"m{i}")
+    await j.expect("the end of the window", presence(r.boundjid.full, "unavailable"))
+    for i in range(10, 15):
+        j.say([r.boundjid.bare, r.boundjid.full][i % 2], f"m{i}")
+    await j.settle()
+    equal(await r.back(), "sm_enabled", "reconnection")
+    r.send_presence()
+    await r.settle()
+    await r.caught_up(j)
+    equal(bodies(r, "m"), numbered("m", 15), "stored messages")
+    for s in r.inbox:
+        check(not message()(s) or child(s, DELAY) is not None, f"no delay in {s}")
+    j.none("an error", message(mtype="error"))
+
+
+async def after_a_restart_everything_comes_once(house):
+    for how in ["restart", "crash"]:
+        r, j, proxy = await pair(house)
+        proxy.cut()
+        await r.ended()
+        for i in range(20):
+            j.say(r.boundjid.bare, f"m{i}")
+        await j.settle()
+        await house.ask(how)
+        again = await house.login(j.boundjid.bare)
+        again.say(r.boundjid.bare, "m20")
+        await again.settle()
+        equal(await r.back(), "sm_enabled", f"resumption after a {how}")
+        r.send_presence()
+        await r.settle()
+        await r.caught_up(again)
+        equal(bodies(r, "m"), numbered("m", 21), f"messages after a {how}")
+        await r.acknowledged()
+        await r.leave()
+        last = await house.login(r.boundjid.bare)
+        await last.caught_up(again)
+        last.none("a message a second time", message())
+
+
+if __name__ == "__main__":
+    play(stored_messages_survive_restarts, after_the_window_messages_wait_in_storage, after_a_restart_everything_comes_once)
