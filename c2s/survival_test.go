@@ -1,0 +1,176 @@
+package c2s
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"jackdaw/router"
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
+)
+
+// reads a resumed stream as a client does that counts what it has seen.
+type counting struct {
+	*client
+	seen   int      // stanzas, modulo nothing
+	got    []string // ids of messages
+	handed int      // the server's last h
+}
+
+// take reads n stanzas, or fewer if the stream breaks off; it answers <r/> now and then.
+func (c *counting) take(n int, rnd *rand.Rand) {
+	for n > 0 {
+		got := c.read()
+		switch {
+		case got == "EOF", got == "</end>":
+			return
+		case strings.HasPrefix(got, "<r "):
+			if rnd.IntN(3) > 0 {
+				c.try(fmt.Sprintf("<a xmlns='%s' h='%d'/>", xmpp.NSSM, c.seen))
+			}
+			continue
+		case strings.HasPrefix(got, "<a "):
+			c.handed = height32(c.t, got)
+			continue
+		}
+		c.seen++
+		n--
+		if el, err := xmpp.ParseElement([]byte(got)); err == nil && el.Name.Local == "message" {
+			c.got = append(c.got, el.Attr("id"))
+		}
+	}
+}
+
+func height32(t testing.TB, xml string) int {
+	h, err := height([]byte(xml))
+	if err != nil {
+		t.Fatalf("%s: %v", xml, err)
+	}
+	return int(h)
+}
+
+// Messages flow both ways while the connection breaks again and again, at any byte, known
+// to the server or not. Each arrives once, in order.
+func TestMessagesSurviveBrokenConnectionsOnceAndInOrder(t *testing.T) {
+	for seed := range uint64(4) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { survive(t, rand.New(rand.NewPCG(seed, 1))) })
+	}
+}
+
+func survive(t *testing.T, rnd *rand.Rand) {
+	h := open(t, nil)
+	defer h.close()
+	first := h.enter("juliet", "balcony")
+	id := first.manage()
+	c := &counting{client: first}
+	const down = 400
+	posted := make(chan struct{})
+	go func() {
+		defer close(posted)
+		tick := time.NewTicker(200 * time.Microsecond)
+		defer tick.Stop()
+		for i := range down {
+			h.post("juliet@example.org/balcony", fmt.Sprintf("d%d", i), 20+i*i%3000, 0)
+			if i%8 == 0 {
+				<-tick.C
+			}
+		}
+	}()
+	up := 0 // messages that the server has confirmed to have
+	for range 12 {
+		// Up: some messages, the last one cut anywhere.
+		var b strings.Builder
+		for i := up; i < up+10; i++ {
+			fmt.Fprintf(&b, "<message to='romeo@example.org' id='u%d'><body>%s</body></message>", i, strings.Repeat("y", rnd.IntN(200)))
+			if rnd.IntN(4) == 0 {
+				b.WriteString("<r xmlns='" + xmpp.NSSM + "'/>")
+			}
+		}
+		c.take(min(rnd.IntN(60), down-len(c.got)), rnd)
+		c.try(b.String()[:rnd.IntN(b.Len())])
+		old := c.client
+		if rnd.IntN(2) == 0 {
+			old.close() // the server may or may not have noticed
+		}
+		next := h.resume("juliet", id, c.seen)
+		got := next.expect("<resumed", "previd='"+id+"'")
+		old.close()
+		c.client = next
+		up = height32(t, got)
+	}
+	<-posted
+	c.take(down-len(c.got), rnd)
+	c.try(fmt.Sprintf("<a xmlns='%s' h='%d'/></stream:stream>", xmpp.NSSM, c.seen))
+	eventually(t, "the session has ended", func() bool { return h.over() == 1 })
+	c.close()
+
+	var want []string
+	for i := range down {
+		want = append(want, fmt.Sprintf("d%d", i))
+	}
+	if !slices.Equal(c.got, want) {
+		t.Errorf("down came %v", c.got)
+	}
+	want = nil
+	for i := range up {
+		want = append(want, fmt.Sprintf("u%d", i))
+	}
+	if got := h.list(&h.routed); !slices.Equal(got, want) {
+		t.Errorf("up came %v, and %d were confirmed", got, up)
+	}
+	if got := h.list(&h.stored); !slices.Equal(got, want) { // romeo is away
+		t.Errorf("stored: %v", got)
+	}
+}
+
+// Sessions come and go in every way there is while everyone writes to everyone.
+func TestSessionsEndInEveryWayUnderTraffic(t *testing.T) {
+	h := open(t, nil)
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		var b router.Batch
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			for _, to := range []string{"juliet@example.org/a", "juliet@example.org/b", "juliet@example.org"} {
+				h.router.Post(&xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeChat, ID: "x", From: jid.MustParse("romeo@example.org"),
+					To: jid.MustParse(to), Payload: []byte("<body>" + strings.Repeat("z", i%500) + "</body>")}, &b)
+			}
+			if i%3 == 0 {
+				b.Flush()
+			}
+		}
+	}()
+	rnd := rand.New(rand.NewPCG(7, 7))
+	for i := range 24 {
+		c := h.enter("juliet", []string{"a", "b"}[i%2])
+		if rnd.IntN(2) == 0 {
+			c.send("<enable xmlns='" + xmpp.NSSM + "' resume='true'/>")
+		}
+		switch i % 6 {
+		case 0:
+			c.try("</stream:stream>")
+		case 1:
+			c.try("<message from='x@y'/>")
+		case 2:
+			if s := h.router.Session(jid.MustParse(c.jid)); s != nil {
+				s.End("policy-violation", "")
+			}
+		case 3: // the next one with this resource replaces it
+			defer c.close()
+			continue
+		}
+		c.close()
+	}
+	close(stop)
+	<-done
+	h.close()
+}
