@@ -28,6 +28,10 @@ var (
 	yes         = []string{"true"}
 )
 
+// challenge is spelled as RFC 9110 §11.6.1 does, for those who search an answer for it; Go would
+// write Www-Authenticate.
+const challenge = "WWW-Authenticate"
+
 const textOK = "OK\n"
 
 // A refusal is an answer other than 200.
@@ -71,7 +75,7 @@ func (x *refusal) write(w http.ResponseWriter, form shape, report []byte) {
 		h.Set("Allow", x.allow)
 	case x.realm != "":
 		// RFC 7617 §2.1. The realm is a domain, so that it needs no escapes.
-		h["Www-Authenticate"] = []string{`Basic realm="` + x.realm + `", charset="UTF-8"`}
+		h[challenge] = []string{`Basic realm="` + x.realm + `", charset="UTF-8"`}
 	case x.retry > 0:
 		h.Set("Retry-After", strconv.Itoa(x.retry))
 	}

@@ -100,7 +100,7 @@ func TestRequestCannotWriteIntoTheAnswersHeaders(t *testing.T) {
 	r := call{user: "-"}.request()
 	r.Host = "x\", charset=\"a\r\nSet-Cookie: a=b"
 	w := h.serve1(r)
-	if got := w.Header().Get("WWW-Authenticate"); w.Code != 401 || got != `Basic realm="im.example.org", charset="UTF-8"` {
+	if got := challenged(w); w.Code != 401 || got != `Basic realm="im.example.org", charset="UTF-8"` {
 		t.Errorf("answer %d %q", w.Code, got)
 	}
 }

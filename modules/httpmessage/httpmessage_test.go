@@ -221,6 +221,11 @@ func (h *house) serve1(r *http.Request) *httptest.ResponseRecorder {
 	return w
 }
 
+// challenged returns how the answer asks for credentials. Its name is not spelled as Go would.
+func challenged(w *httptest.ResponseRecorder) string {
+	return strings.Join(map[string][]string(w.Header())[challenge], "")
+}
+
 // await returns when the condition holds; it gives up after ten seconds.
 func (h *house) await(f func() bool) {
 	h.t.Helper()

@@ -90,7 +90,7 @@ func TestAnswersAreTheContractsToTheByte(t *testing.T) {
 		{"remote", curl("", "<message to=\"multicast\">\n  <addresses><address jid=\"andy@im.example.org\"/><address jid=\"skel@example.net\"/></addresses>\n  <body>yo</body>\n</message>\n"),
 			"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nContent-Length: 80\r\nConnection: close\r\n\r\nForbidden: the message may not go to skel@example.net (remote-server-not-found).\n"},
 		{"no credentials", strings.Replace(curl("", "x"), basic("andy@im.example.org"), "", 1),
-			"HTTP/1.1 401 Unauthorized\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\nWww-Authenticate: Basic realm=\"im.example.org\", charset=\"UTF-8\"\r\nX-Content-Type-Options: nosniff\r\nContent-Length: 65\r\n\r\n" + unauthorizedLine},
+			"HTTP/1.1 401 Unauthorized\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\nWWW-Authenticate: Basic realm=\"im.example.org\", charset=\"UTF-8\"\r\nX-Content-Type-Options: nosniff\r\nContent-Length: 65\r\n\r\n" + unauthorizedLine},
 		{"GET", strings.Replace(curl("", ""), "POST", "GET", 1),
 			"HTTP/1.1 405 Method Not Allowed\r\nAllow: POST\r\nContent-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nContent-Length: 30\r\nConnection: close\r\n\r\nMethod not allowed. Use POST.\n"},
 		{"problem", strings.Replace(curl("", "<iq/>"), "*/*", "application/json", 1),
