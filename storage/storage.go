@@ -145,10 +145,12 @@ type Log interface {
 	// Lookup finds the record that was appended with this Dedup value; ErrNotFound if
 	// there is none or it was removed.
 	Lookup(ctx context.Context, owner, dedup string) (Record, error)
-	// Remove deletes records by id; unknown ids are no error. Dedup values stay.
+	// Remove deletes records by id; unknown ids are no error. Dedup values stay. An engine
+	// may write it together with what comes later, within 100 ms: a crash before its Pending has
+	// finished brings the records back, under the same ids.
 	Remove(ctx context.Context, owner string, ids ...uint64) (*Pending, error)
 	// Trim deletes the owner's records with ids below before, and the oldest ones beyond keep
-	// (0: no bound on the number), without reading their data.
+	// (0: no bound on the number), without reading their data. It may be as slow as Remove.
 	Trim(ctx context.Context, owner string, before uint64, keep int) (*Pending, error)
 	// Size is the number of records and the bytes of their Data.
 	Size(ctx context.Context, owner string) (records int, bytes int64, err error)

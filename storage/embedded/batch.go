@@ -21,6 +21,7 @@ import (
 type batch struct {
 	ops     []byte
 	tooLong bool // a key is longer than maxKey
+	lazy    bool // nobody waits: written with the next group, or after laziness
 }
 
 // maxKey bounds a key: owner, peer and key or Dedup value together. The tree

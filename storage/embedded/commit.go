@@ -15,12 +15,19 @@ import (
 type group struct {
 	number  uint64
 	frame   []byte // begins with room for the header
+	urgent  bool   // holds more than lazy batches, or these have waited enough
 	pending *storage.Pending
 }
 
 func newGroup(number uint64, buffer []byte) *group {
-	return &group{number, append(buffer[:0], make([]byte, frameHeader)...), storage.NewPending()}
+	return &group{number: number, frame: append(buffer[:0], make([]byte, frameHeader)...), pending: storage.NewPending()}
 }
+
+func (g *group) empty() bool { return len(g.frame) == frameHeader }
+
+// laziness is how long lazy batches wait for a group that is written anyway. The
+// comment of storage.Log.Remove speaks of it.
+const laziness = 50 * time.Millisecond
 
 // A ticket is a write on its way: its pending, and the number of its group.
 // Groups become durable in the order of their numbers.
@@ -50,12 +57,33 @@ func (e *engine) write(b *batch) (ticket, error) {
 	g, active := e.current, e.tables.Load().active
 	// The caller has just made these ops, so they can be read.
 	_ = eachOp(b.ops, func(o op) { active.put(o, g.number) })
+	if b.lazy && g.empty() {
+		e.overdue.Reset(laziness)
+	}
 	g.frame = append(g.frame, b.ops...)
+	if !b.lazy {
+		e.hurry()
+	}
+	return ticket{g.pending, g.number}, nil
+}
+
+// hurry has the current group written. The caller holds mu.
+func (e *engine) hurry() {
+	e.current.urgent = true
 	if !e.running {
 		e.running = true
 		go e.commit()
 	}
-	return ticket{g.pending, g.number}, nil
+}
+
+// flush runs when lazy batches have waited enough. Should they have gone with a group meanwhile,
+// those of the next one go early.
+func (e *engine) flush() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.current.empty() {
+		e.hurry()
+	}
 }
 
 // onItsWay is the pending of a group, or nil if it is durable.
@@ -81,7 +109,7 @@ func (e *engine) commit() {
 	for {
 		e.mu.Lock()
 		g := e.current
-		if len(g.frame) == frameHeader {
+		if !g.urgent {
 			e.running = false
 			if !e.finished {
 				e.settling.Reset(e.idle)
@@ -140,7 +168,9 @@ func (e *engine) freeze() {
 // that an idle server holds little memory and opens quickly after a crash.
 func (e *engine) settle() {
 	e.mu.Lock()
-	if e.running || e.merging || e.finished || e.err != nil || e.tables.Load().active.empty() {
+	// With lazy batches on their way the border between tables would not be that between journals;
+	// the committer that takes them calls again.
+	if e.running || e.merging || e.finished || e.err != nil || !e.current.empty() || e.tables.Load().active.empty() {
 		e.mu.Unlock()
 		return
 	}

@@ -61,6 +61,7 @@ type engine struct {
 
 	idle     time.Duration
 	settling *time.Timer // runs settle
+	overdue  *time.Timer // runs flush
 
 	seed   maphash.Seed
 	shards [256]shard
@@ -134,6 +135,8 @@ func open(dir string, o Options) (*engine, error) {
 	e.changed.L = &e.mu
 	e.idle, e.settling = o.idle, time.AfterFunc(time.Hour, e.settle)
 	e.settling.Stop() // until there was a write
+	e.overdue = time.AfterFunc(time.Hour, e.flush)
+	e.overdue.Stop() // until there was a lazy write
 	if err := e.recover(); err != nil {
 		tree.Close() // the first error is the one to tell
 		return nil, err
@@ -200,7 +203,11 @@ func (e *engine) Close() error {
 	e.finished = true
 	e.closed.Store(true)
 	e.settling.Stop()
+	e.overdue.Stop()
 	e.changed.Broadcast()
+	if !e.current.empty() {
+		e.hurry()
+	}
 	for e.running || e.merging {
 		e.changed.Wait()
 	}

@@ -358,6 +358,7 @@ func (l *logSpace) shrink(owner string, st *logState, next logState, b *batch) (
 	}
 	next.unsaved = 0
 	l.save(b, owner, &next)
+	b.lazy = true
 	t, err := l.write(b)
 	if err == nil {
 		*st = next
