@@ -83,28 +83,35 @@ func (s *Service) host(r *http.Request) string {
 	return ""
 }
 
+// domains are the realm, which is the host that the request means as far as one can tell,
+// and what completes a bare local part: the host that the request names when we serve it, else the only
+// one there is, else "".
+func (p *post) domains() (realm, completes string) {
+	if p.api != direct {
+		return p.fqdn, p.fqdn
+	}
+	if host := p.s.host(p.r); host != "" {
+		return host, host
+	}
+	switch hosts := p.s.o.Hosts(); len(hosts) {
+	case 0:
+		return "", ""
+	case 1:
+		return hosts[0], hosts[0]
+	default:
+		return hosts[0], ""
+	}
+}
+
 // unauthorized is the answer to missing and wrong credentials alike.
 func (p *post) unauthorized() *refusal {
-	return &refusal{status: http.StatusUnauthorized, realm: p.realm, close: true,
+	realm, _ := p.domains()
+	return &refusal{status: http.StatusUnauthorized, realm: realm, close: true,
 		text: "Unauthorized. Use your Jabber ID (user@domain.com) and password."}
 }
 
 // authenticate checks the credentials (RFC 7617) and finds out for whom the request is made.
 func (p *post) authenticate() *refusal {
-	p.realm, p.completes = p.fqdn, p.fqdn
-	if p.api == direct {
-		host := p.s.host(p.r)
-		p.realm, p.completes = host, host
-		if host == "" {
-			hosts := p.s.o.Hosts()
-			if len(hosts) > 0 {
-				p.realm = hosts[0]
-			}
-			if len(hosts) == 1 {
-				p.completes = hosts[0]
-			}
-		}
-	}
 	name, password, ok := p.r.BasicAuth()
 	if !ok || name == "" {
 		return p.unauthorized()
@@ -133,10 +140,11 @@ func (p *post) authenticate() *refusal {
 // the gateway, where the user name may be one.
 func (p *post) userOf(name string) (jid.JID, bool) {
 	if !strings.ContainsRune(name, '@') {
-		if p.completes == "" {
+		_, domain := p.domains()
+		if domain == "" {
 			return jid.JID{}, false
 		}
-		user, err := jid.New(name, p.completes, "")
+		user, err := jid.New(name, domain, "")
 		return user, err == nil && user.Local() != ""
 	}
 	user, err := jid.Parse(name)

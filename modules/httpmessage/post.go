@@ -45,12 +45,11 @@ type post struct {
 	lenient  bool
 	client   client
 
-	realm, completes string // see authenticate
-	user             jid.JID
-	account          string // who is authenticated: a bare address, or the name of an API account
-	attempted        string // who was not
-	mayPost          bool   // an API account may post for fqdn
-	rights           *accounts.Rights
+	user      jid.JID
+	account   string // who is authenticated: a bare address, or the name of an API account
+	attempted string // who was not
+	mayPost   bool   // an API account may post for fqdn
+	rights    *accounts.Rights
 
 	body       []byte
 	isJSON     bool
