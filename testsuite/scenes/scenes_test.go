@@ -33,6 +33,7 @@ type stage struct {
 	HTTPS  string `json:"https"`
 	Dir    string `json:"dir"`
 	Only   string `json:"only"` // names of scenes; empty: all
+	Binary string `json:"binary"`
 }
 
 // A line is what a script prints: a question to the house, or the outcome of a scene.
@@ -54,13 +55,21 @@ type answer struct {
 // play runs a script of testdata on a server and does what it asks for.
 func play(t *testing.T, s *harness.Server, script string) {
 	t.Helper()
+	perform(t, nil, script, stage{C2S: s.C2S, TLS: s.C2STLS, HTTP: s.HTTP, HTTPS: s.HTTPS, Dir: s.Dir},
+		func(l line) answer { return help(t, s, l) })
+}
+
+// perform runs a script, behind a command that runs others, and answers what it asks.
+func perform(t *testing.T, prefix []string, script string, config stage, help func(line) answer) {
+	t.Helper()
 	needs(t, "/usr/bin/python3", "python3-slixmpp")
-	config, err := json.Marshal(stage{Name: script, Domain: harness.Domain, C2S: s.C2S, TLS: s.C2STLS, HTTP: s.HTTP, HTTPS: s.HTTPS,
-		Dir: s.Dir, Only: os.Getenv("SCENES")})
+	config.Name, config.Domain, config.Only = script, harness.Domain, os.Getenv("SCENES")
+	told, err := json.Marshal(config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("/usr/bin/python3", filepath.Join("testdata", script+".py"), string(config))
+	args := append(prefix, "/usr/bin/python3", filepath.Join("testdata", script+".py"), string(told))
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
 	// A script must not outlive a test process that is killed.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -88,7 +97,7 @@ func play(t *testing.T, s *harness.Server, script string) {
 			continue
 		}
 		if l.Ask != "" {
-			reply, err := json.Marshal(help(t, s, l))
+			reply, err := json.Marshal(help(l))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -154,6 +163,7 @@ func needs(t *testing.T, program, debianPackage string) {
 
 // onEach plays a script on a server of each engine. Scenes that stop their server have one of their own.
 func onEach(t *testing.T, script string, options harness.Options) {
+	t.Parallel()
 	for _, engine := range harness.Engines {
 		t.Run(string(engine), func(t *testing.T) {
 			t.Parallel()
@@ -164,6 +174,7 @@ func onEach(t *testing.T, script string, options harness.Options) {
 }
 
 func TestScenesOnASharedServer(t *testing.T) {
+	t.Parallel()
 	for _, engine := range harness.Engines {
 		t.Run(string(engine), func(t *testing.T) {
 			t.Parallel()
@@ -197,4 +208,18 @@ func TestPostsByCurlReachClients(t *testing.T) {
 func TestOnePostReachesTenThousand(t *testing.T) {
 	needs(t, "/usr/bin/curl", "curl")
 	onEach(t, "many", harness.Options{})
+}
+
+// The defaults name ports, so that the server has a network of its own where that is allowed.
+func TestTheFirstStartPrintsAllOneNeeds(t *testing.T) {
+	t.Parallel()
+	needs(t, "/usr/bin/curl", "curl")
+	var network []string
+	if exec.Command("unshare", "-rn", "true").Run() == nil {
+		network = []string{"unshare", "-rn"}
+	}
+	perform(t, network, "first", stage{Dir: t.TempDir(), Binary: harness.Binary(t, "")}, func(l line) answer {
+		t.Fatalf("the script asks for %q", l.Ask)
+		return answer{}
+	})
 }

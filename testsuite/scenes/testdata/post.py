@@ -75,7 +75,7 @@ async def what_is_refused_says_why(house):
     many = f'<message to="multicast"><addresses><address jid="{bob}"/></addresses><body>no</body></message>'
     # Of who is refused unread, the connection is closed with the rest of the body.
     unauthorized = plain("401 Unauthorized", "Unauthorized. Use your Jabber ID (user@domain.com) and password.", "Connection: close",
-                         f'Www-Authenticate: Basic realm="{house.domain}", charset="UTF-8"')
+                         f'WWW-Authenticate: Basic realm="{house.domain}", charset="UTF-8"')
     for what, user, password, more, want in [
             ("GET", None, None, [], plain("405 Method Not Allowed", "Method not allowed. Use POST.", "Allow: POST")),
             ("nobody", None, None, ["--data-binary", to_bob], unauthorized),

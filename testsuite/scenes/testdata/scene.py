@@ -62,11 +62,12 @@ async def timely(awaitable, what, within=WITHIN):
 class House:
     def __init__(self, config):
         self.domain = config["domain"]
-        self.c2s = address(config["c2s"])
-        self.tls = address(config["tls"])
+        self.c2s = address(config["c2s"] or "127.0.0.1:5222")
+        self.tls = address(config["tls"] or "127.0.0.1:5223")
         self.http = config["http"]
         self.https = config["https"]
         self.dir = config["dir"]
+        self.binary = config["binary"]
         self.name = config["name"]  # of the script's users, so that scripts can share a server
         self.count = 0
         self.actors = []
