@@ -251,8 +251,10 @@ func (s *session) acknowledged(h uint32) (flush bool, err error) {
 		return false, f
 	}
 	s.sm.asked = false
-	// Sent since the last request: ask again, unless the client says the same all the time.
-	if len(s.flight) > 0 && s.queue == nil && h != before {
+	// Sent since the last request: ask again, unless the client says the same all the time. Not if only
+	// the writer has yet to come back from what is acknowledged: the answer would be taken for that, and what
+	// follows go without a request.
+	if s.sm.unacked > 0 && s.queue == nil && h != before {
 		s.sm.asked = true
 		flush = s.nonza(requestAck)
 	}

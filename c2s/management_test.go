@@ -571,3 +571,34 @@ func TestAnswersLeaveNothingBehind(t *testing.T) {
 		t.Errorf("%d chunks wait for an acknowledgement", len(s.flight))
 	}
 }
+
+// A stored backlog once stood still for ever: the client acknowledged a chunk before its writer had come
+// back, the request that this brought was answered with the same count, and what was sent behind it went without one.
+func TestAcknowledgementThatOvertakesTheWriterIsFollowedByARequestInTime(t *testing.T) {
+	h := open(t, nil)
+	defer h.close()
+	c := h.enter("juliet", "balcony")
+	defer c.close()
+	c.manage()
+	var s *session
+	h.Server.mu.Lock()
+	for s = range h.Server.sessions {
+	}
+	h.Server.mu.Unlock()
+	writing := func(busy bool) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, f := range s.flight {
+			f.busy = busy
+		}
+	}
+	h.message("juliet@example.org", "m1", 0)
+	c.expectMessages("m1")
+	c.expect("<r ")
+	writing(true)
+	c.send("<a xmlns='urn:xmpp:sm:3' h='1'/><r xmlns='urn:xmpp:sm:3'/>").expect("<a ", "h='0'")
+	writing(false)
+	h.message("juliet@example.org", "m2", 0)
+	c.expectMessages("m2")
+	c.expect("<r ")
+}

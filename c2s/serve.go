@@ -97,9 +97,11 @@ func (c *conn) over(err error) {
 	s.mu.Unlock()
 	c.store = nil
 	c.unpool()
+	c.scan.Release()
 	if c.dead.Load() {
 		c.t.linger(lingerTime)
 	}
+	c.t.release()
 	_ = c.t.Close() // it may be closed already
 }
 
