@@ -146,6 +146,9 @@ http:
 		if strings.Contains(s.log.String(), "panic") {
 			t.Errorf("the server panicked:\n%s", s.log.String())
 		}
+		if strings.Contains(s.log.String(), "WARNING: DATA RACE") { // a binary built with GOFLAGS=-race
+			t.Errorf("the server races:\n%s", s.log.String())
+		}
 		if t.Failed() {
 			t.Logf("log of the server:\n%s", tail(s.log.String(), 4000))
 		}

@@ -1,7 +1,8 @@
 """What survives the server: a resumption window of two seconds, restarts and crashes."""
 
+from post import OK, curl
 from resume import bodies, numbered, pair
-from scene import check, child, equal, message, play, presence
+from scene import Actor, check, child, equal, message, play, presence
 
 DELAY = "{urn:xmpp:delay}delay"
 SID = "{urn:xmpp:sid:0}stanza-id"
@@ -11,11 +12,12 @@ async def stored_messages_survive_restarts(house):
     romeo, juliet = await house.users("romeo", "juliet")
     n = 0
     for how in ["restart", "crash"]:
-        r = await house.login(romeo)
+        r = Actor(house, f"{romeo}/desk").resumable()
+        await r.login()
         for _ in range(5):
             r.say(juliet, f"m{n}")
             n += 1
-        await r.settle()
+        await r.acknowledged()  # the word that counts: without it a crash may lose them
         await house.ask(how)
     r = await house.login(romeo)
     r.say(juliet, f"m{n}")
@@ -54,7 +56,7 @@ async def after_a_restart_everything_comes_once(house):
         await r.ended()
         for i in range(20):
             j.say(r.boundjid.bare, f"m{i}")
-        await j.settle()
+        await j.acknowledged()
         await house.ask(how)
         again = await house.login(j.boundjid.bare)
         again.say(r.boundjid.bare, "m20")
@@ -71,5 +73,17 @@ async def after_a_restart_everything_comes_once(house):
         last.none("a message a second time", message())
 
 
+async def a_post_that_was_answered_survives_a_crash(house):
+    andy, bob = await house.users("andy", "bob")
+    for i in range(5):
+        text = f'<message to="{bob}"><body>post {i}</body></message>'
+        equal(await curl(house, "/message", andy, "--data-binary", text), OK, "answer")
+        await house.ask("crash")
+    b = await house.login(bob)
+    await b.caught_up(await house.login(andy))
+    equal(bodies(b, "post"), numbered("post ", 5), "messages")
+
+
 if __name__ == "__main__":
-    play(stored_messages_survive_restarts, after_the_window_messages_wait_in_storage, after_a_restart_everything_comes_once)
+    play(stored_messages_survive_restarts, after_the_window_messages_wait_in_storage, after_a_restart_everything_comes_once,
+         a_post_that_was_answered_survives_a_crash)

@@ -6,12 +6,13 @@ from scene import Actor, befriend, check, equal, message, play, presence
 
 
 async def pair(house, **how):
-    """Two contacts; the first has stream management and a proxy before it."""
+    """Two contacts with stream management; the first has a proxy before it."""
     romeo, juliet = await house.users("romeo", "juliet")
     proxy = await house.proxy()
     r = Actor(house, f"{romeo}/desk", port=proxy.port, **how).resumable()
     await r.login()
-    j = await house.login(juliet)
+    j = Actor(house, f"{juliet}/desk").resumable()
+    await j.login()
     await befriend(r, j)
     return r, j, proxy
 
