@@ -66,7 +66,12 @@ type engine struct {
 	seed   maphash.Seed
 	shards [256]shard
 
+	pace     pace          // the committer's
+	patience *time.Timer   // of gather
+	gathered chan struct{} // tells gather that all it expects are there
+
 	mu       sync.Mutex // guards the rest
+	expected int        // writes of the current group for which gather waits; 0: it does not
 	changed  sync.Cond  // of mu: a checkpoint or the committer ended
 	current  *group     // what the committer takes next
 	flying   *group     // what it is writing
@@ -137,6 +142,8 @@ func open(dir string, o Options) (*engine, error) {
 	e.settling.Stop() // until there was a write
 	e.overdue = time.AfterFunc(time.Hour, e.flush)
 	e.overdue.Stop() // until there was a lazy write
+	e.patience, e.gathered = time.NewTimer(time.Hour), make(chan struct{}, 1)
+	e.patience.Stop()
 	if err := e.recover(); err != nil {
 		tree.Close() // the first error is the one to tell
 		return nil, err
