@@ -92,7 +92,12 @@ func (g *greeting) patience(d time.Duration) error {
 	return err
 }
 
-func (g *greeting) negotiate(m Mode) error {
+func (g *greeting) negotiate(m Mode) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = g.srv.panicked(v)
+		}
+	}()
 	l := g.srv.limits()
 	settings := g.srv.settings()
 	g.most = l.PreauthBytes

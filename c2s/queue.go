@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"jackdaw/router"
+	"jackdaw/storage"
 	"jackdaw/xmpp/stream"
 )
 
@@ -25,6 +26,7 @@ type mark struct {
 	start, end int32
 	copy       bool
 	kept       uint64
+	receipt    *storage.Pending
 }
 
 const (
@@ -49,7 +51,7 @@ func (c *chunk) free() {
 func (c *chunk) add(d *router.Delivery) int {
 	start := len(c.buf)
 	c.buf = d.Stanza.Append(c.buf)
-	c.marks = append(c.marks, mark{start: int32(start), end: int32(len(c.buf)), copy: d.Copy, kept: d.Kept})
+	c.marks = append(c.marks, mark{start: int32(start), end: int32(len(c.buf)), copy: d.Copy, kept: d.Kept, receipt: d.Receipt})
 	return len(c.buf) - start
 }
 
@@ -81,7 +83,7 @@ func (c *chunk) undelivered(to []router.Undelivered, broken *atomic.Int64) []rou
 			broken.Add(1) // a stanza that we made ourselves
 			continue
 		}
-		to = append(to, router.Undelivered{Stanza: s.Clone(), Kept: m.kept})
+		to = append(to, router.Undelivered{Stanza: s.Clone(), Kept: m.kept, Receipt: m.receipt})
 	}
 	return to
 }

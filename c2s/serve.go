@@ -105,14 +105,18 @@ func (c *conn) over(err error) {
 	_ = c.t.Close() // it may be closed already
 }
 
+// panicked notes a fault of ours. It is not to end the streams of everyone.
+func (s *Server) panicked(v any) error {
+	s.Stats.Panics.Add(1)
+	s.log.Error("a client made the server panic", "panic", v, "stack", string(debug.Stack()))
+	return fault(stream.InternalServerError, "")
+}
+
 // work handles what has been received. It returns errAgain when that is all.
 func (c *conn) work() (err error) {
 	defer func() {
-		// A fault in one module is not to end the streams of everyone.
 		if v := recover(); v != nil {
-			c.srv.Stats.Panics.Add(1)
-			c.srv.log.Error("a stanza made the server panic", "panic", v, "stack", string(debug.Stack()))
-			err = fault(stream.InternalServerError, "")
+			err = c.srv.panicked(v)
 		}
 	}()
 	for {

@@ -28,25 +28,26 @@ type session struct {
 
 	resuming sync.Mutex // held by the one who resumes it; taken before mu
 
-	mu      sync.Mutex // guards the rest, and what conn says is guarded by it
-	conn    *conn      // nil: detached
-	queue   *chunk     // not given to a connection yet
-	flight  []*chunk   // given to a connection and not taken by the client, oldest first
-	late    *chunk     // came after the end began
-	bytes   int        // of stanzas in all of them
-	taken   []uint64   // kept copies to report; in the reporter's hands while reporting
-	sm      *management
-	idle    *inactivity // XEP-0352: nil while the client is active
-	notify  chan struct{}
-	ready   bool // rs is set and the bind result is out
-	woken   bool // somebody has been told to call Flush
-	ending  bool // nothing more is given to the connection but what is queued
-	ended   bool // Unbind has what was left
-	over    bool // beyond its limits
-	listed  bool // waits for the reporter
-	pinged  bool
-	expires time.Time // of the detached session
-	timer   entry
+	mu       sync.Mutex // guards the rest, and what conn says is guarded by it
+	conn     *conn      // nil: detached
+	queue    *chunk     // not given to a connection yet
+	flight   []*chunk   // given to a connection and not taken by the client, oldest first
+	late     *chunk     // came after the end began
+	bytes    int        // of stanzas in all of them
+	taken    []uint64   // kept copies to report; in the reporter's hands while reporting
+	sm       *management
+	idle     *inactivity // XEP-0352: nil while the client is active
+	notify   chan struct{}
+	ready    bool // rs is set and the bind result is out
+	woken    bool // somebody has been told to call Flush
+	ending   bool // nothing more is given to the connection but what is queued
+	draining bool // the kernel has not taken all that was written
+	ended    bool // Unbind has what was left
+	over     bool // beyond its limits
+	listed   bool // waits for the reporter
+	pinged   bool
+	expires  time.Time // of the detached session
+	timer    entry
 }
 
 // Send implements router.Outlet.
@@ -152,6 +153,7 @@ func (s *session) write(c *conn) {
 			break
 		}
 		if left {
+			s.draining = true
 			s.srv.workers.Add(1)
 			go s.drain(c)
 			s.mu.Unlock()
@@ -175,10 +177,11 @@ func (s *session) drain(c *conn) {
 		switch {
 		case err != nil:
 			c.fail()
-			c.writing = false
+			c.writing, s.draining = false, false
 			s.mu.Unlock()
 			return
 		case !left:
+			s.draining = false
 			s.write(c)
 			return
 		}
@@ -215,6 +218,11 @@ func (s *session) pop(f *chunk) {
 	s.bytes -= int(m.end - m.start)
 	if m.kept != 0 {
 		s.taken = append(s.taken, m.kept)
+	}
+	if m.receipt != nil {
+		// Whoever waits for it only notes that it has come.
+		m.receipt.Finish(nil)
+		m.receipt = nil
 	}
 }
 
@@ -288,6 +296,13 @@ func (s *session) wait(stop <-chan struct{}) (stopped bool) {
 	case <-stop:
 		return true
 	}
+}
+
+// Prompt implements router.Outlet. Stream management has the client say what it has taken.
+func (s *session) Prompt() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sm == nil && s.conn != nil && !s.draining && !s.ending && s.idle == nil
 }
 
 // Detached implements router.Outlet.

@@ -1,14 +1,18 @@
 package c2s
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"jackdaw/router"
+	"jackdaw/storage"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 )
@@ -173,4 +177,62 @@ func TestSessionsEndInEveryWayUnderTraffic(t *testing.T) {
 	close(stop)
 	<-done
 	h.close()
+}
+
+func TestResumptionTakesOverFromStuckConnection(t *testing.T) {
+	h := open(t, nil)
+	defer h.close()
+	a, b := tcpPair(t)
+	for _, err := range []error{a.(*net.TCPConn).SetWriteBuffer(4096), b.(*net.TCPConn).SetReadBuffer(4096)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.accept(a, DirectTLS)
+	stuck := (&client{t: t, conn: b, c: b}).handshake()
+	defer stuck.close()
+	stuck.header()
+	id := stuck.login("juliet").bind("balcony").manage()
+	var ids []string
+	for i := range 100 {
+		ids = append(ids, fmt.Sprint("m", i))
+		h.post("juliet@example.org", ids[i], 30000, 0)
+	}
+	s := h.find(stuck)
+	s.mu.Lock()
+	if !s.conn.writing {
+		t.Error("the connection took it all")
+	}
+	s.mu.Unlock()
+	began := time.Now()
+	c := h.resume("juliet", id, 0)
+	defer c.close()
+	c.expect("<resumed")
+	c.expectMessages(ids...)
+	if d := time.Since(began); d > 5*time.Second {
+		t.Errorf("it took %s", d)
+	}
+	c.send("<a xmlns='" + xmpp.NSSM + "' h='100'/>").ping()
+}
+
+func TestShutdownIsCutShortByItsContext(t *testing.T) {
+	h := open(t, nil)
+	h.pending = func(e *router.Envelope) { e.Await(storage.NewPending()) } // never finishes
+	c := h.enter("juliet", "balcony")
+	defer c.close()
+	c.manage()
+	c.send("<message to='romeo@example.org' id='a'/>").ping()
+	h.message("juliet@example.org", "m1", 0)
+	c.expectMessages("m1")
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	if err := h.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("shutdown: %v", err)
+	}
+	if got := h.list(&h.stored); !slices.Contains(got, "m1") {
+		t.Errorf("stored: %v", got)
+	}
+	if h.router.SessionCount() != 0 {
+		t.Error("sessions are left")
+	}
 }

@@ -89,9 +89,11 @@ func (t *transport) fill(poll bool) error {
 		}
 		t.in = buffers.Get().(*[bufSize]byte)
 		n, err := t.conn.Read(t.in[:])
-		t.got(n, err)
-		if n > 0 {
-			err = nil
+		for n == 0 && err == nil { // a write of nothing at the other end of a pipe
+			n, err = t.conn.Read(t.in[:])
+		}
+		if t.got(n); n > 0 {
+			return nil
 		}
 		return err
 	}
@@ -110,25 +112,25 @@ func (t *transport) readReady(fd uintptr) bool {
 		case err == syscall.EINTR:
 			continue
 		case err == syscall.EAGAIN:
-			t.got(0, nil)
+			t.got(0)
 			t.err = errAgain
 			return t.poll
 		case err != nil:
-			t.got(0, nil)
+			t.got(0)
 			t.err = os.NewSyscallError("read", err)
 		case n == 0:
-			t.got(0, nil)
+			t.got(0)
 			t.err = io.EOF
 		default:
 			t.err = nil
-			t.got(n, nil)
+			t.got(n)
 		}
 		return true
 	}
 }
 
 // got takes note of what a read brought, and gives the buffer back if that is nothing.
-func (t *transport) got(n int, _ error) {
+func (t *transport) got(n int) {
 	if n <= 0 {
 		t.release()
 		return
