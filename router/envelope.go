@@ -51,6 +51,8 @@ type Envelope struct {
 
 	// Kept is the id of the recipient's copy in storage, 0 if there is none.
 	Kept uint64
+	// Receipt, if not nil, goes with the message to its one session and is awaited then (see Delivery).
+	Receipt *storage.Pending
 
 	Outcome  Outcome
 	Err      *xmpp.Error // why it was refused

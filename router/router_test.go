@@ -29,6 +29,7 @@ func (o *outlet) Send(d Delivery) (wake, ok bool) {
 }
 func (o *outlet) Flush()                               { o.flushed++ }
 func (o *outlet) Detached() bool                       { return o.detached }
+func (o *outlet) Prompt() bool                         { return false }
 func (o *outlet) WaitBelow(context.Context, int) error { return nil }
 func (o *outlet) End(condition, text string)           { o.ended = condition }
 
@@ -352,5 +353,6 @@ type sink struct{}
 func (sink) Send(Delivery) (bool, bool)           { return false, true }
 func (sink) Flush()                               {}
 func (sink) Detached() bool                       { return false }
+func (sink) Prompt() bool                         { return true }
 func (sink) WaitBelow(context.Context, int) error { return nil }
 func (sink) End(string, string)                   {}

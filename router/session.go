@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync/atomic"
 
+	"jackdaw/storage"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 )
@@ -15,12 +16,16 @@ type Delivery struct {
 	// Copy marks what need not find another way if the session ends
 	// without having taken it: carbons, pushes, presence.
 	Copy bool
+	// Receipt, if not nil, finishes when the session has taken the stanza or, should it end before, when the stanza is
+	// durable elsewhere. The outlet finishes the one, perhaps holding locks, the router the other.
+	Receipt *storage.Pending
 }
 
 // An Undelivered stanza is one that a session had been given and never took.
 type Undelivered struct {
-	Stanza xmpp.Stanza // owned
-	Kept   uint64
+	Stanza  xmpp.Stanza // owned
+	Kept    uint64
+	Receipt *storage.Pending
 }
 
 // An Outlet is the connection side of a session. c2s implements it. All methods are safe for
@@ -33,6 +38,9 @@ type Outlet interface {
 	// Flush writes what is queued, as far as the socket takes it, and leaves
 	// the rest to a goroutine.
 	Flush()
+	// Prompt says that what is sent now is taken as soon as it is flushed, as far as one can tell: the client
+	// need not say so, and takes what it gets.
+	Prompt() bool
 	// Detached says that the connection is gone and the session waits to be resumed.
 	Detached() bool
 	// WaitBelow returns when less than n bytes are queued or unacknowledged,
@@ -117,6 +125,9 @@ func (s *Session) takes() bool {
 
 // Detached says that the connection is gone and the session waits to be resumed (XEP-0198 §5).
 func (s *Session) Detached() bool { return s.out.Detached() }
+
+// Prompt says that the session takes at once what it is sent, as far as one can tell.
+func (s *Session) Prompt() bool { return s.out.Prompt() }
 
 // End closes the session's stream with a stream error, or politely if the
 // condition is empty.

@@ -204,12 +204,18 @@ func (m *module) delivering(e *router.Envelope, to []*router.Session) {
 	if e.Kept != 0 || !(e.Durable || len(to) > 1 || to[0].Detached()) || !worthKeeping(e.Stanza) {
 		return
 	}
+	key := dedup(e)
+	if key == "" && len(to) == 1 && to[0].Prompt() {
+		// Written and removed again within the same moment: the acknowledgement waits for the taking instead.
+		e.Receipt = storage.NewPending()
+		return
+	}
 	user := ownerOf(e)
 	name := user.String()
 	sh := m.shard(name)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	id, dup, err := m.append(e, name, e.Stanza.Payload, storage.AppendOptions{Dedup: dedup(e)})
+	id, dup, err := m.append(e, name, e.Stanza.Payload, storage.AppendOptions{Dedup: key})
 	switch {
 	case err != nil && e.Durable:
 		e.Refuse(router.Unavailable())

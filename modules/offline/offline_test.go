@@ -227,6 +227,44 @@ func TestAcknowledgedMessageIsStoredUntilTaken(t *testing.T) {
 	c.wantStored(0)
 }
 
+func TestAcknowledgementWaitsForAPromptSessionInsteadOfTheDisk(t *testing.T) {
+	c := newScene(t, Options{})
+	j := c.juliet("b")
+	j.Out.BePrompt()
+	j.Available(0)
+	finished := func(e *router.Envelope) bool {
+		if len(e.Pendings) != 1 {
+			t.Fatalf("%d pendings, want 1", len(e.Pendings))
+		}
+		done, err := e.Pendings[0].Finished()
+		if err != nil {
+			t.Error(err)
+		}
+		return done
+	}
+	first := c.romeo.SendDurable(hi)
+	c.wantStored(0)
+	if finished(first) {
+		t.Error("acknowledged before it was taken")
+	}
+	j.Take()
+	if !finished(first) {
+		t.Error("taken and not acknowledged")
+	}
+	// The session ends without having taken the second: then the disk has the word.
+	second := c.romeo.SendDurable(hi)
+	c.store.Hold()
+	j.Logout()
+	if finished(second) {
+		t.Error("acknowledged while neither the session nor the disk has it")
+	}
+	c.store.Release(nil)
+	if !finished(second) {
+		t.Error("stored and not acknowledged")
+	}
+	c.wantStored(1)
+}
+
 func TestUnacknowledgedMessageToALiveSessionCostsNoWrite(t *testing.T) {
 	c := newScene(t, Options{})
 	j := c.juliet("b")

@@ -50,6 +50,7 @@ type Outlet struct {
 	bytes    int               // of got from taken on
 	taken    int
 	detached bool
+	prompt   bool
 	ended    bool
 	reason   string
 }
@@ -84,6 +85,20 @@ func (o *Outlet) Detached() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.detached
+}
+
+// Prompt implements router.Outlet.
+func (o *Outlet) Prompt() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.prompt
+}
+
+// BePrompt makes the outlet one that takes what it gets at once, but for what Take has yet to.
+func (o *Outlet) BePrompt() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.prompt = true
 }
 
 // Detach makes the outlet one whose connection is gone.
@@ -204,6 +219,9 @@ func (c *Client) Take() []router.Delivery {
 		if d.Kept != 0 {
 			kept = append(kept, d.Kept)
 		}
+		if d.Receipt != nil {
+			d.Receipt.Finish(nil)
+		}
 	}
 	c.Out.taken, c.Out.bytes = len(c.Out.got), 0
 	c.Out.cond.Broadcast()
@@ -219,7 +237,7 @@ func (c *Client) Logout() {
 		defer c.Out.mu.Unlock()
 		for _, d := range c.Out.got[c.Out.taken:] {
 			if !d.Copy {
-				rest = append(rest, router.Undelivered{Stanza: *d.Stanza, Kept: d.Kept})
+				rest = append(rest, router.Undelivered{Stanza: *d.Stanza, Kept: d.Kept, Receipt: d.Receipt})
 			}
 		}
 		c.Out.ended = true
