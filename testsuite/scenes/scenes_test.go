@@ -167,8 +167,9 @@ func onEach(t *testing.T, script string, options harness.Options) {
 	for _, engine := range harness.Engines {
 		t.Run(string(engine), func(t *testing.T) {
 			t.Parallel()
-			options.Engine = engine
-			play(t, harness.Start(t, options), script)
+			o := options
+			o.Engine = engine
+			play(t, harness.Start(t, o), script)
 		})
 	}
 }
