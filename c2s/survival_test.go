@@ -236,3 +236,58 @@ func TestShutdownIsCutShortByItsContext(t *testing.T) {
 		t.Error("sessions are left")
 	}
 }
+
+// dripping writes a byte at a time.
+type dripping struct{ net.Conn }
+
+func (d dripping) Write(p []byte) (int, error) {
+	for i := range p {
+		if _, err := d.Conn.Write(p[i : i+1]); err != nil {
+			return i, err
+		}
+	}
+	return len(p), nil
+}
+
+func TestRecordsAndStanzasArriveInAnyPieces(t *testing.T) {
+	h := open(t, nil)
+	defer h.close()
+	a, b := tcpPair(t)
+	h.accept(a, DirectTLS)
+	c := (&client{t: t, conn: dripping{b}, c: b}).handshake()
+	defer c.close()
+	c.header()
+	c.login("romeo").bind("orchard")
+	var ids []string
+	for i := range 20 {
+		ids = append(ids, fmt.Sprint("m", i))
+		c.send("<message to='juliet@example.org' id='" + ids[i] + "'><body>" + strings.Repeat("x", 100) + "</body></message>")
+		c.send(" ")
+	}
+	c.ping()
+	if got := h.list(&h.routed); !slices.Equal(got, append(ids, "sync")) {
+		t.Errorf("routed: %v", got)
+	}
+}
+
+func TestNewSessionReplacesDetachedOneAndNothingIsLost(t *testing.T) {
+	h := open(t, nil)
+	defer h.close()
+	old := h.enter("juliet", "balcony")
+	id := old.manage()
+	h.cut(old)
+	h.message("juliet@example.org", "m1", 0)
+	c := h.enter("juliet", "balcony")
+	defer c.close()
+	eventually(t, "the old session has ended", func() bool { return h.over() == 1 })
+	if got := h.list(&h.stored); !slices.Equal(got, []string{"m1"}) {
+		t.Errorf("stored: %v", got)
+	}
+	d := h.resume("juliet", id, 0)
+	defer d.close()
+	d.expect("<failed", "<item-not-found")
+	c.ping()
+	if h.router.SessionCount() != 1 {
+		t.Errorf("%d sessions", h.router.SessionCount())
+	}
+}
