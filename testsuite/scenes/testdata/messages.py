@@ -100,6 +100,35 @@ async def messages_wait_in_order_with_their_time(house):
     again.none("a message a second time", message())
 
 
+async def a_full_store_says_so(house):
+    romeo, juliet = await house.users("romeo", "juliet")
+    r = await house.login(romeo)
+    for i in range(1002):
+        r.say(juliet, f"m{i}", "chat", f"id{i}")
+    await r.settle()
+    errors = [s for s in r.inbox if message(mtype="error")(s)]
+    equal([s["id"] for s in errors], ["id1000", "id1001"], "what is refused")
+    check(condition(errors[0]) in ("resource-constraint", "service-unavailable"), f"error {errors[0]}")
+    j = await house.login(juliet)
+    await j.caught_up(r)
+    equal([s["body"] for s in j.inbox if message()(s)], [f"m{i}" for i in range(1000)], "stored messages")
+    r.say(juliet, "room again")
+    await j.expect("the message", message("room again"))
+
+
+async def large_stanzas_pass_up_to_the_limit(house):
+    romeo, juliet = await house.users("romeo", "juliet")
+    r, j = await house.login(romeo), await house.login(juliet)
+    large = "Wherefore? " * 20000
+    r.say(juliet, large)
+    equal((await j.expect("a large message", message()))["body"], large, "body")
+    r.say(juliet, large + large)
+    await r.ended("policy-violation")
+    again = await house.login(romeo)
+    await j.caught_up(again)
+    j.none("what was too large", message())
+
+
 async def carbons_show_both_sides_of_a_conversation(house):
     romeo, juliet = await house.users("romeo", "juliet")
     plugins = ["xep_0280"]
@@ -183,6 +212,7 @@ async def a_delay_of_the_server_cannot_be_forged(house):
 if __name__ == "__main__":
     play(a_full_address_is_one_session, a_bare_address_is_every_session_that_wants_messages,
          a_gone_resource_falls_back_to_the_account, nobody_is_an_error, a_sender_cannot_be_forged,
-         messages_wait_in_order_with_their_time, carbons_show_both_sides_of_a_conversation,
+         messages_wait_in_order_with_their_time, a_full_store_says_so, large_stanzas_pass_up_to_the_limit,
+         carbons_show_both_sides_of_a_conversation,
          carbons_cannot_be_forged_by_the_sender_of_a_message, stanza_ids_are_the_servers_word,
          a_delay_of_the_server_cannot_be_forged)

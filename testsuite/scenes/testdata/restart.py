@@ -49,6 +49,56 @@ async def after_the_window_messages_wait_in_storage(house):
     j.none("an error", message(mtype="error"))
 
 
+async def what_another_session_took_is_not_stored_for_the_lost_one(house):
+    r, j, proxy = await pair(house)
+    phone = await house.login(r.boundjid.bare, "phone")
+    proxy.cut()
+    await r.ended()
+    for i in range(10):
+        j.say(r.boundjid.bare, f"m{i}")
+    await phone.caught_up(j)
+    equal(bodies(phone, "m"), numbered("m", 10), "messages on the phone")
+    await j.expect("the end of the window", presence(r.boundjid.full, "unavailable"))
+    tablet = await house.login(r.boundjid.bare, "tablet")
+    for a in [tablet, phone]:
+        await a.caught_up(j)
+    equal(bodies(phone, "m"), numbered("m", 10), "messages on the phone after the window")
+    tablet.none("a message that the phone has", message())
+
+
+async def stored_messages_that_nobody_acknowledged_come_again(house):
+    romeo, juliet = await house.users("romeo", "juliet")
+    j = Actor(house, f"{juliet}/desk").resumable()
+    await j.login()
+    for i in range(10):
+        j.say(romeo, f"m{i}")
+    await j.acknowledged()
+    ids = []
+    for _ in range(2):
+        proxy = await house.proxy()
+        r = Actor(house, f"{romeo}/desk", port=proxy.port).resumable()
+        r["xep_0198"].send_ack = lambda: None
+        await r.login()
+        await r.expect("the last one", message("m9"))
+        await j.caught_up(r)
+        ids.append([child(s, SID).get("id") for s in r.inbox if message()(s) and s["body"].startswith("m")])
+        equal(bodies(r, "m"), numbered("m", 9), "the others, in order")
+        # XEP-0198 §5: another session of the same resource takes its place; what was not acknowledged is stored.
+        r.abort()
+        await r.ended()
+    equal(ids[0], ids[1], "stanza ids")
+    last = Actor(house, f"{romeo}/desk").resumable()
+    await last.login()
+    await last.caught_up(j)
+    equal(bodies(last, "m"), numbered("m", 10), "messages")
+    last["xep_0198"].send_ack()
+    await last.settle()
+    await last.leave()
+    again = await house.login(romeo)
+    await again.caught_up(j)
+    again.none("a message that was acknowledged", message())
+
+
 async def after_a_restart_everything_comes_once(house):
     for how in ["restart", "crash"]:
         r, j, proxy = await pair(house)
@@ -85,5 +135,6 @@ async def a_post_that_was_answered_survives_a_crash(house):
 
 
 if __name__ == "__main__":
-    play(stored_messages_survive_restarts, after_the_window_messages_wait_in_storage, after_a_restart_everything_comes_once,
-         a_post_that_was_answered_survives_a_crash)
+    play(stored_messages_survive_restarts, after_the_window_messages_wait_in_storage,
+         what_another_session_took_is_not_stored_for_the_lost_one, stored_messages_that_nobody_acknowledged_come_again,
+         after_a_restart_everything_comes_once,         a_post_that_was_answered_survives_a_crash)
