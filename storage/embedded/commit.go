@@ -177,7 +177,7 @@ type pace struct {
 
 const (
 	// longestGather bounds how long a group is held for those who were just answered;
-	// twice the time of the last group does too. It takes some 1 ms of two busy cores until
+	// three times the time of the last group does too. It takes some 1 ms of two busy cores until
 	// sixteen of them have had their answer and written again; waiting for less was in vain.
 	longestGather = 1500 * time.Microsecond
 	// vainGathers is for how many groups nothing is gathered after less than half of those came.
@@ -205,7 +205,7 @@ func (e *engine) gather() {
 	}
 	e.expected = last + e.current.writes
 	e.mu.Unlock()
-	e.patience.Reset(min(2*p.took, longestGather))
+	e.patience.Reset(min(3*p.took, longestGather))
 	select {
 	case <-e.gathered:
 		e.patience.Stop()
@@ -256,6 +256,9 @@ func (e *engine) settle() {
 
 // append makes a group durable. Its error is final for the engine.
 func (e *engine) append(g *group) error {
+	if g.empty() { // an empty frame would be that of end
+		return nil
+	}
 	if err := e.journal.append(g.frame); err != nil {
 		return e.fail("write the journal", err)
 	}
@@ -264,10 +267,10 @@ func (e *engine) append(g *group) error {
 
 // nextJournal begins a new journal.
 func (e *engine) nextJournal() error {
-	if err := e.journal.close(); err != nil {
-		return e.fail("close the journal", err)
+	if err := e.journal.end(); err != nil {
+		return e.fail("end the journal", err)
 	}
-	next, err := newJournal(e.dir, e.journal.number+1, e.create)
+	next, err := newJournal(e.dir, e.journal.number+1, e.limit, e.create)
 	if err != nil {
 		return e.fail("begin a journal", err)
 	}
@@ -288,14 +291,14 @@ func (e *engine) fail(what string, err error) error {
 	return e.err
 }
 
-// checkpoint merges the frozen table into the tree and removes its journal.
+// checkpoint merges the frozen table into the tree and sets its journal aside.
 func (e *engine) checkpoint(path string) {
 	err := e.merge(e.tables.Load().frozen)
 	if err != nil {
 		// Reads still need the frozen table, and the next Open its journal.
 		err = e.fail("merge the journal", err)
-	} else if err = remove(path); err != nil {
-		err = e.fail("remove the journal", err)
+	} else if err = setAside(path, e.limit); err != nil {
+		err = e.fail("set the journal aside", err)
 	}
 	e.mu.Lock()
 	busy := e.running

@@ -5,7 +5,8 @@
 // group that the committer takes next. The committer appends a whole group to a
 // journal, one frame with a checksum, and calls fsync once; then the group's
 // pending finishes. When the journal has grown enough, the memory table is frozen
-// and merged into a B+ tree file (bbolt) in one transaction, and its journal is removed. Opening
+// and merged into a B+ tree file (bbolt) in one transaction, and the file of its journal is used
+// for a later one. Opening
 // replays what journals there are. Reads merge the two tables and the tree.
 //
 // An error of a write or of fsync is final: nothing is acknowledged any more, and
@@ -153,6 +154,9 @@ func open(dir string, o Options) (*engine, error) {
 
 // recover brings the tree up to date with the journals of the last run.
 func (e *engine) recover() error {
+	if err := removeSpare(e.dir); err != nil {
+		return err
+	}
 	e.tables.Store(&tables{active: newMemtable()})
 	e.gens.Store(new([]uint32))
 	found, last, err := replay(e.dir, func(ops []byte) error {
@@ -175,7 +179,7 @@ func (e *engine) recover() error {
 			return err
 		}
 	}
-	e.journal, err = newJournal(e.dir, last+1, e.create)
+	e.journal, err = newJournal(e.dir, last+1, e.limit, e.create)
 	e.current = newGroup(1, nil)
 	return err
 }
@@ -226,6 +230,9 @@ func (e *engine) Close() error {
 	if failed == nil && err == nil {
 		if err = e.merge(e.tables.Load().active); err == nil {
 			err = remove(e.journal.path)
+		}
+		if err == nil {
+			err = removeSpare(e.dir)
 		}
 	}
 	if err2 := e.tree.Close(); err == nil {

@@ -1,7 +1,10 @@
 package embedded
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,7 +19,7 @@ import (
 // A disk makes files that fail on demand.
 type disk struct {
 	failWrite, failSync atomic.Bool
-	after               atomic.Int32 // calls of Write and Sync since the first failure
+	after               atomic.Int32 // calls of WriteAt and Sync since the first failure
 }
 
 type diskFile struct {
@@ -29,13 +32,13 @@ func (d *disk) create(path string) (file, error) {
 	return &diskFile{f, d}, err
 }
 
-func (f *diskFile) Write(b []byte) (int, error) {
+func (f *diskFile) WriteAt(b []byte, at int64) (int, error) {
 	if f.failWrite.Load() {
 		f.after.Add(1)
-		n, _ := f.file.Write(b[:len(b)/2]) // a full disk takes a part
+		n, _ := f.file.WriteAt(b[:len(b)/2], at) // a full disk takes a part
 		return n, syscall.ENOSPC
 	}
-	return f.file.Write(b)
+	return f.file.WriteAt(b, at)
 }
 
 func (f *diskFile) Sync() error {
@@ -119,14 +122,24 @@ func TestNothingIsAcknowledgedAfterAFailedWrite(t *testing.T) {
 	}
 }
 
-// journalOf writes three groups and returns the journal as a crash would leave it.
-func journalOf(t *testing.T) (data []byte, ends []int) {
+// journalOf writes three groups and returns the journal as a crash would leave it. With an
+// earlier life, the file holds frames of two journals before.
+func journalOf(t *testing.T, earlier bool) (data []byte, ends []int) {
 	dir := t.TempDir()
-	opened, err := Open(dir)
+	opened, err := OpenWith(dir, Options{JournalBytes: 8000})
 	if err != nil {
 		t.Fatal(err)
 	}
 	e := opened.(*engine)
+	for n := 0; earlier && e.journalNumber() < 5; n++ {
+		_, _, p, err := e.Log("earlier").Append(t.Context(), "romeo", storage.Record{Data: fmt.Append(nil, n)}, storage.AppendOptions{})
+		if err == nil {
+			err = p.Wait(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, s := range []string{"one", "two", "three"} {
 		_, _, p, err := e.Log("archive").Append(t.Context(), "romeo", storage.Record{Data: []byte(s)}, storage.AppendOptions{})
 		if err == nil {
@@ -142,16 +155,29 @@ func journalOf(t *testing.T) (data []byte, ends []int) {
 	if data, err = os.ReadFile(e.journal.path); err != nil {
 		t.Fatal(err)
 	}
+	if stale := bytes.Count(data[ends[2]:], []byte(frameMagic)); earlier != (stale > 10) {
+		t.Fatalf("the file holds %d frames of earlier journals", stale)
+	}
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}
 	return data, ends
 }
 
+func (e *engine) journalNumber() uint64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.journal.number
+}
+
 // reopened opens a directory that holds one journal, and counts the records.
 func reopened(t *testing.T, journal []byte) (int, error) {
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, filePrefix+"0000000000000007"), journal, 0o600); err != nil {
+	number := uint64(1)
+	if len(journal) >= 12 && journal[11] == 5 {
+		number = 5
+	}
+	if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%s%016x", filePrefix, number)), journal, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	e, err := Open(dir)
@@ -166,34 +192,114 @@ func reopened(t *testing.T, journal []byte) (int, error) {
 }
 
 func TestUnfinishedFrameAtTheEndIsDropped(t *testing.T) {
-	data, ends := journalOf(t)
-	for cut := 0; cut <= len(data); cut += 3 {
-		want := 0
-		for _, end := range ends {
-			if cut >= end {
-				want++
+	for _, earlier := range []bool{false, true} {
+		data, ends := journalOf(t, earlier)
+		for cut := 0; cut <= ends[2]; cut += 3 {
+			want := 0
+			for _, end := range ends {
+				if cut >= end {
+					want++
+				}
+			}
+			if n, err := reopened(t, data[:cut]); err != nil || n != want {
+				t.Errorf("cut at %d: %d records, want %d (%v)", cut, n, want, err)
 			}
 		}
-		if n, err := reopened(t, data[:cut]); err != nil || n != want {
-			t.Errorf("cut at %d: %d records, want %d (%v)", cut, n, want, err)
+		if n, err := reopened(t, data); err != nil || n != 3 {
+			t.Errorf("whole: %d records (%v)", n, err)
 		}
-	}
-	// A crash may also leave blocks of the last frame unwritten.
-	torn := slices.Clone(data)
-	clear(torn[ends[1]+40:])
-	if n, err := reopened(t, torn); err != nil || n != 2 {
-		t.Errorf("torn: %d records (%v)", n, err)
+		// A crash may also leave blocks of the last frame unwritten, as they were before.
+		for at := ends[1]; at < ends[2]; at++ {
+			torn := slices.Clone(data)
+			for i := at; i < ends[2]; i++ {
+				torn[i] ^= 0x55
+			}
+			if n, err := reopened(t, torn); err != nil || n != 2 {
+				t.Errorf("torn at %d: %d records (%v)", at, n, err)
+			}
+		}
 	}
 }
 
 func TestDamagedJournalIsRefused(t *testing.T) {
-	data, ends := journalOf(t)
-	for at := 0; at < ends[1]; at += 5 {
-		damaged := slices.Clone(data)
-		damaged[at] ^= 0x20
-		if n, err := reopened(t, damaged); err == nil {
-			t.Errorf("damage at byte %d: opened with %d records", at, n)
+	for _, earlier := range []bool{false, true} {
+		data, ends := journalOf(t, earlier)
+		for at := 0; at < ends[1]; at += 5 {
+			damaged := slices.Clone(data)
+			damaged[at] ^= 0x20
+			if n, err := reopened(t, damaged); err == nil {
+				t.Errorf("damage at byte %d: opened with %d records", at, n)
+			}
 		}
+	}
+}
+
+// A crash before the first frame of a journal leaves a file full of another's frames.
+func TestFramesOfAnEarlierJournalAreNotReplayed(t *testing.T) {
+	data, _ := journalOf(t, true)
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, filePrefix+"0000000000000006"), data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	paths, number, err := replay(dir, func(ops []byte) error {
+		t.Errorf("%q was replayed", ops)
+		return nil
+	})
+	if err != nil || len(paths) != 1 || number != 6 {
+		t.Errorf("%v, %d, %v", paths, number, err)
+	}
+}
+
+// Only the last journal may lack its end.
+func TestJournalWithoutItsEndIsRefusedBeforeOthers(t *testing.T) {
+	data, ends := journalOf(t, true)
+	frames := binary.BigEndian.Uint64(data[ends[1]+8:]) & 0xffffffff
+	end := &journal{number: 5, frames: frames, size: ends[2], room: len(data)}
+	for _, ended := range []bool{false, true} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, filePrefix+"0000000000000005")
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if ended {
+			f, err := createFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if end.file = f; end.end() != nil {
+				t.Fatal("the journal could not be ended")
+			}
+		}
+		if err := os.WriteFile(filepath.Join(dir, filePrefix+"0000000000000006"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		n := uint64(0)
+		_, _, err := replay(dir, func([]byte) error { n++; return nil })
+		if n != frames || (err == nil) != ended {
+			t.Errorf("ended %v: %d frames, %v", ended, n, err)
+		}
+	}
+}
+
+// Numbers may begin again after a clean end, so no file of an earlier run is written over.
+func TestSpareFileDoesNotOutliveARun(t *testing.T) {
+	data, _ := journalOf(t, true)
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, spareName), data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	opened, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(opened.(*engine).journal.path); err != nil || info.Size() != 0 {
+		t.Errorf("the first journal: %v, %v", info, err)
+	}
+	if err := opened.Close(); err != nil {
+		t.Error(err)
+	}
+	if files, err := filepath.Glob(filepath.Join(dir, "*")); err != nil || len(files) != 1 {
+		t.Errorf("files after Close: %v, %v", files, err)
 	}
 }
 
