@@ -275,6 +275,23 @@ func (h *house) connect(m Mode) *client {
 	return &client{t: h.t, conn: b, c: b}
 }
 
+// narrow is connect over TCP that takes little at a time.
+func (h *house) narrow(secure bool) *client {
+	h.t.Helper()
+	a, b := tcpPair(h.t)
+	for _, err := range []error{a.(*net.TCPConn).SetWriteBuffer(64 << 10), b.(*net.TCPConn).SetReadBuffer(64 << 10)} {
+		if err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	m := STARTTLS
+	if secure {
+		m = DirectTLS
+	}
+	h.accept(a, m)
+	return &client{t: h.t, conn: b, c: b}
+}
+
 // pipe opens a connection without a socket, for tests in a bubble.
 func (h *house) pipe() *client { return h.pipeFrom(func(c net.Conn) net.Conn { return c }) }
 

@@ -182,14 +182,7 @@ func TestSessionsEndInEveryWayUnderTraffic(t *testing.T) {
 func TestResumptionTakesOverFromStuckConnection(t *testing.T) {
 	h := open(t, nil)
 	defer h.close()
-	a, b := tcpPair(t)
-	for _, err := range []error{a.(*net.TCPConn).SetWriteBuffer(4096), b.(*net.TCPConn).SetReadBuffer(4096)} {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	h.accept(a, DirectTLS)
-	stuck := (&client{t: t, conn: b, c: b}).handshake()
+	stuck := h.narrow(true).handshake()
 	defer stuck.close()
 	stuck.header()
 	id := stuck.login("juliet").bind("balcony").manage()
@@ -289,5 +282,29 @@ func TestNewSessionReplacesDetachedOneAndNothingIsLost(t *testing.T) {
 	c.ping()
 	if h.router.SessionCount() != 1 {
 		t.Errorf("%d sessions", h.router.SessionCount())
+	}
+}
+
+// What the old connection is in the middle of counts: the client must not send it again.
+func TestResumptionWaitsForTheOldReader(t *testing.T) {
+	h := open(t, nil)
+	defer h.close()
+	began, release := make(chan struct{}), make(chan struct{})
+	h.pending = func(*router.Envelope) {
+		close(began)
+		<-release
+	}
+	old := h.enter("juliet", "balcony")
+	defer old.close()
+	id := old.manage()
+	old.send("<message to='romeo@example.org' id='slow'/>")
+	<-began
+	c := h.resume("juliet", id, 0)
+	defer c.close()
+	eventually(t, "the session is taken from the old connection", h.router.Session(jid.MustParse(old.jid)).Detached)
+	close(release)
+	c.expect("<resumed", "h='1'")
+	if got := h.list(&h.routed); !slices.Equal(got, []string{"slow"}) {
+		t.Errorf("routed: %v", got)
 	}
 }
