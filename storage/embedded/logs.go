@@ -292,6 +292,14 @@ func (l *logSpace) one(owner string, id uint64, f func(record)) error {
 	if id == 0 {
 		return nil
 	}
+	// Most that are looked for were written a moment ago.
+	t, key := l.tables.Load(), l.recordKey(owner, id, "")
+	if n := t.active.begin(key); n != nil {
+		if e := n.entry.Load(); !e.deleted {
+			f(record{id, n.key[len(key):], e.value})
+			return nil
+		}
+	}
 	return l.records(owner, id-1, 0, false, func(r record) bool {
 		if r.id == id {
 			f(r)

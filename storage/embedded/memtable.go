@@ -17,6 +17,21 @@ type memtable struct {
 	// dedups has a bit set for each Dedup value, since most that are looked for are
 	// not there: mayHold saves the search.
 	dedups [1 << 12]atomic.Uint64
+
+	// fingers are the nodes put last for some owners: most keys go right behind their
+	// owner's last one or are that one.
+	fingers [1 << 9]atomic.Pointer[node]
+}
+
+// finger is where the node put last for the owner of a key is remembered.
+func (t *memtable) finger(key []byte) *atomic.Pointer[node] {
+	owner := key
+	if cut := bytes.IndexByte(key, 0) + 1; cut > 0 {
+		if n := bytes.IndexByte(key[cut:], 0); n >= 0 {
+			owner = key[:cut+n]
+		}
+	}
+	return &t.fingers[maphash.Bytes(filterSeed, owner)%uint64(len(t.fingers))]
 }
 
 var filterSeed = maphash.MakeSeed()
@@ -55,6 +70,15 @@ func (n *node) next(level int) *atomic.Pointer[node] {
 	return &n.high[level-1]
 }
 
+// precedes says whether key is, or belongs, right after n.
+func (n *node) precedes(key []byte) bool {
+	if bytes.Compare(n.key, key) >= 0 {
+		return false
+	}
+	next := n.low.Load()
+	return next == nil || bytes.Compare(next.key, key) >= 0
+}
+
 // before fills path with the last node below key on each level; nil is the head.
 func (t *memtable) before(key []byte, path *[levels]*node) *node {
 	var at *node
@@ -90,6 +114,18 @@ func (t *memtable) seek(key []byte) *node {
 	return n
 }
 
+// begin returns the first node whose key begins with prefix, or one that was put last for
+// its owner; or nil.
+func (t *memtable) begin(prefix []byte) *node {
+	if n := t.finger(prefix).Load(); n != nil && bytes.HasPrefix(n.key, prefix) {
+		return n
+	}
+	if n := t.seek(prefix); n != nil && bytes.HasPrefix(n.key, prefix) {
+		return n
+	}
+	return nil
+}
+
 // get returns the entry of a key, or nil.
 func (t *memtable) get(key []byte) *entry {
 	if key[0] == 'x' && !t.mayHold(key) {
@@ -107,19 +143,30 @@ func (t *memtable) put(o op, group uint64) {
 		h := maphash.Bytes(filterSeed, o.key)
 		t.dedups[h>>6%uint64(len(t.dedups))].Or(1 << (h & 63))
 	}
-	var path [levels]*node
-	t.before(o.key, &path)
-	if n := t.after(path[0], 0); n != nil && bytes.Equal(n.key, o.key) {
-		n.entry.Store(&entry{o.value, o.deleted, group})
-		t.bytes.Add(int64(len(o.value)) + 48)
-		return
-	}
-	n := &node{key: o.key, first: entry{o.value, o.deleted, group}}
-	n.entry.Store(&n.first)
 	height := 1
 	for r := rand.Uint32(); r&3 == 0 && height < levels; r >>= 2 {
 		height++
 	}
+	var path [levels]*node
+	finger := t.finger(o.key)
+	at := finger.Load() // or after it, the node of this key
+	if at == nil || !bytes.Equal(at.key, o.key) {
+		if at == nil || height > 1 || !at.precedes(o.key) {
+			t.before(o.key, &path)
+		} else {
+			path[0] = at
+		}
+		at = t.after(path[0], 0)
+	}
+	if at != nil && bytes.Equal(at.key, o.key) {
+		at.entry.Store(&entry{o.value, o.deleted, group})
+		t.bytes.Add(int64(len(o.value)) + 48)
+		finger.Store(at)
+		return
+	}
+	n := &node{key: o.key, first: entry{o.value, o.deleted, group}}
+	n.entry.Store(&n.first)
+	finger.Store(n)
 	if height > 1 {
 		n.high = make([]atomic.Pointer[node], height-1)
 	}

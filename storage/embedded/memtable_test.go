@@ -2,10 +2,45 @@ package embedded
 
 import (
 	"encoding/binary"
+	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 )
+
+// Owners take turns, ids rise for each, and some keys are written again, as logs do.
+func TestMemtableHoldsWhatManyOwnersPutLast(t *testing.T) {
+	m, want := newMemtable(), map[string]string{}
+	for i := range uint64(30000) {
+		id := i
+		if rand.IntN(4) == 0 {
+			id = rand.Uint64N(i + 1)
+		}
+		key := ownerKey("l", "x", fmt.Sprint(rand.IntN(2000)), 8)
+		if rand.IntN(3) > 0 {
+			key = binary.BigEndian.AppendUint64(key, id)
+		}
+		value := fmt.Append(nil, i)
+		m.put(op{key: key, value: value, deleted: i%5 == 0}, 1)
+		want[string(key)] = fmt.Sprint(string(value), i%5 == 0)
+	}
+	keys := slices.Sorted(maps.Keys(want))
+	at := m.head[0].Load()
+	for _, key := range keys {
+		if at == nil || string(at.key) != key {
+			t.Fatalf("%q is not where it belongs", key)
+		}
+		if e := m.get([]byte(key)); e == nil || fmt.Sprint(string(e.value), e.deleted) != want[key] {
+			t.Fatalf("%q is not as it was put last", key)
+		}
+		at = at.low.Load()
+	}
+	if at != nil {
+		t.Errorf("%q was never put", at.key)
+	}
+}
 
 func TestMemtableReadersMissNothingWhileAWriterWrites(t *testing.T) {
 	m := newMemtable()
