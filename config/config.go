@@ -238,7 +238,11 @@ func NotReloaded(old, next *Config) (notes []string) {
 		{"listen", old.Listen, next.Listen},
 		{"s2s", old.S2S, next.S2S},
 		{"storage", old.Storage, next.Storage},
-		{"modules", old.Modules, next.Modules},
+		{"limits.derivations_per_core", old.Limits.DerivationsPerCore, next.Limits.DerivationsPerCore},
+		{"limits.http_header_bytes", old.Limits.HTTPHeaderBytes, next.Limits.HTTPHeaderBytes},
+		{"limits.http_header_time", old.Limits.HTTPHeaderTime, next.Limits.HTTPHeaderTime},
+		{"limits.http_idle", old.Limits.HTTPIdle, next.Limits.HTTPIdle},
+		{"limits.http_streams", old.Limits.HTTPStreams, next.Limits.HTTPStreams},
 		{"log", old.Log, next.Log},
 	} {
 		if !reflect.DeepEqual(k.a, k.b) {

@@ -28,6 +28,7 @@ import (
 	"jackdaw/router"
 	"jackdaw/storage"
 	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
 )
 
 // Deps are what the modules need; all are.
@@ -35,8 +36,7 @@ type Deps struct {
 	Router   *router.Router
 	Store    Store    // a storage.Engine
 	Accounts Accounts // router/accounts
-	// Config returns the configuration in force. What modules there are is read once, contact
-	// addresses and the policy of registration each time.
+	// Config returns the configuration in force; it is asked whenever it matters.
 	Config  func() *config.Config
 	Version string // of the build
 	Log     *slog.Logger
@@ -56,44 +56,51 @@ type Accounts interface {
 
 // A Set is what All returns.
 type Set struct {
-	Modules      []router.Module            // for router.Use
 	Registration *registration.Registration // for c2s, before login; never nil
+
+	all    []router.Module
+	config func() *config.Config
 }
 
-// All returns the modules that are not turned off. Whoever else listens to changes of accounts must
+// Modules returns all of them for router.Use, each on or off as the configuration in force says.
+func (s *Set) Modules() []router.Module {
+	off := s.config().Modules.Off
+	out := slices.Clone(s.all)
+	for i := range out {
+		m := &out[i]
+		// Capabilities are the hash of what disco says.
+		m.Off = off[m.Name] || m.Name == "caps" && off["disco"]
+	}
+	return out
+}
+
+// All makes the modules. Whoever else listens to changes of accounts must
 // do so after All (see registration.New).
 func All(d Deps) *Set {
-	c := d.Config()
-	off := c.Modules.Off
+	off := func(name string) bool { return d.Config().Modules.Off[name] }
 
 	contacts := roster.New(d.Router, d.Accounts, d.Store.Map("roster"),
-		roster.Options{MaxItems: c.Limits.RosterItems, MaxGroups: c.Limits.RosterGroups}, d.Log)
-	finder := disco.Options{Router: d.Router, Roster: contacts}
-	if !off["caps"] {
-		finder.Node, finder.Ver = caps.Node, caps.Ver
-	}
-	if !off["contact"] {
-		finder.Forms = []disco.Form{func(host string) *xmpp.Element {
-			if h := d.Config().Host(host); h != nil {
+		func() roster.Options {
+			l := d.Config().Limits
+			return roster.Options{MaxItems: l.RosterItems, MaxGroups: l.RosterGroups}
+		}, d.Log)
+	discovery := disco.New(disco.Options{Router: d.Router, Roster: contacts, Node: caps.Node, Ver: caps.Ver,
+		Forms: []disco.Form{func(host string) *xmpp.Element {
+			if h := d.Config().Host(host); h != nil && !off("contact") {
 				return contact.Form(&h.Contact)
 			}
 			return nil
-		}}
-	}
-	discovery := disco.New(finder)
+		}}})
 	register := registration.New(registration.Options{Router: d.Router, Accounts: d.Accounts, Log: d.Log,
 		Policy: func() config.Registration {
-			if off["registration"] {
+			if off("registration") {
 				return config.RegistrationClosed
 			}
 			return d.Config().Registration
 		}})
 
 	blocked := blocking.New(d.Router, d.Store.Map("blocking"), contacts, d.Log)
-	var blocks presence.Blocks // nil: nobody is blocked
-	if !off["blocking"] {
-		blocks = blocked.Blocks
-	}
+	blocks := func(user, other jid.JID) bool { return !off("blocking") && blocked.Blocks(user, other) }
 
 	all := []router.Module{
 		blocked.Module(),
@@ -103,7 +110,7 @@ func All(d Deps) *Set {
 		last.New(last.Options{Router: d.Router, Users: d.Accounts, Roster: contacts, Store: d.Store.Map("last"), Log: d.Log}),
 		presence.New(d.Router, contacts, blocks, d.Log),
 		carbons.New(d.Router),
-		offline.New(d.Router, d.Store.Log("offline"), offline.Options(c.Modules.Offline), d.Log),
+		offline.New(d.Router, d.Store.Log("offline"), func() offline.Options { return offline.Options(d.Config().Modules.Offline) }, d.Log),
 		discovery.Module(),
 		caps.New(discovery.Info),
 		ping.New(d.Router),
@@ -114,9 +121,5 @@ func All(d Deps) *Set {
 		register.Module(),
 		contact.New(),
 	}
-	all = slices.DeleteFunc(all, func(m router.Module) bool {
-		// Capabilities are the hash of what disco says.
-		return off[m.Name] || m.Name == "caps" && off["disco"]
-	})
-	return &Set{Modules: all, Registration: register}
+	return &Set{Registration: register, all: all, config: d.Config}
 }

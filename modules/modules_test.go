@@ -38,7 +38,7 @@ func deps(c *config.Config) Deps {
 func use(t *testing.T, c *config.Config) (*router.Router, *moduletest.Client) {
 	t.Helper()
 	d := deps(c)
-	d.Router.Use(All(d).Modules...)
+	d.Router.Use(All(d).Modules()...)
 	return d.Router, moduletest.Login(t, d.Router, "romeo/orchard")
 }
 
@@ -51,7 +51,7 @@ func names(all []router.Module) []string {
 }
 
 func TestWhoMustComeFirstDoes(t *testing.T) {
-	all := names(All(deps(config.Default())).Modules)
+	all := names(All(deps(config.Default())).Modules())
 	if all[0] != "blocking" {
 		t.Errorf("%s comes before blocking: who is blocked must be stopped before anything else happens", all[0])
 	}
@@ -65,18 +65,51 @@ func TestWhoMustComeFirstDoes(t *testing.T) {
 
 func TestModulesCanBeTurnedOff(t *testing.T) {
 	c := config.Default()
-	all := All(deps(c)).Modules
+	all := All(deps(c)).Modules()
 	c.Modules.Off = map[string]bool{}
 	for _, name := range names(all) {
 		if !c.Modules.Enabled(name) {
 			t.Errorf("the configuration does not know the module %s", name)
 		}
 		c.Modules.Off = map[string]bool{name: true}
-		rest := All(deps(c)).Modules
-		if slices.Contains(names(rest), name) {
+		r := router.New(router.Options{})
+		r.Use(All(deps(c)).Modules()...) // panics if the rest does not fit together
+		if slices.Contains(names(r.Modules()), name) {
 			t.Errorf("%s is there though it is off", name)
 		}
-		router.New(router.Options{}).Use(rest...) // panics if the rest does not fit together
+	}
+}
+
+func TestAReloadTurnsModulesOffAndOn(t *testing.T) {
+	c := config.Default()
+	d := deps(c)
+	set := All(d)
+	d.Router.Use(set.Modules()...)
+	romeo := moduletest.Login(t, d.Router, "romeo/orchard")
+	answer := func() xmpp.Type {
+		romeo.Send(`<iq type='get' id='1' to='example.org'><ping xmlns='urn:xmpp:ping'/></iq>`)
+		got := romeo.Deliveries()
+		if len(got) != 1 {
+			t.Fatalf("%d answers", len(got))
+		}
+		return got[0].Stanza.Type
+	}
+	announced := func() bool {
+		romeo.Send(`<iq type='get' id='1' to='example.org'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>`)
+		return strings.Contains(string(romeo.Deliveries()[0].Stanza.Append(nil)), "urn:xmpp:ping")
+	}
+	if answer() != xmpp.TypeResult || !announced() {
+		t.Error("no ping to begin with")
+	}
+	c.Modules.Off = map[string]bool{"ping": true}
+	d.Router.Use(set.Modules()...)
+	if answer() != xmpp.TypeError || announced() {
+		t.Error("ping is there though it is off")
+	}
+	c.Modules.Off = nil
+	d.Router.Use(set.Modules()...)
+	if answer() != xmpp.TypeResult || !announced() {
+		t.Error("ping did not come back")
 	}
 }
 

@@ -79,7 +79,7 @@ func write(rows []row) string {
 }
 
 func TestThePageOfSpecificationsIsFresh(t *testing.T) {
-	want := write(specs(All(deps(config.Default())).Modules))
+	want := write(specs(All(deps(config.Default())).Modules()))
 	if *update {
 		if err := os.WriteFile(specsFile, []byte(want), 0o644); err != nil {
 			t.Fatal(err)
@@ -95,7 +95,7 @@ func TestThePageOfSpecificationsIsFresh(t *testing.T) {
 }
 
 func TestEverySpecificationIsNamedInFull(t *testing.T) {
-	for _, r := range specs(All(deps(config.Default())).Modules) {
+	for _, r := range specs(All(deps(config.Default())).Modules()) {
 		n := number.FindString(r.Name)
 		if titles[n] == "" {
 			t.Errorf("%s of module %s has no title in this test", r.Name, r.module)

@@ -115,7 +115,7 @@ func filter(list []*Session, keep func(*Session) bool) []*Session {
 
 // offer shows a message to the modules before it is given to sessions.
 func (r *Router) offer(e *Envelope, targets []*Session) {
-	for _, f := range r.delivering {
+	for _, f := range r.plan.Load().delivering {
 		if f(e, targets); e.Settled() {
 			return
 		}
@@ -166,7 +166,7 @@ func (r *Router) mustExist(e *Envelope, to jid.JID) {
 
 // unclaim offers a message to the modules that keep messages. The caller holds the owner's lock.
 func (r *Router) unclaim(e *Envelope) {
-	for _, f := range r.unclaimed {
+	for _, f := range r.plan.Load().unclaimed {
 		if f(e); e.Settled() {
 			return
 		}
@@ -208,8 +208,9 @@ func (r *Router) iq(e *Envelope, to jid.JID) {
 		e.Settle(Dropped)
 		return
 	}
+	plan := r.plan.Load()
 	name, _ := e.Stanza.First()
-	handle := r.accountIQ[name]
+	handle := plan.accountIQ[name]
 	if handle == nil {
 		e.Refuse(xmpp.ServiceUnavailable(""))
 		return
@@ -220,7 +221,7 @@ func (r *Router) iq(e *Envelope, to jid.JID) {
 			e.Refuse(Unavailable())
 			return
 		case !ok:
-			handle = r.nobodyIQ[name]
+			handle = plan.nobodyIQ[name]
 		}
 	}
 	if handle != nil {
@@ -241,8 +242,9 @@ func (r *Router) toHost(e *Envelope) {
 	case !e.Stanza.IsRequest():
 		e.Settle(Dropped)
 	default:
+		plan := r.plan.Load()
 		name, _ := e.Stanza.First()
-		if handle := r.hostIQ[name]; handle != nil && e.Stanza.To.IsDomain() {
+		if handle := plan.hostIQ[name]; handle != nil && e.Stanza.To.IsDomain() {
 			handle(e)
 		}
 		if !e.Settled() {

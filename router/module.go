@@ -8,7 +8,9 @@ import (
 // A Module is one feature, as plain data. The order of modules given to New is the
 // order in every stage.
 type Module struct {
-	Name  string
+	Name string
+	// Off says that it takes part in nothing but Removed: what it keeps of an account goes with the account.
+	Off   bool
 	Specs []Spec // what it implements; docs/xeps.md is made of this
 
 	// Features are announced by disco#info of the host, AccountFeatures by that of an account.

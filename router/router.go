@@ -39,13 +39,20 @@ type Options struct {
 
 // A Router routes. It is safe for concurrent use.
 type Router struct {
-	hosts   atomic.Pointer[map[string]bool]
-	users   Users
-	max     int
-	log     *slog.Logger
-	table   *table
-	modules []Module
+	hosts atomic.Pointer[map[string]bool]
+	plan  atomic.Pointer[plan]
+	max   atomic.Int64
+	users Users
+	log   *slog.Logger
+	table *table
 
+	Stats Stats
+}
+
+// plan is what the modules take part in. Immutable.
+type plan struct {
+	modules           []Module // that are on
+	all               []Module
 	leaving, arriving [3][]func(*Envelope) // by kind
 	delivering        []func(*Envelope, []*Session)
 	unclaimed         []func(*Envelope)
@@ -53,22 +60,21 @@ type Router struct {
 	taken             func(jid.JID, []uint64)
 	hostIQ, accountIQ map[xmpp.Name]func(*Envelope)
 	nobodyIQ          map[xmpp.Name]func(*Envelope)
-
-	Stats Stats
 }
 
-// Stats count stanzas since the start.
+// Stats count stanzas since the start. Arrays with three places are by kind: message, presence, iq.
 type Stats struct {
-	Routed   [3]atomic.Int64 // by kind: message, presence, iq
+	Routed   [3]atomic.Int64 // that came into the router
+	Sent     [3]atomic.Int64 // that were given to sessions
 	Outcomes [6]atomic.Int64 // by Outcome
 }
 
-// New returns a router without modules. Use comes next, once.
+// New returns a router without modules. Use comes next.
 func New(o Options) *Router {
-	r := &Router{users: o.Users, max: o.MaxSessions, log: o.Log, table: newTable(),
-		hostIQ: map[xmpp.Name]func(*Envelope){}, accountIQ: map[xmpp.Name]func(*Envelope){},
-		nobodyIQ: map[xmpp.Name]func(*Envelope){}}
+	r := &Router{users: o.Users, log: o.Log, table: newTable()}
 	r.SetHosts(o.Hosts)
+	r.SetMaxSessions(o.MaxSessions)
+	r.Use()
 	return r
 }
 
@@ -81,40 +87,49 @@ func (r *Router) SetHosts(domains []string) {
 	r.hosts.Store(&hosts)
 }
 
+// SetMaxSessions bounds the sessions of each account from now on; 0 means no bound.
+func (r *Router) SetMaxSessions(n int) { r.max.Store(int64(n)) }
+
 // Serves says whether the domain is one of ours.
 func (r *Router) Serves(domain string) bool { return (*r.hosts.Load())[domain] }
 
-// Use plugs the modules in. It panics if two own the same payload or the same
-// single part, which is a programmer's mistake.
+// Use plugs these modules in, in place of those before, which may be the same. It panics if two own the same payload or the
+// same single part, which is a programmer's mistake.
 func (r *Router) Use(modules ...Module) {
-	r.modules = modules
+	p := &plan{all: modules, hostIQ: map[xmpp.Name]func(*Envelope){}, accountIQ: map[xmpp.Name]func(*Envelope){},
+		nobodyIQ: map[xmpp.Name]func(*Envelope){}}
 	for _, m := range modules {
-		addStage(&r.leaving, m.Leaving)
-		addStage(&r.arriving, m.Arriving)
+		if m.Off {
+			continue
+		}
+		p.modules = append(p.modules, m)
+		addStage(&p.leaving, m.Leaving)
+		addStage(&p.arriving, m.Arriving)
 		if m.Delivering != nil {
-			r.delivering = append(r.delivering, m.Delivering)
+			p.delivering = append(p.delivering, m.Delivering)
 		}
 		if m.Unclaimed != nil {
-			r.unclaimed = append(r.unclaimed, m.Unclaimed)
+			p.unclaimed = append(p.unclaimed, m.Unclaimed)
 		}
 		if m.CatchUp != nil || m.Taken != nil {
-			if r.catchUp != nil || r.taken != nil {
+			if p.catchUp != nil || p.taken != nil {
 				panic("router: a second module wants to keep messages: " + m.Name)
 			}
-			r.catchUp, r.taken = m.CatchUp, m.Taken
+			p.catchUp, p.taken = m.CatchUp, m.Taken
 		}
 		for _, q := range m.IQ {
 			if q.Scope&Host != 0 {
-				own(r.hostIQ, q, m.Name)
+				own(p.hostIQ, q, m.Name)
 			}
 			if q.Scope&Account != 0 {
-				own(r.accountIQ, q, m.Name)
+				own(p.accountIQ, q, m.Name)
 				if q.NoAccount != nil {
-					r.nobodyIQ[q.Payload] = q.NoAccount
+					p.nobodyIQ[q.Payload] = q.NoAccount
 				}
 			}
 		}
 	}
+	r.plan.Store(p)
 }
 
 func addStage(to *[3][]func(*Envelope), s Stage) {
@@ -133,16 +148,16 @@ func own(m map[xmpp.Name]func(*Envelope), q IQ, module string) {
 	m[q.Payload] = q.Handle
 }
 
-// Modules are those given to Use, in order.
-func (r *Router) Modules() []Module { return r.modules }
+// Modules are those given to Use last that are on, in order; another slice after each Use.
+func (r *Router) Modules() []Module { return r.plan.Load().modules }
 
 // StreamFeatures are those that the modules offer after login on a stream to this host, as XML.
 func (r *Router) StreamFeatures(host string) string {
 	var all strings.Builder
-	for i := range r.modules {
-		all.WriteString(r.modules[i].StreamFeature)
-		if f := r.modules[i].StreamFeatureOf; f != nil {
-			all.WriteString(f(host))
+	for _, m := range r.Modules() {
+		all.WriteString(m.StreamFeature)
+		if m.StreamFeatureOf != nil {
+			all.WriteString(m.StreamFeatureOf(host))
 		}
 	}
 	return all.String()
@@ -171,7 +186,7 @@ func (r *Router) Route(e *Envelope) {
 func (r *Router) route(e *Envelope) {
 	// leaving: the sender is a session of ours
 	if e.Session != nil {
-		if r.ask(&r.leaving, e); e.Settled() {
+		if ask(&r.plan.Load().leaving, e); e.Settled() {
 			return
 		}
 	}
@@ -194,7 +209,7 @@ func (r *Router) route(e *Envelope) {
 		return
 	}
 	// arriving: the recipient is ours
-	if r.ask(&r.arriving, e); e.Settled() {
+	if ask(&r.plan.Load().arriving, e); e.Settled() {
 		return
 	}
 	e.owner = to.Bare().String()
@@ -208,7 +223,7 @@ func (r *Router) route(e *Envelope) {
 	}
 }
 
-func (r *Router) ask(stage *[3][]func(*Envelope), e *Envelope) {
+func ask(stage *[3][]func(*Envelope), e *Envelope) {
 	for _, f := range stage[e.Stanza.Kind-xmpp.Message] {
 		if f(e); e.Settled() {
 			return

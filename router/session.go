@@ -67,6 +67,7 @@ type Session struct {
 	bare  jid.JID
 	out   Outlet
 	u     *user
+	stats *Stats
 	flags atomic.Uint32
 	state atomic.Pointer[availability] // nil: no presence sent yet, or unavailable
 }
@@ -141,6 +142,9 @@ func (s *Session) WaitBelow(ctx context.Context, n int) error { return s.out.Wai
 // It says whether the session took it.
 func (s *Session) Send(b *Batch, d Delivery) bool {
 	wake, ok := s.out.Send(d)
+	if ok {
+		s.stats.Sent[d.Stanza.Kind-xmpp.Message].Add(1)
+	}
 	if wake {
 		b.add(s.out)
 	}
@@ -150,6 +154,9 @@ func (s *Session) Send(b *Batch, d Delivery) bool {
 // SendNow is Send for who has no batch.
 func (s *Session) SendNow(d Delivery) bool {
 	wake, ok := s.out.Send(d)
+	if ok {
+		s.stats.Sent[d.Stanza.Kind-xmpp.Message].Add(1)
+	}
 	if wake {
 		s.out.Flush()
 	}

@@ -11,17 +11,17 @@ import (
 // Bind makes a session for a full address of ours. A session that has the
 // address already is ended with a conflict (RFC 6120 §7.7.2.2).
 func (r *Router) Bind(full jid.JID, out Outlet) (*Session, error) {
-	s := &Session{addr: full, bare: full.Bare(), out: out}
-	old, ok := r.table.add(s, r.max)
+	s := &Session{addr: full, bare: full.Bare(), out: out, stats: &r.Stats}
+	old, ok := r.table.add(s, int(r.max.Load()))
 	if !ok {
 		return nil, ErrTooManySessions
 	}
 	if old != nil {
 		old.End("conflict", "replaced by a new session")
 	}
-	for i := range r.modules {
-		if f := r.modules[i].Bound; f != nil {
-			f(s)
+	for _, m := range r.Modules() {
+		if m.Bound != nil {
+			m.Bound(s)
 		}
 	}
 	return s, nil
@@ -54,9 +54,9 @@ func (r *Router) Unbind(s *Session, drain func() []Undelivered) {
 		r.bounce(e)
 	}
 	batch.Flush()
-	for i := range r.modules {
-		if f := r.modules[i].Ended; f != nil {
-			f(s, last)
+	for _, m := range r.Modules() {
+		if m.Ended != nil {
+			m.Ended(s, last)
 		}
 	}
 	r.bringStored(held, s.bare)
@@ -109,11 +109,12 @@ func afterAll(ps []*storage.Pending, f func(error)) {
 func (r *Router) bringStored(u *user, bare jid.JID) {
 	release := func() { r.table.release(u, bare.String()) }
 	best := mostAvailable(u.list())
-	if len(best) == 0 || r.catchUp == nil {
+	catchUp := r.plan.Load().catchUp
+	if len(best) == 0 || catchUp == nil {
 		release()
 		return
 	}
-	r.catchUp(best[0], release)
+	catchUp(best[0], release)
 }
 
 // SetPresence records what the session broadcasts (nil: unavailable) and says whether it was
@@ -125,8 +126,8 @@ func (r *Router) SetPresence(s *Session, p *xmpp.Stanza, priority int8) (initial
 		s.state.Store(nil)
 		return initial
 	}
-	could := s.takes()
-	brings := !could && priority >= 0 && r.catchUp != nil
+	could, catchUp := s.takes(), r.plan.Load().catchUp
+	brings := !could && priority >= 0 && catchUp != nil
 	if brings {
 		// The hold comes first: a message must not pass between.
 		r.WithOwner(s.bare.String(), func() {
@@ -137,7 +138,7 @@ func (r *Router) SetPresence(s *Session, p *xmpp.Stanza, priority int8) (initial
 		s.state.Store(&availability{p, priority})
 	}
 	if brings {
-		r.catchUp(s, func() { r.table.release(s.u, s.bare.String()) })
+		catchUp(s, func() { r.table.release(s.u, s.bare.String()) })
 	}
 	return initial
 }
@@ -165,8 +166,8 @@ func (r *Router) WithOwner(bare string, f func()) {
 
 // Taken is for c2s: the session has taken stanzas whose copies were kept.
 func (r *Router) Taken(s *Session, kept []uint64) {
-	if r.taken != nil && len(kept) > 0 {
-		r.taken(s.bare, kept)
+	if taken := r.plan.Load().taken; taken != nil && len(kept) > 0 {
+		taken(s.bare, kept)
 	}
 }
 
@@ -181,10 +182,10 @@ func (r *Router) Remove(user jid.JID) error {
 		s.End("not-authorized", "the account was removed") // XEP-0077 §3.2
 	}
 	var failed []string
-	for i := range r.modules {
-		if f := r.modules[i].Removed; f != nil {
-			if err := f(user); err != nil {
-				failed = append(failed, r.modules[i].Name+": "+err.Error())
+	for _, m := range r.plan.Load().all {
+		if m.Removed != nil {
+			if err := m.Removed(user); err != nil {
+				failed = append(failed, m.Name+": "+err.Error())
 			}
 		}
 	}

@@ -20,6 +20,8 @@ func AccountOptions(cfg *config.Config) (accounts.Options, error) {
 	p := cfg.HTTP.Permissions
 	o := accounts.Options{
 		Iterations: cfg.C2S.ScramIterations,
+		BackoffMin: cfg.Limits.LoginBackoffMin, BackoffMax: cfg.Limits.LoginBackoffMax,
+		DerivationsPerCore: cfg.Limits.DerivationsPerCore,
 		Everyone: map[accounts.Permission][]string{
 			accounts.PermHTTPMessage: p.HTTPMessage,
 			accounts.PermMulticast:   p.Multicast,
@@ -67,7 +69,7 @@ func offlineControl(ctx context.Context, store storage.Engine, cfg *config.Confi
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	current := func() *config.Config { return cfg }
 	r := router.New(router.Options{Hosts: domains(cfg), Users: users, Log: log})
-	r.Use(modules.All(modules.Deps{Router: r, Store: store, Accounts: users, Config: current, Log: log}).Modules...)
+	r.Use(modules.All(modules.Deps{Router: r, Store: store, Accounts: users, Config: current, Log: log}).Modules()...)
 	users.OnChange(func(user jid.JID, what accounts.Change) {
 		if what != accounts.Deleted {
 			return

@@ -84,11 +84,13 @@ func (m *metrics) parts(h *house) {
 func (m *metrics) routed(r *router.Router) {
 	m.gauge("jackdaw_sessions", "Bound sessions.", func() int64 { return int64(r.SessionCount()) })
 	for i, kind := range []string{"message", "presence", "iq"} {
-		m.counter("jackdaw_stanzas_routed_total", "Stanzas that entered the router.",
-			prometheus.Labels{"kind": kind}, r.Stats.Routed[i].Load)
+		m.counter("jackdaw_stanzas_total", "Stanzas that came into the router, and that were given to sessions.",
+			prometheus.Labels{"kind": kind, "direction": "in"}, r.Stats.Routed[i].Load)
+		m.counter("jackdaw_stanzas_total", "Stanzas that came into the router, and that were given to sessions.",
+			prometheus.Labels{"kind": kind, "direction": "out"}, r.Stats.Sent[i].Load)
 	}
 	for o := router.Delivered; o <= router.Dropped; o++ {
-		m.counter("jackdaw_stanzas_total", "Stanzas by what became of them.",
+		m.counter("jackdaw_outcomes_total", "Stanzas by what became of them.",
 			prometheus.Labels{"outcome": o.String()}, r.Stats.Outcomes[o].Load)
 	}
 }

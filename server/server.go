@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"os/signal"
 	"sync"
@@ -107,7 +108,7 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 		MaxSessions: cfg.Limits.ResourcesPerAccount, Log: o.Log})
 	h.features = modules.All(modules.Deps{Router: h.router, Store: store, Accounts: h.accounts, Config: h.cfg.Load,
 		Version: o.Version, Log: o.Log})
-	h.router.Use(h.features.Modules...)
+	h.router.Use(h.features.Modules()...)
 	h.accounts.OnChange(h.accountChanged)
 	if h.certs, err = NewCertStore(cfg); err != nil {
 		return nil, err
@@ -116,7 +117,7 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 		Register: h.features.Registration, AllowPlainWithoutTLS: !cfg.C2S.RequireTLS, C2S: cfg.C2S, Limits: cfg.Limits, Log: o.Log})
 	h.posts = httpmessage.New(httpmessage.Options{Router: h.router, Accounts: h.accounts, Engine: store,
 		Hosts: func() []string { return domains(h.cfg.Load()) }, Settings: postSettings(cfg), Log: o.Log})
-	h.web = httpmessage.NewServer(h.posts.Handler(), httpmessage.Limits{HeaderBytes: cfg.Limits.HTTPHeaderBytes,
+	h.web = httpmessage.NewServer(h.webHandler(), httpmessage.Limits{HeaderBytes: cfg.Limits.HTTPHeaderBytes,
 		HeaderTime: cfg.Limits.HTTPHeaderTime, BodyTime: cfg.Limits.HTTPBodyTime, Idle: cfg.Limits.HTTPIdle, Streams: cfg.Limits.HTTPStreams}, o.Log)
 	if len(cfg.Listen.Metrics) > 0 {
 		h.metrics = newMetrics()
@@ -137,6 +138,18 @@ func postSettings(cfg *config.Config) httpmessage.Settings {
 	return httpmessage.Settings{MaxBody: cfg.HTTP.MaxBody, MaxRecipients: cfg.HTTP.MaxRecipients, BodyTime: l.HTTPBodyTime,
 		OwnAddress: cfg.HTTP.ForgedRemote == config.ForgedOwnAddress, TrustedProxies: cfg.HTTP.TrustedProxies,
 		Stanza: stream.Limits{Bytes: cfg.HTTP.MaxBody, Depth: l.Depth, Elements: l.Elements, Attributes: l.Attributes, Declarations: l.Namespaces}}
+}
+
+// webHandler is the HTTP APIs, as long as the module is on.
+func (h *house) webHandler() http.Handler {
+	posts := h.posts.Handler()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !h.cfg.Load().Modules.Enabled("httpmessage") {
+			http.NotFound(w, r)
+			return
+		}
+		posts.ServeHTTP(w, r)
+	})
 }
 
 // listen opens every socket and starts serving.
@@ -231,10 +244,12 @@ func (h *house) reload() (warnings []string, err error) {
 		return nil, err
 	}
 	h.router.SetHosts(domains(cfg))
+	h.router.SetMaxSessions(cfg.Limits.ResourcesPerAccount)
 	h.clients.SetOptions(cfg.C2S, cfg.Limits)
 	h.posts.Configure(postSettings(cfg))
 	warnings = append(cfg.Warnings, config.NotReloaded(h.cfg.Load(), cfg)...)
 	h.cfg.Store(cfg)
+	h.router.Use(h.features.Modules()...) // as the configuration now in force says
 	for _, w := range warnings {
 		h.o.Log.Warn("configuration", "note", w)
 	}

@@ -16,7 +16,7 @@ package disco
 
 import (
 	"slices"
-	"sync"
+	"sync/atomic"
 
 	"jackdaw/router"
 	"jackdaw/xmpp"
@@ -48,8 +48,13 @@ type Disco struct {
 	o       Options
 	senders senders
 
-	once          sync.Once // guards the making of the rest
-	host, account []string  // features, sorted
+	known atomic.Pointer[announced]
+}
+
+// announced is what modules announce, sorted. Immutable.
+type announced struct {
+	by            []router.Module
+	host, account []string
 }
 
 // New returns the answers over a router, which must have got its modules before the first is asked for.
@@ -83,8 +88,7 @@ var (
 
 // Info is the host's answer to disco#info without a node. The element is the caller's.
 func (d *Disco) Info(host string) *xmpp.Element {
-	d.collect()
-	q := info("server", "im", "jackdaw", d.host)
+	q := info("server", "im", "jackdaw", d.announced().host)
 	for _, f := range d.o.Forms {
 		if x := f(host); x != nil {
 			q.Content = append(q.Content, xmpp.Node{Elem: x})
@@ -93,18 +97,23 @@ func (d *Disco) Info(host string) *xmpp.Element {
 	return q
 }
 
-// collect gathers what the modules announce. It cannot be done in New: the list of
-// modules holds this one.
-func (d *Disco) collect() {
-	d.once.Do(func() {
-		for _, m := range d.o.Router.Modules() {
-			d.host = append(d.host, m.Features...)
-			d.account = append(d.account, m.AccountFeatures...)
-		}
-		slices.Sort(d.host)
-		slices.Sort(d.account)
-		d.host, d.account = slices.Compact(d.host), slices.Compact(d.account)
-	})
+// announced gathers what the modules announce that are plugged in now.
+func (d *Disco) announced() *announced {
+	modules := d.o.Router.Modules()
+	a := d.known.Load()
+	if a != nil && len(a.by) == len(modules) && (len(modules) == 0 || &a.by[0] == &modules[0]) {
+		return a
+	}
+	a = &announced{by: modules}
+	for _, m := range modules {
+		a.host = append(a.host, m.Features...)
+		a.account = append(a.account, m.AccountFeatures...)
+	}
+	slices.Sort(a.host)
+	slices.Sort(a.account)
+	a.host, a.account = slices.Compact(a.host), slices.Compact(a.account)
+	d.known.Store(a)
+	return a
 }
 
 func (d *Disco) info(e *router.Envelope) {
@@ -125,8 +134,7 @@ func (d *Disco) info(e *router.Envelope) {
 	case node != "":
 		e.Refuse(xmpp.ItemNotFound("there is no such node"))
 	default:
-		d.collect()
-		d.answer(e, info("account", "registered", "", d.account), "")
+		d.answer(e, info("account", "registered", "", d.announced().account), "")
 	}
 }
 

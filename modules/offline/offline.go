@@ -31,7 +31,8 @@ type Options struct {
 }
 
 // New returns the module. The messages are kept in the given log, which nobody else writes.
-func New(r *router.Router, messages storage.Log, o Options, log *slog.Logger) router.Module {
+// The options are asked for with each message.
+func New(r *router.Router, messages storage.Log, o func() Options, log *slog.Logger) router.Module {
 	return newModule(r, messages, o, log).module()
 }
 
@@ -40,7 +41,7 @@ const shards = 64
 type module struct {
 	router *router.Router
 	store  storage.Log
-	quota  storage.AppendOptions
+	limits func() Options
 	log    *slog.Logger
 	seed   maphash.Seed
 	shards [shards]shard
@@ -69,9 +70,9 @@ type flight struct {
 	more  []*router.Session
 }
 
-func newModule(r *router.Router, messages storage.Log, o Options, log *slog.Logger) *module {
+func newModule(r *router.Router, messages storage.Log, o func() Options, log *slog.Logger) *module {
 	m := &module{router: r, store: messages, log: log, seed: maphash.MakeSeed(),
-		quota: storage.AppendOptions{MaxRecords: o.MaxMessages, MaxBytes: o.MaxBytes}}
+		limits: o}
 	for i := range m.shards {
 		m.shards[i].owners = map[string]*owner{}
 	}
@@ -263,8 +264,8 @@ func (m *module) unclaimed(e *router.Envelope) {
 	sh := m.shard(name)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	o := m.quota
-	o.Dedup = dedup(e)
+	l := m.limits()
+	o := storage.AppendOptions{Dedup: dedup(e), MaxRecords: l.MaxMessages, MaxBytes: l.MaxBytes}
 	id, dup, err := m.append(e, name, e.Stanza.Payload, o)
 	switch {
 	case errors.Is(err, storage.ErrFull):

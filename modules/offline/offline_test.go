@@ -32,7 +32,7 @@ type scene struct {
 func newScene(t *testing.T, o Options) *scene {
 	c := &scene{T: t, r: moduletest.New("romeo", "juliet"), store: moduletest.NewStore()}
 	c.log = c.store.Log("offline")
-	c.m = newModule(c.r, c.log, o, moduletest.Discard())
+	c.m = newModule(c.r, c.log, func() Options { return o }, moduletest.Discard())
 	c.r.Use(c.m.module())
 	c.romeo = moduletest.Login(t, c.r, "romeo/a")
 	t.Cleanup(func() {

@@ -38,14 +38,15 @@ type Roster struct {
 	router *router.Router
 	users  router.Users
 	store  storage.Map
-	max    Options
+	limits func() Options
 	log    *slog.Logger
 	cache  cache
 }
 
-// New returns the module. The rosters are kept in the given map, which nobody else writes.
-func New(r *router.Router, users router.Users, rosters storage.Map, o Options, log *slog.Logger) *Roster {
-	m := &Roster{router: r, users: users, store: rosters, max: o, log: log}
+// New returns the module. The rosters are kept in the given map, which nobody else writes. The options are
+// asked for with each change.
+func New(r *router.Router, users router.Users, rosters storage.Map, o func() Options, log *slog.Logger) *Roster {
+	m := &Roster{router: r, users: users, store: rosters, limits: o, log: log}
 	m.cache.init()
 	return m
 }
@@ -55,8 +56,8 @@ func (r *Roster) Module() router.Module {
 	return router.Module{
 		Name: "roster",
 		Specs: []router.Spec{
-			{Name: "RFC 6121 §2", Note: "with versions (§2.6)"},
-			{Name: "RFC 6121 §3", Note: "with pre-approval (§3.4)"},
+			{Name: "RFC 6121 §2"},
+			{Name: "RFC 6121 §3"},
 		},
 		StreamFeature: "<ver xmlns='urn:xmpp:features:rosterver'/>" + // §2.6.1
 			"<sub xmlns='urn:xmpp:features:pre-approval'/>", // §3.4.1
@@ -250,7 +251,7 @@ func (r *Roster) wanted(u *user, q *xmpp.Element) (jid.JID, *Item, *xmpp.Error) 
 			return none, nil, xmpp.NotAcceptable("the name of a group is empty or too long")
 		case seen[name]:
 			return none, nil, xmpp.BadRequest("a group is named twice")
-		case r.max.MaxGroups > 0 && len(it.Groups) >= r.max.MaxGroups:
+		case r.limits().MaxGroups > 0 && len(it.Groups) >= r.limits().MaxGroups:
 			return none, nil, xmpp.ResourceConstraint("too many groups")
 		}
 		seen[name] = true
@@ -264,7 +265,9 @@ func (r *Roster) wanted(u *user, q *xmpp.Element) (jid.JID, *Item, *xmpp.Error) 
 	return contact, it, nil
 }
 
-func (r *Roster) full(u *user) bool { return r.max.MaxItems > 0 && len(u.items) >= r.max.MaxItems }
+func (r *Roster) full(u *user) bool {
+	return r.limits().MaxItems > 0 && len(u.items) >= r.limits().MaxItems
+}
 
 func pushPayload(contact jid.JID, it *Item, version uint64) []byte {
 	w := xmpp.NewWriter(nil)

@@ -27,7 +27,7 @@ type scene struct {
 func newScene(t *testing.T, o Options) *scene {
 	users := moduletest.Users{"romeo@example.org": true, "juliet@example.org": true}
 	c := &scene{T: t, r: moduletest.New("romeo", "juliet"), store: moduletest.NewStore()}
-	c.m = New(c.r, users, c.store.Map("roster"), o, moduletest.Discard())
+	c.m = New(c.r, users, c.store.Map("roster"), func() Options { return o }, moduletest.Discard())
 	c.r.Use(c.m.Module())
 	return c
 }

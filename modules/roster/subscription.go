@@ -125,7 +125,7 @@ func (r *Roster) change(user, contact jid.JID, e *router.Envelope, inbound bool)
 	next := fx.next
 	var request *xmpp.Stanza
 	if next.PendingIn && !before.PendingIn {
-		if r.max.MaxItems > 0 && len(u.requests) >= r.max.MaxItems {
+		if r.limits().MaxItems > 0 && len(u.requests) >= r.limits().MaxItems {
 			return fx, nil, xmpp.ResourceConstraint("too many requests wait for an answer"), nil
 		}
 		request = e.Stanza

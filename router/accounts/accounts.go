@@ -18,6 +18,7 @@
 package accounts
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -125,12 +126,13 @@ func New(ctx context.Context, engine storage.Engine, o Options) (*Service, error
 		api:      book{engine.APIAccounts(), newCache[remembered](rememberMax)},
 		rights:   newCache[*Rights](rightsMax),
 		throttle: NewThrottle(time.Now),
-		slots:    make(chan struct{}, 2*runtime.GOMAXPROCS(0)),
+		slots:    make(chan struct{}, cmp.Or(o.DerivationsPerCore, DefaultDerivationsPerCore)*runtime.GOMAXPROCS(0)),
 		secret:   secret,
 	}
 	var key [32]byte
 	rand.Read(key[:]) // never returns an error
 	s.macs.New = func() any { return newMACState(key[:]) }
+	s.throttle.setBackoff(c.first, c.most)
 	s.settings.Store(c)
 	return s, nil
 }
@@ -143,6 +145,7 @@ func (s *Service) SetOptions(o Options) error {
 		return err
 	}
 	s.settings.Store(c)
+	s.throttle.setBackoff(c.first, c.most)
 	s.rights.clear()
 	return nil
 }

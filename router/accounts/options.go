@@ -1,7 +1,9 @@
 package accounts
 
 import (
+	"cmp"
 	"fmt"
+	"time"
 
 	"jackdaw/xmpp/jid"
 	"jackdaw/xmpp/sasl"
@@ -22,13 +24,25 @@ type Options struct {
 	Everyone map[Permission][]string
 	// Admins have PermAdmin without a grant.
 	Admins []jid.JID
+	// BackoffMin and BackoffMax bound the wait after failed logins; 0 means the default.
+	BackoffMin, BackoffMax time.Duration
+	// DerivationsPerCore is how many passwords are hashed at once; 0 means the default. It counts in New only.
+	DerivationsPerCore int
 }
+
+// The defaults of Options.
+const (
+	DefaultBackoffMin         = time.Second
+	DefaultBackoffMax         = 5 * time.Minute
+	DefaultDerivationsPerCore = 2
+)
 
 // settings are Options, checked and compiled; never changed once published.
 type settings struct {
-	iterations int
-	everyone   []rule
-	admins     map[jid.JID]bool
+	iterations  int
+	first, most time.Duration
+	everyone    []rule
+	admins      map[jid.JID]bool
 }
 
 // A rule gives one permission to the accounts that match.
@@ -41,6 +55,10 @@ func compile(o Options) (*settings, error) {
 	c := &settings{iterations: o.Iterations, admins: make(map[jid.JID]bool, len(o.Admins))}
 	if c.iterations == 0 {
 		c.iterations = DefaultIterations
+	}
+	c.first, c.most = cmp.Or(o.BackoffMin, DefaultBackoffMin), cmp.Or(o.BackoffMax, DefaultBackoffMax)
+	if c.first < 0 || c.most < c.first {
+		return nil, fmt.Errorf("back-off after failed logins: %v to %v is no range", c.first, c.most)
 	}
 	if c.iterations < sasl.MinIterations || c.iterations > sasl.MaxIterations {
 		return nil, fmt.Errorf("scram iterations: %d is not between %d and %d", c.iterations, sasl.MinIterations, sasl.MaxIterations)

@@ -3,6 +3,7 @@ package accounts
 import (
 	"fmt"
 	"hash/maphash"
+	"math/bits"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -24,15 +25,13 @@ func (e ErrThrottled) Error() string {
 func (e ErrThrottled) Seconds() int { return int((e.Wait + time.Second - 1) / time.Second) }
 
 // What the throttle does. Both back-offs begin when so many failures have come
-// together, with one second, and double with each further one. One failure
+// together, with Options.BackoffMin, and double with each further one up to Options.BackoffMax. One failure
 // is forgotten each time that forget has passed, so that the few slips of an
 // office behind one address do not add up, while who guesses gets one guess
 // in that time.
 const (
 	throttleFree       = 5  // failures
 	throttleFreeExempt = 20 // failures of an exempt address against one account
-	backoffFirst       = time.Second
-	backoffMost        = 5 * time.Minute
 	forgetAddr         = time.Minute
 	forgetPair         = 5 * time.Minute
 	throttleMax        = 1 << 16 // addresses and pairs known at once
@@ -49,6 +48,8 @@ type Throttle struct {
 	now  func() time.Time
 	seed maphash.Seed
 	size atomic.Int64 // of entries: the common case is that nothing ever failed
+
+	first, most atomic.Int64 // back-off in nanoseconds
 
 	mu      sync.Mutex // guards entries
 	entries map[throttleKey]throttleEntry
@@ -70,7 +71,15 @@ type throttleEntry struct {
 
 // NewThrottle returns a throttle with a clock, such as time.Now.
 func NewThrottle(now func() time.Time) *Throttle {
-	return &Throttle{now: now, seed: maphash.MakeSeed(), entries: make(map[throttleKey]throttleEntry)}
+	t := &Throttle{now: now, seed: maphash.MakeSeed(), entries: make(map[throttleKey]throttleEntry)}
+	t.setBackoff(DefaultBackoffMin, DefaultBackoffMax)
+	return t
+}
+
+// setBackoff applies to failures from now on.
+func (t *Throttle) setBackoff(first, most time.Duration) {
+	t.first.Store(int64(first))
+	t.most.Store(int64(most))
 }
 
 // Wait returns how long an attempt from there against an account (a bare JID, or the
@@ -171,11 +180,15 @@ func (t *Throttle) count(k throttleKey, now time.Time) {
 	if k.exempt {
 		free = throttleFreeExempt
 	}
-	// A bound on the count, so that who stops is soon forgotten.
-	const doublings = 9 // 512 s are more than backoffMost
-	e.failures = min(e.failures, free+doublings)
-	if e.failures >= free {
-		e.until = now.Add(min(backoffFirst<<(e.failures-free), backoffMost))
+	// A bound on the count, so that who stops is soon forgotten: no more than it takes to get to the longest wait.
+	first, most := t.first.Load(), t.most.Load()
+	e.failures = min(e.failures, free+bits.Len64(uint64(most/first)))
+	if n := e.failures - free; n >= 0 {
+		wait := most
+		if first <= most>>n {
+			wait = first << n
+		}
+		e.until = now.Add(time.Duration(wait))
 	}
 	t.entries[k] = e
 }

@@ -140,7 +140,7 @@ func TestExemptAddressIsSlowedDownOnlyAgainstOneAccountAfterTwentyFailures(t *te
 		// The same address from the header of a trusted proxy is another source.
 		wantWait(t, th, from("127.0.0.1"), "a", 0)
 		fails(th, s, "a", 20)
-		wantWait(t, th, s, "a", backoffMost)
+		wantWait(t, th, s, "a", DefaultBackoffMax)
 		th.Succeeded(s, "a")
 		wantWait(t, th, s, "a", 0)
 		if err := th.Check(Source{Exempt: true}, "a"); err != nil {
@@ -161,7 +161,7 @@ func TestThrottleIsBoundedAndAFloodDisplacesItself(t *testing.T) {
 		if n := len(th.entries); n > throttleMax {
 			t.Errorf("%d entries, want at most %d", n, throttleMax)
 		}
-		wantWait(t, th, guesser, "a", backoffMost)
+		wantWait(t, th, guesser, "a", DefaultBackoffMax)
 		// What is forgotten goes, though nothing sweeps the whole.
 		pass(24 * time.Hour)
 		fails(th, Source{Exempt: true}, "a", throttleMax/2)
