@@ -48,6 +48,15 @@ type Engine interface {
 	Close() error
 }
 
+// An Observer is an engine that can be asked how long its writes take. All engines here are.
+type Observer interface {
+	// Observe has f called after each commit that succeeded, with the time until it was durable: the
+	// embedded engine's from the first write of a group that is not a removal, Redis's of each round
+	// trip that writes. f is called on the engine's goroutines, several at a time, and must not block;
+	// nil ends it.
+	Observe(f func(d time.Duration))
+}
+
 // An Entry is one key of a Map. Deleted entries are reported by Since only.
 type Entry struct {
 	Key     string

@@ -14,9 +14,10 @@ import (
 // A group is the writes that one fsync makes durable.
 type group struct {
 	number  uint64
-	frame   []byte // begins with room for the header
-	writes  int    // that are not lazy
-	urgent  bool   // holds more than lazy batches, or these have waited enough
+	frame   []byte    // begins with room for the header
+	writes  int       // that are not lazy
+	urgent  bool      // holds more than lazy batches, or these have waited enough
+	since   time.Time // urgent
 	pending *storage.Pending
 }
 
@@ -72,7 +73,9 @@ func (e *engine) write(b *batch) (ticket, error) {
 // hurry has the current group written. The caller holds mu.
 func (e *engine) hurry() {
 	g := e.current
-	g.urgent = true
+	if !g.urgent {
+		g.urgent, g.since = true, time.Now()
+	}
 	if e.expected > 0 && g.writes >= e.expected {
 		e.expected = 0
 		e.gathered <- struct{}{} // has room for the one that gather waits for
@@ -261,6 +264,9 @@ func (e *engine) append(g *group) error {
 	}
 	if err := e.journal.append(g.frame); err != nil {
 		return e.fail("write the journal", err)
+	}
+	if f := e.observer.Load(); f != nil {
+		(*f)(time.Since(g.since))
 	}
 	return nil
 }

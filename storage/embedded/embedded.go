@@ -58,7 +58,10 @@ type engine struct {
 	tree   *bbolt.DB
 	tables atomic.Pointer[tables] // replaced under mu
 	closed atomic.Bool
-	gens   atomic.Pointer[[]uint32] // generations of Dedup values; replaced under mu
+	// observer is that of Observe; it may be nil.
+	observer atomic.Pointer[func(time.Duration)]
+
+	gens atomic.Pointer[[]uint32] // generations of Dedup values; replaced under mu
 
 	idle     time.Duration
 	settling *time.Timer // runs settle
@@ -193,6 +196,16 @@ func (e *engine) APIAccounts() storage.Accounts {
 
 func (e *engine) Promise() string {
 	return "embedded store: acknowledged after fsync; neither a crash nor a power cut loses what was acknowledged"
+}
+
+// Observe implements storage.Observer: f gets the time from the first write of a group that somebody
+// waits for until the group is durable.
+func (e *engine) Observe(f func(d time.Duration)) {
+	if f == nil {
+		e.observer.Store(nil)
+		return
+	}
+	e.observer.Store(&f)
 }
 
 func (e *engine) Err() error {

@@ -55,6 +55,9 @@ type engine struct {
 	closed  atomic.Bool
 	away    atomic.Pointer[error] // why Redis is away
 	stop    context.CancelFunc
+	// observer is that of Observe; it may be nil.
+	observer atomic.Pointer[func(time.Duration)]
+
 	probing sync.WaitGroup
 }
 
@@ -232,6 +235,16 @@ func (e *engine) Err() error {
 		return *err
 	}
 	return nil
+}
+
+// Observe implements storage.Observer: f gets the time of each round trip that writes, the
+// wait for replicas included.
+func (e *engine) Observe(f func(d time.Duration)) {
+	if f == nil {
+		e.observer.Store(nil)
+		return
+	}
+	e.observer.Store(&f)
 }
 
 func (e *engine) Promise() string { return e.promise }

@@ -121,6 +121,7 @@ type reply struct {
 // pipeline sends calls over one connection of a node, followed by WAIT if writes
 // must have replicas: WAIT speaks of the writes of its own connection only.
 func (e *engine) pipeline(ctx context.Context, node *redis.Client, calls []call, asking, whole bool) ([]reply, error) {
+	begun := time.Now()
 	pipe := node.Pipeline()
 	commands := make([]*redis.Cmd, len(calls))
 	write := false
@@ -166,6 +167,9 @@ func (e *engine) pipeline(ctx context.Context, node *redis.Client, calls []call,
 		if err != nil {
 			return nil, err
 		}
+	}
+	if f := e.observer.Load(); f != nil && write {
+		(*f)(time.Since(begun))
 	}
 	return replies, nil
 }

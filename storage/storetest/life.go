@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"jackdaw/storage"
 )
@@ -15,6 +17,27 @@ var lifeTests = []test{
 		if b.Promise() == "" {
 			b.Error("no promise")
 		}
+	}},
+	{"CommitsAreObserved", func(b *bench) {
+		var n atomic.Int64
+		b.Engine.(storage.Observer).Observe(func(d time.Duration) {
+			if d <= 0 {
+				b.Errorf("a commit took %v", d)
+			}
+			n.Add(1)
+		})
+		write := func() {
+			_, _, p, err := b.Log("archive").Append(b.ctx, "romeo", storage.Record{}, storage.AppendOptions{})
+			b.must(err)
+			b.durable(p, nil)
+		}
+		for i := range int64(3) {
+			write()
+			b.equal("commits", fmt.Sprint(n.Load()), fmt.Sprint(i+1))
+		}
+		b.Engine.(storage.Observer).Observe(nil)
+		write()
+		b.equal("commits", fmt.Sprint(n.Load()), "3")
 	}},
 	{"PendingsFinishInTheOrderOfTheWrites", func(b *bench) {
 		l, m := b.Log("archive"), b.Map("roster")
