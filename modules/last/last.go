@@ -172,7 +172,7 @@ func (l *last) leaving(e *router.Envelope) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if text == "" {
+	if e.Stanza.Type == xmpp.TypeAvailable {
 		delete(l.status, e.Session)
 		return
 	}
@@ -182,12 +182,13 @@ func (l *last) leaving(e *router.Envelope) {
 	l.status[e.Session] = strings.Clone(text)
 }
 
-func (l *last) ended(s *router.Session, _ *xmpp.Stanza) {
+// ended notes when the last session of a user went that had been there for others to see.
+func (l *last) ended(s *router.Session, presence *xmpp.Stanza) {
 	l.mu.Lock()
-	status := l.status[s]
+	status, left := l.status[s]
 	delete(l.status, s)
 	l.mu.Unlock()
-	if len(l.Router.Sessions(s.Bare())) > 0 {
+	if presence == nil && !left || len(l.Router.Sessions(s.Bare())) > 0 {
 		return
 	}
 	// Sessions of a deleted account end after its data was erased.

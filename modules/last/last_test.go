@@ -85,7 +85,13 @@ func TestAnAbsentUserLeftTimeAndStatusBehind(t *testing.T) {
 		<-time.After(time.Hour)
 		h.ask(t, "juliet@example.org", hour+`>Heading Home</query>`)
 
+		// Who was not there for others to see leaves no trace.
 		moduletest.Login(t, h.Router, "juliet/balcony").LogoutTaken()
+		h.ask(t, "juliet@example.org", hour+`>Heading Home</query>`)
+
+		juliet = moduletest.Login(t, h.Router, "juliet/balcony")
+		juliet.Available(0)
+		juliet.LogoutTaken()
 		h.ask(t, "juliet@example.org", `<query xmlns='jabber:iq:last' seconds='0'/>`)
 	})
 }
@@ -98,6 +104,7 @@ func TestOnlyTheLastSessionCounts(t *testing.T) {
 		balcony.LogoutTaken()
 		<-time.After(time.Minute)
 		h.ask(t, "juliet@example.org", `<query xmlns='jabber:iq:last' seconds='0'/>`)
+		chamber.Available(0)
 		chamber.LogoutTaken()
 		<-time.After(time.Hour)
 		h.ask(t, "juliet@example.org", hour+`/>`)
@@ -110,6 +117,7 @@ func TestAStatusIsForgottenWhenTheSessionComesBack(t *testing.T) {
 		juliet := moduletest.Login(t, h.Router, "juliet/balcony")
 		juliet.Send(`<presence type='unavailable'><status>away</status></presence>`)
 		juliet.Send(`<presence/>`)
+		juliet.Available(0)
 		juliet.Send(`<presence type='unavailable' to='romeo@example.org'><status>for romeo</status></presence>`)
 		juliet.LogoutTaken()
 		<-time.After(time.Hour)

@@ -357,16 +357,18 @@ func (s *Service) Get(ctx context.Context, user jid.JID) (Account, error) {
 	return shown(a)
 }
 
-// Exists says whether there is an account, disabled or not.
+// Exists says whether there is an account, disabled or not. It is asked for every message that no session
+// takes, so a yes comes from memory, as Rights does.
 func (s *Service) Exists(ctx context.Context, user jid.JID) (bool, error) {
-	_, err := s.users.store.Get(ctx, user.Bare().String())
-	switch {
-	case err == nil:
+	if r, known := s.rights.get(user.Bare().String()); known && r.exists && time.Now().Before(r.expires) {
 		return true, nil
-	case errors.Is(err, storage.ErrNotFound):
-		return false, nil
 	}
-	return false, about(user.Bare().String(), err)
+	s.rights.drop(user.Bare().String()) // another process may have made it since
+	r, err := s.Rights(ctx, user)
+	if err != nil {
+		return false, err
+	}
+	return r.exists, nil
 }
 
 // List returns the accounts of a domain, or with "" all of them, in ascending

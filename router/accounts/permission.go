@@ -73,6 +73,7 @@ const (
 // Immutable, safe for concurrent use.
 type Rights struct {
 	user    jid.JID
+	exists  bool
 	active  bool
 	has     []Permission
 	forge   []Pattern
@@ -124,7 +125,7 @@ func (s *Service) Rights(ctx context.Context, user jid.JID) (*Rights, error) {
 		return nil, about(key, err)
 	}
 	r := s.settings.Load().rights(user, a, err == nil && !a.Disabled)
-	r.expires = time.Now().Add(rightsFor)
+	r.exists, r.expires = err == nil, time.Now().Add(rightsFor)
 	s.rights.put(key, r, epoch)
 	return r, nil
 }
