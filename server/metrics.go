@@ -28,7 +28,7 @@ func newMetrics() *metrics {
 		registry: prometheus.NewRegistry(),
 		commit: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "jackdaw_storage_commit_seconds",
-			Help:    "Time from the first write of a group until the group is durable.",
+			Help:    "Time until a commit was durable: of a group of writes on disk, of a round trip to Redis.",
 			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16),
 		}),
 	}
@@ -53,6 +53,9 @@ func (m *metrics) gauge(name, help string, read func() int64) {
 // parts exports what the parts of the house count.
 func (m *metrics) parts(h *house) {
 	m.routed(h.router)
+	if o, ok := h.store.(storage.Observer); ok {
+		o.Observe(func(d time.Duration) { m.commit.Observe(d.Seconds()) })
+	}
 	c := &h.clients.Stats
 	m.gauge("jackdaw_connections", "Open client connections.", c.Connections.Load)
 	for _, one := range []struct {
