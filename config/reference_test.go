@@ -1,0 +1,109 @@
+package config
+
+import (
+	"os"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+// The file that administrators copy from.
+const referenceFile = "../docs/jackdaw.yaml"
+
+func TestReferenceFileSaysTheDefaults(t *testing.T) {
+	c, err := Load(referenceFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Warnings) > 0 {
+		t.Errorf("warnings: %q", c.Warnings)
+	}
+	want := Default()
+	// Default turns nothing off by naming nothing, the file by naming each as on.
+	for name, off := range c.Modules.Off {
+		if off {
+			t.Errorf("module %s is off", name)
+		}
+	}
+	c.Modules.Off = want.Modules.Off
+	if diff := cmp.Diff(want, c, cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("the file differs (-default +file):\n%s", diff)
+	}
+}
+
+func TestReferenceFileNamesEveryKey(t *testing.T) {
+	b, err := os.ReadFile(referenceFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	given := keysOf(string(b))
+	keys := yamlKeys("", reflect.TypeFor[Config]())
+	if len(keys) < 90 {
+		t.Fatalf("only %d keys were found in Config: %q", len(keys), keys)
+	}
+	for _, m := range moduleNames {
+		keys = append(keys, "modules."+m)
+	}
+	keys = append(keys, yamlKeys("modules.offline.", reflect.TypeFor[Offline]())...)
+	for _, k := range keys {
+		if !given[k] {
+			t.Errorf("%s is not in the file", k)
+		}
+	}
+	for alias := range limitAliases {
+		if !strings.Contains(string(b), " "+alias+" = "+limitAliases[alias]) {
+			t.Errorf("limits.%s is not said to be another name", alias)
+		}
+	}
+}
+
+// yamlKeys lists the keys of a struct with their paths; those of modules are not fields.
+func yamlKeys(path string, t reflect.Type) (keys []string) {
+	for f := range t.Fields() {
+		name, ft := f.Tag.Get("yaml"), f.Type
+		if name == "-" || name == "" {
+			continue
+		}
+		keys = append(keys, path+name)
+		if ft.Kind() == reflect.Slice {
+			ft = ft.Elem()
+		}
+		if ft.Kind() == reflect.Struct && ft.PkgPath() == t.PkgPath() && ft != modulesType {
+			keys = append(keys, yamlKeys(path+name+".", ft)...)
+		}
+	}
+	return keys
+}
+
+var keyLine = regexp.MustCompile(`^( *(?:- )?)([a-z0-9_]+):`)
+
+// keysOf lists the keys of a file in block style with their paths, by indentation alone: what
+// the decoder has read tells no key that was left out from one at its default.
+func keysOf(text string) map[string]bool {
+	type level struct {
+		indent int
+		path   string
+	}
+	found := map[string]bool{}
+	var above []level
+	for line := range strings.Lines(text) {
+		m := keyLine.FindStringSubmatch(line)
+		if m == nil {
+			continue
+		}
+		for len(above) > 0 && above[len(above)-1].indent >= len(m[1]) {
+			above = above[:len(above)-1]
+		}
+		path := m[2]
+		if len(above) > 0 {
+			path = above[len(above)-1].path + "." + path
+		}
+		found[path] = true
+		above = append(above, level{len(m[1]), path})
+	}
+	return found
+}
