@@ -238,6 +238,8 @@ func NotReloaded(old, next *Config) (notes []string) {
 		{"listen", old.Listen, next.Listen},
 		{"s2s", old.S2S, next.S2S},
 		{"storage", old.Storage, next.Storage},
+		{"c2s.require_tls", old.C2S.RequireTLS, next.C2S.RequireTLS},
+		{"limits.http_body_time", old.Limits.HTTPBodyTime, next.Limits.HTTPBodyTime},
 		{"limits.derivations_per_core", old.Limits.DerivationsPerCore, next.Limits.DerivationsPerCore},
 		{"limits.http_header_bytes", old.Limits.HTTPHeaderBytes, next.Limits.HTTPHeaderBytes},
 		{"limits.http_header_time", old.Limits.HTTPHeaderTime, next.Limits.HTTPHeaderTime},

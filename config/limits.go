@@ -32,7 +32,7 @@ type Limits struct {
 	QueueBytes int           `yaml:"queue_bytes"`
 	WriteStall time.Duration `yaml:"write_stall"` // without any progress
 
-	// What is kept for resumption (XEP-0198 §5); beyond: the oldest spill to the store.
+	// What is kept for resumption (XEP-0198 §5); beyond: the session ends, the rest is stored.
 	UnackedBytes   int `yaml:"unacked_bytes"`
 	UnackedStanzas int `yaml:"unacked_stanzas"`
 

@@ -63,6 +63,7 @@ func Run(ctx context.Context, cfg *config.Config, o RunOptions) error {
 	}
 	fmt.Fprintln(o.Stderr, "jackdaw: ready")
 	s.ready.Store(true)
+	go giveBack(ctx)
 	s.wait(ctx)
 	s.ready.Store(false)
 	o.Log.Info("stopping")
