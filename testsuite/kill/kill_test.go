@@ -145,13 +145,15 @@ func run(t *testing.T, o harness.Options, kills int) (problems []string, acked i
 				}
 			})
 		}
+		over := make(chan struct{})
 		time.AfterFunc(time.Duration(50+rand.IntN(300))*time.Millisecond, func() {
-			stop.Store(last) // in the last round all is acknowledged, then the senders stop
-			if !last {
+			defer close(over)
+			if !last { // in the last round the senders stop when all is acknowledged
 				srv.Kill()
-				stop.Store(true)
 			}
+			stop.Store(true)
 		})
+		<-over
 		wg.Wait()
 		if last {
 			break
