@@ -60,6 +60,10 @@ type Options struct {
 	C2S    string // further YAML under c2s
 	HTTP   string // further YAML under http
 	Users  []string
+	Socket string // path of a unix socket that takes posts too
+	// Fast builds the server without the race detector though the test has it, for
+	// what takes too long with it.
+	Fast bool
 }
 
 // Password is that of every account that the harness makes.
@@ -72,11 +76,14 @@ var builds struct {
 }
 
 // Binary builds the server with the given tags once for the test process.
-func Binary(t testing.TB, tags string) string {
+func Binary(t testing.TB, tags string) string { return binary(t, tags, raceFlag) }
+
+func binary(t testing.TB, tags string, race []string) string {
 	t.Helper()
 	builds.Lock()
 	defer builds.Unlock()
-	if p := builds.path[tags]; p != "" {
+	key := tags + strings.Join(race, "")
+	if p := builds.path[key]; p != "" {
 		return p
 	}
 	if builds.path == nil {
@@ -86,12 +93,13 @@ func Binary(t testing.TB, tags string) string {
 		}
 		builds.path, builds.dir = map[string]string{}, dir
 	}
-	p := filepath.Join(builds.dir, "jackdaw-"+tags)
-	cmd := exec.Command("go", "build", "-tags", tags, "-o", p, "jackdaw/cmd/jackdaw")
+	p := filepath.Join(builds.dir, "jackdaw-"+key)
+	args := append([]string{"build", "-tags", tags, "-o", p}, race...)
+	cmd := exec.Command("go", append(args, "jackdaw/cmd/jackdaw")...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build jackdaw: %v\n%s", err, out)
 	}
-	builds.path[tags] = p
+	builds.path[key] = p
 	return p
 }
 
@@ -106,7 +114,11 @@ func Cleanup() {
 // test fails if a panic was recovered in it.
 func Start(t testing.TB, o Options) *Server {
 	t.Helper()
-	s := &Server{t: t, Dir: t.TempDir(), bin: Binary(t, o.Tags), log: &syncBuffer{}}
+	s := &Server{t: t, Dir: t.TempDir(), log: &syncBuffer{}}
+	s.bin = Binary(t, o.Tags)
+	if o.Fast {
+		s.bin = binary(t, o.Tags, nil)
+	}
 	for _, a := range []*string{&s.C2S, &s.C2STLS, &s.HTTP, &s.HTTPS, &s.Metrics} {
 		*a = FreeAddr(t)
 	}
@@ -116,6 +128,10 @@ func Start(t testing.TB, o Options) *Server {
 		store = fmt.Sprintf("storage:\n  engine: redis\n  redis: {addrs: [%q]}\n", r.Addr)
 	}
 	s.Config = filepath.Join(s.Dir, "jackdaw.yaml")
+	socket := ""
+	if o.Socket != "" {
+		socket = fmt.Sprintf(", %q", "unix:"+o.Socket)
+	}
 	text := fmt.Sprintf(`data: %s
 hosts:
   - domain: %s
@@ -123,7 +139,7 @@ hosts:
 listen:
   c2s: [%q]
   c2s_tls: [%q]
-  http: [%q]
+  http: [%q%s]
   https: [%q]
   metrics: [%q]
 c2s:
@@ -133,7 +149,7 @@ http:
   max_body: 2097152
 %s
 %s%s
-`, filepath.Join(s.Dir, "data"), Domain, Domain, s.C2S, s.C2STLS, s.HTTP, s.HTTPS, s.Metrics, indent(o.C2S), indent(o.HTTP), store, o.Config)
+`, filepath.Join(s.Dir, "data"), Domain, Domain, s.C2S, s.C2STLS, s.HTTP, socket, s.HTTPS, s.Metrics, indent(o.C2S), indent(o.HTTP), store, o.Config)
 	if err := os.WriteFile(s.Config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +162,7 @@ http:
 		if strings.Contains(s.log.String(), "panic") {
 			t.Errorf("the server panicked:\n%s", s.log.String())
 		}
-		if strings.Contains(s.log.String(), "WARNING: DATA RACE") { // a binary built with GOFLAGS=-race
+		if strings.Contains(s.log.String(), "WARNING: DATA RACE") { // the tests have -race
 			t.Errorf("the server races:\n%s", s.log.String())
 		}
 		if t.Failed() {

@@ -208,7 +208,7 @@ func TestPostsByCurlReachClients(t *testing.T) {
 
 func TestOnePostReachesTenThousand(t *testing.T) {
 	needs(t, "/usr/bin/curl", "curl")
-	onEach(t, "many", harness.Options{})
+	onEach(t, "many", harness.Options{Fast: true})
 }
 
 // The defaults name ports, so that the server has a network of its own where that is allowed.
