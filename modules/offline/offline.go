@@ -266,6 +266,10 @@ func (m *module) unclaimed(e *router.Envelope) {
 	defer sh.mu.Unlock()
 	l := m.limits()
 	o := storage.AppendOptions{Dedup: dedup(e), MaxRecords: l.MaxMessages, MaxBytes: l.MaxBytes}
+	if st := sh.owners[name]; st != nil && st.catching != nil {
+		// Who is taking what waited is not to be cut off from what comes meanwhile.
+		o.MaxRecords, o.MaxBytes = 2*o.MaxRecords, 2*o.MaxBytes
+	}
 	id, dup, err := m.append(e, name, e.Stanza.Payload, o)
 	switch {
 	case errors.Is(err, storage.ErrFull):

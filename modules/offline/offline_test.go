@@ -175,6 +175,24 @@ func TestFullStoreRefusesWithAnErrorThatInvitesARetry(t *testing.T) {
 	}
 }
 
+func TestFullStoreTakesMoreWhileItIsBeingBrought(t *testing.T) {
+	c := newScene(t, Options{MaxMessages: 2})
+	for range 3 {
+		c.romeo.SendDurable(hi)
+	}
+	c.wantStored(2)
+	j := c.juliet("b")
+	j.Available(0)
+	j.Wait(1) // and takes none
+	for i := range 4 {
+		e := c.romeo.SendDurable(hi)
+		if refused := e.Outcome == router.Refused; refused && i < 2 {
+			t.Errorf("message %d was refused while the session was there", i)
+		}
+	}
+	j.Take()
+}
+
 func TestNothingIsPromisedWhileStorageIsAway(t *testing.T) {
 	c := newScene(t, Options{})
 	j := c.juliet("b")
