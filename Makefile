@@ -3,8 +3,8 @@
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
-# What the tests start or ask: Redis, two clients, an XML parser.
-PACKAGES = redis-server python3-slixmpp go-sendxmpp libxml2-utils curl
+# What the tests start or ask: Redis, two clients, an XML parser; and what the race detector links with.
+PACKAGES = redis-server python3-slixmpp go-sendxmpp libxml2-utils curl gcc libc6-dev
 
 FUZZTIME ?= 30s
 

@@ -27,7 +27,8 @@ type conn struct {
 
 	// The reader's.
 	store  []byte         // read and not consumed: store[pos:end]
-	pooled *[bufSize]byte // store, unless that is our own
+	pooled *[bufSize]byte // store, unless that is large or our own
+	large  *[largeSize]byte
 	pos    int
 	end    int
 	total  int // plain bytes read
@@ -121,7 +122,7 @@ func (c *conn) more() error {
 func (c *conn) room() {
 	if c.pos == c.end {
 		c.pos, c.end = 0, 0
-		if c.pooled == nil { // our own was for an item that has been consumed
+		if c.pooled == nil && c.large == nil { // our own was for an item that has been consumed
 			c.store = nil
 		}
 	}
@@ -137,10 +138,18 @@ func (c *conn) room() {
 	if len(rest) <= len(c.store)/2 {
 		copy(c.store, rest)
 	} else {
-		grown := make([]byte, 2*len(c.store))
+		var grown []byte
+		var large *[largeSize]byte
+		if 2*len(c.store) <= largeSize {
+			large = largeBuffers.Get().(*[largeSize]byte)
+			grown = large[:]
+		} else {
+			grown = make([]byte, 2*len(c.store))
+		}
 		copy(grown, rest)
 		c.store = grown
 		c.unpool()
+		c.large = large
 	}
 	c.pos, c.end = 0, len(rest)
 }
@@ -149,6 +158,10 @@ func (c *conn) unpool() {
 	if c.pooled != nil {
 		buffers.Put(c.pooled)
 		c.pooled = nil
+	}
+	if c.large != nil {
+		largeBuffers.Put(c.large)
+		c.large = nil
 	}
 }
 
@@ -161,7 +174,7 @@ func (c *conn) park() {
 		c.store = nil
 		c.unpool()
 		c.pos, c.end = 0, 0
-	case c.pooled != nil:
+	case c.pooled != nil || c.large != nil:
 		own := make([]byte, max(512, 2*len(rest)))
 		c.pos, c.end = 0, copy(own, rest)
 		c.store = own

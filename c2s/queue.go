@@ -31,7 +31,7 @@ type mark struct {
 
 const (
 	chunkMin = 1 << 10
-	chunkMax = 64 << 10 // larger ones are not reused
+	chunkMax = 256 << 10 // larger ones are not reused
 )
 
 var chunks = sync.Pool{New: func() any { return &chunk{buf: make([]byte, 0, chunkMin)} }}

@@ -16,6 +16,11 @@ import (
 // bufSize is what one read takes at most.
 const bufSize = 16 << 10
 
+// largeSize is for an item that does not fit into that.
+const largeSize = 64 << 10
+
+var largeBuffers = sync.Pool{New: func() any { return new([largeSize]byte) }}
+
 var buffers = sync.Pool{New: func() any { return new([bufSize]byte) }}
 
 // again is what a read returns where another would wait. That it calls itself
