@@ -11,8 +11,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -120,7 +122,7 @@ func Start(t testing.TB, o Options) *Server {
 		s.bin = binary(t, o.Tags, nil)
 	}
 	for _, a := range []*string{&s.C2S, &s.C2STLS, &s.HTTP, &s.HTTPS, &s.Metrics} {
-		*a = FreeAddr(t)
+		*a = FreeAddr()
 	}
 	store := "storage: {engine: embedded}\n"
 	if o.Engine == Redis {
@@ -279,14 +281,14 @@ func (s *Server) AddUser(names ...string) {
 	s.Command(batch.String(), "user", "add", "--batch")
 }
 
-// FreeAddr is a loopback address that nobody listened on a moment ago.
-func FreeAddr(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
+var lastPort atomic.Int32
+
+// FreeAddr is a loopback address that nobody else gets: each test process has an address of
+// 127.0.0.0/8 to itself, and the ports are below those that the kernel gives to clients.
+func FreeAddr() string {
+	pid := os.Getpid()
+	port := 10000 + lastPort.Add(1)
+	return net.JoinHostPort(fmt.Sprintf("127.%d.%d.%d", 64+pid>>16&63, pid>>8&255, pid&255), strconv.Itoa(int(port)))
 }
 
 // Script runs a Python script of the test's testdata with arguments and returns what it
