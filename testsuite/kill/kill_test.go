@@ -75,9 +75,10 @@ func TestAServerThatAcknowledgesEarlyIsCaught(t *testing.T) {
 
 const (
 	httpSenders = 2
+	onceSenders = 2 // by HTTP without an Idempotency-Key: what is not acknowledged is not sent again
 	xmppSenders = 2
 	away        = 3 // recipients who log in at the end only
-	online      = 2
+	online      = 3 // the last of them without stream management
 	recipients  = away + online
 )
 
@@ -86,6 +87,24 @@ type sender struct {
 	name  string
 	acked int // messages below are acknowledged; one sender sends in order
 	next  int // of the current round
+	// once is set for who sends nothing twice: what was acknowledged, message by message.
+	once map[int]bool
+}
+
+// promised says whether message n was acknowledged.
+func (s *sender) promised(n int) bool {
+	if s.once != nil {
+		return s.once[n]
+	}
+	return n < s.acked
+}
+
+// sent is a bound on the messages.
+func (s *sender) sent() int {
+	if s.once != nil {
+		return s.next
+	}
+	return s.acked
 }
 
 func (s *sender) to(n int) string { return fmt.Sprintf("r%d@localhost", n%recipients) }
@@ -115,6 +134,9 @@ func run(t *testing.T, o harness.Options, kills int) (problems []string, acked i
 	for i := range httpSenders {
 		senders = append(senders, &sender{name: fmt.Sprintf("h%d", i)})
 	}
+	for i := range onceSenders {
+		senders = append(senders, &sender{name: fmt.Sprintf("o%d", i), once: map[int]bool{}})
+	}
 	for i := range xmppSenders {
 		senders = append(senders, &sender{name: fmt.Sprintf("x%d", i)})
 	}
@@ -134,13 +156,16 @@ func run(t *testing.T, o harness.Options, kills int) (problems []string, acked i
 		var stop atomic.Bool
 		var wg, watch sync.WaitGroup
 		for i := away; i < recipients && !last; i++ {
-			watch.Go(func() { all[i].watch(srv.C2STLS, fmt.Sprintf("r%d", i), round) })
+			watch.Go(func() { all[i].watch(srv.C2STLS, fmt.Sprintf("r%d", i), round, i < recipients-1) })
 		}
 		for _, s := range senders {
 			wg.Go(func() {
-				if s.name[0] == 'h' {
+				switch s.name[0] {
+				case 'h':
 					s.post(srv.HTTP, &stop)
-				} else {
+				case 'o':
+					s.postOnce(srv.HTTP, &stop)
+				default:
 					s.stream(srv.C2STLS, &stop)
 				}
 			})
@@ -174,7 +199,7 @@ func run(t *testing.T, o harness.Options, kills int) (problems []string, acked i
 		}
 	}
 	for _, s := range senders {
-		acked += s.acked
+		acked += max(s.acked, len(s.once))
 	}
 	t.Logf("%d kills, %d messages acknowledged", kills, acked)
 	return problems, acked
@@ -201,8 +226,8 @@ func judge(who string, index int, s *sender, got []arrival, wasOnline bool) (pro
 			problems = append(problems, fmt.Sprintf("doubled: %s got %s %d as %s and as %s, and it had been acknowledged", who, s.name, a.n, first.id, a.id))
 		}
 	}
-	for n := index; n < s.acked; n += recipients {
-		if _, ok := seen[n]; !ok {
+	for n := index; n < s.sent(); n += recipients {
+		if _, ok := seen[n]; !ok && s.promised(n) {
 			problems = append(problems, fmt.Sprintf("lost: %s never got %s %d, which was acknowledged", who, s.name, n))
 		}
 	}
@@ -232,6 +257,26 @@ func (s *sender) post(addr string, stop *atomic.Bool) {
 		if err != nil {
 			return
 		}
+	}
+}
+
+// postOnce sends by HTTP, each message under a new number whatever became of the one before.
+func (s *sender) postOnce(addr string, stop *atomic.Bool) {
+	client := &http.Client{Transport: &http.Transport{}, Timeout: harness.Timeout}
+	defer client.CloseIdleConnections()
+	auth := "Basic " + base64.StdEncoding.EncodeToString([]byte(s.name+"@localhost:"+harness.Password))
+	for !stop.Load() {
+		n := s.next
+		s.next++
+		req, _ := http.NewRequest("POST", "http://"+addr+"/message", // the URL is good
+			strings.NewReader("<message to='"+s.to(n)+"' type='chat'><body>"+s.body(n)+"</body></message>"))
+		req.Header.Set("Authorization", auth)
+		resp, err := client.Do(req)
+		if err != nil {
+			return // killed
+		}
+		resp.Body.Close()
+		s.once[n] = resp.StatusCode == http.StatusOK
 	}
 }
 
@@ -280,14 +325,16 @@ func (s *sender) stream(addr string, stop *atomic.Bool) {
 }
 
 // watch is a recipient who is online during a round.
-func (r *recipient) watch(addr, user string, round int) {
+func (r *recipient) watch(addr, user string, round int, managed bool) {
 	c, err := harness.Connect(addr, user, "r")
 	if err != nil {
 		return
 	}
 	defer c.Conn.Close()
-	if _, err := c.Enable(); err != nil {
-		return
+	if managed {
+		if _, err := c.Enable(); err != nil {
+			return
+		}
 	}
 	c.Send("<presence/>") // a failure shows at the next read
 	r.read(c, round, 0)
