@@ -1,6 +1,6 @@
 #!/bin/bash
 # jackdaw as a peer of the load generator: `make bench-peers BENCH=DIR` runs it.
-# Embedded storage with an fsync before every acknowledgement, as by default;
+# Embedded storage as by default (docs/performance.md says what waits for an fsync);
 # warnings only in the log. There is no archive in this version.
 #   BENCH    directory of the load generator
 #   JACKDAW  the binary     default: the one `make build` leaves
