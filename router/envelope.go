@@ -32,11 +32,13 @@ type Envelope struct {
 	// is a new head around the same payload.
 	Stanza *xmpp.Stanza
 
-	// Session is the client session that sent it; nil for HTTP and for the server's own.
+	// Session is the client session that sent it; nil for HTTP, peers, services and the server's own.
 	Session *Session
 	// Account is the authenticated account behind it. It differs from the
-	// sender's address when that is forged. Zero for the server's own stanzas.
+	// sender's address when that is forged. Zero for peers, services and the server's own stanzas.
 	Account jid.JID
+	// Peer is the domain that brought it over a server stream, which has proved to be the sender's; "" for what is ours.
+	Peer string
 	// Durable says that the sender is promised an acknowledgement: what is not
 	// safely in the hands of the recipient must be in storage before the
 	// pendings have finished.

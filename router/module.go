@@ -23,12 +23,16 @@ type Module struct {
 	StreamFeatureOf func(host string) string
 
 	IQ []IQ
+	// Service, if not nil, answers for domains of its own.
+	Service *Service
 
 	// Leaving sees what a session of ours sends, before anything else.
+	// Departing sees what is about to go to a peer, whoever sends it, after the sender policy.
 	// Arriving sees what is addressed to an account of ours, existing or not, but for
-	// requests to the host. Both may replace Envelope.Stanza, or settle the envelope.
-	Leaving  Stage
-	Arriving Stage
+	// requests to the host. All may replace Envelope.Stanza, or settle the envelope.
+	Leaving   Stage
+	Departing Stage
+	Arriving  Stage
 	// Delivering sees a message and the sessions that are about to get it.
 	Delivering func(e *Envelope, to []*Session)
 	// Unclaimed is offered a message of type normal or chat that no session

@@ -2,8 +2,8 @@
 //
 // It knows the hosts we serve, the sessions of our users and the modules
 // with their stages, and follows RFC 6120 §10 and RFC 6121 §8. It knows no storage engine
-// and no socket. Stanzas to other domains are refused as long as no
-// federation is plugged in.
+// and no socket. Stanzas to other domains go to the Remote that is plugged in, and are refused
+// without one.
 package router
 
 import (
@@ -39,27 +39,29 @@ type Options struct {
 
 // A Router routes. It is safe for concurrent use.
 type Router struct {
-	hosts atomic.Pointer[map[string]bool]
-	plan  atomic.Pointer[plan]
-	max   atomic.Int64
-	users Users
-	log   *slog.Logger
-	table *table
+	hosts  atomic.Pointer[map[string]bool]
+	plan   atomic.Pointer[plan]
+	remote atomic.Pointer[Remote]
+	max    atomic.Int64
+	users  Users
+	log    *slog.Logger
+	table  *table
 
 	Stats Stats
 }
 
 // plan is what the modules take part in. Immutable.
 type plan struct {
-	modules           []Module // that are on
-	all               []Module
-	leaving, arriving [3][]func(*Envelope) // by kind
-	delivering        []func(*Envelope, []*Session)
-	unclaimed         []func(*Envelope)
-	catchUp           func(*Session, func())
-	taken             func(jid.JID, []uint64)
-	hostIQ, accountIQ map[xmpp.Name]func(*Envelope)
-	nobodyIQ          map[xmpp.Name]func(*Envelope)
+	modules                      []Module // that are on
+	all                          []Module
+	leaving, departing, arriving [3][]func(*Envelope) // by kind
+	services                     map[string]*Service  // by domain
+	delivering                   []func(*Envelope, []*Session)
+	unclaimed                    []func(*Envelope)
+	catchUp                      func(*Session, func())
+	taken                        func(jid.JID, []uint64)
+	hostIQ, accountIQ            map[xmpp.Name]func(*Envelope)
+	nobodyIQ                     map[xmpp.Name]func(*Envelope)
 }
 
 // Stats count stanzas since the start. Arrays with three places are by kind: message, presence, iq.
@@ -97,13 +99,14 @@ func (r *Router) Serves(domain string) bool { return (*r.hosts.Load())[domain] }
 // same single part, which is a programmer's mistake.
 func (r *Router) Use(modules ...Module) {
 	p := &plan{all: modules, hostIQ: map[xmpp.Name]func(*Envelope){}, accountIQ: map[xmpp.Name]func(*Envelope){},
-		nobodyIQ: map[xmpp.Name]func(*Envelope){}}
+		nobodyIQ: map[xmpp.Name]func(*Envelope){}, services: map[string]*Service{}}
 	for _, m := range modules {
 		if m.Off {
 			continue
 		}
 		p.modules = append(p.modules, m)
 		addStage(&p.leaving, m.Leaving)
+		addStage(&p.departing, m.Departing)
 		addStage(&p.arriving, m.Arriving)
 		if m.Delivering != nil {
 			p.delivering = append(p.delivering, m.Delivering)
@@ -116,6 +119,14 @@ func (r *Router) Use(modules ...Module) {
 				panic("router: a second module wants to keep messages: " + m.Name)
 			}
 			p.catchUp, p.taken = m.CatchUp, m.Taken
+		}
+		if m.Service != nil {
+			for _, d := range m.Service.Domains() {
+				if p.services[d] != nil {
+					panic("router: a second module wants to answer for " + d + ": " + m.Name)
+				}
+				p.services[d] = m.Service
+			}
 		}
 		for _, q := range m.IQ {
 			if q.Scope&Host != 0 {
@@ -198,9 +209,14 @@ func (r *Router) route(e *Envelope) {
 		}
 		to = e.Session.bare
 	}
-	// to a domain that is not ours?
 	if !r.Serves(to.Domain()) {
-		e.Refuse(r.Admit(e.Stanza.From, to))
+		// to a domain we serve as a service?
+		if s := r.plan.Load().services[to.Domain()]; s != nil {
+			r.serve(e, s)
+			return
+		}
+		// to a domain that is not ours?
+		r.depart(e, to)
 		return
 	}
 	// a request to the host?
@@ -229,19 +245,6 @@ func ask(stage *[3][]func(*Envelope), e *Envelope) {
 			return
 		}
 	}
-}
-
-// Admit says whether a stanza of this sender may go where the recipient is: nil, or
-// the error for the sender. It is the one place where that is decided, on the pair (sender's domain,
-// path): http-message.md §6.
-func (r *Router) Admit(from, to jid.JID) *xmpp.Error {
-	if r.Serves(to.Domain()) {
-		return nil
-	}
-	if !r.Serves(from.Domain()) {
-		return xmpp.NotAllowed("forged-sender-remote")
-	}
-	return xmpp.RemoteServerNotFound("this server does not exchange messages with other servers")
 }
 
 // bounce returns a refused stanza to the session that sent it.
