@@ -23,6 +23,7 @@ import (
 	"jackdaw/config"
 	"jackdaw/router"
 	"jackdaw/router/accounts"
+	"jackdaw/router/gate"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/stream"
 )
@@ -94,7 +95,7 @@ type Server struct {
 	reports   worker
 	acks      worker
 	resumable registry
-	gate      gatekeeper
+	gate      gate.Keeper
 
 	closing atomic.Bool
 	ctx     context.Context // ends with the server
@@ -221,7 +222,7 @@ func (s *Server) Serve(l net.Listener, m Mode) error {
 func (s *Server) accept(nc net.Conn, m Mode) {
 	s.Stats.Accepted.Add(1)
 	from := remoteIP(nc)
-	if why := s.gate.enter(from, s.limits()); why != "" {
+	if why := s.gate.Enter(from, s.limits()); why != "" {
 		s.Stats.Refused.Add(1)
 		turnAway(nc, m, why)
 		return
@@ -235,7 +236,7 @@ func (s *Server) accept(nc net.Conn, m Mode) {
 	s.mu.Lock()
 	if s.closing.Load() {
 		s.mu.Unlock()
-		s.gate.leave(from, false)
+		s.gate.Leave(from, false)
 		_ = nc.Close() // it has heard nothing from us
 		return
 	}
@@ -280,7 +281,7 @@ func (s *Server) left(c *conn) {
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.mu.Unlock()
-	s.gate.leave(remoteIP(c.t.conn), c.known)
+	s.gate.Leave(remoteIP(c.t.conn), c.known)
 	s.Stats.Connections.Add(-1)
 	s.workers.Done()
 }

@@ -9,6 +9,7 @@ import (
 
 	"jackdaw/router"
 	"jackdaw/router/accounts"
+	"jackdaw/router/gate"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 	"jackdaw/xmpp/sasl"
@@ -34,7 +35,7 @@ var errTaken = errors.New("bound")
 
 // greet negotiates. On success another goroutine goes on with the connection.
 func (c *conn) greet(from netip.Addr, m Mode) {
-	g := &greeting{conn: c, from: accounts.Source{Addr: from, Exempt: exempt(from)}}
+	g := &greeting{conn: c, from: accounts.Source{Addr: from, Exempt: gate.Exempt(from)}}
 	err := g.negotiate(m)
 	if err == errTaken {
 		return
@@ -120,7 +121,7 @@ func (g *greeting) negotiate(m Mode) (err error) {
 		}
 	}
 	g.srv.Stats.Logins.Add(1)
-	g.srv.gate.known(g.from.Addr)
+	g.srv.gate.Known(g.from.Addr)
 	g.known = true
 	g.most = 0
 	g.offered, g.sasl = nil, sasl.Config{}

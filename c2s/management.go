@@ -28,18 +28,18 @@ type management struct {
 	asked   bool   // an <r/> is out
 
 	// What the client has sent.
-	handled   uint32 // stanzas routed
-	confirmed uint32 // of these, stored: what h says
-	told      uint32 // the last h that we sent
-	gates     []gate // writes that must finish first, in order
+	handled   uint32    // stanzas routed
+	confirmed uint32    // of these, stored: what h says
+	told      uint32    // the last h that we sent
+	gates     []barrier // writes that must finish first, in order
 	head      int
 	waiting   bool // the first of gates will call back
 	failed    bool // a write did not finish well: nothing after it is confirmed
 	callback  func(error)
 }
 
-// A gate holds h back until a write has finished.
-type gate struct {
+// A barrier holds h back until a write has finished.
+type barrier struct {
 	p      *storage.Pending
 	h      uint32 // confirmed then
 	answer bool   // the client asked at this point
@@ -78,10 +78,10 @@ func (s *session) received(pendings []*storage.Pending) {
 		return
 	}
 	for _, p := range pendings {
-		m.gates = append(m.gates, gate{p: p, h: m.handled - 1})
+		m.gates = append(m.gates, barrier{p: p, h: m.handled - 1})
 	}
 	if len(pendings) == 0 {
-		m.gates = append(m.gates, gate{})
+		m.gates = append(m.gates, barrier{})
 	}
 	m.gates[len(m.gates)-1].h = m.handled
 }
@@ -95,7 +95,7 @@ func (s *session) asksForAck() bool {
 		s.tell()
 		return s.wakeQueued()
 	}
-	m.gates = append(m.gates, gate{h: m.handled, answer: true})
+	m.gates = append(m.gates, barrier{h: m.handled, answer: true})
 	return s.acknowledge()
 }
 
@@ -162,7 +162,7 @@ func (m *management) advance(s *session) (more bool) {
 		if g.answer {
 			s.tell()
 		}
-		*g = gate{}
+		*g = barrier{}
 		m.head++
 	}
 	if m.head == len(m.gates) || m.failed {

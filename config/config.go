@@ -33,6 +33,7 @@ type Config struct {
 	Listen       Listen       `yaml:"listen"`
 	C2S          C2S          `yaml:"c2s"`
 	S2S          S2S          `yaml:"s2s"`
+	Component    Component    `yaml:"component"`
 	Limits       Limits       `yaml:"limits"`
 	Registration Registration `yaml:"registration"`
 	Storage      Storage      `yaml:"storage"`
@@ -91,13 +92,44 @@ type C2S struct {
 	ScramIterations  int           `yaml:"scram_iterations"`   // of new passwords; RFC 7677 §4 asks for 4096 at least
 }
 
-// S2S sets up the streams to and from peers.
+// S2S sets up the streams to and from peers. Domains are normalised by Validate.
 type S2S struct {
-	RequireTLS bool              `yaml:"require_tls"`
-	Dialback   bool              `yaml:"dialback"`
-	Resolve    map[string]string `yaml:"resolve"` // domain → HOST:PORT instead of DNS
-	Allow      []string          `yaml:"allow"`   // domains; empty: all
-	Deny       []string          `yaml:"deny"`
+	RequireTLS bool `yaml:"require_tls"`
+	// Dialback accepts peers that show no valid certificate, once their domain has
+	// confirmed the stream (XEP-0220).
+	Dialback           bool     `yaml:"dialback"`
+	RequireCertificate []string `yaml:"require_certificate"` // domains for which dialback is not enough
+	AllowPlaintext     []string `yaml:"allow_plaintext"`     // domains that need no TLS though RequireTLS is set
+	// Resolve says where a domain is found, instead of DNS: HOST:PORT for
+	// STARTTLS, tls:HOST:PORT for direct TLS.
+	Resolve map[string]string `yaml:"resolve"`
+	Allow   []string          `yaml:"allow"` // domains; empty: all
+	Deny    []string          `yaml:"deny"`
+}
+
+// Federates says whether there are streams to and from peers at all.
+func (c *Config) Federates() bool { return len(c.Listen.S2S)+len(c.Listen.S2STLS) > 0 }
+
+// Component sets up the programs that answer for a domain of their own (XEP-0114).
+type Component struct {
+	AllowPlaintext bool `yaml:"allow_plaintext"` // a listener beyond loopback
+	// Secrets maps the domain of a component to its secret; "file:PATH" reads it from a file.
+	Secrets map[string]string `yaml:"secrets"`
+}
+
+// Secret returns that of a component, without the newline at a file's end; ok is false for a domain
+// that is no component's.
+func (c Component) Secret(domain string) (secret string, ok bool, err error) {
+	secret, ok = c.Secrets[domain]
+	path, isFile := strings.CutPrefix(secret, "file:")
+	if !isFile {
+		return secret, ok, nil
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "", true, fmt.Errorf("read component.secrets[%s]: %w", domain, err)
+	}
+	return strings.TrimRight(string(b), "\r\n"), true, nil
 }
 
 // Registration says who may create an account over XMPP (XEP-0077).
@@ -236,7 +268,6 @@ func NotReloaded(old, next *Config) (notes []string) {
 	}{
 		{"data", old.Data, next.Data},
 		{"listen", old.Listen, next.Listen},
-		{"s2s", old.S2S, next.S2S},
 		{"storage", old.Storage, next.Storage},
 		{"c2s.require_tls", old.C2S.RequireTLS, next.C2S.RequireTLS},
 		{"limits.http_body_time", old.Limits.HTTPBodyTime, next.Limits.HTTPBodyTime},

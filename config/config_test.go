@@ -267,13 +267,34 @@ func TestOpenListenersAreAcceptedWhenTheFileAllowsThem(t *testing.T) {
 	}
 }
 
-func TestListenersOfLaterVersionsWarn(t *testing.T) {
-	c, err := parse("f", []byte("listen:\n  s2s: [\":5269\"]\n"))
+func TestComponentsHaveADomainAndASecret(t *testing.T) {
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte("hush\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := parse("f", []byte("component: {secrets: {Bot.localhost: abc, irc.localhost: \"file:"+secret+"\"}}\nlisten: {component: [\"127.0.0.1:5347\"]}\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(c.Warnings) != 1 || !strings.HasPrefix(c.Warnings[0], "f:2:8: listen.s2s: this version does not speak") {
-		t.Errorf("warnings: %q", c.Warnings)
+	for domain, want := range map[string]string{"bot.localhost": "abc", "irc.localhost": "hush"} {
+		if got, ok, err := c.Component.Secret(domain); got != want || !ok || err != nil {
+			t.Errorf("%s: %q, %v, %v", domain, got, ok, err)
+		}
+	}
+	if _, ok, _ := c.Component.Secret("other.localhost"); ok {
+		t.Error("a domain that is no component's has a secret")
+	}
+	for text, want := range map[string]string{
+		"component: {secrets: {localhost: x}}":                                       "one of hosts",
+		"component: {secrets: {bot.localhost: \"\"}}":                                "expected a secret",
+		"listen: {component: [\"127.0.0.1:5347\"]}":                                  "no component could log in",
+		"listen: {component: [\":5347\"]}\ncomponent: {secrets: {bot.localhost: x}}": "allow_plaintext",
+		"s2s: {resolve: {b.example: \"tls:192.0.2.1\"}}":                             "HOST:PORT",
+		"s2s: {require_certificate: [\"a@b.example\"]}":                              "expected a domain",
+	} {
+		if _, err := parse("f", []byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", text, err)
+		}
 	}
 }
 

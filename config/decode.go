@@ -483,13 +483,5 @@ func (d *decoder) warnings(c *Config) []string {
 	if _, ok := d.places["modules.archive"]; ok && !c.Modules.Off["archive"] {
 		warn("modules.archive", "this version has no archive; the setting does nothing")
 	}
-	for _, l := range []struct {
-		key   string
-		addrs []string
-	}{{"listen.s2s", c.Listen.S2S}, {"listen.s2s_tls", c.Listen.S2STLS}, {"listen.component", c.Listen.Component}} {
-		if len(l.addrs) > 0 {
-			warn(l.key, "this version does not speak to other servers or components; the listener stays closed")
-		}
-	}
 	return out
 }

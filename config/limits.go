@@ -65,6 +65,7 @@ type Limits struct {
 	PeerDials      int           `yaml:"peer_dials"` // concurrent
 	PeerBackoffMin time.Duration `yaml:"peer_backoff_min"`
 	PeerBackoffMax time.Duration `yaml:"peer_backoff_max"`
+	PeerAge        time.Duration `yaml:"peer_age"` // how long a message waits for its peer
 
 	// Rooms; beyond: resource-constraint, type wait.
 	RoomOccupants   int `yaml:"room_occupants"`
@@ -124,6 +125,7 @@ func defaultLimits() Limits {
 		PeerDials:      1,
 		PeerBackoffMin: time.Second,
 		PeerBackoffMax: 5 * time.Minute,
+		PeerAge:        10 * time.Minute,
 
 		RoomOccupants:   500,
 		RoomsPerUser:    50,

@@ -64,11 +64,15 @@ func (c *Config) problems() []*Error {
 		k.add("c2s.scram_iterations", "expected 10000000 or less: a login would take seconds")
 	}
 
+	c.S2S.Resolve = byDomain(k, "s2s.resolve", c.S2S.Resolve)
 	for domain, addr := range c.S2S.Resolve {
-		k.hostPort("s2s.resolve["+domain+"]", addr)
+		k.hostPort("s2s.resolve["+domain+"]", strings.TrimPrefix(addr, "tls:"))
 	}
+	k.domains("s2s.require_certificate", c.S2S.RequireCertificate)
+	k.domains("s2s.allow_plaintext", c.S2S.AllowPlaintext)
 	k.domains("s2s.allow", c.S2S.Allow)
 	k.domains("s2s.deny", c.S2S.Deny)
+	c.checkComponents(k)
 	c.checkLimits(k)
 
 	k.oneOf("registration", string(c.Registration),
@@ -141,6 +145,33 @@ func (k *checker) domain(key, s string) (string, bool) {
 	return j.Domain(), true
 }
 
+// byDomain normalises the keys of a map.
+func byDomain(k *checker, key string, m map[string]string) map[string]string {
+	out := make(map[string]string, len(m))
+	for s, v := range m {
+		if d, ok := k.domain(key+"["+s+"]", s); ok {
+			out[d] = v
+		}
+	}
+	return out
+}
+
+func (c *Config) checkComponents(k *checker) {
+	c.Component.Secrets = byDomain(k, "component.secrets", c.Component.Secrets)
+	for domain, secret := range c.Component.Secrets {
+		key := "component.secrets[" + domain + "]"
+		if secret == "" || secret == "file:" {
+			k.add(key, "expected a secret, or file:PATH of one")
+		}
+		if c.Host(domain) != nil {
+			k.add(key, "%s is one of hosts; expected a domain of the component's own, such as bot.%s", domain, domain)
+		}
+	}
+	if len(c.Listen.Component) > 0 && len(c.Component.Secrets) == 0 {
+		k.add("listen.component", "no component could log in; expected component.secrets with the domain and secret of each")
+	}
+}
+
 func (k *checker) domains(key string, list []string) {
 	for i, s := range list {
 		if d, ok := k.domain(fmt.Sprintf("%s[%d]", key, i), s); ok {
@@ -208,8 +239,9 @@ func (c *Config) checkOpen(k *checker, kind, key, addr string) {
 			"http.trusted_proxies (the reverse proxies that may reach it) or http.allow_plaintext: true", addr)
 	case kind == "c2s" && !c.C2S.RequireTLS:
 		k.add("c2s.require_tls", "expected true, since %s (%s) is reachable from elsewhere", key, addr)
-	case kind == "component":
-		k.add(key, "%s is reachable from elsewhere, and components speak in the clear; expected a loopback address", addr)
+	case kind == "component" && !c.Component.AllowPlaintext:
+		k.add(key, "%s is reachable from elsewhere, and components speak in the clear; expected a loopback address "+
+			"or component.allow_plaintext: true", addr)
 	}
 }
 

@@ -1,4 +1,6 @@
-package c2s
+// Package gate counts the connections of each address, so that no address takes all: those of clients and of
+// peers (promises.md, "connections per address"). Loopback is not counted.
+package gate
 
 import (
 	"net/netip"
@@ -8,8 +10,8 @@ import (
 	"jackdaw/config"
 )
 
-// A gatekeeper counts connections by address, IPv6 by /64 (promises.md).
-type gatekeeper struct {
+// A Keeper counts connections by address, IPv6 by /64. The zero value is ready; safe for concurrent use.
+type Keeper struct {
 	mu    sync.Mutex // guards from and swept
 	from  map[netip.Addr]*visitor
 	swept time.Time
@@ -31,12 +33,12 @@ func neighbourhood(a netip.Addr) netip.Addr {
 	return a
 }
 
-// exempt says whether the limits apply to an address at all.
-func exempt(a netip.Addr) bool { return !a.IsValid() || a.IsLoopback() }
+// Exempt says whether the limits apply to an address at all.
+func Exempt(a netip.Addr) bool { return !a.IsValid() || a.IsLoopback() }
 
-// enter admits a connection, or says why not.
-func (g *gatekeeper) enter(a netip.Addr, l *config.Limits) (refusal string) {
-	if exempt(a) {
+// Enter admits a connection, or says why not.
+func (g *Keeper) Enter(a netip.Addr, l *config.Limits) (refusal string) {
+	if Exempt(a) {
 		return ""
 	}
 	a = neighbourhood(a)
@@ -72,11 +74,11 @@ func (v *visitor) refill(now time.Time, l *config.Limits) {
 	v.at = now
 }
 
-// known takes note that a connection has authenticated.
-func (g *gatekeeper) known(a netip.Addr) { g.count(a, 0, -1) }
+// Known takes note that a connection has authenticated.
+func (g *Keeper) Known(a netip.Addr) { g.count(a, 0, -1) }
 
-// leave takes note that a connection has ended.
-func (g *gatekeeper) leave(a netip.Addr, authenticated bool) {
+// Leave takes note that a connection has ended.
+func (g *Keeper) Leave(a netip.Addr, authenticated bool) {
 	if authenticated {
 		g.count(a, -1, 0)
 	} else {
@@ -84,8 +86,8 @@ func (g *gatekeeper) leave(a netip.Addr, authenticated bool) {
 	}
 }
 
-func (g *gatekeeper) count(a netip.Addr, conns, strangers int) {
-	if exempt(a) {
+func (g *Keeper) count(a netip.Addr, conns, strangers int) {
+	if Exempt(a) {
 		return
 	}
 	g.mu.Lock()
@@ -97,7 +99,7 @@ func (g *gatekeeper) count(a netip.Addr, conns, strangers int) {
 }
 
 // sweep forgets addresses that have nothing to be remembered for. The caller holds mu.
-func (g *gatekeeper) sweep(now time.Time, l *config.Limits) {
+func (g *Keeper) sweep(now time.Time, l *config.Limits) {
 	if now.Sub(g.swept) < time.Minute {
 		return
 	}
