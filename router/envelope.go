@@ -48,6 +48,8 @@ type Envelope struct {
 	Dedup string
 	// Quiet suppresses the error reply to the sender; the caller of Route reads Err.
 	Quiet bool
+	// Returned says that a session had been given it, ended, and never took it.
+	Returned bool
 	// Batch collects the sessions that must be flushed; never nil inside Route.
 	Batch *Batch
 

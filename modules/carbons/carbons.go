@@ -98,7 +98,7 @@ func (m *module) delivering(e *router.Envelope, to []*router.Session) {
 // unclaimed copies what no session takes to those that never take what goes to the bare
 // address, but see it nevertheless (§7). It decides nothing.
 func (m *module) unclaimed(e *router.Envelope) {
-	if e.Session == nil && e.Account.IsZero() || e.Kept != 0 {
+	if e.Returned || e.Kept != 0 {
 		return // given back by a session, and copied when it was given to it
 	}
 	to := e.Stanza.To

@@ -165,7 +165,7 @@ func ownerOf(e *router.Envelope) jid.JID {
 
 // arriving discards delays that only we could have noted (XEP-0203 §6).
 func (m *module) arriving(e *router.Envelope) {
-	if e.Account.IsZero() || !e.Stanza.Has(xmpp.Name{Space: xmpp.NSDelay, Local: "delay"}) {
+	if e.Account.IsZero() && e.Peer == "" || !e.Stanza.Has(xmpp.Name{Space: xmpp.NSDelay, Local: "delay"}) {
 		return
 	}
 	host := ownerOf(e).Domain()
@@ -281,7 +281,7 @@ func (m *module) unclaimed(e *router.Envelope) {
 		e.Refuse(router.Unavailable())
 		return
 	}
-	if st := sh.owners[name]; st != nil && !dup && fromEnded(e) {
+	if st := sh.owners[name]; st != nil && !dup && e.Returned {
 		st.returned = id // what is in flight may come back after it
 	}
 	e.Settle(router.Stored)
@@ -294,9 +294,9 @@ const maxOriginID = 200
 
 // dedup tells a message that is sent again after a crash or a failed resumption from a new one:
 // by what the sender said (Envelope.Dedup), else by the origin-id that the client gave it, which
-// XEP-0359 §3.2 asks to be unique for the sender.
+// XEP-0359 §3.2 asks to be unique for the sender. A peer that lost its stream sends again too.
 func dedup(e *router.Envelope) string {
-	if e.Dedup != "" || e.Session == nil {
+	if e.Dedup != "" || e.Session == nil && e.Peer == "" || e.Returned {
 		return e.Dedup
 	}
 	raw := e.Stanza.ChildBytes(originID)
@@ -311,14 +311,14 @@ func dedup(e *router.Envelope) string {
 	if id == "" || len(id) > maxOriginID {
 		return ""
 	}
-	return "origin " + e.Session.Bare().String() + " " + id
+	return "origin " + e.Stanza.From.Bare().String() + " " + id
 }
 
 // pass gives a message that must not be stored to who would have got it if the account were not held;
 // without such a session it is lost, as its sender wants it.
 func (m *module) pass(e *router.Envelope) {
 	e.Settle(router.Dropped)
-	if fromEnded(e) {
+	if e.Returned {
 		return
 	}
 	to := e.Stanza.To
@@ -330,9 +330,6 @@ func (m *module) pass(e *router.Envelope) {
 		}
 	}
 }
-
-// fromEnded says whether the message comes back from a session, not from a sender.
-func fromEnded(e *router.Envelope) bool { return e.Session == nil && e.Account.IsZero() }
 
 // reorder puts a message that a session gives back behind those that came before it and had
 // no copy until now.
