@@ -262,6 +262,9 @@ func TestOneFamilyThatCannotBeLookedUpIsNoHarm(t *testing.T) {
 		r = &fake{err: map[string]error{"ip6 a.example.": errors.New("server misbehaving")}}
 		_, err := dialHost(t, r, &dialer{})
 		wantReason(t, err, LookupFailed, false) // of the other there is none
+		r = &fake{addrs: map[string][]netip.Addr{"ip4 a.example.": addrs("0.0.0.0"), "ip6 a.example.": addrs("::", "ff02::1")}}
+		_, err = dialHost(t, r, &dialer{})
+		wantReason(t, err, NoAddress, true)
 	})
 }
 
