@@ -15,7 +15,7 @@ var ErrServer = errors.New("server is not the one that knows the password")
 type Credentials struct {
 	User     string
 	Password string
-	AuthzID  string // "" to act as the user
+	AuthzID  string // "" to act as the user, or as whom the certificate names
 
 	// Binding is the channel binding for a -PLUS mechanism. Where it is set and
 	// the mechanism has no -PLUS, the server is told that it announced none
@@ -27,7 +27,8 @@ type Credentials struct {
 // It serves one login only and one goroutine at a time.
 type Client struct {
 	cred   Credentials
-	hash   Hash // 0 for PLAIN
+	plain  bool // PLAIN; with neither this nor a hash, EXTERNAL
+	hash   Hash // of SCRAM
 	header string
 	nonce  string
 	bare   string
@@ -38,9 +39,9 @@ type Client struct {
 // NewClient starts a login by mechanism m. The error is InvalidMechanism for a
 // mechanism that is unknown or lacks its channel binding.
 func NewClient(m Mechanism, c Credentials) (*Client, error) {
-	cl := &Client{cred: c, hash: m.Hash(), nonce: newNonce()}
+	cl := &Client{cred: c, plain: m == Plain, hash: m.Hash(), nonce: newNonce()}
 	switch {
-	case m == Plain:
+	case m == Plain || m == External:
 		return cl, nil
 	case cl.hash == 0 || m.Plus() && (c.Binding.Type == "" || len(c.Binding.Data) == 0):
 		return nil, InvalidMechanism
@@ -63,10 +64,14 @@ func NewClient(m Mechanism, c Credentials) (*Client, error) {
 	return cl, nil
 }
 
-// Start returns the initial response.
+// Start returns the initial response. It is never nil: with EXTERNAL and no
+// authorization identity it is empty, which is "=" in XMPP (RFC 6120 §6.4.2).
 func (c *Client) Start() []byte {
 	c.step = challenged
-	if c.hash == 0 {
+	switch {
+	case c.hash == 0 && !c.plain:
+		return []byte(c.cred.AuthzID)
+	case c.plain:
 		return []byte(c.cred.AuthzID + "\x00" + c.cred.User + "\x00" + c.cred.Password)
 	}
 	return []byte(c.header + c.bare)

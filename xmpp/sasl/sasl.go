@@ -1,11 +1,12 @@
 // Package sasl holds the SASL mechanisms of XMPP streams (RFC 6120 §6) as pure
 // state machines: SCRAM (RFC 5802, RFC 7677) with and without channel binding,
-// and PLAIN (RFC 4616). They are given the decoded octets of a message and
-// return those of the answer. Base64 on the wire, XML, throttling and the check
-// that a user may act as the authorization identity are the caller's part.
+// PLAIN (RFC 4616), and EXTERNAL (RFC 4422 Appendix A) for streams between
+// servers. They are given the decoded octets of a message and return those of the
+// answer. Base64 on the wire, XML, throttling and the check that a user may act as
+// the authorization identity are the caller's part.
 //
-// Left out: EXTERNAL and ANONYMOUS, the mandatory extensions of SCRAM (there is
-// none), and its attribute e=, whose place the failure element takes.
+// Left out: ANONYMOUS, the mandatory extensions of SCRAM (there is none), and its
+// attribute e=, whose place the failure element takes.
 package sasl
 
 import (
@@ -35,6 +36,7 @@ const (
 	ScramSHA1Plus   Mechanism = "SCRAM-SHA-1-PLUS"
 	ScramSHA1       Mechanism = "SCRAM-SHA-1"
 	Plain           Mechanism = "PLAIN"
+	External        Mechanism = "EXTERNAL"
 )
 
 // Hash returns the hash function of a SCRAM mechanism, 0 for any other.
@@ -104,7 +106,8 @@ type Server interface {
 	Next(response []byte) (challenge []byte, done bool, err error)
 
 	// Username returns the name that the client claims, after Config.Prepare,
-	// once it was read; also when the login fails later.
+	// once it was read; also when the login fails later. With EXTERNAL it is "": what
+	// was proved is known outside.
 	Username() string
 
 	// AuthzID returns the authorization identity as the client sent it, "" if it
@@ -136,6 +139,13 @@ type Config struct {
 	// PLAIN calls it.
 	Verify func(user, password string) (bool, error)
 
+	// External says whether what the client proved outside of SASL, by its
+	// certificate, lets it act as the authorization identity; "" stands for the one
+	// that the caller derives from that proof (RFC 4422 §3.4.1), for a server the
+	// 'from' of its stream (XEP-0178 §3). Errors as for Lookup. Only EXTERNAL calls
+	// it.
+	External func(authzID string) (bool, error)
+
 	// FakeSecret and FakeIterations are the parameters of FakeKeys for unknown
 	// users. The secret is the server's own, at least 16 bytes, and survives a
 	// restart.
@@ -160,6 +170,8 @@ func New(m Mechanism, c *Config) (Server, error) {
 	switch h := m.Hash(); {
 	case m == Plain && c.Verify != nil:
 		return &plain{config: c}, nil
+	case m == External && c.External != nil:
+		return &external{config: c}, nil
 	case h == 0 || c.Lookup == nil || len(c.FakeSecret) < 16 || c.FakeIterations < 1,
 		m.Plus() && len(c.Bindings) == 0:
 		return nil, InvalidMechanism
