@@ -43,7 +43,7 @@ func defaultModules() Modules {
 // moduleNames are the modules of this version, by the names of their folders.
 var moduleNames = []string{
 	"blocking", "caps", "carbons", "contact", "disco", "httpmessage", "last",
-	"offline", "ping", "presence", "private", "registration", "roster", "stanzaid",
+	"multicast", "offline", "ping", "presence", "private", "registration", "roster", "stanzaid",
 	"time", "vcard", "version",
 }
 

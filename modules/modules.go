@@ -5,6 +5,7 @@
 package modules
 
 import (
+	"context"
 	"log/slog"
 	"slices"
 
@@ -14,7 +15,9 @@ import (
 	"jackdaw/modules/carbons"
 	"jackdaw/modules/contact"
 	"jackdaw/modules/disco"
+	"jackdaw/modules/internal/addresses"
 	"jackdaw/modules/last"
+	"jackdaw/modules/multicast"
 	"jackdaw/modules/offline"
 	"jackdaw/modules/ping"
 	"jackdaw/modules/presence"
@@ -26,6 +29,7 @@ import (
 	"jackdaw/modules/vcard"
 	"jackdaw/modules/version"
 	"jackdaw/router"
+	"jackdaw/router/accounts"
 	"jackdaw/storage"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
@@ -52,6 +56,7 @@ type Store interface {
 type Accounts interface {
 	router.Users
 	registration.Accounts
+	Rights(ctx context.Context, user jid.JID) (*accounts.Rights, error)
 }
 
 // A Set is what All returns.
@@ -105,6 +110,14 @@ func All(d Deps) *Set {
 	all := []router.Module{
 		blocked.Module(),
 		stanzaid.New(d.Router),
+		// Before presence and carbons, which act on what leaves; a name is made an address first.
+		multicast.New(multicast.Options{Router: d.Router, Blocks: blocks, Log: d.Log,
+			Domains:       func() []string { return multicasts(d.Config()) },
+			MaxRecipients: func() int { return d.Config().HTTP.MaxRecipients },
+			May: func(user jid.JID) (bool, error) {
+				r, err := d.Accounts.Rights(context.Background(), user)
+				return err == nil && r.Has(accounts.PermMulticast), err
+			}}),
 		contacts.Module(),
 		// Before presence, which settles what a user broadcasts.
 		last.New(last.Options{Router: d.Router, Users: d.Accounts, Roster: contacts, Store: d.Store.Map("last"), Log: d.Log}),
@@ -122,4 +135,16 @@ func All(d Deps) *Set {
 		contact.New(),
 	}
 	return &Set{Registration: register, all: all, config: d.Config}
+}
+
+// multicasts are the domains of the multicast service: one below each host, unless it is a component's.
+func multicasts(c *config.Config) []string {
+	var all []string
+	for _, h := range c.Hosts {
+		domain := addresses.Name + "." + h.Domain
+		if _, taken := c.Component.Secrets[domain]; !taken {
+			all = append(all, domain)
+		}
+	}
+	return all
 }

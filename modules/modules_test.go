@@ -21,7 +21,10 @@ type book struct{ moduletest.Users }
 func (book) Create(context.Context, jid.JID, string) error      { return nil }
 func (book) SetPassword(context.Context, jid.JID, string) error { return nil }
 func (book) Delete(context.Context, jid.JID) error              { return nil }
-func (book) OnChange(func(user jid.JID, what accounts.Change))  {}
+func (book) Rights(context.Context, jid.JID) (*accounts.Rights, error) {
+	return &accounts.Rights{}, nil
+}
+func (book) OnChange(func(user jid.JID, what accounts.Change)) {}
 
 func deps(c *config.Config) Deps {
 	c.Hosts = []config.Host{{Domain: moduletest.Host, Contact: config.Contact{Abuse: []string{"mailto:abuse@example.org"}}}}
@@ -55,7 +58,7 @@ func TestWhoMustComeFirstDoes(t *testing.T) {
 	if all[0] != "blocking" {
 		t.Errorf("%s comes before blocking: who is blocked must be stopped before anything else happens", all[0])
 	}
-	for _, pair := range [][2]string{{"stanzaid", "offline"}, {"carbons", "offline"}, {"last", "presence"}} {
+	for _, pair := range [][2]string{{"stanzaid", "offline"}, {"carbons", "offline"}, {"last", "presence"}, {"multicast", "presence"}, {"multicast", "carbons"}} {
 		i, k := slices.Index(all, pair[0]), slices.Index(all, pair[1])
 		if i < 0 || k < 0 || i > k {
 			t.Errorf("%s must come before %s: %v", pair[0], pair[1], all)
@@ -168,6 +171,24 @@ func TestWhatIsOffIsNotAnnounced(t *testing.T) {
 		if e := romeo.Send(`<iq type='get' id='1' to='romeo@example.org'>` + payload + `</iq>`); e.Err == nil || e.Err.Condition != xmpp.CondServiceUnavailable {
 			t.Errorf("%s: %v, %v", payload, e.Outcome, e.Err)
 		}
+	}
+}
+
+func TestTheMulticastServiceIsFoundThroughItsHost(t *testing.T) {
+	c := config.Default()
+	items := func() string {
+		t.Helper()
+		_, romeo := use(t, c)
+		romeo.Send(`<iq type='get' id='1' to='example.org'><query xmlns='http://jabber.org/protocol/disco#items'/></iq>`)
+		e := romeo.Send(`<message to='multicast'><addresses><address jid='juliet@example.org'/></addresses></message>`)
+		return string(romeo.Deliveries()[0].Stanza.Payload) + " " + string(e.Err.Condition)
+	}
+	if got, want := items(), `<query xmlns='http://jabber.org/protocol/disco#items'><item jid='multicast.example.org'/></query> forbidden`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	c.Component.Secrets = map[string]string{"multicast.example.org": "a component's own"}
+	if got, want := items(), `<query xmlns='http://jabber.org/protocol/disco#items'/> remote-server-not-found`; got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }
 

@@ -48,6 +48,9 @@ type Envelope struct {
 	Dedup string
 	// Quiet suppresses the error reply to the sender; the caller of Route reads Err.
 	Quiet bool
+	// Left says that it left its session as part of another stanza, of which this is a copy: the leaving stage
+	// has seen that one.
+	Left bool
 	// Returned says that a session had been given it, ended, and never took it.
 	Returned bool
 	// Batch collects the sessions that must be flushed; never nil inside Route.

@@ -26,7 +26,7 @@ type Module struct {
 	// Service, if not nil, answers for domains of its own.
 	Service *Service
 
-	// Leaving sees what a session of ours sends, before anything else.
+	// Leaving sees what a session of ours sends, before anything else, but for the copies of a multicast (Envelope.Left).
 	// Departing sees what is about to go to a peer, whoever sends it, after the sender policy.
 	// Arriving sees what is addressed to an account of ours, existing or not, but for
 	// requests to the host. All may replace Envelope.Stanza, or settle the envelope.

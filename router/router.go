@@ -196,7 +196,7 @@ func (r *Router) Route(e *Envelope) {
 
 func (r *Router) route(e *Envelope) {
 	// leaving: the sender is a session of ours
-	if e.Session != nil {
+	if e.Session != nil && !e.Left {
 		if ask(&r.plan.Load().leaving, e); e.Settled() {
 			return
 		}

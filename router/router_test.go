@@ -356,3 +356,15 @@ func (sink) Detached() bool                       { return false }
 func (sink) Prompt() bool                         { return true }
 func (sink) WaitBelow(context.Context, int) error { return nil }
 func (sink) End(string, string)                   {}
+
+func TestACopyDoesNotLeaveItsSessionAgain(t *testing.T) {
+	left := 0
+	h := newHouse(t, Module{Name: "look", Leaving: Stage{Message: func(*Envelope) { left++ }}})
+	for range 2 {
+		h.Route(&Envelope{Session: h.romeo, Account: h.romeo.Bare(), Left: left > 0, Stanza: &xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeChat,
+			From: h.romeo.Addr(), To: jid.MustParse("juliet@example.org")}})
+	}
+	if left != 1 || len(h.store) != 2 {
+		t.Errorf("the leaving stage saw %d stanzas of 2, of which %d are stored", left, len(h.store))
+	}
+}

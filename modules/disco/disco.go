@@ -10,12 +10,13 @@
 // An address at a host of ours that is nobody's account, and in whose name
 // messages were posted, says that it takes none (XEP-0506). That is remembered
 // in memory, for some thousands of addresses, until the server stops; an address that has
-// not been seen as a sender is told nothing about. Left out: items of the host,
-// which has no services, and all nodes but that of the capabilities.
+// not been seen as a sender is told nothing about. Items of a host are the services below it.
+// Left out: all nodes but that of the capabilities.
 package disco
 
 import (
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	"jackdaw/router"
@@ -158,7 +159,11 @@ func (d *Disco) items(e *router.Envelope) {
 	case node != "":
 		e.Refuse(xmpp.ItemNotFound("there is no such node"))
 		return
-	case !to.IsDomain():
+	case to.IsDomain():
+		for _, domain := range d.services(to.Domain()) {
+			add(q, "item", "jid", domain)
+		}
+	default:
 		if to.IsZero() {
 			to = e.Session.Bare()
 		}
@@ -169,6 +174,23 @@ func (d *Disco) items(e *router.Envelope) {
 		}
 	}
 	d.answer(e, q, node)
+}
+
+// services are the domains that services answer for below a host, and below no other host of ours between, sorted.
+func (d *Disco) services(host string) []string {
+	var below []string
+	for domain := range d.o.Router.Services() {
+		for up := domain; up != ""; {
+			if _, up, _ = strings.Cut(up, "."); d.o.Router.Serves(up) {
+				if up == host {
+					below = append(below, domain)
+				}
+				break
+			}
+		}
+	}
+	slices.Sort(below)
+	return below
 }
 
 func (d *Disco) noAccountItems(e *router.Envelope) {

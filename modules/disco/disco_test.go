@@ -81,6 +81,17 @@ func TestTheHostAnnouncesWhatItsModulesOffer(t *testing.T) {
 	h.ask(t, itemsNS, "example.org", "", "")
 }
 
+func TestItemsOfAHostAreTheServicesBelowIt(t *testing.T) {
+	h := newHouse(t)
+	h.SetHosts([]string{"example.org", "deep.example.org"})
+	service := &router.Service{Domains: func() []string {
+		return []string{"multicast.example.org", "bot.example.org", "a.b.example.org", "bot.deep.example.org", "irc.example.net", "example.org", "notexample.org"}
+	}}
+	h.Use(h.disco.Module(), router.Module{Name: "services", Service: service})
+	h.ask(t, itemsNS, "example.org", "", `<item jid='a.b.example.org'/><item jid='bot.example.org'/><item jid='multicast.example.org'/>`)
+	h.ask(t, itemsNS, "deep.example.org", "", `<item jid='bot.deep.example.org'/>`)
+}
+
 func TestTheHostAnswersForTheNodeOfItsCapabilities(t *testing.T) {
 	h := newHouse(t)
 	h.ask(t, infoNS, "example.org", "urn:node#ver=", hostInfo)

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"jackdaw/modules/internal/addresses"
 	"jackdaw/router"
 	"jackdaw/xmpp/jid"
 )
@@ -200,13 +201,7 @@ func shown(j jid.JID) string {
 }
 
 // quoted is a piece of the request on one line, bounded.
-func quoted(s string) string {
-	const most = 80
-	if len(s) > most {
-		s = strings.ToValidUTF8(s[:most], "") + "…"
-	}
-	return strconv.Quote(s)
-}
+func quoted(s string) string { return addresses.Quoted(s) }
 
 // shapeOf reads Accept (RFC 9110 §12.5.1): JSON must be named, and no text preferred to it.
 func shapeOf(r *http.Request) shape {

@@ -8,8 +8,8 @@
 // XEP-0033, and all of them are treated as bcc. An answer of 200 is a promise:
 // each copy that the report calls accepted is in a durable place or in the hands of a live session.
 //
-// Left out: the multicast service for XMPP clients (XEP-0033 §4) and replies
-// to forged senders; where a stanza may go is decided by the router alone.
+// Left out: the multicast service for XMPP clients, and what becomes of replies to forged senders, which are modules of
+// their own; where a stanza may go is decided by the router alone.
 package httpmessage
 
 import (

@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"slices"
-	"strconv"
 
+	"jackdaw/modules/internal/addresses"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 	"jackdaw/xmpp/stream"
@@ -65,7 +65,7 @@ func (p *post) parseAgain(b []byte, err error) (*xmpp.Stanza, *refusal) {
 		limits.Elements += p.set.MaxRecipients + 1
 		wide, again := stream.ParseStanza(b, limits)
 		if again == nil && p.isMulticast(wide.To) {
-			if _, again = stream.ParseContent(wide.WithoutFunc(isAddresses), p.set.Stanza); again == nil {
+			if _, again = stream.ParseContent(wide.WithoutFunc(func(c xmpp.Child, _ []byte) bool { return addresses.IsList(c) }), p.set.Stanza); again == nil {
 				return wide, nil
 			}
 		}
@@ -105,14 +105,9 @@ func (p *post) badAddress(head *xmpp.Element) *refusal {
 	return nil
 }
 
-// isAddresses finds the list of a multicast, in its namespace (XEP-0033 §3) or in none.
-func isAddresses(c xmpp.Child, _ []byte) bool {
-	return c.Name.Local == "addresses" && (c.Name.Space == xmpp.NSClient || c.Name.Space == xmpp.NSAddress)
-}
-
 // isMulticast says that the address is not a recipient but stands for a list of them.
 func (p *post) isMulticast(to jid.JID) bool {
-	const name = "multicast"
+	const name = addresses.Name
 	d := to.Domain()
 	if !to.IsDomain() || len(d) < len(name) || d[:len(name)] != name {
 		return false
@@ -125,47 +120,23 @@ const textMulticast = "multicast requires addresses; see XEP-0033. This module t
 
 // listing reads the list of a multicast and takes it out of the payload.
 func (p *post) listing() ([]string, *refusal) {
-	var list []byte
-	n := 0
-	rest := p.stanza.WithoutFunc(func(c xmpp.Child, raw []byte) bool {
-		if !isAddresses(c, raw) {
-			return false
-		}
-		n++
-		list = raw
-		return true
-	})
-	if n > 1 {
-		return nil, badRequest("there is more than one <addresses/>.")
+	list, rest, err := addresses.Take(&p.stanza)
+	if errors.Is(err, addresses.ErrTwice) {
+		return nil, badRequest(err.Error() + ".")
+	}
+	if err != nil { // not for what the scanner has seen
+		return nil, badRequest(textXML + err.Error() + ".")
 	}
 	p.setPayload(rest)
 	if p.hasList { // what stands in the payload as well goes nowhere
 		return p.list, nil
 	}
-	if n == 0 {
+	if list == nil {
 		return nil, badRequest(textMulticast)
 	}
-	e, err := xmpp.ParseElement(list)
-	if err != nil { // not for what the scanner has seen
-		return nil, badRequest(textXML + err.Error() + ".")
-	}
-	var all []string
-	var offending offenders
-	for i, a := range e.Children() {
-		at := "address " + strconv.Itoa(i+1)
-		switch kind := a.Attr("type"); {
-		case a.Name.Local != "address" || a.Name.Space != xmpp.NSAddress && a.Name.Space != xmpp.NSClient:
-			offending.add("element " + strconv.Itoa(i+1) + " of <addresses/> is not an <address/>")
-		case a.Attr("jid") == "":
-			offending.add(at + " has no jid")
-		case kind != "" && kind != "to" && kind != "cc" && kind != "bcc", a.HasAttr("delivered"):
-			// XEP-0033 §4: these name others than those who are to get it.
-			offending.add(at + ", " + quoted(a.Attr("jid")) + ", is not one to deliver to")
-		default:
-			all = append(all, a.Attr("jid"))
-		}
-	}
-	return all, offending.refusal()
+	bad := addresses.Offenders{Most: listed}
+	all := addresses.All(list, &bad)
+	return all, offending(&bad)
 }
 
 // setPayload replaces the payload, with its index, which many copies will use.
@@ -173,32 +144,11 @@ func (p *post) setPayload(b []byte) {
 	p.stanza.Payload, p.stanza.Children = b, xmpp.Index(b)
 }
 
-// offenders collects what is wrong with addresses, for one line.
-type offenders struct {
-	text []byte
-	n    int
-}
-
-func (o *offenders) add(what string) {
-	if o.n++; o.n > listed {
-		return
-	}
-	if o.n > 1 {
-		o.text = append(o.text, "; "...)
-	}
-	o.text = append(o.text, what...)
-}
-
-func (o *offenders) refusal() *refusal {
-	if o.n == 0 {
+func offending(bad *addresses.Offenders) *refusal {
+	if bad.None() {
 		return nil
 	}
-	if o.n > listed {
-		o.text = append(o.text, "; and "...)
-		o.text = strconv.AppendInt(o.text, int64(o.n-listed), 10)
-		o.text = append(o.text, " more"...)
-	}
-	return badRequest(string(o.text) + ".")
+	return badRequest(bad.String() + ".")
 }
 
 // address finds the recipients.
@@ -229,23 +179,10 @@ func (p *post) recipientsOf(list []string) *refusal {
 	if len(list) == 0 {
 		return badRequest(textMulticast)
 	}
-	seen := make(map[jid.JID]struct{}, len(list))
-	var offending offenders
-	for i, one := range list {
-		j, err := jid.Parse(one)
-		if err != nil {
-			offending.add("address " + strconv.Itoa(i+1) + ", " + quoted(one) + ", is not valid: " + err.Error())
-			continue
-		}
-		if _, again := seen[j]; again {
-			continue
-		}
-		seen[j] = struct{}{}
-		if len(seen) > p.set.MaxRecipients {
-			offending.add(quoted(one) + " and what follows are more than the " + strconv.Itoa(p.set.MaxRecipients) + " recipients that are allowed")
-			break
-		}
+	bad := addresses.Offenders{Most: listed}
+	all, _ := addresses.Normalise(list, p.set.MaxRecipients, &bad)
+	for _, j := range all {
 		p.recipients = append(p.recipients, recipient{to: j})
 	}
-	return offending.refusal()
+	return offending(&bad)
 }
