@@ -131,7 +131,7 @@ func Check(files []*File) []string {
 // storey is how high a package stands; imports go to a lower one, or within
 // the same part. 0 is unknown.
 //
-//	cmd → server → { c2s, s2s, modules, storage engines } → router → { storage, config } → xmpp
+//	cmd → server → { c2s, s2s, component, modules, storage engines } → router → { storage, config } → xmpp
 func storey(pkg string) int {
 	top, rest, _ := strings.Cut(pkg, "/")
 	switch top {
@@ -141,7 +141,7 @@ func storey(pkg string) int {
 		return 6
 	case "server":
 		return 5
-	case "c2s", "s2s", "modules":
+	case "c2s", "s2s", "component", "modules":
 		return 4
 	case "storage":
 		if rest != "" {

@@ -1,0 +1,345 @@
+// Package component lets programs answer for a domain of their own, such as bot.example.org, over a stream of the Jabber
+// Component Protocol (XEP-0114, jabber:component:accept). Each domain has a secret; who knows it may speak for
+// every address of that domain and for no other, whichever way the stanza then goes.
+//
+// A domain has one stream. Who proves the secret while there is one takes its place: a component that starts again after its machine
+// or its network was lost must not wait for TCP to notice. The older stream ends with conflict, and what it had not taken
+// goes to the newer one, in order.
+//
+// Nothing is kept on disk: while no component is connected its domain refuses with service-unavailable, type wait. A stanza
+// that is queued and never written comes back to its sender as such an error. A sender who is promised an
+// acknowledgement gets it when the kernel has the bytes for the component, or when the error is on its way; an HTTP post,
+// which has no use for an error stanza, gets its failure instead.
+//
+// Left out: jabber:component:connect, TLS (the protocol has none: listen on loopback), several streams that share a domain,
+// XEP-0225, XEP-0355 and XEP-0356.
+package component
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"jackdaw/config"
+	"jackdaw/router"
+	"jackdaw/router/gate"
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/stream"
+)
+
+// Options of New.
+type Options struct {
+	Router *router.Router
+	// Settings and Limits are those in force; asked for each new stream.
+	Settings func() config.Component
+	Limits   func() config.Limits
+	Log      *slog.Logger // nil: nobody reads it
+}
+
+// Stats count since the start, but for those that say they are current.
+type Stats struct {
+	Connections atomic.Int64 // current, those that have not proved anything included
+	Links       atomic.Int64 // current: components connected
+	Accepted    atomic.Int64
+	Refused     atomic.Int64 // by the limits of an address
+	Failures    atomic.Int64 // handshakes with a wrong secret
+	Replaced    atomic.Int64 // streams ended by a newer one of the same component
+	Overflows   atomic.Int64 // stanzas refused because a component took too little
+	Stalls      atomic.Int64 // streams ended because the component took nothing, or far too little
+	Received    atomic.Int64 // stanzas from components
+	Sent        atomic.Int64 // stanzas that components took
+	Returned    atomic.Int64 // stanzas that were queued for a component and never taken
+	Panics      atomic.Int64 // a fault of the server
+}
+
+// A Server serves components. It is safe for concurrent use.
+type Server struct {
+	Stats Stats
+
+	router   *router.Router
+	settings func() config.Component
+	limits   func() config.Limits
+	log      *slog.Logger
+	gate     gate.Keeper
+	closing  atomic.Bool
+	stopped  chan struct{}  // closed with closing
+	workers  sync.WaitGroup // goroutines of connections
+
+	mu        sync.RWMutex // guards the rest
+	conns     map[*link]struct{}
+	links     map[string]*link  // that have proved the secret, by domain
+	ended     map[string]string // what LastError of a Link says
+	listeners map[net.Listener]struct{}
+}
+
+// New returns a server that serves nothing yet. Shutdown frees it.
+func New(o Options) *Server {
+	s := &Server{router: o.Router, settings: o.Settings, limits: o.Limits, log: o.Log, stopped: make(chan struct{}),
+		conns: map[*link]struct{}{}, links: map[string]*link{}, ended: map[string]string{}, listeners: map[net.Listener]struct{}{}}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	return s
+}
+
+// Module is the part in the router: the domains of the components, connected or not, and the way to them.
+func (s *Server) Module() router.Module {
+	return router.Module{
+		Name:    "component",
+		Specs:   []router.Spec{{Name: "XEP-0114", Version: "1.6", Note: "without jabber:component:connect"}},
+		Service: &router.Service{Domains: s.domains, Handle: s.handle},
+	}
+}
+
+// domains are those of the configuration, in order.
+func (s *Server) domains() []string { return slices.Sorted(maps.Keys(s.settings().Secrets)) }
+
+// handle gives a stanza to the component that it is addressed to.
+func (s *Server) handle(e *router.Envelope) {
+	s.mu.RLock()
+	l := s.links[e.Stanza.To.Domain()]
+	s.mu.RUnlock()
+	if l == nil {
+		e.Refuse(away())
+		return
+	}
+	l.send(e)
+}
+
+// away is the error for stanzas to a component that is not connected. RFC 6120 §8.3.3.19 recommends the type cancel; wait says that
+// it is worth trying again, which is what tells this from a domain without any service. remote-server-timeout (§8.3.3.17)
+// would blame the network between servers.
+func away() *xmpp.Error {
+	return xmpp.ServiceUnavailable("the service is not connected now").WithType(xmpp.ErrorWait)
+}
+
+// Serve accepts connections until the listener is closed, by Shutdown or by the caller. It returns nil after Shutdown.
+func (s *Server) Serve(ln net.Listener) error {
+	s.mu.Lock()
+	if s.closing.Load() {
+		s.mu.Unlock()
+		_ = ln.Close() // nothing was accepted
+		return nil
+	}
+	s.listeners[ln] = struct{}{}
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		delete(s.listeners, ln)
+		s.mu.Unlock()
+	}()
+	wait := time.Duration(0)
+	for {
+		c, err := ln.Accept()
+		switch {
+		case err == nil:
+			wait = 0
+			s.accept(c)
+		case s.closing.Load():
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return err
+		default:
+			// Out of file descriptors, mostly: others will close theirs.
+			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
+			s.log.Warn("accept a component", "error", err, "again_in", wait)
+			select {
+			case <-time.After(wait):
+			case <-s.stopped:
+			}
+		}
+	}
+}
+
+// accept begins to serve a connection.
+func (s *Server) accept(c net.Conn) {
+	s.Stats.Accepted.Add(1)
+	limits := s.limits()
+	from := remoteIP(c)
+	if why := s.gate.Enter(from, &limits); why != "" {
+		s.Stats.Refused.Add(1)
+		turnAway(c, why)
+		return
+	}
+	if tc, ok := c.(*net.TCPConn); ok {
+		// A component may be silent for days; this finds out that its machine is gone.
+		_ = tc.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 30 * time.Second, Count: 4})
+	}
+	l := newLink(s, c, limits)
+	s.mu.Lock()
+	if s.closing.Load() {
+		s.mu.Unlock()
+		s.gate.Leave(from, false)
+		_ = c.Close() // it has heard nothing from us
+		return
+	}
+	s.conns[l] = struct{}{}
+	s.workers.Add(1)
+	s.mu.Unlock()
+	s.Stats.Connections.Add(1)
+	go func() {
+		defer s.workers.Done()
+		l.run()
+		s.mu.Lock()
+		delete(s.conns, l)
+		s.mu.Unlock()
+		s.gate.Leave(from, l.secret != "")
+		s.Stats.Connections.Add(-1)
+	}()
+}
+
+// turnAway refuses a connection with the reason, without waiting for anything: who floods us gets one write.
+func turnAway(c net.Conn, why string) {
+	b := stream.AppendHeader(nil, stream.Header{Content: xmpp.NSComponentAccept, ID: newID()})
+	b = append(stream.AppendError(b, stream.PolicyViolation, why), stream.Close...)
+	if c.SetWriteDeadline(time.Now().Add(time.Second)) == nil {
+		_, _ = c.Write(b) // a courtesy
+	}
+	if cw, ok := c.(interface{ CloseWrite() error }); ok {
+		_ = cw.CloseWrite() // so is this
+	}
+	_ = c.Close() // nothing else to do about it
+}
+
+// remoteIP is the peer's address; invalid for what has none.
+func remoteIP(c net.Conn) netip.Addr {
+	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+		ip, _ := netip.AddrFromSlice(a.IP)
+		return ip.Unmap()
+	}
+	return netip.Addr{}
+}
+
+// Reload ends the streams whose domain or secret is not as the settings now say. Router.Use tells the router about new
+// and old domains.
+func (s *Server) Reload() {
+	now := s.settings()
+	s.mu.Lock()
+	links := slices.Collect(maps.Values(s.links))
+	s.mu.Unlock()
+	for _, l := range links {
+		l.recheck(now)
+	}
+}
+
+// recheck ends the stream if the settings do not allow it any more.
+func (l *link) recheck(now config.Component) {
+	secret, ok, err := now.Secret(l.domain)
+	switch {
+	case err != nil:
+		// The secret cannot be read now; that is no sign that it has changed.
+		l.srv.log.Error("check the secret of a component again", "domain", l.domain, "error", err)
+	case !ok:
+		l.end(farewell{condition: stream.HostGone, text: "not a component of this server any more", drain: true}) // RFC 6120 §4.9.3.5
+	case secret != l.secret:
+		l.end(farewell{condition: stream.Reset, text: "the secret has changed", drain: true}) // §4.9.3.16
+	}
+}
+
+// A Link is a component as administrators see it.
+type Link struct {
+	Domain    string
+	Connected bool
+	LastError string // why the last stream ended, or was not let in; "" while there was none
+
+	// Of the present stream.
+	Address string // where it comes from
+	Since   time.Time
+	In, Out int64 // stanzas from it, and stanzas that it took
+	Queued  int   // bytes that it has not taken yet
+}
+
+// Links are all components of the configuration, connected or not, by domain.
+func (s *Server) Links() []Link {
+	all := []Link{}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, d := range s.domains() {
+		one := Link{Domain: d, LastError: s.ended[d]}
+		if l := s.links[d]; l != nil {
+			one.Connected, one.Address, one.Since = true, l.remote(), l.since
+			one.In, one.Out, one.Queued = l.in.Load(), l.out.Load(), l.waiting()
+		}
+		all = append(all, one)
+	}
+	return all
+}
+
+// Shutdown stops accepting, writes what is queued as far as components take it within a second, ends every stream with
+// system-shutdown and returns the rest to its senders. It returns when that is done, or with the context's error when
+// it had to be cut short. The server is of no use after it.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	if !s.closing.Swap(true) {
+		close(s.stopped)
+	}
+	for ln := range s.listeners {
+		_ = ln.Close() // Serve returns either way
+	}
+	for l := range s.conns {
+		l.end(farewell{condition: stream.SystemShutdown, drain: true})
+	}
+	s.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		s.workers.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	for l := range s.conns {
+		_ = l.conn.Close() // whoever waits for it stops waiting
+	}
+	s.mu.Unlock()
+	<-done
+	return ctx.Err()
+}
+
+// enter makes the stream the one of its domain and returns the one before it, which has been told to end.
+func (s *Server) enter(l *link) (old *link) {
+	s.mu.Lock()
+	old = s.links[l.domain]
+	s.links[l.domain] = l
+	s.mu.Unlock()
+	s.Stats.Links.Add(1)
+	if old != nil {
+		s.Stats.Replaced.Add(1)
+		s.log.Warn("component replaced by a newer stream", "domain", l.domain, "address", l.remote(), "replaced", old.remote())
+		old.end(farewell{condition: stream.Conflict, text: "replaced by a newer stream"})
+	}
+	// The secret was right a moment ago; from here on Reload sees this stream.
+	l.recheck(s.settings())
+	return old
+}
+
+// noteEnd keeps what went wrong last with a component, for administrators.
+func (s *Server) noteEnd(domain, why string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended[domain] = why
+}
+
+// leave takes a stream that has ended out of the books. It says whether what is left of its queue is to be
+// returned; else the stream that has taken its place takes that too.
+func (s *Server) leave(l *link, why string) bool {
+	s.Stats.Links.Add(-1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.links[l.domain] != l {
+		return false
+	}
+	delete(s.links, l.domain)
+	s.ended[l.domain] = why
+	return true
+}
