@@ -3,8 +3,9 @@
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
-# What the tests start or ask: Redis, two clients, an XML parser; and what the race detector links with.
-PACKAGES = redis-server python3-slixmpp go-sendxmpp libxml2-utils curl gcc libc6-dev
+# What the tests start or ask: Redis, two servers to federate with, two clients, an XML parser; and
+# what the race detector links with.
+PACKAGES = redis-server prosody lua-unbound ejabberd python3-slixmpp go-sendxmpp libxml2-utils curl gcc libc6-dev
 
 FUZZTIME ?= 30s
 
@@ -58,6 +59,7 @@ bench-peers: build
 	  $(if $(SCENARIOS),SCENARIOS="$(SCENARIOS)") $(if $(REPS),REPS=$(REPS)) \
 	  $(abspath $(BENCH))/peers/loopback-only.sh $(abspath $(BENCH))/suite.sh
 
+# The tests start the servers themselves, so Debian's packages are kept from starting theirs.
 deps:
 	@missing=; for p in $(PACKAGES); do \
 	  dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
@@ -65,5 +67,8 @@ deps:
 	  if [ "$$(id -u)" = 0 ]; then as=; \
 	  elif command -v sudo > /dev/null && sudo -n true 2>/dev/null; then as='sudo -n'; \
 	  else echo "the tests need packages; as root: apt-get install -y --no-install-recommends$$missing" >&2; exit 1; fi; \
+	  policy=/usr/sbin/policy-rc.d; \
+	  if ! [ -e $$policy ]; then trap "$$as rm -f $$policy" EXIT; \
+	    printf '#!/bin/sh\nexit 101\n' | $$as tee $$policy > /dev/null; $$as chmod 755 $$policy; fi; \
 	  $$as apt-get update -q && \
 	  $$as env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing; fi

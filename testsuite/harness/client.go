@@ -25,22 +25,26 @@ type Client struct {
 	Conn net.Conn
 	JID  string // as bound
 
-	raw bytes.Buffer // what dec has read, from base on
-	at  int64        // offset of raw's start
-	dec *xml.Decoder
+	domain string       // that the stream is to
+	raw    bytes.Buffer // what dec has read, from base on
+	at     int64        // offset of raw's start
+	dec    *xml.Decoder
 }
 
 // Timeout bounds every read of a Client.
 const Timeout = 20 * time.Second
 
-// Open connects with direct TLS (or in clear, for addr of STARTTLS with plain set) and opens a stream.
-func Open(addr string, plain bool) (*Client, error) {
+// Open connects with direct TLS (or in clear, for addr of STARTTLS with plain set) and opens a stream to Domain.
+func Open(addr string, plain bool) (*Client, error) { return OpenTo(addr, Domain, plain) }
+
+// OpenTo is Open for a server of any domain.
+func OpenTo(addr, domain string, plain bool) (*Client, error) {
 	conn, err := net.DialTimeout("tcp", addr, Timeout)
 	if err != nil {
 		return nil, err
 	}
 	if !plain {
-		t := tls.Client(conn, &tls.Config{InsecureSkipVerify: true, ServerName: Domain, NextProtos: []string{"xmpp-client"}})
+		t := tls.Client(conn, &tls.Config{InsecureSkipVerify: true, ServerName: domain, NextProtos: []string{"xmpp-client"}})
 		t.SetDeadline(time.Now().Add(Timeout))
 		if err := t.Handshake(); err != nil {
 			conn.Close()
@@ -49,7 +53,7 @@ func Open(addr string, plain bool) (*Client, error) {
 		t.SetDeadline(time.Time{})
 		conn = t
 	}
-	c := &Client{Conn: conn}
+	c := &Client{Conn: conn, domain: domain}
 	if err := c.Restart(); err != nil {
 		conn.Close()
 		return nil, err
@@ -62,7 +66,7 @@ func (c *Client) Restart() error {
 	c.raw.Reset()
 	c.at = 0
 	c.dec = xml.NewDecoder(io.TeeReader(c.Conn, &c.raw))
-	if err := c.Send("<?xml version='1.0'?><stream:stream to='" + Domain +
+	if err := c.Send("<?xml version='1.0'?><stream:stream to='" + c.domain +
 		"' version='1.0' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>"); err != nil {
 		return err
 	}
@@ -149,8 +153,10 @@ func (c *Client) Ask(id, iq string) (string, error) {
 }
 
 // Login opens a stream, authenticates by SCRAM-SHA-1 and restarts the stream; no resource is bound.
-func Login(addr, user string) (*Client, error) {
-	c, err := Open(addr, false)
+func Login(addr, user string) (*Client, error) { return loginTo(addr, Domain, user) }
+
+func loginTo(addr, domain, user string) (*Client, error) {
+	c, err := OpenTo(addr, domain, false)
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +169,12 @@ func Login(addr, user string) (*Client, error) {
 
 // Connect is Login and Bind.
 func Connect(addr, user, resource string) (*Client, error) {
-	c, err := Login(addr, user)
+	return ConnectTo(addr, Domain, user, resource)
+}
+
+// ConnectTo is Connect for a server of any domain, ours or another's.
+func ConnectTo(addr, domain, user, resource string) (*Client, error) {
+	c, err := loginTo(addr, domain, user)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ package harness
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -22,7 +23,7 @@ import (
 	"jackdaw/storage/redis/redistest"
 )
 
-// Domain is what every server of the harness serves.
+// Domain is what a server of the harness serves unless Options say otherwise.
 const Domain = "localhost"
 
 // Engine names the storage engines that scenes run on.
@@ -41,17 +42,21 @@ var Engines = []Engine{Embedded, Redis}
 type Server struct {
 	Dir     string // configuration and data
 	Config  string // path of the configuration file
+	Domain  string
 	C2S     string // HOST:PORT of STARTTLS
 	C2STLS  string // of direct TLS
+	S2S     string // of STARTTLS for peers; where Options.Federate is set
+	S2STLS  string // of direct TLS for peers; likewise
 	HTTP    string
 	HTTPS   string
 	Metrics string
 
 	t    testing.TB
 	bin  string
+	env  []string
 	cmd  *exec.Cmd
 	done chan struct{} // closed when the process has been reaped
-	log  *syncBuffer
+	log  *Output
 }
 
 // Options of Start.
@@ -63,6 +68,13 @@ type Options struct {
 	HTTP   string // further YAML under http
 	Users  []string
 	Socket string // path of a unix socket that takes posts too
+	Domain string // Domain of the harness if empty
+
+	Federate bool     // with listeners for peers
+	S2S      string   // further YAML under s2s
+	Cert     string   // PEM file of Domain's certificate; self-signed if empty
+	Key      string   // of its key
+	Env      []string // of the process, beyond that of the test's
 	// Fast builds the server without the race detector though the test has it, for
 	// what takes too long with it.
 	Fast bool
@@ -116,13 +128,27 @@ func Cleanup() {
 // test fails if a panic was recovered in it.
 func Start(t testing.TB, o Options) *Server {
 	t.Helper()
-	s := &Server{t: t, Dir: t.TempDir(), log: &syncBuffer{}}
+	s := &Server{t: t, Dir: t.TempDir(), Domain: Domain, env: o.Env, log: &Output{}}
+	if o.Domain != "" {
+		s.Domain = o.Domain
+	}
 	s.bin = Binary(t, o.Tags)
 	if o.Fast {
 		s.bin = binary(t, o.Tags, nil)
 	}
 	for _, a := range []*string{&s.C2S, &s.C2STLS, &s.HTTP, &s.HTTPS, &s.Metrics} {
 		*a = FreeAddr()
+	}
+	federation, certificate := "", ""
+	if o.Federate {
+		s.S2S, s.S2STLS = FreeAddr(), FreeAddr()
+		federation = fmt.Sprintf("  s2s: [%q]\n  s2s_tls: [%q]\n", s.S2S, s.S2STLS)
+	}
+	if o.S2S != "" {
+		o.S2S = "s2s:\n" + indent(o.S2S) + "\n"
+	}
+	if o.Cert != "" {
+		certificate = fmt.Sprintf("    cert: %q\n    key: %q\n", o.Cert, o.Key)
 	}
 	store := "storage: {engine: embedded}\n"
 	if o.Engine == Redis {
@@ -138,20 +164,21 @@ func Start(t testing.TB, o Options) *Server {
 hosts:
   - domain: %s
     admins: [admin@%s]
-listen:
+%slisten:
   c2s: [%q]
   c2s_tls: [%q]
   http: [%q%s]
   https: [%q]
   metrics: [%q]
-c2s:
+%sc2s:
   scram_iterations: 4096
 %s
 http:
   max_body: 2097152
 %s
-%s%s
-`, filepath.Join(s.Dir, "data"), Domain, Domain, s.C2S, s.C2STLS, s.HTTP, socket, s.HTTPS, s.Metrics, indent(o.C2S), indent(o.HTTP), store, o.Config)
+%s%s%s
+`, filepath.Join(s.Dir, "data"), s.Domain, s.Domain, certificate, s.C2S, s.C2STLS, s.HTTP, socket, s.HTTPS, s.Metrics, federation,
+		indent(o.C2S), indent(o.HTTP), o.S2S, store, o.Config)
 	if err := os.WriteFile(s.Config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -188,6 +215,9 @@ func (s *Server) Launch() {
 	s.t.Helper()
 	s.cmd = exec.Command(s.bin, "serve", "--config", s.Config)
 	s.cmd.Dir = s.Dir
+	if len(s.env) > 0 {
+		s.cmd.Env = append(os.Environ(), s.env...)
+	}
 	from := s.log.Len()
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	// The server must not outlive a test process that is killed.
@@ -198,19 +228,8 @@ func (s *Server) Launch() {
 	done := make(chan struct{})
 	s.done = done
 	go func() { s.cmd.Wait(); close(done) }()
-	deadline := time.After(30 * time.Second)
-	for {
-		changed := s.log.changed() // before the look, so that nothing is missed between
-		if strings.Contains(s.log.From(from), "jackdaw: ready") {
-			return
-		}
-		select {
-		case <-done:
-			s.t.Fatalf("the server ended at once:\n%s", s.log.From(from))
-		case <-deadline:
-			s.t.Fatalf("the server is not ready after 30 s:\n%s", s.log.From(from))
-		case <-changed:
-		}
+	if err := s.log.Await("jackdaw: ready", from, 30*time.Second, done); err != nil {
+		s.t.Fatalf("the server is not ready: %v\n%s", err, s.log.From(from))
 	}
 }
 
@@ -266,17 +285,23 @@ func (s *Server) Command(stdin string, args ...string) string {
 func (s *Server) TryCommand(stdin string, args ...string) (string, error) {
 	cmd := exec.Command(s.bin, append(args, "--config", s.Config)...)
 	cmd.Dir = s.Dir
+	if len(s.env) > 0 {
+		cmd.Env = append(os.Environ(), s.env...)
+	}
 	cmd.Stdin = strings.NewReader(stdin)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
 
-// AddUser makes an account with Password.
+// AddUser makes accounts with Password, of the server's domain where a name has none.
 func (s *Server) AddUser(names ...string) {
 	s.t.Helper()
 	var batch strings.Builder
 	for _, u := range names {
-		fmt.Fprintf(&batch, "%s@%s %s\n", u, Domain, Password)
+		if !strings.Contains(u, "@") {
+			u += "@" + s.Domain
+		}
+		fmt.Fprintf(&batch, "%s %s\n", u, Password)
 	}
 	s.Command(batch.String(), "user", "add", "--batch")
 }
@@ -311,14 +336,16 @@ func Script(t testing.TB, script string, args ...string) string {
 	return out.String()
 }
 
-// syncBuffer collects a process's output and tells who waits about more.
-type syncBuffer struct {
+// Output collects what a process prints and tells who waits about more. The zero value is
+// ready; its methods may be called from any goroutine.
+type Output struct {
 	mu   sync.Mutex // guards both
 	buf  bytes.Buffer
 	wake chan struct{}
 }
 
-func (b *syncBuffer) Write(p []byte) (int, error) {
+// Write adds to what was printed.
+func (b *Output) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.wake != nil {
@@ -328,7 +355,7 @@ func (b *syncBuffer) Write(p []byte) (int, error) {
 	return b.buf.Write(p)
 }
 
-func (b *syncBuffer) changed() <-chan struct{} {
+func (b *Output) changed() <-chan struct{} {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.wake == nil {
@@ -337,6 +364,39 @@ func (b *syncBuffer) changed() <-chan struct{} {
 	return b.wake
 }
 
-func (b *syncBuffer) Len() int          { b.mu.Lock(); defer b.mu.Unlock(); return b.buf.Len() }
-func (b *syncBuffer) String() string    { return b.From(0) }
-func (b *syncBuffer) From(n int) string { b.mu.Lock(); defer b.mu.Unlock(); return b.buf.String()[n:] }
+// Await returns when text has been printed beyond the first from bytes; an error says that
+// it was not, within the time or before ended was closed (nil: never).
+func (b *Output) Await(text string, from int, within time.Duration, ended <-chan struct{}) error {
+	err := b.AwaitWhere(func(log string) bool { return strings.Contains(log[from:], text) }, within, ended)
+	if err != nil {
+		return fmt.Errorf("no %q: %w", text, err)
+	}
+	return nil
+}
+
+// AwaitWhere is Await for whatever can be read from all that was printed.
+func (b *Output) AwaitWhere(holds func(log string) bool, within time.Duration, ended <-chan struct{}) error {
+	deadline := time.After(within)
+	for {
+		changed := b.changed() // before the look, so that nothing is missed between
+		if holds(b.String()) {
+			return nil
+		}
+		select {
+		case <-ended:
+			return errors.New("the process has ended")
+		case <-deadline:
+			return fmt.Errorf("nothing within %v", within)
+		case <-changed:
+		}
+	}
+}
+
+// Len is how many bytes were printed.
+func (b *Output) Len() int { b.mu.Lock(); defer b.mu.Unlock(); return b.buf.Len() }
+
+// String is all that was printed.
+func (b *Output) String() string { return b.From(0) }
+
+// From is what was printed beyond the first n bytes.
+func (b *Output) From(n int) string { b.mu.Lock(); defer b.mu.Unlock(); return b.buf.String()[n:] }
