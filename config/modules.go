@@ -43,8 +43,8 @@ func defaultModules() Modules {
 // moduleNames are the modules of this version, by the names of their folders.
 var moduleNames = []string{
 	"blocking", "caps", "carbons", "contact", "disco", "httpmessage", "last",
-	"multicast", "offline", "ping", "presence", "private", "registration", "roster", "stanzaid",
-	"time", "vcard", "version",
+	"markers", "multicast", "offline", "ping", "presence", "private", "registration", "roster",
+	"stanzaid", "time", "vcard", "version",
 }
 
 // settings of the module, nil for one that has none but its switch.

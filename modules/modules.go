@@ -17,6 +17,7 @@ import (
 	"jackdaw/modules/disco"
 	"jackdaw/modules/internal/addresses"
 	"jackdaw/modules/last"
+	"jackdaw/modules/markers"
 	"jackdaw/modules/multicast"
 	"jackdaw/modules/offline"
 	"jackdaw/modules/ping"
@@ -109,6 +110,7 @@ func All(d Deps) *Set {
 
 	all := []router.Module{
 		blocked.Module(),
+		markers.New(d.Router),
 		stanzaid.New(d.Router),
 		// Before presence and carbons, which act on what leaves; a name is made an address first.
 		multicast.New(multicast.Options{Router: d.Router, Blocks: blocks, Log: d.Log,

@@ -58,7 +58,7 @@ func TestWhoMustComeFirstDoes(t *testing.T) {
 	if all[0] != "blocking" {
 		t.Errorf("%s comes before blocking: who is blocked must be stopped before anything else happens", all[0])
 	}
-	for _, pair := range [][2]string{{"stanzaid", "offline"}, {"carbons", "offline"}, {"last", "presence"}, {"multicast", "presence"}, {"multicast", "carbons"}} {
+	for _, pair := range [][2]string{{"stanzaid", "offline"}, {"markers", "presence"}, {"markers", "carbons"}, {"markers", "offline"}, {"carbons", "offline"}, {"last", "presence"}, {"multicast", "presence"}, {"multicast", "carbons"}} {
 		i, k := slices.Index(all, pair[0]), slices.Index(all, pair[1])
 		if i < 0 || k < 0 || i > k {
 			t.Errorf("%s must come before %s: %v", pair[0], pair[1], all)
@@ -189,6 +189,19 @@ func TestTheMulticastServiceIsFoundThroughItsHost(t *testing.T) {
 	c.Component.Secrets = map[string]string{"multicast.example.org": "a component's own"}
 	if got, want := items(), `<query xmlns='http://jabber.org/protocol/disco#items'/> remote-server-not-found`; got != want {
 		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestAPeerAndAComponentCannotSpeakForUs(t *testing.T) {
+	r, romeo := use(t, config.Default())
+	romeo.Available(0)
+	for _, e := range []*router.Envelope{{Peer: "b.example"}, {}} {
+		e.Stanza = moduletest.Parse(t, `<message from='bot@b.example/x' to='romeo@example.org/orchard' type='chat'><body>a</body>`+
+			`<stanza-id xmlns='urn:xmpp:sid:0' by='Romeo@example.org' id='1'/><stanza-id xmlns='urn:xmpp:sid:0' by='example.org' id='1'/>`+
+			`<stanza-id xmlns='urn:xmpp:sid:0' by='room@b.example' id='2'/><sent xmlns='urn:xmpp:carbons:2'/><result xmlns='urn:xmpp:mam:2'/>`+
+			`<delay xmlns='urn:xmpp:delay' from='example.org' stamp='2002-09-10T23:08:25Z'/></message>`)
+		r.Route(e)
+		romeo.Want(`<message from='bot@b.example/x' to='romeo@example.org/orchard' type='chat'><body>a</body><stanza-id xmlns='urn:xmpp:sid:0' by='room@b.example' id='2'/></message>`)
 	}
 }
 
