@@ -1,0 +1,288 @@
+package outbox
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"jackdaw/xmpp"
+)
+
+// opening is how an attempt ended.
+type opening struct {
+	stream Stream
+	err    error
+}
+
+// drive does what there is to do for the pair, until there is nothing.
+func (p *pair) drive() {
+	o := p.domain.o
+	defer o.running.Done()
+	r := run{pair: p, timer: time.NewTimer(time.Hour)}
+	for r.step() {
+	}
+	r.timer.Stop()
+	if r.opening != nil { // Stop: the attempt's context has ended
+		if got := <-r.opening; got.stream != nil {
+			got.stream.Close()
+		}
+	}
+}
+
+// run is the goroutine of a pair.
+type run struct {
+	*pair
+	timer   *time.Timer
+	opening chan opening // of an attempt under way; nil: none
+	idle    time.Time    // since when there has been nothing to do; zero: there is
+}
+
+// step does one thing, or waits for one. It says whether the goroutine is to go on.
+func (r *run) step() bool {
+	p, d := r.pair, r.domain
+	o := d.o
+	l := o.limits()
+	now := time.Now()
+	d.mu.Lock()
+	if p.finished || o.ended() || d.closed && p.stream == nil && r.opening == nil {
+		p.driving = false
+		d.mu.Unlock()
+		return false
+	}
+	if p.lost() {
+		f := p.lose(now, &l, nil)
+		report := p.report()
+		d.mu.Unlock()
+		if f != nil {
+			o.tell(f, report)
+		}
+		return true
+	}
+	if out, why := p.expired(now, &l); len(out) > 0 {
+		err := errTooOld(p)
+		if p.stream == nil && p.why != nil {
+			err = errUnreached(p)
+		}
+		d.relieve(&l, false)
+		d.mu.Unlock()
+		o.giveBack(p, out, func(it *item) (*xmpp.Error, Reason) {
+			if it.class&lasting == 0 && err.was != nil {
+				return errorOf(err.was), Unreached
+			}
+			return err.Error, why
+		})
+		return true
+	}
+	if p.queue.len() > 0 {
+		r.idle = time.Time{}
+	}
+	switch {
+	case p.stream != nil:
+		s := p.stream
+		if xml, n := p.take(&l); n > 0 {
+			d.mu.Unlock()
+			r.write(s, xml, n)
+			return true
+		}
+		if p.queue.len() > 0 {
+			return r.sleep(p.deadline(&l), p.over)
+		}
+		p.queue.reuse()
+		return r.rest(now, p.over)
+	case r.opening != nil:
+		return r.sleep(p.deadline(&l), nil)
+	case p.queue.len() == 0:
+		return r.rest(now, nil)
+	case now.Before(p.next):
+		until := p.deadline(&l)
+		if until.IsZero() || p.next.Before(until) {
+			until = p.next
+		}
+		return r.sleep(until, nil)
+	case d.dialing >= l.Dials:
+		p.wantDial = true
+		return r.sleep(p.deadline(&l), nil)
+	default:
+		p.gen++
+		p.dialing, p.wantDial = true, false
+		d.dialing++
+		gen := p.gen
+		d.mu.Unlock()
+		r.open(gen)
+		return true
+	}
+}
+
+// write gives stanzas to the stream.
+func (r *run) write(s Stream, xml []byte, n int) {
+	p, d := r.pair, r.domain
+	err := s.Write(xml, n)
+	l := d.o.limits()
+	now := time.Now()
+	d.mu.Lock()
+	if err == nil || p.stream != s || p.finished {
+		p.progress = now
+		d.mu.Unlock()
+		return
+	}
+	f := p.lose(now, &l, err)
+	report := p.report()
+	d.mu.Unlock()
+	if f != nil {
+		d.o.tell(f, report)
+	}
+}
+
+// open starts an attempt.
+func (r *run) open(gen uint64) {
+	p, o := r.pair, r.domain.o
+	c := make(chan opening, 1)
+	r.opening = c
+	o.running.Add(1)
+	go func() {
+		defer o.running.Done()
+		ctx, cancel := context.WithTimeout(o.ctx, openTime)
+		defer cancel()
+		s, err := o.dialer.Open(ctx, p.Pair, func(n int) { p.acked(gen, n) })
+		if err == nil && s == nil {
+			err = errors.New("neither a stream nor an error")
+		}
+		c <- opening{s, err}
+	}()
+}
+
+// ends takes the outcome of an attempt.
+func (r *run) ends(got opening) {
+	p, d := r.pair, r.domain
+	o := d.o
+	r.opening = nil
+	l := o.limits()
+	now := time.Now()
+	var over <-chan struct{}
+	if got.err == nil {
+		over = got.stream.Over()
+	}
+	d.mu.Lock()
+	p.dialing = false
+	d.dialing--
+	for _, other := range d.pairs {
+		if other.wantDial {
+			other.wakeUp()
+		}
+	}
+	if got.err == nil {
+		unwanted := p.finished || o.ended()
+		if !unwanted {
+			p.adopt(got.stream, over, now)
+		}
+		d.mu.Unlock()
+		if unwanted {
+			got.stream.Close()
+		}
+		return
+	}
+	if o.ended() {
+		d.mu.Unlock()
+		return
+	}
+	f := asFailure(got.err)
+	p.fail(now, &l, f)
+	var out []item
+	if f.Permanent {
+		out = p.empty()
+		d.relieve(&l, true)
+	}
+	report := p.report()
+	d.mu.Unlock()
+	o.tell(f, report)
+	if len(out) > 0 {
+		o.giveBack(p, out, func(*item) (*xmpp.Error, Reason) { return errorOf(f), Unreachable })
+	}
+}
+
+// rest waits for a while in case there will be something to do, and ends the goroutine if not. The caller holds mu, which
+// is released.
+func (r *run) rest(now time.Time, over <-chan struct{}) bool {
+	if r.idle.IsZero() {
+		r.idle = now
+	}
+	until := r.idle.Add(linger)
+	if now.Before(until) {
+		return r.sleep(until, over)
+	}
+	r.pair.driving = false
+	r.queue.release()
+	r.domain.mu.Unlock()
+	return false
+}
+
+// sleep waits until something happens or the time has come; none if it is zero. The caller holds mu, which is released.
+func (r *run) sleep(until time.Time, over <-chan struct{}) bool {
+	p, d := r.pair, r.domain
+	p.sleeping, p.until = true, until
+	d.mu.Unlock()
+	var alarm <-chan time.Time
+	if !until.IsZero() {
+		r.timer.Reset(time.Until(until))
+		alarm = r.timer.C
+	}
+	var got *opening
+	select {
+	case <-p.wake:
+	case <-over:
+	case <-alarm:
+	case o := <-r.opening:
+		got = &o
+	case <-d.o.quit:
+	}
+	d.mu.Lock()
+	if !p.sleeping { // the next sleep is not to end at once
+		select {
+		case <-p.wake:
+		default:
+		}
+	}
+	p.sleeping = false
+	d.mu.Unlock()
+	if got != nil {
+		r.ends(*got)
+	}
+	return true
+}
+
+// ended says whether the goroutines must end.
+func (o *Outbox) ended() bool {
+	select {
+	case <-o.quit:
+		return true
+	default:
+		return false
+	}
+}
+
+// report is what the log says of a failure.
+type report struct {
+	Pair
+	waiting  amount
+	attempts int
+	next     time.Time
+}
+
+// report describes the pair. The caller holds mu.
+func (p *pair) report() report {
+	return report{p.Pair, p.live, p.failures, p.next}
+}
+
+// tell logs a failure: once for each attempt.
+func (o *Outbox) tell(f *Failure, r report) {
+	o.Stats.Failures.Add(1)
+	args := []any{"peer", r.Remote, "from", r.Local, "reason", f.Text}
+	if f.Err != nil {
+		args = append(args, "error", f.Err)
+	}
+	args = append(args, "waiting", r.waiting.stanzas, "bytes", r.waiting.bytes, "attempt", r.attempts)
+	if !f.Permanent {
+		args = append(args, "next", time.Until(r.next).Round(time.Millisecond).String())
+	}
+	o.log.Info("peer not reached", args...)
+}
