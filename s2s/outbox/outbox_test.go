@@ -28,7 +28,7 @@ func TestStanzasReachThePeerInOrder(t *testing.T) {
 		if n := len(b.peer.attempts(there)); n != 1 {
 			t.Errorf("%d attempts", n)
 		}
-		time.Sleep(time.Second)
+		wait(time.Second)
 		if n := b.onDisk(pair0); n != 0 {
 			t.Errorf("%d records are left", n)
 		}
@@ -48,7 +48,7 @@ func TestStanzasReachThePeerInOrder(t *testing.T) {
 func TestAnIdleStreamNeedsNoGoroutineAndIsUsedAgain(t *testing.T) {
 	scene(t, func(t *testing.T, b *bench) {
 		b.queued(order{})
-		time.Sleep(2 * time.Second)
+		wait(2 * time.Second)
 		d := b.out.domains[there]
 		d.mu.Lock()
 		driving := d.pairs[0].driving
@@ -60,18 +60,18 @@ func TestAnIdleStreamNeedsNoGoroutineAndIsUsedAgain(t *testing.T) {
 		synctest.Wait()
 		b.equal("taken", b.peer.took(pair0), []string{"1", "2"})
 		b.peer.kill(pair0)
-		time.Sleep(10 * time.Second)
+		wait(10 * time.Second)
 		if n := len(b.peer.attempts(there)); n != 1 {
 			t.Errorf("%d attempts though nothing waited", n)
 		}
 		b.queued(order{})
 		synctest.Wait()
 		b.equal("taken", b.peer.took(pair0), []string{"1", "2", "3"})
-		time.Sleep(20 * time.Minute)
+		wait(20 * time.Minute)
 		if s := b.peer.sessions[pair0].stream; !s.closed {
 			t.Error("a stream that nobody uses is kept for ever")
 		}
-		time.Sleep(time.Hour)
+		wait(time.Hour)
 		if n := len(b.out.Status()); n != 0 {
 			t.Errorf("%d pairs are remembered", n)
 		}
@@ -109,7 +109,7 @@ func TestAttemptsKeepTheirDistance(t *testing.T) {
 	scene(t, func(t *testing.T, b *bench) {
 		b.peer.fail[there] = errRefused
 		b.queued(order{})
-		time.Sleep(9 * time.Minute)
+		wait(9 * time.Minute)
 		at := b.peer.attempts(there)
 		want := time.Second
 		for i := 1; i < len(at); i++ {
@@ -154,7 +154,7 @@ func TestAPermanentFailureBouncesAllAtOnce(t *testing.T) {
 		if err := b.refused(order{}); err.Condition != xmpp.CondRemoteServerNotFound {
 			t.Errorf("refused with %v", err)
 		}
-		time.Sleep(2 * time.Second)
+		wait(2 * time.Second)
 		if n := b.onDisk(pair0); n != 0 {
 			t.Errorf("%d records are left", n)
 		}
@@ -177,7 +177,7 @@ func TestRequestsBounceAfterAMomentAndMessagesAtTheirAge(t *testing.T) {
 		b.queued(order{kind: xmpp.IQ, typ: xmpp.TypeResult})
 		presence := b.queued(order{kind: xmpp.Presence})
 		subscription := b.queued(order{kind: xmpp.Presence, typ: xmpp.TypeSubscribe, durable: true})
-		time.Sleep(31 * time.Second)
+		wait(31 * time.Second)
 		b.equal("bounced", b.bouncedIDs(), []string{request, presence})
 		for _, x := range b.bounces() {
 			if x.err.Condition != xmpp.CondRemoteServerTimeout || x.err.Text != errRefused.Text || x.at.Sub(start) != volatileAge {
@@ -185,10 +185,10 @@ func TestRequestsBounceAfterAMomentAndMessagesAtTheirAge(t *testing.T) {
 			}
 		}
 		// What comes during the wait for the next attempt has its own time.
-		time.Sleep(4*time.Minute + 29*time.Second)
+		wait(4*time.Minute + 29*time.Second)
 		late := time.Now()
 		request2 := b.queued(order{kind: xmpp.IQ, typ: xmpp.TypeGet})
-		time.Sleep(6 * time.Minute)
+		wait(6 * time.Minute)
 		b.equal("bounced", b.bouncedIDs(), []string{request, presence, request2, message, subscription})
 		all := b.bounces()
 		if got := all[2].at.Sub(late); got != volatileAge {
@@ -200,7 +200,7 @@ func TestRequestsBounceAfterAMomentAndMessagesAtTheirAge(t *testing.T) {
 			}
 		}
 		n := len(b.peer.attempts(there))
-		time.Sleep(time.Hour)
+		wait(time.Hour)
 		if m := len(b.peer.attempts(there)); m != n {
 			t.Error("attempts are made for nobody")
 		}
@@ -238,12 +238,12 @@ func TestOneAttemptAtATimeForADomain(t *testing.T) {
 			e := &router.Envelope{Stanza: s}
 			b.out.Push(e)
 		}
-		time.Sleep(3 * time.Minute)
+		wait(3 * time.Minute)
 		if n := b.peer.most[stuck]; n != 1 {
 			t.Errorf("%d attempts at a time", n)
 		}
 		b.setLimits(Limits{Dials: 2})
-		time.Sleep(3 * time.Minute)
+		wait(3 * time.Minute)
 		if n := b.peer.most[stuck]; n != 2 {
 			t.Errorf("%d attempts at a time, two are allowed", n)
 		}
@@ -254,7 +254,7 @@ func TestAPeerThatAcceptsAndClosesIsNotHammered(t *testing.T) {
 	scene(t, func(t *testing.T, b *bench) {
 		b.peer.accepts = 1 << 30
 		b.queued(order{})
-		time.Sleep(11 * time.Minute)
+		wait(11 * time.Minute)
 		if n := len(b.peer.attempts(there)); n > 12 || n < 8 {
 			t.Errorf("%d attempts", n)
 		}
@@ -289,7 +289,7 @@ func TestARepeatedMessageIsSentOnce(t *testing.T) {
 		b.queued(order{durable: true, dedup: "romeo 1"})
 		other := b.queued(order{durable: true, dedup: "romeo 2"})
 		synctest.Wait()
-		time.Sleep(time.Minute)
+		wait(time.Minute)
 		b.queued(order{durable: true, dedup: "romeo 1"})
 		synctest.Wait()
 		b.equal("taken", b.peer.took(pair0), []string{first, other})
@@ -322,7 +322,7 @@ func TestWhatAKilledServerLeftIsSentInOrder(t *testing.T) {
 		if n := b.out.Stats.Restored.Load(); n != 500 {
 			t.Errorf("%d restored", n)
 		}
-		time.Sleep(time.Second)
+		wait(time.Second)
 		if n := b.onDisk(pair0); n != 0 {
 			t.Errorf("%d records are left", n)
 		}
@@ -335,7 +335,7 @@ func TestRestoredMessagesKeepTheirAgeAndAreTriedOnce(t *testing.T) {
 		b := newBench(t)
 		b.peer.fail[there] = errRefused
 		old := b.queued(order{durable: true})
-		time.Sleep(8 * time.Minute)
+		wait(8 * time.Minute)
 		young, e := b.push(order{durable: true})
 		b.durable(e)
 		b.crash()
@@ -343,7 +343,7 @@ func TestRestoredMessagesKeepTheirAgeAndAreTriedOnce(t *testing.T) {
 		b.restart()
 		synctest.Wait()
 		b.equal("bounced", b.bouncedIDs(), []string{old})
-		time.Sleep(7*time.Minute + time.Second)
+		wait(7*time.Minute + time.Second)
 		b.equal("bounced", b.bouncedIDs(), []string{old, young})
 		b.stop()
 	})
@@ -356,6 +356,7 @@ func TestTheQueueOfADomainThatIsNoLongerOursIsDropped(t *testing.T) {
 		_, e := b.push(order{durable: true})
 		b.durable(e)
 		gone := Pair{Local: here, Remote: "new.here.example"}
+		b.peer.set(func() { b.peer.fail[gone.Remote] = errRefused })
 		_, e = b.push(order{durable: true, to: gone.Remote})
 		b.durable(e)
 		b.crash()
@@ -364,7 +365,7 @@ func TestTheQueueOfADomainThatIsNoLongerOursIsDropped(t *testing.T) {
 		b.start()
 		synctest.Wait()
 		b.equal("bounced", b.bouncedIDs(), []string{"2"})
-		time.Sleep(time.Second)
+		wait(time.Second)
 		b.crash()
 		delete(b.ours, here)
 		b.restart()
