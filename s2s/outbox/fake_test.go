@@ -34,6 +34,7 @@ type fakePeer struct {
 	fail    map[string]error // by remote domain: what Open returns
 	hang    map[string]bool  // Open lasts until its context ends
 	silent  bool             // nothing is acknowledged on its own
+	takes   time.Duration    // how long an attempt lasts
 	accepts int              // so many streams more are closed as soon as they are open
 	slow    time.Duration    // what a write takes
 	deaf    bool             // a write fails, after the first half of it has arrived
@@ -88,6 +89,11 @@ func (f *fakePeer) Open(ctx context.Context, p Pair, acked Acked) (Stream, error
 		<-ctx.Done()
 		f.mu.Lock()
 		return nil, ctx.Err()
+	}
+	if takes := f.takes; takes > 0 {
+		f.mu.Unlock()
+		wait(takes)
+		f.mu.Lock()
 	}
 	if err := f.fail[p.Remote]; err != nil {
 		return nil, err

@@ -135,12 +135,12 @@ func TestAttemptsKeepTheirDistance(t *testing.T) {
 
 func TestAPermanentFailureBouncesAllAtOnce(t *testing.T) {
 	scene(t, func(t *testing.T, b *bench) {
-		b.peer.fail[there] = errNoName
+		b.peer.fail[there], b.peer.takes = errNoName, time.Millisecond
 		for i := range 5 {
 			b.queued(order{durable: i%2 == 0})
 		}
 		b.queued(order{kind: xmpp.Message, typ: xmpp.TypeError})
-		synctest.Wait()
+		wait(2 * time.Millisecond)
 		b.equal("bounced", b.bouncedIDs(), []string{"1", "2", "3", "4", "5"})
 		for _, x := range b.bounces() {
 			if x.err.Condition != xmpp.CondRemoteServerNotFound || x.err.Text != errNoName.Text {
@@ -160,7 +160,7 @@ func TestAPermanentFailureBouncesAllAtOnce(t *testing.T) {
 		}
 		b.peer.set(func() { delete(b.peer.fail, there) })
 		id := b.queued(order{})
-		synctest.Wait()
+		wait(2 * time.Millisecond)
 		b.equal("taken", b.peer.took(pair0), []string{id})
 		if n, d := b.out.Stats.Bounced[Unreachable].Load(), b.out.Stats.Dropped.Load(); n != 5 || d != 1 {
 			t.Errorf("%d bounced, %d dropped", n, d)
