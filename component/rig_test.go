@@ -37,7 +37,7 @@ func (nobody) Exists(context.Context, jid.JID) (bool, error) { return false, nil
 // users.example.org, which stands for everyone else, comes out of got.
 type house struct {
 	*Server
-	t      *testing.T
+	t      testing.TB
 	router *router.Router
 	addr   string
 	got    chan string
@@ -49,7 +49,7 @@ type house struct {
 	limits  config.Limits
 }
 
-func newHouse(t *testing.T, change func(*config.Limits)) *house {
+func newHouse(t testing.TB, change func(*config.Limits)) *house {
 	t.Helper()
 	h := &house{t: t, got: make(chan string, 1<<16), log: &record{}, served: make(chan error, 1), limits: config.Default().Limits,
 		secrets: map[string]string{"bot.example.org": "botsecret", "irc.example.org": "ircsecret"}}
@@ -185,7 +185,7 @@ func (r *record) String() string {
 // A program is the other end of a stream.
 type program struct {
 	net.Conn
-	t    *testing.T
+	t    testing.TB
 	scan stream.Scanner
 	buf  []byte
 }
@@ -207,13 +207,29 @@ const opening = "<stream:stream xmlns='jabber:component:accept' xmlns:stream='ht
 
 func header(domain string) string { return opening + domain + "'>" }
 
+// pipe connects by a pipe, of which nothing is taken that the component does not read.
+func (h *house) pipe(domain, secret string) *program {
+	h.t.Helper()
+	ours, theirs := net.Pipe()
+	h.t.Cleanup(func() { theirs.Close() })
+	h.accept(ours)
+	p := &program{Conn: theirs, t: h.t}
+	p.say(header(domain))
+	return p.proves(secret)
+}
+
 // connect is dial with the whole negotiation.
 func (h *house) connect(domain, secret string) *program {
 	h.t.Helper()
-	p := h.dial(header(domain))
+	return h.dial(header(domain)).proves(secret)
+}
+
+// proves goes on behind the header.
+func (p *program) proves(secret string) *program {
+	p.t.Helper()
 	p.say(p.handshake(secret))
 	if got := p.next(); got != "<handshake/>" {
-		h.t.Fatalf("the handshake was answered by %s", got)
+		p.t.Fatalf("the handshake was answered by %s", got)
 	}
 	return p
 }
@@ -241,9 +257,7 @@ func (p *program) say(text string) {
 // next returns the next item: "header", the XML of an element, "end", or "closed".
 func (p *program) next() string {
 	p.t.Helper()
-	if err := p.SetReadDeadline(time.Now().Add(within)); err != nil {
-		p.t.Fatal(err)
-	}
+	_ = p.SetReadDeadline(time.Now().Add(within)) // where the other end of a pipe has closed it, reading says so
 	for {
 		if len(p.buf) > 0 {
 			item, n, err := p.scan.Scan(p.buf)
