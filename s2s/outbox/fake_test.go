@@ -213,6 +213,20 @@ func (f *fakePeer) attempts(remote string) []time.Time {
 	return slices.Clone(f.opens[remote])
 }
 
+// atOnce is how many attempts there were at a time.
+func (f *fakePeer) atOnce(remote string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.most[remote]
+}
+
+// closed says whether our side has closed the last stream.
+func (f *fakePeer) closed(p Pair) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.sessions[p].stream.closed
+}
+
 // A bench is an outbox with fakes around it.
 type bench struct {
 	t      testing.TB

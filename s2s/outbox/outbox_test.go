@@ -68,7 +68,7 @@ func TestAnIdleStreamNeedsNoGoroutineAndIsUsedAgain(t *testing.T) {
 		synctest.Wait()
 		b.equal("taken", b.peer.took(pair0), []string{"1", "2", "3"})
 		wait(20 * time.Minute)
-		if s := b.peer.sessions[pair0].stream; !s.closed {
+		if !b.peer.closed(pair0) {
 			t.Error("a stream that nobody uses is kept for ever")
 		}
 		wait(time.Hour)
@@ -89,9 +89,9 @@ func TestWhatWasWrittenAndNotAcknowledgedIsWrittenAgain(t *testing.T) {
 				}
 				synctest.Wait()
 				b.peer.ack(pair0, 2)
+				b.peer.set(func() { b.peer.silent = false })
 				b.peer.kill(pair0)
 				want = append(want, b.queued(order{}))
-				b.peer.set(func() { b.peer.silent = false })
 				synctest.Wait()
 				if resume {
 					b.peer.ack(pair0, 10)
@@ -239,12 +239,12 @@ func TestOneAttemptAtATimeForADomain(t *testing.T) {
 			b.out.Push(e)
 		}
 		wait(3 * time.Minute)
-		if n := b.peer.most[stuck]; n != 1 {
+		if n := b.peer.atOnce(stuck); n != 1 {
 			t.Errorf("%d attempts at a time", n)
 		}
 		b.setLimits(Limits{Dials: 2})
 		wait(3 * time.Minute)
-		if n := b.peer.most[stuck]; n != 2 {
+		if n := b.peer.atOnce(stuck); n != 2 {
 			t.Errorf("%d attempts at a time, two are allowed", n)
 		}
 	})
@@ -413,7 +413,7 @@ func TestStopLetsAStreamTakeWhatWaits(t *testing.T) {
 		if d := time.Since(start); d > time.Second {
 			t.Errorf("it took %v", d)
 		}
-		if !b.peer.sessions[pair0].stream.closed {
+		if !b.peer.closed(pair0) {
 			t.Error("the stream was not closed")
 		}
 	})
