@@ -58,6 +58,12 @@ type Envelope struct {
 
 	// Kept is the id of the recipient's copy in storage, 0 if there is none.
 	Kept uint64
+	// StanzaID is the id under which the recipient's account knows the message, already stamped (Stamp). It is 0 as
+	// long as nobody has said, and NoStanzaID if nobody is to give it one.
+	StanzaID uint64
+	// SentID is the id under which the sender's account knows the message, 0 for none. It is not in the stanza, which
+	// goes to others.
+	SentID uint64
 	// Receipt, if not nil, goes with the message to its one session and is awaited then (see Delivery).
 	Receipt *storage.Pending
 
@@ -65,6 +71,14 @@ type Envelope struct {
 	Err      *xmpp.Error // why it was refused
 	Pendings []*storage.Pending
 	owner    string // the recipient's account while it is delivered
+	undo     []undo
+}
+
+// undo is a write that a refusal takes back.
+type undo struct {
+	f     func(owner string, id uint64)
+	owner string
+	id    uint64
 }
 
 // Settled says whether the stanza's way has been decided.
@@ -76,11 +90,20 @@ func (e *Envelope) Settle(o Outcome) { e.Outcome = o }
 // Refuse settles the stanza with an error for its sender. RFC 6120 §8.3.1: an
 // error is never answered with an error, so that one is dropped.
 func (e *Envelope) Refuse(err *xmpp.Error) {
+	for _, u := range e.undo {
+		u.f(u.owner, u.id)
+	}
+	e.undo = e.undo[:0]
 	if e.Stanza.Type == xmpp.TypeError {
 		e.Outcome = Dropped
 		return
 	}
 	e.Outcome, e.Err = Refused, err
+}
+
+// OnRefusal has f called if the stanza is refused later on its way: it takes back what its caller has written.
+func (e *Envelope) OnRefusal(f func(owner string, id uint64), owner string, id uint64) {
+	e.undo = append(e.undo, undo{f, owner, id})
 }
 
 // Await adds a write that must be durable before the stanza is acknowledged.
@@ -98,7 +121,7 @@ func (e *Envelope) FromOwn() bool {
 
 // Reset makes the envelope ready for another stanza, keeping what it has allocated.
 func (e *Envelope) Reset() {
-	*e = Envelope{Pendings: e.Pendings[:0], Batch: e.Batch}
+	*e = Envelope{Pendings: e.Pendings[:0], Batch: e.Batch, undo: e.undo[:0]}
 }
 
 // A Batch remembers which sessions have something to write, so that stanzas

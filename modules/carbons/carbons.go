@@ -73,6 +73,9 @@ func (m *module) leaving(e *router.Envelope) {
 			}
 			sent := *e.Stanza
 			sent.From = s.Addr()
+			if e.SentID != 0 { // XEP-0313 §3.5
+				sent = sent.WithAdded(router.AppendStanzaID(nil, s.Bare().String(), e.SentID))
+			}
 			payload = wrap("sent", &sent)
 		}
 		send(e, other, payload)

@@ -179,14 +179,18 @@ type parcel struct {
 // that others would have been given had the account not been held. The caller holds the shard, so that
 // no session it finds in the table has passed Ended.
 func (m *module) parcel(c *catching, s *router.Session, r *storage.Record) (p parcel, err error) {
-	if p.stanza, err = readRecord(r.Data); err != nil {
+	var settled bool
+	if p.stanza, settled, err = readRecord(r.Data); err != nil {
 		return p, err
 	}
 	p.id = r.ID
 	owner := s.Bare().String()
 	payload := append(make([]byte, 0, len(p.stanza.Payload)+192+2*len(owner)), p.stanza.Payload...)
 	payload = appendDelay(payload, s.Bare().Domain(), r.Time())
-	p.stanza.Payload = appendStanzaID(payload, owner, r.ID)
+	if !settled {
+		payload = router.AppendStanzaID(payload, owner, r.ID)
+	}
+	p.stanza.Payload = payload
 	if r.ID < c.since {
 		p.to = []*router.Session{s}
 		return p, nil

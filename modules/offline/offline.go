@@ -187,7 +187,7 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b 
 // append stores the message of an envelope. The engine copies what it is given.
 func (m *module) append(e *router.Envelope, owner string, payload []byte, o storage.AppendOptions) (id uint64, dup bool, err error) {
 	buf := buffers.Get().(*[]byte)
-	*buf = appendRecord((*buf)[:0], e.Stanza, payload)
+	*buf = appendRecord((*buf)[:0], e.Stanza, payload, e.StanzaID != 0)
 	id, dup, pending, err := m.store.Append(context.Background(), owner, storage.Record{Data: *buf}, o)
 	if cap(*buf) <= 64<<10 {
 		buffers.Put(buf)
@@ -205,7 +205,7 @@ func (m *module) delivering(e *router.Envelope, to []*router.Session) {
 	if e.Kept != 0 || !(e.Durable || len(to) > 1 || to[0].Detached()) || !worthKeeping(e.Stanza) {
 		return
 	}
-	key := dedup(e)
+	key := e.DedupKey()
 	if key == "" && len(to) == 1 && to[0].Prompt() {
 		// Written and removed again within the same moment: the acknowledgement waits for the taking instead.
 		e.Receipt = storage.NewPending()
@@ -243,9 +243,9 @@ func (m *module) delivering(e *router.Envelope, to []*router.Session) {
 		return
 	}
 	e.Kept = id
-	payload := append(make([]byte, 0, len(e.Stanza.Payload)+96+len(name)), e.Stanza.Payload...)
-	stamped := e.Stanza.WithPayload(appendStanzaID(payload, name, id))
-	e.Stanza = &stamped
+	if e.StanzaID == 0 {
+		e.Stamp(name, id)
+	}
 }
 
 // unclaimed stores a message that no session takes, or that a session had been given
@@ -261,11 +261,14 @@ func (m *module) unclaimed(e *router.Envelope) {
 		m.pass(e)
 		return
 	}
+	if e.Returned && e.StanzaID == 0 { // it may have been stamped on its way to the session
+		e.StanzaID = router.StanzaID(e.Stanza, name)
+	}
 	sh := m.shard(name)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	l := m.limits()
-	o := storage.AppendOptions{Dedup: dedup(e), MaxRecords: l.MaxMessages, MaxBytes: l.MaxBytes}
+	o := storage.AppendOptions{Dedup: e.DedupKey(), MaxRecords: l.MaxMessages, MaxBytes: l.MaxBytes}
 	if st := sh.owners[name]; st != nil && st.catching != nil {
 		// Who is taking what waited is not to be cut off from what comes meanwhile.
 		o.MaxRecords, o.MaxBytes = 2*o.MaxRecords, 2*o.MaxBytes
@@ -285,33 +288,6 @@ func (m *module) unclaimed(e *router.Envelope) {
 		st.returned = id // what is in flight may come back after it
 	}
 	e.Settle(router.Stored)
-}
-
-var originID = xmpp.Name{Space: xmpp.NSStanzaID, Local: "origin-id"}
-
-// maxOriginID is how many bytes of an origin-id are remembered; real ones have some 40.
-const maxOriginID = 200
-
-// dedup tells a message that is sent again after a crash or a failed resumption from a new one:
-// by what the sender said (Envelope.Dedup), else by the origin-id that the client gave it, which
-// XEP-0359 §3.2 asks to be unique for the sender. A peer that lost its stream sends again too.
-func dedup(e *router.Envelope) string {
-	if e.Dedup != "" || e.Session == nil && e.Peer == "" || e.Returned {
-		return e.Dedup
-	}
-	raw := e.Stanza.ChildBytes(originID)
-	if raw == nil {
-		return ""
-	}
-	el, err := xmpp.ParseElement(raw)
-	if err != nil {
-		return ""
-	}
-	id := el.Attr("id")
-	if id == "" || len(id) > maxOriginID {
-		return ""
-	}
-	return "origin " + e.Stanza.From.Bare().String() + " " + id
 }
 
 // pass gives a message that must not be stored to who would have got it if the account were not held;
@@ -345,7 +321,14 @@ func (m *module) reorder(e *router.Envelope, name string) {
 	if !ok || len(f.more) > 0 { // taken, or for others to take
 		return
 	}
-	id, _, err := m.append(e, name, withoutStanzaID(e.Stanza, name), storage.AppendOptions{})
+	payload := e.Stanza.Payload
+	switch router.StanzaID(e.Stanza, name) {
+	case e.Kept: // ours, and soon that of another record
+		payload = withoutStanzaID(e.Stanza, name)
+	default:
+		e.StanzaID = router.NoStanzaID // as it came
+	}
+	id, _, err := m.append(e, name, payload, storage.AppendOptions{})
 	if err != nil {
 		m.log.Warn("message stays out of order", "owner", name, "error", err)
 		return

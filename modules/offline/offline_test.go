@@ -2,6 +2,7 @@ package offline
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -698,5 +699,67 @@ func TestMessageThatMustNotBeStoredPassesTheStoredOnes(t *testing.T) {
 	waitFor(t, func() bool { a.Take(); return c.idle() })
 	if got := strings.Join(strings.Fields(bodies(a.Deliveries())), " "); got != "now now now" {
 		t.Errorf("got %q", got)
+	}
+}
+
+// archive stands for a module that gives ids before offline does.
+func archive(id uint64) router.Module {
+	stamp := func(e *router.Envelope) {
+		if e.StanzaID = id; id != router.NoStanzaID && !e.Returned {
+			e.Stamp("juliet@example.org", id)
+		}
+	}
+	return router.Module{Name: "archive", Unclaimed: stamp, Delivering: func(e *router.Envelope, _ []*router.Session) { stamp(e) }}
+}
+
+func TestIDThatAnArchiveGaveStaysTheOnlyOne(t *testing.T) {
+	const stamped = `<stanza-id xmlns='urn:xmpp:sid:0' by='juliet@example.org' id='7'/>`
+	for _, test := range []struct {
+		name string
+		id   uint64
+		want []string
+	}{
+		{"archived", 7, []string{stamped}},
+		{"not archived", router.NoStanzaID, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := moduletest.New("romeo", "juliet")
+			r.Use(archive(test.id), New(r, moduletest.NewStore().Log("offline"), func() Options { return Options{} }, moduletest.Discard()))
+			romeo, juliet := moduletest.Login(t, r, "romeo/a"), moduletest.Login(t, r, "juliet/b")
+			check := func(where string) {
+				t.Helper()
+				juliet.Wait(1)
+				got := juliet.Deliveries()
+				if len(got) != 1 {
+					t.Fatalf("%s: %d messages", where, len(got))
+				}
+				var ids []string
+				for _, c := range xmpp.Index(got[0].Stanza.Payload) {
+					if c.Name.Local == "stanza-id" {
+						ids = append(ids, string(got[0].Stanza.Payload[c.Start:c.End]))
+					}
+				}
+				if !slices.Equal(ids, test.want) {
+					t.Errorf("%s: %v, want %v", where, ids, test.want)
+				}
+			}
+			romeo.SendDurable(`<message to='juliet@example.org' type='chat'><body>stored</body></message>`)
+			juliet.Available(0)
+			check("stored")
+			juliet.Take()
+			romeo.SendDurable(`<message to='juliet@example.org' type='chat'><body>kept</body></message>`)
+			check("kept")
+			juliet.Logout()
+			juliet = moduletest.Login(t, r, "juliet/c")
+			juliet.Available(0)
+			check("given back")
+			juliet.Take()
+			romeo.Send(`<message to='juliet@example.org' type='chat'><body>without a copy</body></message>`)
+			check("without a copy")
+			juliet.Logout()
+			juliet = moduletest.Login(t, r, "juliet/d")
+			juliet.Available(0)
+			check("given back without a copy")
+		})
 	}
 }

@@ -3,7 +3,6 @@ package offline
 import (
 	"encoding/binary"
 	"errors"
-	"strconv"
 	"time"
 
 	"jackdaw/router"
@@ -16,10 +15,18 @@ const recordVersion = 1
 
 var errRecord = errors.New("record of a message that cannot be read")
 
+// settledID, added to the type, says that the message has the stanza-id that it is to have, or is to have none:
+// the record's own is not added.
+const settledID = 0x80
+
 // appendRecord appends a message as it is stored: version, type, then id, lang, from, to and
 // attributes each with its length before it, then the payload up to the end.
-func appendRecord(dst []byte, s *xmpp.Stanza, payload []byte) []byte {
-	dst = append(dst, recordVersion, byte(s.Type))
+func appendRecord(dst []byte, s *xmpp.Stanza, payload []byte, settled bool) []byte {
+	kind := byte(s.Type)
+	if settled {
+		kind |= settledID
+	}
+	dst = append(dst, recordVersion, kind)
 	for _, field := range [...]string{s.ID, s.Lang, s.From.String(), s.To.String()} {
 		dst = binary.AppendUvarint(dst, uint64(len(field)))
 		dst = append(dst, field...)
@@ -30,32 +37,32 @@ func appendRecord(dst []byte, s *xmpp.Stanza, payload []byte) []byte {
 }
 
 // readRecord reads what appendRecord wrote. The stanza borrows from b.
-func readRecord(b []byte) (s xmpp.Stanza, err error) {
+func readRecord(b []byte) (s xmpp.Stanza, settled bool, err error) {
 	if len(b) < 2 || b[0] != recordVersion {
-		return s, errRecord
+		return s, false, errRecord
 	}
-	s.Kind, s.Type = xmpp.Message, xmpp.Type(b[1])
+	s.Kind, s.Type, settled = xmpp.Message, xmpp.Type(b[1]&^settledID), b[1]&settledID != 0
 	b = b[2:]
 	var fields [5][]byte
 	for i := range fields {
 		n, k := binary.Uvarint(b)
 		if k <= 0 || n > uint64(len(b)-k) {
-			return s, errRecord
+			return s, false, errRecord
 		}
 		fields[i], b = b[k:k+int(n):k+int(n)], b[k+int(n):]
 	}
 	s.ID, s.Lang = string(fields[0]), string(fields[1])
 	if s.From, err = readJID(fields[2]); err != nil {
-		return s, errRecord
+		return s, false, errRecord
 	}
 	if s.To, err = readJID(fields[3]); err != nil {
-		return s, errRecord
+		return s, false, errRecord
 	}
 	if len(fields[4]) > 0 {
 		s.Attrs = fields[4]
 	}
 	s.Payload = b
-	return s, nil
+	return s, settled, nil
 }
 
 // readJID reads an address or nothing: a message to the sender's own account has no 'to'.
@@ -64,15 +71,6 @@ func readJID(b []byte) (j jid.JID, err error) {
 		return j, nil
 	}
 	return jid.ParseBytes(b)
-}
-
-// appendStanzaID appends the id that the account gave the message (XEP-0359 §3).
-func appendStanzaID(dst []byte, owner string, id uint64) []byte {
-	dst = append(dst, "<stanza-id xmlns='urn:xmpp:sid:0' by='"...)
-	dst = xmpp.AppendAttr(dst, owner)
-	dst = append(dst, "' id='"...)
-	dst = strconv.AppendUint(dst, id, 10)
-	return append(dst, "'/>"...)
 }
 
 // appendDelay appends since when the host has had the message (XEP-0203 §3).

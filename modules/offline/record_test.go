@@ -23,9 +23,12 @@ func TestRecordKeepsTheWholeMessage(t *testing.T) {
 		if s.Payload == nil {
 			s.Payload = []byte{}
 		}
-		got, err := readRecord(appendRecord(nil, &s, s.Payload))
+		got, settled, err := readRecord(appendRecord(nil, &s, s.Payload, s.ID == ""))
 		if err != nil {
 			t.Fatal(err)
+		}
+		if settled != (s.ID == "") {
+			t.Errorf("settled is %v", settled)
 		}
 		if d := cmp.Diff(s, got, compareJID); d != "" {
 			t.Error(d)
@@ -35,14 +38,14 @@ func TestRecordKeepsTheWholeMessage(t *testing.T) {
 
 func TestRecordThatIsCutIsAnError(t *testing.T) {
 	s := moduletest.Parse(t, `<message from='a@b/c' to='d@e' id='1'/>`)
-	b := appendRecord(nil, s, nil)
+	b := appendRecord(nil, s, nil, true)
 	for i := range b {
-		if _, err := readRecord(b[:i]); err == nil {
+		if _, _, err := readRecord(b[:i]); err == nil {
 			t.Errorf("the first %d of %d bytes passed for a record", i, len(b))
 		}
 	}
 	b[0] = 99
-	if _, err := readRecord(b); err == nil {
+	if _, _, err := readRecord(b); err == nil {
 		t.Error("a record of an unknown version was read")
 	}
 }
@@ -50,13 +53,13 @@ func TestRecordThatIsCutIsAnError(t *testing.T) {
 func FuzzReadRecord(f *testing.F) {
 	f.Add([]byte{recordVersion, 1, 1, 'i', 0, 3, 'a', '@', 'b', 0, 0, '<', 'x', '/', '>'})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		s, err := readRecord(b)
+		s, settled, err := readRecord(b)
 		if err != nil {
 			return
 		}
-		again, err := readRecord(appendRecord(nil, &s, s.Payload))
-		if err != nil {
-			t.Fatal(err)
+		again, still, err := readRecord(appendRecord(nil, &s, s.Payload, settled))
+		if err != nil || still != settled {
+			t.Fatal(still, err)
 		}
 		if d := cmp.Diff(s, again, compareJID); d != "" {
 			t.Error(d)
@@ -73,6 +76,6 @@ func BenchmarkStore(b *testing.B) {
 		if !worthKeeping(s) {
 			b.Fatal("not worth keeping")
 		}
-		buf = appendRecord(buf[:0], s, s.Payload)
+		buf = appendRecord(buf[:0], s, s.Payload, false)
 	}
 }

@@ -1,0 +1,80 @@
+package router
+
+import (
+	"strconv"
+
+	"jackdaw/xmpp"
+)
+
+// NoStanzaID as Envelope.StanzaID: the account has an archive and the message is not in it. Clients
+// take a stanza-id of the account for one of its archive (XEP-0313 §3.5), so it gets none.
+const NoStanzaID = ^uint64(0)
+
+// AppendStanzaID appends the id that an account, a bare address, gave a message (XEP-0359 §3).
+func AppendStanzaID(dst []byte, owner string, id uint64) []byte {
+	dst = append(dst, "<stanza-id xmlns='urn:xmpp:sid:0' by='"...)
+	dst = xmpp.AppendAttr(dst, owner)
+	dst = append(dst, "' id='"...)
+	dst = strconv.AppendUint(dst, id, 10)
+	return append(dst, "'/>"...)
+}
+
+// StanzaID is the id that an account gave a message, read from its stanza-id, 0 for none.
+func StanzaID(s *xmpp.Stanza, owner string) uint64 {
+	children := s.Children
+	if children == nil {
+		children = xmpp.Index(s.Payload)
+	}
+	for _, c := range children {
+		if c.Name != stanzaID {
+			continue
+		}
+		el, err := xmpp.ParseElement(s.Payload[c.Start:c.End])
+		if err != nil || el.Attr("by") != owner {
+			continue
+		}
+		if id, err := strconv.ParseUint(el.Attr("id"), 10, 64); err == nil {
+			return id
+		}
+	}
+	return 0
+}
+
+var (
+	stanzaID = xmpp.Name{Space: xmpp.NSStanzaID, Local: "stanza-id"}
+	originID = xmpp.Name{Space: xmpp.NSStanzaID, Local: "origin-id"}
+)
+
+// Stamp gives the stanza the id under which the recipient's account, a bare address, knows it.
+func (e *Envelope) Stamp(owner string, id uint64) {
+	payload := append(make([]byte, 0, len(e.Stanza.Payload)+96+len(owner)), e.Stanza.Payload...)
+	stamped := e.Stanza.WithPayload(AppendStanzaID(payload, owner, id))
+	e.Stanza = &stamped
+}
+
+// maxOriginID is how many bytes of an origin-id are remembered; real ones have some 40.
+const maxOriginID = 200
+
+// DedupKey tells a message that is sent again after a crash or a failed resumption from a new one:
+// by what the sender said (Dedup), else by the origin-id that the client gave it, which
+// XEP-0359 §3.2 asks to be unique for the sender. A peer that lost its stream sends again too. It is
+// empty for what cannot be told.
+func (e *Envelope) DedupKey() string {
+	if e.Dedup != "" || e.Session == nil && e.Peer == "" || e.Returned {
+		return e.Dedup
+	}
+	raw := e.Stanza.ChildBytes(originID)
+	if raw == nil {
+		return ""
+	}
+	el, err := xmpp.ParseElement(raw)
+	if err != nil {
+		return ""
+	}
+	id := el.Attr("id")
+	if id == "" || len(id) > maxOriginID {
+		return ""
+	}
+	e.Dedup = "origin " + e.Stanza.From.Bare().String() + " " + id
+	return e.Dedup
+}
