@@ -62,6 +62,7 @@ func TestPayloadIsInTheContentNamespaceOnEitherSide(t *testing.T) {
 		"<body>1</body>": "<body>1</body>",
 		"<body xmlns='jabber:component:accept'>2</body>":                         "<body>2</body>",
 		"<body xmlns='jabber:client'>3</body>":                                   "<body>3</body>",
+		"<x xmlns='urn:x'><body xmlns='jabber:component:accept'/></x>":           "<x xmlns='urn:x'><body xmlns='jabber:client'/></x>",
 		"<x xmlns='urn:x'><body xmlns='jabber:client'/></x>":                     "<x xmlns='urn:x'><body xmlns='jabber:client'/></x>",
 		"<error type='wait'><gone xmlns='" + xmpp.NSStanzaErrors + "'/></error>": "<error type='wait'><gone xmlns='" + xmpp.NSStanzaErrors + "'/></error>",
 	} {

@@ -27,6 +27,10 @@ func FuzzScan(f *testing.F) {
 	for _, in := range seeds() {
 		f.Add(header+in+in, uint64(1))
 	}
+	component := strings.Replace(header, xmpp.NSClient, xmpp.NSComponentAccept, 1)
+	for _, c := range append(scans, componentScans...) {
+		f.Add(component+c.in+c.in, uint64(1))
+	}
 	f.Fuzz(func(t *testing.T, text string, seed uint64) {
 		l := Limits{Bytes: 4096, Depth: 20, Elements: 50, Attributes: 8, Declarations: 8}
 		var one, many Scanner
@@ -45,7 +49,7 @@ func FuzzScan(f *testing.F) {
 				break
 			}
 			buf = buf[n:]
-			if c := s.Header().Content; c != xmpp.NSClient && c != xmpp.NSServer {
+			if c := s.Header().Content; c != xmpp.NSClient && c != xmpp.NSServer && c != xmpp.NSComponentAccept {
 				break // the caller refuses it; what a payload makes of such a namespace is not defined
 			}
 			switch item {

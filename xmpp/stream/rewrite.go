@@ -20,6 +20,7 @@ const (
 	cut                        // goes away
 	declare                    // a declaration is put in
 	escaped                    // '>' becomes a reference
+	renamed                    // the value of a declaration becomes jabber:client
 )
 
 // edit is one change on the way from the bytes received to a self-contained payload.
@@ -45,11 +46,20 @@ func (w *scratch) lean(prefix []byte, uri string, at int) {
 	w.needs = append(w.needs, need{child, w.intern(prefix), uri})
 }
 
+// outward is the name by which a payload may mention a namespace. A content namespace other than the usual two, such as that of
+// components (XEP-0114), means nothing outside its stream: there its elements are those of jabber:client.
+func (s *Scanner) outward(uri string) string {
+	if uri == s.content && uri != "" && uri != xmpp.NSServer {
+		return xmpp.NSClient
+	}
+	return uri
+}
+
 // leanAttr does the same for a prefixed attribute.
 func (s *Scanner) leanAttr(b []byte, a *attr) {
 	if a.bind != builtin && int(a.bind) < s.w.outside {
 		uri, at := s.resolve(a.prefix(b))
-		s.w.lean(a.prefix(b), uri, at)
+		s.w.lean(a.prefix(b), s.outward(uri), at)
 	}
 }
 
@@ -98,6 +108,8 @@ func (w *scratch) contained(b []byte, part span) []byte {
 			out = appendCDATA(out, b[e.a:e.b])
 		case escaped:
 			out = append(out, "&gt;"...)
+		case renamed:
+			out = append(out, xmpp.NSClient...)
 		case declare:
 			out = appendDeclaration(out, w.needs[e.need].prefix, w.needs[e.need].uri)
 		}

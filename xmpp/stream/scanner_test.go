@@ -172,6 +172,38 @@ var scans = []struct{ in, out string }{
 	{"<message><ä·é:𐀀 xmlns:ä·é='x'>\u0085\u2028ü€😀\uFFFD &#9;&#x10FFFF;&lt;&gt;&amp;&quot;&apos;\r\n]] ]></ä·é:𐀀></message>", "stanza "},
 }
 
+// The same on the stream of a component: its content namespace is not told to anybody.
+var componentScans = []struct{ in, out string }{
+	{"<message to='a@b'><body>1</body><b xmlns='jabber:component:accept' c='1'/><d xmlns='jabber:client'/></message>",
+		"stanza <message to='a@b'><body>1</body><b c='1'/><d/></message> badto=false badfrom=false children=" +
+			"[{{jabber:client body} 0 14} {{jabber:client b} 14 24} {{jabber:client d} 24 28}]"},
+	{"<message><f xmlns='urn:f'><message xmlns='jabber:component:accept'><body/></message><x xmlns='urn:x'/></f></message>",
+		"stanza <message><f xmlns='urn:f'><message xmlns='jabber:client'><body/></message><x xmlns='urn:x'/></f></message> " +
+			"badto=false badfrom=false children=[{{urn:f f} 0 87}]"},
+	{"<c:message xmlns:c='jabber:component:accept' xmlns='o' c:k='1'><c:b/><d c:e='2'/></c:message>",
+		"stanza <message c:k='1' xmlns:c='jabber:client'><c:b xmlns:c='jabber:client'/><d xmlns='o' xmlns:c='jabber:client' c:e='2'/></message> "},
+	{"<message><c:b xmlns:c='jabber:component:accept'><c:d xmlns:e='jabber:component:accept' e:f='1'/></c:b></message>",
+		"stanza <message><c:b xmlns:c='jabber:client'><c:d xmlns:e='jabber:client' e:f='1'/></c:b></message> badto=false badfrom=false " +
+			"children=[{{jabber:client b} 0 73}]"},
+	{"<handshake>0f</handshake>", "element {jabber:client handshake} <handshake>0f</handshake>"},
+	{"<message xmlns='jabber:client'/>", "element {jabber:client message} <message xmlns='jabber:client'/>"},
+}
+
+func TestContentNamespaceOfComponentsStaysOnTheirStream(t *testing.T) {
+	start := strings.Replace(header, "jabber:client", xmpp.NSComponentAccept, 1)
+	for _, c := range componentScans {
+		got := items(t, Limits{}, start+c.in+c.in+"</stream:stream>")
+		if len(got) != 4 || got[1] != got[2] || got[3] != "end" || !strings.HasPrefix(got[1], c.out) {
+			t.Errorf("%s\ngot  %q\nwant %s", c.in, got, c.out)
+		}
+	}
+	// Two attributes that would become one.
+	got := items(t, Limits{}, start+"<message><a xmlns:c='jabber:component:accept' xmlns:d='jabber:client' c:e='1' d:e='2'/></message>")
+	if len(got) != 2 || !strings.HasPrefix(got[1], "not-well-formed") {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestItemsAreReadWhereverTheBytesAreCut(t *testing.T) {
 	for _, c := range scans {
 		in := c.in

@@ -119,7 +119,7 @@ func (s *Scanner) attributes(b []byte) *SyntaxError {
 			if o.colon < 0 || o.declares || !bytes.Equal(o.local(b), a.local(b)) {
 				continue
 			}
-			if other, _ := s.resolve(o.prefix(b)); other == uri {
+			if other, _ := s.resolve(o.prefix(b)); s.outward(other) == s.outward(uri) {
 				return fail(int(a.at), NotWellFormed, "attribute twice")
 			}
 		}
@@ -200,7 +200,7 @@ func (s *Scanner) inner(b []byte, level int) *SyntaxError {
 			return fail(w.tag, NotWellFormed, "prefix without a namespace")
 		}
 		if w.ncol >= 0 || w.foreign {
-			w.lean(prefix, uri, at)
+			w.lean(prefix, s.outward(uri), at)
 		}
 		if child {
 			if s.contentSpace(uri) {
@@ -215,10 +215,16 @@ func (s *Scanner) inner(b []byte, level int) *SyntaxError {
 		switch {
 		case a.declares:
 			// The content namespace is called otherwise on other streams: leave it unnamed.
-			if child && a.colon < 0 {
-				if uri, _ := s.resolve(nil); s.contentSpace(uri) {
-					w.edits = append(w.edits, edit{a: int(a.at) - 1, b: int(a.to) + 1, what: cut})
-				}
+			var prefix []byte
+			if a.colon >= 0 {
+				prefix = a.local(b)
+			}
+			uri, _ := s.resolve(prefix)
+			switch {
+			case child && a.colon < 0 && s.contentSpace(uri):
+				w.edits = append(w.edits, edit{a: int(a.at) - 1, b: int(a.to) + 1, what: cut})
+			case s.outward(uri) != uri:
+				w.edits = append(w.edits, edit{a: int(a.from), b: int(a.to), what: renamed})
 			}
 		case a.colon >= 0:
 			s.leanAttr(b, a)
@@ -326,7 +332,7 @@ func (s *Scanner) keepAttr(b []byte, i int) {
 		}
 	}
 	uri, _ := s.resolve(a.prefix(b))
-	w.headAttrs = appendDeclaration(w.headAttrs, string(a.prefix(b)), uri)
+	w.headAttrs = appendDeclaration(w.headAttrs, string(a.prefix(b)), s.outward(uri))
 }
 
 func appendDeclaration(dst []byte, prefix, uri string) []byte {
