@@ -42,7 +42,7 @@ func defaultModules() Modules {
 
 // moduleNames are the modules of this version, by the names of their folders.
 var moduleNames = []string{
-	"blocking", "caps", "carbons", "contact", "disco", "httpmessage", "last",
+	"blocking", "caps", "carbons", "contact", "disco", "forged", "httpmessage", "last",
 	"markers", "multicast", "offline", "ping", "presence", "private", "registration", "roster",
 	"stanzaid", "time", "vcard", "version",
 }

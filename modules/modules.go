@@ -15,6 +15,7 @@ import (
 	"jackdaw/modules/carbons"
 	"jackdaw/modules/contact"
 	"jackdaw/modules/disco"
+	"jackdaw/modules/forged"
 	"jackdaw/modules/internal/addresses"
 	"jackdaw/modules/last"
 	"jackdaw/modules/markers"
@@ -63,6 +64,7 @@ type Accounts interface {
 // A Set is what All returns.
 type Set struct {
 	Registration *registration.Registration // for c2s, before login; never nil
+	Forged       *forged.Forged             // for its Stats; never nil
 
 	all    []router.Module
 	config func() *config.Config
@@ -90,7 +92,7 @@ func All(d Deps) *Set {
 			l := d.Config().Limits
 			return roster.Options{MaxItems: l.RosterItems, MaxGroups: l.RosterGroups}
 		}, d.Log)
-	discovery := disco.New(disco.Options{Router: d.Router, Roster: contacts, Node: caps.Node, Ver: caps.Ver,
+	discovery := disco.New(disco.Options{Router: d.Router, Users: d.Accounts, Roster: contacts, Node: caps.Node, Ver: caps.Ver,
 		Forms: []disco.Form{func(host string) *xmpp.Element {
 			if h := d.Config().Host(host); h != nil && !off("contact") {
 				return contact.Form(&h.Contact)
@@ -108,10 +110,13 @@ func All(d Deps) *Set {
 	blocked := blocking.New(d.Router, d.Store.Map("blocking"), contacts, d.Log)
 	blocks := func(user, other jid.JID) bool { return !off("blocking") && blocked.Blocks(user, other) }
 
+	fakes := forged.New(forged.Options{Router: d.Router, Users: d.Accounts, Store: d.Store.Map("forged"), Log: d.Log})
+
 	all := []router.Module{
 		blocked.Module(),
 		markers.New(d.Router),
 		stanzaid.New(d.Router),
+		fakes.Module(),
 		// Before presence and carbons, which act on what leaves; a name is made an address first.
 		multicast.New(multicast.Options{Router: d.Router, Blocks: blocks, Log: d.Log,
 			Domains:       func() []string { return multicasts(d.Config()) },
@@ -136,7 +141,7 @@ func All(d Deps) *Set {
 		register.Module(),
 		contact.New(),
 	}
-	return &Set{Registration: register, all: all, config: d.Config}
+	return &Set{Registration: register, Forged: fakes, all: all, config: d.Config}
 }
 
 // multicasts are the domains of the multicast service: one below each host, unless it is a component's.

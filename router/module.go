@@ -33,6 +33,8 @@ type Module struct {
 	Leaving   Stage
 	Departing Stage
 	Arriving  Stage
+	// Serving sees what is addressed to a domain of a service, before the service does.
+	Serving func(e *Envelope)
 	// Delivering sees a message and the sessions that are about to get it.
 	Delivering func(e *Envelope, to []*Session)
 	// Unclaimed is offered a message of type normal or chat that no session

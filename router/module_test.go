@@ -47,3 +47,26 @@ func TestStreamFeaturesComeInTheOrderOfTheModules(t *testing.T) {
 		t.Errorf("features: %s", got)
 	}
 }
+
+func TestWhoWatchesServicesSeesWhatIsAddressedToThem(t *testing.T) {
+	served := 0
+	h := newHouse(t, Module{Name: "service", Service: &Service{Domains: func() []string { return []string{"bot.example.org"} },
+		Handle: func(e *Envelope) { served++; e.Settle(Delivered) }}},
+		Module{Name: "watch", Serving: func(e *Envelope) {
+			if e.Stanza.Kind == xmpp.Presence {
+				e.Refuse(xmpp.Forbidden(""))
+			}
+		}})
+	for _, row := range []struct {
+		kind xmpp.Kind
+		want Outcome
+	}{{xmpp.Message, Delivered}, {xmpp.Presence, Refused}} {
+		e := &Envelope{Quiet: true, Stanza: &xmpp.Stanza{Kind: row.kind, From: h.romeo.Addr(), To: jid.MustParse("x@bot.example.org")}}
+		if h.Route(e); e.Outcome != row.want {
+			t.Errorf("%v fared as %v", row.kind, e.Outcome)
+		}
+	}
+	if served != 1 {
+		t.Errorf("the service saw %d stanzas", served)
+	}
+}

@@ -78,6 +78,11 @@ func (r *Router) depart(e *Envelope, to jid.JID) {
 
 // serve hands a stanza to the service whose domain it is addressed to.
 func (r *Router) serve(e *Envelope, s *Service) {
+	for _, f := range r.plan.Load().serving {
+		if f(e); e.Settled() {
+			return
+		}
+	}
 	if s.Handle(e); !e.Settled() {
 		e.Refuse(xmpp.ServiceUnavailable(""))
 	}

@@ -56,6 +56,7 @@ type plan struct {
 	all                          []Module
 	leaving, departing, arriving [3][]func(*Envelope) // by kind
 	services                     map[string]*Service  // by domain
+	serving                      []func(*Envelope)
 	delivering                   []func(*Envelope, []*Session)
 	unclaimed                    []func(*Envelope)
 	catchUp                      func(*Session, func())
@@ -108,6 +109,9 @@ func (r *Router) Use(modules ...Module) {
 		addStage(&p.leaving, m.Leaving)
 		addStage(&p.departing, m.Departing)
 		addStage(&p.arriving, m.Arriving)
+		if m.Serving != nil {
+			p.serving = append(p.serving, m.Serving)
+		}
 		if m.Delivering != nil {
 			p.delivering = append(p.delivering, m.Delivering)
 		}

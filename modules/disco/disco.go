@@ -8,13 +8,14 @@
 // (XEP-0115 §6.2).
 //
 // An address at a host of ours that is nobody's account, and in whose name
-// messages were posted, says that it takes none (XEP-0506). That is remembered
-// in memory, for some thousands of addresses, until the server stops; an address that has
+// messages were posted, says that it takes none (XEP-0506), to whoever asks and whoever
+// sends one. That is remembered in memory, for some thousands of addresses, until the server stops; an address that has
 // not been seen as a sender is told nothing about. Items of a host are the services below it.
 // Left out: all nodes but that of the capabilities.
 package disco
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -36,6 +37,7 @@ type Form func(host string) *xmpp.Element
 // Options of New.
 type Options struct {
 	Router *router.Router
+	Users  router.Users
 	Roster Roster
 	Forms  []Form
 	// Node and Ver make the node of the host's capabilities, Node#Ver(info), that the host
@@ -78,7 +80,13 @@ func (d *Disco) Module() router.Module {
 			{Payload: infoQuery, Scope: both, Handle: d.info, NoAccount: d.noAccountInfo},
 			{Payload: itemsQuery, Scope: both, Handle: d.items, NoAccount: d.noAccountItems},
 		},
-		Arriving: router.Stage{Message: d.see},
+		Arriving:  router.Stage{Message: d.message},
+		Departing: router.Stage{Message: d.see},
+		Serving: func(e *router.Envelope) {
+			if e.Stanza.Kind == xmpp.Message {
+				d.see(e)
+			}
+		},
 	}
 }
 
@@ -213,12 +221,25 @@ func (d *Disco) mayAsk(e *router.Envelope) bool {
 }
 
 // see remembers a sender that is not the account behind it, at one of our hosts. Whether it
-// is an account is looked up when somebody asks.
+// is an account is looked up when that matters.
 func (d *Disco) see(e *router.Envelope) {
 	from := e.Stanza.From
 	if e.Session == nil && e.Stanza.Type != xmpp.TypeError && from.Local() != "" &&
 		!from.MatchesBare(e.Account) && d.o.Router.Serves(from.Domain()) {
 		d.senders.add(from.Bare())
+	}
+}
+
+// message refuses replies to such a sender.
+func (d *Disco) message(e *router.Envelope) {
+	d.see(e)
+	to := e.Stanza.To
+	if e.Stanza.Type == xmpp.TypeError || e.Stanza.Type == xmpp.TypeHeadline || to.IsZero() || !d.senders.has(to.Bare()) {
+		return // errors and headlines to nobody are ignored (RFC 6121 §8.5.1)
+	}
+	// XEP-0506 §4. No more is told than by disco#info; what cannot be looked up goes the way of all.
+	if ok, err := d.o.Users.Exists(context.Background(), to.Bare()); err == nil && !ok {
+		e.Refuse(xmpp.ServiceUnavailable("this address takes no messages"))
 	}
 }
 

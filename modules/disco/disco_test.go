@@ -32,7 +32,7 @@ type house struct {
 // newHouse has romeo, juliet, who lets romeo see her presence, and nurse, who lets nobody.
 func newHouse(t *testing.T, forms ...Form) *house {
 	h := &house{Router: moduletest.New("romeo", "juliet", "nurse"), roster: roster{"juliet romeo": true}}
-	h.disco = New(Options{Router: h.Router, Roster: h.roster, Forms: forms,
+	h.disco = New(Options{Router: h.Router, Users: moduletest.Users{"romeo@example.org": true, "juliet@example.org": true, "nurse@example.org": true}, Roster: h.roster, Forms: forms,
 		Node: "urn:node", Ver: func(*xmpp.Element) string { return "ver=" }})
 	h.Use(h.disco.Module(), router.Module{Name: "a", Features: []string{"urn:z", "urn:a"}, AccountFeatures: []string{"urn:pep"}},
 		router.Module{Name: "b", Features: []string{"urn:z"}})
@@ -181,9 +181,42 @@ func TestASenderWhoIsNobodysAccountTakesNoReplies(t *testing.T) {
 	h.ask(t, infoNS, "ticket-1@example.org", "x", "!service-unavailable")
 	h.ask(t, itemsNS, "ticket-1@example.org", "", "")
 
-	e := h.romeo.Send(`<message to='ticket-1@example.org' type='chat'><body>thanks</body></message>`)
-	if e.Err == nil || e.Err.Condition != xmpp.CondServiceUnavailable {
-		t.Errorf("a reply to nobody fared as %v, %v", e.Outcome, e.Err)
+	for _, reply := range []struct{ to, text string }{{"ticket-1@example.org", "this address takes no messages"}, {"ticket-2@example.org/x", "this address takes no messages"},
+		{"paris@example.org", ""}} {
+		e := h.romeo.Send(`<message to='` + reply.to + `' type='chat'><body>thanks</body></message>`)
+		if e.Err == nil || e.Err.Condition != xmpp.CondServiceUnavailable || e.Err.Text != reply.text {
+			t.Errorf("a reply to %s fared as %v, %v", reply.to, e.Outcome, e.Err)
+		}
+	}
+	for _, ignored := range []string{"error", "headline"} {
+		if e := h.romeo.Send(`<message to='ticket-1@example.org' type='` + ignored + `'/>`); e.Outcome != router.Dropped {
+			t.Errorf("%s fared as %v, %v", ignored, e.Outcome, e.Err)
+		}
+	}
+}
+
+func TestAPeerLearnsThatASenderTakesNoReplies(t *testing.T) {
+	h := newHouse(t)
+	remote := &moduletest.Remote{}
+	h.SetRemote(remote)
+	e := &router.Envelope{Account: jid.MustParse("romeo@example.org"), Quiet: true,
+		Stanza: moduletest.Parse(t, `<message from='ticket-1@example.org' to='tybalt@b.example'><body>hi</body></message>`)}
+	if h.Route(e); e.Outcome != router.Queued || len(remote.Sent()) != 1 {
+		t.Fatalf("%v, %v", e.Outcome, e.Err)
+	}
+	for _, row := range []struct{ sent, got string }{
+		{`<iq type='get' id='1' from='tybalt@b.example/x' to='ticket-1@example.org'><query xmlns='` + infoNS + `'/></iq>`,
+			`<iq type='result' id='1' to='tybalt@b.example/x' from='ticket-1@example.org'><query xmlns='` + infoNS + `'><identity category='client' type='bot'/><feature var='` + infoNS + `'/><feature var='urn:xmpp:noreply:0'/></query></iq>`},
+		{`<message id='2' from='tybalt@b.example/x' to='ticket-1@example.org'><body>thanks</body></message>`,
+			`<message type='error' id='2' to='tybalt@b.example/x' from='ticket-1@example.org'><error type='cancel'><service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>` +
+				`<text xml:lang='en' xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>this address takes no messages</text></error></message>`},
+	} {
+		h.Route(&router.Envelope{Peer: "b.example", Stanza: moduletest.Parse(t, row.sent)})
+		got := remote.Sent()
+		if len(got) != 1 {
+			t.Fatalf("%s is answered with %q", row.sent, got)
+		}
+		moduletest.Same(t, got[0], row.got)
 	}
 }
 
@@ -191,6 +224,10 @@ func TestAForgedSenderWhoIsAnAccountStaysHidden(t *testing.T) {
 	h := newHouse(t)
 	h.post("nurse@example.org", "romeo@example.org")
 	h.ask(t, infoNS, "nurse@example.org", "", "!service-unavailable")
+	moduletest.Login(t, h.Router, "nurse/house").Available(0)
+	if e := h.romeo.Send(`<message to='nurse@example.org' type='chat'><body>hi</body></message>`); e.Outcome != router.Delivered {
+		t.Errorf("a message to her fared as %v, %v", e.Outcome, e.Err)
+	}
 }
 
 func TestTheSendersRememberedAreBounded(t *testing.T) {

@@ -3,6 +3,7 @@ package disco
 import (
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"jackdaw/xmpp/jid"
 )
@@ -13,6 +14,7 @@ const maxSenders = 8192
 // senders remembers bare addresses: at least the last maxSenders that were added. The
 // zero value is ready.
 type senders struct {
+	any      atomic.Bool  // there are some: it is asked for every message
 	mu       sync.RWMutex // guards the rest
 	now, old map[string]struct{}
 }
@@ -30,9 +32,13 @@ func (s *senders) add(a jid.JID) {
 		s.old, s.now = s.now, map[string]struct{}{}
 	}
 	s.now[strings.Clone(a.String())] = struct{}{} // the address may lie in a request's buffer
+	s.any.Store(true)
 }
 
 func (s *senders) has(a jid.JID) bool {
+	if !s.any.Load() {
+		return false
+	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if _, ok := s.now[a.String()]; ok {
