@@ -64,6 +64,7 @@ type Options struct {
 	Engine Engine // Embedded if empty
 	Tags   string // build tags, such as "ackearly"
 	Config string // further YAML at the top level
+	Listen string // further YAML under listen
 	C2S    string // further YAML under c2s
 	HTTP   string // further YAML under http
 	Users  []string
@@ -143,6 +144,9 @@ func Start(t testing.TB, o Options) *Server {
 	if o.Federate {
 		s.S2S, s.S2STLS = FreeAddr(), FreeAddr()
 		federation = fmt.Sprintf("  s2s: [%q]\n  s2s_tls: [%q]\n", s.S2S, s.S2STLS)
+	}
+	if o.Listen != "" {
+		federation += indent(o.Listen) + "\n"
 	}
 	if o.S2S != "" {
 		o.S2S = "s2s:\n" + indent(o.S2S) + "\n"
