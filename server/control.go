@@ -2,6 +2,7 @@ package server
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -39,6 +40,8 @@ type Live interface {
 	// Kick ends the sessions of an account, or the one of a full address, and
 	// says how many there were.
 	Kick(user jid.JID) int
+	// Peers lists the streams of other servers and of components, and what waits for peers.
+	Peers() PeersInfo
 	// Reload takes up the configuration and certificates as the files are now, and returns what
 	// the configuration warns of. On an error all stays as it was.
 	Reload() (warnings []string, err error)
@@ -50,6 +53,35 @@ type SessionInfo struct {
 	Available bool   // it has sent presence
 	Priority  int
 	Detached  bool // its connection is gone; it waits to be resumed
+}
+
+// PeersInfo is what may be shown of other servers.
+type PeersInfo struct {
+	Links  []LinkInfo
+	Queues []QueueInfo
+}
+
+// LinkInfo is one stream of a peer or a component.
+type LinkInfo struct {
+	Direction     string // "in", "out", "both" (XEP-0288), "component"
+	Local, Remote string // domains, as the stream has proved them; several with a comma
+	Authenticated string // "external", "dialback", "secret"; "" while it is not
+	TLS           string // version and cipher suite; "" in the clear
+	Extras        []string
+	Address       string
+	Since         time.Time
+	In, Out       int64 // stanzas
+}
+
+// QueueInfo is what waits for a peer, for one domain of ours.
+type QueueInfo struct {
+	Local, Remote string
+	State         string
+	Stanzas       int // waiting
+	Bytes         int
+	Unacked       int       // written, and not known to have been taken
+	Error         string    // of the last attempt; "" if it went well
+	Next          time.Time // attempt; zero if none is due
 }
 
 // UserInfo is what may be shown of an account.
@@ -121,6 +153,7 @@ func (c *Control) Handler() http.Handler {
 	operation(mux, "api-account.list", c.listAPIAccounts)
 	operation(mux, "sessions", c.sessions)
 	operation(mux, "sessions.kick", c.kick)
+	operation(mux, "peers", c.peers)
 	operation(mux, "reload", c.reload)
 	mux.HandleFunc("POST /user.batch", c.batch)
 	return mux
@@ -342,6 +375,20 @@ func (c *Control) kick(_ context.Context, in name) (int, error) {
 		return 0, fmt.Errorf("%s is not connected", j)
 	}
 	return n, nil
+}
+
+func (c *Control) peers(context.Context, nothing) (PeersInfo, error) {
+	if c.Live == nil {
+		return PeersInfo{}, ErrNotRunning
+	}
+	p := c.Live.Peers()
+	slices.SortFunc(p.Links, func(a, b LinkInfo) int {
+		return cmp.Or(strings.Compare(a.Remote, b.Remote), strings.Compare(a.Local, b.Local), strings.Compare(a.Direction, b.Direction))
+	})
+	slices.SortFunc(p.Queues, func(a, b QueueInfo) int {
+		return cmp.Or(strings.Compare(a.Remote, b.Remote), strings.Compare(a.Local, b.Local))
+	})
+	return p, nil
 }
 
 func (c *Control) reload(context.Context, nothing) ([]string, error) {

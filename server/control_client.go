@@ -167,6 +167,11 @@ func (c *Client) APIAccounts(ctx context.Context) ([]APIAccountInfo, error) {
 	return call[[]APIAccountInfo](ctx, c, "api-account.list", nothing{})
 }
 
+// Peers lists the streams of other servers and what waits for them; ErrNotRunning's text without a server.
+func (c *Client) Peers(ctx context.Context) (PeersInfo, error) {
+	return call[PeersInfo](ctx, c, "peers", nothing{})
+}
+
 // Sessions lists who is connected; ErrNotRunning's text without a server.
 func (c *Client) Sessions(ctx context.Context) ([]SessionInfo, error) {
 	return call[[]SessionInfo](ctx, c, "sessions", nothing{})

@@ -9,6 +9,7 @@ import (
 type routerLive struct {
 	router *router.Router
 	reload func() (warnings []string, err error)
+	peers  func() PeersInfo
 }
 
 func (l routerLive) Sessions() []SessionInfo {
@@ -36,5 +37,7 @@ func (l routerLive) Kick(user jid.JID) int {
 	}
 	return len(sessions)
 }
+
+func (l routerLive) Peers() PeersInfo { return l.peers() }
 
 func (l routerLive) Reload() ([]string, error) { return l.reload() }

@@ -19,12 +19,15 @@ import (
 // A fakeRun stands for the rest of a running server.
 type fakeRun struct {
 	sessions []SessionInfo
+	peers    PeersInfo
 	kicked   []string
 	reloads  int
 	broken   error
 }
 
 func (f *fakeRun) Sessions() []SessionInfo { return slices.Clone(f.sessions) }
+
+func (f *fakeRun) Peers() PeersInfo { return f.peers }
 
 func (f *fakeRun) Kick(user jid.JID) int {
 	f.kicked = append(f.kicked, user.String())
@@ -239,8 +242,9 @@ func TestSessionsAndReloadNeedARunningServer(t *testing.T) {
 	_, sessions := c.Sessions(t.Context())
 	_, kick := c.Kick(t.Context(), "romeo@localhost")
 	_, reload := c.Reload(t.Context())
+	_, peers := c.Peers(t.Context())
 	_, dial := Dial(t.Context(), t.TempDir(), nil)
-	for _, err := range []error{sessions, kick, reload, dial} {
+	for _, err := range []error{sessions, kick, reload, peers, dial} {
 		if err == nil || err.Error() != ErrNotRunning.Error() {
 			t.Errorf("got %v", err)
 		}
@@ -257,6 +261,13 @@ func TestARunningServerListsKicksAndReloads(t *testing.T) {
 	got, err := c.Sessions(ctx)
 	if want := []SessionInfo{run.sessions[1], run.sessions[0]}; err != nil || len(got) != 2 || got[0] != want[0] || got[1] != want[1] {
 		t.Errorf("sessions: %+v, %v", got, err)
+	}
+	run.peers = PeersInfo{Links: []LinkInfo{{Remote: "b.example", Direction: "out"}, {Remote: "a.example", TLS: "TLS 1.3"}},
+		Queues: []QueueInfo{{Remote: "b.example", Stanzas: 2}, {Remote: "a.example", Error: "the name was not found"}}}
+	p, err := c.Peers(ctx)
+	if err != nil || len(p.Links) != 2 || p.Links[0].TLS != "TLS 1.3" || p.Links[1].Direction != "out" ||
+		len(p.Queues) != 2 || p.Queues[0].Error != "the name was not found" || p.Queues[1].Stanzas != 2 {
+		t.Errorf("peers: %+v, %v", p, err)
 	}
 	if n, err := c.Kick(ctx, "Romeo@localhost"); err != nil || n != 2 || run.kicked[0] != "romeo@localhost" {
 		t.Errorf("kick: %d, %v, %q", n, err, run.kicked)

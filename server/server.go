@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"jackdaw/c2s"
+	"jackdaw/component"
 	"jackdaw/config"
 	"jackdaw/modules"
 	"jackdaw/modules/httpmessage"
@@ -64,6 +65,7 @@ func Run(ctx context.Context, cfg *config.Config, o RunOptions) error {
 	fmt.Fprintln(o.Stderr, "jackdaw: ready")
 	s.ready.Store(true)
 	go giveBack(ctx)
+	s.running.Go(func() { s.features.Run(ctx) })
 	s.wait(ctx)
 	s.ready.Store(false)
 	o.Log.Info("stopping")
@@ -85,6 +87,7 @@ type house struct {
 	features *modules.Set
 	certs    *CertStore
 	clients  *c2s.Server
+	programs *component.Server
 	posts    *httpmessage.Service
 	metrics  *metrics // nil without a listener
 	web      *httpmessage.Server
@@ -109,7 +112,9 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 		MaxSessions: cfg.Limits.ResourcesPerAccount, Log: o.Log})
 	h.features = modules.All(modules.Deps{Router: h.router, Store: store, Accounts: h.accounts, Config: h.cfg.Load,
 		Version: o.Version, Log: o.Log})
-	h.router.Use(h.features.Modules()...)
+	h.programs = component.New(component.Options{Router: h.router, Settings: func() config.Component { return h.cfg.Load().Component },
+		Limits: func() config.Limits { return h.cfg.Load().Limits }, Log: o.Log})
+	h.router.Use(h.modules()...)
 	h.accounts.OnChange(h.accountChanged)
 	if h.certs, err = NewCertStore(cfg); err != nil {
 		return nil, err
@@ -126,6 +131,9 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 	}
 	return h, nil
 }
+
+// modules are what takes part in the router, as the configuration in force says.
+func (h *house) modules() []router.Module { return append(h.features.Modules(), h.programs.Module()) }
 
 func domains(cfg *config.Config) (list []string) {
 	for _, h := range cfg.Hosts {
@@ -164,6 +172,7 @@ func (h *house) listen(ctx context.Context) error {
 	}{
 		{"c2s", l.C2S, func(ln net.Listener) { h.logged("c2s", h.clients.Serve(ln, c2s.STARTTLS)) }},
 		{"c2s_tls", l.C2STLS, func(ln net.Listener) { h.logged("c2s_tls", h.clients.Serve(ln, c2s.DirectTLS)) }},
+		{"component", l.Component, func(ln net.Listener) { h.logged("component", h.programs.Serve(ln)) }},
 		{"http", l.HTTP, func(ln net.Listener) { h.logged("http", h.web.Serve(ln)) }},
 		{"https", l.HTTPS, func(ln net.Listener) { h.logged("https", h.web.ServeTLS(ln, h.certs.TLSConfig())) }},
 		{"metrics", l.Metrics, func(ln net.Listener) { h.metrics.serve(ln, h.store, h.ready.Load) }},
@@ -177,7 +186,7 @@ func (h *house) listen(ctx context.Context) error {
 		}
 	}
 	control, err := ListenControl(cfg.Data, &Control{Accounts: h.accounts, Config: h.cfg.Load,
-		Live: routerLive{router: h.router, reload: h.reload}})
+		Live: routerLive{router: h.router, reload: h.reload, peers: h.peers}})
 	if err != nil {
 		return err
 	}
@@ -221,6 +230,10 @@ func (h *house) stop() {
 	if err := h.web.Shutdown(ctx); err != nil {
 		h.o.Log.Warn("posts were cut off", "error", err)
 	}
+	// What components did not take goes back to sessions that are still there.
+	if err := h.programs.Shutdown(ctx); err != nil {
+		h.o.Log.Warn("components were cut off", "error", err)
+	}
 	h.clients.Shutdown(ctx)
 	h.sockets.close()
 	h.running.Wait()
@@ -250,7 +263,8 @@ func (h *house) reload() (warnings []string, err error) {
 	h.posts.Configure(postSettings(cfg))
 	warnings = append(cfg.Warnings, config.NotReloaded(h.cfg.Load(), cfg)...)
 	h.cfg.Store(cfg)
-	h.router.Use(h.features.Modules()...) // as the configuration now in force says
+	h.router.Use(h.modules()...) // as the configuration now in force says
+	h.programs.Reload()
 	for _, w := range warnings {
 		h.o.Log.Warn("configuration", "note", w)
 	}

@@ -74,7 +74,7 @@ func newRoot() *cobra.Command {
 	root.PersistentFlags().StringVar(&s.data, "data", "", "data `DIR`, instead of what the configuration says")
 	root.AddCommand(
 		serveCommand(s), userCommand(s), apiAccountCommand(s), sendCommand(s),
-		sessionsCommand(s), reloadCommand(s), checkCommand(s), versionCommand(),
+		sessionsCommand(s), s2sCommand(s), reloadCommand(s), checkCommand(s), versionCommand(),
 	)
 	return root
 }
