@@ -352,7 +352,7 @@ func (d *decoder) modules(n ast.Node, key string, m *Modules) {
 		switch {
 		case name == "muc" && !off:
 			d.fail(p.Key, where, "this version has no rooms; expected the key to be left out, or false")
-		case name != "archive" && name != "muc" && !slices.Contains(moduleNames, name):
+		case name != "muc" && !slices.Contains(moduleNames, name):
 			d.fail(p.Key, where, "unknown module; expected "+expectedModules())
 		case isSwitch:
 			d.places[where] = at(p.Value)
@@ -480,8 +480,8 @@ func (d *decoder) warnings(c *Config) []string {
 		p := d.nearest(key)
 		out = append(out, fmt.Sprintf("%s:%d:%d: %s: %s", filepath.Base(d.file), p.line, p.column, key, what))
 	}
-	if _, ok := d.places["modules.archive"]; ok && !c.Modules.Off["archive"] {
-		warn("modules.archive", "this version has no archive; the setting does nothing")
+	if c.Modules.Off["stanzaid"] && !c.Modules.Off["archive"] {
+		warn("modules.stanzaid", "the archive goes with it and is off, too")
 	}
 	return out
 }

@@ -12,8 +12,6 @@ type Modules struct {
 	// Off holds the names that were turned off.
 	Off     map[string]bool
 	Offline Offline
-	// Archive is accepted so that a file written for a later version starts this
-	// one; nothing reads it.
 	Archive Archive
 }
 
@@ -23,9 +21,9 @@ type Offline struct {
 	MaxBytes    int64 `yaml:"max_bytes"`    // per user
 }
 
-// Archive sets up message archives.
+// Archive sets up message archives (XEP-0313).
 type Archive struct {
-	Keep time.Duration `yaml:"keep"`
+	Keep time.Duration `yaml:"keep"` // of a message; 0: for ever
 }
 
 // Enabled says whether a module of this version is on.
@@ -42,7 +40,7 @@ func defaultModules() Modules {
 
 // moduleNames are the modules of this version, by the names of their folders.
 var moduleNames = []string{
-	"blocking", "caps", "carbons", "contact", "disco", "forged", "httpmessage", "last",
+	"archive", "blocking", "caps", "carbons", "contact", "disco", "forged", "httpmessage", "last",
 	"markers", "multicast", "offline", "ping", "presence", "private", "registration", "roster",
 	"stanzaid", "time", "vcard", "version",
 }

@@ -93,8 +93,8 @@ func (c *Config) problems() []*Error {
 
 	k.atLeast("modules.offline.max_messages", int64(c.Modules.Offline.MaxMessages), 1)
 	k.atLeast("modules.offline.max_bytes", c.Modules.Offline.MaxBytes, 1)
-	if c.Modules.Archive.Keep <= 0 {
-		k.add("modules.archive.keep", "expected a time above 0")
+	if c.Modules.Archive.Keep < 0 {
+		k.add("modules.archive.keep", "expected a time, or 0 for ever")
 	}
 	k.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	k.oneOf("log.format", c.Log.Format, "text", "json")

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"jackdaw/config"
+	"jackdaw/modules/archive"
 	"jackdaw/modules/blocking"
 	"jackdaw/modules/caps"
 	"jackdaw/modules/carbons"
@@ -66,8 +67,9 @@ type Set struct {
 	Registration *registration.Registration // for c2s, before login; never nil
 	Forged       *forged.Forged             // for its Stats; never nil
 
-	all    []router.Module
-	config func() *config.Config
+	all     []router.Module
+	archive *archive.Archive
+	config  func() *config.Config
 }
 
 // Modules returns all of them for router.Use, each on or off as the configuration in force says.
@@ -76,11 +78,14 @@ func (s *Set) Modules() []router.Module {
 	out := slices.Clone(s.all)
 	for i := range out {
 		m := &out[i]
-		// Capabilities are the hash of what disco says.
-		m.Off = off[m.Name] || m.Name == "caps" && off["disco"]
+		// Capabilities are the hash of what disco says; clients of an archive trust stanza-ids (XEP-0313 §8.3).
+		m.Off = off[m.Name] || m.Name == "caps" && off["disco"] || m.Name == "archive" && off["stanzaid"]
 	}
 	return out
 }
+
+// Run does what modules do by themselves, until ctx ends.
+func (s *Set) Run(ctx context.Context) { s.archive.Run(ctx) }
 
 // All makes the modules. Whoever else listens to changes of accounts must
 // do so after All (see registration.New).
@@ -112,6 +117,13 @@ func All(d Deps) *Set {
 
 	fakes := forged.New(forged.Options{Router: d.Router, Users: d.Accounts, Store: d.Store.Map("forged"), Log: d.Log})
 
+	messages := archive.New(archive.Options{Router: d.Router, Messages: d.Store.Log("archive"), Prefs: d.Store.Map("archive-prefs"),
+		Contacts: contacts, Log: d.Log,
+		Limits: func() archive.Limits {
+			c := d.Config()
+			return archive.Limits{Page: c.Limits.ArchivePage, Keep: c.Modules.Archive.Keep}
+		}})
+
 	all := []router.Module{
 		blocked.Module(),
 		markers.New(d.Router),
@@ -129,6 +141,8 @@ func All(d Deps) *Set {
 		// Before presence, which settles what a user broadcasts.
 		last.New(last.Options{Router: d.Router, Users: d.Accounts, Roster: contacts, Store: d.Store.Map("last"), Log: d.Log}),
 		presence.New(d.Router, contacts, blocks, d.Log),
+		// Before carbons and offline, whose copies bear the archive's ids.
+		messages.Module(),
 		carbons.New(d.Router),
 		offline.New(d.Router, d.Store.Log("offline"), func() offline.Options { return offline.Options(d.Config().Modules.Offline) }, d.Log),
 		discovery.Module(),
@@ -141,7 +155,7 @@ func All(d Deps) *Set {
 		register.Module(),
 		contact.New(),
 	}
-	return &Set{Registration: register, Forged: fakes, all: all, config: d.Config}
+	return &Set{Registration: register, Forged: fakes, all: all, archive: messages, config: d.Config}
 }
 
 // multicasts are the domains of the multicast service: one below each host, unless it is a component's.

@@ -27,6 +27,7 @@ var titles = map[string]string{
 	"XEP-0033": "Extended Stanza Addressing",
 	"XEP-0049": "Private XML Storage",
 	"XEP-0054": "vcard-temp",
+	"XEP-0059": "Result Set Management",
 	"XEP-0077": "In-Band Registration",
 	"XEP-0082": "XMPP Date and Time Profiles",
 	"XEP-0092": "Software Version",
@@ -42,8 +43,11 @@ var titles = map[string]string{
 	"XEP-0237": "Roster Versioning",
 	"XEP-0280": "Message Carbons",
 	"XEP-0297": "Stanza Forwarding",
+	"XEP-0313": "Message Archive Management",
 	"XEP-0334": "Message Processing Hints",
 	"XEP-0359": "Unique and Stable Stanza IDs",
+	"XEP-0424": "Message Retraction",
+	"XEP-0441": "Message Archive Management Preferences",
 	"XEP-0506": "No-reply JIDs",
 }
 

@@ -102,6 +102,16 @@ func (r *Roster) Sees(bare, other jid.JID) (bool, error) {
 	return it != nil && it.State.From, nil
 }
 
+// Has says whether the other, a bare address, is in the user's roster.
+func (r *Roster) Has(bare, other jid.JID) (bool, error) {
+	u, err := r.lock(bare)
+	if err != nil {
+		return false, err
+	}
+	defer r.unlock(u)
+	return u.items[other] != nil, nil
+}
+
 // Requests are the subscription requests that wait for the user's answer, as they came (RFC 6121 §3.1.3).
 func (r *Roster) Requests(bare jid.JID) ([]*xmpp.Stanza, error) {
 	u, err := r.lock(bare)

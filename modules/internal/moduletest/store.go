@@ -2,7 +2,6 @@ package moduletest
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -287,8 +286,17 @@ func (l *Log) Remove(_ context.Context, owner string, ids ...uint64) (*storage.P
 }
 
 // Trim implements storage.Log.
-func (l *Log) Trim(context.Context, string, uint64, int) (*storage.Pending, error) {
-	return nil, errors.ErrUnsupported
+func (l *Log) Trim(_ context.Context, owner string, before uint64, keep int) (*storage.Pending, error) {
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	if w := l.owners[owner]; w != nil && l.s.fail == nil {
+		n := 0
+		for n < len(w.records) && (w.records[n].ID < before || keep > 0 && len(w.records)-n > keep) {
+			n++
+		}
+		w.records = slices.Clone(w.records[n:])
+	}
+	return l.s.group, l.s.fail
 }
 
 // Size implements storage.Log.

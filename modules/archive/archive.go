@@ -1,0 +1,277 @@
+// Package archive keeps what users send and receive and gives it back to their clients: Message
+// Archive Management (XEP-0313) for accounts, with preferences (XEP-0441) and tombstones for
+// retracted messages (XEP-0424).
+//
+// A message gets into the recipient's archive when the router knows that there is such an account and who takes the
+// message (the stages delivering and unclaimed), never before: who is not there gets no archive, and who is blocked is in none. Into
+// the sender's it gets when it leaves. If it is refused after that, for lack of room or by a peer's
+// policy, it is taken out of both again. The id of the record goes with the message to the recipient's sessions, and with the
+// sender's carbons.
+//
+// What is left out: messages of rooms, which have archives of their own; copies that an API account or a forged sender
+// posts are in the recipient's archive only, as are posts to services of this server.
+package archive
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"jackdaw/modules/internal/mam"
+	"jackdaw/router"
+	"jackdaw/storage"
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
+)
+
+// Limits of the archives.
+type Limits struct {
+	Page int           // messages of one answer
+	Keep time.Duration // how long a message stays; 0: for ever
+}
+
+// Contacts knows who is in a user's roster. Both addresses are bare.
+type Contacts interface {
+	Has(user, contact jid.JID) (bool, error)
+}
+
+// Options of New; all are needed.
+type Options struct {
+	Router   *router.Router
+	Messages storage.Log // nobody else writes it
+	Prefs    storage.Map // likewise
+	Contacts Contacts
+	Limits   func() Limits // asked whenever it matters
+	Log      *slog.Logger
+}
+
+// An Archive is the module. It is safe for concurrent use.
+type Archive struct {
+	o     Options
+	prefs *prefsCache
+
+	mu     sync.Mutex // guards asking
+	asking map[*router.Session]*asker
+}
+
+// New returns the module; Run must be called for messages to go when their time has come.
+func New(o Options) *Archive {
+	return &Archive{o: o, prefs: newPrefsCache(o.Prefs), asking: map[*router.Session]*asker{}}
+}
+
+// Features of XEP-0424 §3 and §5.
+const (
+	nsRetract        = "urn:xmpp:message-retract:1"
+	featureTombstone = "urn:xmpp:message-retract:1#tombstone"
+)
+
+// Module says where the archive takes part. It comes after what may stop or change a message, and before what copies or stores it.
+func (a *Archive) Module() router.Module {
+	own := func(name xmpp.Name, handle func(*router.Envelope, *xmpp.Element)) router.IQ {
+		return router.IQ{Payload: name, Scope: router.Account, Handle: a.owned(name, handle),
+			NoAccount: forbid} // nobody learns which accounts exist
+	}
+	return router.Module{
+		Name: "archive",
+		Specs: []router.Spec{
+			{Name: "XEP-0059", Version: "1.0", Note: "no pages by index"},
+			{Name: "XEP-0313", Version: "1.1.3", Note: "no messages of rooms"},
+			{Name: "XEP-0424", Version: "0.4.2", Note: "tombstones"},
+			{Name: "XEP-0441", Version: "0.2.0"},
+		},
+		Features:        []string{nsRetract},
+		AccountFeatures: []string{mam.Feature, mam.FeatureExtended, mam.FeatureGroupchat, xmpp.NSRSM, nsRetract, featureTombstone},
+		IQ:              []router.IQ{own(mam.QueryName, a.query), own(mam.MetadataName, a.metadata), own(mam.PrefsName, a.preferences)},
+		Leaving:         router.Stage{Message: a.leaving},
+		Departing:       router.Stage{Message: a.posted},
+		Delivering:      func(e *router.Envelope, _ []*router.Session) { a.arrived(e) },
+		Unclaimed:       a.arrived,
+		Removed:         a.removed,
+	}
+}
+
+// leaving archives what a session sends. What goes to the own account is archived where it arrives, once.
+func (a *Archive) leaving(e *router.Envelope) {
+	if !e.FromOwn() {
+		a.sent(e, e.Session.Bare(), e.Session.Addr())
+	}
+}
+
+// posted archives for the sender what an account has posted in its own name, without a session.
+func (a *Archive) posted(e *router.Envelope) {
+	if e.Session == nil && !e.Left && e.Peer == "" && !e.Account.IsZero() && e.Stanza.From.MatchesBare(e.Account) &&
+		e.Stanza.To.Bare() != e.Account {
+		a.sent(e, e.Account, e.Stanza.From)
+	}
+}
+
+// sent puts a message into its sender's archive.
+func (a *Archive) sent(e *router.Envelope, owner, from jid.JID) {
+	if e.SentID != 0 || !worthKeeping(e.Stanza) {
+		return
+	}
+	s := *e.Stanza
+	s.From = from
+	key := e.DedupKey()
+	if key != "" { // one origin-id or key may serve several recipients
+		key = "sent " + s.To.String() + " " + key
+	}
+	e.SentID = a.append(e, entry{owner: owner, with: s.To, author: owner, stanza: &s, dedup: key})
+}
+
+// arrived puts a message into its recipient's archive and stamps it.
+func (a *Archive) arrived(e *router.Envelope) {
+	if e.StanzaID != 0 {
+		return
+	}
+	owner := e.Stanza.To.Bare()
+	if owner.IsZero() { // RFC 6120 §10.3.1
+		if owner = e.Stanza.From.Bare(); e.Session != nil {
+			owner = e.Session.Bare()
+		}
+	}
+	if e.Returned || e.Kept != 0 {
+		// A session had been given it, and it was archived then.
+		if e.StanzaID = router.StanzaID(e.Stanza, owner.String()); e.StanzaID == 0 {
+			e.StanzaID = router.NoStanzaID
+		} else if e.Kept == 0 {
+			e.OnRefusal(a.takeBack, owner.String(), e.StanzaID)
+		}
+		return
+	}
+	if a.posted(e); e.Settled() {
+		return
+	}
+	if !worthKeeping(e.Stanza) {
+		e.StanzaID = router.NoStanzaID
+		return
+	}
+	from := e.Stanza.From
+	id := a.append(e, entry{owner: owner, with: from, author: from.Bare(), stanza: e.Stanza, dedup: e.DedupKey()})
+	switch {
+	case e.Settled():
+	case id == 0:
+		e.StanzaID = router.NoStanzaID
+	default:
+		e.StanzaID = id
+		e.Stamp(owner.String(), id)
+	}
+}
+
+// An entry is a message on its way into an archive.
+type entry struct {
+	owner  jid.JID
+	with   jid.JID // the other side
+	author jid.JID // bare
+	stanza *xmpp.Stanza
+	dedup  string
+}
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
+
+// append writes a record and returns its id, that of the first one if the message is a repetition, and 0 if it is not archived.
+// What is promised to the sender and cannot be written is refused.
+func (a *Archive) append(e *router.Envelope, n entry) (id uint64) {
+	fail := func(err error) {
+		if e.Durable {
+			e.Refuse(router.Unavailable())
+			return
+		}
+		a.o.Log.Warn("message not archived", "owner", n.owner, "error", err)
+	}
+	wanted, err := a.wants(n.owner, n.with)
+	if err != nil {
+		fail(err)
+		return 0
+	}
+	if !wanted {
+		return 0
+	}
+	name := n.owner.String()
+	buf := buffers.Get().(*[]byte)
+	*buf = mam.AppendMessage((*buf)[:0], a.clean(n.stanza, name))
+	id, dup, p, err := a.write(name, storage.Record{Peer: n.with.Bare().String(), Data: *buf}, n.dedup)
+	if cap(*buf) <= 64<<10 {
+		buffers.Put(buf)
+	}
+	if err != nil {
+		fail(err)
+		return 0
+	}
+	if e.Durable {
+		e.Await(p)
+	}
+	if !dup {
+		e.OnRefusal(a.takeBack, name, id)
+		a.retract(e, n)
+	}
+	return id
+}
+
+var stanzaID = xmpp.Name{Space: xmpp.NSStanzaID, Local: "stanza-id"}
+
+// clean is a message without ids in the owner's name, which only we give (XEP-0359 §3). What arrives has none any more; what
+// a client sends may have.
+func (a *Archive) clean(s *xmpp.Stanza, owner string) *xmpp.Stanza {
+	if !s.Has(stanzaID) {
+		return s
+	}
+	c := s.WithPayload(s.WithoutFunc(func(c xmpp.Child, raw []byte) bool {
+		if c.Name != stanzaID {
+			return false
+		}
+		el, err := xmpp.ParseElement(raw)
+		if err != nil {
+			return true
+		}
+		by, err := jid.Parse(el.Attr("by"))
+		return err != nil || by.String() == owner
+	}))
+	return &c
+}
+
+// refusals bounds how many refused copies of one message are told apart.
+const refusals = 50
+
+// write appends a record, once for each deduplication value, unless the first was taken back since: then the
+// value counts as another.
+func (a *Archive) write(owner string, r storage.Record, dedup string) (id uint64, dup bool, p *storage.Pending, err error) {
+	ctx := context.Background()
+	for range refusals {
+		id, dup, p, err = a.o.Messages.Append(ctx, owner, r, storage.AppendOptions{Dedup: dedup})
+		if err != nil || !dup {
+			return id, dup, p, err
+		}
+		if _, err = a.o.Messages.Get(ctx, owner, id); !errors.Is(err, storage.ErrNotFound) {
+			return id, dup, p, err
+		}
+		dedup += "+"
+	}
+	return a.o.Messages.Append(ctx, owner, r, storage.AppendOptions{})
+}
+
+// takeBack removes a message that was refused after all.
+func (a *Archive) takeBack(owner string, id uint64) {
+	if _, err := a.o.Messages.Remove(context.Background(), owner, id); err != nil {
+		a.o.Log.Warn("refused message stays archived", "owner", owner, "id", id, "error", err)
+	}
+}
+
+func (a *Archive) removed(user jid.JID) error {
+	ctx, name := context.Background(), user.String()
+	a.prefs.forget(name)
+	p, err := a.o.Prefs.DeleteOwner(ctx, name)
+	if err != nil {
+		return err
+	}
+	if err := a.purge(ctx, name, ^uint64(0), nil); err != nil {
+		return err
+	}
+	q, err := a.o.Messages.DeleteOwner(ctx, name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(p.Wait(ctx), q.Wait(ctx))
+}
