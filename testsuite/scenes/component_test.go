@@ -1,0 +1,38 @@
+package scenes
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"jackdaw/testsuite/harness"
+)
+
+func TestComponentsAndUsersTalk(t *testing.T) {
+	t.Parallel()
+	for _, engine := range harness.Engines {
+		t.Run(string(engine), func(t *testing.T) {
+			t.Parallel()
+			addr, secret := harness.FreeAddr(), filepath.Join(t.TempDir(), "secret")
+			write := func(text string) {
+				if err := os.WriteFile(secret, []byte(text+"\n"), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			write("first")
+			s := harness.Start(t, harness.Options{Engine: engine, Listen: fmt.Sprintf("component: [%q]", addr),
+				Config: fmt.Sprintf("component:\n  secrets: {bot.localhost: s3cret, irc.localhost: %q}", "file:"+secret)})
+			perform(t, nil, "component", stage{C2S: s.C2S, TLS: s.C2STLS, HTTP: s.HTTP, HTTPS: s.HTTPS, Dir: s.Dir}, func(l line) answer {
+				switch l.Ask {
+				case "listener":
+					return answer{Out: addr}
+				case "secret": // of irc.localhost from now on
+					write(l.Stdin)
+					return answer{}
+				}
+				return help(t, s, l)
+			})
+		})
+	}
+}

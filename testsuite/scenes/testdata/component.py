@@ -1,0 +1,271 @@
+"""Components (XEP-0114): python3-slixmpp's ComponentXMPP answers for a domain of its own."""
+
+import asyncio
+
+import slixmpp
+from slixmpp.exceptions import IqError
+from post import OK, curl, plain, with_json
+from scene import (WITHIN, Actor, Failed, address, check, condition, denied, element, equal, is_message, kind, message, play, presence,
+                   timely)
+
+BOT, SECRET = "bot.localhost", "s3cret"
+
+
+class Component(slixmpp.ComponentXMPP):
+    """A component that keeps what it receives, as an Actor does."""
+
+    _keep, _end, _wake = Actor._keep, Actor._end, Actor._wake
+    event_once, expect, ended, none, forget, abort = (Actor.event_once, Actor.expect, Actor.ended, Actor.none, Actor.forget,
+                                                      Actor.abort)
+
+    def __init__(self, house, jid, secret, **how):
+        super().__init__(jid, secret, **how)
+        self.house, self.inbox, self.came, self.ends = house, [], asyncio.Event(), []
+        self.requested_jid = self.boundjid
+        self.use_aiodns = False
+        self.auto_authorize = self.auto_subscribe = None
+        self.add_filter("in", self._keep)
+        for event in ["stream_error", "disconnected"]:
+            self.add_event_handler(event, lambda data, event=event: self._end(event, data))
+        house.actors.append(self)
+
+    async def open(self):
+        started = asyncio.ensure_future(self.event_once("session_start", "disconnected"))
+        await asyncio.sleep(0)
+        self.connect(*address((await self.house.ask("listener"))["out"]))
+        return (await started)[0]
+
+    def say(self, local, to, body, mtype="chat"):
+        m = self.make_message(to, body, mtype=mtype, mfrom=f"{local}@{self.boundjid.host}")
+        m["id"] = self.new_id()
+        m.send()
+        return m["id"]
+
+    async def ask(self, kind, payload, to, local="it"):
+        iq = self.make_iq(ito=to, ifrom=f"{local}@{self.boundjid.host}", itype=kind)
+        iq["id"] = self.new_id()
+        iq.append(element(payload))
+        return await timely(iq.send(timeout=WITHIN), f"{self.boundjid}: answer to {payload}")
+
+
+async def connected(house, jid=BOT, secret=SECRET, **how):
+    c = Component(house, jid, secret, **how)
+    equal(await c.open(), "session_start", f"{jid} connects ({c.ends})")
+    return c
+
+
+def reason(xml):
+    """The defined condition of an error that a component has got: slixmpp 1.8.3 looks for it in the namespace of clients."""
+    return [e.tag.split("}")[1] for e in xml.iter() if e.tag.startswith("{urn:ietf:params:xml:ns:xmpp-stanzas}")][0]
+
+
+async def echo(bot):
+    """Answers every chat message until it is cancelled."""
+    while True:
+        m = await bot.expect("something to echo", is_message, lambda s: kind(s) == "chat", within=600)
+        bot.say(m["to"].local, m["from"], "echo: " + m["body"])
+
+
+async def an_echo_bot(house):
+    romeo, juliet = await house.users("romeo", "juliet")
+    r, j = await house.login(romeo), await house.login(juliet)
+    bot = await connected(house)
+    echoing = asyncio.ensure_future(echo(bot))
+    for i in range(20):
+        for a in [r, j]:
+            a.say(f"parrot@{BOT}", f"{a.boundjid.user} {i}")
+    for a in [r, j]:
+        for i in range(20):
+            m = await a.expect("the echo", message(sender=f"parrot@{BOT}"))
+            equal((m["body"], str(m["to"])), (f"echo: {a.boundjid.user} {i}", a.boundjid.full), "echo, in order")
+    echoing.cancel()
+
+
+async def the_namespace_may_be_that_of_clients(house):
+    romeo = await house.users("romeo")
+    r = await house.login(romeo)
+    bot = await connected(house, use_jc_ns=True)
+    bot.say("it", romeo, "hello")
+    m = await r.expect("the message", message("hello"))
+    equal((str(m["from"]), m.xml.tag), (f"it@{BOT}", "{jabber:client}message"), "head")
+
+
+async def what_a_component_says_is_stored(house):
+    juliet = await house.users("juliet")
+    bot = await connected(house)
+    for i in range(3):
+        bot.say("it", juliet, f"m{i}")
+    await bot.ask("get", "<ping xmlns='urn:xmpp:ping'/>", house.domain)
+    j = await house.login(juliet)
+    for i in range(3):
+        m = await j.expect("what was stored", message(sender=f"it@{BOT}"))
+        equal(m["body"], f"m{i}", "in order")
+    bot.say("it", f"nobody@{house.domain}", "hello?")
+    e = await bot.expect("an error", message(mtype="error"))
+    equal((reason(e.xml), str(e["to"])), ("service-unavailable", f"it@{BOT}"), "error")
+
+
+async def subscriptions_go_both_ways(house):
+    romeo = await house.users("romeo")
+    r = await house.login(romeo)
+    await r.contacts()
+    bot = await connected(house)
+    it = f"it@{BOT}"
+    r.show_presence(it, "subscribe")
+    await bot.expect("a request", presence(romeo, "subscribe"))
+    bot.send_presence(pto=romeo, pfrom=it, ptype="subscribed")
+    bot.send_presence(pto=romeo, pfrom=f"{it}/x", pstatus="here")
+    await r.expect("approval", presence(it, "subscribed"))
+    equal((await r.expect("presence", presence(f"{it}/x")))["status"], "here", "status")
+    bot.send_presence(pto=romeo, pfrom=it, ptype="subscribe")
+    await r.expect("a request", presence(it, "subscribe"))
+    r.show_presence(it, "subscribed")
+    await bot.expect("approval", presence(romeo, "subscribed"))
+    await bot.expect("presence", presence(f"{romeo}/desk"))
+    equal((await r.contacts())[0], {it: ("", "both", None, [])}, "roster")
+    await r.leave()
+    await bot.expect("unavailable presence", presence(f"{romeo}/desk", "unavailable"))
+
+
+async def requests_go_both_ways(house):
+    r = await house.login(await house.users("romeo"))
+    bot = await connected(house)
+    bot.register_plugin("xep_0030")
+    bot.register_plugin("xep_0199")
+    bot["xep_0030"].add_identity("client", "bot", jid=bot.boundjid, name="a bot")
+    info = await r.ask("get", "<query xmlns='http://jabber.org/protocol/disco#info'/>", BOT)
+    identity = info.xml.find(".//{http://jabber.org/protocol/disco#info}identity")
+    check(identity is not None and identity.get("name") == "a bot", f"disco#info: {info}")
+    items = await r.ask("get", "<query xmlns='http://jabber.org/protocol/disco#items'/>", house.domain)
+    check(BOT in [i.get("jid") for i in items.xml.iter()], f"disco#items of the host: {items}")
+    await r.ask("get", "<ping xmlns='urn:xmpp:ping'/>", BOT)
+    await denied(r.ask("get", "<query xmlns='urn:x:unknown'/>", BOT), "feature-not-implemented", "an error of the component")
+    info = await bot.ask("get", "<query xmlns='http://jabber.org/protocol/disco#info'/>", house.domain)
+    check(info.xml.find(".//{http://jabber.org/protocol/disco#info}feature") is not None, f"disco#info of the server: {info}")
+    try:
+        raise Failed(f"an answer: {await bot.ask('get', '<query/>', r.boundjid.full)}")
+    except IqError as e:
+        check(str(e.iq["from"]) == r.boundjid.full and reason(e.iq.xml), f"an error of a client: {e.iq}")
+
+
+async def a_post_reaches_a_component(house):
+    andy, bob = await house.users("andy", "bob")
+    text = f'<message to="it@{BOT}"><body>yo</body></message>'
+    bot = await connected(house)
+    equal(await curl(house, "/message", andy, "--data-binary", text), OK, "answer")
+    m = await bot.expect("the message", message("yo"))
+    equal((str(m["from"]), str(m["to"])), (andy, f"it@{BOT}"), "head")
+    await house.command("user", "grant", andy, "multicast")
+    both = (f'<message to="multicast"><addresses xmlns="http://jabber.org/protocol/address"><address type="bcc" jid="it@{BOT}"/>'
+            f'<address type="bcc" jid="{bob}"/></addresses><body>both</body></message>')
+    equal(await curl(house, "/message", andy, "-H", "Accept: application/json", "--data-binary", both),
+          with_json("200 OK", '{"id":"m-ID","accepted":2,"recipients":[{"jid":"it@%s","outcome":"delivered"},'
+                              '{"jid":"%s","outcome":"stored"}]}\n' % (BOT, bob)), "report")
+    await bot.expect("the message", message("both"))
+    bot.abort()
+    await gone(house, await house.login(bob))
+    equal(await curl(house, "/message", andy, "--data-binary", text),
+          plain("403 Forbidden", f"Forbidden: no recipient accepted the message: it@{BOT} (service-unavailable)."), "answer")
+
+
+async def gone(house, r):
+    """Comes back when the server has noticed that there is no component."""
+    while True:
+        r.say(f"it@{BOT}", "anybody?")
+        e = await r.expect("an error", message(mtype="error"))
+        equal(condition(e), "service-unavailable", "error")
+        if e["error"]["type"] == "wait":
+            return
+
+
+async def a_component_may_be_away(house):
+    r = await house.login(await house.users("romeo"))
+    bot = await connected(house)
+    await bot.disconnect()
+    await gone(house, r)
+    await denied(r.ask("get", "<ping xmlns='urn:xmpp:ping'/>", BOT), "service-unavailable", "iq")
+    shown = await house.command("s2s")
+    check(BOT in shown and "closed by the component" in shown, f"jackdaw s2s: {shown}")
+    again = await connected(house)
+    r.say(f"it@{BOT}", "there you are")
+    await again.expect("the message", message("there you are"))
+    shown = await house.command("s2s")
+    check(BOT in shown and "closed by the component" not in shown, f"jackdaw s2s: {shown}")
+
+
+async def stream_management_counts_what_a_component_has(house):
+    romeo = await house.users("romeo")
+    r = Actor(house, f"{romeo}/desk").resumable()
+    await r.login()
+    bot = await connected(house)
+    for i in range(50):
+        r.say(f"it@{BOT}", f"m{i}")
+    await r.acknowledged()
+    for i in range(50):
+        equal((await bot.expect("a message", is_message))["body"], f"m{i}", "in order")
+    bot.abort()
+    await gone(house, r)
+    await r.acknowledged()  # an error is an answer too
+
+
+async def the_newer_of_two_stays(house):
+    r = await house.login(await house.users("romeo"))
+    older, newer = await connected(house), await connected(house)
+    await older.ended("conflict")
+    r.say(f"it@{BOT}", "who?")
+    await newer.expect("the message", message("who?"))
+    older.none("a message", is_message)
+
+
+async def a_component_speaks_for_itself_only(house):
+    romeo = await house.users("romeo")
+    r = await house.login(romeo)
+    for sender in [f"prince@{house.domain}", "it@irc.localhost", "it@elsewhere.example"]:
+        bot = await connected(house)
+        bot.send_raw(f"<message to='{romeo}' from='{sender}'><body>forged</body></message>")
+        await bot.ended("invalid-from")
+    bot = await connected(house)
+    bot.send_raw(f"<message from='it@{BOT}'><body>to whom?</body></message>")
+    await bot.ended("improper-addressing")
+    bot = await connected(house)
+    bot.say("it", romeo, "own")
+    await r.expect("the message", message("own"))
+    r.none("a forged message", is_message)
+
+
+async def a_wrong_secret_is_refused(house):
+    for jid, secret, want in [(BOT, "wrong", "not-authorized"), ("irc.localhost", SECRET, "not-authorized"),
+                              ("other.localhost", SECRET, "host-unknown"), (house.domain, SECRET, "host-unknown")]:
+        c = Component(house, jid, secret)
+        equal(await c.open(), "disconnected", f"{jid} with {secret}")
+        check(("stream_error", want) in c.ends, f"{jid} with {secret}: {c.ends}")
+
+
+async def a_secret_is_changed(house):
+    await house.ask("secret", stdin="first")
+    irc = await connected(house, "irc.localhost", "first")
+    bot = await connected(house)
+    await house.ask("secret", stdin="second")
+    await house.command("reload")
+    await irc.ended("reset")
+    await connected(house, "irc.localhost", "second")
+    r = await house.login(await house.users("romeo"))
+    r.say(f"it@{BOT}", "still there?")
+    await bot.expect("the message", message("still there?"))
+
+
+async def a_stop_says_so(house):
+    bot = await connected(house)
+    equal((await house.ask("stop"))["code"], 0, "exit code")
+    await bot.ended("system-shutdown")
+    await house.ask("launch")
+    r = await house.login(await house.users("romeo"))
+    again = await connected(house)
+    r.say(f"it@{BOT}", "back")
+    await again.expect("the message", message("back"))
+
+
+if __name__ == "__main__":
+    play(an_echo_bot, the_namespace_may_be_that_of_clients, what_a_component_says_is_stored, subscriptions_go_both_ways,
+         requests_go_both_ways, a_post_reaches_a_component, a_component_may_be_away, stream_management_counts_what_a_component_has,
+         the_newer_of_two_stays, a_component_speaks_for_itself_only, a_wrong_secret_is_refused, a_secret_is_changed, a_stop_says_so)
