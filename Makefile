@@ -1,4 +1,4 @@
-# make build | test | race | fuzz | bench | check | bench-peers BENCH=DIR | deps
+# make build | test | race | fuzz | bench | check | bench-peers BENCH=DIR | bench-federation BENCH=DIR | deps
 
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -13,7 +13,7 @@ FUZZTIME ?= 30s
 BENCH_PACKAGES ?= ./xmpp/... ./router/... ./c2s/... ./modules/httpmessage/...
 BENCHTIME      ?= 1s
 
-.PHONY: build test race fuzz bench check bench-peers deps
+.PHONY: build test race fuzz bench check bench-peers bench-federation deps
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o jackdaw ./cmd/jackdaw
@@ -45,7 +45,8 @@ bench:
 
 # Beside other servers, with the neutral load generator in BENCH (its README says
 # how it measures). SCENARIOS, REPS, USERS and the rest of suite.sh's settings pass through; OUT
-# keeps the single runs.
+# keeps the single runs. The streams between servers come last, by a tool of our own; FEDERATION=0 leaves them out,
+# bench-federation measures nothing else.
 PEERS ?= relay prosody ejabberd $(CURDIR)/testsuite/load/jackdaw.sh $(if $(JACKAL_BIN),jackal)
 OUT   ?= $(CURDIR)/results-$(shell date +%Y%m%d-%H%M%S).jsonl
 
@@ -57,7 +58,21 @@ bench-peers: build
 	  command -v $$p > /dev/null || { echo "make bench-peers: $$p is missing: apt-get update && $(BENCH)/peers/install.sh" >&2; exit 2; }; done
 	BENCH=$(abspath $(BENCH)) JACKDAW=$(CURDIR)/jackdaw OUT=$(OUT) PEERS="$(strip $(PEERS))" \
 	  $(if $(SCENARIOS),SCENARIOS="$(SCENARIOS)") $(if $(REPS),REPS=$(REPS)) \
-	  $(abspath $(BENCH))/peers/loopback-only.sh $(abspath $(BENCH))/suite.sh
+	  $(abspath $(BENCH))/peers/loopback-only.sh $(abspath $(BENCH))/suite.sh; status=$$?; \
+	[ "$(FEDERATION)" = 0 ] || $(MAKE) --no-print-directory bench-federation OUT=$(OUT) || status=1; exit $$status
+
+# FEDERATION_FLAGS are those of testsuite/load/federation.
+FEDERATION_SERVERS ?= $(filter jackdaw prosody ejabberd jackal,$(basename $(notdir $(PEERS))))
+
+comma := ,
+bench-federation: build
+	@test -x "$(BENCH)/peers/loopback-only.sh" || { echo "make bench-federation: say where the load generator is: BENCH=DIR" >&2; exit 2; }
+	@test "$$(id -u)" = 0 || { echo "make bench-federation: needs root, for a network namespace of its own" >&2; exit 2; }
+	@dir=$$(mktemp -d) && trap 'rm -rf $$dir' EXIT && $(GO) build -o $$dir/federation ./testsuite/load/federation && \
+	$(if $(filter jackal,$(FEDERATION_SERVERS)),$(GO) build -C testsuite/jackalpeer -o $$dir/jackalpeer . &&) \
+	$(abspath $(BENCH))/peers/loopback-only.sh $$dir/federation -jackdaw $(CURDIR)/jackdaw -out $(OUT:.jsonl=-federation.jsonl) \
+	  -servers $(subst $() ,$(comma),$(strip $(FEDERATION_SERVERS))) $(if $(filter jackal,$(FEDERATION_SERVERS)),-jackal $$dir/jackalpeer) \
+	  $(if $(REPS),-reps $(REPS)) $(FEDERATION_FLAGS)
 
 # The tests start the servers themselves, so Debian's packages are kept from starting theirs.
 deps:
