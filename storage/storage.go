@@ -154,6 +154,8 @@ type Log interface {
 	// Lookup finds the record that was appended with this Dedup value; ErrNotFound if
 	// there is none or it was removed.
 	Lookup(ctx context.Context, owner, dedup string) (Record, error)
+	// Replace puts other Data into a record, which keeps its id and peer; ErrNotFound if there is none.
+	Replace(ctx context.Context, owner string, id uint64, data []byte) (*Pending, error)
 	// Remove deletes records by id; unknown ids are no error. Dedup values stay. An engine
 	// may write it together with what comes later, within 100 ms: a crash before its Pending has
 	// finished brings the records back, under the same ids.

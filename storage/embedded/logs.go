@@ -349,6 +349,38 @@ func (l *logSpace) Remove(ctx context.Context, owner string, ids ...uint64) (*st
 	return l.shrink(owner, st, next, b)
 }
 
+func (l *logSpace) Replace(ctx context.Context, owner string, id uint64, data []byte) (*storage.Pending, error) {
+	if err := l.check(ctx, owner); err != nil {
+		return nil, err
+	}
+	s := l.shard(owner)
+	s.Lock()
+	defer s.Unlock()
+	st, err := l.state(s, owner)
+	if err != nil {
+		return nil, err
+	}
+	b, next := &batch{}, *st
+	err = l.one(owner, id, func(r record) {
+		b.set(l.recordKey(owner, id, string(r.peer)), data)
+		next.bytes += int64(len(data) - len(r.data))
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case len(b.ops) == 0:
+		return nil, storage.ErrNotFound
+	}
+	// What load counts anew is what was appended since.
+	next.unsaved = 0
+	l.save(b, owner, &next)
+	t, err := l.write(b)
+	if err == nil {
+		*st = next
+	}
+	return t.pending, err
+}
+
 // drop deletes one record within a batch.
 func (l *logSpace) drop(b *batch, owner string, st *logState, r record) {
 	b.delete(l.recordKey(owner, r.id, string(r.peer)))

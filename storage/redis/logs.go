@@ -251,6 +251,20 @@ func (l *logSpace) Remove(ctx context.Context, owner string, ids ...uint64) (*st
 	return nil, nil
 }
 
+func (l *logSpace) Replace(ctx context.Context, owner string, id uint64, data []byte) (*storage.Pending, error) {
+	if err := l.check(ctx, owner); err != nil {
+		return nil, err
+	}
+	if id >= largest {
+		return nil, storage.ErrNotFound
+	}
+	v, err := l.run(ctx, call{replaceScript, l.keys(owner, nil, "meta", "i", "d"), []any{id, data}, true})
+	if n, _ := v.(int64); err == nil && n == 0 {
+		err = storage.ErrNotFound
+	}
+	return nil, err
+}
+
 func (l *logSpace) Trim(ctx context.Context, owner string, before uint64, keep int) (*storage.Pending, error) {
 	if err := l.check(ctx, owner); err != nil {
 		return nil, err

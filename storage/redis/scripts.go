@@ -106,6 +106,15 @@ end
 return 0
 `)
 
+// KEYS: meta, i, d. ARGV: id, data.
+var replaceScript = redis.NewScript(`
+if not redis.call('ZRANGEBYSCORE', KEYS[2], ARGV[1], ARGV[1])[1] then return 0 end
+local size = redis.call('HSTRLEN', KEYS[3], ARGV[1])
+redis.call('HSET', KEYS[3], ARGV[1], ARGV[2])
+redis.call('HINCRBY', KEYS[1], 'b', string.len(ARGV[2]) - size)
+return 1
+`)
+
 // ARGV: before, keep, how many at once. It reads no data: HSTRLEN tells its size.
 var trimScript = redis.NewScript(drop + `
 local before, keep, most = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])

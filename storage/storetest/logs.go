@@ -105,6 +105,34 @@ var logTests = []test{
 		data, more := b.page(b.Log("archive"), "shared", storage.Query{Limit: workers*each + 1})
 		b.equal("records after reopening", words(len(data), more), words(workers*each, false))
 	}},
+	{"ReplacedRecordKeepsItsPlace", func(b *bench) {
+		l := b.Log("archive")
+		ids := []uint64{b.add(l, "romeo", "juliet", "one"), b.add(l, "romeo", "nurse", "two"), b.add(l, "romeo", "juliet", "three")}
+		data := []byte("gone now")
+		b.durable(l.Replace(b.ctx, "romeo", ids[0], data))
+		data[0] = 'X'
+		for range 2 {
+			l := b.Log("archive")
+			r, err := l.Get(b.ctx, "romeo", ids[0])
+			b.must(err)
+			b.equal("record", words(r.ID == ids[0], r.Peer, string(r.Data)), "true juliet gone now")
+			all, _ := b.page(l, "romeo", storage.Query{})
+			b.equal("all", words(all[0], all[1], all[2], len(all)), "gone now two three 3")
+			some, _ := b.page(l, "romeo", storage.Query{Peer: "juliet"})
+			b.equal("by peer", words(some[0], some[1], len(some)), "gone now three 2")
+			b.size(l, "romeo", 3, 16)
+			b.reopen()
+		}
+		l = b.Log("archive")
+		b.durable(l.Remove(b.ctx, "romeo", ids[1]))
+		for _, id := range []uint64{0, ids[1], ids[2] + 1, ^uint64(0)} {
+			_, err := l.Replace(b.ctx, "romeo", id, []byte("x"))
+			b.want(err, storage.ErrNotFound)
+		}
+		_, err := l.Replace(b.ctx, "juliet", ids[0], []byte("x"))
+		b.want(err, storage.ErrNotFound)
+		b.size(l, "romeo", 2, 13)
+	}},
 	{"QuotaByNumber", func(b *bench) {
 		l, o := b.Log("offline"), storage.AppendOptions{MaxRecords: 2}
 		var ids []uint64

@@ -285,6 +285,25 @@ func (l *Log) Remove(_ context.Context, owner string, ids ...uint64) (*storage.P
 	return l.s.group, l.s.fail
 }
 
+// Replace implements storage.Log.
+func (l *Log) Replace(_ context.Context, owner string, id uint64, data []byte) (*storage.Pending, error) {
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	if l.s.fail != nil {
+		return nil, l.s.fail
+	}
+	if w := l.owners[owner]; w != nil {
+		for i := range w.records {
+			if w.records[i].ID == id {
+				w.records = slices.Clone(w.records)
+				w.records[i].Data = slices.Clone(data)
+				return l.s.group, nil
+			}
+		}
+	}
+	return nil, storage.ErrNotFound
+}
+
 // Trim implements storage.Log.
 func (l *Log) Trim(_ context.Context, owner string, before uint64, keep int) (*storage.Pending, error) {
 	l.s.mu.Lock()
