@@ -384,6 +384,38 @@ func TestQueueReadsBackWhatItHolds(t *testing.T) {
 	}
 }
 
+func TestComponentIsNotReadFasterThanTheStoreWrites(t *testing.T) {
+	h := newHouse(t, nil)
+	write, stored := storage.NewPending(), make(chan string, 2*maxWrites)
+	h.router.Use(append(h.router.Modules(), router.Module{Name: "store", Service: &router.Service{
+		Domains: func() []string { return []string{"store.example.org"} },
+		Handle: func(e *router.Envelope) {
+			e.Await(write)
+			e.Settle(router.Stored)
+			stored <- e.Stanza.ID
+		}}})...)
+	bot := h.connect("bot.example.org", "botsecret")
+	var all strings.Builder
+	for i := range maxWrites + 1 {
+		fmt.Fprintf(&all, "<message id='%d' from='bot.example.org' to='a@store.example.org'/>", i)
+	}
+	bot.say(all.String())
+	for i := range maxWrites {
+		if got := <-stored; got != fmt.Sprint(i) {
+			t.Fatalf("stanza %d has the id %s", i, got)
+		}
+	}
+	select {
+	case got := <-stored:
+		t.Errorf("stanza %s was routed while %d writes were under way", got, maxWrites)
+	case <-time.After(50 * time.Millisecond):
+	}
+	write.Finish(nil)
+	if got := <-stored; got != fmt.Sprint(maxWrites) {
+		t.Errorf("then came %s", got)
+	}
+}
+
 func TestShutdownReturnsWhatIsLeft(t *testing.T) {
 	h := newHouse(t, roomy)
 	bot := h.connect("bot.example.org", "botsecret")
