@@ -136,4 +136,3 @@ func (l *link) part(f *farewell) {
 		l.linger()
 	}
 }
-
