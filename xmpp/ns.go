@@ -56,6 +56,8 @@ const (
 	NSDialbackFeature = "urn:xmpp:features:dialback"               // XEP-0220, stream feature
 	NSCarbons         = "urn:xmpp:carbons:2"                       // XEP-0280
 	NSCarbonsRules    = "urn:xmpp:carbons:rules:0"                 // XEP-0280, disco feature
+	NSBidi            = "urn:xmpp:bidi"                            // XEP-0288
+	NSBidiFeature     = "urn:xmpp:features:bidi"                   // XEP-0288, stream feature
 	NSForward         = "urn:xmpp:forward:0"                       // XEP-0297
 	NSCorrect         = "urn:xmpp:message-correct:0"               // XEP-0308
 	NSMAM             = "urn:xmpp:mam:2"                           // XEP-0313

@@ -1,0 +1,355 @@
+package s2s
+
+import (
+	"encoding/base64"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"jackdaw/s2s/outbox"
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
+	"jackdaw/xmpp/sasl"
+	"jackdaw/xmpp/stream"
+)
+
+// errAgain says that the stream is to be opened anew (RFC 6120 §4.3.3).
+var errAgain = errors.New("a new stream follows")
+
+// receive serves a peer that has called, from the first byte to the end.
+func (l *link) receive() {
+	l.finish(l.serve())
+}
+
+func (l *link) serve() (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = l.srv.panicked(v)
+		}
+	}()
+	l.strict()
+	if l.direct {
+		if l.srv.callers == nil {
+			return errors.New("direct TLS without a certificate")
+		}
+		if err := l.acceptTLS(""); err != nil {
+			l.srv.Stats.TLSFailures.Add(1)
+			return err
+		}
+	}
+	if err := l.conn.SetReadDeadline(time.Now().Add(l.srv.policy().limits.AuthTime)); err != nil {
+		return err
+	}
+	for {
+		if err := l.welcome(); err != nil {
+			return err
+		}
+		if err := l.work(); err != errAgain {
+			return err
+		}
+		l.scan.Reset()
+	}
+}
+
+// appendHeader appends our stream header. The caller holds mu.
+func (l *link) appendHeader(b []byte) []byte {
+	from, _ := jid.Parse(l.local) // the zero JID where there is none
+	to, _ := jid.Parse(l.remote)  // likewise
+	l.began = true
+	return stream.AppendHeader(b, stream.Header{Content: xmpp.NSServer, From: from, To: to, ID: l.id, Version: "1.0",
+		Lang: "en", Dialback: true})
+}
+
+// welcome reads the peer's stream header and answers it (RFC 6120 §4.7).
+func (l *link) welcome() error {
+	item, err := l.next()
+	if err != nil {
+		return err
+	}
+	h := l.scan.Header()
+	s := l.srv
+	if !l.known.Load() && item == stream.ItemHeader { // what the answer needs, even if it is an error
+		l.mu.Lock()
+		l.id = newID()
+		if h.To.IsDomain() && s.o.Router.Owns(h.To.Domain()) {
+			l.local = h.To.Domain()
+		}
+		if h.From.IsDomain() {
+			l.remote = h.From.Domain()
+		}
+		l.mu.Unlock()
+	}
+	switch {
+	case item != stream.ItemHeader:
+		return fault(stream.BadFormat, "")
+	case h.Content != xmpp.NSServer:
+		return fault(stream.InvalidNamespace, "this port is for servers")
+	case h.BadTo, h.To.IsZero(), !h.To.IsDomain():
+		return fault(stream.ImproperAddressing, "'to' is not a domain")
+	case !s.o.Router.Owns(h.To.Domain()):
+		return fault(stream.HostUnknown, "") // RFC 6120 §4.9.3.6
+	case h.BadFrom, !h.From.IsZero() && !h.From.IsDomain():
+		return fault(stream.InvalidFrom, "") // RFC 6120 §4.9.3.9
+	case l.known.Load() && (h.To.Domain() != l.local || !h.From.IsZero() && h.From.Domain() != l.remote):
+		return fault(stream.InvalidFrom, "") // not whom EXTERNAL has proved
+	case !current(h.Version):
+		return fault(stream.UnsupportedVersion, "")
+	case !h.From.IsZero() && s.o.Router.Owns(h.From.Domain()):
+		return fault(stream.InvalidFrom, "") // nobody else is us
+	case !h.From.IsZero() && !s.policy().admits(h.From.Domain()):
+		return fault(stream.PolicyViolation, "this server does not exchange messages with your domain")
+	}
+	l.mu.Lock()
+	if l.known.Load() {
+		l.id = newID()
+	}
+	b := l.appendHeader(nil)
+	l.mu.Unlock()
+	if err := l.write(l.appendFeatures(b)); err != nil {
+		return err
+	}
+	if l.known.Load() {
+		l.turnBack(outbox.Pair{Local: l.local, Remote: l.remote})
+	}
+	return nil
+}
+
+// write sends what negotiation says, in order with everything else.
+func (l *link) write(b []byte) error {
+	l.wmu.Lock()
+	defer l.wmu.Unlock()
+	return l.send(b)
+}
+
+// current says whether the peer speaks XMPP 1.0 or what must be compatible with it (RFC 6120 §4.7.5).
+func current(version string) bool {
+	major, minor, ok := strings.Cut(version, ".")
+	if !ok {
+		return false
+	}
+	a, err := strconv.ParseUint(major, 10, 16)
+	_, err2 := strconv.ParseUint(minor, 10, 16)
+	return err == nil && err2 == nil && a >= 1
+}
+
+// appendFeatures appends what the peer may do next.
+func (l *link) appendFeatures(b []byte) []byte {
+	p := l.srv.policy()
+	known := l.known.Load()
+	bytes := p.preauth
+	l.external = false
+	var f []byte
+	switch {
+	case known:
+		bytes = p.limits.ServerStanzaBytes
+	case l.tls == nil && l.srv.callers != nil:
+		f = append(f, "<starttls xmlns='"+xmpp.NSTLS+"'>"...)
+		if p.needsTLS(l.remote) {
+			f = append(f, "<required/>"...)
+		}
+		f = append(f, "</starttls>"...)
+	case l.tls != nil:
+		l.certainty = l.certified(l.remote)
+		if l.external = l.certainty == nil && l.remote != ""; l.external { // XEP-0178 §3, step 11
+			f = append(f, "<mechanisms xmlns='"+xmpp.NSSASL+"'><mechanism>EXTERNAL</mechanism></mechanisms>"...)
+		}
+		f = append(f, "<bidi xmlns='"+xmpp.NSBidiFeature+"'/>"...)
+	}
+	if l.tls != nil || !p.needsTLS(l.remote) {
+		// Proofs that need no call back are given to who asks for dialback too.
+		f = append(f, "<dialback xmlns='"+xmpp.NSDialbackFeature+"'><errors/></dialback>"...)
+		f = append(f, "<sm xmlns='"+xmpp.NSSM+"'/>"...)
+	}
+	f = append(f, "<limits xmlns='"+xmpp.NSStreamLimits+"'><max-bytes>"...)
+	f = append(strconv.AppendInt(f, int64(bytes), 10), "</max-bytes></limits>"...)
+	return stream.AppendFeatures(b, f)
+}
+
+// again has the stream opened anew.
+func (l *link) again() error {
+	l.mu.Lock()
+	l.began = false
+	l.mu.Unlock()
+	return errAgain
+}
+
+// authorize answers SASL (RFC 6120 §6, XEP-0178 §3).
+func (l *link) authorize(what string, raw []byte) error {
+	el, err := xmpp.ParseElement(raw)
+	if err != nil {
+		return fault(stream.BadFormat, "")
+	}
+	if l.known.Load() {
+		return fault(stream.PolicyViolation, "the stream is authenticated") // RFC 6120 §6.4.6
+	}
+	switch {
+	case what == "auth" && l.external && el.Attr("mechanism") == string(sasl.External):
+		l.login, err = sasl.New(sasl.External, &sasl.Config{External: l.isPeer})
+	case what == "auth":
+		err = sasl.InvalidMechanism
+	case what == "abort":
+		err = sasl.Aborted
+	case what != "response" || l.login == nil:
+		err = sasl.MalformedRequest
+	}
+	if err != nil {
+		return l.refuseLogin(err)
+	}
+	var response []byte // nil: there is none
+	switch text := strings.TrimSpace(el.Text()); {
+	case text == "=" || text == "" && what == "response": // RFC 6120 §6.4.2
+		response = []byte{}
+	case text != "":
+		if response, err = base64.StdEncoding.Strict().DecodeString(text); err != nil {
+			return l.refuseLogin(sasl.IncorrectEncoding)
+		}
+	}
+	_, done, err := l.login.Next(response)
+	switch {
+	case err != nil:
+		return l.refuseLogin(err)
+	case !done:
+		return l.write([]byte("<challenge xmlns='" + xmpp.NSSASL + "'/>"))
+	case !l.prove(outbox.Pair{Local: l.local, Remote: l.remote}, byExternal):
+		return l.refuseLogin(sasl.TemporaryAuthFailure)
+	}
+	l.login = nil
+	if err := l.write([]byte("<success xmlns='" + xmpp.NSSASL + "'/>")); err != nil {
+		return err
+	}
+	return l.again()
+}
+
+// isPeer says whether the peer may act as that identity: only as the domain of its header, for which the certificate was
+// looked at when EXTERNAL was offered.
+func (l *link) isPeer(authzID string) (bool, error) {
+	if authzID == "" {
+		return true, nil
+	}
+	who, err := jid.Parse(authzID)
+	if err != nil || !who.IsDomain() || who.Domain() != l.remote {
+		return false, sasl.InvalidAuthzID
+	}
+	return true, nil
+}
+
+// refuseLogin leaves the way to dialback open.
+func (l *link) refuseLogin(err error) error {
+	l.srv.Stats.AuthFailures.Add(1)
+	l.login = nil
+	if l.failures++; l.failures >= l.srv.policy().limits.FailedLogins {
+		return fault(stream.PolicyViolation, "too many attempts")
+	}
+	return l.write([]byte("<failure xmlns='" + xmpp.NSSASL + "'><" + string(sasl.Condition(err)) + "/></failure>"))
+}
+
+// appendAuth appends <auth/> for EXTERNAL; an empty response is "=" (RFC 6120 §6.4.2).
+func appendAuth(b, response []byte) []byte {
+	b = append(b, "<auth xmlns='"+xmpp.NSSASL+"' mechanism='"+string(sasl.External)+"'>"...)
+	if len(response) == 0 {
+		b = append(b, '=')
+	}
+	return append(base64.StdEncoding.AppendEncode(b, response), "</auth>"...)
+}
+
+// becomeBidi takes <bidi/> (XEP-0288 §2.2).
+func (l *link) becomeBidi() error {
+	if l.tls == nil || l.known.Load() {
+		return fault(stream.UnsupportedStanzaType, "")
+	}
+	l.mu.Lock()
+	l.bidi = true
+	l.mu.Unlock()
+	return nil
+}
+
+// stanza routes one stanza of the peer.
+func (l *link) stanza(x *xmpp.Stanza) error {
+	if l.dying.Load() && l.in != nil {
+		return nil // our last acknowledgement has been written: it will come again
+	}
+	s := l.srv
+	if err := l.fit(x); err != nil {
+		s.Stats.Spoofed.Add(1)
+		return err
+	}
+	l.stanzasIn.Add(1)
+	s.Stats.StanzasIn.Add(1)
+	e := &l.env
+	e.Reset()
+	e.Stanza, e.Peer, e.Durable, e.Batch = x, x.From.Domain(), l.in != nil, &l.batch
+	if bad := l.unfit(x); bad != nil {
+		if !x.From.IsZero() && x.Type != xmpp.TypeError && x.Type != xmpp.TypeResult {
+			reply := x.ErrorReply(bad)
+			if reply.From.IsZero() {
+				reply.From, _ = jid.Parse(l.local) // a domain: it was parsed before
+			}
+			s.o.Router.Post(&reply, &l.batch)
+		}
+	} else if !s.pong(x) {
+		s.o.Router.Route(e)
+	}
+	if l.in != nil {
+		l.received(e.Pendings)
+	}
+	return nil
+}
+
+// fit says why a stanza ends the stream, if it does: who it says it comes from, and whom it is for.
+func (l *link) fit(x *xmpp.Stanza) error {
+	p := outbox.Pair{Local: x.To.Domain(), Remote: x.From.Domain()}
+	s := l.srv
+	if l.outgoing && !l.bidi && x.IsAnswer() && p == (outbox.Pair{Local: l.local, Remote: l.remote}) && s.isPing(x.ID) {
+		return nil // the answer to a ping of ours, on the stream that the ping was on: it gives away nothing
+	}
+	if l.scan.BadFrom() || l.scan.BadTo() {
+		// An address that only we find bad is no reason to cut off all other users of the peer.
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for q := range l.proved {
+			if l.scan.BadFrom() || q.Remote == p.Remote {
+				return nil
+			}
+		}
+	}
+	if x.From.IsZero() || x.To.IsZero() { // RFC 6120 §8.1.1.2, §8.1.2.2
+		return fault(stream.ImproperAddressing, "a stanza between servers has 'from' and 'to'")
+	}
+	if p == l.last && s.policy().admits(p.Remote) && s.o.Router.Owns(p.Local) {
+		return nil
+	}
+	l.mu.Lock()
+	_, ok := l.proved[p]
+	some := len(l.proved) > 0
+	l.mu.Unlock()
+	switch {
+	case !some:
+		return fault(stream.NotAuthorized, "") // RFC 6120 §4.9.3.12
+	case !s.o.Router.Owns(p.Local):
+		return fault(stream.HostUnknown, "") // RFC 6120 §4.9.3.6
+	case !ok:
+		return fault(stream.InvalidFrom, "the stream has not proved this domain towards that one") // RFC 6120 §4.9.3.9
+	case !s.policy().admits(p.Remote):
+		return fault(stream.PolicyViolation, "this server does not exchange messages with your domain")
+	}
+	l.last = p
+	return nil
+}
+
+// unfit says what is wrong with a stanza before anyone else looks at it.
+func (l *link) unfit(x *xmpp.Stanza) *xmpp.Error {
+	switch {
+	case l.scan.BadFrom(), l.scan.BadTo():
+		return xmpp.JIDMalformed("") // RFC 6120 §8.3.3.8
+	case x.Type == xmpp.TypeInvalid:
+		return xmpp.BadRequest("unknown type")
+	case x.Kind != xmpp.IQ:
+		return nil
+	case x.ID == "":
+		return xmpp.BadRequest("a request needs an id") // RFC 6120 §8.1.3
+	case x.IsRequest() && len(x.Children) != 1, x.Type == xmpp.TypeResult && len(x.Children) > 1:
+		return xmpp.BadRequest("a request has exactly one child") // RFC 6120 §8.2.3
+	}
+	return nil
+}

@@ -1,0 +1,353 @@
+// Package s2s is the streams to and from peers: negotiation in both directions (RFC 6120 §4 to §6, direct TLS of
+// XEP-0368), proof of the domains by certificate (SASL EXTERNAL, XEP-0178) or by dialback (XEP-0220 with keys of
+// XEP-0185), several pairs of domains on one stream, both directions on one stream (XEP-0288), stream management
+// (XEP-0198) and announced limits (XEP-0478).
+//
+// A peer is hostile until proven otherwise, and then for the domains it has proved only: every stanza's 'from' is of a
+// domain that its stream has proved towards the domain in 'to'. Whoever wants to send asks for a stream of a pair
+// (local domain, remote domain); the queues that do so are package outbox, which Server serves as its Dialer.
+//
+// A link costs one goroutine, the reader. Writers block, with a deadline; what the reader itself has to say is written by
+// another goroutine, so that two peers that both want to be read first never wait for each other.
+//
+// Left out: SASL2, compression, DANE and POSH, asking for further pairs in the reverse direction of a stream that carries
+// both (XEP-0288 §2.2 allows it; a stream of its own does the same), streams of servers from before XMPP 1.0.
+package s2s
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"jackdaw/config"
+	"jackdaw/router"
+	"jackdaw/router/gate"
+	"jackdaw/s2s/lookup"
+	"jackdaw/s2s/outbox"
+	"jackdaw/storage"
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/stream"
+)
+
+// Mode says how TLS begins on a listener.
+type Mode uint8
+
+// The modes.
+const (
+	STARTTLS  Mode = iota // RFC 6120 §5
+	DirectTLS             // XEP-0368
+)
+
+// A Finder finds peers. *lookup.Finder is one.
+type Finder interface {
+	Targets(ctx context.Context, domain string) ([]lookup.Target, error)
+	DialTarget(ctx context.Context, t lookup.Target) (*lookup.Conn, error)
+}
+
+// Options of New.
+type Options struct {
+	Router *router.Router
+	Store  storage.Engine // the secret of dialback, and what the queues keep
+	Finder Finder
+	// Certificate is shown for a domain of ours, to those who call and to those we call; nil for none.
+	Certificate func(domain string) *tls.Certificate
+	// TLS is what both directions start from: versions and suites. Certificates and verification are set by New, on copies. Nil
+	// offers no TLS.
+	TLS   *tls.Config
+	Roots *x509.CertPool // of the certificates of peers; nil: those of the system
+	// Settings are those in force; asked each time it matters. The same pointer means that nothing has changed.
+	Settings func() *config.Config
+	Log      *slog.Logger
+	Now      func() time.Time // for certificates; nil: time.Now
+}
+
+// A Server has the streams of all peers. It is safe for concurrent use.
+type Server struct {
+	Stats Stats
+
+	o      Options
+	log    *slog.Logger
+	rules  atomic.Pointer[policy]
+	secret atomic.Pointer[string] // the key of dialback keys, hashed (XEP-0185 §2)
+	gate   gate.Keeper
+	queue  queue
+	outbox *outbox.Outbox // queue, but in tests
+
+	callers   *tls.Config // for those who call
+	verifying chan struct{}
+
+	closing atomic.Bool
+	ctx     context.Context // ends with the server
+	cancel  context.CancelFunc
+	workers sync.WaitGroup // goroutines of links
+	tasks   sync.WaitGroup // goroutines that end with ctx
+
+	mu        sync.Mutex // guards the rest
+	stopped   bool       // Shutdown has begun
+	links     map[*link]struct{}
+	out       map[string][]*link    // established ones that we opened, by remote domain
+	back      map[outbox.Pair]*link // those that peers opened and that carry this pair too (XEP-0288)
+	pings     map[string]*ping      // on their way, by id
+	lost      map[outbox.Pair]*lost // what may be resumed by us
+	parked    map[string]*parked    // what may be resumed by peers, by id
+	resumable map[string]*link      // likewise, while the link is there
+	listeners map[net.Listener]struct{}
+}
+
+// queue is what is used of *outbox.Outbox.
+type queue interface {
+	Restore(ctx context.Context) error
+	Push(e *router.Envelope)
+	Seen(remote string)
+	Stop(ctx context.Context) error
+}
+
+// New returns a server without listeners. Start comes next, Shutdown frees it.
+func New(o Options) *Server {
+	s := &Server{o: o, log: o.Log, links: map[*link]struct{}{}, out: map[string][]*link{}, back: map[outbox.Pair]*link{},
+		pings: map[string]*ping{}, lost: map[outbox.Pair]*lost{}, parked: map[string]*parked{},
+		resumable: map[string]*link{}, listeners: map[net.Listener]struct{}{},
+		verifying: make(chan struct{}, maxVerifications)}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.o.Now == nil {
+		s.o.Now = time.Now
+	}
+	if o.TLS != nil {
+		s.callers = s.incomingTLS(o.TLS)
+	}
+	s.outbox = outbox.New(outbox.Options{Dialer: s, Log: o.Store.Log("outbox"), Owns: o.Router.Owns, Bounce: o.Router.Bounce,
+		Limits: s.queueLimits, Logger: s.log})
+	s.queue = s.outbox
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	return s
+}
+
+func (s *Server) queueLimits() outbox.Limits {
+	l := &s.policy().limits
+	return outbox.Limits{Stanzas: l.PeerStanzas, Bytes: l.PeerBytes, Dials: l.PeerDials, BackoffMin: l.PeerBackoffMin,
+		BackoffMax: l.PeerBackoffMax, Age: l.PeerAge}
+}
+
+// Queues are the queues of all pairs, sorted by remote and local domain.
+func (s *Server) Queues() []outbox.Status { return s.outbox.Status() }
+
+// Gauge counts what waits in the queues now.
+func (s *Server) Gauge() outbox.Gauge { return s.outbox.Gauge() }
+
+// QueueStats count what went through the queues.
+func (s *Server) QueueStats() *outbox.Stats { return &s.outbox.Stats }
+
+// Start makes or reads the secret of dialback, which all nodes on one store share, begins to watch the links, and to send what
+// an earlier server left in the queues. It comes after Router.SetRemote and before the first Serve.
+func (s *Server) Start(ctx context.Context) error {
+	if err := s.loadSecret(ctx); err != nil {
+		return err
+	}
+	s.tasks.Add(1)
+	go func() {
+		defer s.tasks.Done()
+		s.watch()
+	}()
+	return s.queue.Restore(ctx)
+}
+
+// Send takes a stanza that leaves for a peer; it implements router.Remote. That its sender is ours has been decided
+// by the router; it is an invariant here.
+func (s *Server) Send(e *router.Envelope) {
+	if from := e.Stanza.From.Domain(); !s.o.Router.Owns(from) {
+		s.Stats.Forged.Add(1)
+		s.log.Error("a sender of another domain was about to leave for a peer", "from", from, "to", e.Stanza.To.Domain())
+		e.Refuse(xmpp.NotAllowed("forged-sender-remote"))
+		return
+	}
+	s.queue.Push(e)
+}
+
+// Admits says whether the administrator lets stanzas to and from that domain pass; it implements router.Remote.
+func (s *Server) Admits(domain string) *xmpp.Error {
+	if s.policy().admits(domain) {
+		return nil
+	}
+	return xmpp.NotAllowed("this server does not exchange messages with that domain")
+}
+
+// Serve accepts connections until the listener is closed, by Shutdown or by the caller. It returns nil after Shutdown.
+func (s *Server) Serve(l net.Listener, m Mode) error {
+	s.mu.Lock()
+	if s.stopped {
+		s.mu.Unlock()
+		_ = l.Close() // nothing was accepted
+		return nil
+	}
+	s.listeners[l] = struct{}{}
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		delete(s.listeners, l)
+		s.mu.Unlock()
+	}()
+	wait := time.Duration(0)
+	for {
+		c, err := l.Accept()
+		switch {
+		case err == nil:
+			wait = 0
+			s.accept(c, m)
+		case s.stops():
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return err
+		default:
+			// Out of file descriptors, mostly: others will close theirs.
+			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
+			s.log.Warn("accept a peer", "error", err, "again_in", wait)
+			select {
+			case <-time.After(wait):
+			case <-s.ctx.Done():
+			}
+		}
+	}
+}
+
+// accept begins to serve a connection.
+func (s *Server) accept(nc net.Conn, m Mode) {
+	s.Stats.Accepted.Add(1)
+	from := remoteIP(nc)
+	if why := s.gate.Enter(from, &s.policy().limits); why != "" {
+		s.Stats.Refused.Add(1)
+		turnAway(nc, m, why)
+		return
+	}
+	l := newLink(s, nc, false)
+	l.direct = m == DirectTLS
+	if !s.enter(l) {
+		s.gate.Leave(from, false)
+		_ = nc.Close() // it has heard nothing from us
+		return
+	}
+	go func() {
+		defer s.workers.Done()
+		l.receive()
+		s.gate.Leave(from, l.known.Load())
+	}()
+}
+
+func (s *Server) stops() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stopped
+}
+
+// turnAway refuses a connection with the reason, without waiting for anything.
+func turnAway(nc net.Conn, m Mode, why string) {
+	if m == STARTTLS {
+		b := stream.AppendHeader(nil, stream.Header{Content: xmpp.NSServer, ID: newID(), Version: "1.0", Lang: "en"})
+		b = fault(stream.PolicyViolation, why).append(b)
+		if nc.SetWriteDeadline(time.Now().Add(time.Second)) == nil {
+			_, _ = nc.Write(b) // a courtesy
+		}
+		if cw, ok := nc.(interface{ CloseWrite() error }); ok {
+			_ = cw.CloseWrite() // so is this
+		}
+	}
+	_ = nc.Close() // nothing else to do about it
+}
+
+// remoteIP is where a connection comes from, as far as its kind knows.
+func remoteIP(c net.Conn) netip.Addr {
+	if a, err := netip.ParseAddrPort(c.RemoteAddr().String()); err == nil {
+		return a.Addr().Unmap()
+	}
+	return netip.Addr{}
+}
+
+// enter makes a link known. It says false where the server is closing. The caller ends with workers.Done.
+func (s *Server) enter(l *link) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing.Load() {
+		return false
+	}
+	s.links[l] = struct{}{}
+	s.workers.Add(1)
+	return true
+}
+
+// watch looks at all links now and then.
+func (s *Server) watch() {
+	t := time.NewTicker(watchEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case now := <-t.C:
+			s.forget(now)
+			for _, l := range s.all() {
+				l.look(now)
+			}
+		}
+	}
+}
+
+func (s *Server) all() []*link {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]*link, 0, len(s.links))
+	for l := range s.links {
+		all = append(all, l)
+	}
+	return all
+}
+
+// Shutdown stops accepting, lets the streams take what waits in the queues as far as that goes in a moment, and ends every
+// stream with system-shutdown. It returns when all of that is done, or with the context's error when it had to be cut short. The
+// router and the store must outlive it. The server is of no use after it.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	for l := range s.listeners {
+		_ = l.Close() // Serve returns either way
+	}
+	s.stopped = true
+	s.mu.Unlock()
+	stopped := s.queue.Stop(ctx)
+	s.mu.Lock()
+	s.closing.Store(true)
+	s.mu.Unlock()
+	s.cancel()
+	var parting sync.WaitGroup
+	for _, l := range s.all() {
+		parting.Add(1)
+		go func() {
+			defer parting.Done()
+			l.part(fault(stream.SystemShutdown, ""))
+		}()
+	}
+	defer parting.Wait()
+	done := make(chan struct{})
+	go func() {
+		s.workers.Wait()
+		close(done)
+	}()
+	var err error
+	select {
+	case <-done:
+	case <-ctx.Done():
+		err = ctx.Err()
+		for _, l := range s.all() {
+			l.end(err)
+		}
+		<-done
+	}
+	s.tasks.Wait()
+	return errors.Join(stopped, err)
+}
