@@ -40,6 +40,10 @@ type fakePeer struct {
 	deaf    bool             // a write fails, after the first half of it has arrived
 	resume  bool             // an attempt after the first resumes the stream before
 
+	// processed says that what has arrived before a stream died, and was not acknowledged, has been taken nevertheless.
+	processed bool
+	unknown   map[string]bool // what our side could not know to have been taken
+
 	sessions map[Pair]*fakeSession
 	opens    map[string][]time.Time // attempts, by remote domain
 	dialing  map[string]int         // attempts under way
@@ -64,7 +68,7 @@ type fakeStream struct {
 }
 
 func newFakePeer() *fakePeer {
-	return &fakePeer{fail: map[string]error{}, hang: map[string]bool{}, sessions: map[Pair]*fakeSession{}, opens: map[string][]time.Time{},
+	return &fakePeer{fail: map[string]error{}, hang: map[string]bool{}, unknown: map[string]bool{}, sessions: map[Pair]*fakeSession{}, opens: map[string][]time.Time{},
 		dialing: map[string]int{}, most: map[string]int{}, has: map[Pair][]string{}}
 }
 
@@ -92,8 +96,14 @@ func (f *fakePeer) Open(ctx context.Context, p Pair, acked Acked) (Stream, error
 	}
 	if takes := f.takes; takes > 0 {
 		f.mu.Unlock()
-		wait(takes)
+		select {
+		case <-time.After(takes):
+		case <-ctx.Done():
+		}
 		f.mu.Lock()
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 	}
 	if err := f.fail[p.Remote]; err != nil {
 		return nil, err
@@ -101,6 +111,9 @@ func (f *fakePeer) Open(ctx context.Context, p Pair, acked Acked) (Stream, error
 	old := f.sessions[p]
 	s := &fakeStream{peer: f, pair: p, acked: acked, over: make(chan struct{})}
 	f.sessions[p] = &fakeSession{stream: s}
+	if old != nil && !f.resume {
+		f.lostLocked(p, old)
+	}
 	if old != nil && f.resume {
 		n := len(old.unacked)
 		f.has[p] = append(f.has[p], old.unacked...)
@@ -192,6 +205,28 @@ func (f *fakePeer) ack(p Pair, n int) {
 	f.ackLocked(p, n)
 }
 
+// lostLocked ends a session that will not be resumed.
+func (f *fakePeer) lostLocked(p Pair, s *fakeSession) {
+	if f.processed {
+		f.has[p] = append(f.has[p], s.unacked...)
+		for _, id := range s.unacked {
+			f.unknown[id] = true
+		}
+	}
+	s.unacked = nil
+}
+
+// bounced notes what the peer has already while its sender is told otherwise.
+func (f *fakePeer) bounced(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, s := range f.sessions {
+		if slices.Contains(s.unacked, id) {
+			f.unknown[id] = true
+		}
+	}
+}
+
 // kill ends the stream of a pair.
 func (f *fakePeer) kill(p Pair) {
 	f.mu.Lock()
@@ -278,6 +313,7 @@ func (b *bench) start() {
 		Bounce: func(s *xmpp.Stanza, err *xmpp.Error) {
 			b.mu.Lock()
 			defer b.mu.Unlock()
+			b.peer.bounced(s.ID)
 			b.bounced = append(b.bounced, bounced{s.Clone(), err, time.Now()})
 		},
 		Limits: func() Limits {
