@@ -4,6 +4,7 @@ import (
 	"strconv"
 
 	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
 )
 
 // NoStanzaID as Envelope.StanzaID: the account has an archive and the message is not in it. Clients
@@ -75,6 +76,11 @@ func (e *Envelope) DedupKey() string {
 	if id == "" || len(id) > maxOriginID {
 		return ""
 	}
-	e.Dedup = "origin " + e.Stanza.From.Bare().String() + " " + id
+	e.Dedup = OriginKey(e.Stanza.From, id)
 	return e.Dedup
+}
+
+// OriginKey is the key of a message that this sender's client gave this origin-id.
+func OriginKey(sender jid.JID, originID string) string {
+	return "origin " + sender.Bare().String() + " " + originID
 }

@@ -115,11 +115,14 @@ func (a *Archive) sent(e *router.Envelope, owner, from jid.JID) {
 	s := *e.Stanza
 	s.From = from
 	key := e.DedupKey()
-	if key != "" { // one origin-id or key may serve several recipients
-		key = "sent " + s.To.String() + " " + key
+	if key != "" {
+		key = sentKey(s.To, key)
 	}
 	e.SentID = a.append(e, entry{owner: owner, with: s.To, author: owner, stanza: &s, dedup: key})
 }
+
+// sentKey tells a sent message from its repetition: one origin-id or key may serve several recipients.
+func sentKey(to jid.JID, key string) string { return "sent " + to.Bare().String() + " " + key }
 
 // arrived puts a message into its recipient's archive and stamps it.
 func (a *Archive) arrived(e *router.Envelope) {
@@ -205,7 +208,7 @@ func (a *Archive) append(e *router.Envelope, n entry) (id uint64) {
 	}
 	if !dup {
 		e.OnRefusal(a.takeBack, name, id)
-		a.retract(e, n)
+		a.retract(n)
 	}
 	return id
 }
