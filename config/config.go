@@ -186,6 +186,7 @@ type HTTP struct {
 	MaxBody        int            `yaml:"max_body"`        // bytes
 	MaxRecipients  int            `yaml:"max_recipients"`  // of one post
 	ForgedRemote   string         `yaml:"forged_remote"`   // ForgedRefuse or ForgedOwnAddress
+	SenderHook     string         `yaml:"sender_hook"`     // URL that replies to forged senders are posted to; "": none
 	Permissions    Permissions    `yaml:"permissions"`
 }
 

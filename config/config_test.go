@@ -242,6 +242,8 @@ func TestWrongFilesAreRefusedWithThePlaceAndWhatWasExpected(t *testing.T) {
 		{"two passwords", "storage:\n  redis: {password: a, password_file: b}\n", "storage.redis.password_file: given beside password"},
 		{"cluster db", "storage: {redis: {addrs: [\"a:1\", \"b:1\"], db: 1}}", "storage.redis.db: expected 0"},
 		{"permission", "http: {permissions: {multicast: [\"*\", \"*@x.y\", \"x.y\"]}}", "http.permissions.multicast[2]: expected \"*\", \"*@example.org\" or a bare JID"},
+		{"hook", "http: {sender_hook: \"ftp://example.org\"}", "f:1:21: http.sender_hook: expected an http or https URL"},
+		{"hook without a host", "http: {sender_hook: \"http:/replies\"}", "f:1:21: http.sender_hook: expected an http or https URL"},
 		{"resolve", "s2s: {resolve: {b.example: nowhere}}", "f:1:28: s2s.resolve[b.example]: expected HOST:PORT"},
 		{"allow", "s2s: {allow: [\"a b\"]}", "s2s.allow[0]: expected a domain"},
 		{"level", "log: {level: loud}", "f:1:14: log.level: expected one of debug, info, warn, error, found \"loud\""},

@@ -82,6 +82,9 @@ func (c *Config) problems() []*Error {
 	k.atLeast("http.max_body", int64(c.HTTP.MaxBody), 1024)
 	k.atLeast("http.max_recipients", int64(c.HTTP.MaxRecipients), 1)
 	k.oneOf("http.forged_remote", c.HTTP.ForgedRemote, ForgedRefuse, ForgedOwnAddress)
+	if u, err := url.Parse(c.HTTP.SenderHook); c.HTTP.SenderHook != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
+		k.add("http.sender_hook", "expected an http or https URL")
+	}
 	for key, accounts := range map[string][]string{
 		"http_message": c.HTTP.Permissions.HTTPMessage,
 		"multicast":    c.HTTP.Permissions.Multicast,

@@ -65,7 +65,7 @@ type Accounts interface {
 // A Set is what All returns.
 type Set struct {
 	Registration *registration.Registration // for c2s, before login; never nil
-	Forged       *forged.Forged             // for its Stats; never nil
+	Forged       *forged.Forged             // for its Stats and its Close; never nil
 
 	all     []router.Module
 	archive *archive.Archive
@@ -115,7 +115,13 @@ func All(d Deps) *Set {
 	blocked := blocking.New(d.Router, d.Store.Map("blocking"), contacts, d.Log)
 	blocks := func(user, other jid.JID) bool { return !off("blocking") && blocked.Blocks(user, other) }
 
-	fakes := forged.New(forged.Options{Router: d.Router, Users: d.Accounts, Store: d.Store.Map("forged"), Log: d.Log})
+	fakes := forged.New(forged.Options{Router: d.Router, Users: d.Accounts, Store: d.Store.Map("forged"), Replies: d.Store.Log("forged"), Log: d.Log,
+		Hook: func() string {
+			if off("forged") {
+				return ""
+			}
+			return d.Config().HTTP.SenderHook
+		}})
 
 	messages := archive.New(archive.Options{Router: d.Router, Messages: d.Store.Log("archive"), Prefs: d.Store.Map("archive-prefs"),
 		Contacts: contacts, Log: d.Log,
@@ -128,7 +134,6 @@ func All(d Deps) *Set {
 		blocked.Module(),
 		markers.New(d.Router),
 		stanzaid.New(d.Router),
-		fakes.Module(),
 		// Before presence and carbons, which act on what leaves; a name is made an address first.
 		multicast.New(multicast.Options{Router: d.Router, Blocks: blocks, Log: d.Log,
 			Domains:       func() []string { return multicasts(d.Config()) },
@@ -144,6 +149,7 @@ func All(d Deps) *Set {
 		// Before carbons and offline, whose copies bear the archive's ids.
 		messages.Module(),
 		carbons.New(d.Router),
+		fakes.Module(),
 		offline.New(d.Router, d.Store.Log("offline"), func() offline.Options { return offline.Options(d.Config().Modules.Offline) }, d.Log),
 		discovery.Module(),
 		caps.New(discovery.Info),

@@ -7,8 +7,9 @@
 // says why. If the address turns out to be a real correspondent, by sending the recipient a stanza over a server stream, it is
 // forgotten. For services, which speak for addresses without number, it is remembered for the domain.
 //
-// A forged sender of a domain of ours is not kept here: what is sent to it stays here anyway, and module disco says that it
-// takes nothing.
+// A forged sender of a domain of ours is nobody's account; what is sent to it stays here anyway, and module disco says that it
+// takes nothing. With a hook, what clients reply to either kind of sender is posted to a URL instead, from a queue
+// in storage: an acknowledged reply is taken by the program there or comes back.
 package forged
 
 import (
@@ -28,14 +29,19 @@ const takesNone = "this address is used by a program on this server and takes no
 type Options struct {
 	Router *router.Router
 	Users  router.Users
-	Store  storage.Map // of this module alone
-	Log    *slog.Logger
+	// Store and Replies are of this module alone.
+	Store   storage.Map
+	Replies storage.Log
+	// Hook is the URL that replies are posted to, "" for none. Asked whenever it matters.
+	Hook func() string
+	Log  *slog.Logger
 }
 
 // Forged is the module. It is safe for concurrent use.
 type Forged struct {
 	o     Options
 	pairs *pairs
+	hook  *hook
 
 	Stats Stats
 }
@@ -44,15 +50,28 @@ type Forged struct {
 type Stats struct {
 	Dropped atomic.Int64 // errors and results
 	Refused atomic.Int64 // replies of any kind
+	Posted  atomic.Int64 // replies that the hook took
+	Failed  atomic.Int64 // replies that it did not take
 }
 
-// New returns the module.
-func New(o Options) *Forged { return &Forged{o: o, pairs: newPairs(o.Store)} }
+// New returns the module, and goes on posting what was queued.
+func New(o Options) *Forged {
+	f := &Forged{o: o, pairs: newPairs(o.Store)}
+	if f.hook = newHook(o, &f.Stats); f.hook.on() {
+		f.hook.kick()
+	}
+	return f
+}
 
-// Module says where it takes part. It comes after blocking: who has blocked the sender has got nothing to reply to.
+// Close ends the posting of replies; those queued are posted after the next start.
+func (f *Forged) Close() { f.hook.close() }
+
+// Module says where it takes part. It comes after blocking, since who has blocked the sender has got nothing to reply
+// to, and after carbons, which copy replies too.
 func (f *Forged) Module() router.Module {
 	return router.Module{
 		Name:      "forged",
+		Leaving:   router.Stage{Message: f.leaving},
 		Arriving:  router.Stage{Message: f.arriving, Presence: f.heard, IQ: f.heard},
 		Serving:   f.arriving,
 		Departing: router.Stage{Message: f.departing, Presence: f.departing, IQ: f.departing},
@@ -74,24 +93,50 @@ func (f *Forged) owner(ours jid.JID) string {
 	return ours.Domain()
 }
 
-// arriving remembers a sender who is not of the account behind it, nor of this server.
-func (f *Forged) arriving(e *router.Envelope) {
+// forges says whether the sender is not of the account behind it and takes no replies: it is foreign, or
+// replies are for the hook.
+func (f *Forged) forges(e *router.Envelope) bool {
 	from := e.Stanza.From
-	if e.Account.IsZero() || from.MatchesBare(e.Account) || from.IsZero() || f.o.Router.Owns(from.Domain()) {
+	switch {
+	case e.Stanza.Kind != xmpp.Message, e.Session != nil, e.Peer != "", from.IsZero(), from.MatchesBare(e.Account):
+		return false
+	case !f.o.Router.Owns(from.Domain()):
+		return !e.Account.IsZero()
+	default: // an API account is no user, and what the server sends itself is from who exists
+		return f.hook.on() && e.Stanza.Type != xmpp.TypeError && from.Local() != "" && f.o.Router.Serves(from.Domain())
+	}
+}
+
+// exists says whether an address is one of an account of ours.
+func (f *Forged) exists(j jid.JID) (bool, error) {
+	if !f.o.Router.Serves(j.Domain()) {
+		return false, nil
+	}
+	return f.o.Users.Exists(context.Background(), j.Bare())
+}
+
+// arriving remembers a forged sender.
+func (f *Forged) arriving(e *router.Envelope) {
+	if !f.forges(e) {
 		f.heard(e)
 		return
 	}
-	to := e.Stanza.To
+	to, from := e.Stanza.To, e.Stanza.From
 	owner, sender := f.owner(to), from.Bare().String()
 	known, err := f.pairs.fresh(owner, sender)
 	if known {
 		return
 	}
+	// Who does not exist will not reply, and who does can be replied to.
+	here, real := true, false
 	if err == nil && f.o.Router.Serves(to.Domain()) {
-		var exists bool
-		if exists, err = f.o.Users.Exists(context.Background(), to.Bare()); err == nil && !exists {
-			return // nobody will reply
-		}
+		here, err = f.exists(to)
+	}
+	if err == nil {
+		real, err = f.exists(from)
+	}
+	if err == nil && (!here || real) {
+		return
 	}
 	var p *storage.Pending
 	if err == nil {
@@ -117,6 +162,25 @@ func (f *Forged) heard(e *router.Envelope) {
 		return
 	}
 	e.Await(p)
+}
+
+// leaving hands a reply of a client to the hook.
+func (f *Forged) leaving(e *router.Envelope) {
+	to := e.Stanza.To
+	if !f.hook.on() || to.IsZero() || !isReply(e.Stanza) {
+		return
+	}
+	known, err := f.pairs.has(e.Session.Bare().String(), to.Bare().String())
+	if err == nil && known {
+		var exists bool
+		if exists, err = f.exists(to); err == nil && !exists {
+			f.hook.take(e)
+		}
+	}
+	if err != nil {
+		f.o.Log.Warn("a message is refused, since it could be a reply to a forged sender", "error", err)
+		e.Refuse(router.Unavailable())
+	}
 }
 
 // departing keeps here what is meant for a forged sender.

@@ -25,6 +25,7 @@ type house struct {
 	store  *moduletest.Store
 	remote *moduletest.Remote
 	romeo  *moduletest.Client
+	hook   string
 }
 
 func newHouse(t *testing.T) *house {
@@ -38,7 +39,8 @@ func newHouse(t *testing.T) *house {
 // open starts the module anew over what is stored.
 func (h *house) open() {
 	h.forged = New(Options{Router: h.Router, Users: moduletest.Users{"romeo@example.org": true, "juliet@example.org": true},
-		Store: h.store.Map("forged"), Log: moduletest.Discard()})
+		Store: h.store.Map("forged"), Replies: h.store.Log("forged"), Hook: func() string { return h.hook }, Log: moduletest.Discard()})
+	h.t.Cleanup(h.forged.Close)
 	h.Use(h.forged.Module(), router.Module{Name: "others",
 		Unclaimed: func(e *router.Envelope) { e.Settle(router.Stored) },
 		Service:   &router.Service{Domains: func() []string { return []string{bot} }, Handle: func(e *router.Envelope) { e.Settle(router.Delivered) }}})
