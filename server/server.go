@@ -25,7 +25,10 @@ import (
 	"jackdaw/modules/httpmessage"
 	"jackdaw/router"
 	"jackdaw/router/accounts"
+	"jackdaw/s2s"
+	"jackdaw/s2s/lookup"
 	"jackdaw/storage"
+	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 	"jackdaw/xmpp/stream"
 )
@@ -88,6 +91,7 @@ type house struct {
 	certs    *CertStore
 	clients  *c2s.Server
 	programs *component.Server
+	peering  *s2s.Server // nil without a listener for peers
 	posts    *httpmessage.Service
 	metrics  *metrics // nil without a listener
 	web      *httpmessage.Server
@@ -121,6 +125,14 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 	}
 	h.clients = c2s.New(c2s.Options{Router: h.router, Accounts: h.accounts, TLS: h.certs.TLSConfig("xmpp-client"),
 		Register: h.features.Registration, AllowPlainWithoutTLS: !cfg.C2S.RequireTLS, C2S: cfg.C2S, Limits: cfg.Limits, Log: o.Log})
+	if cfg.Federates() {
+		h.peering = s2s.New(s2s.Options{Router: h.router, Store: store, Finder: lookup.New(lookup.Options{Resolve: h.resolve}),
+			Certificate: h.certs.Certificate, TLS: h.certs.TLSConfig(xmpp.ALPNServer), Settings: h.cfg.Load, Log: o.Log})
+		if err := h.peering.Start(ctx); err != nil {
+			return nil, err
+		}
+		h.router.SetRemote(h.peering)
+	}
 	h.posts = httpmessage.New(httpmessage.Options{Router: h.router, Accounts: h.accounts, Engine: store,
 		Hosts: func() []string { return domains(h.cfg.Load()) }, Settings: postSettings(cfg), Log: o.Log})
 	h.web = httpmessage.NewServer(h.webHandler(), httpmessage.Limits{HeaderBytes: cfg.Limits.HTTPHeaderBytes,
@@ -172,6 +184,8 @@ func (h *house) listen(ctx context.Context) error {
 	}{
 		{"c2s", l.C2S, func(ln net.Listener) { h.logged("c2s", h.clients.Serve(ln, c2s.STARTTLS)) }},
 		{"c2s_tls", l.C2STLS, func(ln net.Listener) { h.logged("c2s_tls", h.clients.Serve(ln, c2s.DirectTLS)) }},
+		{"s2s", l.S2S, func(ln net.Listener) { h.logged("s2s", h.peering.Serve(ln, s2s.STARTTLS)) }},
+		{"s2s_tls", l.S2STLS, func(ln net.Listener) { h.logged("s2s_tls", h.peering.Serve(ln, s2s.DirectTLS)) }},
 		{"component", l.Component, func(ln net.Listener) { h.logged("component", h.programs.Serve(ln)) }},
 		{"http", l.HTTP, func(ln net.Listener) { h.logged("http", h.web.Serve(ln)) }},
 		{"https", l.HTTPS, func(ln net.Listener) { h.logged("https", h.web.ServeTLS(ln, h.certs.TLSConfig())) }},
@@ -235,6 +249,12 @@ func (h *house) stop() {
 		h.o.Log.Warn("components were cut off", "error", err)
 	}
 	h.clients.Shutdown(ctx)
+	// Peers hear last that our users have gone; what they do not take waits on disk.
+	if h.peering != nil {
+		if err := h.peering.Shutdown(ctx); err != nil {
+			h.o.Log.Warn("streams of peers were cut off", "error", err)
+		}
+	}
 	h.sockets.close()
 	h.running.Wait()
 }

@@ -187,7 +187,7 @@ func TestCheckReadsTheConfigurationAndItsCertificates(t *testing.T) {
 	if _, err := os.Stat(s.data); err == nil {
 		t.Error("check made a data directory")
 	}
-	text := "hosts: [{domain: a.example, cert: /nonexistent/c, key: /nonexistent/k}]\nmodules: {archive: {keep: 1d}}\n"
+	text := "hosts: [{domain: a.example, cert: /nonexistent/c, key: /nonexistent/k}]\nmodules: {stanzaid: false}\n"
 	if err := os.WriteFile(s.flags[1], []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
