@@ -49,9 +49,12 @@ func TestWhatThePeerMayHaveIsNotBouncedWhileItIsAsked(t *testing.T) {
 		}
 		b.peer.set(func() { delete(b.peer.fail, there); b.peer.takes = 20 * time.Second })
 		b.out.Seen(there)
-		wait(40 * time.Second)
+		wait(15 * time.Second)
+		late := b.queued(order{})
+		wait(25 * time.Second)
 		b.equal("bounced", b.bouncedIDs(), nil)
-		b.equal("taken", b.peer.took(pair0), []string{id})
+		b.peer.ack(pair0, 10)
+		b.equal("taken", b.peer.took(pair0), []string{id, late})
 	})
 }
 
@@ -129,6 +132,7 @@ func TestTheNumberOfDomainsIsBounded(t *testing.T) {
 		if err := b.refused(order{to: "one.more.example"}); err.Condition != xmpp.CondResourceConstraint {
 			t.Errorf("refused with %v", err)
 		}
+		synctest.Wait()
 		b.peer.kill(Pair{here, "d0.example"})
 		wait(2 * time.Second)
 		b.queued(order{to: "one.more.example"}) // in the place of one that has nothing any more
