@@ -96,7 +96,7 @@ func (h *hook) take(e *router.Envelope) {
 	if err == nil {
 		var p *storage.Pending
 		_, _, p, err = h.queue.Append(context.Background(), replies, storage.Record{Data: append([]byte{replyVersion}, b...)},
-			storage.AppendOptions{Dedup: e.Dedup, MaxRecords: maxReplies, MaxBytes: maxReplyBytes})
+			storage.AppendOptions{Dedup: e.DedupKey(), MaxRecords: maxReplies, MaxBytes: maxReplyBytes})
 		e.Await(p)
 	}
 	switch {

@@ -40,8 +40,6 @@ const (
 	named = 10
 	// atOnce is how many bytes of copies wait before what has been sent is written out.
 	atOnce = 1 << 20
-	// maxOriginID is how many bytes of an origin-id are remembered.
-	maxOriginID = 200
 )
 
 type module struct {
@@ -181,7 +179,7 @@ func (m *module) reachable(e *router.Envelope, to []recipient) *xmpp.Error {
 // had sent that one alone.
 func (m *module) send(e *router.Envelope, l *list) {
 	head := *e.Stanza
-	dedup := dedupOf(e)
+	dedup := e.DedupKey()
 	out := &router.Envelope{Batch: e.Batch}
 	waiting := 0
 	l.each(func(to jid.JID, payload []byte, children []xmpp.Child) {
@@ -202,17 +200,4 @@ func (m *module) send(e *router.Envelope, l *list) {
 		}
 	})
 	e.Settle(router.Delivered)
-}
-
-// dedupOf makes what tells this multicast when it is sent again, from its origin-id (XEP-0359), "" for none.
-func dedupOf(e *router.Envelope) string {
-	raw := e.Stanza.ChildBytes(xmpp.Name{Space: xmpp.NSStanzaID, Local: "origin-id"})
-	if e.Dedup != "" || raw == nil {
-		return e.Dedup
-	}
-	el, err := xmpp.ParseElement(raw)
-	if err != nil || el.Attr("id") == "" || len(el.Attr("id")) > maxOriginID {
-		return ""
-	}
-	return "multicast " + e.Stanza.From.Bare().String() + " " + el.Attr("id")
 }

@@ -244,7 +244,7 @@ func TestCopiesInheritWhatTheSenderWasPromised(t *testing.T) {
 	}}})
 	h.romeo.SendDurable(`<message to='multicast'><origin-id xmlns='urn:xmpp:sid:0' id='o1'/><addresses><address jid='juliet@example.org/b'/><address jid='nurse@example.org'/></addresses></message>`)
 	want := []string{
-		"juliet@example.org/b true romeo@example.org romeo@example.org/a multicast romeo@example.org o1 b",
+		"juliet@example.org/b true romeo@example.org romeo@example.org/a " + router.OriginKey(h.romeo.Addr(), "o1") + " b",
 		"nurse@example.org true romeo@example.org romeo@example.org/a ",
 	}
 	if !slices.Equal(got, want) {
