@@ -11,8 +11,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"jackdaw/component"
 	"jackdaw/modules/httpmessage"
 	"jackdaw/router"
+	"jackdaw/s2s"
+	"jackdaw/s2s/outbox"
 	"jackdaw/storage"
 )
 
@@ -74,6 +77,10 @@ func (m *metrics) parts(h *house) {
 	} {
 		m.counter(one.name, one.help, nil, one.read)
 	}
+	m.programs(&h.programs.Stats)
+	if h.peering != nil {
+		m.peers(h.peering)
+	}
 	for i, status := range httpmessage.Statuses {
 		m.counter("jackdaw_http_posts_total", "Posts by status.",
 			prometheus.Labels{"status": strconv.Itoa(status)}, h.posts.Stats.Answers[i].Load)
@@ -81,6 +88,90 @@ func (m *metrics) parts(h *house) {
 	for o := router.Delivered; o <= router.Dropped; o++ {
 		m.counter("jackdaw_http_recipients_total", "Recipients of posts by what became of their copy.",
 			prometheus.Labels{"outcome": o.String()}, h.posts.Stats.Recipients[o].Load)
+	}
+}
+
+func (m *metrics) programs(c *component.Stats) {
+	m.gauge("jackdaw_components", "Components connected.", c.Links.Load)
+	for _, one := range []struct {
+		name, help string
+		read       func() int64
+	}{
+		{"jackdaw_component_login_failures_total", "Handshakes of components with a wrong secret.", c.Failures.Load},
+		{"jackdaw_component_stanzas_in_total", "Stanzas from components.", c.Received.Load},
+		{"jackdaw_component_stanzas_out_total", "Stanzas that components took.", c.Sent.Load},
+		{"jackdaw_component_stanzas_returned_total", "Stanzas queued for a component and never taken.", c.Returned.Load},
+		{"jackdaw_component_overflows_total", "Stanzas refused because a component took too little.", c.Overflows.Load},
+	} {
+		m.counter(one.name, one.help, nil, one.read)
+	}
+}
+
+// peers exports what there is of peers by state, never by domain: names of peers are theirs to choose.
+func (m *metrics) peers(p *s2s.Server) {
+	for state := range p.Gauge().Pairs {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "jackdaw_peer_queues",
+			Help: "Queues of peers by state.", ConstLabels: prometheus.Labels{"state": outbox.State(state).String()}},
+			func() float64 { g := p.Gauge(); return float64(g.Pairs[state]) }))
+	}
+	m.gauge("jackdaw_peer_stanzas_waiting", "Stanzas that wait for their peer.", func() int64 { return int64(p.Gauge().Waiting) })
+	m.gauge("jackdaw_peer_bytes_waiting", "Their bytes.", func() int64 { return int64(p.Gauge().WaitingBytes) })
+	m.gauge("jackdaw_peer_stanzas_unacknowledged", "Stanzas written to a peer that has not taken them, as far as is known.",
+		func() int64 { return int64(p.Gauge().Unacked) })
+	for _, direction := range []string{"in", "out", "both"} {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "jackdaw_peer_links",
+			Help: "Authenticated streams of peers by direction.", ConstLabels: prometheus.Labels{"direction": direction}},
+			func() float64 {
+				n := 0
+				for _, l := range p.Links() {
+					if l.Authenticated && l.Direction == direction {
+						n++
+					}
+				}
+				return float64(n)
+			}))
+	}
+	ways, _ := p.Stats.Proofs()
+	for how := range ways {
+		for _, who := range []string{"peer", "us"} {
+			m.counter("jackdaw_peer_authentications_total", "Pairs of domains proved, by who proved his domain and how.",
+				prometheus.Labels{"by": how, "who": who}, func() int64 {
+					theirs, ours := p.Stats.Proofs()
+					if who == "us" {
+						return ours[how]
+					}
+					return theirs[how]
+				})
+		}
+	}
+	c, q := &p.Stats, p.QueueStats()
+	for _, one := range []struct {
+		name, help string
+		read       func() int64
+	}{
+		{"jackdaw_peer_connections_accepted_total", "Connections of peers.", c.Accepted.Load},
+		{"jackdaw_peer_connections_refused_total", "Connections of peers refused by the limits of their address.", c.Refused.Load},
+		{"jackdaw_peer_tls_failures_total", "TLS handshakes with peers that failed.", c.TLSFailures.Load},
+		{"jackdaw_peer_authentication_failures_total", "Peers that could not prove their domain.", c.AuthFailures.Load},
+		{"jackdaw_peer_spoofed_total", "Stanzas in the name of a domain that the stream had not proved.", c.Spoofed.Load},
+		{"jackdaw_peer_forged_total", "Stanzas of foreign senders stopped at the door; should be 0.", c.Forged.Load},
+		{"jackdaw_peer_links_lost_total", "Streams of peers that ended without a word.", c.Lost.Load},
+		{"jackdaw_peer_links_resumed_total", "Streams resumed, by either side.", func() int64 { return c.Resumed.Load() + c.Resumptions.Load() }},
+		{"jackdaw_peer_panics_total", "Panics recovered on streams of peers; should be 0.", func() int64 { return c.Panics.Load() + q.Panics.Load() }},
+		{"jackdaw_peer_stanzas_in_total", "Stanzas from peers.", c.StanzasIn.Load},
+		{"jackdaw_peer_stanzas_out_total", "Stanzas written to peers.", c.StanzasOut.Load},
+		{"jackdaw_peer_stanzas_taken_total", "Stanzas that peers have taken.", q.Sent.Load},
+		{"jackdaw_peer_attempts_failed_total", "Attempts to reach a peer that failed.", q.Failures.Load},
+	} {
+		m.counter(one.name, one.help, nil, one.read)
+	}
+	for reason := range q.Bounced {
+		m.counter("jackdaw_peer_stanzas_bounced_total", "Stanzas returned to their sender, by reason.",
+			prometheus.Labels{"reason": outbox.Reason(reason).String()}, q.Bounced[reason].Load)
+	}
+	for refusal := range q.Refused {
+		m.counter("jackdaw_peer_stanzas_refused_total", "Stanzas not taken in for a peer, by reason.",
+			prometheus.Labels{"reason": outbox.Refusal(refusal).String()}, q.Refused[refusal].Load)
 	}
 }
 
