@@ -97,7 +97,14 @@ func All(d Deps) *Set {
 			l := d.Config().Limits
 			return roster.Options{MaxItems: l.RosterItems, MaxGroups: l.RosterGroups}
 		}, d.Log)
+	hook := func() string {
+		if off("forged") {
+			return ""
+		}
+		return d.Config().HTTP.SenderHook
+	}
 	discovery := disco.New(disco.Options{Router: d.Router, Users: d.Accounts, Roster: contacts, Node: caps.Node, Ver: caps.Ver,
+		Replies: func() bool { return hook() != "" },
 		Forms: []disco.Form{func(host string) *xmpp.Element {
 			if h := d.Config().Host(host); h != nil && !off("contact") {
 				return contact.Form(&h.Contact)
@@ -116,12 +123,7 @@ func All(d Deps) *Set {
 	blocks := func(user, other jid.JID) bool { return !off("blocking") && blocked.Blocks(user, other) }
 
 	fakes := forged.New(forged.Options{Router: d.Router, Users: d.Accounts, Store: d.Store.Map("forged"), Replies: d.Store.Log("forged"), Log: d.Log,
-		Hook: func() string {
-			if off("forged") {
-				return ""
-			}
-			return d.Config().HTTP.SenderHook
-		}})
+		Hook: hook})
 
 	messages := archive.New(archive.Options{Router: d.Router, Messages: d.Store.Log("archive"), Prefs: d.Store.Map("archive-prefs"),
 		Contacts: contacts, Log: d.Log,

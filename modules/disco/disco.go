@@ -39,7 +39,9 @@ type Options struct {
 	Router *router.Router
 	Users  router.Users
 	Roster Roster
-	Forms  []Form
+	// Replies says whether our users' replies to senders that are no accounts are taken by somebody. Nil: they are not.
+	Replies func() bool
+	Forms   []Form
 	// Node and Ver make the node of the host's capabilities, Node#Ver(info), that the host
 	// answers for (XEP-0115 §6.2). An empty Node: no such node.
 	Node string
@@ -149,7 +151,11 @@ func (d *Disco) info(e *router.Envelope) {
 
 func (d *Disco) noAccountInfo(e *router.Envelope) {
 	if node, ok := get(e, infoQuery); ok && node == "" && d.senders.has(e.Stanza.To.Bare()) {
-		d.answer(e, info("client", "bot", "", []string{xmpp.NSDiscoInfo, xmpp.NSNoReply}), "")
+		features := []string{xmpp.NSDiscoInfo, xmpp.NSNoReply}
+		if e.Session != nil && d.o.Replies != nil && d.o.Replies() {
+			features = features[:1] // XEP-0506 §4: who takes messages must not say otherwise
+		}
+		d.answer(e, info("client", "bot", "", features), "")
 	}
 }
 

@@ -195,6 +195,13 @@ func TestASenderWhoIsNobodysAccountTakesNoReplies(t *testing.T) {
 	}
 }
 
+func TestASenderWhoseRepliesAreTakenDoesNotSayOtherwise(t *testing.T) {
+	h := newHouse(t)
+	h.disco.o.Replies = func() bool { return true }
+	h.post("ticket-1@example.org", "juliet@example.org")
+	h.ask(t, infoNS, "ticket-1@example.org", "", `<identity category='client' type='bot'/><feature var='http://jabber.org/protocol/disco#info'/>`)
+}
+
 func TestAPeerLearnsThatASenderTakesNoReplies(t *testing.T) {
 	h := newHouse(t)
 	remote := &moduletest.Remote{}

@@ -92,10 +92,13 @@ func (h *hook) take(e *router.Envelope) {
 	if b := s.Child(body); b != nil {
 		text = b.Text()
 	}
-	b, err := json.Marshal(reply{From: s.From.String(), To: s.To.String(), ID: s.ID, Body: text, Stanza: string(s.AppendQualified(nil))})
+	record := bytes.NewBuffer([]byte{replyVersion})
+	w := json.NewEncoder(record)
+	w.SetEscapeHTML(false)
+	err := w.Encode(reply{From: s.From.String(), To: s.To.String(), ID: s.ID, Body: text, Stanza: string(s.AppendQualified(nil))})
 	if err == nil {
 		var p *storage.Pending
-		_, _, p, err = h.queue.Append(context.Background(), replies, storage.Record{Data: append([]byte{replyVersion}, b...)},
+		_, _, p, err = h.queue.Append(context.Background(), replies, storage.Record{Data: record.Bytes()},
 			storage.AppendOptions{Dedup: e.DedupKey(), MaxRecords: maxReplies, MaxBytes: maxReplyBytes})
 		e.Await(p)
 	}
