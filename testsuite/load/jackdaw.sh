@@ -1,8 +1,9 @@
 #!/bin/bash
 # jackdaw as a peer of the load generator: `make bench-peers BENCH=DIR` runs it.
 # Embedded storage as by default (docs/performance.md says what waits for an fsync);
-# warnings only in the log. There is no archive in this version.
+# warnings only in the log.
 #   BENCH    directory of the load generator
+#   ARCHIVE  true: with the archive, which is on by default; the peers have none   default: false
 #   JACKDAW  the binary     default: the one `make build` leaves
 PEER=jackdaw
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -25,6 +26,7 @@ limits:
   {stream_rate: 1000000000, stream_burst: 1000000000, connections_per_address: 100000,
    unauthenticated_per_address: 100000, connect_rate: 100000, connect_burst: 100000, resources_per_account: 1000}
 modules:
+  archive: ${ARCHIVE:-false}
   offline: {max_messages: 100000, max_bytes: 1073741824}
 log: {level: warn}
 YAML

@@ -43,6 +43,7 @@ func run() (status int) {
 	flag.DurationVar(&p.warmup, "warmup", time.Second, "before the measured time")
 	flag.DurationVar(&p.duration, "duration", 5*time.Second, "measured time")
 	flag.BoolVar(&f.direct, "direct", false, "direct TLS between servers and the tool instead of STARTTLS")
+	flag.BoolVar(&f.archive, "archive", false, "with jackdaw's archive, which is on by default; the others have none here")
 	jackdaw := flag.String("jackdaw", "", "its program (default: built now)")
 	jackal := flag.String("jackal", "", "program of testsuite/jackalpeer")
 	out := flag.String("out", "", "append the single runs to this file, as JSON lines")

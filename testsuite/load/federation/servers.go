@@ -37,6 +37,7 @@ type field struct {
 	users   int
 	others  []string          // all servers under test
 	direct  bool              // servers connect to far by direct TLS
+	archive bool              // jackdaw has its archive on, which the others have not
 	program map[string]string // of the servers that are not Debian's
 }
 
@@ -157,6 +158,7 @@ listen:
   https: []
 c2s: {scram_iterations: 4096}
 s2s: {resolve: {$resolve}}
+modules: {archive: $archive}
 log: {level: warn}
 `
 
@@ -171,6 +173,7 @@ func jackdaw(f *field, s *server) *exec.Cmd {
 		site.S2S = "tls:" + site.S2STLS
 	}
 	values := certificate(f, s)
+	values["archive"] = strconv.FormatBool(f.archive)
 	values["resolve"] = strings.Join(append(resolve, fmt.Sprintf("%s: %q", farDomain, site.S2S)), ", ")
 	config := f.write(s, "jackdaw.yaml", jackdawConfig, values)
 	var batch strings.Builder
