@@ -3,7 +3,6 @@ package outbox
 import (
 	"context"
 	"errors"
-	"runtime/debug"
 
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/stream"
@@ -98,8 +97,7 @@ func (o *Outbox) bounce(it *item, err *xmpp.Error) (told bool) {
 	}
 	defer func() { // a fault in what the error meets on its way is not to end the server
 		if v := recover(); v != nil {
-			o.Stats.Panics.Add(1)
-			o.log.Error("a bounce made the server panic", "panic", v, "stack", string(debug.Stack()))
+			o.panicked("a bounce made the server panic", v)
 		}
 	}()
 	o.bounceTo(s, err)

@@ -169,7 +169,7 @@ func TestAClientIsHeldUpWhileItsPeerIsSlow(t *testing.T) {
 	scene(t, func(t *testing.T, b *bench) {
 		b.setLimits(Limits{Stanzas: 8, Unacked: 4})
 		b.queued(order{})
-		synctest.Wait()
+		wait(time.Minute) // a stream that was idle is no stuck one
 		b.peer.set(func() { b.peer.slow = 100 * time.Millisecond })
 		start := time.Now()
 		for range 100 {
@@ -359,6 +359,55 @@ func TestAFaultInABounceDoesNotEndTheServer(t *testing.T) {
 		if n := b.out.Stats.Panics.Swap(0); n != 1 {
 			t.Errorf("%d panics", n)
 		}
+	})
+}
+
+// An outlet counts how often it is flushed.
+type outlet struct {
+	router.Outlet
+	flushed int
+}
+
+func (o *outlet) Send(router.Delivery) (wake, ok bool) { return true, true }
+func (o *outlet) Flush()                               { o.flushed++ }
+
+func TestWhoIsHeldUpHoldsBackNothingThatIsForOthers(t *testing.T) {
+	scene(t, func(t *testing.T, b *bench) {
+		b.setLimits(Limits{Stanzas: 2, Unacked: 1})
+		b.peer.set(func() { b.peer.slow = 500 * time.Millisecond })
+		r := router.New(router.Options{Hosts: []string{here}, MaxSessions: 5})
+		other := &outlet{}
+		session, err := r.Bind(jid.MustParse("tybalt@"+here+"/street"), other)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			b.queued(order{})
+			synctest.Wait()
+		}
+		e := &router.Envelope{Session: session, Batch: new(router.Batch), Stanza: &xmpp.Stanza{Kind: xmpp.Message,
+			From: jid.MustParse("romeo@" + here), To: jid.MustParse("juliet@" + there)}}
+		session.Send(e.Batch, router.Delivery{Stanza: e.Stanza})
+		start := time.Now()
+		if b.out.Push(e); e.Outcome != router.Queued || time.Since(start) != 500*time.Millisecond {
+			t.Errorf("%v after %v", e.Outcome, time.Since(start))
+		}
+		if other.flushed != 1 {
+			t.Errorf("flushed %d times", other.flushed)
+		}
+		wait(5 * time.Second)
+	})
+}
+
+func TestAFaultInAnAttemptDoesNotEndTheServer(t *testing.T) {
+	scene(t, func(t *testing.T, b *bench) {
+		b.peer.faults = 1
+		id := b.queued(order{})
+		wait(2 * time.Second)
+		if n := b.out.Stats.Panics.Swap(0); n != 1 {
+			t.Errorf("%d panics", n)
+		}
+		b.equal("taken", b.peer.took(pair0), []string{id})
 	})
 }
 

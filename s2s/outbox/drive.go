@@ -3,6 +3,7 @@ package outbox
 import (
 	"context"
 	"errors"
+	"runtime/debug"
 	"time"
 
 	"jackdaw/xmpp"
@@ -143,12 +144,29 @@ func (r *run) open(gen uint64) {
 		defer o.running.Done()
 		ctx, cancel := context.WithTimeout(o.ctx, openTime)
 		defer cancel()
-		s, err := o.dialer.Open(ctx, p.Pair, func(n int) { p.acked(gen, n) })
-		if err == nil && s == nil {
-			err = errors.New("neither a stream nor an error")
-		}
+		s, err := o.attempt(ctx, p.Pair, func(n int) { p.acked(gen, n) })
 		c <- opening{s, err}
 	}()
+}
+
+// attempt asks the dialer. A fault of ours in what reads the peer's bytes is not to end the server.
+func (o *Outbox) attempt(ctx context.Context, p Pair, acked Acked) (s Stream, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			o.panicked("a peer made the server panic", v)
+			s, err = nil, errors.New("panic")
+		}
+	}()
+	if s, err = o.dialer.Open(ctx, p, acked); err == nil && s == nil {
+		err = errors.New("neither a stream nor an error")
+	}
+	return s, err
+}
+
+// panicked notes a fault of ours.
+func (o *Outbox) panicked(what string, v any) {
+	o.Stats.Panics.Add(1)
+	o.log.Error(what, "panic", v, "stack", string(debug.Stack()))
 }
 
 // ends takes the outcome of an attempt.

@@ -35,6 +35,7 @@ type fakePeer struct {
 	hang    map[string]bool  // Open lasts until its context ends
 	silent  bool             // nothing is acknowledged on its own
 	takes   time.Duration    // how long an attempt lasts
+	faults  int              // so many attempts more panic
 	accepts int              // so many streams more are closed as soon as they are open
 	slow    time.Duration    // what a write takes
 	deaf    bool             // a write fails, after the first half of it has arrived
@@ -88,6 +89,10 @@ func (f *fakePeer) Open(ctx context.Context, p Pair, acked Acked) (Stream, error
 		f.dialing[p.Remote]--
 		f.mu.Unlock()
 	}()
+	if f.faults > 0 {
+		f.faults--
+		panic("a parser's mistake")
+	}
 	if f.hang[p.Remote] {
 		f.mu.Unlock()
 		<-ctx.Done()

@@ -215,7 +215,7 @@ func (o *Outbox) push(e *router.Envelope, now time.Time, class class, record []b
 			o.memory.Add(-int64(len(xml)))
 			d.mu.Unlock()
 			if err != nil {
-				o.log.Warn("stanza for a peer refused, since it cannot be stored", "peer", remote, "error", err)
+				o.log.Debug("stanza for a peer refused, since it cannot be stored", "peer", remote, "error", err)
 				return ForStorage, router.Unavailable()
 			}
 			o.Stats.Duplicates.Add(1)

@@ -177,6 +177,9 @@ func (d *domain) relieve(l *Limits, anyway bool) {
 
 // enqueue adds a stanza that waiting and memory count already. The caller holds mu.
 func (p *pair) enqueue(it item, xml []byte) {
+	if p.queue.len() == 0 { // until now there was nothing to make progress with
+		p.progress = time.UnixMicro(it.since)
+	}
 	p.queue.push(it, xml)
 	p.live.add(len(xml))
 	p.used = time.UnixMicro(it.since)

@@ -18,7 +18,7 @@ type Stats struct {
 	Dropped    atomic.Int64           // answers that nobody could be told about, and those of Restore
 	Failures   atomic.Int64           // attempts that brought no stream, or none that was good for anything
 	Waits      atomic.Int64           // how often a client was held up
-	Panics     atomic.Int64           // of Options.Bounce
+	Panics     atomic.Int64           // of what Bounce and Open ran into
 }
 
 // A Reason is why a stanza bounced.

@@ -11,7 +11,8 @@ import (
 
 // Stop ends the outbox. It refuses what comes, gives streams that are up a moment to take what waits, and closes them. What is left then
 // goes to disk or is there already, if it is a message or a subscription; requests bounce and the rest is dropped. It returns when that is
-// done, or with the context's error if that ends first; what is on disk is safe in either case. Storage and the router must outlive it.
+// done, or with the context's error if that ends first; what is on disk is safe in either case. Storage, the router
+// and the streams must outlive it.
 func (o *Outbox) Stop(ctx context.Context) error {
 	o.mu.Lock()
 	again := o.stopping
