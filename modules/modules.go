@@ -87,6 +87,9 @@ func (s *Set) Modules() []router.Module {
 // Run does what modules do by themselves, until ctx ends.
 func (s *Set) Run(ctx context.Context) { s.archive.Run(ctx) }
 
+// Close ends what modules do in the background. It comes before the store is closed.
+func (s *Set) Close() { s.Forged.Close() }
+
 // All makes the modules. Whoever else listens to changes of accounts must
 // do so after All (see registration.New).
 func All(d Deps) *Set {

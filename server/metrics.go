@@ -77,6 +77,11 @@ func (m *metrics) parts(h *house) {
 	} {
 		m.counter(one.name, one.help, nil, one.read)
 	}
+	f := &h.features.Forged.Stats
+	m.counter("jackdaw_forged_errors_dropped_total", "Errors and results to forged foreign senders, which must not leave.", nil, f.Dropped.Load)
+	m.counter("jackdaw_forged_replies_refused_total", "Replies to forged foreign senders, refused.", nil, f.Refused.Load)
+	m.counter("jackdaw_forged_replies_posted_total", "Replies to forged senders that http.sender_hook took.", nil, f.Posted.Load)
+	m.counter("jackdaw_forged_replies_failed_total", "Replies that it did not take.", nil, f.Failed.Load)
 	m.programs(&h.programs.Stats)
 	if h.peering != nil {
 		m.peers(h.peering)

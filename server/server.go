@@ -255,6 +255,7 @@ func (h *house) stop() {
 			h.o.Log.Warn("streams of peers were cut off", "error", err)
 		}
 	}
+	h.features.Close()
 	h.sockets.close()
 	h.running.Wait()
 }
