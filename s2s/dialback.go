@@ -28,13 +28,16 @@ func (s *Server) loadSecret(ctx context.Context) error {
 	m := s.o.Store.Map("s2s")
 	for {
 		b, err := m.Get(ctx, secretOwner, secretKey)
-		if err == nil && len(b) > 1 && b[0] == 1 {
+		if err == nil {
+			if len(b) < 2 || b[0] != 1 {
+				return errors.New("the secret of dialback is kept in a form that this version does not know")
+			}
 			sum := sha256.Sum256(b[1:])
 			k := hex.EncodeToString(sum[:]) // XEP-0185 §2
 			s.secret.Store(&k)
 			return nil
 		}
-		if err != nil && !errors.Is(err, storage.ErrNotFound) {
+		if !errors.Is(err, storage.ErrNotFound) {
 			return fmt.Errorf("read the secret of dialback: %w", err)
 		}
 		record := make([]byte, 33)

@@ -271,11 +271,10 @@ func (l *link) send(b []byte) error {
 	stall := l.srv.policy().limits.WriteStall
 	for len(b) > 0 {
 		n := min(len(b), maxRecord)
-		if l.dying.Load() {
-			l.torn = true
-			return net.ErrClosed
-		}
 		err := l.conn.SetWriteDeadline(time.Now().Add(stall))
+		if err == nil && l.dying.Load() { // who wants to have the last word waits
+			err = l.conn.SetWriteDeadline(time.Now().Add(farewellTime))
+		}
 		if err == nil {
 			_, err = l.rw.Write(b[:n])
 		}
@@ -323,12 +322,12 @@ func (l *link) flush() {
 	for {
 		l.mu.Lock()
 		b := l.control
-		l.control = nil
-		if len(b) == 0 || l.ended {
+		if len(b) == 0 || l.ended { // then part writes it
 			l.flushing = false
 			l.mu.Unlock()
 			return
 		}
+		l.control = nil
 		l.mu.Unlock()
 		if err := l.send(b); err != nil {
 			l.end(err)
@@ -367,7 +366,7 @@ func (l *link) part(f *farewell) {
 		return
 	}
 	l.dying.Store(true)
-	_ = l.conn.SetWriteDeadline(time.Now().Add(farewellTime)) // who is writing stops
+	_ = l.conn.SetDeadline(time.Now().Add(farewellTime)) // who is writing, or shaking hands, stops
 	l.wmu.Lock()
 	defer l.wmu.Unlock()
 	b := l.wbuf[:0]

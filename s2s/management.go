@@ -22,15 +22,16 @@ const (
 
 // inflow is stream management of what the peer sends (XEP-0198). The link's mu guards it.
 type inflow struct {
-	id        string // for the peer to resume with; "" not at all
-	handled   uint32 // stanzas routed
-	confirmed uint32 // of these, safe: what h says
-	told      uint32 // the last h that we sent
-	gates     []barrier
-	waiting   bool   // the first of gates will call back
-	failed    bool   // a write did not finish well: nothing after it is confirmed
-	wanted    bool   // the peer has asked
-	upTo      uint32 // when as much was handled
+	id        string    // for the peer to resume with; "" not at all
+	handled   uint32    // stanzas routed
+	confirmed uint32    // of these, safe: what h says
+	told      uint32    // the last h that we sent
+	gates     []barrier // writes that must finish first, in order
+	head      int       // of gates
+	waiting   bool      // the first of gates will call back
+	failed    bool      // a write did not finish well: nothing after it is confirmed
+	wanted    bool      // the peer has asked
+	upTo      uint32    // when as much was handled
 }
 
 // A barrier holds h back until a write has finished.
@@ -44,19 +45,29 @@ func (l *link) received(pendings []*storage.Pending) {
 	l.mu.Lock()
 	in := l.in
 	in.handled++ // modulo 2^32 (XEP-0198 §4)
+	waits := false
 	for _, p := range pendings {
 		if done, err := p.Finished(); !done || err != nil {
 			in.gates = append(in.gates, barrier{p, in.handled - 1})
+			waits = true
 		}
 	}
 	switch {
-	case len(in.gates) > 0 && in.gates[len(in.gates)-1].h == in.handled-1 && len(pendings) > 0:
+	case in.failed:
+	case waits:
 		in.gates[len(in.gates)-1].h = in.handled
-	case len(in.gates) > 0:
+	case in.head < len(in.gates):
 		in.gates = append(in.gates, barrier{nil, in.handled})
-	case !in.failed:
+	default:
 		in.confirmed = in.handled
 	}
+	l.mu.Unlock()
+	l.step()
+}
+
+// step lets through what has been stored, and has itself called again when more is.
+func (l *link) step() {
+	l.mu.Lock()
 	p := l.advance()
 	l.mu.Unlock()
 	if p != nil {
@@ -68,23 +79,30 @@ func (l *link) received(pendings []*storage.Pending) {
 // be called back by, if any. The caller holds mu and then calls Then without it.
 func (l *link) advance() *storage.Pending {
 	in := l.in
-	n := 0
-	for n < len(in.gates) && !in.failed {
-		done, err := in.gates[n].p.Finished()
+	for in.head < len(in.gates) && !in.failed {
+		g := &in.gates[in.head]
+		done, err := g.p.Finished()
 		if !done {
 			break
 		}
-		if err != nil {
-			in.failed = true
+		if in.failed = err != nil; in.failed {
 			break
 		}
-		in.confirmed = in.gates[n].h
-		n++
+		in.confirmed = g.h
+		*g = barrier{}
+		in.head++
 	}
-	in.gates = append(in.gates[:0], in.gates[n:]...)
+	switch {
+	case in.head == len(in.gates):
+		if in.gates, in.head = in.gates[:0], 0; cap(in.gates) > maxGates {
+			in.gates = nil
+		}
+	case in.head > maxGates/4:
+		in.gates, in.head = append(in.gates[:0], in.gates[in.head:]...), 0
+	}
 	switch {
 	case in.failed:
-		in.gates = nil
+		in.gates, in.head = nil, 0
 		if !l.ended { // nothing from the failed write on is confirmed: the peer sends it again
 			l.srv.workers.Add(1) // the reader is one
 			go func() {
@@ -98,22 +116,19 @@ func (l *link) advance() *storage.Pending {
 		in.told = in.confirmed
 		l.sayLocked(appendAck(nil, in.confirmed))
 	}
-	if len(in.gates) == 0 || in.waiting {
+	if in.head == len(in.gates) || in.waiting {
 		return nil
 	}
 	in.waiting = true
-	return in.gates[0].p
+	return in.gates[in.head].p
 }
 
 // stored is called when the first of the gates has opened.
 func (l *link) stored(error) {
 	l.mu.Lock()
 	l.in.waiting = false
-	p := l.advance()
 	l.mu.Unlock()
-	if p != nil {
-		p.Then(l.stored)
-	}
+	l.step()
 }
 
 // throttle waits where too many writes are outstanding.
@@ -124,17 +139,15 @@ func (l *link) throttle() {
 	for {
 		l.mu.Lock()
 		var p *storage.Pending
-		if len(l.in.gates) > maxGates && !l.ended {
-			p = l.in.gates[0].p
+		if len(l.in.gates)-l.in.head > maxGates && !l.ended {
+			p = l.in.gates[l.in.head].p
 		}
 		l.mu.Unlock()
 		if p == nil {
 			return
 		}
 		_ = p.Wait(l.ctx) // the outcome is looked at where it counts
-		l.mu.Lock()
-		l.advance()
-		l.mu.Unlock()
+		l.step()
 	}
 }
 
@@ -179,11 +192,8 @@ func (l *link) managed(what string, raw []byte) error {
 	case what == "r" && l.in != nil:
 		l.mu.Lock()
 		l.in.wanted, l.in.upTo = true, l.in.handled
-		p := l.advance()
 		l.mu.Unlock()
-		if p != nil {
-			p.Then(l.stored)
-		}
+		l.step()
 		return nil
 	case what == "enable" && !l.outgoing && l.known.Load():
 		if l.in != nil { // XEP-0198 §3: at most one attempt
@@ -361,11 +371,11 @@ func (l *link) safe(ctx context.Context) uint32 {
 			l.mu.Unlock()
 			return 0
 		}
-		l.advance()
+		l.advance() // who is called back meanwhile does the same
 		h := l.in.confirmed
 		var p *storage.Pending
-		if len(l.in.gates) > 0 {
-			p = l.in.gates[0].p
+		if l.in.head < len(l.in.gates) {
+			p = l.in.gates[l.in.head].p
 		}
 		l.mu.Unlock()
 		if p == nil || p.Wait(ctx) != nil && ctx.Err() != nil {

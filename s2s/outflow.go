@@ -245,7 +245,11 @@ func (l *link) credit(up int64) {
 			done++
 		}
 	}
-	o.flight = append(o.flight[:0], o.flight[done:]...)
+	if done > 0 {
+		left := copy(o.flight, o.flight[done:])
+		clear(o.flight[left:])
+		o.flight = o.flight[:left]
+	}
 	if o.drained != nil && o.taken == o.written {
 		close(o.drained)
 		o.drained = nil

@@ -420,21 +420,7 @@ func (l *link) authenticate(p outbox.Pair) (proof, error) {
 	if err := l.write(l.ownClaim(p)); err != nil {
 		return 0, err
 	}
-	var a answer
-	err := l.await(func(name xmpp.Name, raw []byte) (bool, error) {
-		if name != (xmpp.Name{Space: xmpp.NSDialback, Local: "result"}) {
-			return false, nil
-		}
-		if err := l.element(name, raw); err != nil {
-			return false, err
-		}
-		select {
-		case a = <-c:
-			return true, nil
-		default:
-			return false, nil
-		}
-	})
+	a, err := l.awaitResult(c)
 	switch {
 	case err != nil:
 		return 0, err
@@ -445,6 +431,24 @@ func (l *link) authenticate(p outbox.Pair) (proof, error) {
 			Err: errRefused}
 	}
 	return 0, errRefused
+}
+
+// awaitResult handles what comes until there is an answer to our claim.
+func (l *link) awaitResult(c chan answer) (a answer, err error) {
+	for {
+		item, err := l.next()
+		if err == nil {
+			err = l.handle(item)
+		}
+		if err != nil {
+			return a, err
+		}
+		select {
+		case a = <-c:
+			return a, nil
+		default:
+		}
+	}
 }
 
 // logIn tries EXTERNAL. The identity is said for the sake of older servers (XEP-0178 §3, step 13).

@@ -7,6 +7,7 @@ import (
 	"jackdaw/s2s/certificate"
 	"jackdaw/s2s/outbox"
 	"jackdaw/xmpp"
+	"jackdaw/xmpp/stream"
 )
 
 const (
@@ -85,7 +86,8 @@ func (l *link) callBack(pair outbox.Pair, id, key string) {
 	s := l.srv
 	defer func() {
 		if v := recover(); v != nil {
-			l.part(&farewell{condition: s.panicked(v).(*farewell).condition})
+			_ = s.panicked(v)
+			l.part(fault(stream.InternalServerError, ""))
 		}
 	}()
 	ctx, cancel := context.WithTimeout(l.ctx, s.policy().limits.AuthTime)
