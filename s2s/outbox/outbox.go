@@ -12,7 +12,8 @@
 // (router.Envelope.Durable). They are written to the log before they are queued, are sent without waiting for the commit,
 // as docs/decisions/0003 has it for messages to users, and are removed when the peer has taken them. The acknowledgement to the sender waits
 // for the commit. Should that fail, the acknowledgement is withheld and the stanza may have been sent nevertheless: its sender
-// does not know, as with every lost acknowledgement, and what it sends again is recognised by Envelope.Dedup where there is one. IQs
+// does not know, as with every lost acknowledgement. What is sent again with the same Envelope.Dedup is queued no second time, whatever
+// became of the first: it waits, was taken, or bounced, and then its sender has been told. IQs
 // and other presence are never written: after a crash nobody is there any more to wait for an answer, and presence is probed
 // again (RFC 6121 §4.3).
 //
@@ -24,8 +25,9 @@
 //
 // # Goroutines and locks
 //
-// A pair has a goroutine while it has something to do, and a second moment for an attempt to connect. All pairs of a remote domain share a lock, under
-// which nothing is written, connected, stored or bounced. So a domain that is stuck delays no other.
+// A pair has a goroutine while it has something to do and for a second afterwards, and another during an attempt to connect. All pairs
+// of a remote domain share a lock, under which nothing is written, connected, stored or bounced, so a domain that is stuck
+// delays no other. Stream and Dialer are called without it, so Acked may be called with any lock of theirs held.
 //
 // Left out: a delay stamp (XEP-0203) on what has waited, and a queue that is longer than memory allows.
 package outbox
@@ -50,7 +52,7 @@ type Options struct {
 	// Owns says whether a domain is ours (router.Owns).
 	Owns func(domain string) bool
 	// Bounce tells the sender of a stanza that it could not be delivered (router.Bounce). It is called on goroutines of the
-	// outbox that hold no lock, for errors and results too only if it must decide: these end here. The stanza is borrowed.
+	// outbox that hold no lock, and in Restore and Stop; never for errors and results. The stanza is borrowed.
 	Bounce func(s *xmpp.Stanza, err *xmpp.Error)
 	// Limits are asked for with each decision, so that they can change.
 	Limits func() Limits
