@@ -59,7 +59,7 @@ bench-peers: build
 	BENCH=$(abspath $(BENCH)) JACKDAW=$(CURDIR)/jackdaw OUT=$(OUT) PEERS="$(strip $(PEERS))" \
 	  $(if $(SCENARIOS),SCENARIOS="$(SCENARIOS)") $(if $(REPS),REPS=$(REPS)) \
 	  $(abspath $(BENCH))/peers/loopback-only.sh $(abspath $(BENCH))/suite.sh; status=$$?; \
-	[ "$(FEDERATION)" = 0 ] || $(MAKE) --no-print-directory bench-federation OUT=$(OUT) || status=1; exit $$status
+	[ "$(FEDERATION)" = 0 ] || [ -z "$(FEDERATION_SERVERS)" ] || $(MAKE) --no-print-directory bench-federation OUT=$(OUT) || status=1; exit $$status
 
 # FEDERATION_FLAGS are those of testsuite/load/federation.
 FEDERATION_SERVERS ?= $(filter jackdaw prosody ejabberd jackal,$(basename $(notdir $(PEERS))))
