@@ -93,7 +93,8 @@ type link struct {
 	bidi     bool   // XEP-0288
 	errors   bool   // the peer knows dialback errors (XEP-0220 §2.4.2)
 	ended    bool
-	cause    error
+	cause    error  // why
+	broken   bool   // it ended without a word, and may be resumed
 	flushing bool   // a goroutine is about to write control
 	control  []byte // waits to be written between stanzas
 	proved   map[outbox.Pair]proof
@@ -335,16 +336,16 @@ func (l *link) flush() {
 	}
 }
 
-// stop ends the stream for everybody who uses it; it says false where that was done before. With lost, what can be
-// resumed is kept.
+// stop ends the stream for everybody who uses it; it says false where that was done before. If it is lost, without a
+// word, what can be resumed is kept.
 func (l *link) stop(cause error, lost bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ended {
 		return false
 	}
-	l.ended, l.cause = true, cause
-	l.srv.retire(l, lost)
+	l.ended, l.cause, l.broken = true, cause, lost
+	l.srv.retire(l)
 	l.over()
 	l.out.stop()
 	return true
@@ -361,8 +362,10 @@ func (l *link) end(cause error) {
 
 // part ends the stream with last words, a stream error or nothing but the close. The reader sees the connection end
 // soon afterwards.
-func (l *link) part(f *farewell) {
-	if !l.stop(f, false) {
+func (l *link) part(f *farewell) { l.partFor(f, f) }
+
+func (l *link) partFor(cause error, f *farewell) {
+	if !l.stop(cause, false) {
 		return
 	}
 	l.dying.Store(true)
@@ -403,8 +406,9 @@ func (l *link) finish(err error) {
 	case ours:
 		l.log("link fails", "error", err)
 		l.part(f)
-	case errors.Is(err, errClosed):
-		l.part(&farewell{})
+	case errors.Is(err, errClosed), errors.As(err, new(*remoteError)):
+		l.log("link closed", "error", err)
+		l.partFor(err, &farewell{})
 	default:
 		l.end(err)
 	}

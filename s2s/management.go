@@ -272,7 +272,7 @@ func (s *Server) settle(l *link) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.resumable, l.in.id)
-	if _, polite := errors.AsType[*farewell](l.cause); polite || s.closing.Load() {
+	if !l.broken || s.closing.Load() {
 		return
 	}
 	if len(s.parked) >= maxResumable {
@@ -391,7 +391,7 @@ type lost struct {
 }
 
 // retire takes a link that ends out of use. The caller holds the link's mu.
-func (s *Server) retire(l *link, resumable bool) {
+func (s *Server) retire(l *link) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if l.outgoing {
@@ -414,7 +414,7 @@ func (s *Server) retire(l *link, resumable bool) {
 	if l.out.ping != "" {
 		delete(s.pings, l.out.ping)
 	}
-	if !l.outgoing || !l.out.sm || l.out.id == "" || !resumable || s.closing.Load() {
+	if !l.outgoing || !l.out.sm || l.out.id == "" || !l.broken || s.closing.Load() {
 		return
 	}
 	p := outbox.Pair{Local: l.local, Remote: l.remote}

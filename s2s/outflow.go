@@ -1,7 +1,6 @@
 package s2s
 
 import (
-	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -87,10 +86,7 @@ func (c *carrier) Write(xml []byte, n int) error {
 	l.mu.Lock()
 	if l.ended {
 		defer l.mu.Unlock()
-		if l.cause != nil {
-			return l.cause
-		}
-		return net.ErrClosed
+		return l.srv.failure(l.cause)
 	}
 	o := &l.out
 	o.written += int64(n)
@@ -117,7 +113,7 @@ func (c *carrier) Write(xml []byte, n int) error {
 	}
 	if err != nil {
 		l.end(err)
-		return err
+		return l.srv.failure(err)
 	}
 	l.stanzasOut.Add(int64(n))
 	l.srv.Stats.StanzasOut.Add(int64(n))

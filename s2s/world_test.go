@@ -89,6 +89,7 @@ type world struct {
 	mu     sync.Mutex // guards the rest
 	places map[string][]place
 	dials  map[string]int
+	conns  map[string]net.Conn // the last to each domain
 }
 
 type place struct {
@@ -97,7 +98,7 @@ type place struct {
 }
 
 func newWorld(t *testing.T) *world {
-	w := &world{t: t, places: map[string][]place{}, dials: map[string]int{}, roots: x509.NewCertPool()}
+	w := &world{t: t, places: map[string][]place{}, dials: map[string]int{}, conns: map[string]net.Conn{}, roots: x509.NewCertPool()}
 	w.key, w.ca = makeCertificate(t, nil, nil, &x509.Certificate{Subject: pkix.Name{CommonName: "test authority"}, IsCA: true,
 		BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign})
 	w.roots.AddCert(w.ca)
@@ -170,7 +171,17 @@ func (w *world) DialTarget(ctx context.Context, t lookup.Target) (*lookup.Conn, 
 	if err != nil {
 		return nil, &lookup.Error{Reason: lookup.Refused, Domain: t.Domain, Err: err}
 	}
+	w.mu.Lock()
+	w.conns[t.Domain] = c
+	w.mu.Unlock()
 	return &lookup.Conn{Conn: c, DirectTLS: t.DirectTLS, Target: t.String()}, nil
+}
+
+// cut breaks the last connection to a domain.
+func (w *world) cut(domain string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	_ = w.conns[domain].Close() // that is the point
 }
 
 func (w *world) dialed(domain string) int {
