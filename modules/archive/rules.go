@@ -37,10 +37,12 @@ func worthKeeping(s *xmpp.Stanza) bool {
 		}
 	}
 	switch {
+	case retraction:
+		return true
 	case passing:
 		return false
 	case s.Type == xmpp.TypeHeadline:
 		return store
 	}
-	return retraction || store || content && !noStore
+	return store || content && !noStore
 }

@@ -341,11 +341,18 @@ func (l *Log) DeleteOwner(_ context.Context, owner string) (*storage.Pending, er
 // Owners implements storage.Log.
 func (l *Log) Owners(_ context.Context, f func(owner string) bool) error {
 	l.s.mu.Lock()
-	defer l.s.mu.Unlock()
+	var owners []string
 	for owner, w := range l.owners {
-		if len(w.records) > 0 && !f(owner) {
+		if len(w.records) > 0 {
+			owners = append(owners, owner)
+		}
+	}
+	err := l.s.fail
+	l.s.mu.Unlock()
+	for _, owner := range owners {
+		if err != nil || !f(owner) { // which may use the store
 			break
 		}
 	}
-	return l.s.fail
+	return err
 }

@@ -1,0 +1,111 @@
+package archive
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"jackdaw/storage"
+)
+
+// slow is a log whose trims take their time.
+type slow struct {
+	storage.Log
+	takes time.Duration
+	trims []time.Time
+}
+
+func (s *slow) Trim(ctx context.Context, owner string, before uint64, keep int) (*storage.Pending, error) {
+	s.trims = append(s.trims, time.Now())
+	time.Sleep(s.takes)
+	return s.Log.Trim(ctx, owner, before, keep)
+}
+
+func (h *house) add(owner string, n int) {
+	h.Helper()
+	for range n {
+		if _, _, _, err := h.log.Append(h.Context(), owner+"@example.org", storage.Record{Data: []byte{1}}, storage.AppendOptions{}); err != nil {
+			h.Fatal(err)
+		}
+	}
+}
+
+func TestMessagesGoWhenTheirTimeHasCome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		h.limits.Keep = 30 * 24 * time.Hour
+		h.add("romeo", 3)
+		ctx, cancel := context.WithCancel(t.Context())
+		go h.a.Run(ctx)
+		time.Sleep(24 * time.Hour)
+		h.add("romeo", 1)
+		h.add("juliet", 1)
+		left := func(want ...int) {
+			t.Helper()
+			synctest.Wait()
+			if got := []int{len(h.records("romeo")), len(h.records("juliet"))}; fmt.Sprint(got) != fmt.Sprint(want) {
+				t.Errorf("left: %v, want %v", got, want)
+			}
+		}
+		time.Sleep(29*24*time.Hour - 2*time.Hour)
+		left(4, 1)
+		time.Sleep(4 * time.Hour)
+		left(1, 1)
+		h.limits.Keep = 0 // for ever, from a reload on
+		time.Sleep(100 * 24 * time.Hour)
+		left(1, 1)
+		h.limits.Keep = time.Hour
+		time.Sleep(2 * time.Hour)
+		left(0, 0)
+		cancel()
+		synctest.Wait()
+	})
+}
+
+func TestPurgeRestsLongerThanItWorks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		log := &slow{Log: h.log, takes: 20 * time.Millisecond}
+		h.a.o.Messages = log
+		h.add("romeo", 10*purgeAtOnce+1)
+		h.add("juliet", 1)
+		time.Sleep(time.Hour)
+		h.a.round(t.Context(), storage.IDAt(time.Now()))
+		if len(h.records("romeo"))+len(h.records("juliet")) != 0 {
+			t.Error("something is left")
+		}
+		if len(log.trims) != 12 {
+			t.Errorf("%d steps", len(log.trims))
+		}
+		for i, at := range log.trims {
+			if i > 0 && i < 11 && at.Sub(log.trims[i-1]) < 90*time.Millisecond {
+				t.Errorf("step %d comes %v after the one before", i, at.Sub(log.trims[i-1]))
+			}
+		}
+	})
+}
+
+func TestPurgeEndsWithItsContextAndGoesOnAfterAnError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		h.limits.Keep = time.Hour
+		h.add("romeo", 1)
+		h.store.Fail(storage.ErrUnavailable)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { h.a.Run(ctx); close(ended) }()
+		time.Sleep(5 * time.Hour)
+		h.store.Fail(nil)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if n := len(h.records("romeo")); n != 0 {
+			t.Errorf("%d messages are left after storage came back", n)
+		}
+		h.add("romeo", 100*purgeAtOnce)
+		time.Sleep(90 * time.Minute)
+		cancel()
+		<-ended
+	})
+}
