@@ -411,8 +411,14 @@ func TestServerThatSendsOnOurStreamWithoutBeingAllowed(t *testing.T) {
 			s.expect("<db:result")
 			s.say("<db:result from='" + montague + "' to='" + capulet + "' type='valid'/>")
 			stream := o.open(t)
-			s.say(spoken(romeo, "juliet@"+capulet, "1"))
+			for _, from := range []string{romeo, "escalus@" + verona} {
+				s.say("<message type='error' id='1' from='" + from + "' to='juliet@" + capulet + "'/>")
+			}
+			s.say(spoken(romeo, "juliet@"+capulet, "2"))
 			s.expectOver("not-authorized")
+			if !self { // errors may come back from whom we have called for certain
+				a.expect(romeo, "juliet@"+capulet, "1")
+			}
 			<-stream.Over()
 			a.quiet()
 		})
@@ -482,7 +488,7 @@ func TestNobodyIsProvedForMorePairsThanIsGood(t *testing.T) {
 	l := newLink(b.Server, newStranger(t, &deaf{}).conn, false)
 	n := 0
 	for ; n < 2*maxPairs; n++ {
-		if !l.prove(outbox.Pair{Local: montague, Remote: strings.Repeat("x", n+1) + ".example"}, byDialback) {
+		if !l.prove(outbox.Pair{Local: montague, Remote: strings.Repeat("x", n+1) + ".example"}, byDialback, "") {
 			break
 		}
 	}

@@ -150,7 +150,7 @@ func (l *link) appendFeatures(b []byte) []byte {
 		}
 		f = append(f, "</starttls>"...)
 	case l.tls != nil:
-		l.certainty = l.certified(l.remote)
+		l.judge()
 		if l.external = l.certainty == nil && l.remote != ""; l.external { // XEP-0178 §3, step 11
 			f = append(f, "<mechanisms xmlns='"+xmpp.NSSASL+"'><mechanism>EXTERNAL</mechanism></mechanisms>"...)
 		}
@@ -211,7 +211,7 @@ func (l *link) authorize(what string, raw []byte) error {
 		return l.refuseLogin(err)
 	case !done:
 		return l.write([]byte("<challenge xmlns='" + xmpp.NSSASL + "'/>"))
-	case !l.prove(outbox.Pair{Local: l.local, Remote: l.remote}, byExternal):
+	case !l.prove(outbox.Pair{Local: l.local, Remote: l.remote}, byExternal, l.id):
 		return l.refuseLogin(sasl.TemporaryAuthFailure)
 	}
 	l.login = nil
@@ -270,7 +270,17 @@ func (l *link) stanza(x *xmpp.Stanza) error {
 		return nil // our last acknowledgement has been written: it will come again
 	}
 	s := l.srv
-	if err := l.fit(x); err != nil {
+	if l.outgoing && !l.bidi && (x.Type == xmpp.TypeError || x.IsAnswer()) {
+		if !l.echo(x) {
+			if !s.pong(x) { // which gives away nothing
+				s.Stats.Spoofed.Add(1)
+			}
+			if l.in != nil {
+				l.received(nil)
+			}
+			return nil
+		}
+	} else if err := l.fit(x); err != nil {
 		s.Stats.Spoofed.Add(1)
 		return err
 	}
@@ -296,13 +306,22 @@ func (l *link) stanza(x *xmpp.Stanza) error {
 	return nil
 }
 
+// echo says whether an error or an answer is good that comes on a stream that is ours to send on: that of a peer whose
+// certificate says that it is the one we called.
+//
+// COMPAT(jackal 0.64): it sends errors back on the stream of what they are about; without this they are lost.
+func (l *link) echo(x *xmpp.Stanza) bool {
+	p := outbox.Pair{Local: x.To.Domain(), Remote: x.From.Domain()}
+	l.mu.Lock()
+	_, ours := l.granted[p]
+	l.mu.Unlock()
+	return ours && l.tls != nil && l.certainty == nil && l.srv.policy().admits(p.Remote) && l.srv.o.Router.Owns(p.Local)
+}
+
 // fit says why a stanza ends the stream, if it does: who it says it comes from, and whom it is for.
 func (l *link) fit(x *xmpp.Stanza) error {
 	p := outbox.Pair{Local: x.To.Domain(), Remote: x.From.Domain()}
 	s := l.srv
-	if l.outgoing && !l.bidi && x.IsAnswer() && p == (outbox.Pair{Local: l.local, Remote: l.remote}) && s.isPing(x.ID) {
-		return nil // the answer to a ping of ours, on the stream that the ping was on: it gives away nothing
-	}
 	if l.scan.BadFrom() || l.scan.BadTo() {
 		// An address that only we find bad is no reason to cut off all other users of the peer.
 		l.mu.Lock()

@@ -86,12 +86,13 @@ type link struct {
 	mu       sync.Mutex // guards the rest; before Server.mu
 	began    bool       // our header for the present stream is out
 	version  string     // of TLS
-	cipher   string
-	id       string // of the stream: the response header's
-	local    string // of the headers
-	remote   string // likewise; "" as long as an incoming peer has not said
-	bidi     bool   // XEP-0288
-	errors   bool   // the peer knows dialback errors (XEP-0220 §2.4.2)
+	cipher   string     // likewise
+	flaw     string     // certainty, for anybody to read
+	id       string     // of the stream: the response header's
+	local    string     // of the headers
+	remote   string     // likewise; "" as long as an incoming peer has not said
+	bidi     bool       // XEP-0288
+	errors   bool       // the peer knows dialback errors (XEP-0220 §2.4.2)
 	ended    bool
 	cause    error  // why
 	broken   bool   // it ended without a word, and may be resumed
@@ -503,10 +504,14 @@ func (l *link) element(name xmpp.Name, raw []byte) error {
 	return fault(stream.UnsupportedStanzaType, "")
 }
 
-// prove takes note of what the peer may send from now on; ok is false where there is no place for it.
-func (l *link) prove(p outbox.Pair, how proof) (ok bool) {
+// prove takes note of what the peer may send from now on, on the stream of that id; ok is false where that is another by
+// now, or there is no place for it.
+func (l *link) prove(p outbox.Pair, how proof, id string) (ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.id != id {
+		return false
+	}
 	if _, had := l.proved[p]; had {
 		return true
 	}
@@ -514,9 +519,6 @@ func (l *link) prove(p outbox.Pair, how proof) (ok bool) {
 		return false
 	}
 	l.proved[p] = how
-	if l.remote == "" {
-		l.remote = p.Remote
-	}
 	l.srv.Stats.proofs[how].Add(1)
 	if !l.known.Swap(true) && !l.outgoing {
 		l.srv.gate.Known(remoteIP(l.conn))

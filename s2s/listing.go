@@ -87,7 +87,7 @@ func (l *link) describe() Link {
 	d := Link{Direction: l.direction(), Outgoing: l.outgoing, Authenticated: l.known.Load(), DirectTLS: l.direct,
 		Managed: l.out.sm, Bidirectional: l.bidi, Address: l.conn.RemoteAddr().String(), Since: l.since,
 		StanzasIn: l.stanzasIn.Load(), StanzasOut: l.stanzasOut.Load(), Unacked: l.out.written - l.out.taken,
-		TLS: l.version, Cipher: l.cipher}
+		TLS: l.version, Cipher: l.cipher, Certificate: l.flaw}
 	pairs := map[outbox.Pair]proof{}
 	first, then := l.granted, l.proved
 	if l.outgoing { // what comes back to us counts less than what we have proved

@@ -180,16 +180,6 @@ func (l *link) pingNow(p outbox.Pair) {
 	}
 }
 
-// isPing says whether a ping of ours with that id is on its way.
-func (s *Server) isPing(id string) bool {
-	if !strings.HasPrefix(id, pingPrefix) {
-		return false
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.pings[id] != nil
-}
-
 // pong takes the answer to a ping, be it a result or an error, on whatever link it comes. It says whether it was one.
 func (s *Server) pong(x *xmpp.Stanza) bool {
 	if !x.IsAnswer() || !strings.HasPrefix(x.ID, pingPrefix) || !x.From.IsDomain() || !x.To.IsDomain() {

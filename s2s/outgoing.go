@@ -110,8 +110,8 @@ func (s *Server) dial(ctx context.Context, p outbox.Pair, verify bool) (*link, *
 	}
 	permanent := true
 	var last *outbox.Failure
-	for _, t := range targets {
-		l, f := s.try(ctx, p, t, verify)
+	for i, t := range targets {
+		l, f := s.tryFor(ctx, len(targets)-i, p, t, verify)
 		if f == nil {
 			return l, nil
 		}
@@ -126,6 +126,17 @@ func (s *Server) dial(ctx context.Context, p outbox.Pair, verify bool) (*link, *
 	}
 	last.Permanent = permanent
 	return nil, last
+}
+
+// tryFor is try, in half of the time that is left unless the target is the last: one that is silent is not to keep us from
+// the next.
+func (s *Server) tryFor(ctx context.Context, left int, p outbox.Pair, t lookup.Target, verify bool) (*link, *outbox.Failure) {
+	if until, ok := ctx.Deadline(); ok && left > 1 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Until(until)/2)
+		defer cancel()
+	}
+	return s.try(ctx, p, t, verify)
 }
 
 // try negotiates with one target up to the point where the domains are to be proved.
@@ -251,7 +262,7 @@ func (l *link) encrypt(ctx context.Context, verify bool) error {
 		}
 		return f
 	}
-	l.certainty = l.certified(l.remote)
+	l.judge()
 	if l.certainty != nil && !verify && l.srv.policy().needsCertificate(l.remote) {
 		f := refusal(certificateText(l.certainty))
 		f.Err = l.certainty
@@ -283,8 +294,11 @@ func (l *link) open() error {
 		return fault(stream.BadFormat, "")
 	case h.Content != xmpp.NSServer:
 		return fault(stream.InvalidNamespace, "")
-	case h.BadFrom, !h.From.IsZero() && h.From.Domain() != l.remote:
-		return fault(stream.InvalidFrom, "") // RFC 6120 §4.7.1
+	case h.BadFrom, !h.From.IsZero() && h.From.Domain() != l.remote && h.From.Domain() != l.local:
+		// RFC 6120 §4.7.1. It proves nothing in any case.
+		//
+		// COMPAT(jackal 0.64): it says our domain; without this there is no stream to it.
+		return fault(stream.InvalidFrom, "")
 	}
 	l.offered = offered{dialback: h.Dialback}
 	l.mu.Lock()

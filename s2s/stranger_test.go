@@ -19,14 +19,14 @@ import (
 
 // A stranger is the other end of a stream, in the hands of a test: it says anything.
 type stranger struct {
-	t    *testing.T
+	t    testing.TB
 	conn net.Conn
 	scan stream.Scanner
 	buf  []byte
 	id   string // of the stream header that came last
 }
 
-func newStranger(t *testing.T, c net.Conn) *stranger {
+func newStranger(t testing.TB, c net.Conn) *stranger {
 	s := &stranger{t: t, conn: c}
 	s.scan.SetLimits(stream.Limits{Bytes: 1 << 20})
 	t.Cleanup(func() { _ = c.Close() }) // it may be closed already
@@ -181,7 +181,7 @@ func (s *stranger) logIn(from, to string) string {
 
 // A stage is a server in the hands of a test: it takes connections as a stranger.
 type stage struct {
-	t     *testing.T
+	t     testing.TB
 	calls chan *stranger
 	cert  *tls.Certificate
 }

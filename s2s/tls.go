@@ -112,6 +112,17 @@ func (l *link) certified(domain string) error {
 	return certificate.Verify(chain, domain, l.srv.o.Roots, l.srv.o.Now())
 }
 
+// judge looks at the certificate of the peer of the header.
+func (l *link) judge() {
+	l.certainty = l.certified(l.remote)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.flaw = ""
+	if l.certainty != nil {
+		l.flaw = certificateText(l.certainty)
+	}
+}
+
 // startTLS answers <starttls/> (RFC 6120 §5.4.2).
 func (l *link) startTLS() error {
 	if l.tls != nil || l.srv.callers == nil || l.known.Load() {

@@ -126,7 +126,7 @@ func (l *link) settleClaim(pair outbox.Pair, id string, how proof, typ string, e
 	if !same {
 		return
 	}
-	if how != 0 && !l.prove(pair, how) {
+	if how != 0 && !l.prove(pair, how, id) {
 		a.typ, a.err = "error", xmpp.ResourceConstraint("too many domains on one stream")
 	}
 	if a.typ != "valid" {

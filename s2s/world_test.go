@@ -9,11 +9,13 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
 	"log/slog"
 	"math/big"
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -77,11 +79,24 @@ func (m *memoryMap) DeleteOwner(context.Context, string) (*storage.Pending, erro
 	panic("not used")
 }
 
+// damage changes what is kept.
+func (m *memory) damage() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for k := range m.data {
+		m.data[k] = []byte{2, 1}
+	}
+	if len(m.data) != 1 {
+		return errors.New("something else is kept")
+	}
+	return nil
+}
+
 func newStore() *memory { return &memory{data: map[string][]byte{}} }
 
 // A world is what the servers of a test have in common: where they are, and whom they trust.
 type world struct {
-	t     *testing.T
+	t     testing.TB
 	key   *ecdsa.PrivateKey
 	ca    *x509.Certificate
 	roots *x509.CertPool
@@ -97,7 +112,7 @@ type place struct {
 	direct bool
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	w := &world{t: t, places: map[string][]place{}, dials: map[string]int{}, conns: map[string]net.Conn{}, roots: x509.NewCertPool()}
 	w.key, w.ca = makeCertificate(t, nil, nil, &x509.Certificate{Subject: pkix.Name{CommonName: "test authority"}, IsCA: true,
 		BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign})
@@ -105,7 +120,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-func makeCertificate(t *testing.T, by *x509.Certificate, byKey *ecdsa.PrivateKey, c *x509.Certificate) (*ecdsa.PrivateKey, *x509.Certificate) {
+func makeCertificate(t testing.TB, by *x509.Certificate, byKey *ecdsa.PrivateKey, c *x509.Certificate) (*ecdsa.PrivateKey, *x509.Certificate) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -198,11 +213,11 @@ func (nobody) Exists(context.Context, jid.JID) (bool, error) { return false, nil
 // A node is one server.
 type node struct {
 	*Server
-	t      *testing.T
+	t      testing.TB
 	w      *world
 	domain string
 	router *router.Router
-	conf   *config.Config
+	conf   atomic.Pointer[config.Config]
 	got    chan string // messages that came: "from to id body"
 	addr   string
 	queue  *line
@@ -221,13 +236,15 @@ type setup struct {
 
 func (w *world) node(s setup) *node {
 	w.t.Helper()
-	n := &node{t: w.t, w: w, domain: s.domains[0], got: make(chan string, 10000), conf: config.Default()}
+	n := &node{t: w.t, w: w, domain: s.domains[0], got: make(chan string, 10000)}
+	conf := config.Default()
 	if s.certificate == nil {
 		s.certificate = w.certificate(s.domains...)
 	}
 	if s.change != nil {
-		s.change(n.conf)
+		s.change(conf)
 	}
+	n.conf.Store(conf)
 	n.router = router.New(router.Options{Hosts: s.domains, Users: nobody{}, Log: slog.New(slog.DiscardHandler)})
 	n.router.Use(router.Module{Name: "witness", Arriving: router.Stage{Message: func(e *router.Envelope) {
 		if s.pendings != nil {
@@ -237,7 +254,7 @@ func (w *world) node(s setup) *node {
 		e.Settle(router.Delivered)
 	}}})
 	o := Options{Router: n.router, Store: newStore(), Finder: w, Roots: w.roots,
-		Settings: func() *config.Config { return n.conf },
+		Settings: n.conf.Load,
 		Log:      slog.New(slog.NewTextHandler(testLog{w.t}, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	if !s.withoutTLS {
 		o.Certificate = func(string) *tls.Certificate { return s.certificate }
@@ -290,7 +307,11 @@ func (w *world) node(s setup) *node {
 	return n
 }
 
-type testLog struct{ t *testing.T }
+// settings and change are what a reload does.
+func (n *node) settings() *config.Config { return n.conf.Load() }
+func (n *node) change(c *config.Config)  { n.conf.Store(c) }
+
+type testLog struct{ t testing.TB }
 
 func (l testLog) Write(b []byte) (int, error) {
 	if l.t.Context().Err() == nil {
@@ -375,7 +396,7 @@ func (c *counter) get() int {
 }
 
 // wait waits until exactly so many have come.
-func (c *counter) wait(t *testing.T, want int) {
+func (c *counter) wait(t testing.TB, want int) {
 	t.Helper()
 	limit := time.After(20 * time.Second)
 	for c.get() < want {
@@ -453,7 +474,7 @@ func (n *node) expect(from, to, id string) {
 }
 
 // until polls a condition.
-func until(t *testing.T, what string, ok func() bool) {
+func until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	limit := time.After(20 * time.Second)
 	tick := time.NewTicker(time.Millisecond)
