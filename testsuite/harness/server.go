@@ -274,6 +274,9 @@ func (s *Server) PID() int { return s.cmd.Process.Pid }
 // Log is what the server has printed so far.
 func (s *Server) Log() string { return s.log.String() }
 
+// Output is the log for those who wait for something in it.
+func (s *Server) Output() *Output { return s.log }
+
 // Command runs a jackdaw command on the server's configuration and returns
 // what it prints; the test fails if the command does.
 func (s *Server) Command(stdin string, args ...string) string {

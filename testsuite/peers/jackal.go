@@ -1,9 +1,13 @@
 package peers
 
 import (
+	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
+	"testing"
 
 	"jackdaw/testsuite/harness"
 )
@@ -33,14 +37,33 @@ modules:
   enabled: [roster, offline, disco, version, stream_mgmt, ping, vcard]
 `
 
-// StartJackal runs jackal v0.64.0.
+// everywhere is a port that is free on all addresses, which is where jackal opens that of its metrics. It is
+// none of those that FreeAddr and the kernel give out.
+func everywhere(t testing.TB) int {
+	t.Helper()
+	for range 100 {
+		port := 24000 + rand.IntN(8000)
+		if l, err := net.Listen("tcp", ":"+strconv.Itoa(port)); err == nil {
+			l.Close()
+			return port
+		}
+	}
+	t.Fatal("no port is free on all addresses")
+	return 0
+}
+
+// StartJackal runs jackal v0.64.0. It accepts connections with direct TLS only from those with a certificate
+// for the purpose clientAuth. It proves itself by EXTERNAL where that is offered; that a peer's certificate
+// is sound it always insists on, in both directions. It knows neither bidirectional streams nor stream
+// management between servers, takes no answers to its users' requests from other servers, and sends
+// errors back on the stream of what they are about.
 func (n *Network) StartJackal(o Options) *Peer {
 	n.t.Helper()
 	program := build(n.t, "jackalpeer")
 	p, cert := n.peer("jackal", &o)
 	admin := harness.FreeAddr()
 	config := p.write("config.yaml", fill(jackalConfig, map[string]string{
-		"dir": p.Dir, "domain": p.Domain, "host": host(p.C2S), "admin": port(admin), "http": port(harness.FreeAddr()),
+		"dir": p.Dir, "domain": p.Domain, "host": host(p.C2S), "admin": port(admin), "http": strconv.Itoa(everywhere(n.t)),
 		"c2s": port(p.C2S), "c2s_tls": port(p.C2STLS), "s2s": port(p.S2S), "s2s_tls": port(p.S2STLS),
 		"cert": cert.Cert, "key": cert.Key,
 	}))

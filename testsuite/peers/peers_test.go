@@ -19,12 +19,16 @@ func TestMain(m *testing.M) {
 }
 
 // start runs peers at the same time.
-func start(starters ...func()) {
+func start(t *testing.T, starters ...func()) {
+	t.Helper()
 	var all sync.WaitGroup
 	for _, s := range starters {
-		all.Go(s)
+		all.Go(s) // one that fails ends its goroutine only
 	}
 	all.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
 }
 
 // enter logs a user in with presence and returns when the server has taken that.
@@ -35,13 +39,19 @@ func enter(t *testing.T, p *Peer, user string) *harness.Client {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Conn.Close() })
+	available(t, c)
+	return c
+}
+
+// available sends presence and returns when the server has taken it.
+func available(t *testing.T, c *harness.Client) {
+	t.Helper()
 	if _, err := c.Ask("roster", "<iq type='get' id='roster'><query xmlns='jabber:iq:roster'/></iq><presence/>"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := c.Until(func(el string) bool { return strings.HasPrefix(el, "<presence") }); err != nil {
 		t.Fatal(err)
 	}
-	return c
 }
 
 func say(t *testing.T, from, to *harness.Client, body string) {
@@ -65,7 +75,7 @@ func TestThePeersReachEachOtherWithCertificates(t *testing.T) {
 	t.Parallel()
 	n := NewNetwork(t)
 	var prosody, ejabberd, jackal *Peer
-	start(
+	start(t,
 		func() { prosody = n.StartProsody(Options{Users: []string{"romeo"}, NoBidi: true}) },
 		func() { ejabberd = n.StartEjabberd(Options{Users: []string{"juliet"}}) },
 		func() { jackal = n.StartJackal(Options{Users: []string{"nurse"}}) },
@@ -91,7 +101,7 @@ func TestThePeersReachEachOtherByDialback(t *testing.T) {
 	t.Parallel()
 	n := NewNetwork(t)
 	var prosody, ejabberd *Peer
-	start(
+	start(t,
 		func() { prosody = n.StartProsody(Options{Users: []string{"romeo"}, Flaw: SelfSigned}) },
 		func() { ejabberd = n.StartEjabberd(Options{Users: []string{"juliet"}, Flaw: SelfSigned}) },
 	)

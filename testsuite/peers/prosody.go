@@ -39,7 +39,8 @@ VirtualHost "$domain"
 `
 
 // StartProsody runs Debian's Prosody. Its log says how each stream is authenticated. With
-// NoDialback it insists on valid certificates.
+// NoDialback it insists on valid certificates. It offers EXTERNAL to those whose certificate is sound, for
+// whatever purpose, uses it where it is offered, bidirectional streams and stream management, and else dialback.
 func (n *Network) StartProsody(o Options) *Peer {
 	n.t.Helper()
 	program := needs(n.t, "prosody", "prosody lua-unbound")
