@@ -226,11 +226,10 @@ func (p *Page) count(ctx context.Context, q *Query, a Archive) error {
 		return err
 	}
 	p.set.Count = n
-	switch {
-	case q.page.After == "" && !q.page.Backward:
+	// COMPAT(slixmpp 1.8): who pages backward takes index plus length equal to count for the end, so the last page, of which
+	// it is true, does not say its index.
+	if q.page.After == "" && !q.page.Backward {
 		p.set.Index = 0
-	case q.page.Backward && q.page.Before == "" && q.page.After == "":
-		p.set.Index = max(n-len(p.Records), 0)
 	}
 	return nil
 }
