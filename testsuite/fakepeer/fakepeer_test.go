@@ -1,8 +1,6 @@
 package fakepeer
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"net"
 	"os"
@@ -19,27 +17,6 @@ func TestMain(m *testing.M) {
 	peers.Cleanup()
 	harness.Cleanup()
 	os.Exit(code)
-}
-
-// certified gives options certificates and roots of an authority.
-func certified(t *testing.T, a *peers.Authority, o Options, flaw peers.Flaw) Options {
-	t.Helper()
-	pem, err := os.ReadFile(a.File)
-	if err != nil {
-		t.Fatal(err)
-	}
-	o.Roots = x509.NewCertPool()
-	o.Roots.AppendCertsFromPEM(pem)
-	o.Certificates = map[string]tls.Certificate{}
-	for _, d := range o.Domains {
-		files := a.IssueForBoth(d, flaw)
-		c, err := tls.LoadX509KeyPair(files.Cert, files.Key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		o.Certificates[d] = c
-	}
-	return o
 }
 
 // Each row is a way to talk to Prosody, whose log says how it went.
@@ -64,7 +41,7 @@ func TestProsodyTakesItForAServer(t *testing.T) {
 			t.Parallel()
 			n := peers.NewNetwork(t)
 			c.o.Domains = []string{"fake.example"}
-			p := Start(t, certified(t, n.Authority, c.o, c.flaw))
+			p := Start(t, c.o.Certified(t, n.Authority, c.flaw))
 			n.Names.Set("fake.example", peers.Site{S2S: p.Addr})
 			prosody := n.StartProsody(peers.Options{Users: []string{"romeo"}, Flaw: c.flaw, NoBidi: c.noBidi})
 			p.Locate(prosody.Domain, prosody.S2S)
@@ -113,7 +90,7 @@ func TestProsodyTakesItForAServer(t *testing.T) {
 func pair(t *testing.T, o, other Options) (a, b *Peer) {
 	authority := peers.NewAuthority(t)
 	o.Domains, other.Domains = []string{"a.example", "rooms.a.example"}, []string{"b.example"}
-	a, b = Start(t, certified(t, authority, o, peers.None)), Start(t, certified(t, authority, other, peers.None))
+	a, b = Start(t, o.Certified(t, authority, peers.None)), Start(t, other.Certified(t, authority, peers.None))
 	a.Locate("b.example", b.Addr)
 	b.Locate("a.example", a.Addr)
 	b.Locate("rooms.a.example", a.Addr)

@@ -33,11 +33,12 @@ type Link struct {
 
 // managed is what is known of a stream that the other side manages (XEP-0198 §5).
 type managed struct {
-	id      string
-	handled int
-	remote  string // who may resume it
-	theirs  map[Pair]bool
-	ours    map[Pair]bool
+	id       string
+	handled  int
+	answered int    // what our last <a/> said
+	remote   string // who may resume it
+	theirs   map[Pair]bool
+	ours     map[Pair]bool
 }
 
 // Secured says whether there is TLS.
@@ -264,6 +265,7 @@ func (l *Link) manage(el Element) error {
 		h := 0
 		if m != nil {
 			h = m.handled
+			p.confirmed[l.Number], m.answered = m.answered, h
 		}
 		p.mu.Unlock()
 		if m == nil {
@@ -292,7 +294,7 @@ func (l *Link) resume(el Element) error {
 		if other.managed == m && other != l {
 			other.managed = nil
 			other.life = -1 // writes nothing down any more
-			other.hangUp()
+			other.Cut()
 		}
 	}
 	l.managed = m

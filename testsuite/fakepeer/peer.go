@@ -78,7 +78,9 @@ type Stanza struct {
 	Proved bool
 	Link   int // the number of the link, from 1
 	Life   int // how often the peer had been killed before
-	At     time.Time
+	// Handled is how many stanzas of the stream had come with it, where the stream is managed.
+	Handled int
+	At      time.Time
 }
 
 // Body is the text of the stanza's body, as it stands there.
@@ -105,6 +107,7 @@ type Peer struct {
 	count     int // of links so far
 	listeners []net.Listener
 	managed   map[string]*managed
+	confirmed map[int]int // by link
 	got       []Stanza
 	read      int // how many of got Until has returned
 	wake      chan struct{}
@@ -119,7 +122,7 @@ func Start(t testing.TB, o Options) *Peer {
 	t.Helper()
 	p := &Peer{
 		Addr: harness.FreeAddr(), AddrTLS: harness.FreeAddr(), o: o, t: t, secret: random(),
-		where: map[string]string{}, links: map[*Link]bool{}, managed: map[string]*managed{},
+		where: map[string]string{}, links: map[*Link]bool{}, managed: map[string]*managed{}, confirmed: map[int]int{},
 		wake: make(chan struct{}), dead: true,
 	}
 	p.Restart()
@@ -209,7 +212,7 @@ func (p *Peer) Kill() {
 		l.Close()
 	}
 	for l := range p.links {
-		l.hangUp()
+		l.Cut()
 	}
 	clear(p.links)
 	if p.o.Management != Resume {
@@ -222,7 +225,7 @@ func (p *Peer) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for l := range p.links {
-		l.hangUp()
+		l.Cut()
 	}
 }
 
@@ -243,6 +246,14 @@ func (p *Peer) Managed() (n int) {
 		}
 	}
 	return n
+}
+
+// Confirmed is how many stanzas of a link were acknowledged before the other side asked for the last
+// acknowledgement. If it asks only after it has got an answer, it knows that these have been taken.
+func (p *Peer) Confirmed(link int) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.confirmed[link]
 }
 
 func (p *Peer) listen(on net.Listener, direct bool) {
@@ -288,7 +299,7 @@ func (p *Peer) link(conn net.Conn, incoming bool) *Link {
 }
 
 func (p *Peer) drop(l *Link) {
-	l.hangUp()
+	l.Cut()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.links, l)
@@ -319,6 +330,7 @@ func (p *Peer) record(l *Link, el Element) (Stanza, error) {
 	s.Life, s.Proved = l.life, l.theirs[s.Pair]
 	if l.managed != nil {
 		l.managed.handled++
+		s.Handled = l.managed.handled
 	}
 	p.got = append(p.got, s)
 	close(p.wake)

@@ -87,13 +87,13 @@ func (s *Stream) Send(text string) error {
 	return err
 }
 
-// hangUp closes the socket as the end of the process would.
-func (s *Stream) hangUp() { s.socket.Close() }
+// Cut closes the socket without a word, as the end of the process would.
+func (s *Stream) Cut() { s.socket.Close() }
 
 // Close ends the stream politely.
 func (s *Stream) Close() {
 	s.Send("</stream:stream>")
-	s.hangUp()
+	s.Cut()
 }
 
 // Patience sets how long Next waits from now on; 0 is for ever.
