@@ -253,15 +253,36 @@ func appendAuth(b, response []byte) []byte {
 	return append(base64.StdEncoding.AppendEncode(b, response), "</auth>"...)
 }
 
-// becomeBidi takes <bidi/> (XEP-0288 §2.2).
-func (l *link) becomeBidi() error {
+// becomeBidi takes <bidi/> (XEP-0288 §2.2), with the peer's limits perhaps (XEP-0478 §4.2, whose example leaves <limits/> out).
+func (l *link) becomeBidi(raw []byte) error {
 	if l.tls == nil || l.known.Load() {
 		return fault(stream.UnsupportedStanzaType, "")
 	}
+	el, err := xmpp.ParseElement(raw)
+	if err != nil {
+		return fault(stream.BadFormat, "")
+	}
+	limits := el
+	if c := el.Child(xmpp.Name{Space: xmpp.NSStreamLimits, Local: "limits"}); c != nil {
+		limits = c
+	}
 	l.mu.Lock()
-	l.bidi = true
+	l.bidi, l.limit = true, maxBytes(limits)
 	l.mu.Unlock()
 	return nil
+}
+
+// maxBytes reads what stanzas may weigh from <limits/>; 0 where that is not said.
+func maxBytes(limits *xmpp.Element) int {
+	c := limits.ChildLocal("max-bytes")
+	if c == nil {
+		return 0
+	}
+	n, err := strconv.ParseUint(strings.TrimSpace(c.Text()), 10, 31)
+	if err != nil {
+		return 0
+	}
+	return int(n)
 }
 
 // stanza routes one stanza of the peer.

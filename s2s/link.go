@@ -78,6 +78,7 @@ type link struct {
 
 	heard, spoke          atomic.Int64 // when bytes came and went last, Unix seconds
 	stanzasIn, stanzasOut atomic.Int64
+	bytesOut              atomic.Int64 // before TLS
 
 	wmu  sync.Mutex // held while the socket is written to; before mu
 	wbuf []byte     // of who holds wmu
@@ -93,6 +94,7 @@ type link struct {
 	remote   string     // likewise; "" as long as an incoming peer has not said
 	bidi     bool       // XEP-0288
 	errors   bool       // the peer knows dialback errors (XEP-0220 §2.4.2)
+	limit    int        // bytes of a stanza, as the peer has announced (XEP-0478); 0: not at all
 	ended    bool
 	cause    error  // why
 	broken   bool   // it ended without a word, and may be resumed
@@ -284,6 +286,7 @@ func (l *link) send(b []byte) error {
 			l.torn = true
 			return err
 		}
+		l.bytesOut.Add(int64(n))
 		b = b[n:]
 	}
 	l.spoke.Store(time.Now().Unix())
@@ -499,7 +502,7 @@ func (l *link) element(name xmpp.Name, raw []byte) error {
 	case name.Space == xmpp.NSSASL:
 		return l.authorize(name.Local, raw)
 	case name == xmpp.Name{Space: xmpp.NSBidi, Local: "bidi"}:
-		return l.becomeBidi()
+		return l.becomeBidi(raw)
 	}
 	return fault(stream.UnsupportedStanzaType, "")
 }

@@ -38,7 +38,8 @@ type outflow struct {
 	ping           string      // its id
 	timer          *time.Timer // until the next ping, or look at the kernel
 	kernel         bool        // TCP's word it is
-	stuck          time.Time   // since when the kernel has the same to send
+	stuck          time.Time   // since when the kernel has brought out nothing; zero: it has nothing to bring out
+	reached        int64       // bytes that it had brought out then, but for what TLS adds
 	backoff        time.Duration
 	drained        chan struct{} // closed when all has been taken; nil: nobody waits for that
 
@@ -77,6 +78,13 @@ func (l *link) carry(p outbox.Pair, acked outbox.Acked) *carrier {
 
 // Over is closed when the link has ended.
 func (c *carrier) Over() <-chan struct{} { return c.l.ctx.Done() }
+
+// Limit is the most bytes of a stanza that the peer says it takes (XEP-0478); 0 if it has not said.
+func (c *carrier) Limit() int {
+	c.l.mu.Lock()
+	defer c.l.mu.Unlock()
+	return c.l.limit
+}
 
 // Write sends stanzas (outbox.Stream).
 func (c *carrier) Write(xml []byte, n int) error {
@@ -261,8 +269,8 @@ func (l *link) askKernel() {
 	}
 	up := o.flushed
 	if left, ok := unsent(l.conn); ok && left > 0 {
-		if o.stuck.IsZero() {
-			o.stuck = time.Now()
+		if out := l.bytesOut.Load() - int64(left); o.stuck.IsZero() || out > o.reached {
+			o.stuck, o.reached = time.Now(), out
 		}
 		o.backoff = min(2*o.backoff, time.Second)
 		l.later(o.backoff, l.askKernel)
@@ -293,11 +301,28 @@ func (l *link) ackFrom(h uint32) error {
 	o.acked += n
 	o.asked = false
 	l.credit(o.base + o.acked)
-	if n > 0 && o.flushed > o.taken { // sent since: ask again
-		o.asked, o.askedAt = true, time.Now()
-		l.sayLocked([]byte(requestAck))
+	switch {
+	case o.written == o.taken:
+	case n > 0: // sent since
+		l.askAck()
+	case o.timer == nil: // it has not come so far, and is not to be pressed
+		l.later(time.Second, func() {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			o.timer = nil
+			l.askAck()
+		})
 	}
 	return nil
+}
+
+// askAck asks for an acknowledgement unless that has been done. The caller holds mu.
+func (l *link) askAck() {
+	o := &l.out
+	if !o.asked && o.written > o.taken {
+		o.asked, o.askedAt = true, time.Now()
+		l.sayLocked([]byte(requestAck)) // behind what is being written now
+	}
 }
 
 // Close says that the pair needs the link no longer (outbox.Stream). It waits for acknowledgements for a moment.
@@ -312,7 +337,10 @@ func (c *carrier) Close() {
 	delete(l.carriers, c)
 	o := &l.out
 	if !l.ended && o.taken < o.written {
-		if !o.sm && !o.asked && !o.kernel {
+		switch {
+		case o.sm:
+			l.askAck()
+		case !o.asked && !o.kernel:
 			l.sayLocked(l.newPing(c.pair))
 		}
 		if o.drained == nil {

@@ -274,6 +274,7 @@ func (l *link) encrypt(ctx context.Context, verify bool) error {
 // offered is what the peer's features say.
 type offered struct {
 	starttls, external, dialback, errors, bidi, sm bool
+	limit                                          int // 0: it does not say
 }
 
 // open sends our header and reads the peer's and its features (RFC 6120 §4.2, §4.3).
@@ -331,6 +332,8 @@ func (l *link) open() error {
 				l.offered.bidi = true
 			case xmpp.Name{Space: xmpp.NSSM, Local: "sm"}:
 				l.offered.sm = true
+			case xmpp.Name{Space: xmpp.NSStreamLimits, Local: "limits"}:
+				l.offered.limit = maxBytes(c)
 			}
 		}
 		return true, nil
@@ -371,6 +374,9 @@ func (l *link) establish(ctx context.Context, p outbox.Pair, acked outbox.Acked)
 		l.mu.Lock()
 		l.granted[p] = how
 		l.errors = l.offered.errors
+		if how == byExternal { // else it is the one before authentication
+			l.limit = l.offered.limit
+		}
 		if l.bidi { // the peer is who we called: see authenticate
 			l.proved[p] = byCertificate
 		}

@@ -158,12 +158,40 @@ func TestStreamManagementTellsWhatWasTaken(t *testing.T) {
 	s.say("<a xmlns='" + xmpp.NSSM + "' h='1'/>")
 	o.acks.wait(t, 1)
 	s.expect("<r ") // there is more
+	s.say("<a xmlns='" + xmpp.NSSM + "' h='1'/>")
+	s.expect("<r ") // it is asked again, in a while
 	s.say("<a xmlns='" + xmpp.NSSM + "' h='2'/>")
 	o.acks.wait(t, 2)
 	s.say("<a xmlns='" + xmpp.NSSM + "' h='3'/>")
 	s.expect("error", "handled-count-too-high", "h='3'", "send-count='2'")
 	s.expect("end")
 	<-stream.Over()
+}
+
+func TestPeersLimitIsKnown(t *testing.T) {
+	w := newWorld(t)
+	a := w.node(setup{domains: []string{capulet}})
+	b := w.node(setup{domains: []string{montague}, change: func(c *config.Config) { c.Limits.ServerStanzaBytes = 12345 }})
+	s, _ := a.open(montague)
+	if got := s.(interface{ Limit() int }).Limit(); got != 12345 {
+		t.Errorf("the limit is %d", got)
+	}
+	for limits, want := range map[string]int{
+		"": 0, "<max-bytes>7</max-bytes>": 7, "<limits xmlns='" + xmpp.NSStreamLimits + "'><max-bytes> 8 </max-bytes></limits>": 8,
+		"<max-bytes>-1</max-bytes>": 0, "<max-bytes>99999999999999999999</max-bytes>": 0,
+	} {
+		p := b.call()
+		p.encrypt(verona, montague, w.certificate(verona))
+		p.say("<bidi xmlns='" + xmpp.NSBidi + "'>" + limits + "</bidi>")
+		p.logIn(verona, montague)
+		b.untilBack(verona)
+		back, _ := b.open(verona)
+		if got := back.(interface{ Limit() int }).Limit(); got != want {
+			t.Errorf("of %q: %d", limits, got)
+		}
+		_ = p.conn.Close() // the next one is another
+		<-back.Over()
+	}
 }
 
 func TestHeightsAreCountedModuloTwoToTheThirtyTwo(t *testing.T) {
@@ -359,17 +387,23 @@ func TestWhatCouldNotBeStoredIsNotAcknowledged(t *testing.T) {
 	s.expectOver("internal-server-error")
 }
 
+// untilBack waits for a stream from a peer that can be used towards it.
+func (n *node) untilBack(remote string) {
+	n.t.Helper()
+	until(n.t, "a stream goes back", func() bool {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		return n.back[outbox.Pair{Local: n.domain, Remote: remote}] != nil
+	})
+}
+
 func TestOneStreamCarriesBothDirections(t *testing.T) {
 	w := newWorld(t)
 	a, b := w.node(setup{domains: []string{capulet}}), w.node(setup{domains: []string{montague}})
 	s, acks := a.open(montague)
 	var back outbox.Stream
 	backAcks := newCounter()
-	until(t, "the stream is open on the other side", func() bool {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		return b.back[outbox.Pair{Local: montague, Remote: capulet}] != nil
-	})
+	b.untilBack(capulet)
 	back, err := b.Open(t.Context(), outbox.Pair{Local: montague, Remote: capulet}, backAcks.add)
 	if err != nil {
 		t.Fatal(err)
@@ -405,11 +439,7 @@ func TestPeersThatFloodEachOtherOnOneStreamGoOn(t *testing.T) {
 	w := newWorld(t)
 	a, b := w.node(setup{domains: []string{capulet}}), w.node(setup{domains: []string{montague}})
 	s, acks := a.open(montague)
-	until(t, "the stream is open on the other side", func() bool {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		return len(b.back) == 1
-	})
+	b.untilBack(capulet)
 	back, backAcks := b.open(capulet)
 	const many, bytes = 500, 20000
 	flood := func(s outbox.Stream, from, to string) {
@@ -529,7 +559,17 @@ func TestShutdownEndsStreamsPolitely(t *testing.T) {
 	s.expect("<enabled")
 	s.say(spoken("juliet@"+capulet, romeo, "1"))
 	b.expect("juliet@"+capulet, romeo, "1")
-	until(t, "it has been counted", func() bool { return b.Stats.StanzasIn.Load() == 1 })
+	until(t, "it has been counted", func() bool {
+		for _, l := range b.all() {
+			l.mu.Lock()
+			done := l.in != nil && l.in.handled == 1
+			l.mu.Unlock()
+			if done {
+				return true
+			}
+		}
+		return false
+	})
 	gone := make(chan string, 1)
 	go func() {
 		all, _ := io.ReadAll(s.conn) // until the node has closed it
