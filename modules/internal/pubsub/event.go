@@ -1,0 +1,149 @@
+package pubsub
+
+import (
+	"crypto/rand"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"jackdaw/router"
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
+)
+
+// ids makes the ids of events, which must not repeat (§12.3).
+type ids struct {
+	start string
+	next  atomic.Uint64
+}
+
+func (i *ids) init() { i.start = "event-" + rand.Text()[:8] + "-" }
+
+func (i *ids) id() string { return i.start + strconv.FormatUint(i.next.Add(1), 36) }
+
+func (it *Item) write(w *xmpp.Writer, c *Config, payload bool) {
+	w.Start("", "item").AttrIf("id", it.ID)
+	if c.NamePublisher { // §7.1.2.3
+		w.Attr("publisher", it.By)
+	}
+	if payload {
+		w.Raw(it.Payload)
+	}
+	w.End()
+}
+
+// itemsEvent is the event of items that were published (§7.1.2.1, §7.1.2.2).
+func itemsEvent(n *node, items []Item) []byte {
+	var w xmpp.Writer
+	w.Start(xmpp.NSPubSubEvent, "event").Start("", "items").Attr("node", n.name)
+	for i := range items {
+		items[i].write(&w, &n.config, n.config.Payloads)
+	}
+	return w.End().End().Bytes()
+}
+
+func (g *Engine) tellItems(b *router.Batch, s *service, n *node, items []Item, from jid.JID) {
+	if n.config.Deliver {
+		g.tell(b, s, n, itemsEvent(n, items), from, false)
+	}
+}
+
+func (g *Engine) tellRetracted(b *router.Batch, s *service, n *node, ids []string, from jid.JID) {
+	if !n.config.Deliver {
+		return
+	}
+	var w xmpp.Writer
+	w.Start(xmpp.NSPubSubEvent, "event").Start("", "items").Attr("node", n.name)
+	for _, id := range ids {
+		w.Start("", "retract").Attr("id", id).End()
+	}
+	g.tell(b, s, n, w.End().End().Bytes(), from, false)
+}
+
+// tell gives an event to all who are to have it, each once. The caller holds the service, so that events leave in the order of the
+// changes. from is the session that caused it; with waiting those whose subscription is not approved yet get it too.
+func (g *Engine) tell(b *router.Batch, s *service, n *node, event []byte, from jid.JID, waiting bool) {
+	told := map[jid.JID]bool{}
+	var named []byte
+	g.o.Profile.Implicit(s.jid, n.name, func(full jid.JID) {
+		bare := full.Bare()
+		if told[full] || g.mayRead(s, n, bare) != nil || g.o.Profile.Blocks(s.jid, bare) {
+			return
+		}
+		told[full] = true
+		if named == nil {
+			named = withReply(event, from)
+		}
+		g.send(b, s, n, full, named)
+	})
+	for who, st := range n.subs {
+		if st != subscribed && !waiting || g.may(s, n, who.Bare()) != nil || g.o.Profile.Blocks(s.jid, who.Bare()) {
+			continue
+		}
+		to := []jid.JID{who}
+		if !who.IsFull() {
+			if at := g.o.Profile.Resources(s.jid, who, n.name); len(at) > 0 { // XEP-0163 §4.3.2
+				to = at
+			}
+		}
+		for _, one := range to {
+			if !told[one] {
+				told[one] = true
+				g.send(b, s, n, one, event)
+			}
+		}
+	}
+}
+
+// withReply says which session has caused the event, for those who see the owner's presence (XEP-0163 §4.3.1).
+func withReply(event []byte, from jid.JID) []byte {
+	if !from.IsFull() {
+		return event
+	}
+	w := xmpp.NewWriter(append([]byte(nil), event...))
+	w.Start(xmpp.NSAddress, "addresses").Start("", "address").Attr("type", "replyto").Attr("jid", from.String()).End().End()
+	return w.Bytes()
+}
+
+func (g *Engine) send(b *router.Batch, s *service, n *node, to jid.JID, payload []byte) {
+	t := xmpp.TypeHeadline
+	if n.config.Normal {
+		t = xmpp.TypeNormal
+	}
+	g.o.Router.Post(&xmpp.Stanza{Kind: xmpp.Message, Type: t, ID: g.ids.id(), From: s.jid, To: to, Payload: payload}, b)
+}
+
+// sendLast sends the item published last to who it is news for (§6.1.7), with the time of its publication (XEP-0203).
+func (g *Engine) sendLast(b *router.Batch, s *service, n *node, to jid.JID) error {
+	it, err := g.last(s, n)
+	if err != nil || it == nil {
+		return err
+	}
+	w := xmpp.NewWriter(itemsEvent(n, []Item{*it}))
+	w.Start(xmpp.NSDelay, "delay").Attr("stamp", xmpp.FormatTime(time.UnixMicro(it.At))).End()
+	g.send(b, s, n, to, w.Bytes())
+	return nil
+}
+
+// Greet sends a session, that has become available or says anew what it wants, the last items of a service's nodes that it wants and
+// may have. to is a full address.
+func (g *Engine) Greet(b *router.Batch, of, to jid.JID, wants func(node string) bool) error {
+	s, err := g.lock(of)
+	if err != nil {
+		return err
+	}
+	defer g.unlock(s)
+	if len(s.nodes) == 0 || g.o.Profile.Blocks(of, to.Bare()) {
+		return nil
+	}
+	for _, name := range s.sorted() {
+		n := s.nodes[name]
+		if n.config.Last != OnPresence || !n.config.Deliver || !wants(name) || g.mayRead(s, n, to.Bare()) != nil {
+			continue
+		}
+		if err := g.sendLast(b, s, n, to); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,345 @@
+package pubsub
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"slices"
+	"strings"
+
+	"jackdaw/modules/internal/forms"
+	"jackdaw/storage"
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
+)
+
+func asError(err error, to **xmpp.Error) bool { return errors.As(err, to) }
+
+// create: §8.1.
+func (g *Engine) create(r *request) ([]byte, error) {
+	if !r.owner {
+		return nil, forbidden()
+	}
+	instant := r.node == ""
+	if instant { // §8.1.1
+		r.node = rand.Text()
+	}
+	if r.svc.nodes[r.node] != nil {
+		return nil, xmpp.Conflict("there is such a node")
+	}
+	c := g.o.Profile.Default(r.node)
+	if el := r.body.ChildLocal("configure"); el != nil { // §8.1.3
+		f, err := form(el, prefix+"node_config")
+		if err != nil {
+			return nil, err
+		}
+		if f != nil {
+			if err := g.submit(&c, f); err != nil {
+				return nil, err
+			}
+		}
+	}
+	_, p, err := g.newNode(r.svc, r.node, c)
+	if err != nil {
+		return nil, err
+	}
+	r.await(p)
+	if !instant {
+		return nil, nil
+	}
+	var w xmpp.Writer
+	return w.Start(xmpp.NSPubSub, "pubsub").Start("", "create").Attr("node", r.node).End().End().Bytes(), nil
+}
+
+// submit puts a form that was filled in into the configuration.
+func (g *Engine) submit(c *Config, f *forms.Form) error {
+	if f.Kind != forms.Submit {
+		return xmpp.BadRequest("the form is not filled in")
+	}
+	switch bad := c.change(f, g.o.Limits()); bad {
+	case "":
+		return nil
+	case "pubsub#access_model": // §8.1.2
+		return condition(xmpp.NotAcceptable(""), "unsupported-access-model")
+	default:
+		return xmpp.NotAcceptable("this is no value for " + strings.TrimPrefix(bad, "pubsub#"))
+	}
+}
+
+// configuration: §8.2.1.
+func (g *Engine) configuration(r *request) ([]byte, error) {
+	n, err := r.owned()
+	if err != nil {
+		return nil, err
+	}
+	var w xmpp.Writer
+	w.Start(NSOwner, "pubsub").Start("", "configure").Attr("node", n.name)
+	n.config.form(forms.Ask, "node_config").Write(&w)
+	return w.End().End().Bytes(), nil
+}
+
+// defaults: §8.3.
+func (g *Engine) defaults(r *request) ([]byte, error) {
+	if !r.owner {
+		return nil, forbidden()
+	}
+	c := g.o.Profile.Default("")
+	var w xmpp.Writer
+	w.Start(NSOwner, "pubsub").Start("", "default")
+	c.form(forms.Ask, "node_config").Write(&w)
+	return w.End().End().Bytes(), nil
+}
+
+// configure: §8.2.4.
+func (g *Engine) configure(r *request) ([]byte, error) {
+	n, err := r.owned()
+	if err != nil {
+		return nil, err
+	}
+	f, err := form(r.verb, prefix+"node_config")
+	if err == nil && f == nil && r.verb.Child(forms.Name) == nil {
+		return nil, xmpp.BadRequest("a configuration without a form")
+	}
+	if x := r.verb.Child(forms.Name); x != nil && x.Attr("type") == forms.Cancel {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	c := n.config
+	if err := g.submit(&c, f); err != nil {
+		return nil, err
+	}
+	p, err := g.put(r.svc, storage.Change{Key: key(keyNode, n.name), Value: nodeRecord(c, n.created)})
+	if err != nil {
+		return nil, err
+	}
+	r.await(p)
+	old := n.config
+	n.config = c
+	if p, err = g.fit(r.svc, n, old); err != nil {
+		return nil, err
+	}
+	r.await(p)
+	for _, who := range addresses(n.subs) { // who has lost the right to it
+		if err := g.revoke(r.e.Batch, r.svc, n, who.Bare()); err != nil {
+			return nil, err
+		}
+	}
+	if old.Access == Authorize && c.Access != Authorize { // nobody is left to approve them
+		for _, who := range addresses(n.subs) {
+			if n.subs[who] == pending {
+				p, err := g.decide(r.e.Batch, r.svc, n, who, true)
+				if err != nil {
+					return nil, err
+				}
+				r.await(p)
+			}
+		}
+	}
+	if c.TellConfig && c.Deliver { // §8.2.5
+		var w xmpp.Writer
+		w.Start(xmpp.NSPubSubEvent, "event").Start("", "configuration").Attr("node", n.name)
+		if c.Payloads {
+			c.form(forms.Result, "node_config").Write(&w)
+		}
+		g.tell(r.e.Batch, r.svc, n, w.End().End().Bytes(), r.from, false)
+	}
+	return nil, nil
+}
+
+// fit takes out the items for which a new configuration has no room.
+func (g *Engine) fit(s *service, n *node, old Config) (*storage.Pending, error) {
+	l := g.o.Limits()
+	room := n.config.room(l)
+	if !n.config.Persist {
+		room = 0
+	}
+	if !old.Persist || room >= old.room(l) && n.config.Persist {
+		return nil, nil
+	}
+	index, err := g.places(s, n)
+	if err != nil || len(index) <= room {
+		return nil, err
+	}
+	var ids []string
+	for _, p := range index[:len(index)-room] {
+		ids = append(ids, p.id)
+	}
+	return g.drop(s, n, ids)
+}
+
+// remove: §8.4.
+func (g *Engine) remove(r *request) ([]byte, error) {
+	n, err := r.owned()
+	if err != nil {
+		return nil, err
+	}
+	// The items first: should the rest fail, the node is empty and can be deleted again.
+	p, err := g.o.Items.DeleteOwner(context.Background(), itemsOwner(r.service, n.name))
+	if err != nil {
+		return nil, err
+	}
+	r.await(p)
+	n.index = nil
+	changes := []storage.Change{{Key: key(keyNode, n.name), Delete: true}}
+	for who := range n.subs {
+		changes = append(changes, storage.Change{Key: key(keySubscription, n.name, who), Delete: true})
+	}
+	for who := range n.affs {
+		changes = append(changes, storage.Change{Key: key(keyAffiliation, n.name, who), Delete: true})
+	}
+	if p, err = g.put(r.svc, changes...); err != nil {
+		return nil, err
+	}
+	r.await(p)
+	delete(r.svc.nodes, n.name)
+	r.changed = true
+	if n.config.TellDelete && n.config.Deliver { // §8.4.2
+		var w xmpp.Writer
+		w.Start(xmpp.NSPubSubEvent, "event").Start("", "delete").Attr("node", n.name)
+		g.tell(r.e.Batch, r.svc, n, w.End().End().Bytes(), r.from, true)
+	}
+	return nil, nil
+}
+
+// purge: §8.5.
+func (g *Engine) purge(r *request) ([]byte, error) {
+	n, err := r.owned()
+	if err != nil {
+		return nil, err
+	}
+	if !n.config.Persist { // §8.5.3.3
+		return nil, unsupported("persistent-items")
+	}
+	p, err := g.o.Items.DeleteOwner(context.Background(), itemsOwner(r.service, n.name))
+	if err != nil {
+		return nil, err
+	}
+	r.await(p)
+	n.index, n.indexed = nil, true
+	r.changed = true
+	if n.config.Deliver {
+		var w xmpp.Writer
+		w.Start(xmpp.NSPubSubEvent, "event").Start("", "purge").Attr("node", n.name)
+		g.tell(r.e.Batch, r.svc, n, w.End().End().Bytes(), r.from, false)
+	}
+	return nil, nil
+}
+
+// subscribers: §8.8.1. Those who wait are among them, so that an owner finds whom to approve.
+func (g *Engine) subscribers(r *request) ([]byte, error) {
+	n, err := r.owned()
+	if err != nil {
+		return nil, err
+	}
+	var w xmpp.Writer
+	w.Start(NSOwner, "pubsub").Start("", "subscriptions").Attr("node", n.name)
+	for _, who := range addresses(n.subs) {
+		writeSubscription(&w, "", who, n.subs[who])
+	}
+	return w.End().End().Bytes(), nil
+}
+
+// setSubscribers: §8.8.2. All or nothing; an owner approves, denies and ends subscriptions, and makes none for others.
+func (g *Engine) setSubscribers(r *request) ([]byte, error) {
+	n, err := r.owned()
+	if err != nil {
+		return nil, err
+	}
+	wanted := map[jid.JID]state{}
+	for _, el := range r.verb.Children() {
+		who, err := jid.Parse(el.Attr("jid"))
+		i := slices.Index([]string{"none", "pending", "subscribed"}, el.Attr("subscription"))
+		if err != nil || i < 0 && el.HasAttr("subscription") || i > 0 && n.subs[who] == 0 || i == int(pending) && n.subs[who] != pending {
+			return nil, xmpp.NotAcceptable("a subscription that cannot be")
+		}
+		if i >= 0 {
+			wanted[who] = state(i)
+		}
+	}
+	for _, who := range addresses(wanted) {
+		st := wanted[who]
+		if st == n.subs[who] {
+			continue
+		}
+		p, err := g.decide(r.e.Batch, r.svc, n, who, st == subscribed)
+		if err != nil {
+			return nil, err
+		}
+		r.await(p)
+	}
+	return nil, nil
+}
+
+// affiliated: §8.9.1.
+func (g *Engine) affiliated(r *request) ([]byte, error) {
+	n, err := r.owned()
+	if err != nil {
+		return nil, err
+	}
+	var w xmpp.Writer
+	w.Start(NSOwner, "pubsub").Start("", "affiliations").Attr("node", n.name)
+	w.Start("", "affiliation").Attr("jid", r.actor.String()).Attr("affiliation", owner.String()).End()
+	for _, who := range addresses(n.affs) {
+		w.Start("", "affiliation").Attr("jid", who.String()).Attr("affiliation", n.affs[who].String()).End()
+	}
+	return w.End().End().Bytes(), nil
+}
+
+// setAffiliated: §8.9.2. All or nothing.
+func (g *Engine) setAffiliated(r *request) ([]byte, error) {
+	n, err := r.owned()
+	if err != nil {
+		return nil, err
+	}
+	wanted := map[jid.JID]affiliation{}
+	for _, el := range r.verb.Children() {
+		who, err := jid.Parse(el.Attr("jid"))
+		if err != nil {
+			return nil, xmpp.NotAcceptable("an address that is none")
+		}
+		if !el.HasAttr("affiliation") {
+			continue
+		}
+		i := slices.Index(affiliationNames, el.Attr("affiliation"))
+		// Owners are who they are: §8.9.2.4.
+		if owns := g.o.Profile.Owns(r.service, who.Bare()); i < 0 || owns != (affiliation(i) == owner) {
+			return nil, xmpp.NotAcceptable("an affiliation that cannot be")
+		} else if !owns {
+			wanted[jid.MustParse(strings.Clone(who.Bare().String()))] = affiliation(i)
+		}
+	}
+	if len(n.affs)+len(wanted) > maxAffiliations {
+		return nil, xmpp.ResourceConstraint("too many affiliations")
+	}
+	changes := make([]storage.Change, 0, len(wanted))
+	for who, a := range wanted {
+		changes = append(changes, storage.Change{Key: key(keyAffiliation, n.name, who), Value: []byte{recordVersion, byte(a)}, Delete: a == none})
+	}
+	if len(changes) == 0 {
+		return nil, nil
+	}
+	p, err := g.put(r.svc, changes...)
+	if err != nil {
+		return nil, err
+	}
+	r.await(p)
+	for who, a := range wanted {
+		n.setAffiliation(who, a)
+	}
+	for _, who := range addresses(wanted) {
+		if err := g.revoke(r.e.Batch, r.svc, n, who); err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+// Meta is what a node tells of itself (§5.4).
+type Meta struct {
+	Config      Config
+	Owner       jid.JID
+	Created     int64 // microseconds since 1970
+	Subscribers int
+}

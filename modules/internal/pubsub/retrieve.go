@@ -1,0 +1,206 @@
+package pubsub
+
+import (
+	"slices"
+	"strconv"
+
+	"jackdaw/modules/internal/rsm"
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
+)
+
+// items: §6.5, in pages of XEP-0059 where they are asked for or all would be too much.
+func (g *Engine) items(r *request) ([]byte, error) {
+	n, err := r.existing()
+	if err != nil {
+		return nil, err
+	}
+	if err := g.mayRead(r.svc, n, r.actor); err != nil {
+		return nil, err
+	}
+	set := r.body.Child(rsm.Name)
+	page, bad := rsm.Parse(set)
+	if bad != nil {
+		return nil, bad
+	}
+	index, err := g.places(r.svc, n)
+	if err != nil {
+		return nil, err
+	}
+	var wanted []string // by name: §6.5.7
+	for _, el := range r.verb.Children() {
+		if el.Name.Local == "item" && el.Attr("id") != "" {
+			wanted = append(wanted, el.Attr("id"))
+		}
+	}
+	switch most := r.verb.Attr("max_items"); {
+	case wanted != nil:
+		index = slices.DeleteFunc(slices.Clone(index), func(p place) bool { return !slices.Contains(wanted, p.id) })
+	case most != "": // §6.5.6: the most recent
+		max, err := strconv.Atoi(most)
+		if err != nil || max < 1 {
+			return nil, xmpp.BadRequest("max_items is not a number above 0")
+		}
+		index = index[len(index)-min(max, len(index)):]
+	}
+	from, to, bad := within(index, page)
+	if bad != nil {
+		return nil, bad
+	}
+	found, err := g.read(r.svc, n, index[from:to], page.Backward)
+	if err != nil {
+		return nil, err
+	}
+	var w xmpp.Writer
+	w.Start(xmpp.NSPubSub, "pubsub").Start("", "items").Attr("node", n.name)
+	for i := range found {
+		found[i].write(&w, &n.config, true)
+	}
+	w.End()
+	if set != nil || len(found) < to-from {
+		answer := rsm.Answer{Count: len(index)}
+		if len(found) > 0 {
+			answer.First, answer.Last = found[0].ID, found[len(found)-1].ID
+			answer.Index = slices.IndexFunc(index, func(p place) bool { return p.id == answer.First })
+		}
+		answer.Write(&w)
+	}
+	return w.End().Bytes(), nil
+}
+
+// within finds the page in the index (XEP-0059 §2).
+func within(index []place, p rsm.Request) (from, to int, bad *xmpp.Error) {
+	from, to = 0, len(index)
+	find := func(id string) int { return slices.IndexFunc(index, func(p place) bool { return p.id == id }) }
+	if p.After != "" {
+		i := find(p.After)
+		if i < 0 { // §2.2
+			return 0, 0, xmpp.ItemNotFound("there is no such item")
+		}
+		from = i + 1
+	}
+	if p.Before != "" {
+		i := find(p.Before)
+		if i < 0 {
+			return 0, 0, xmpp.ItemNotFound("there is no such item")
+		}
+		to = max(i, from)
+	}
+	if p.Index >= 0 { // §2.6
+		if p.Index > len(index) {
+			return 0, 0, xmpp.ItemNotFound("there are fewer items")
+		}
+		from = max(from, p.Index)
+		to = max(to, from)
+	}
+	if p.Max >= 0 && to-from > p.Max {
+		if p.Backward {
+			from = to - p.Max
+		} else {
+			to = from + p.Max
+		}
+	}
+	return from, to, nil
+}
+
+// read loads the items at these places as far as they fit into one answer, from the end with backward. There is at least one, if there is any.
+func (g *Engine) read(s *service, n *node, places []place, backward bool) ([]Item, error) {
+	if len(places) > 8 && len(places)*2 > len(n.index) { // nearly all: in one go
+		all, err := g.all(s, n)
+		if err != nil {
+			return nil, err
+		}
+		at := make(map[string]int, len(all))
+		for i := range all {
+			at[all[i].ID] = i
+		}
+		return collect(places, backward, func(id string) (*Item, error) { return &all[at[id]], nil })
+	}
+	return collect(places, backward, func(id string) (*Item, error) { return g.item(s, n, id) })
+}
+
+func collect(places []place, backward bool, get func(id string) (*Item, error)) ([]Item, error) {
+	var out []Item
+	size := 0
+	for i := range places {
+		p := places[i]
+		if backward {
+			p = places[len(places)-1-i]
+		}
+		it, err := get(p.id)
+		if err != nil {
+			return nil, err
+		}
+		if it == nil {
+			continue
+		}
+		if size += len(it.Payload) + len(it.ID) + 32; size > maxAnswer && len(out) > 0 {
+			break
+		}
+		out = append(out, *it)
+	}
+	if backward {
+		slices.Reverse(out)
+	}
+	return out, nil
+}
+
+// A Description says of a node what everybody who may see it may know.
+type Description struct {
+	Node, Title string
+}
+
+// Visible are the nodes of a service that an entity, a bare address, may subscribe to or read (§5.2, XEP-0163 §6.2), by name.
+func (g *Engine) Visible(of, entity jid.JID) ([]Description, error) {
+	s, err := g.lock(of)
+	if err != nil {
+		return nil, err
+	}
+	defer g.unlock(s)
+	var out []Description
+	for _, name := range s.sorted() {
+		if n := s.nodes[name]; g.may(s, n, entity) == nil {
+			out = append(out, Description{name, n.config.Title})
+		}
+	}
+	return out, nil
+}
+
+// Info describes a node with its metadata (§5.3, §5.4) to an entity, a bare address: what goes into the answer to disco#info. It is nil
+// if there is no such node for that one.
+func (g *Engine) Info(of, entity jid.JID, name string) (*Meta, error) {
+	s, err := g.lock(of)
+	if err != nil {
+		return nil, err
+	}
+	defer g.unlock(s)
+	n := s.nodes[name]
+	if n == nil || g.may(s, n, entity) != nil {
+		return nil, nil
+	}
+	count := 0
+	for _, st := range n.subs {
+		if st == subscribed {
+			count++
+		}
+	}
+	return &Meta{Config: n.config, Owner: s.jid, Created: n.created, Subscribers: count}, nil
+}
+
+// ItemIDs are the ids of a node's items (§5.5), oldest first; ok is false if there is no such node for that entity, a bare address.
+func (g *Engine) ItemIDs(of, entity jid.JID, name string) (ids []string, ok bool, err error) {
+	s, err := g.lock(of)
+	if err != nil {
+		return nil, false, err
+	}
+	defer g.unlock(s)
+	n := s.nodes[name]
+	if n == nil || g.mayRead(s, n, entity) != nil {
+		return nil, false, nil
+	}
+	index, err := g.places(s, n)
+	for _, p := range index {
+		ids = append(ids, p.id)
+	}
+	return ids, true, err
+}

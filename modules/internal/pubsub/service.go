@@ -1,0 +1,333 @@
+package pubsub
+
+import (
+	"cmp"
+	"container/list"
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"slices"
+	"strings"
+	"sync"
+
+	"jackdaw/storage"
+	"jackdaw/xmpp/jid"
+)
+
+const (
+	shards = 64
+	// idleCost bounds, for each shard, what is kept of services that nobody works with: one each, one for each node,
+	// subscription and affiliation, and one for each item whose place in its node is known.
+	idleCost = 8000
+)
+
+// cache holds the services in use and those used last.
+type cache struct {
+	seed   maphash.Seed
+	shards [shards]shard
+}
+
+type shard struct {
+	mu       sync.Mutex // guards the rest, and use, idle and cost of the services
+	services map[string]*service
+	idle     list.List // of *service; the front is the latest
+	cost     int       // of idle
+}
+
+// service is what is known of one.
+type service struct {
+	jid jid.JID
+
+	use  int           // who has it in hands
+	idle *list.Element // in the shard's idle list
+	cost int           // when it went there
+
+	mu     sync.Mutex // guards the rest
+	loaded bool
+	nodes  map[string]*node
+}
+
+// node is one of a service, without the payloads of its items.
+type node struct {
+	name    string
+	config  Config
+	created int64
+	subs    map[jid.JID]state
+	affs    map[jid.JID]affiliation
+	index   []place // of the items, oldest first
+	indexed bool
+}
+
+// place is where an item stands in its node.
+type place struct {
+	id string
+	at int64
+	by string // empty: the service itself
+}
+
+// state of a subscription (§4.2).
+type state byte
+
+const (
+	pending state = iota + 1
+	subscribed
+)
+
+func (s state) String() string { return [...]string{"none", "pending", "subscribed"}[s] }
+
+// affiliation with a node (§4.1). Owners are not among them: see Profile.Owns.
+type affiliation byte
+
+const (
+	none affiliation = iota
+	outcast
+	member
+	publishOnly
+	publisher
+	owner
+)
+
+var affiliationNames = []string{"none", "outcast", "member", "publish-only", "publisher", "owner"}
+
+func (a affiliation) String() string { return affiliationNames[a] }
+
+func (c *cache) init() {
+	c.seed = maphash.MakeSeed()
+	for i := range c.shards {
+		c.shards[i].services = map[string]*service{}
+	}
+}
+
+func (c *cache) shard(service jid.JID) *shard {
+	return &c.shards[maphash.String(c.seed, service.String())%shards]
+}
+
+// lock returns a service, loaded and locked; unlock gives it back.
+func (g *Engine) lock(of jid.JID) (*service, error) {
+	sh := g.cache.shard(of)
+	sh.mu.Lock()
+	s := sh.services[of.String()]
+	if s == nil {
+		own := jid.MustParse(strings.Clone(of.String())) // the address may lie in a request's buffer
+		s = &service{jid: own}
+		sh.services[own.String()] = s
+	}
+	s.use++
+	sh.wake(s)
+	sh.mu.Unlock()
+	s.mu.Lock()
+	if s.loaded {
+		return s, nil
+	}
+	if err := g.load(s); err != nil {
+		g.unlock(s)
+		return nil, err
+	}
+	return s, nil
+}
+
+func (g *Engine) unlock(s *service) {
+	cost := 1
+	for _, n := range s.nodes {
+		cost += 1 + len(n.index) + len(n.subs) + len(n.affs)
+	}
+	s.mu.Unlock()
+	sh := g.cache.shard(s.jid)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if s.use--; s.use > 0 {
+		return
+	}
+	s.cost = cost
+	s.idle = sh.idle.PushFront(s)
+	for sh.cost += cost; sh.cost > idleCost; {
+		old := sh.idle.Back().Value.(*service)
+		sh.wake(old)
+		delete(sh.services, old.jid.String())
+	}
+}
+
+// wake takes a service out of the idle ones. The caller holds the shard.
+func (sh *shard) wake(s *service) {
+	if s.idle != nil {
+		sh.idle.Remove(s.idle)
+		sh.cost -= s.cost
+		s.idle = nil
+	}
+}
+
+// load reads the nodes. The caller holds the service.
+func (g *Engine) load(s *service) error {
+	entries, _, err := g.o.Nodes.List(context.Background(), s.jid.String())
+	if err != nil {
+		return fmt.Errorf("load the nodes of %s: %w", s.jid, err)
+	}
+	s.nodes = nil
+	for _, e := range entries { // keyNode comes behind keyAffiliation: two rounds
+		if e.Key[0] != keyNode {
+			continue
+		}
+		c, created, err := readNode(e.Value)
+		if err != nil {
+			return fmt.Errorf("load node %q of %s: %w", e.Key[1:], s.jid, err)
+		}
+		s.add(&node{name: e.Key[1:], config: c, created: created})
+	}
+	for _, e := range entries {
+		if e.Key[0] == keyNode {
+			continue
+		}
+		name, who, _ := strings.Cut(e.Key[1:], "\x00")
+		j, err := jid.Parse(who)
+		n := s.nodes[name]
+		if err != nil || n == nil || len(e.Value) != 2 || e.Value[0] != recordVersion {
+			return fmt.Errorf("load the nodes of %s: key %q: %w", s.jid, e.Key, errRecord)
+		}
+		if e.Key[0] == keySubscription {
+			n.setState(j, state(e.Value[1]))
+		} else {
+			n.setAffiliation(j, affiliation(e.Value[1]))
+		}
+	}
+	s.loaded = true
+	return nil
+}
+
+func (s *service) add(n *node) {
+	if s.nodes == nil {
+		s.nodes = map[string]*node{}
+	}
+	s.nodes[n.name] = n
+}
+
+func (n *node) setState(who jid.JID, st state) {
+	switch {
+	case st == 0:
+		delete(n.subs, who)
+		return
+	case n.subs == nil:
+		n.subs = map[jid.JID]state{}
+	}
+	n.subs[who] = st
+}
+
+func (n *node) setAffiliation(who jid.JID, a affiliation) {
+	switch {
+	case a == none:
+		delete(n.affs, who)
+		return
+	case n.affs == nil:
+		n.affs = map[jid.JID]affiliation{}
+	}
+	n.affs[who] = a
+}
+
+// subscription is that of an entity, a bare address, under whichever address; subscribed wins.
+func (n *node) subscription(bare jid.JID) (st state) {
+	if len(n.subs) == 0 {
+		return 0
+	}
+	for who, s := range n.subs {
+		if who.Bare() == bare {
+			st = max(st, s)
+		}
+	}
+	return st
+}
+
+// sorted are the names of the nodes.
+func (s *service) sorted() []string {
+	names := make([]string, 0, len(s.nodes))
+	for name := range s.nodes {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// places returns the index of a node's items. The caller holds the service.
+func (g *Engine) places(s *service, n *node) ([]place, error) {
+	if n.indexed {
+		return n.index, nil
+	}
+	items, err := g.all(s, n)
+	if err != nil {
+		return nil, err
+	}
+	n.index, n.indexed = nil, true
+	for _, it := range items {
+		n.index = append(n.index, place{it.ID, it.At, by(s, it.By)})
+	}
+	return n.index, nil
+}
+
+func by(s *service, publisher string) string {
+	if publisher == s.jid.String() {
+		return ""
+	}
+	return publisher
+}
+
+// all reads all items of a node, oldest first.
+func (g *Engine) all(s *service, n *node) ([]Item, error) {
+	entries, _, err := g.o.Items.List(context.Background(), itemsOwner(s.jid, n.name))
+	if err != nil {
+		return nil, fmt.Errorf("load the items of node %q of %s: %w", n.name, s.jid, err)
+	}
+	items := make([]Item, 0, len(entries))
+	for _, e := range entries {
+		it, err := readItem(e.Key, e.Value)
+		if err != nil {
+			return nil, fmt.Errorf("load item %q of node %q of %s: %w", e.Key, n.name, s.jid, err)
+		}
+		items = append(items, it)
+	}
+	slices.SortStableFunc(items, func(a, b Item) int { return cmp.Compare(a.At, b.At) })
+	return items, nil
+}
+
+// item reads one item; nil if there is none.
+func (g *Engine) item(s *service, n *node, id string) (*Item, error) {
+	b, err := g.o.Items.Get(context.Background(), itemsOwner(s.jid, n.name), id)
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("load item %q of node %q of %s: %w", id, n.name, s.jid, err)
+	}
+	it, err := readItem(id, b)
+	if err != nil {
+		return nil, fmt.Errorf("load item %q of node %q of %s: %w", id, n.name, s.jid, err)
+	}
+	return &it, nil
+}
+
+// last is the item published last; nil if there is none.
+func (g *Engine) last(s *service, n *node) (*Item, error) {
+	index, err := g.places(s, n)
+	if err != nil || len(index) == 0 {
+		return nil, err
+	}
+	return g.item(s, n, index[len(index)-1].id)
+}
+
+// put writes the configuration of a node and other keys of the service's.
+func (g *Engine) put(s *service, changes ...storage.Change) (*storage.Pending, error) {
+	_, p, err := g.o.Nodes.Update(context.Background(), s.jid.String(), storage.AnyVersion, changes...)
+	return p, err
+}
+
+// newNode makes a node. The caller has checked that there is none.
+func (g *Engine) newNode(s *service, name string, c Config) (*node, *storage.Pending, error) {
+	if len(s.nodes) >= g.o.Limits().Nodes {
+		return nil, nil, tooManyNodes()
+	}
+	n := &node{name: strings.Clone(name), config: c, created: now(), indexed: true}
+	p, err := g.put(s, storage.Change{Key: key(keyNode, name), Value: nodeRecord(c, n.created)})
+	if err != nil {
+		return nil, nil, err
+	}
+	s.add(n)
+	return n, p, nil
+}
