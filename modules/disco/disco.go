@@ -10,8 +10,8 @@
 // An address at a host of ours that is nobody's account, and in whose name
 // messages were posted, says that it takes none (XEP-0506), to whoever asks and whoever
 // sends one. That is remembered in memory, for some thousands of addresses, until the server stops; an address that has
-// not been seen as a sender is told nothing about. Items of a host are the services below it.
-// Left out: all nodes but that of the capabilities.
+// not been seen as a sender is told nothing about. Items of a host are the services below it; nodes of an
+// account are told of to everybody who may see them.
 package disco
 
 import (
@@ -34,6 +34,19 @@ type Roster interface {
 // jabber:x:data with a hidden FORM_TYPE, or nil for none. It is called for each answer.
 type Form func(host string) *xmpp.Element
 
+// Nodes are what accounts keep for others to see (XEP-0060 §5). The user and who asks are bare addresses of which
+// nothing is known; the elements are the caller's.
+type Nodes interface {
+	// Identity is what an account with nodes is, beside being one.
+	Identity() *xmpp.Element
+	// List returns an <item/> for each node that may be seen, Items one for each item of a node; ok is false if
+	// there is no such node for who asks.
+	List(user, asker jid.JID) ([]*xmpp.Element, error)
+	Items(user, asker jid.JID, node string) (items []*xmpp.Element, ok bool, err error)
+	// Info is the <query/> about a node, nil if there is none for who asks.
+	Info(user, asker jid.JID, node string) (*xmpp.Element, error)
+}
+
 // Options of New.
 type Options struct {
 	Router *router.Router
@@ -42,6 +55,8 @@ type Options struct {
 	// Replies says whether our users' replies to senders that are no accounts are taken by somebody. Nil: they are not.
 	Replies func() bool
 	Forms   []Form
+	// Nodes are those of accounts; a nil function, or one that returns nil: there are none.
+	Nodes func() Nodes
 	// Node and Ver make the node of the host's capabilities, Node#Ver(info), that the host
 	// answers for (XEP-0115 §6.2). An empty Node: no such node.
 	Node string
@@ -138,6 +153,7 @@ func (d *Disco) info(e *router.Envelope) {
 			return
 		}
 		d.answer(e, q, node)
+	case node != "" && d.nodeInfo(e, node):
 	case !d.mayAsk(e): // §8, rule 1
 		if !e.Settled() {
 			e.Refuse(xmpp.ServiceUnavailable(""))
@@ -145,8 +161,68 @@ func (d *Disco) info(e *router.Envelope) {
 	case node != "":
 		e.Refuse(xmpp.ItemNotFound("there is no such node"))
 	default:
-		d.answer(e, info("account", "registered", "", d.announced().account), "")
+		q := info("account", "registered", "", d.announced().account)
+		if n := d.nodes(); n != nil {
+			q.Content = slices.Insert(q.Content, 1, xmpp.Node{Elem: n.Identity()})
+		}
+		d.answer(e, q, "")
 	}
+}
+
+func (d *Disco) nodes() Nodes {
+	if d.o.Nodes == nil {
+		return nil
+	}
+	return d.o.Nodes()
+}
+
+// owner is whose account a request is for.
+func owner(e *router.Envelope) jid.JID {
+	if e.Stanza.To.IsZero() {
+		return e.Session.Bare()
+	}
+	return e.Stanza.To.Bare()
+}
+
+// nodeInfo answers for a node of an account that the sender may see, if there is such a one.
+func (d *Disco) nodeInfo(e *router.Envelope, node string) bool {
+	n := d.nodes()
+	if n == nil {
+		return false
+	}
+	q, err := n.Info(owner(e), e.Stanza.From.Bare(), node)
+	if err != nil {
+		e.Refuse(router.Unavailable())
+		return true
+	}
+	if q != nil {
+		d.answer(e, q, node)
+	}
+	return q != nil
+}
+
+// nodeItems puts the nodes of an account that the sender may see into q, or the items of one; ok is false if there is no such node
+// for the sender, or the request has been refused.
+func (d *Disco) nodeItems(e *router.Envelope, q *xmpp.Element, node string) (ok bool) {
+	n := d.nodes()
+	if n == nil {
+		return node == ""
+	}
+	var all []*xmpp.Element
+	var err error
+	if ok = true; node == "" {
+		all, err = n.List(owner(e), e.Stanza.From.Bare())
+	} else {
+		all, ok, err = n.Items(owner(e), e.Stanza.From.Bare(), node)
+	}
+	if err != nil {
+		e.Refuse(router.Unavailable())
+		return false
+	}
+	for _, item := range all {
+		q.Content = append(q.Content, xmpp.Node{Elem: item})
+	}
+	return ok
 }
 
 func (d *Disco) noAccountInfo(e *router.Envelope) {
@@ -165,14 +241,19 @@ func (d *Disco) items(e *router.Envelope) {
 		return
 	}
 	q := &xmpp.Element{Name: itemsQuery}
-	switch to := e.Stanza.To; {
-	case !to.IsDomain() && !d.mayAsk(e): // §8, rule 2: as if there were no account
+	to := e.Stanza.To
+	found := to.IsDomain() && node == "" || !to.IsDomain() && d.nodeItems(e, q, node)
+	switch {
+	case e.Settled():
+		return
+	case !to.IsDomain() && !d.mayAsk(e): // §8, rule 2: but for what all may see, as if there were no account
 		if e.Settled() {
 			return
 		}
-	case node != "":
+	case !found:
 		e.Refuse(xmpp.ItemNotFound("there is no such node"))
 		return
+	case node != "":
 	case to.IsDomain():
 		for _, domain := range d.services(to.Domain()) {
 			add(q, "item", "jid", domain)
@@ -226,12 +307,12 @@ func (d *Disco) mayAsk(e *router.Envelope) bool {
 	return ok && err == nil
 }
 
-// see remembers a sender that is not the account behind it, at one of our hosts. Whether it
-// is an account is looked up when that matters.
+// see remembers a sender at one of our hosts that may not be an account: the name that an API account posts in
+// is also that of the account behind the post. Whether it is one is looked up when that matters.
 func (d *Disco) see(e *router.Envelope) {
 	from := e.Stanza.From
 	if e.Session == nil && e.Stanza.Type != xmpp.TypeError && from.Local() != "" &&
-		!from.MatchesBare(e.Account) && d.o.Router.Serves(from.Domain()) {
+		d.o.Router.Serves(from.Domain()) {
 		d.senders.add(from.Bare())
 	}
 }

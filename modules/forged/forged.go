@@ -98,7 +98,7 @@ func (f *Forged) owner(ours jid.JID) string {
 func (f *Forged) forges(e *router.Envelope) bool {
 	from := e.Stanza.From
 	switch {
-	case e.Stanza.Kind != xmpp.Message, e.Session != nil, e.Peer != "", from.IsZero(), from.MatchesBare(e.Account):
+	case e.Stanza.Kind != xmpp.Message, e.Session != nil, e.Peer != "", from.IsZero():
 		return false
 	case !f.o.Router.Owns(from.Domain()):
 		return !e.Account.IsZero()

@@ -16,6 +16,7 @@ import (
 const (
 	ticket    = "ticket-7@trac.example" // of a domain that is not ours
 	robot     = "robot@localhost"       // of ours, and nobody's account
+	door      = "door@localhost"        // the same, of an API account
 	takesNone = "this address is used by a program on this server and takes no replies"
 	noReply   = "urn:xmpp:noreply:0"
 	anError   = "<error type='cancel'><service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"
@@ -238,10 +239,15 @@ func TestAProgramTakesRepliesToItsSenders(t *testing.T) {
 				posted(t, s, "alarm", chat("a", from, "bob@localhost"))
 				bob.wantsPost("a post", "a", from, "bob@localhost")
 			}
-			if el := bob.info(robot); harness.Attr(el, "type") != "result" || strings.Contains(el, noReply) {
-				t.Errorf("who takes replies says %s", el)
+			bell(s)
+			rung(t, s, "door", chat("a", "", "bob@localhost"))
+			bob.wantsPost("a post", "a", door, "bob@localhost")
+			for _, address := range []string{robot, door} {
+				if el := bob.info(address); harness.Attr(el, "type") != "result" || strings.Contains(el, noReply) {
+					t.Errorf("who takes replies says %s", el)
+				}
 			}
-			replies := []string{ticket, ticket + "/x", robot, robot + "/x"}
+			replies := []string{ticket, ticket + "/x", robot, robot + "/x", door}
 			for _, to := range replies {
 				bob.say(chat("b", "", to))
 				p.wants("a reply", reply{ID: "b", From: bob.JID, To: to})
@@ -318,30 +324,38 @@ func TestANameWithoutAccountTakesNoMessages(t *testing.T) {
 				HTTP: "permissions: {forge_sender: [alarm@localhost]}"})
 			bob, carol := enter(t, s, "bob", "desk"), enter(t, s, "carol", "desk")
 			// XEP-0506 §4: who is not known as a sender is nobody.
-			if el := carol.info(robot); harness.Attr(el, "type") != "error" {
-				t.Errorf("before it sent anything, it says %s", el)
-			}
-			carol.say(chat("a", "", robot))
-			got := carol.settled()
-			carol.refusal("to nobody", got, robot, "service-unavailable", "")
-			if strings.Contains(got[0], none) {
-				t.Errorf("before it sent anything: %s", got[0])
+			for _, address := range []string{robot, door} {
+				if el := carol.info(address); harness.Attr(el, "type") != "error" {
+					t.Errorf("before it sent anything, %s says %s", address, el)
+				}
+				carol.say(chat("a", "", address))
+				got := carol.settled()
+				carol.refusal("to nobody", got, address, "service-unavailable", "")
+				if strings.Contains(got[0], none) {
+					t.Errorf("before it sent anything: %s", got[0])
+				}
 			}
 
 			posted(t, s, "alarm", chat("b", robot+"/x", "bob@localhost"))
 			bob.wantsPost("a post", "b", robot+"/x", "bob@localhost")
-			for _, g := range []*guest{bob, carol} {
-				el := g.info(robot)
-				if harness.Attr(el, "type") != "result" || !strings.Contains(el, "<feature var='"+noReply+"'/>") ||
-					!strings.Contains(el, "<identity category='client' type='bot'/>") {
-					t.Errorf("it tells %s %s", g.JID, el)
+			// A program that is no user at all.
+			bell(s)
+			rung(t, s, "door", chat("c", "", "bob@localhost"))
+			bob.wantsPost("a post", "c", door, "bob@localhost")
+			for _, address := range []string{robot, door} {
+				for _, g := range []*guest{bob, carol} {
+					el := g.info(address)
+					if harness.Attr(el, "type") != "result" || !strings.Contains(el, "<feature var='"+noReply+"'/>") ||
+						!strings.Contains(el, "<identity category='client' type='bot'/>") {
+						t.Errorf("%s tells %s %s", address, g.JID, el)
+					}
+					g.say(chat("d", "", address))
+					g.refusal("a message", g.settled(), address, "service-unavailable", none)
+					g.say(chat("e", "", address+"/x"))
+					g.refusal("a message to a resource", g.settled(), address+"/x", "service-unavailable", none)
+					g.say("<message type='error' id='f' to='" + address + "'>" + anError + "</message>")
+					g.nothing("an error", g.settled())
 				}
-				g.say(chat("d", "", robot))
-				g.refusal("a message", g.settled(), robot, "service-unavailable", none)
-				g.say(chat("e", "", robot+"/x"))
-				g.refusal("a message to a resource", g.settled(), robot+"/x", "service-unavailable", none)
-				g.say("<message type='error' id='f' to='" + robot + "'>" + anError + "</message>")
-				g.nothing("an error", g.settled())
 			}
 			// The host says it of itself, and real users do not, also if somebody writes in their name.
 			if el := bob.info("localhost"); !strings.Contains(el, "<feature var='"+noReply+"'/>") {
