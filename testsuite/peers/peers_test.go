@@ -97,21 +97,6 @@ func TestThePeersReachEachOtherWithCertificates(t *testing.T) {
 	}
 }
 
-func TestThePeersReachEachOtherByDialback(t *testing.T) {
-	t.Parallel()
-	n := NewNetwork(t)
-	var prosody, ejabberd *Peer
-	start(t,
-		func() { prosody = n.StartProsody(Options{Users: []string{"romeo"}, Flaw: SelfSigned}) },
-		func() { ejabberd = n.StartEjabberd(Options{Users: []string{"juliet"}, Flaw: SelfSigned}) },
-	)
-	r, j := enter(t, prosody, "romeo"), enter(t, ejabberd, "juliet")
-	say(t, r, j, "Wherefore?")
-	say(t, j, r, "Therefore.")
-	proved(t, ejabberd, Proof{From: prosody.Domain, To: ejabberd.Domain, By: "dialback"})
-	proved(t, prosody, Proof{From: ejabberd.Domain, To: prosody.Domain, By: "dialback"})
-}
-
 func TestAPeerThatWasKilledHasItsAccounts(t *testing.T) {
 	t.Parallel()
 	n := NewNetwork(t)
