@@ -52,13 +52,15 @@ type Archive struct {
 	o     Options
 	prefs *prefsCache
 
+	posts chan struct{} // has an entry for each post that is being written
+
 	mu     sync.Mutex // guards asking
 	asking map[*router.Session]*asker
 }
 
 // New returns the module; Run must be called for messages to go when their time has come.
 func New(o Options) *Archive {
-	return &Archive{o: o, prefs: newPrefsCache(o.Prefs), asking: map[*router.Session]*asker{}}
+	return &Archive{o: o, prefs: newPrefsCache(o.Prefs), posts: make(chan struct{}, posting), asking: map[*router.Session]*asker{}}
 }
 
 // Features of XEP-0424 §3 and §5.
@@ -99,30 +101,13 @@ func (a *Archive) leaving(e *router.Envelope) {
 	}
 }
 
-// posted archives for the sender what an account has posted in its own name, without a session.
-func (a *Archive) posted(e *router.Envelope) {
-	if e.Session == nil && !e.Left && e.Peer == "" && !e.Account.IsZero() && e.Stanza.From.MatchesBare(e.Account) &&
-		e.Stanza.To.Bare() != e.Account {
-		a.sent(e, e.Account, e.Stanza.From)
-	}
-}
-
 // sent puts a message into its sender's archive.
 func (a *Archive) sent(e *router.Envelope, owner, from jid.JID) {
 	if e.SentID != 0 || !worthKeeping(e.Stanza) {
 		return
 	}
-	s := *e.Stanza
-	s.From = from
-	key := e.DedupKey()
-	if key != "" {
-		key = sentKey(s.To, key)
-	}
-	e.SentID = a.append(e, entry{owner: owner, with: s.To, author: owner, stanza: &s, dedup: key})
+	e.SentID = a.append(e, sentEntry(e, owner, from))
 }
-
-// sentKey tells a sent message from its repetition: one origin-id or key may serve several recipients.
-func sentKey(to jid.JID, key string) string { return "sent " + to.Bare().String() + " " + key }
 
 // arrived puts a message into its recipient's archive and stamps it.
 func (a *Archive) arrived(e *router.Envelope) {
@@ -177,16 +162,9 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b 
 // append writes a record and returns its id, that of the first one if the message is a repetition, and 0 if it is not archived.
 // What is promised to the sender and cannot be written is refused.
 func (a *Archive) append(e *router.Envelope, n entry) (id uint64) {
-	fail := func(err error) {
-		if e.Durable {
-			e.Refuse(router.Unavailable())
-			return
-		}
-		a.o.Log.Warn("message not archived", "owner", n.owner, "error", err)
-	}
 	wanted, err := a.wants(n.owner, n.with)
 	if err != nil {
-		fail(err)
+		a.unable(e, n.owner, err)
 		return 0
 	}
 	if !wanted {
@@ -200,7 +178,7 @@ func (a *Archive) append(e *router.Envelope, n entry) (id uint64) {
 		buffers.Put(buf)
 	}
 	if err != nil {
-		fail(err)
+		a.unable(e, n.owner, err)
 		return 0
 	}
 	if e.Durable {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,7 +32,8 @@ type house struct {
 	a             *Archive
 	store         *moduletest.Store
 	log           storage.Log
-	limits        Limits
+	limits        Limits       // but for Keep, which changes while it is used
+	keep          atomic.Int64 // Limits.Keep
 	contacts      contacts
 	romeo, juliet *moduletest.Client
 }
@@ -41,7 +43,7 @@ func newHouse(t *testing.T, others ...router.Module) *house {
 		limits: Limits{Page: 100}}
 	h.log = h.store.Log("archive")
 	h.a = New(Options{Router: h.r, Messages: h.log, Prefs: h.store.Map("archive-prefs"), Contacts: h.contacts,
-		Limits: func() Limits { return h.limits }, Log: moduletest.Discard()})
+		Limits: func() Limits { return Limits{Page: h.limits.Page, Keep: time.Duration(h.keep.Load())} }, Log: moduletest.Discard()})
 	h.r.Use(append([]router.Module{h.a.Module()}, others...)...)
 	h.romeo, h.juliet = moduletest.Login(t, h.r, "romeo/a"), moduletest.Login(t, h.r, "juliet/b")
 	h.romeo.Available(0)
@@ -294,7 +296,7 @@ func TestPostsOfAnAccountAreInItsArchive(t *testing.T) {
 			if test.account != "" {
 				e.Account = jid.MustParse(test.account)
 			}
-			h.r.Route(e)
+			h.post(e)
 			h.archived("juliet", "x")
 			if got := len(h.records("romeo")) == 1; got != test.inRomeos {
 				t.Errorf("in the sender's archive: %v", got)
@@ -302,15 +304,63 @@ func TestPostsOfAnAccountAreInItsArchive(t *testing.T) {
 		})
 	}
 	h := newHouse(t)
-	h.r.Route(&router.Envelope{Account: jid.MustParse("romeo@example.org"), Quiet: true,
+	h.post(&router.Envelope{Account: jid.MustParse("romeo@example.org"), Durable: true, Quiet: true,
 		Stanza: moduletest.Parse(t, `<message from='romeo@example.org' to='romeo@example.org'><body>x</body></message>`)})
 	h.archived("romeo", "x")
+}
+
+// post routes what has no session and waits until it is safe.
+func (h *house) post(e *router.Envelope) {
+	h.Helper()
+	h.r.Route(e)
+	for _, p := range e.Pendings {
+		if err := p.Wait(h.Context()); err != nil {
+			h.Fatal(err)
+		}
+	}
+}
+
+func TestAPostThatIsRefusedOrRepeatedIsNotInTheSendersArchive(t *testing.T) {
+	refuse := xmpp.ResourceConstraint("")
+	h := newHouse(t, router.Module{Name: "keeper", Unclaimed: func(e *router.Envelope) {
+		if e.Settle(router.Stored); refuse != nil {
+			e.Refuse(refuse)
+		}
+	}})
+	h.limits.Page = 2 * posting
+	send := func(i int) {
+		h.post(&router.Envelope{Account: jid.MustParse("romeo@example.org"), Durable: true, Quiet: true, Dedup: fmt.Sprint(i),
+			Stanza: moduletest.Parse(t, fmt.Sprintf(`<message from='romeo@example.org' to='nurse@example.org' type='chat'><body>%d</body></message>`, i))})
+	}
+	send(0)
+	h.archived("romeo")
+	h.archived("nurse")
+	refuse = nil
+	for range 2 {
+		for i := range 2 * posting {
+			send(i)
+		}
+	}
+	if n := len(h.records("romeo")); n != 2*posting {
+		t.Errorf("%d messages in the sender's archive", n)
+	}
+	refuse = xmpp.ResourceConstraint("")
+	send(1)
+	if n := len(h.records("romeo")); n != 2*posting {
+		t.Errorf("%d messages after a repetition was refused", n)
+	}
+	h.store.Fail(storage.ErrUnavailable)
+	e := &router.Envelope{Account: jid.MustParse("romeo@example.org"), Durable: true, Quiet: true,
+		Stanza: moduletest.Parse(t, `<message from='romeo@example.org' to='juliet@example.org' type='chat'><body>x</body></message>`)}
+	if h.r.Route(e); e.Outcome != router.Refused {
+		t.Errorf("without storage: %v", e.Outcome)
+	}
 }
 
 func TestPostsToPeersAreInTheSendersArchive(t *testing.T) {
 	h := newHouse(t)
 	h.r.SetRemote(remote{})
-	h.r.Route(&router.Envelope{Account: jid.MustParse("romeo@example.org"), Quiet: true,
+	h.post(&router.Envelope{Account: jid.MustParse("romeo@example.org"), Durable: true, Quiet: true,
 		Stanza: moduletest.Parse(t, `<message from='romeo@example.org' to='juliet@example.net' type='chat'><body>post</body></message>`)})
 	h.romeo.Send(`<message to='juliet@example.net/x' type='chat'><body>sent</body></message>`)
 	h.archived("romeo", "post", "sent")

@@ -35,7 +35,7 @@ func (h *house) add(owner string, n int) {
 func TestMessagesGoWhenTheirTimeHasCome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
-		h.limits.Keep = 30 * 24 * time.Hour
+		h.keep.Store(int64(30 * 24 * time.Hour))
 		h.add("romeo", 3)
 		ctx, cancel := context.WithCancel(t.Context())
 		go h.a.Run(ctx)
@@ -53,10 +53,10 @@ func TestMessagesGoWhenTheirTimeHasCome(t *testing.T) {
 		left(4, 1)
 		time.Sleep(4 * time.Hour)
 		left(1, 1)
-		h.limits.Keep = 0 // for ever, from a reload on
+		h.keep.Store(0) // for ever, from a reload on
 		time.Sleep(100 * 24 * time.Hour)
 		left(1, 1)
-		h.limits.Keep = time.Hour
+		h.keep.Store(int64(time.Hour))
 		time.Sleep(2 * time.Hour)
 		left(0, 0)
 		cancel()
@@ -90,7 +90,7 @@ func TestPurgeRestsLongerThanItWorks(t *testing.T) {
 func TestPurgeEndsWithItsContextAndGoesOnAfterAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
-		h.limits.Keep = time.Hour
+		h.keep.Store(int64(time.Hour))
 		h.add("romeo", 1)
 		h.store.Fail(storage.ErrUnavailable)
 		ctx, cancel := context.WithCancel(t.Context())
