@@ -1,0 +1,83 @@
+package mam
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"jackdaw/storage"
+)
+
+const (
+	// purgeEvery is the time from the start of one round through all archives to that of the next.
+	purgeEvery = time.Hour
+	// purgeAtOnce is how many messages go in one step, and rest how many times as long as the step took nothing is purged after it.
+	purgeAtOnce = 200
+	rest        = 4
+	// breath is the least that is rested after a step, and after every breathEvery archives in which there was nothing to do.
+	breath      = 10 * time.Millisecond
+	breathEvery = 100
+)
+
+// A Keeper removes the messages of archives whose time has come, little by little.
+type Keeper struct {
+	Log    storage.Log
+	Keep   func() time.Duration // how long a message stays; 0: for ever. Asked before each round
+	Logger *slog.Logger
+}
+
+// Run works until ctx ends.
+func (k *Keeper) Run(ctx context.Context) {
+	for ctx.Err() == nil {
+		began := time.Now()
+		if keep := k.Keep(); keep > 0 {
+			k.round(ctx, storage.IDAt(began.Add(-keep)))
+		}
+		pause(ctx, purgeEvery-time.Since(began))
+	}
+}
+
+// round goes through all archives once.
+func (k *Keeper) round(ctx context.Context, before uint64) {
+	n := 0
+	err := k.Log.Owners(ctx, func(owner string) bool {
+		if err := k.purge(ctx, owner, before); err != nil && ctx.Err() == nil {
+			k.Logger.Warn("archive not purged", "owner", owner, "error", err)
+		}
+		if n++; n%breathEvery == 0 {
+			pause(ctx, breath)
+		}
+		return ctx.Err() == nil
+	})
+	if err != nil && ctx.Err() == nil {
+		k.Logger.Warn("archives not purged", "error", err)
+	}
+}
+
+// purge removes an owner's messages with ids below before.
+func (k *Keeper) purge(ctx context.Context, owner string, before uint64) error {
+	for {
+		began := time.Now()
+		old, more, err := k.Log.Page(ctx, owner, storage.Query{Before: before, Limit: purgeAtOnce})
+		if err != nil || len(old) == 0 {
+			return err
+		}
+		p, err := k.Log.Trim(ctx, owner, old[len(old)-1].ID+1, 0)
+		if err != nil {
+			return err
+		}
+		if err := p.Wait(ctx); err != nil || !more {
+			return err
+		}
+		pause(ctx, max(rest*time.Since(began), breath))
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(max(d, 0))
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}

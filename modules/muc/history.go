@@ -1,0 +1,171 @@
+package muc
+
+import (
+	"context"
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"jackdaw/modules/internal/mam"
+	"jackdaw/router"
+	"jackdaw/storage"
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
+)
+
+// said is a message that who enters is shown (§7.2.13).
+type said struct {
+	from     jid.JID
+	id, lang string
+	payload  []byte
+	delayed  []byte // payload with the time of it; nil until somebody needs it
+	at       time.Time
+	archived uint64 // id in the archive, 0 for none
+	author   string // bare address
+}
+
+// remember keeps a message for those who enter. What it holds is owned.
+func (r *room) remember(s said) {
+	most := r.conf.History
+	if most == 0 {
+		return
+	}
+	if len(r.past) >= 2*most { // the front is let go of now and then, not with each
+		r.past = append(r.past[:0:0], r.past[len(r.past)-most+1:]...)
+	}
+	r.past = append(r.past, s)
+}
+
+// latest are the messages to show at most.
+func (r *room) latest() []said { return r.past[max(len(r.past)-r.conf.History, 0):] }
+
+// delay is the mark of a message that is shown late.
+func (r *room) delay(dst []byte, at time.Time) []byte {
+	dst = append(dst, "<delay xmlns='urn:xmpp:delay' from='"...)
+	dst = append(xmpp.AppendAttr(dst, r.name), "' stamp='"...)
+	return append(xmpp.AppendTime(dst, at), "'/>"...)
+}
+
+// history shows who enters what was said, within all limits that it has named (§7.2.14).
+func (p *post) history(s *seat, x *xmpp.Element) {
+	r := p.r
+	list := r.latest()
+	chars := -1
+	if h := x.ChildLocal("history"); h != nil {
+		if n, err := strconv.Atoi(h.Attr("maxstanzas")); err == nil && n >= 0 {
+			list = list[max(len(list)-n, 0):]
+		}
+		var since time.Time
+		if n, err := strconv.Atoi(h.Attr("seconds")); err == nil && n >= 0 {
+			since = time.Now().Add(-time.Duration(min(n, 1<<30)) * time.Second)
+		}
+		if at, err := xmpp.ParseTime(h.Attr("since")); err == nil && at.After(since) {
+			since = at
+		}
+		for !since.IsZero() && len(list) > 0 && list[0].at.Before(since) {
+			list = list[1:]
+		}
+		if n, err := strconv.Atoi(h.Attr("maxchars")); err == nil && n >= 0 {
+			chars = n
+		}
+	}
+	for i := range list {
+		if one := &list[i]; one.delayed == nil {
+			one.delayed = r.delay(append(make([]byte, 0, len(one.payload)+160), one.payload...), one.at)
+		}
+	}
+	head := func(one *said) xmpp.Stanza {
+		return xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeGroupchat, ID: one.id, Lang: one.lang, From: one.from, Payload: one.delayed}
+	}
+	if chars >= 0 { // of complete stanzas, the newest first
+		from := len(list)
+		for from > 0 {
+			stanza := head(&list[from-1])
+			stanza.To = s.full
+			if chars -= len(stanza.Append(nil)); chars < 0 {
+				break
+			}
+			from--
+		}
+		list = list[from:]
+	}
+	for i := range list {
+		p.head = head(&list[i])
+		p.to(s)
+	}
+}
+
+// tellSubject ends what who enters is told (§7.2.15).
+func (p *post) tellSubject(s *seat) {
+	r := p.r
+	p.head = xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeGroupchat, ID: r.subject.ID, From: r.addr}
+	if p.head.ID == "" {
+		p.head.ID = newID()
+	}
+	payload := []byte("<subject/>")
+	if r.subject.XML != "" {
+		payload = []byte(r.subject.XML)
+	}
+	if !r.subject.Changed.IsZero() {
+		if from, err := r.addr.WithResource(r.subject.By); err == nil && r.subject.By != "" {
+			p.head.From = from
+			payload = appendOccupantID(payload, r.subject.Author)
+		}
+		payload = r.delay(payload, r.subject.Changed)
+	}
+	p.head.Payload = payload
+	p.to(s)
+}
+
+// keepSubject stores a new subject. It is called with order held.
+func (u *utterance) keepSubject() *xmpp.Error {
+	r := u.r
+	var xml []byte
+	s := u.e.Stanza
+	for _, c := range xmpp.Index(s.Payload) {
+		if c.Name == subjectName {
+			xml = append(xml, s.Payload[c.Start:c.End]...)
+		}
+	}
+	next := subject{By: u.from.Resource(), XML: string(xml), Changed: time.Now().UTC(), ID: u.id, Author: u.o.id}
+	p, err := r.store(storage.Change{Key: subjectKey, Value: encode(next)})
+	if err != nil {
+		return r.m.fault(err)
+	}
+	u.e.Await(p)
+	r.mu.Lock()
+	r.subject = next
+	r.mu.Unlock()
+	return nil
+}
+
+// recall reads from the archive what is shown to who enters. It is called before anybody can be in the room.
+func (r *room) recall() error {
+	if r.conf.History == 0 || !r.conf.Archived {
+		return nil
+	}
+	records, _, err := r.m.o.Archive.Page(context.Background(), r.name, storage.Query{Limit: r.conf.History, Backward: true})
+	if err != nil {
+		return err
+	}
+	for i := range records {
+		s, err := mam.ReadMessage(records[i].Data)
+		if err != nil || !s.Has(bodyName) {
+			continue
+		}
+		payload := router.AppendStanzaID(cut(&s, userName), r.name, records[i].ID)
+		r.past = append(r.past, said{from: s.From, id: s.ID, lang: s.Lang, payload: payload, at: records[i].Time(), archived: records[i].ID, author: records[i].Peer})
+	}
+	return nil
+}
+
+const recordVersion = 1
+
+// encode writes a record: its version, then JSON.
+func encode(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic("muc: a record that cannot be written: " + err.Error())
+	}
+	return append([]byte{recordVersion}, b...)
+}

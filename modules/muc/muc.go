@@ -1,0 +1,298 @@
+// Package muc is the service of rooms: Multi-User Chat (XEP-0045), at a domain of its own below each host.
+//
+// Who is in a room is kept in memory, and so is a room that nobody has made persistent. What the owners of a persistent
+// room have chosen, its affiliations, nicks, subject and picture are in storage, read when somebody first asks for
+// the room, so that a start costs the same with few rooms and with many. What is said is in an archive of the room's own
+// (XEP-0313), from which it gives those who enter the latest.
+//
+// One lock guards the state of a room. It is held while a stanza is handed to all occupants, none of which can
+// make it wait, so that all see the same things in the same order. A second one, taken before it, orders those who
+// change what is stored; it may be held over a call to storage, but nobody waits for a write to be durable with it.
+//
+// An occupant never stays as a ghost: its session's end, an error from its address and silence of its server
+// remove it, with the reason.
+//
+// Left out: groupchat 1.0; status codes 102, 103 and 174, for which there is no setting; approval of registrations by
+// admins, who may turn registration off; occupants of rooms that are not looked at by an occupant (§6.5).
+package muc
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"jackdaw/modules/internal/mam"
+	"jackdaw/router"
+	"jackdaw/storage"
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
+)
+
+// Limits of the service; each but Keep is above 0.
+type Limits struct {
+	Occupants    int           // of a room
+	RoomsPerUser int           // that a user is in, and that a user has made
+	MessageRate  int           // per second and user
+	History      int           // messages shown to who enters
+	Page         int           // messages of one answer of an archive
+	Keep         time.Duration // how long a message stays in an archive; 0: for ever
+}
+
+// Options of New; all are needed.
+type Options struct {
+	Router  *router.Router
+	Rooms   storage.Map // nobody else writes it
+	Archive storage.Log // likewise
+	// Domains are those of the service, each with the host that it belongs to. Asked by router.Use.
+	Domains func() []string
+	Limits  func() Limits // asked whenever it matters
+	// Exempt says whether an account, a bare address, is above the limits.
+	Exempt func(user jid.JID) bool
+	Log    *slog.Logger
+}
+
+// Rooms is the service. It is safe for concurrent use.
+type Rooms struct {
+	o       Options
+	service *router.Service
+	guests  guests
+
+	mu     sync.Mutex // guards the rest
+	rooms  map[jid.JID]*room
+	lists  map[string]*directory // by domain of the service
+	asking map[jid.JID]*asker
+}
+
+// New returns the service; Run must be called for messages to go when their time has come, and for remote ghosts to be found.
+func New(o Options) *Rooms {
+	m := &Rooms{o: o, rooms: map[jid.JID]*room{}, lists: map[string]*directory{}, asking: map[jid.JID]*asker{}}
+	m.guests.by, m.guests.in = map[string]*guest{}, map[jid.JID][]*room{}
+	m.service = &router.Service{Domains: o.Domains, Handle: m.handle}
+	return m
+}
+
+// Module returns the module.
+func (m *Rooms) Module() router.Module {
+	return router.Module{
+		Name: "muc",
+		Specs: []router.Spec{
+			{Name: "XEP-0045", Version: "1.35.5", Note: "no groupchat 1.0; registrations are not approved by admins"},
+			{Name: "XEP-0249", Version: "1.2", Note: "passes as any message"},
+			{Name: "XEP-0313", Version: "1.1.3", Note: "archives of rooms"},
+			{Name: "XEP-0410", Version: "1.1.0"},
+			{Name: "XEP-0421", Version: "1.0.1"},
+			{Name: "XEP-0424", Version: "0.4.2", Note: "tombstones in archives of rooms"},
+			{Name: "XEP-0425", Version: "0.3.0"},
+			{Name: "XEP-0486", Version: "0.1.0"},
+		},
+		Service: m.service,
+		Ended:   m.ended,
+		Removed: m.removed,
+	}
+}
+
+// handle takes what is addressed to the domains of the service.
+func (m *Rooms) handle(e *router.Envelope) {
+	s := e.Stanza
+	switch {
+	case s.From.IsZero():
+		e.Settle(router.Dropped)
+	case s.To.Local() == "":
+		m.toService(e)
+	case s.Kind == xmpp.Presence:
+		m.presence(e)
+	case s.Kind == xmpp.Message:
+		m.message(e)
+	default:
+		m.iq(e)
+	}
+}
+
+// proven says whether the sender is who it says: somebody's session, or of another domain, whose server or program has proved it. What else
+// comes in the name of an address here, such as a post over HTTP, gets nobody into a room and changes nothing in it.
+func (m *Rooms) proven(e *router.Envelope) bool {
+	return e.Session != nil || !m.o.Router.Serves(e.Stanza.From.Domain())
+}
+
+// exempt says whether the sender is above the limits.
+func (m *Rooms) exempt(e *router.Envelope) bool {
+	return e.Session != nil && m.o.Exempt(e.Session.Bare())
+}
+
+// newRoom says what find does about a room that is not there.
+type newRoom func(r *room) *xmpp.Error
+
+// visit calls f with the room, loaded and locked; f returns with it locked. Without a room, make is asked to fill a new
+// one in; if that is nil, the stanza is refused. If the room is being destroyed, f sees the next one of that name.
+func (m *Rooms) visit(e *router.Envelope, make newRoom, f func(r *room)) {
+	for {
+		r, bad := m.find(e.Stanza.To.Bare(), make)
+		if bad != nil {
+			m.refuse(e, bad)
+			return
+		}
+		r.mu.Lock()
+		if r.state == gone {
+			r.mu.Unlock()
+			continue
+		}
+		f(r)
+		r.mu.Unlock()
+		return
+	}
+}
+
+// visitInOrder is visit with the lock for who changes what is stored.
+func (m *Rooms) visitInOrder(e *router.Envelope, make newRoom, f func(r *room)) {
+	for {
+		r, bad := m.find(e.Stanza.To.Bare(), make)
+		if bad != nil {
+			m.refuse(e, bad)
+			return
+		}
+		r.order.Lock()
+		if r.state == gone {
+			r.order.Unlock()
+			continue
+		}
+		f(r)
+		r.order.Unlock()
+		return
+	}
+}
+
+// find returns the room of an address, loaded, and made if there is none.
+func (m *Rooms) find(addr jid.JID, make newRoom) (*room, *xmpp.Error) {
+	for {
+		m.mu.Lock()
+		r := m.rooms[addr]
+		if r == nil {
+			r = &room{m: m, addr: addr, name: addr.String()}
+			m.rooms[addr] = r
+		}
+		m.mu.Unlock()
+		if r.ready.Load() {
+			return r, nil
+		}
+		r.order.Lock()
+		switch r.state {
+		case gone:
+			r.order.Unlock()
+			continue
+		case fresh:
+			if bad := r.open(make); bad != nil {
+				r.mu.Lock()
+				r.state = gone
+				r.mu.Unlock()
+				m.forget(r)
+				r.order.Unlock()
+				return nil, bad
+			}
+			r.mu.Lock()
+			r.state = open
+			r.mu.Unlock()
+			r.ready.Store(true)
+		}
+		r.order.Unlock()
+		return r, nil
+	}
+}
+
+// forget takes a room that is gone out of the table.
+func (m *Rooms) forget(r *room) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.rooms[r.addr] == r {
+		delete(m.rooms, r.addr)
+	}
+}
+
+// refuse returns a stanza with an error that the room has found (§7.2 and others: 'by').
+func (m *Rooms) refuse(e *router.Envelope, err *xmpp.Error) {
+	c := *err
+	if c.By.IsZero() {
+		c.By = e.Stanza.To.Bare()
+	}
+	e.Refuse(&c)
+}
+
+// fault is refuse for storage that does not answer.
+func (m *Rooms) fault(err error) *xmpp.Error {
+	m.o.Log.Warn("room unavailable", "error", err)
+	return router.Unavailable()
+}
+
+// ended lets a session leave its rooms.
+func (m *Rooms) ended(s *router.Session, _ *xmpp.Stanza) {
+	for _, r := range m.guests.rooms(s.Addr()) {
+		r.mu.Lock()
+		var b router.Batch
+		if seat := r.seats[s.Addr()]; seat != nil && seat.session == s {
+			r.leave(&b, seat, departure{})
+		}
+		r.mu.Unlock()
+		b.Flush()
+		r.settle()
+	}
+}
+
+// loaded are the rooms in memory.
+func (m *Rooms) loaded() []*room {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := make([]*room, 0, len(m.rooms))
+	for _, r := range m.rooms {
+		if r.ready.Load() {
+			all = append(all, r)
+		}
+	}
+	return all
+}
+
+// Close tells occupants that the service ends (§11.2). It comes before streams are closed, if they are to hear of it.
+func (m *Rooms) Close() {
+	for _, r := range m.loaded() {
+		r.mu.Lock()
+		var b router.Batch
+		for _, seat := range r.everybody() {
+			r.leave(&b, seat, departure{codes: []int{332}, silent: true})
+		}
+		r.mu.Unlock()
+		b.Flush()
+	}
+}
+
+const (
+	// every is how often Run looks after the rooms.
+	every = time.Minute
+	// idle is how long a room that nobody is in stays in memory.
+	idle = 5 * time.Minute
+)
+
+// Run looks after the rooms until ctx ends: it asks for signs of life, lets go of what is not used, and removes from the archives
+// what is old.
+func (m *Rooms) Run(ctx context.Context) {
+	var purging sync.WaitGroup
+	defer purging.Wait()
+	keeper := mam.Keeper{Log: m.o.Archive, Keep: func() time.Duration { return m.o.Limits().Keep }, Logger: m.o.Log}
+	purging.Go(func() { keeper.Run(ctx) })
+	t := time.NewTicker(every)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-t.C:
+			m.tend(now)
+		}
+	}
+}
+
+// tend is one round of Run.
+func (m *Rooms) tend(now time.Time) {
+	for _, r := range m.loaded() {
+		r.probe(now)
+		r.unload(now)
+	}
+}

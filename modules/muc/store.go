@@ -1,0 +1,417 @@
+package muc
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"jackdaw/router"
+	"jackdaw/storage"
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
+)
+
+// The keys of a room, whose address is the owner of the map. Two other owners are kept there: the domain of the service, with
+// what is told of each room by its local part, and each user of ours who has an affiliation, with the addresses of those rooms.
+const (
+	roomKey    = "room"
+	subjectKey = "subject"
+	cardKey    = "card"
+	personKey  = "person/" // and the bare address
+)
+
+// record is what is stored under roomKey.
+type record struct {
+	Settings settings `json:"settings"`
+	Secret   []byte   `json:"secret"`
+	Creator  string   `json:"creator"`
+}
+
+// decode reads what encode wrote.
+func decode(b []byte, v any) error {
+	if len(b) == 0 || b[0] != recordVersion {
+		return errors.New("a record of a room that cannot be read")
+	}
+	return json.Unmarshal(b[1:], v)
+}
+
+// newID is an id that nobody can foresee.
+func newID() string {
+	var b [10]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+// open fills a fresh room in: from storage, or as make has it. It is called with order held.
+func (r *room) open(make newRoom) *xmpp.Error {
+	r.people, r.nicks, r.roles = map[string]person{}, map[string]string{}, map[string]role{}
+	r.byNick, r.seats, r.used = map[string]*occupant{}, map[jid.JID]*seat{}, time.Now()
+	entries, _, err := r.m.o.Rooms.List(context.Background(), r.name)
+	if err != nil {
+		return r.m.fault(err)
+	}
+	found, err := r.read(entries)
+	switch {
+	case err != nil:
+		return r.m.fault(fmt.Errorf("read the room %s: %w", r.name, err))
+	case found:
+		if err := r.recall(); err != nil {
+			return r.m.fault(err)
+		}
+		return nil
+	case make == nil:
+		return xmpp.ItemNotFound("there is no such room")
+	}
+	return make(r)
+}
+
+func (r *room) read(entries []storage.Entry) (found bool, err error) {
+	for _, e := range entries {
+		switch user, isPerson := strings.CutPrefix(e.Key, personKey); {
+		case isPerson:
+			var p person
+			if err = decode(e.Value, &p); err == nil {
+				r.people[user] = p
+				if p.Nick != "" {
+					r.nicks[p.Nick] = user
+				}
+			}
+		case e.Key == roomKey:
+			var one record
+			err = decode(e.Value, &one)
+			r.conf, r.secret, r.creator, found = one.Settings, one.Secret, one.Creator, true
+		case e.Key == subjectKey:
+			err = decode(e.Value, &r.subject)
+		case e.Key == cardKey && len(e.Value) > 1:
+			r.setCard(e.Value[1:])
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	return found, nil
+}
+
+// store writes changes of a room that is persistent. It is called with order held.
+func (r *room) store(changes ...storage.Change) (*storage.Pending, error) {
+	if !r.conf.Persistent || r.locked || len(changes) == 0 {
+		return nil, nil
+	}
+	_, p, err := r.m.o.Rooms.Update(context.Background(), r.name, storage.AnyVersion, changes...)
+	return p, err
+}
+
+// storeAll writes a room that becomes persistent.
+func (r *room) storeAll() (*storage.Pending, error) {
+	changes := []storage.Change{r.roomChange()}
+	if !r.subject.Changed.IsZero() {
+		changes = append(changes, storage.Change{Key: subjectKey, Value: encode(r.subject)})
+	}
+	if r.card != nil {
+		changes = append(changes, cardChange(r.card))
+	}
+	for user, p := range r.people {
+		changes = append(changes, storage.Change{Key: personKey + user, Value: encode(p)})
+		if err := r.m.index(user, r.name, true); err != nil {
+			return nil, err
+		}
+	}
+	return r.store(changes...)
+}
+
+func (r *room) roomChange() storage.Change {
+	return storage.Change{Key: roomKey, Value: encode(record{Settings: r.conf, Secret: r.secret, Creator: r.creator})}
+}
+
+// personChange is that of somebody's affiliation or nick.
+func personChange(user string, p person) storage.Change {
+	if p.empty() {
+		return storage.Change{Key: personKey + user, Delete: true}
+	}
+	return storage.Change{Key: personKey + user, Value: encode(p)}
+}
+
+func (p person) empty() bool { return p.Affiliation == unaffiliated && p.Nick == "" }
+
+// erase deletes all that is kept of a room that is gone. It is called with order held.
+func (r *room) erase() *storage.Pending {
+	r.m.forget(r)
+	ctx, log := context.Background(), r.m.o.Log
+	warn := func(err error) {
+		if err != nil {
+			log.Warn("something is left of a room", "room", r.name, "error", err)
+		}
+	}
+	list, err := r.m.listed(r.addr.Domain())
+	if err != nil {
+		warn(err)
+	} else {
+		_, err = list.drop(r.m.o.Rooms, r.addr)
+		warn(err)
+	}
+	for user := range r.people {
+		if r.conf.Persistent {
+			warn(r.m.index(user, r.name, false))
+		}
+	}
+	_, err = r.m.o.Archive.DeleteOwner(ctx, r.name)
+	warn(err)
+	if !r.conf.Persistent {
+		return nil
+	}
+	p, err := r.m.o.Rooms.DeleteOwner(ctx, r.name)
+	warn(err)
+	return p
+}
+
+// index notes that a user of ours is known to a room, for the time when the account is deleted.
+func (m *Rooms) index(user, room string, known bool) error {
+	j, err := jid.Parse(user)
+	if err != nil || j.Local() == "" || !m.o.Router.Serves(j.Domain()) {
+		return nil
+	}
+	c := storage.Change{Key: room, Value: []byte{recordVersion}, Delete: !known}
+	_, _, err = m.o.Rooms.Update(context.Background(), user, storage.AnyVersion, c)
+	return err
+}
+
+// removed takes a deleted account out of the rooms that know it: who comes after it under the same address
+// must not inherit what it was.
+func (m *Rooms) removed(user jid.JID) error {
+	ctx, name := context.Background(), user.String()
+	entries, _, err := m.o.Rooms.List(ctx, name)
+	if err != nil {
+		return err
+	}
+	rooms := map[jid.JID]bool{}
+	for _, e := range entries {
+		if addr, err := jid.Parse(e.Key); err == nil {
+			rooms[addr] = true
+		}
+	}
+	for _, r := range m.loaded() {
+		rooms[r.addr] = true
+	}
+	for addr := range rooms {
+		r, bad := m.find(addr, nil)
+		if bad != nil {
+			if bad.Condition != xmpp.CondItemNotFound {
+				return bad
+			}
+			continue
+		}
+		r.order.Lock()
+		if r.state == open {
+			err = errors.Join(err, r.forgetUser(name))
+		}
+		r.order.Unlock()
+	}
+	if err != nil {
+		return err
+	}
+	p, err := m.o.Rooms.DeleteOwner(ctx, name)
+	if err != nil {
+		return err
+	}
+	return p.Wait(ctx)
+}
+
+// forgetUser deletes what a room knows of a user. If nobody else owns the room, it goes to the first of its admins, or of its
+// members. It is called with order held.
+func (r *room) forgetUser(user string) error {
+	was, known := r.people[user]
+	if !known {
+		return nil
+	}
+	changes := []storage.Change{personChange(user, person{Affiliation: unaffiliated})}
+	heir := ""
+	if was.Affiliation == owner && r.peopleWith(owner) == 1 {
+		for name, p := range r.people {
+			if name == user || p.Affiliation < member {
+				continue
+			}
+			if best := r.people[heir]; heir == "" || p.Affiliation > best.Affiliation || p.Affiliation == best.Affiliation && name < heir {
+				heir = name
+			}
+		}
+		if heir != "" {
+			next := r.people[heir]
+			next.Affiliation = owner
+			changes = append(changes, personChange(heir, next))
+		}
+	}
+	if _, err := r.store(changes...); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.setPerson(user, person{Affiliation: unaffiliated})
+	if heir != "" {
+		next := r.people[heir]
+		next.Affiliation = owner
+		r.setPerson(heir, next)
+	}
+	for _, o := range r.occupants {
+		o.forgetShown()
+	}
+	return nil
+}
+
+// setPerson takes over what is stored. Both locks are held.
+func (r *room) setPerson(user string, p person) {
+	if was := r.people[user]; was.Nick != "" && was.Nick != p.Nick {
+		delete(r.nicks, was.Nick)
+	}
+	if p.empty() {
+		delete(r.people, user)
+		return
+	}
+	r.people[user] = p
+	if p.Nick != "" {
+		r.nicks[p.Nick] = user
+	}
+}
+
+// A directory is the list of the rooms at one domain. It is read from storage when somebody first wants to know.
+type directory struct {
+	mu    sync.Mutex // guards the rest
+	rooms map[string]listing
+	made  map[string]int // rooms by creator
+}
+
+// A listing is what the directory says of a room.
+type listing struct {
+	Name    string `json:"name,omitempty"`
+	Public  bool   `json:"public,omitempty"`
+	Creator string `json:"creator"`
+}
+
+// listed returns the directory of a domain.
+func (m *Rooms) listed(domain string) (*directory, error) {
+	m.mu.Lock()
+	d := m.lists[domain]
+	if d == nil {
+		d = &directory{}
+		m.lists[domain] = d
+	}
+	m.mu.Unlock()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.rooms != nil {
+		return d, nil
+	}
+	entries, _, err := m.o.Rooms.List(context.Background(), domain)
+	if err != nil {
+		return nil, err
+	}
+	d.rooms, d.made = make(map[string]listing, len(entries)), map[string]int{}
+	for _, e := range entries {
+		var l listing
+		if decode(e.Value, &l) == nil {
+			d.put(e.Key, l)
+		}
+	}
+	return d, nil
+}
+
+func (d *directory) put(local string, l listing) {
+	if was, ok := d.rooms[local]; ok {
+		d.made[was.Creator]--
+	}
+	d.rooms[local] = l
+	d.made[l.Creator]++
+}
+
+// set lists a room, for good if it is persistent.
+func (d *directory) set(rooms storage.Map, r *room) (*storage.Pending, error) {
+	l := listing{Name: r.conf.Name, Public: r.conf.Public, Creator: r.creator}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.put(r.addr.Local(), l)
+	c := storage.Change{Key: r.addr.Local(), Value: encode(l), Delete: !r.conf.Persistent || r.locked}
+	_, p, err := rooms.Update(context.Background(), r.addr.Domain(), storage.AnyVersion, c)
+	return p, err
+}
+
+// drop takes a room out of the list.
+func (d *directory) drop(rooms storage.Map, addr jid.JID) (*storage.Pending, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	was, ok := d.rooms[addr.Local()]
+	if !ok {
+		return nil, nil
+	}
+	delete(d.rooms, addr.Local())
+	if d.made[was.Creator]--; d.made[was.Creator] <= 0 {
+		delete(d.made, was.Creator)
+	}
+	_, p, err := rooms.Update(context.Background(), addr.Domain(), storage.AnyVersion, storage.Change{Key: addr.Local(), Delete: true})
+	return p, err
+}
+
+// creators counts the rooms that a user has made.
+func (d *directory) creators(user string) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.made[user]
+}
+
+// public lists what may be shown, by address.
+func (d *directory) public() (locals []string, names map[string]string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	names = map[string]string{}
+	for local, l := range d.rooms {
+		if l.Public {
+			locals = append(locals, local)
+			names[local] = l.Name
+		}
+	}
+	slices.Sort(locals)
+	return locals, names
+}
+
+// maker makes a room for who is the first to enter it (§10.1).
+func (m *Rooms) maker(e *router.Envelope, exempt bool) newRoom {
+	return func(r *room) *xmpp.Error {
+		if r.addr.Local() == "" || e.Stanza.From.Local() == "" {
+			return xmpp.NotAllowed("rooms are made by users")
+		}
+		limits := m.o.Limits()
+		list, err := m.listed(r.addr.Domain())
+		if err != nil {
+			return m.fault(err)
+		}
+		creator := e.Stanza.From.Bare().String()
+		if !exempt && (list.creators(creator) >= limits.RoomsPerUser || m.guests.others(e.Stanza.From, r) >= limits.RoomsPerUser) {
+			return xmpp.ResourceConstraint("you have too many rooms")
+		}
+		// What a room of that name has left, if the server was killed, is not for those of this one.
+		if _, err := m.o.Archive.DeleteOwner(context.Background(), r.name); err != nil {
+			return m.fault(err)
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.locked, r.creator, r.conf, r.secret = true, creator, defaults(limits), make([]byte, 32)
+		_, _ = rand.Read(r.secret) // never fails
+		r.people[creator] = person{Affiliation: owner}
+		return nil
+	}
+}
+
+// unstore forgets what is stored of a room that is to end with its last occupant. It is called with order held.
+func (r *room) unstore() (*storage.Pending, error) {
+	for user := range r.people {
+		if err := r.m.index(user, r.name, false); err != nil {
+			return nil, err
+		}
+	}
+	return r.m.o.Rooms.DeleteOwner(context.Background(), r.name)
+}
