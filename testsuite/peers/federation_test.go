@@ -88,6 +88,26 @@ func (w *world) theyTalk(t *testing.T, p *Peer, pair int, ours, theirs string) {
 	}
 }
 
+// listed asks jackdaw for its links: those with the peer are encrypted and were proved so.
+func listed(t *testing.T, jackdaw *harness.Server, p *Peer, by string) {
+	t.Helper()
+	links := 0
+	for line := range strings.Lines(jackdaw.Command("", "s2s")) {
+		f := strings.Fields(line)
+		if len(f) < 6 || f[2] != p.Domain || f[0] != "in" && f[0] != "out" && f[0] != "both" ||
+			f[3] == "-" { // one that only asks about a key
+			continue
+		}
+		links++
+		if f[1] != jackdaw.Domain || f[3] != by || f[4] != "TLS" || f[5] != "1.3" {
+			t.Errorf("a link with %s that was not proved by %s or not encrypted: %s", p.Domain, by, line)
+		}
+	}
+	if links == 0 {
+		t.Errorf("no link with %s is listed", p.Domain)
+	}
+}
+
 // bounce sends a message and returns the error that comes back.
 func bounce(t *testing.T, from *harness.Client, to, id string) string {
 	t.Helper()
@@ -118,6 +138,7 @@ func TestPeopleMeetOverCertificates(t *testing.T) {
 			if len(p.Proofs()) == 0 {
 				t.Error("nothing was proved")
 			}
+			listed(t, w.jackdaw, p, "external")
 		})
 	})
 }
@@ -131,6 +152,7 @@ func TestPeopleMeetByDialback(t *testing.T) {
 		t.Cleanup(func() {
 			proved(t, p, Proof{From: w.jackdaw.Domain, To: p.Domain, By: "dialback"})
 			proved(t, p, Proof{From: p.Domain, To: w.jackdaw.Domain, By: "dialback"})
+			listed(t, w.jackdaw, p, "dialback")
 		})
 	})
 }
