@@ -13,6 +13,29 @@ type Modules struct {
 	Off     map[string]bool
 	Offline Offline
 	Archive Archive
+	MUC     MUC
+}
+
+// MUC sets up the service of rooms (XEP-0045).
+type MUC struct {
+	// Domain is that of the service; empty: rooms.<host>, for each host.
+	Domain string        `yaml:"domain"`
+	Keep   time.Duration `yaml:"keep"` // of a message in the archive of a room; 0: for ever
+}
+
+// RoomDomains are those of the service of rooms: the one that is configured, else one below each host that is not a component's.
+func (c *Config) RoomDomains() []string {
+	if c.Modules.MUC.Domain != "" {
+		return []string{c.Modules.MUC.Domain}
+	}
+	var all []string
+	for _, h := range c.Hosts {
+		domain := "rooms." + h.Domain
+		if _, taken := c.Component.Secrets[domain]; !taken {
+			all = append(all, domain)
+		}
+	}
+	return all
 }
 
 // Offline sets up the storing of messages for users without a session (XEP-0160).
@@ -35,13 +58,14 @@ func defaultModules() Modules {
 	return Modules{
 		Offline: Offline{MaxMessages: 1000, MaxBytes: 10 << 20},
 		Archive: Archive{Keep: 30 * 24 * time.Hour},
+		MUC:     MUC{Keep: 30 * 24 * time.Hour},
 	}
 }
 
 // moduleNames are the modules of this version, by the names of their folders.
 var moduleNames = []string{
 	"archive", "blocking", "caps", "carbons", "contact", "disco", "forged", "httpmessage", "last",
-	"markers", "multicast", "offline", "ping", "presence", "private", "registration", "roster",
+	"markers", "muc", "multicast", "offline", "pep", "ping", "presence", "private", "registration", "roster",
 	"stanzaid", "time", "vcard", "version",
 }
 
@@ -52,6 +76,8 @@ func (m *Modules) settings(name string) any {
 		return &m.Offline
 	case "archive":
 		return &m.Archive
+	case "muc":
+		return &m.MUC
 	}
 	return nil
 }

@@ -22,6 +22,7 @@ import (
 	"jackdaw/modules/markers"
 	"jackdaw/modules/multicast"
 	"jackdaw/modules/offline"
+	"jackdaw/modules/pep"
 	"jackdaw/modules/ping"
 	"jackdaw/modules/presence"
 	"jackdaw/modules/private"
@@ -106,7 +107,14 @@ func All(d Deps) *Set {
 		}
 		return d.Config().HTTP.SenderHook
 	}
+	var events *pep.PEP
 	discovery := disco.New(disco.Options{Router: d.Router, Users: d.Accounts, Roster: contacts, Node: caps.Node, Ver: caps.Ver,
+		Nodes: func() disco.Nodes {
+			if off("pep") {
+				return nil
+			}
+			return events.Nodes()
+		},
 		Replies: func() bool { return hook() != "" },
 		Forms: []disco.Form{func(host string) *xmpp.Element {
 			if h := d.Config().Host(host); h != nil && !off("contact") {
@@ -124,6 +132,18 @@ func All(d Deps) *Set {
 
 	blocked := blocking.New(d.Router, d.Store.Map("blocking"), contacts, d.Log)
 	blocks := func(user, other jid.JID) bool { return !off("blocking") && blocked.Blocks(user, other) }
+
+	events = pep.New(pep.Options{Router: d.Router, Contacts: contacts, Blocks: blocks, Verify: caps.Verify, Log: d.Log,
+		Nodes: d.Store.Map("pep"), Items: d.Store.Map("pep-items"), Caps: d.Store.Map("pep-caps"),
+		Limits: func() pep.Limits {
+			l := d.Config().Limits
+			return pep.Limits{Nodes: l.PEPNodes, Items: l.PEPItems, ItemBytes: l.PEPItemBytes}
+		}})
+	contacts.OnChange(func(b *router.Batch, user, contact jid.JID, gained bool) {
+		if !off("pep") {
+			events.ContactChanged(b, user, contact, gained)
+		}
+	})
 
 	fakes := forged.New(forged.Options{Router: d.Router, Users: d.Accounts, Store: d.Store.Map("forged"), Replies: d.Store.Log("forged"), Log: d.Log,
 		Hook: hook})
@@ -148,6 +168,8 @@ func All(d Deps) *Set {
 				return err == nil && r.Has(accounts.PermMulticast), err
 			}}),
 		contacts.Module(),
+		// Before presence, which settles what a user broadcasts, and before all that keeps or copies messages.
+		events.Module(),
 		// Before presence, which settles what a user broadcasts.
 		last.New(last.Options{Router: d.Router, Users: d.Accounts, Roster: contacts, Store: d.Store.Map("last"), Log: d.Log}),
 		presence.New(d.Router, contacts, blocks, d.Log),

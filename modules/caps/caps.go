@@ -2,14 +2,16 @@
 // verification string of XEP-0115 §5.1 over the host's answer to disco#info, as a
 // stream feature (§6.3). Package disco answers for the node that it names.
 //
-// What clients say of themselves travels in their presence, untouched. Left
-// out: caps optimisation (§8.4), and reading the capabilities of others, which
-// nothing here needs.
+// What clients say of themselves travels in their presence, untouched; package pep asks what it stands for, and Verify says whether
+// an answer is to be believed of others (§5.4). Left out: caps optimisation (§8.4).
 package caps
 
 import (
 	"cmp"
+	"crypto"
 	"crypto/sha1"
+	_ "crypto/sha256" // for Verify
+	_ "crypto/sha512" // for Verify
 	"encoding/base64"
 	"slices"
 	"strings"
@@ -40,8 +42,44 @@ func New(info func(host string) *xmpp.Element) router.Module {
 // identities, features and forms (XEP-0115 §5.1). SHA-1 is what all must support
 // (§9.1); where it is weak is said in §9.2.
 func Ver(query *xmpp.Element) string {
-	var identities, features []string
-	var forms []form
+	sum := sha1.Sum([]byte(text(gather(query))))
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// Verify says whether an answer to disco#info is the one that ver stands for, by an algorithm of the IANA registry (XEP-0115 §5.4). An
+// answer that names something twice is ill-formed and never is.
+func Verify(query *xmpp.Element, hash, ver string) bool {
+	var h crypto.Hash
+	switch strings.ToLower(hash) {
+	case "sha-1":
+		h = crypto.SHA1
+	case "sha-256":
+		h = crypto.SHA256
+	case "sha-384":
+		h = crypto.SHA384
+	case "sha-512":
+		h = crypto.SHA512
+	default: // §5.4, 2
+		return false
+	}
+	identities, features, forms := gather(query)
+	if twice(identities) || twice(features) { // §5.4, 3.3 and 3.4
+		return false
+	}
+	for i := 1; i < len(forms); i++ { // §5.4, 3.5
+		if forms[i].kind == forms[i-1].kind {
+			return false
+		}
+	}
+	sum := h.New()
+	sum.Write([]byte(text(identities, features, forms)))
+	return base64.StdEncoding.EncodeToString(sum.Sum(nil)) == ver
+}
+
+func twice(sorted []string) bool { return len(slices.Compact(slices.Clone(sorted))) < len(sorted) }
+
+// gather reads an answer, in the order that the string has.
+func gather(query *xmpp.Element) (identities, features []string, forms []form) {
 	for _, c := range query.Children() {
 		switch {
 		case c.Name == xmpp.Name{Space: xmpp.NSDiscoInfo, Local: "identity"}:
@@ -59,7 +97,11 @@ func Ver(query *xmpp.Element) string {
 	slices.Sort(identities)
 	slices.Sort(features)
 	slices.SortStableFunc(forms, func(a, b form) int { return strings.Compare(a.kind, b.kind) })
+	return identities, features, forms
+}
 
+// text is what the hash is made of.
+func text(identities, features []string, forms []form) string {
 	var s strings.Builder
 	add := func(parts ...string) {
 		for _, p := range parts {
@@ -76,8 +118,7 @@ func Ver(query *xmpp.Element) string {
 			add(field.values...)
 		}
 	}
-	sum := sha1.Sum([]byte(s.String()))
-	return base64.StdEncoding.EncodeToString(sum[:])
+	return s.String()
 }
 
 type form struct {

@@ -42,7 +42,7 @@ type Roster struct {
 	log    *slog.Logger
 	cache  cache
 	// onChange, if not nil: see OnChange.
-	onChange func(b *router.Batch, user, contact jid.JID)
+	onChange func(b *router.Batch, user, contact jid.JID, gained bool)
 }
 
 // New returns the module. The rosters are kept in the given map, which nobody else writes. The options are
@@ -114,17 +114,6 @@ func (r *Roster) Has(bare, other jid.JID) (bool, error) {
 	return u.items[other] != nil, nil
 }
 
-// Mutual says whether the user and the other, a bare address, may see each other's presence.
-func (r *Roster) Mutual(bare, other jid.JID) (bool, error) {
-	u, err := r.lock(bare)
-	if err != nil {
-		return false, err
-	}
-	defer r.unlock(u)
-	it := u.items[other]
-	return it != nil && it.State.From && it.State.To, nil
-}
-
 // Groups are those of the user's roster that the other, a bare address, is in. The slice must not be changed.
 func (r *Roster) Groups(bare, other jid.JID) ([]string, error) {
 	u, err := r.lock(bare)
@@ -139,12 +128,15 @@ func (r *Roster) Groups(bare, other jid.JID) ([]string, error) {
 }
 
 // OnChange has f called after the groups of a contact or the subscriptions between it and a user of ours may have changed, also when they
-// have gone with the item. No roster is locked then. It must be said before the module is used; a second call replaces the first.
-func (r *Roster) OnChange(f func(b *router.Batch, user, contact jid.JID)) { r.onChange = f }
+// have gone with the item. gained says that one of the two may see the other's presence that could not before. No roster is locked
+// then. It must be said before the module is used; a second call replaces the first.
+func (r *Roster) OnChange(f func(b *router.Batch, user, contact jid.JID, gained bool)) {
+	r.onChange = f
+}
 
-func (r *Roster) changed(b *router.Batch, user, contact jid.JID) {
+func (r *Roster) changed(b *router.Batch, user, contact jid.JID, before, after State) {
 	if r.onChange != nil {
-		r.onChange(b, user, contact)
+		r.onChange(b, user, contact, after.To && !before.To || after.From && !before.From)
 	}
 }
 
@@ -213,7 +205,7 @@ func (r *Roster) query(e *router.Envelope) {
 	if it == nil {
 		r.part(e, u.bare, contact, before)
 	}
-	r.changed(e.Batch, u.bare, contact)
+	r.changed(e.Batch, u.bare, contact, before, before)
 	r.router.AnswerAfter(e, p, nil)
 }
 

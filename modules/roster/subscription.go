@@ -51,7 +51,7 @@ func (r *Roster) leaving(e *router.Envelope) {
 			r.withdraw(e.Batch, user, contact)
 		}
 	}
-	r.changed(e.Batch, user, contact)
+	r.changed(e.Batch, user, contact, fx.before, fx.next)
 	if on.Outcome == router.Refused {
 		e.Refuse(on.Err)
 		return
@@ -100,7 +100,7 @@ func (r *Roster) arriving(e *router.Envelope) {
 	if e.Stanza.Type == xmpp.TypeUnsubscribe && fx.before.From { // §3.3.3
 		r.withdraw(e.Batch, user, contact)
 	}
-	r.changed(e.Batch, user, contact)
+	r.changed(e.Batch, user, contact, fx.before, fx.next)
 }
 
 type changed struct {

@@ -71,6 +71,10 @@ func (g *Engine) tell(b *router.Batch, s *service, n *node, event []byte, from j
 			return
 		}
 		told[full] = true
+		if sees, err := g.o.Profile.Sees(s.jid, bare); err != nil || !sees && bare != s.jid { // XEP-0163 §4.3.1
+			g.send(b, s, n, full, event)
+			return
+		}
 		if named == nil {
 			named = withReply(event, from)
 		}

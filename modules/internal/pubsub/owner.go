@@ -343,3 +343,16 @@ type Meta struct {
 	Created     int64 // microseconds since 1970
 	Subscribers int
 }
+
+// Settings are what metadata says of the configuration (§5.4).
+func (m *Meta) Settings() (out []forms.Field) {
+	for _, f := range m.Config.form(forms.Result, "meta-data").Fields {
+		switch strings.TrimPrefix(f.Var, "pubsub#") {
+		case "title", "description", "type", "access_model", "publish_model", "max_items":
+			if len(f.Values) > 0 {
+				out = append(out, f)
+			}
+		}
+	}
+	return out
+}

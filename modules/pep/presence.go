@@ -1,0 +1,148 @@
+package pep
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"jackdaw/router"
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
+)
+
+// A watch is what the client behind an address wants.
+type watch struct {
+	caps capability               // as its presence says
+	in   atomic.Pointer[interest] // nil until that is known
+}
+
+func (w *watch) wants(node string) bool {
+	in := w.in.Load()
+	return in != nil && in.has(node)
+}
+
+// here holds what our available sessions want.
+type here struct{ sessions sync.Map } // *router.Session → *watch
+
+func (h *here) of(s *router.Session) *watch {
+	if w, ok := h.sessions.Load(s); ok {
+		return w.(*watch)
+	}
+	return nil
+}
+
+func (h *here) wants(s *router.Session, node string) bool {
+	w := h.of(s)
+	return w != nil && w.wants(node)
+}
+
+// leaving learns what the client wants from the presence that it broadcasts, and sends it the last items of its own nodes and
+// of its contacts' at our hosts when it comes, or says that it wants more than before (XEP-0163 §4.3.3).
+func (p *PEP) leaving(e *router.Envelope) {
+	if !e.Stanza.To.IsZero() {
+		return
+	}
+	s := e.Session
+	switch e.Stanza.Type {
+	case xmpp.TypeUnavailable:
+		p.here.sessions.Delete(s)
+	case xmpp.TypeAvailable:
+		c := capabilityOf(e.Stanza)
+		old := p.here.of(s)
+		if old != nil && old.caps == c && s.Presence() != nil {
+			return
+		}
+		w := &watch{caps: c}
+		p.here.sessions.Store(s, w)
+		if s.Presence() == nil {
+			old = nil
+		}
+		p.caps.learn(c, s.Addr(), s.Bare(), func(b *router.Batch, in *interest) {
+			if p.here.of(s) == w {
+				w.in.Store(in)
+				p.welcome(b, s, in.beyond(old))
+			}
+		}, e.Batch)
+	}
+}
+
+// welcome sends a session of ours the last items of what it wants.
+func (p *PEP) welcome(b *router.Batch, s *router.Session, in *interest) {
+	if in.empty() {
+		return
+	}
+	contacts, err := p.o.Contacts.Subscribers(s.Bare()) // who sees the session
+	if err == nil {
+		err = p.engine.Greet(b, s.Bare(), s.Addr(), in.has)
+	}
+	for _, contact := range contacts {
+		if err == nil && p.o.Router.Serves(contact.Domain()) {
+			err = p.engine.Greet(b, contact, s.Addr(), in.has)
+		}
+	}
+	if err != nil {
+		p.o.Log.Warn("a session is not sent all last items", "session", s.Addr(), "error", err)
+	}
+}
+
+// meet sends the sessions of a contact the last items of a user that they want, now that they may have more than before.
+func (p *PEP) meet(b *router.Batch, user, contact jid.JID) {
+	all := p.remote.of(user, contact)
+	for _, s := range p.o.Router.Sessions(contact) {
+		if w := p.here.of(s); w != nil {
+			all = append(all, watcher{s.Addr(), w})
+		}
+	}
+	for _, one := range all {
+		in := one.watch.in.Load()
+		if in.empty() {
+			continue
+		}
+		if err := p.engine.Greet(b, user, one.full, in.has); err != nil {
+			p.o.Log.Warn("a contact is not sent the last items", "service", user, "error", err)
+		}
+	}
+}
+
+// arriving learns what a contact of another server wants from the presence that it sends one of our users.
+func (p *PEP) arriving(e *router.Envelope) {
+	if !e.Account.IsZero() || e.Stanza.Type != xmpp.TypeAvailable && e.Stanza.Type != xmpp.TypeUnavailable ||
+		!e.Stanza.From.IsFull() || p.o.Router.Serves(e.Stanza.From.Domain()) {
+		return
+	}
+	user, from := e.Stanza.To.Bare(), e.Stanza.From
+	if e.Stanza.Type == xmpp.TypeUnavailable {
+		p.remote.gone(user, from)
+		return
+	}
+	c := capabilityOf(e.Stanza)
+	if c.ver == "" {
+		p.remote.gone(user, from)
+		return
+	}
+	if shows, err := p.shows(from.Bare(), user); err != nil || !shows {
+		return
+	}
+	online := len(p.o.Router.Sessions(user)) > 0
+	w, old, fresh := p.remote.come(user, from, c, online)
+	if !fresh {
+		return
+	}
+	from, user = clone(from), clone(user)
+	p.caps.learn(c, from, user, func(b *router.Batch, in *interest) {
+		w.in.Store(in)
+		if in = in.beyond(old); in.empty() {
+			return
+		}
+		if err := p.engine.Greet(b, user, from, in.has); err != nil {
+			p.o.Log.Warn("a contact is not sent the last items", "service", user, "error", err)
+		}
+	}, e.Batch)
+}
+
+// ended forgets what a session wanted and, with the last one, what the user's contacts want.
+func (p *PEP) ended(s *router.Session, _ *xmpp.Stanza) {
+	p.here.sessions.Delete(s)
+	if len(p.o.Router.Sessions(s.Bare())) == 0 {
+		p.remote.leave(s.Bare())
+	}
+}
