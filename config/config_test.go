@@ -68,6 +68,7 @@ http:
 modules:
   archive: {keep: 30d}
   offline: {max_messages: 1000}
+  muc: {domain: ""}
 log: {level: info, format: text}
 `
 
@@ -211,7 +212,9 @@ func TestWrongFilesAreRefusedWithThePlaceAndWhatWasExpected(t *testing.T) {
 		{"alias", "a: &x b\n", "unknown key"},
 		{"anchor", "data: &x b\n", "f:1:7: data: anchors"},
 		{"unknown module", "modules:\n  roaster: {}\n", "f:2:3: modules.roaster: unknown module; expected one of archive, blocking,"},
-		{"rooms", "modules:\n  muc: {domain: rooms.localhost}\n", "f:2:3: modules.muc: this version has no rooms"},
+		{"rooms at a host", "modules:\n  muc: {domain: localhost}\n", "f:2:17: modules.muc.domain: localhost is one of hosts; expected a domain of its own, such as rooms.localhost"},
+		{"rooms at a component", "component: {secrets: {a.localhost: x}}\nmodules: {muc: {domain: a.localhost}}\n", "modules.muc.domain: a.localhost is a component's"},
+		{"rooms that forget the future", "modules: {muc: {keep: -1s}}", "modules.muc.keep: expected a time, or 0 for ever"},
 		{"setting of a module without", "modules: {ping: {every: 5m}}", "f:1:18: modules.ping.every: unknown key; expected enabled"},
 		{"setting of offline", "modules: {offline: {max: 5}}", "modules.offline.max: unknown key; expected one of max_messages, max_bytes"},
 		{"two names", "c2s: {max_stanza: 20000}\nlimits: {client_stanza_bytes: 20000}\n", "f:2:10: limits.client_stanza_bytes: given also as c2s.max_stanza"},

@@ -348,15 +348,12 @@ func (d *decoder) modules(n ast.Node, key string, m *Modules) {
 		name := p.Key.GetToken().Value
 		where := join(key, name)
 		on, isSwitch := p.Value.(*ast.BoolNode)
-		off := isSwitch && !on.Value
 		switch {
-		case name == "muc" && !off:
-			d.fail(p.Key, where, "this version has no rooms; expected the key to be left out, or false")
-		case name != "muc" && !slices.Contains(moduleNames, name):
+		case !slices.Contains(moduleNames, name):
 			d.fail(p.Key, where, "unknown module; expected "+expectedModules())
 		case isSwitch:
 			d.places[where] = at(p.Value)
-			m.Off[name] = off
+			m.Off[name] = !on.Value
 		case p.Value.Type() != ast.NullType:
 			d.module(p.Value, where, name, m)
 		}

@@ -71,6 +71,7 @@ type Limits struct {
 	RoomOccupants   int `yaml:"room_occupants"`
 	RoomsPerUser    int `yaml:"rooms_per_user"`
 	RoomMessageRate int `yaml:"room_message_rate"` // per second and user
+	RoomHistory     int `yaml:"room_history"`      // messages shown to who enters; more are never shown
 
 	// HTTP; beyond: 431, 408.
 	HTTPHeaderBytes int           `yaml:"http_header_bytes"`
@@ -130,6 +131,7 @@ func defaultLimits() Limits {
 		RoomOccupants:   500,
 		RoomsPerUser:    50,
 		RoomMessageRate: 10,
+		RoomHistory:     100,
 
 		HTTPHeaderBytes: 16 << 10,
 		HTTPHeaderTime:  5 * time.Second,

@@ -99,9 +99,33 @@ func (c *Config) problems() []*Error {
 	if c.Modules.Archive.Keep < 0 {
 		k.add("modules.archive.keep", "expected a time, or 0 for ever")
 	}
+	c.checkRooms(k)
 	k.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	k.oneOf("log.format", c.Log.Format, "text", "json")
 	return k.found
+}
+
+func (c *Config) checkRooms(k *checker) {
+	m := &c.Modules.MUC
+	if m.Keep < 0 {
+		k.add("modules.muc.keep", "expected a time, or 0 for ever")
+	}
+	if m.Domain == "" {
+		return
+	}
+	const key = "modules.muc.domain"
+	if d, ok := k.domain(key, m.Domain); ok {
+		m.Domain = d
+	}
+	_, taken := c.Component.Secrets[m.Domain]
+	switch {
+	case c.Host(m.Domain) != nil:
+		k.add(key, "%s is one of hosts; expected a domain of its own, such as rooms.%s", m.Domain, m.Domain)
+	case taken:
+		k.add(key, "%s is a component's", m.Domain)
+	case strings.HasPrefix(m.Domain, "multicast.") && c.Host(strings.TrimPrefix(m.Domain, "multicast.")) != nil:
+		k.add(key, "%s is the multicast service's", m.Domain)
+	}
 }
 
 func (c *Config) checkHosts(k *checker) {

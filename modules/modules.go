@@ -8,6 +8,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"sync"
 
 	"jackdaw/config"
 	"jackdaw/modules/archive"
@@ -20,6 +21,7 @@ import (
 	"jackdaw/modules/internal/addresses"
 	"jackdaw/modules/last"
 	"jackdaw/modules/markers"
+	"jackdaw/modules/muc"
 	"jackdaw/modules/multicast"
 	"jackdaw/modules/offline"
 	"jackdaw/modules/pep"
@@ -70,6 +72,7 @@ type Set struct {
 
 	all     []router.Module
 	archive *archive.Archive
+	rooms   *muc.Rooms
 	config  func() *config.Config
 }
 
@@ -86,7 +89,12 @@ func (s *Set) Modules() []router.Module {
 }
 
 // Run does what modules do by themselves, until ctx ends.
-func (s *Set) Run(ctx context.Context) { s.archive.Run(ctx) }
+func (s *Set) Run(ctx context.Context) {
+	var running sync.WaitGroup
+	running.Go(func() { s.archive.Run(ctx) })
+	running.Go(func() { s.rooms.Run(ctx) })
+	running.Wait()
+}
 
 // Close ends what modules do in the background. It comes before the store is closed.
 func (s *Set) Close() { s.Forged.Close() }
@@ -155,6 +163,19 @@ func All(d Deps) *Set {
 			return archive.Limits{Page: c.Limits.ArchivePage, Keep: c.Modules.Archive.Keep}
 		}})
 
+	rooms := muc.New(muc.Options{Router: d.Router, Rooms: d.Store.Map("rooms"), Archive: d.Store.Log("rooms"), Log: d.Log,
+		Domains: func() []string { return d.Config().RoomDomains() },
+		Limits: func() muc.Limits {
+			c := d.Config()
+			l := &c.Limits
+			return muc.Limits{Occupants: l.RoomOccupants, RoomsPerUser: l.RoomsPerUser, MessageRate: l.RoomMessageRate, History: l.RoomHistory,
+				Page: l.ArchivePage, Keep: c.Modules.MUC.Keep}
+		},
+		Exempt: func(user jid.JID) bool {
+			r, err := d.Accounts.Rights(context.Background(), user)
+			return err == nil && r.Has(accounts.PermAdmin)
+		}})
+
 	all := []router.Module{
 		blocked.Module(),
 		markers.New(d.Router),
@@ -178,6 +199,7 @@ func All(d Deps) *Set {
 		carbons.New(d.Router),
 		fakes.Module(),
 		offline.New(d.Router, d.Store.Log("offline"), func() offline.Options { return offline.Options(d.Config().Modules.Offline) }, d.Log),
+		rooms.Module(),
 		discovery.Module(),
 		caps.New(discovery.Info),
 		ping.New(d.Router),
@@ -188,7 +210,7 @@ func All(d Deps) *Set {
 		register.Module(),
 		contact.New(),
 	}
-	return &Set{Registration: register, Forged: fakes, all: all, archive: messages, config: d.Config}
+	return &Set{Registration: register, Forged: fakes, all: all, archive: messages, rooms: rooms, config: d.Config}
 }
 
 // multicasts are the domains of the multicast service: one below each host, unless it is a component's.
