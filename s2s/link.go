@@ -56,6 +56,8 @@ type link struct {
 	rw       net.Conn  // conn or tls
 	outgoing bool
 	direct   bool // TLS from the first byte
+	bare     bool // opened without showing our certificate
+	shown    bool // our certificate was shown to who we called
 	since    time.Time
 
 	// The reader's; while an outgoing link is negotiated, that of who opens it.

@@ -141,19 +141,39 @@ func (s *Server) tryFor(ctx context.Context, left int, p outbox.Pair, t lookup.T
 
 // try negotiates with one target up to the point where the domains are to be proved.
 func (s *Server) try(ctx context.Context, p outbox.Pair, t lookup.Target, verify bool) (*link, *outbox.Failure) {
+	l, f := s.tryAs(ctx, p, t, verify, false)
+	// COMPAT(jackal 0.64): whose certificate does not please it, such as one for servers only, it does not ask for dialback
+	// but breaks TLS off; without this there is no stream to it.
+	if f != nil && l != nil && l.shown && isAlert(f.Err) {
+		l, f = s.tryAs(ctx, p, t, verify, true)
+	}
+	if f != nil {
+		return nil, f
+	}
+	return l, nil
+}
+
+// isAlert says whether the peer ended TLS for a reason.
+func isAlert(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "remote error" // crypto/tls has no name for it
+}
+
+// tryAs is try with our certificate or without. The link is returned with a failure too, if there was one.
+func (s *Server) tryAs(ctx context.Context, p outbox.Pair, t lookup.Target, verify, bare bool) (*link, *outbox.Failure) {
 	c, err := s.o.Finder.DialTarget(ctx, t)
 	if err != nil {
 		return nil, s.failure(err)
 	}
 	l := newLink(s, c.Conn, true)
-	l.local, l.remote, l.direct = p.Local, p.Remote, c.DirectTLS
+	l.local, l.remote, l.direct, l.bare = p.Local, p.Remote, c.DirectTLS, bare
 	if !s.enter(l) {
 		_ = c.Close() // it has heard nothing from us
 		return nil, s.failure(net.ErrClosed)
 	}
 	f := l.guard(ctx, func() error { return l.approach(ctx, verify) })
 	if f != nil {
-		return nil, f
+		return l, f
 	}
 	if verify {
 		l.start()
@@ -418,7 +438,7 @@ func (l *link) authenticate(p outbox.Pair) (proof, error) {
 			return 0, err
 		}
 	}
-	if l.offered.external && l.tls != nil {
+	if l.offered.external && l.tls != nil && !l.bare {
 		ok, err := l.logIn(p)
 		if err != nil {
 			return 0, err

@@ -2,6 +2,7 @@ package s2s
 
 import (
 	"jackdaw/config"
+	"jackdaw/s2s/outbox"
 )
 
 // policy is the configuration in the form in which it is asked. Immutable.
@@ -9,6 +10,7 @@ type policy struct {
 	from *config.Config
 	config.S2S
 	limits      config.Limits
+	queues      outbox.Limits
 	preauth     int // bytes of an element before authentication
 	allow, deny map[string]bool
 	plain       map[string]bool
@@ -23,6 +25,9 @@ func (s *Server) policy() *policy {
 	}
 	p := &policy{from: c, S2S: c.S2S, limits: c.Limits, preauth: c.C2S.MaxStanzaPreauth,
 		allow: set(c.S2S.Allow), deny: set(c.S2S.Deny), plain: set(c.S2S.AllowPlaintext), certificate: set(c.S2S.RequireCertificate)}
+	l := &p.limits
+	p.queues = outbox.Limits{Stanzas: l.PeerStanzas, Bytes: l.PeerBytes, Dials: l.PeerDials, BackoffMin: l.PeerBackoffMin,
+		BackoffMax: l.PeerBackoffMax, Age: l.PeerAge}
 	s.rules.Store(p)
 	return p
 }

@@ -125,16 +125,10 @@ func New(o Options) *Server {
 		s.callers = s.incomingTLS(o.TLS)
 	}
 	s.outbox = outbox.New(outbox.Options{Dialer: s, Log: o.Store.Log("outbox"), Owns: o.Router.Owns, Bounce: o.Router.Bounce,
-		Limits: s.queueLimits, Logger: s.log})
+		Limits: func() *outbox.Limits { return &s.policy().queues }, Logger: s.log})
 	s.queue = s.outbox
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
-}
-
-func (s *Server) queueLimits() outbox.Limits {
-	l := &s.policy().limits
-	return outbox.Limits{Stanzas: l.PeerStanzas, Bytes: l.PeerBytes, Dials: l.PeerDials, BackoffMin: l.PeerBackoffMin,
-		BackoffMax: l.PeerBackoffMax, Age: l.PeerAge}
 }
 
 // Queues are the queues of all pairs, sorted by remote and local domain.

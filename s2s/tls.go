@@ -59,8 +59,9 @@ func (l *link) openTLS(ctx context.Context) error {
 	c.InsecureSkipVerify = true        // see certified
 	c.ClientSessionCache = nil
 	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-		if l.srv.o.Certificate != nil {
+		if l.srv.o.Certificate != nil && !l.bare {
 			if own := l.srv.o.Certificate(l.local); own != nil {
+				l.shown = true
 				return own, nil
 			}
 		}

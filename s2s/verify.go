@@ -23,6 +23,8 @@ func (l *link) claim(d dialback) error {
 	pair := outbox.Pair{Local: d.to, Remote: d.from}
 	refuse := func(err *xmpp.Error) error {
 		s.Stats.AuthFailures.Add(1)
+		s.log.Info("peer refused", "peer", pair.Remote, "local", pair.Local, "reason", err.Text, "condition", string(err.Condition),
+			"address", l.conn.RemoteAddr().String())
 		l.say((&dialback{from: d.to, to: d.from, typ: "error", err: err}).append(nil, "result"))
 		return nil
 	}

@@ -54,9 +54,9 @@ func BenchmarkPush(b *testing.B) {
 		durable bool
 	}{{"memory", false}, {"durable", true}} {
 		b.Run(c.name, func(b *testing.B) {
-			s := &sink{over: make(chan struct{})}
+			s, none := &sink{over: make(chan struct{})}, Limits{}
 			o := New(Options{Dialer: s, Log: &noLog{}, Logger: slog.New(slog.DiscardHandler), Owns: func(d string) bool { return d == here },
-				Bounce: func(*xmpp.Stanza, *xmpp.Error) { b.Error("bounced") }, Limits: func() Limits { return Limits{} }})
+				Bounce: func(*xmpp.Stanza, *xmpp.Error) { b.Error("bounced") }, Limits: func() *Limits { return &none }})
 			x := &xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeChat, ID: "purple1234", From: jid.MustParse("romeo@" + here + "/garden"),
 				To: jid.MustParse("juliet@" + there), Payload: []byte("<body>" + strings.Repeat("word ", 20) + "</body>")}
 			b.ReportAllocs()

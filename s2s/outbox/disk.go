@@ -144,7 +144,7 @@ func (o *Outbox) restore(ctx context.Context, name Pair, owner string) error {
 		return nil
 	}
 	if waiting > 0 {
-		p.rouse(p.queue.get(0), &l)
+		p.rouse(p.queue.get(0), l)
 	}
 	d.mu.Unlock()
 	o.log.Info("stanzas for a peer restored", "peer", name.Remote, "from", name.Local, "count", waiting)

@@ -51,7 +51,7 @@ func (r *run) step() bool {
 		return false
 	}
 	if p.lost() {
-		f := p.lose(now, &l, nil)
+		f := p.lose(now, l, nil)
 		report := p.report()
 		d.mu.Unlock()
 		if f != nil {
@@ -59,12 +59,12 @@ func (r *run) step() bool {
 		}
 		return true
 	}
-	if out, why := p.expired(now, &l); len(out) > 0 {
+	if out, why := p.expired(now, l); len(out) > 0 {
 		err := errTooOld(p)
 		if p.stream == nil && p.why != nil {
 			err = errUnreached(p)
 		}
-		d.relieve(&l, false)
+		d.relieve(l, false)
 		d.mu.Unlock()
 		o.giveBack(p, out, func(it *item) (*xmpp.Error, Reason) {
 			if it.class&lasting == 0 && err.was != nil {
@@ -80,29 +80,29 @@ func (r *run) step() bool {
 	switch {
 	case p.stream != nil:
 		s := p.stream
-		if xml, n := p.take(&l); n > 0 {
+		if xml, n := p.take(l); n > 0 {
 			d.mu.Unlock()
 			r.write(s, xml, n)
 			return true
 		}
 		if p.queue.len() > 0 {
-			return r.sleep(p.deadline(&l), p.over)
+			return r.sleep(p.deadline(l), p.over)
 		}
 		p.queue.reuse()
 		return r.rest(now, p.over)
 	case r.opening != nil:
-		return r.sleep(p.deadline(&l), nil)
+		return r.sleep(p.deadline(l), nil)
 	case p.queue.len() == 0:
 		return r.rest(now, nil)
 	case now.Before(p.next):
-		until := p.deadline(&l)
+		until := p.deadline(l)
 		if until.IsZero() || p.next.Before(until) {
 			until = p.next
 		}
 		return r.sleep(until, nil)
 	case d.dialing >= l.Dials:
 		p.wantDial = true
-		return r.sleep(p.deadline(&l), nil)
+		return r.sleep(p.deadline(l), nil)
 	default:
 		p.gen++
 		p.dialing, p.wantDial = true, false
@@ -126,7 +126,7 @@ func (r *run) write(s Stream, xml []byte, n int) {
 		d.mu.Unlock()
 		return
 	}
-	f := p.lose(now, &l, err)
+	f := p.lose(now, l, err)
 	report := p.report()
 	d.mu.Unlock()
 	if f != nil {
@@ -204,11 +204,11 @@ func (r *run) ends(got opening) {
 		return
 	}
 	f := asFailure(got.err)
-	p.fail(now, &l, f)
+	p.fail(now, l, f)
 	var out []item
 	if f.Permanent {
 		out = p.empty()
-		d.relieve(&l, true)
+		d.relieve(l, true)
 	}
 	report := p.report()
 	d.mu.Unlock()

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -275,7 +276,7 @@ type bench struct {
 	log    storage.Log
 	dir    string
 	out    *Outbox
-	limits Limits
+	limits atomic.Pointer[Limits]
 
 	mu      sync.Mutex // guards the rest
 	ours    map[string]bool
@@ -293,6 +294,7 @@ var pair0 = Pair{Local: here, Remote: there}
 
 func newBench(t testing.TB) *bench {
 	b := &bench{t: t, peer: newFakePeer(), dir: filepath.Join(t.TempDir(), "data"), ours: map[string]bool{here: true, "also.here.example": true}}
+	b.setLimits(Limits{})
 	b.open()
 	b.start()
 	return b
@@ -321,11 +323,7 @@ func (b *bench) start() {
 			b.peer.bounced(s.ID)
 			b.bounced = append(b.bounced, bounced{s.Clone(), err, time.Now()})
 		},
-		Limits: func() Limits {
-			b.mu.Lock()
-			defer b.mu.Unlock()
-			return b.limits
-		},
+		Limits: b.limits.Load,
 	})
 	if err := b.out.Restore(context.Background()); err != nil {
 		b.t.Fatal(err)
@@ -376,11 +374,7 @@ func (b *bench) restart() {
 	b.start()
 }
 
-func (b *bench) setLimits(l Limits) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.limits = l
-}
+func (b *bench) setLimits(l Limits) { b.limits.Store(&l) }
 
 func (b *bench) bounces() []bounced {
 	b.mu.Lock()

@@ -54,8 +54,9 @@ type Options struct {
 	// Bounce tells the sender of a stanza that it could not be delivered (router.Bounce). It is called on goroutines of the
 	// outbox that hold no lock, and in Restore and Stop; never for errors and results. The stanza is borrowed.
 	Bounce func(s *xmpp.Stanza, err *xmpp.Error)
-	// Limits are asked for with each decision, so that they can change.
-	Limits func() Limits
+	// Limits are asked for with each decision, so that they can change. The same pointer means that nothing has: what is
+	// behind it stays as it is.
+	Limits func() *Limits
 	Logger *slog.Logger // nil: slog.Default
 }
 
@@ -124,7 +125,8 @@ type Outbox struct {
 	disk     storage.Log
 	owns     func(string) bool
 	bounceTo func(*xmpp.Stanza, *xmpp.Error)
-	askLimit func() Limits
+	ask      func() *Limits
+	inForce  atomic.Pointer[limits]
 	log      *slog.Logger
 
 	memory  atomic.Int64   // bytes in all queues
@@ -144,7 +146,7 @@ type Outbox struct {
 
 // New returns an outbox. Restore comes next.
 func New(o Options) *Outbox {
-	b := &Outbox{dialer: o.Dialer, disk: o.Log, owns: o.Owns, bounceTo: o.Bounce, askLimit: o.Limits, log: o.Logger,
+	b := &Outbox{dialer: o.Dialer, disk: o.Log, owns: o.Owns, bounceTo: o.Bounce, ask: o.Limits, log: o.Logger,
 		quit: make(chan struct{}), domains: map[string]*domain{}}
 	if b.log == nil {
 		b.log = slog.Default()
@@ -153,7 +155,22 @@ func New(o Options) *Outbox {
 	return b
 }
 
-func (o *Outbox) limits() Limits { return o.askLimit().orDefault() }
+// limits are those that Options.Limits returned, with the defaults.
+type limits struct {
+	from *Limits
+	Limits
+}
+
+// limits are those in force, not to be changed.
+func (o *Outbox) limits() *Limits {
+	from := o.ask()
+	l := o.inForce.Load()
+	if l == nil || l.from != from {
+		l = &limits{from, from.orDefault()}
+		o.inForce.Store(l)
+	}
+	return &l.Limits
+}
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b }}
 
@@ -191,15 +208,15 @@ func (o *Outbox) Push(e *router.Envelope) {
 func (o *Outbox) push(e *router.Envelope, now time.Time, class class, record []byte, head int) (Refusal, *xmpp.Error) {
 	l, xml := o.limits(), record[head:]
 	local, remote := e.Stanza.From.Domain(), e.Stanza.To.Domain()
-	p, refused, err := o.enter(local, remote, &l)
+	p, refused, err := o.enter(local, remote, l)
 	if err != nil {
 		return refused, err
 	}
 	d := p.domain // locked by enter
-	if e.Session != nil && p.worthWaiting(now, &l) {
-		p.awaitRoom(e, now, &l)
+	if e.Session != nil && p.worthWaiting(now, l) {
+		p.awaitRoom(e, now, l)
 	}
-	if refused, err := p.admit(now, &l, len(xml)); err != nil {
+	if refused, err := p.admit(now, l, len(xml)); err != nil {
 		d.mu.Unlock()
 		return refused, err
 	}
@@ -230,7 +247,7 @@ func (o *Outbox) push(e *router.Envelope, now time.Time, class class, record []b
 	o.Stats.Queued.Add(1)
 	if !p.finished { // else Stop has been here meanwhile: it is on disk
 		p.enqueue(it, xml)
-		p.rouse(&it, &l)
+		p.rouse(&it, l)
 	}
 	d.mu.Unlock()
 	return 0, nil

@@ -29,7 +29,7 @@ func (o *Outbox) Stop(ctx context.Context) error {
 	for _, d := range all {
 		d.mu.Lock()
 		d.closed = true
-		d.relieve(&l, true)
+		d.relieve(l, true)
 		d.mu.Unlock()
 	}
 	o.drain(ctx, all)
