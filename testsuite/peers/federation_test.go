@@ -177,12 +177,16 @@ func TestOneSideHasNoSoundCertificate(t *testing.T) {
 func TestOurCertificateIsForServersOnly(t *testing.T) {
 	t.Parallel()
 	w := stage(t, JackdawOptions{Options: Options{ServerOnly: true}},
-		role{"prosody", Options{ServerOnly: true}}, role{"ejabberd", Options{ServerOnly: true}})
+		role{"prosody", Options{ServerOnly: true}}, role{"ejabberd", Options{ServerOnly: true}},
+		role{"jackal", Options{ServerOnly: true}})
 	w.each(t, func(t *testing.T, p *Peer, pair int) {
-		if p.Kind == "prosody" {
+		switch p.Kind {
+		case "prosody":
 			w.theyTalk(t, p, pair, "EXTERNAL", "")
-		} else { // ejabberd insists on the purpose
+		case "ejabberd": // insists on the purpose
 			w.theyTalk(t, p, pair, "dialback", "EXTERNAL")
+		default: // breaks TLS off without it, and is called again without a certificate
+			w.theyTalk(t, p, pair, "dialback", "")
 		}
 	})
 }
