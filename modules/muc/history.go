@@ -161,7 +161,7 @@ func (r *room) recall() error {
 
 const recordVersion = 1
 
-// encode writes a record: its version, then JSON.
+// encode writes a record: its version, then JSON. It panics for what JSON cannot hold, which no record of ours does.
 func encode(v any) []byte {
 	b, err := json.Marshal(v)
 	if err != nil {
