@@ -72,6 +72,7 @@ type Set struct {
 
 	all     []router.Module
 	archive *archive.Archive
+	events  *pep.PEP
 	rooms   *muc.Rooms
 	config  func() *config.Config
 }
@@ -82,6 +83,9 @@ func (s *Set) Modules() []router.Module {
 	out := slices.Clone(s.all)
 	for i := range out {
 		m := &out[i]
+		if m.Name == "pep" { // what it announces depends on others
+			*m = s.events.Module()
+		}
 		// Capabilities are the hash of what disco says; clients of an archive trust stanza-ids (XEP-0313 §8.3).
 		m.Off = off[m.Name] || m.Name == "caps" && off["disco"] || m.Name == "archive" && off["stanzaid"]
 	}
@@ -116,6 +120,20 @@ func All(d Deps) *Set {
 		return d.Config().HTTP.SenderHook
 	}
 	var events *pep.PEP
+	cards := vcard.New(d.Router, d.Store.Map("vcard"),
+		func(b *router.Batch, c vcard.Change, written *storage.Pending) *storage.Pending {
+			if off("pep") {
+				return written
+			}
+			return events.PhotoChanged(b, pep.PhotoChange(c), written)
+		}, d.Log)
+	pieces := private.New(d.Router, d.Store.Map("private"),
+		func() private.Bookmarks {
+			if off("pep") {
+				return nil
+			}
+			return events
+		}, d.Log)
 	discovery := disco.New(disco.Options{Router: d.Router, Users: d.Accounts, Roster: contacts, Node: caps.Node, Ver: caps.Ver,
 		Nodes: func() disco.Nodes {
 			if off("pep") {
@@ -146,6 +164,18 @@ func All(d Deps) *Set {
 		Limits: func() pep.Limits {
 			l := d.Config().Limits
 			return pep.Limits{Nodes: l.PEPNodes, Items: l.PEPItems, ItemBytes: l.PEPItemBytes}
+		},
+		Photos: func() pep.Photos {
+			if off("vcard") {
+				return nil
+			}
+			return cards
+		},
+		Private: func() pep.Private {
+			if off("private") {
+				return nil
+			}
+			return pieces
 		}})
 	contacts.OnChange(func(b *router.Batch, user, contact jid.JID, gained bool) {
 		if !off("pep") {
@@ -205,12 +235,12 @@ func All(d Deps) *Set {
 		ping.New(d.Router),
 		version.New(d.Router, d.Version),
 		time.New(d.Router),
-		vcard.New(d.Router, d.Store.Map("vcard"), d.Log),
-		private.New(d.Router, d.Store.Map("private"), d.Log),
+		cards.Module(),
+		pieces.Module(),
 		register.Module(),
 		contact.New(),
 	}
-	return &Set{Registration: register, Forged: fakes, all: all, archive: messages, rooms: rooms, config: d.Config}
+	return &Set{Registration: register, Forged: fakes, all: all, archive: messages, events: events, rooms: rooms, config: d.Config}
 }
 
 // multicasts are the domains of the multicast service: one below each host, unless it is a component's.

@@ -48,7 +48,11 @@ type Options struct {
 	// Nodes, Items and Caps are of this module alone.
 	Nodes, Items, Caps storage.Map
 	Limits             func() Limits
-	Log                *slog.Logger
+	// Photos are the vCards' (XEP-0398); a nil function, or one that returns nil: there are none.
+	Photos func() Photos
+	// Private are the bookmarks in private storage (XEP-0049); a nil function, or one that returns nil: there are none.
+	Private func() Private
+	Log     *slog.Logger
 }
 
 // PEP is the module. It is safe for concurrent use.
@@ -58,6 +62,7 @@ type PEP struct {
 	caps   caps
 	here   here
 	remote remote
+	hashes hashes
 }
 
 // New returns the module.
@@ -69,36 +74,71 @@ func New(o Options) *PEP {
 	return p
 }
 
-// Module says where eventing takes part: before presence, which settles what a user broadcasts, and before what keeps messages.
+// Module says where eventing takes part: before presence, which settles what a user broadcasts, and before what keeps messages. It announces what
+// works with what Photos and Private say now.
 func (p *PEP) Module() router.Module {
-	handle := p.engine.Handle
+	handle := func(e *router.Envelope) {
+		p.adopt(e)
+		p.engine.Handle(e)
+	}
 	return router.Module{
 		Name: "pep",
 		Specs: []router.Spec{
+			{Name: "XEP-0048", Version: "1.2"},
 			{Name: "XEP-0060", Version: "1.30.0", Note: "at accounts; no collections, subscription options, or item expiry"},
+			{Name: "XEP-0084", Version: "1.1.4"},
 			{Name: "XEP-0163", Version: "1.2.2", Note: "no events for directed presence"},
 			{Name: "XEP-0222", Version: "1.0"},
 			{Name: "XEP-0223", Version: "1.1.1"},
+			{Name: "XEP-0292", Version: "0.12.0", Note: "as a node; vcard-temp is not converted but for the avatar"},
+			{Name: "XEP-0398", Version: "1.0.0"},
+			{Name: "XEP-0402", Version: "1.2.0"},
+			{Name: "XEP-0490", Version: "1.0.1"},
 		},
-		AccountFeatures: append(pubsub.Features(),
-			"http://jabber.org/protocol/pubsub#auto-subscribe",
-			"http://jabber.org/protocol/pubsub#filtered-notifications",
-			"http://jabber.org/protocol/pubsub#presence-subscribe",
-			"http://jabber.org/protocol/pubsub#pubsub-on-a-jid"), // XEP-0060 §9
+		AccountFeatures: p.features(),
 		// An address that is nobody's account is answered like an account without nodes.
 		IQ: []router.IQ{
 			{Payload: pubsub.Payload, Scope: router.Account, Handle: handle, NoAccount: handle},
 			{Payload: pubsub.OwnerPayload, Scope: router.Account, Handle: handle, NoAccount: handle},
 		},
-		Leaving:  router.Stage{Presence: p.leaving},
+		Leaving:  router.Stage{Message: p.note, Presence: p.leaving},
 		Arriving: router.Stage{Message: p.message, Presence: p.arriving, IQ: p.answer},
 		Ended:    p.ended,
 		Removed:  p.engine.Removed,
 	}
 }
 
+// features are what works with what else is there.
+func (p *PEP) features() []string {
+	all := append(pubsub.Features(),
+		"http://jabber.org/protocol/pubsub#auto-subscribe",
+		"http://jabber.org/protocol/pubsub#filtered-notifications",
+		"http://jabber.org/protocol/pubsub#presence-subscribe",
+		"http://jabber.org/protocol/pubsub#pubsub-on-a-jid", // XEP-0060 §9
+		"urn:ietf:params:xml:ns:vcard-4.0",
+		"urn:xmpp:bookmarks:1#compat-pep",
+		"urn:xmpp:mds:server-assist:0")
+	if p.private() != nil {
+		all = append(all, "urn:xmpp:bookmarks:1#compat")
+	}
+	if p.photos() != nil {
+		all = append(all, "urn:xmpp:pep-vcard-conversion:0")
+	}
+	return all
+}
+
 // changed keeps in step what belongs together.
-func (p *PEP) changed(pubsub.Change) []*storage.Pending { return nil }
+func (p *PEP) changed(c pubsub.Change) (wait []*storage.Pending) {
+	switch c.Node {
+	case nodeAvatarMeta:
+		wait = append(wait, p.avatarPublished(c.Batch, c.Service))
+	case nodeBookmarks:
+		wait = append(wait, p.collate(c.Batch, c.Service))
+	case nodeOldBookmarks:
+		wait = append(wait, p.listPublished(c.Batch, c.Service))
+	}
+	return wait
+}
 
 // message takes an owner's answers to subscription requests, and the errors that events come back with.
 func (p *PEP) message(e *router.Envelope) {

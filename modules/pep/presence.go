@@ -38,6 +38,9 @@ func (h *here) wants(s *router.Session, node string) bool {
 // leaving learns what the client wants from the presence that it broadcasts, and sends it the last items of its own nodes and
 // of its contacts' at our hosts when it comes, or says that it wants more than before (XEP-0163 §4.3.3).
 func (p *PEP) leaving(e *router.Envelope) {
+	if e.Stanza.Type == xmpp.TypeAvailable {
+		p.stamp(e)
+	}
 	if !e.Stanza.To.IsZero() {
 		return
 	}
@@ -144,5 +147,6 @@ func (p *PEP) ended(s *router.Session, _ *xmpp.Stanza) {
 	p.here.sessions.Delete(s)
 	if len(p.o.Router.Sessions(s.Bare())) == 0 {
 		p.remote.leave(s.Bare())
+		p.hashes.users.Delete(s.Bare())
 	}
 }

@@ -6,6 +6,9 @@
 // forgets the piece, since that is what a client gets for one that is not there. The
 // namespaces that §2.3 calls reserved are not refused, which is optional: clients
 // use some of them.
+//
+// Bookmarks of rooms (XEP-0048) are those of Bookmarks, if there are some there: so that clients that keep them elsewhere see the same
+// (XEP-0402 §5.3).
 package private
 
 import (
@@ -30,22 +33,41 @@ const recordVersion = 1 // the first byte; the rest is XML
 
 var query = xmpp.Name{Space: xmpp.NSPrivate, Local: "query"}
 
-type private struct {
-	router *router.Router
-	store  storage.Map
-	log    *slog.Logger
+// Bookmarks are where else bookmarks of rooms are kept. They are <conference/> elements of XEP-0048.
+type Bookmarks interface {
+	// Conferences are those of a user; ok is false if none have been kept there ever.
+	Conferences(user jid.JID) (all []*xmpp.Element, ok bool, err error)
+	// SetConferences replaces them all. written is what has been written here; what is returned is awaited before the user gets
+	// the result.
+	SetConferences(b *router.Batch, user jid.JID, all []*xmpp.Element, written *storage.Pending) (*storage.Pending, error)
 }
 
-// New returns the module. The store is of this module alone.
-func New(r *router.Router, store storage.Map, log *slog.Logger) router.Module {
-	p := private{r, store, log}
+// Private is the module. It is safe for concurrent use.
+type Private struct {
+	router    *router.Router
+	store     storage.Map
+	bookmarks func() Bookmarks
+	log       *slog.Logger
+}
+
+// New returns the module. The store is of this module alone. A nil function, or one that returns nil: bookmarks are kept
+// nowhere else.
+func New(r *router.Router, store storage.Map, bookmarks func() Bookmarks, log *slog.Logger) *Private {
+	if bookmarks == nil {
+		bookmarks = func() Bookmarks { return nil }
+	}
+	return &Private{r, store, bookmarks, log}
+}
+
+// Module says where private storage takes part.
+func (p *Private) Module() router.Module {
 	return router.Module{
 		Name:     "private",
 		Specs:    []router.Spec{{Name: "XEP-0049", Version: "1.2"}},
 		Features: []string{xmpp.NSPrivate},
 		IQ:       []router.IQ{{Payload: query, Scope: router.Account, Handle: p.handle, NoAccount: forbid}},
 		Removed: func(user jid.JID) error {
-			pending, err := store.DeleteOwner(context.Background(), user.String())
+			pending, err := p.store.DeleteOwner(context.Background(), user.String())
 			if err != nil {
 				return err
 			}
@@ -59,7 +81,7 @@ func forbid(e *router.Envelope) {
 	e.Refuse(xmpp.Forbidden("private data is for its owner alone"))
 }
 
-func (p private) handle(e *router.Envelope) {
+func (p *Private) handle(e *router.Envelope) {
 	if !e.FromOwn() {
 		forbid(e)
 		return
@@ -84,7 +106,7 @@ func (p private) handle(e *router.Envelope) {
 	p.get(e, pieces)
 }
 
-func (p private) get(e *router.Envelope, pieces []*xmpp.Element) {
+func (p *Private) get(e *router.Envelope, pieces []*xmpp.Element) {
 	if len(pieces) == 0 { // §3, Bad Format
 		e.Refuse(xmpp.BadRequest("say which element you want"))
 		return
@@ -99,6 +121,9 @@ func (p private) get(e *router.Envelope, pieces []*xmpp.Element) {
 	w.Start(xmpp.NSPrivate, "query")
 	for _, c := range pieces {
 		b, err := p.store.Get(context.Background(), e.Session.Bare().String(), key(c.Name))
+		if c.Name == rooms {
+			b, err = p.withRooms(e.Session.Bare(), b, err)
+		}
 		switch {
 		case errors.Is(err, storage.ErrNotFound):
 			w.Start(c.Name.Space, c.Name.Local).End()
@@ -113,7 +138,7 @@ func (p private) get(e *router.Envelope, pieces []*xmpp.Element) {
 	p.router.Answer(e, w.End().Bytes())
 }
 
-func (p private) set(e *router.Envelope, pieces []*xmpp.Element) {
+func (p *Private) set(e *router.Envelope, pieces []*xmpp.Element) {
 	if len(pieces) == 0 { // §2.3
 		e.Refuse(xmpp.NotAcceptable("nothing to store"))
 		return
@@ -156,6 +181,15 @@ func (p private) set(e *router.Envelope, pieces []*xmpp.Element) {
 			e.Refuse(router.Unavailable())
 			return
 		}
+		for _, c := range changes {
+			if c.Key == key(rooms) && p.bookmarks() != nil {
+				if pending, err = p.bookmarks().SetConferences(e.Batch, e.Session.Bare(), conferences(pieces), pending); err != nil {
+					p.log.Warn("bookmarks not stored", "user", owner, "err", err)
+					e.Refuse(router.Unavailable())
+					return
+				}
+			}
+		}
 		p.router.AnswerAfter(e, pending, nil)
 		return
 	}
@@ -163,7 +197,7 @@ func (p private) set(e *router.Envelope, pieces []*xmpp.Element) {
 
 // room says whether the account has room for the changes, and at which version.
 // Counting reads everything, so it is done only for pieces that are new.
-func (p private) room(ctx context.Context, owner string, changes []storage.Change) (version uint64, fits bool, err error) {
+func (p *Private) room(ctx context.Context, owner string, changes []storage.Change) (version uint64, fits bool, err error) {
 	grows := false
 	for _, c := range changes {
 		if c.Delete {

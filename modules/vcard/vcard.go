@@ -1,10 +1,8 @@
 // Package vcard keeps a vCard for each account, readable by the world and written
 // by its owner (XEP-0054).
 //
-// It is kept as the client wrote it; what is inside is between clients. The same goes for
-// avatars (XEP-0153): clients put the picture into the vCard and its hash into
-// their presence, which the server carries unchanged. That the server adds or
-// corrects the hash is XEP-0398, which is left out, and so is a vCard of the host.
+// It is kept as the client wrote it; what is inside is between clients, but for the photo: who is given to New learns of each
+// new one, and may put another in, so that avatars of both kinds are the same (XEP-0153, XEP-0398). Left out is a vCard of the host.
 package vcard
 
 import (
@@ -28,20 +26,36 @@ const (
 
 var payload = xmpp.Name{Space: xmpp.NSVCard, Local: "vCard"}
 
-type vcard struct {
-	router *router.Router
-	store  storage.Map
-	log    *slog.Logger
+// A Change is a vCard that its owner has written, as far as the photo goes. Without one Data is empty.
+type Change struct {
+	User         jid.JID
+	Type         string // as the owner has it
+	Data, Before []byte
 }
 
-// New returns the module. The store is of this module alone.
-func New(r *router.Router, store storage.Map, log *slog.Logger) router.Module {
-	v := vcard{r, store, log}
+// Changed is told of a change. written is the write of the vCard; what is returned is awaited before the owner gets the result.
+type Changed func(b *router.Batch, c Change, written *storage.Pending) *storage.Pending
+
+// VCard is the module. It is safe for concurrent use.
+type VCard struct {
+	router  *router.Router
+	store   storage.Map
+	changed Changed
+	log     *slog.Logger
+}
+
+// New returns the module. The store is of this module alone; changed may be nil.
+func New(r *router.Router, store storage.Map, changed Changed, log *slog.Logger) *VCard {
+	return &VCard{r, store, changed, log}
+}
+
+// Module says where vCards take part.
+func (v *VCard) Module() router.Module {
 	return router.Module{
 		Name: "vcard",
 		Specs: []router.Spec{
 			{Name: "XEP-0054", Version: "1.3.0", Note: "the host has none"},
-			{Name: "XEP-0153", Version: "1.1.1", Note: "carried as clients send it; nothing is added (XEP-0398)"},
+			{Name: "XEP-0153", Version: "1.1.1", Note: "the hash in presence is the business of pep"},
 		},
 		Features:        []string{xmpp.NSVCard},
 		AccountFeatures: []string{xmpp.NSVCard},
@@ -62,7 +76,7 @@ func New(r *router.Router, store storage.Map, log *slog.Logger) router.Module {
 			},
 		}},
 		Removed: func(user jid.JID) error {
-			p, err := store.DeleteOwner(context.Background(), user.String())
+			p, err := v.store.DeleteOwner(context.Background(), user.String())
 			if err != nil {
 				return err
 			}
@@ -71,7 +85,7 @@ func New(r *router.Router, store storage.Map, log *slog.Logger) router.Module {
 	}
 }
 
-func (v vcard) get(e *router.Envelope) {
+func (v *VCard) get(e *router.Envelope) {
 	own := e.FromOwn()
 	b, err := v.store.Get(context.Background(), owner(e), key)
 	switch {
@@ -87,7 +101,7 @@ func (v vcard) get(e *router.Envelope) {
 	}
 }
 
-func (v vcard) set(e *router.Envelope) {
+func (v *VCard) set(e *router.Envelope) {
 	if !e.FromOwn() { // §3.2
 		forbid(e)
 		return
@@ -97,6 +111,7 @@ func (v vcard) set(e *router.Envelope) {
 		e.Refuse(xmpp.ResourceConstraint("a vCard takes 64 KiB at most").WithType(xmpp.ErrorModify))
 		return
 	}
+	c, known := v.change(e, card)
 	record := append(make([]byte, 0, 1+len(card)), recordVersion)
 	_, p, err := v.store.Update(context.Background(), owner(e), storage.AnyVersion,
 		storage.Change{Key: key, Value: append(record, card...)})
@@ -104,6 +119,9 @@ func (v vcard) set(e *router.Envelope) {
 		v.log.Warn("vCard not stored", "user", owner(e), "err", err)
 		e.Refuse(router.Unavailable())
 		return
+	}
+	if known {
+		p = v.changed(e.Batch, c, p)
 	}
 	v.router.AnswerAfter(e, p, nil)
 }
