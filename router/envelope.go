@@ -51,6 +51,9 @@ type Envelope struct {
 	// Left says that it left its session as part of another stanza, of which this is a copy: the leaving stage
 	// has seen that one.
 	Left bool
+	// Own says that a service of ours has made the stanza and answers for every element in it: nobody else has put in what only
+	// a server may say.
+	Own bool
 	// Returned says that a session had been given it, ended, and never took it.
 	Returned bool
 	// Batch collects the sessions that must be flushed; never nil inside Route.

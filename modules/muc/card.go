@@ -104,5 +104,5 @@ func (r *room) cardPresence() xmpp.Stanza {
 		hash = r.hashes[0]
 	}
 	w := xmpp.NewWriter(nil).Start(xmpp.NSVCardUpdate, "x").Leaf("", "photo", hash).End()
-	return xmpp.Stanza{Kind: xmpp.Presence, From: r.addr, Payload: w.Bytes()}
+	return xmpp.Stanza{Kind: xmpp.Presence, From: r.addr, Payload: w.Bytes(), Children: xmpp.Index(w.Bytes())}
 }

@@ -19,11 +19,22 @@ type post struct {
 
 func (r *room) post(b *router.Batch) *post { return &post{r: r, env: router.Envelope{Batch: b}} }
 
+// A content is a payload with its index, so that nobody on the way has to read it again for each recipient.
+type content struct {
+	xml      []byte
+	children []xmpp.Child
+}
+
+func contentOf(xml []byte) content { return content{xml, xmpp.Index(xml)} }
+
+// with puts a payload under the head.
+func (p *post) with(c content) { p.head.Payload, p.head.Children = c.xml, c.children }
+
 // to gives the stanza in head to a client.
 func (p *post) to(s *seat) {
 	p.head.To = s.full
 	p.env.Reset()
-	p.env.Stanza, p.env.Quiet = &p.head, true
+	p.env.Stanza, p.env.Quiet, p.env.Own = &p.head, true, true
 	if p.durable != nil {
 		p.env.Durable = p.durable.Durable
 	}
@@ -113,10 +124,10 @@ func appendStatus(dst []byte, code int) []byte {
 }
 
 // payload is the presence of an occupant as it is shown: what its client said, then what the room says.
-func (r *room) payload(o *occupant, show []byte, n *notice, full jid.JID, self bool) []byte {
+func (r *room) payload(o *occupant, show []byte, n *notice, full jid.JID, self bool) content {
 	dst := append(make([]byte, 0, len(show)+320+len(n.reason)), show...)
 	dst = appendOccupantID(dst, o.id)
-	return n.append(dst, full, self)
+	return contentOf(n.append(dst, full, self))
 }
 
 func appendOccupantID(dst []byte, id string) []byte {
@@ -126,12 +137,12 @@ func appendOccupantID(dst []byte, id string) []byte {
 }
 
 // available is the payload of an occupant's presence for others, made once for each kind of them.
-func (r *room) available(o *occupant, sees bool) []byte {
+func (r *room) available(o *occupant, sees bool) content {
 	kind, full := bare, jid.JID{}
 	if sees {
 		kind, full = withAddress, o.seats[0].full
 	}
-	if o.shown[kind] == nil {
+	if o.shown[kind].xml == nil {
 		n := notice{affiliation: r.rank(o), role: o.role}
 		o.shown[kind] = r.payload(o, o.seats[0].show, &n, full, false)
 	}
@@ -148,15 +159,10 @@ func (p *post) announce(o *occupant, n *notice, entering *seat, id string) {
 	first := o.seats[0]
 	p.head = xmpp.Stanza{Kind: xmpp.Presence, From: o.addr, Lang: first.lang}
 	if r.shows(o.role) {
-		p.others(o, func(v *occupant) []byte {
-			if n.reason == "" && n.actor == "" {
-				return r.available(o, r.sees(v))
-			}
-			return nil
-		}, n, first)
+		p.others(o, n.reason == "" && n.actor == "", n, first)
 	}
 	plain := notice{affiliation: n.affiliation, role: n.role, actor: n.actor, reason: n.reason}
-	p.head.Payload = r.payload(o, first.show, &plain, first.full, true)
+	p.with(r.payload(o, first.show, &plain, first.full, true))
 	for _, s := range o.seats {
 		if s != entering {
 			p.to(s)
@@ -164,15 +170,16 @@ func (p *post) announce(o *occupant, n *notice, entering *seat, id string) {
 	}
 	if entering != nil {
 		p.head.ID = id
-		p.head.Payload = r.payload(o, first.show, n, first.full, true)
+		p.with(r.payload(o, first.show, n, first.full, true))
 		p.to(entering)
 	}
 }
 
-// others sends presence of o to all others: what cached returns, else what is said of first, made once for each kind of them.
-func (p *post) others(o *occupant, cached func(v *occupant) []byte, n *notice, first *seat) {
+// others sends presence of o to all others: as it is shown to all who ask, if it is plain, else what is said of first; made once for
+// each kind of them.
+func (p *post) others(o *occupant, plain bool, n *notice, first *seat) {
 	r := p.r
-	var made [2][]byte
+	var made [2]content
 	for _, v := range r.occupants {
 		if v == o {
 			continue
@@ -181,15 +188,14 @@ func (p *post) others(o *occupant, cached func(v *occupant) []byte, n *notice, f
 		if r.sees(v) {
 			kind, full = withAddress, first.full
 		}
-		if made[kind] == nil {
-			if cached != nil {
-				made[kind] = cached(v)
-			}
-			if made[kind] == nil {
-				made[kind] = r.payload(o, first.show, n, full, false)
-			}
+		switch {
+		case made[kind].xml != nil:
+		case plain:
+			made[kind] = r.available(o, r.sees(v))
+		default:
+			made[kind] = r.payload(o, first.show, n, full, false)
 		}
-		p.head.Payload = made[kind]
+		p.with(made[kind])
 		for _, s := range v.seats {
 			p.to(s)
 		}
@@ -215,7 +221,8 @@ func (r *room) notify(b *router.Batch, codes ...int) {
 	for _, c := range codes {
 		x = appendStatus(x, c)
 	}
-	p.head = xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeGroupchat, ID: newID(), From: r.addr, Payload: append(x, "</x>"...)}
+	p.head = xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeGroupchat, ID: newID(), From: r.addr}
+	p.with(contentOf(append(x, "</x>"...)))
 	p.broadcast()
 	p.finish()
 }

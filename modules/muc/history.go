@@ -18,7 +18,7 @@ type said struct {
 	from     jid.JID
 	id, lang string
 	payload  []byte
-	delayed  []byte // payload with the time of it; nil until somebody needs it
+	delayed  content // payload with the time of it; empty until somebody needs it
 	at       time.Time
 	archived uint64 // id in the archive, 0 for none
 	author   string // bare address
@@ -70,12 +70,13 @@ func (p *post) history(s *seat, x *xmpp.Element) {
 		}
 	}
 	for i := range list {
-		if one := &list[i]; one.delayed == nil {
-			one.delayed = r.delay(append(make([]byte, 0, len(one.payload)+160), one.payload...), one.at)
+		if one := &list[i]; one.delayed.xml == nil {
+			one.delayed = contentOf(r.delay(append(make([]byte, 0, len(one.payload)+160), one.payload...), one.at))
 		}
 	}
 	head := func(one *said) xmpp.Stanza {
-		return xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeGroupchat, ID: one.id, Lang: one.lang, From: one.from, Payload: one.delayed}
+		return xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeGroupchat, ID: one.id, Lang: one.lang, From: one.from,
+			Payload: one.delayed.xml, Children: one.delayed.children}
 	}
 	if chars >= 0 { // of complete stanzas, the newest first
 		from := len(list)

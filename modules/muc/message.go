@@ -130,12 +130,10 @@ func (u *utterance) prepare() *xmpp.Error {
 func (r *room) clean(s *xmpp.Stanza) []byte {
 	kept := s.WithoutFunc(func(c xmpp.Child, raw []byte) bool {
 		switch c.Name {
-		case mucName, userName, occupantName, hatsName:
+		case mucName, userName, occupantName, hatsName, stanzaID: // of the last there is only the room's: router.Envelope.Own
 			return true
-		case stanzaID:
-			return namedBy(raw, "by", r.addr)
 		case xmpp.Name{Space: xmpp.NSDelay, Local: "delay"}:
-			return namedBy(raw, "from", r.addr)
+			return delayedBy(raw, r.addr)
 		case retractName: // XEP-0425 §6: only the room moderates
 			return strings.Contains(string(raw), nsModerate)
 		}
@@ -144,13 +142,13 @@ func (r *room) clean(s *xmpp.Stanza) []byte {
 	return append(make([]byte, 0, len(kept)+256), kept...)
 }
 
-// namedBy says whether an element is in the name of the room, or cannot be read.
-func namedBy(raw []byte, attr string, room jid.JID) bool {
+// delayedBy says whether a delay is in the name of the room, or cannot be read.
+func delayedBy(raw []byte, room jid.JID) bool {
 	el, err := xmpp.ParseElement(raw)
 	if err != nil {
 		return true
 	}
-	j, err := jid.Parse(el.Attr(attr))
+	j, err := jid.Parse(el.Attr("from"))
 	return err == nil && j.Bare() == room
 }
 
@@ -188,7 +186,8 @@ func (u *utterance) spread(archived uint64, dup bool) {
 	}
 	p := r.post(u.e.Batch)
 	p.durable = u.e
-	p.head = xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeGroupchat, ID: u.id, Lang: u.e.Stanza.Lang, From: u.from, Payload: payload}
+	p.head = xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeGroupchat, ID: u.id, Lang: u.e.Stanza.Lang, From: u.from}
+	p.with(contentOf(payload))
 	u.e.Settle(router.Delivered)
 	if dup {
 		if r.seats[u.seat.full] == u.seat {

@@ -134,6 +134,7 @@ func (r *room) moderate(e *router.Envelope, el *xmpp.Element) {
 	r.mu.Lock()
 	p := r.post(e.Batch)
 	p.head = message
+	p.with(contentOf(message.Payload))
 	p.broadcast()
 	p.finish()
 	r.mu.Unlock()

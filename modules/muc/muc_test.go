@@ -242,7 +242,7 @@ func TestStanzasOfARoomLookAsTheSpecificationHasThem(t *testing.T) {
 	moduletest.Same(t, w.got("hag")[1], `<presence id='p1' from='`+coven+`/third' to='hag@example.org/pda'><show>away</show>`+
 		`<x xmlns='http://jabber.org/protocol/muc#user'><item affiliation='none' role='participant' jid='hag@example.org/pda'/><status code='110'/><status code='170'/></x></presence>`)
 	e := w.send("hag", `<message id='m1' type='groupchat' to='`+coven+`'><body>x</body><x xmlns='http://jabber.org/protocol/muc#user'><status code='307'/></x>`+
-		`<stanza-id xmlns='urn:xmpp:sid:0' by='`+coven+`' id='1'/><origin-id xmlns='urn:xmpp:sid:0' id='o'/></message>`)
+		`<stanza-id xmlns='urn:xmpp:sid:0' by='`+coven+`' id='1'/><stanza-id xmlns='urn:xmpp:sid:0' by='crone@example.org' id='1'/><origin-id xmlns='urn:xmpp:sid:0' id='o'/></message>`)
 	if e.Outcome != router.Delivered {
 		t.Fatalf("%v", e.Err)
 	}

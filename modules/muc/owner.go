@@ -217,7 +217,7 @@ func (r *room) applySettings(e *router.Envelope, was *settings, codes []int) {
 				p.announce(o, &notice{affiliation: r.rank(o), role: o.role}, nil, "")
 			case !now && was.Broadcast[o.role]:
 				p.head = xmpp.Stanza{Kind: xmpp.Presence, Type: xmpp.TypeUnavailable, From: o.addr}
-				p.others(o, nil, &notice{affiliation: r.rank(o)}, &seat{full: o.seats[0].full})
+				p.others(o, false, &notice{affiliation: r.rank(o)}, &seat{full: o.seats[0].full})
 			}
 		}
 	}
@@ -263,7 +263,7 @@ func (r *room) destroy(e *router.Envelope, el *xmpp.Element) {
 		// Of what they were nothing is left.
 		p.head = xmpp.Stanza{Kind: xmpp.Presence, Type: xmpp.TypeUnavailable, From: o.addr}
 		n := notice{affiliation: unaffiliated, destroyed: d}
-		p.head.Payload = r.payload(o, nil, &n, jid.JID{}, true)
+		p.with(r.payload(o, nil, &n, jid.JID{}, true))
 		for _, s := range slices.Clone(o.seats) {
 			p.to(s)
 			r.stand(s)

@@ -182,7 +182,8 @@ func (r *room) welcome(e *router.Envelope, s *seat, codes []int, x *xmpp.Element
 	sees := r.sees(o)
 	for _, v := range r.occupants {
 		if v != o && r.shows(v.role) {
-			p.head.From, p.head.Lang, p.head.Payload = v.addr, v.seats[0].lang, r.available(v, sees)
+			p.head.From, p.head.Lang = v.addr, v.seats[0].lang
+			p.with(r.available(v, sees))
 			p.to(s)
 		}
 	}
@@ -190,7 +191,8 @@ func (r *room) welcome(e *router.Envelope, s *seat, codes []int, x *xmpp.Element
 	if tell {
 		p.announce(o, &n, s, e.Stanza.ID)
 	} else {
-		p.head = xmpp.Stanza{Kind: xmpp.Presence, From: o.addr, ID: e.Stanza.ID, Lang: s.lang, Payload: r.payload(o, o.seats[0].show, &n, o.seats[0].full, true)}
+		p.head = xmpp.Stanza{Kind: xmpp.Presence, From: o.addr, ID: e.Stanza.ID, Lang: s.lang}
+		p.with(r.payload(o, o.seats[0].show, &n, o.seats[0].full, true))
 		p.to(s)
 	}
 	if r.hashes != nil {
@@ -301,10 +303,10 @@ func (r *room) rename(e *router.Envelope, s *seat) bool {
 	if r.shows(o.role) {
 		show := first.show
 		first.show = nil // of the old nick there is nothing more to say
-		p.others(o, nil, &n, first)
+		p.others(o, false, &n, first)
 		first.show = show
 	}
-	p.head.Payload = r.payload(o, nil, &n, first.full, true)
+	p.with(r.payload(o, nil, &n, first.full, true))
 	for _, seat := range o.seats {
 		p.to(seat)
 	}
@@ -325,13 +327,14 @@ func (r *room) move(e *router.Envelope, s *seat, addr jid.JID) {
 	from, nick := s.occupant, addr.Resource()
 	p := r.post(e.Batch)
 	n := notice{affiliation: r.rank(from), role: from.role, nick: nick, codes: []int{303}}
-	p.head = xmpp.Stanza{Kind: xmpp.Presence, Type: xmpp.TypeUnavailable, From: from.addr, Payload: r.payload(from, nil, &n, s.full, true)}
+	p.head = xmpp.Stanza{Kind: xmpp.Presence, Type: xmpp.TypeUnavailable, From: from.addr}
+	p.with(r.payload(from, nil, &n, s.full, true))
 	p.to(s)
 	given := from.role
 	if len(from.seats) == 1 {
 		if r.shows(from.role) {
 			s.show = nil
-			p.others(from, nil, &n, s)
+			p.others(from, false, &n, s)
 		}
 		r.stand(s)
 	} else {
@@ -380,7 +383,8 @@ func (r *room) leave(b *router.Batch, s *seat, d departure) {
 		return
 	}
 	n := notice{affiliation: r.rank(o), actor: d.actor, reason: d.reason, codes: d.codes, destroyed: d.end}
-	p.head = xmpp.Stanza{Kind: xmpp.Presence, Type: xmpp.TypeUnavailable, ID: d.id, From: o.addr, Payload: r.payload(o, d.show, &n, s.full, true)}
+	p.head = xmpp.Stanza{Kind: xmpp.Presence, Type: xmpp.TypeUnavailable, ID: d.id, From: o.addr}
+	p.with(r.payload(o, d.show, &n, s.full, true))
 	p.to(s)
 	first := o.seats[0] == s
 	r.stand(s)
@@ -395,7 +399,8 @@ func (p *post) dismiss(o *occupant, d departure) farewell {
 	first := o.seats[0]
 	f := farewell{o: o, shown: r.shows(o.role) && !d.silent, last: &seat{full: first.full, show: d.show},
 		n: notice{affiliation: r.rank(o), actor: d.actor, reason: d.reason, codes: d.codes, destroyed: d.end}}
-	p.head = xmpp.Stanza{Kind: xmpp.Presence, Type: xmpp.TypeUnavailable, ID: d.id, From: o.addr, Payload: r.payload(o, d.show, &f.n, first.full, true)}
+	p.head = xmpp.Stanza{Kind: xmpp.Presence, Type: xmpp.TypeUnavailable, ID: d.id, From: o.addr}
+	p.with(r.payload(o, d.show, &f.n, first.full, true))
 	for _, s := range slices.Clone(o.seats) {
 		p.to(s)
 		r.stand(s)
@@ -409,7 +414,7 @@ func (p *post) farewell(f farewell) {
 		return
 	}
 	p.head = xmpp.Stanza{Kind: xmpp.Presence, Type: xmpp.TypeUnavailable, From: f.o.addr}
-	p.others(f.o, nil, &f.n, f.last)
+	p.others(f.o, false, &f.n, f.last)
 }
 
 // refresh tells all of an occupant's new role or affiliation (§8.3 and others). Who was not shown before and is now appears, and the
@@ -421,14 +426,15 @@ func (p *post) refresh(o *occupant, was role, n notice) {
 	if r.shows(was) && !r.shows(o.role) {
 		gone := notice{affiliation: n.affiliation}
 		p.head = xmpp.Stanza{Kind: xmpp.Presence, Type: xmpp.TypeUnavailable, From: o.addr}
-		p.others(o, nil, &gone, &seat{full: o.seats[0].full})
+		p.others(o, false, &gone, &seat{full: o.seats[0].full})
 	}
 	p.announce(o, &n, nil, "")
 	if was != o.role && !r.conf.NonAnonymous && (was == moderator) != (o.role == moderator) && o.role == moderator {
 		// Now it may know who the others are (§7.2.4).
 		for _, v := range r.occupants {
 			if v != o && r.shows(v.role) {
-				p.head = xmpp.Stanza{Kind: xmpp.Presence, From: v.addr, Lang: v.seats[0].lang, Payload: r.available(v, true)}
+				p.head = xmpp.Stanza{Kind: xmpp.Presence, From: v.addr, Lang: v.seats[0].lang}
+				p.with(r.available(v, true))
 				for _, s := range o.seats {
 					p.to(s)
 				}

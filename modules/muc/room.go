@@ -71,7 +71,7 @@ type occupant struct {
 	role  role
 	seats []*seat // the one whose presence is shown is the first
 	// shown is what the others see, with and without the address; nil until somebody needs it.
-	shown [2][]byte
+	shown [2]content
 }
 
 // A seat is a client in the room.
@@ -179,7 +179,7 @@ func (r *room) stand(s *seat) {
 	}
 }
 
-func (o *occupant) forgetShown() { o.shown = [2][]byte{} }
+func (o *occupant) forgetShown() { o.shown = [2]content{} }
 
 // full says whether there is room for one more: admins always find some (§7.2.9).
 func (r *room) full(a affiliation) bool {
