@@ -10,8 +10,7 @@ import (
 //
 // Keys are "bucket NUL owner NUL rest"; a bucket is a letter and the space:
 //
-//	l  records of a log     owner NUL id peer → data
-//	p  the same by peer     owner NUL peer NUL id → nothing
+//	l  records of a log     owner NUL id peer → data; in the tree they lie in blocks (k and q)
 //	s  sizes of a log       owner NUL → format, last id, records, bytes
 //	x  Dedup values         owner NUL value → id; the bucket's name begins with the generation
 //	m  keys of a map        owner NUL key → version, deleted, value

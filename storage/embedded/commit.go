@@ -336,6 +336,17 @@ func (e *engine) merge(t *memtable) error {
 			if cut <= 0 {
 				return errBadOps
 			}
+			if n.key[0] == 'p' { // of a journal of an earlier version
+				continue
+			}
+			if n.key[0] == 'l' {
+				next, err := mergeRecords(tx, n, cut)
+				if err != nil {
+					return err
+				}
+				n = next
+				continue
+			}
 			if bucket == nil || !bytes.Equal(name, n.key[:cut]) {
 				var err error
 				name = n.key[:cut]

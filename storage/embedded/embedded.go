@@ -160,6 +160,15 @@ func (e *engine) recover() error {
 	if err := removeSpare(e.dir); err != nil {
 		return err
 	}
+	old := false
+	if err := e.tree.View(func(tx *bbolt.Tx) error { old = outdated(tx); return nil }); err != nil {
+		return err
+	}
+	if old {
+		if err := e.tree.Update(convert); err != nil {
+			return fmt.Errorf("bring the records into blocks: %w", err)
+		}
+	}
 	e.tables.Store(&tables{active: newMemtable()})
 	e.gens.Store(new([]uint32))
 	found, last, err := replay(e.dir, func(ops []byte) error {

@@ -38,11 +38,6 @@ func (l *logSpace) recordKey(owner string, id uint64, peer string) []byte {
 	return append(k, peer...)
 }
 
-func (l *logSpace) peerKey(owner, peer string, id uint64) []byte {
-	k := append(ownerKey("p", l.space, owner, len(peer)+9), peer...)
-	return binary.BigEndian.AppendUint64(append(k, 0), id)
-}
-
 // state returns an owner's state. The caller holds the shard.
 func (l *logSpace) state(s *shard, owner string) (*logState, error) {
 	name := l.space + "\x00" + owner
@@ -107,6 +102,11 @@ func (r record) copied() storage.Record {
 
 // records calls f with the records between two ids, both exclusive, 0 being open.
 func (l *logSpace) records(owner string, after, before uint64, backward bool, f func(record) bool) error {
+	return l.recordsOf(owner, nil, after, before, backward, f)
+}
+
+// recordsOf is records for those of one peer, or of all if it is nil.
+func (l *logSpace) recordsOf(owner string, peer []byte, after, before uint64, backward bool, f func(record) bool) error {
 	prefix := ownerKey("l", l.space, owner, 8)
 	from, to := prefix, ending(prefix)
 	if after == ^uint64(0) {
@@ -120,8 +120,9 @@ func (l *logSpace) records(owner string, after, before uint64, backward bool, f 
 	}
 	start := bytes.IndexByte(prefix, 0) + 1
 	skip := len(prefix) - start
-	return l.scan(from, to, backward, func(k, v []byte) bool {
-		return f(record{binary.BigEndian.Uint64(k[skip:]), k[skip+8:], v})
+	return l.scanPeer(from, to, backward, peer, func(k, v []byte) bool {
+		r := record{binary.BigEndian.Uint64(k[skip:]), k[skip+8:], v}
+		return peer != nil && !bytes.Equal(r.peer, peer) || f(r)
 	})
 }
 
@@ -165,9 +166,6 @@ func (l *logSpace) append(owner string, r storage.Record, o storage.AppendOption
 	names := len(l.space) + len(owner) + len(r.Peer) + 32
 	b := &batch{ops: make([]byte, 0, len(r.Data)+len(o.Dedup)+3*names)}
 	b.set(l.recordKey(owner, next.last, r.Peer), r.Data)
-	if r.Peer != "" {
-		b.set(l.peerKey(owner, r.Peer, next.last), nil)
-	}
 	if o.Dedup != "" {
 		gen := l.generation()
 		l.knowGeneration(gen)
@@ -223,11 +221,11 @@ func (l *logSpace) Page(ctx context.Context, owner string, q storage.Query) (pag
 		}
 		return !more
 	}
-	if q.Peer == "" {
-		err = l.records(owner, q.After, q.Before, q.Backward, add)
-	} else {
-		err = l.byPeer(owner, q, add)
+	var peer []byte
+	if q.Peer != "" {
+		peer = []byte(q.Peer)
 	}
+	err = l.recordsOf(owner, peer, q.After, q.Before, q.Backward, add)
 	if err != nil {
 		return nil, false, err
 	}
@@ -237,36 +235,6 @@ func (l *logSpace) Page(ctx context.Context, owner string, q storage.Query) (pag
 		}
 	}
 	return page, more, nil
-}
-
-// byPeer is records for those of one peer.
-func (l *logSpace) byPeer(owner string, q storage.Query, f func(record) bool) error {
-	first := l.peerKey(owner, q.Peer, q.After+1)
-	if q.After == ^uint64(0) {
-		return nil
-	}
-	to := ending(first[:len(first)-8])
-	if q.Before > 0 {
-		to = l.peerKey(owner, q.Peer, q.Before)
-	}
-	var ids []uint64
-	err := l.scan(first, to, q.Backward, func(k, _ []byte) bool {
-		ids = append(ids, binary.BigEndian.Uint64(k[len(k)-8:]))
-		return len(ids) <= q.Limit
-	})
-	for _, id := range ids {
-		if err != nil {
-			return err
-		}
-		var data []byte
-		var ok bool
-		if data, _, ok, err = l.get(l.recordKey(owner, id, q.Peer)); err == nil && !ok {
-			err = fmt.Errorf("record %d of %s: %w", id, owner, storage.ErrNotFound)
-		} else if err == nil && !f(record{id, []byte(q.Peer), data}) {
-			return nil
-		}
-	}
-	return err
 }
 
 func (l *logSpace) Get(ctx context.Context, owner string, id uint64) (storage.Record, error) {
@@ -384,9 +352,6 @@ func (l *logSpace) Replace(ctx context.Context, owner string, id uint64, data []
 // drop deletes one record within a batch.
 func (l *logSpace) drop(b *batch, owner string, st *logState, r record) {
 	b.delete(l.recordKey(owner, r.id, string(r.peer)))
-	if len(r.peer) > 0 {
-		b.delete(l.peerKey(owner, string(r.peer), r.id))
-	}
 	st.records--
 	st.bytes -= int64(len(r.data))
 }

@@ -46,11 +46,17 @@ func (e *engine) view(f func(tx *bbolt.Tx)) error {
 // until f returns false. f must not keep or change what it gets, nor write:
 // the tree cannot grow while it is read.
 func (e *engine) scan(from, to []byte, backward bool, f func(key, value []byte) bool) error {
-	t := e.tables.Load()
-	return e.view(func(tx *bbolt.Tx) { scanIn(tx, t, from, to, backward, f) })
+	return e.scanPeer(from, to, backward, nil, f)
 }
 
-func scanIn(tx *bbolt.Tx, t *tables, from, to []byte, backward bool, f func(key, value []byte) bool) {
+// scanPeer is scan. Of records it gives those of a peer, if that is not nil, and perhaps others, too.
+func (e *engine) scanPeer(from, to []byte, backward bool, peer []byte, f func(key, value []byte) bool) (err error) {
+	t := e.tables.Load()
+	failed := e.view(func(tx *bbolt.Tx) { err = scanIn(tx, t, from, to, backward, peer, f) })
+	return errors.Join(failed, err)
+}
+
+func scanIn(tx *bbolt.Tx, t *tables, from, to []byte, backward bool, peer []byte, f func(key, value []byte) bool) error {
 	cut := bytes.IndexByte(from, 0) + 1
 	r := reach{from, to, backward}
 	sources := make([]source, 0, 3)
@@ -58,12 +64,17 @@ func scanIn(tx *bbolt.Tx, t *tables, from, to []byte, backward bool, f func(key,
 	if t.frozen != nil {
 		sources = append(sources, &tableSource{reach: r, table: t.frozen})
 	}
-	if b := tx.Bucket(from[:cut-1]); b != nil {
-		tree := &treeSource{cursor: b.Cursor(), reach: reach{from[cut:], nil, backward}}
-		if bytes.HasPrefix(to, from[:cut]) {
-			tree.to = to[cut:]
+	inTree := reach{from[cut:], nil, backward}
+	if bytes.HasPrefix(to, from[:cut]) {
+		inTree.to = to[cut:]
+	}
+	var blocks *blockSource
+	if from[0] == 'l' {
+		if blocks = treeRecords(tx, from[1:cut-1], inTree, peer); blocks != nil {
+			sources = append(sources, blocks)
 		}
-		sources = append(sources, tree)
+	} else if b := tx.Bucket(from[:cut-1]); b != nil {
+		sources = append(sources, &treeSource{cursor: b.Cursor(), reach: inTree})
 	}
 	for _, s := range sources {
 		s.first()
@@ -79,11 +90,14 @@ func scanIn(tx *bbolt.Tx, t *tables, from, to []byte, backward bool, f func(key,
 				}
 			}
 		}
+		if blocks != nil && blocks.err != nil {
+			return blocks.err
+		}
 		if winner == nil {
-			return
+			return nil
 		}
 		if value, deleted := winner.value(); !deleted && !f(best, value) {
-			return
+			return nil
 		}
 		for _, s := range sources {
 			if s != winner && bytes.Equal(s.key(cut), best) {
