@@ -153,7 +153,7 @@ func (g *Engine) store(s *service, n *node, items []Item) (*storage.Pending, err
 		return nil, err
 	}
 	n.index = index
-	return p, nil
+	return s.watch(p), nil
 }
 
 // drop takes items out of a node.
@@ -167,7 +167,7 @@ func (g *Engine) drop(s *service, n *node, ids []string) (*storage.Pending, erro
 		return nil, err
 	}
 	n.index = slices.DeleteFunc(slices.Clone(n.index), func(p place) bool { return slices.Contains(ids, p.id) })
-	return p, nil
+	return s.watch(p), nil
 }
 
 // retract: §7.2.

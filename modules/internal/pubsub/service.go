@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"jackdaw/storage"
 	"jackdaw/xmpp/jid"
@@ -43,9 +44,24 @@ type service struct {
 	idle *list.Element // in the shard's idle list
 	cost int           // when it went there
 
+	failed atomic.Bool // a write has: what is in memory is not to be believed
+
 	mu     sync.Mutex // guards the rest
 	loaded bool
 	nodes  map[string]*node
+}
+
+// watch has the service loaded anew if a write fails in the end. It returns the write.
+func (s *service) watch(p *storage.Pending) *storage.Pending {
+	if done, err := p.Finished(); done && err == nil {
+		return p
+	}
+	p.Then(func(err error) {
+		if err != nil {
+			s.failed.Store(true)
+		}
+	})
+	return p
 }
 
 // node is one of a service, without the payloads of its items.
@@ -117,6 +133,9 @@ func (g *Engine) lock(of jid.JID) (*service, error) {
 	sh.wake(s)
 	sh.mu.Unlock()
 	s.mu.Lock()
+	if s.failed.Swap(false) {
+		s.loaded = false
+	}
 	if s.loaded {
 		return s, nil
 	}
@@ -315,7 +334,7 @@ func (g *Engine) last(s *service, n *node) (*Item, error) {
 // put writes the configuration of a node and other keys of the service's.
 func (g *Engine) put(s *service, changes ...storage.Change) (*storage.Pending, error) {
 	_, p, err := g.o.Nodes.Update(context.Background(), s.jid.String(), storage.AnyVersion, changes...)
-	return p, err
+	return s.watch(p), err
 }
 
 // newNode makes a node. The caller has checked that there is none.
