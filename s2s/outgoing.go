@@ -285,7 +285,7 @@ func (l *link) encrypt(ctx context.Context, verify bool) error {
 	l.judge()
 	if l.certainty != nil && !verify && l.srv.policy().needsCertificate(l.remote) {
 		f := refusal(certificateText(l.certainty))
-		f.Err = l.certainty
+		f.Err = errors.Unwrap(l.certainty) // the text says the rest
 		return f
 	}
 	return nil
@@ -467,8 +467,7 @@ func (l *link) authenticate(p outbox.Pair) (proof, error) {
 	case a.typ == "valid":
 		return byDialback, nil
 	case a.err != nil:
-		return 0, &outbox.Failure{Text: "the server could not verify this one: " + string(a.err.Condition), Condition: xmpp.CondRemoteServerTimeout,
-			Err: errRefused}
+		return 0, &outbox.Failure{Text: "the server could not verify this one: " + string(a.err.Condition), Condition: xmpp.CondRemoteServerTimeout}
 	}
 	return 0, errRefused
 }
@@ -524,17 +523,22 @@ func (s *Server) failure(err error) *outbox.Failure {
 	case is:
 		return already
 	case isLookup:
-		f.Text = found.Text()
+		f.Text, f.Err = found.Text(), found.Err
 		if f.Permanent = found.Permanent(); f.Permanent {
 			f.Condition = xmpp.CondRemoteServerNotFound
 		}
 	case isRemote:
 		f.Text += ": " + remote.condition
+		if f.Err = nil; remote.text != "" {
+			f.Err = errors.New(remote.text)
+		}
 		if c := stream.Condition(remote.condition); c == stream.HostUnknown || c == stream.HostGone {
 			f.Condition, f.Permanent = xmpp.CondRemoteServerNotFound, true
 		}
 	case errors.Is(err, errRefused):
-		f.Text = errRefused.Error()
+		f.Text, f.Err = errRefused.Error(), nil
+	case errors.Is(err, errClosed):
+		f.Err = nil
 	case isTimeout(err), isOwn && own.condition == stream.ConnectionTimeout:
 		f.Text = "the server did not answer in time"
 	case isOwn:

@@ -3,6 +3,7 @@ package s2s
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	"jackdaw/config"
 	"jackdaw/router"
+	"jackdaw/s2s/lookup"
 	"jackdaw/s2s/outbox"
 	"jackdaw/xmpp"
 )
@@ -236,5 +238,22 @@ func TestSilentTargetDoesNotKeepUsFromTheNext(t *testing.T) {
 	defer cancel()
 	if _, err := a.Open(ctx, outbox.Pair{Local: capulet, Remote: montague}, func(int) {}); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestFailuresSayEverythingOnce(t *testing.T) {
+	s := newWorld(t).node(setup{domains: []string{capulet}}).Server
+	for want, err := range map[string]error{
+		"the connection was refused by all addresses: dial tcp 192.0.2.1:5269: connection refused": &lookup.Error{Reason: lookup.Refused,
+			Domain: montague, Err: errors.New("dial tcp 192.0.2.1:5269: connection refused")},
+		"the name was not found":                                &lookup.Error{Reason: lookup.NameNotFound, Domain: montague},
+		"authentication was refused":                            errRefused,
+		"the server closed the stream":                          errClosed,
+		"the server closed the stream: conflict":                &remoteError{condition: "conflict"},
+		"the server closed the stream: conflict: you are not x": &remoteError{condition: "conflict", text: "you are not x"},
+	} {
+		if got := s.failure(err).Error(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
 }
