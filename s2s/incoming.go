@@ -253,7 +253,7 @@ func appendAuth(b, response []byte) []byte {
 	return append(base64.StdEncoding.AppendEncode(b, response), "</auth>"...)
 }
 
-// becomeBidi takes <bidi/> (XEP-0288 §2.2), with the peer's limits perhaps (XEP-0478 §4.2, whose example leaves <limits/> out).
+// becomeBidi takes <bidi/> (XEP-0288 §2.2), with the peer's limits perhaps (XEP-0478 §3.2, whose example leaves <limits/> out).
 func (l *link) becomeBidi(raw []byte) error {
 	if l.tls == nil || l.known.Load() {
 		return fault(stream.UnsupportedStanzaType, "")

@@ -166,6 +166,17 @@ type remoteError struct {
 
 func (e *remoteError) Error() string { return "the peer's stream error " + e.condition + ": " + e.text }
 
+// blames says whether it was what we sent that made the peer end the stream, and not what it thinks of us or its own state.
+func (e *remoteError) blames() bool {
+	switch stream.Condition(e.condition) {
+	case stream.PolicyViolation, stream.BadFormat, stream.BadNamespacePrefix, stream.ImproperAddressing, stream.InvalidNamespace,
+		stream.InvalidXML, stream.NotWellFormed, stream.RestrictedXML, stream.UnsupportedStanzaType,
+		"xml-not-well-formed": // RFC 3920 §4.7.3
+		return true
+	}
+	return false
+}
+
 // errClosed says that the peer has closed the stream as it should (RFC 6120 §4.4).
 var errClosed = errors.New("the peer closed the stream")
 
@@ -337,9 +348,23 @@ func (l *link) flush() {
 		l.control = nil
 		l.mu.Unlock()
 		if err := l.send(b); err != nil {
-			l.end(err)
+			l.broke(err)
 		}
 	}
+}
+
+// broke ends a link that could not be written to. Before, its reader, who must not be the caller, has a moment to come to
+// what the peer said when it closed the stream.
+func (l *link) broke(err error) {
+	if !isTimeout(err) {
+		t := time.NewTimer(farewellTime)
+		select {
+		case <-l.ctx.Done():
+		case <-t.C:
+		}
+		t.Stop()
+	}
+	l.end(err)
 }
 
 // stop ends the stream for everybody who uses it; it says false where that was done before. If it is lost, without a

@@ -1,6 +1,8 @@
 package s2s
 
 import (
+	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -86,6 +88,21 @@ func (c *carrier) Limit() int {
 	return c.l.limit
 }
 
+// Cause says why the link has ended (outbox.Stream).
+func (c *carrier) Cause() *outbox.Failure {
+	l := c.l
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.ended {
+		return nil
+	}
+	f := *l.srv.failure(l.cause)
+	said, ok := errors.AsType[*remoteError](l.cause)
+	f.Blames = ok && said.blames()
+	f.Alone = !slices.ContainsFunc(l.out.flight, func(o flying) bool { return o.c.pair != c.pair })
+	return &f
+}
+
 // Write sends stanzas (outbox.Stream).
 func (c *carrier) Write(xml []byte, n int) error {
 	l := c.l
@@ -120,7 +137,7 @@ func (c *carrier) Write(xml []byte, n int) error {
 		l.wbuf = b
 	}
 	if err != nil {
-		l.end(err)
+		l.broke(err)
 		return l.srv.failure(err)
 	}
 	l.stanzasOut.Add(int64(n))

@@ -33,6 +33,8 @@ func (s *sink) Write(xml []byte, n int) error {
 }
 
 func (s *sink) Over() <-chan struct{} { return s.over }
+func (s *sink) Limit() int            { return 0 }
+func (s *sink) Cause() *Failure       { return nil }
 func (s *sink) Close()                {}
 
 // noLog is a store that takes everything at once.

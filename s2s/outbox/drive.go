@@ -51,12 +51,16 @@ func (r *run) step() bool {
 		return false
 	}
 	if p.lost() {
-		f := p.lose(now, l, nil)
-		report := p.report()
+		s := p.stream
 		d.mu.Unlock()
-		if f != nil {
-			o.tell(f, report)
-		}
+		r.lost(s, nil)
+		return true
+	}
+	if out := p.oversize(); len(out) > 0 {
+		err := errTooLarge(p.Remote, p.limit)
+		d.relieve(l, false)
+		d.mu.Unlock()
+		o.giveBack(p, out, func(*item) (*xmpp.Error, Reason) { return err, TooLarge })
 		return true
 	}
 	if out, why := p.expired(now, l); len(out) > 0 {
@@ -118,19 +122,36 @@ func (r *run) step() bool {
 func (r *run) write(s Stream, xml []byte, n int) {
 	p, d := r.pair, r.domain
 	err := s.Write(xml, n)
-	l := d.o.limits()
 	now := time.Now()
 	d.mu.Lock()
-	if err == nil || p.stream != s || p.finished {
-		p.progress = now
+	p.progress = now
+	d.mu.Unlock()
+	if err != nil {
+		r.lost(s, err)
+	}
+}
+
+// lost sees to what the end of a stream leaves behind; err is what writing to it ended with.
+func (r *run) lost(s Stream, err error) {
+	p, d := r.pair, r.domain
+	cause := s.Cause()
+	if cause == nil && err != nil {
+		cause = asFailure(err)
+	}
+	l, now := d.o.limits(), time.Now()
+	d.mu.Lock()
+	if p.stream != s || p.finished {
 		d.mu.Unlock()
 		return
 	}
-	f := p.lose(now, l, err)
+	f, out := p.lose(now, l, cause)
 	report := p.report()
 	d.mu.Unlock()
 	if f != nil {
 		d.o.tell(f, report)
+	}
+	if len(out) > 0 {
+		d.o.giveBack(p, out, func(*item) (*xmpp.Error, Reason) { return errRejected(p.Remote, cause), Rejected })
 	}
 }
 
@@ -177,8 +198,9 @@ func (r *run) ends(got opening) {
 	l := o.limits()
 	now := time.Now()
 	var over <-chan struct{}
+	var limit int
 	if got.err == nil {
-		over = got.stream.Over()
+		over, limit = got.stream.Over(), got.stream.Limit()
 	}
 	d.mu.Lock()
 	p.dialing = false
@@ -191,7 +213,7 @@ func (r *run) ends(got opening) {
 	if got.err == nil {
 		unwanted := p.finished || o.ended()
 		if !unwanted {
-			p.adopt(got.stream, over, now)
+			p.adopt(got.stream, over, limit, now)
 		}
 		d.mu.Unlock()
 		if unwanted {

@@ -40,6 +40,10 @@ type fakePeer struct {
 	accepts int              // so many streams more are closed as soon as they are open
 	slow    time.Duration    // what a write takes
 	deaf    bool             // a write fails, after the first half of it has arrived
+	limit   int              // that streams announce
+	poison  map[string]bool  // ids of what a stream is ended for
+	mute    bool             // it ends without saying that this is why
+	shared  bool             // streams have unacknowledged stanzas of others too
 	resume  bool             // an attempt after the first resumes the stream before
 
 	// processed says that what has arrived before a stream died, and was not acknowledged, has been taken nevertheless.
@@ -67,10 +71,11 @@ type fakeStream struct {
 	over   chan struct{}
 	dead   bool
 	closed bool
+	cause  *Failure
 }
 
 func newFakePeer() *fakePeer {
-	return &fakePeer{fail: map[string]error{}, hang: map[string]bool{}, unknown: map[string]bool{}, sessions: map[Pair]*fakeSession{}, opens: map[string][]time.Time{},
+	return &fakePeer{fail: map[string]error{}, hang: map[string]bool{}, unknown: map[string]bool{}, poison: map[string]bool{}, sessions: map[Pair]*fakeSession{}, opens: map[string][]time.Time{},
 		dialing: map[string]int{}, most: map[string]int{}, has: map[Pair][]string{}}
 }
 
@@ -158,6 +163,14 @@ func (s *fakeStream) Write(xml []byte, n int) error {
 	}
 	f.writes = append(f.writes, n)
 	session := f.sessions[s.pair]
+	for i, id := range ids {
+		if f.poison[id] { // what came before it has arrived, and was not acknowledged
+			session.unacked = append(session.unacked, ids[:i]...)
+			s.cause = &Failure{Text: "too much for a poor server", Condition: xmpp.CondRemoteServerTimeout, Blames: !f.mute, Alone: !f.shared}
+			s.end()
+			return nil
+		}
+	}
 	if f.deaf {
 		session.unacked = append(session.unacked, ids[:n/2]...)
 		s.end()
@@ -174,6 +187,18 @@ func (s *fakeStream) Write(xml []byte, n int) error {
 func wait(d time.Duration) { <-time.After(d) }
 
 func (s *fakeStream) Over() <-chan struct{} { return s.over }
+
+func (s *fakeStream) Limit() int {
+	s.peer.mu.Lock()
+	defer s.peer.mu.Unlock()
+	return s.peer.limit
+}
+
+func (s *fakeStream) Cause() *Failure {
+	s.peer.mu.Lock()
+	defer s.peer.mu.Unlock()
+	return s.cause
+}
 
 func (s *fakeStream) Close() {
 	s.peer.mu.Lock()

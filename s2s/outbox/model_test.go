@@ -22,7 +22,7 @@ type deed struct {
 
 var deeds = []string{"push", "push", "push", "push", "push", "push many", "wait", "wait", "kill", "kill", "ack", "ack", "temporary",
 	"permanent", "healthy", "healthy", "silent", "speaking", "accepts", "deaf", "hearing", "slow", "hang", "takes",
-	"takes", "stop", "crash"}
+	"takes", "stop", "crash", "poison", "poison", "mute", "shared"}
 
 // pushed is what became of a stanza as its sender sees it.
 type pushed struct {
@@ -95,6 +95,10 @@ func play(t *testing.T, resume, processed bool, plan []deed) (wrong []string) {
 			f.set(func() { f.slow = time.Duration(d.N) * 100 * time.Millisecond })
 		case "takes":
 			f.set(func() { f.takes = []time.Duration{0, 10 * time.Millisecond, 5 * time.Second, 20 * time.Second}[d.N%4] })
+		case "poison":
+			f.set(func() { f.poison[fmt.Sprint(b.next+1+d.N%5)] = true })
+		case "mute", "shared":
+			f.set(func() { f.mute, f.shared = d.What == "mute" && d.N%2 == 0, d.What == "shared" && d.N%2 == 0 })
 		case "hang":
 			f.set(func() { f.hang[there] = true })
 		case "stop":
@@ -138,6 +142,8 @@ func play(t *testing.T, resume, processed bool, plan []deed) (wrong []string) {
 	for id, p := range all {
 		d, n := seen[id], bounces[id]
 		switch {
+		case d > 0 && f.poison[id]:
+			complain("%s was taken, which cannot be", id)
 		case n > 1 && !p.crash || n > 0 && p.class&silent != 0:
 			complain("%s bounced %d times", id, n)
 		case d+n == 0 && p.class&silent == 0 && (p.durable || !p.crash):

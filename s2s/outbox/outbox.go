@@ -21,7 +21,8 @@
 //
 // A failure that another attempt would meet too bounces all that waits for the pair. After any other, IQs and presence that have
 // waited half a minute bounce, while messages and subscriptions wait for Limits.Age. RFC 6120 §10.4.3 asks for the two
-// conditions; that stanzas wait for a peer at all is left to the server.
+// conditions; that stanzas wait for a peer at all is left to the server. What is larger than the peer says it takes bounces (XEP-0478 §4), and
+// so does what it has ended three streams for, having said so.
 //
 // # Goroutines and locks
 //

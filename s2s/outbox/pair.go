@@ -41,8 +41,14 @@ type pair struct {
 	over     <-chan struct{} // the stream's
 	gen      uint64          // of the attempt that brought it, or is under way: older acknowledgements do not count
 	opened   time.Time
+	limit    int       // bytes of a stanza that the peer takes on it; 0: it has not said
+	unfit    bool      // there may be larger ones in the queue
 	taken    bool      // the peer has taken something of it
 	progress time.Time // when the stream last took or acknowledged something
+
+	window  int  // so many are written at a time, see blame; 0: no bound
+	struck  item // the oldest that a stream ended with, but for at
+	strikes int  // how many have
 
 	tries    int       // attempts and streams that ended since the peer last took something, without it taking any
 	failures int       // likewise, those that another attempt must keep a distance from
@@ -120,6 +126,8 @@ func (p *pair) admit(now time.Time, l *Limits, bytes int) (Refusal, *xmpp.Error)
 		return ForStopping, errStopping()
 	case p.barred && p.stream == nil && now.Before(p.next):
 		return ForPeer, errorOf(p.why)
+	case p.tooLarge(bytes):
+		return ForSize, errTooLarge(d.name, p.limit)
 	case d.waiting.stanzas+1 > l.Stanzas || d.waiting.bytes+bytes > l.Bytes:
 		return ForFull, errBusy(d.name)
 	case p.domain.o.memory.Load()+int64(bytes) > int64(l.Memory) && (p.stream == nil || d.waiting.bytes+bytes > spare):
@@ -181,6 +189,7 @@ func (p *pair) enqueue(it item, xml []byte) {
 		p.progress = time.UnixMicro(it.since)
 	}
 	p.queue.push(it, xml)
+	p.unfit = p.unfit || p.tooLarge(len(xml)) // the stream may have come since admit
 	p.live.add(len(xml))
 	p.used = time.UnixMicro(it.since)
 }
@@ -247,6 +256,7 @@ func (p *pair) acked(gen uint64, n int) {
 	now := time.Now()
 	p.taken, p.progress, p.used = true, now, now
 	p.tries, p.failures, p.barred = 0, 0, false
+	p.trust(n)
 	p.clean()
 	if p.stream != nil && (p.queue.len() == 0 || p.queue.len() > p.written) { // nothing left to watch, or room to write
 		p.wakeUp()
@@ -269,7 +279,8 @@ func (p *pair) take(l *Limits) (xml []byte, n int) {
 	for ; p.written < p.queue.len(); n++ {
 		it := p.queue.get(p.written)
 		switch {
-		case p.flight.stanzas > 0 && (p.flight.stanzas >= l.Unacked || p.flight.bytes+it.n > l.UnackedBytes):
+		case p.flight.stanzas > 0 && (p.flight.stanzas >= l.Unacked || p.flight.bytes+it.n > l.UnackedBytes ||
+			p.window > 0 && p.flight.stanzas >= p.window):
 		case n > 0 && (it.at != c || it.off != to || to+it.n-from > maxChunk):
 		default:
 			if n == 0 {
@@ -292,33 +303,42 @@ func (p *pair) take(l *Limits) (xml []byte, n int) {
 
 // adopt takes the stream that an attempt has brought: what the peer does not have of what was written to
 // the one before is to be written again. The caller holds mu.
-func (p *pair) adopt(s Stream, over <-chan struct{}, now time.Time) {
+func (p *pair) adopt(s Stream, over <-chan struct{}, limit int, now time.Time) {
 	p.queue.filter(0, func(it *item) bool { return it.gone })
 	p.written = 0
 	p.stream, p.over, p.opened, p.progress = s, over, now, now
-	p.taken, p.barred, p.shut = false, false, false
+	p.limit = limit
+	p.unfit, p.taken, p.barred, p.shut = limit > 0, false, false, false
 }
 
-// lose notes that the stream is over. The caller holds mu. It returns the failure that this was, nil if something was
-// taken. Who has lived for a while may be tried again at once in either case.
-func (p *pair) lose(now time.Time, l *Limits, err error) *Failure {
+// lose notes that the stream is over, for whatever cause, nil if nobody knows. It returns the failure that this was, nil if
+// something was taken, and what the peer is not to be sent again. Who has lived for a while may be tried again at
+// once in either case. The caller holds mu.
+func (p *pair) lose(now time.Time, l *Limits, cause *Failure) (f *Failure, out []item) {
 	d := p.domain
 	p.stream = nil
 	d.waiting = d.waiting.plus(p.flight)
 	p.flight = amount{}
 	d.relieve(l, true)
 	if p.queue.len() == 0 {
-		return nil
+		return nil, nil
+	}
+	if cause != nil && cause.Blames {
+		out = p.blame(cause)
 	}
 	if p.taken {
 		p.failures, p.next = 0, now
-		return nil
+		return nil, out
 	}
-	f := &Failure{Text: "the connection ended before anything was taken", Condition: xmpp.CondRemoteServerTimeout, Err: err}
+	f = &Failure{Text: "the connection ended before anything was taken", Condition: xmpp.CondRemoteServerTimeout}
+	if cause != nil {
+		f.Text += ": " + cause.Text
+		f.Err = cause.Err
+	}
 	if p.fail(now, l, f); now.Sub(p.opened) > steady {
 		p.failures, p.next = 0, now
 	}
-	return f
+	return f, out
 }
 
 // fail notes why an attempt has brought nothing, and when the next may be. The caller holds mu.
@@ -357,10 +377,7 @@ func (p *pair) expired(now time.Time, l *Limits) (out []item, why Reason) {
 		out = p.expire(from, func(it *item) bool { return !now.Before(it.expires(l)) })
 		why = Expired
 	}
-	for i := range out {
-		p.discount(&out[i], false)
-	}
-	return out, why
+	return p.withdraw(out), why
 }
 
 // expire takes out what drop is true for, from the i-th on. Of what has been written to the stream before, a

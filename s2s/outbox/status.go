@@ -30,12 +30,14 @@ const (
 	Unreached                 // an IQ or presence that has waited too long
 	Expired                   // a message or subscription that has
 	Stopped                   // the server was shut down
+	TooLarge                  // for what the peer says it takes
+	Rejected                  // the peer ended stream after stream because of it
 	reasons
 )
 
 // String is the word for metrics and logs.
 func (r Reason) String() string {
-	return [reasons]string{"unreachable", "unreached", "expired", "stopped"}[r]
+	return [reasons]string{"unreachable", "unreached", "expired", "stopped", "too-large", "rejected"}[r]
 }
 
 // A Refusal is why Push has not taken a stanza in.
@@ -50,12 +52,13 @@ const (
 	ForStorage                 // what was to be stored could not be
 	ForStopping                // the server is being shut down
 	ForForgery                 // the stanza must not leave at all; a fault of ours
+	ForSize                    // the peer says that it takes no such large ones
 	refusals
 )
 
 // String is the word for metrics.
 func (r Refusal) String() string {
-	return [refusals]string{"full", "memory", "domains", "peer", "storage", "stopping", "forgery"}[r]
+	return [refusals]string{"full", "memory", "domains", "peer", "storage", "stopping", "forgery", "size"}[r]
 }
 
 // A State is that of a pair.

@@ -17,6 +17,10 @@ type Stream interface {
 	Write(xml []byte, n int) error
 	// Over is closed when the stream has ended, whoever ended it.
 	Over() <-chan struct{}
+	// Limit is the most bytes of a stanza that the peer says it takes (XEP-0478); 0 if it has not said. It does not change.
+	Limit() int
+	// Cause says why the stream has ended; nil while it has not, or if nobody knows.
+	Cause() *Failure
 	// Close says that the pair needs the stream no longer; it ends when no other pair does. Acknowledgements that are
 	// on their way are awaited for a moment.
 	Close()
@@ -35,12 +39,16 @@ type Dialer interface {
 	Open(ctx context.Context, p Pair, acked Acked) (Stream, error)
 }
 
-// A Failure says why there is no stream. The errors that Open returns are Failures.
+// A Failure says why there is no stream, or none any more. The errors that Open returns are Failures.
 type Failure struct {
 	Text      string         // bland, for the sender: "the certificate has expired"
 	Condition xmpp.Condition // CondRemoteServerNotFound or CondRemoteServerTimeout
 	Permanent bool           // another attempt would end the same way: what waits bounces at once
-	Err       error          // for the log; may be nil
+	Err       error          // for the log, without what Text says; may be nil
+
+	// Of streams that were there:
+	Blames bool // the peer ended it because of something that it was sent
+	Alone  bool // nothing but stanzas of the pair was written to it that the peer had not acknowledged
 }
 
 func (f *Failure) Error() string {
