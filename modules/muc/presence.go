@@ -86,7 +86,7 @@ func (m *Rooms) enter(e *router.Envelope) {
 		entered = r
 		if now := r.seats[s.From]; now != nil { // §7.2.1: it has lost what it knew
 			if now.nick == s.To.Resource() || r.rename(e, now) {
-				r.resync(e, now, x)
+				r.resync(e, r.seats[s.From], x)
 			}
 			return
 		}
@@ -351,6 +351,11 @@ func (r *room) move(e *router.Envelope, s *seat, addr jid.JID) {
 	next := &seat{full: s.full, session: s.session, heard: time.Now()}
 	next.said(e.Stanza)
 	r.sit(to, next)
+	if len(from.seats) > 0 && r.shows(from.role) { // what it has left is somebody else now
+		p.head = xmpp.Stanza{Kind: xmpp.Presence, From: from.addr, Lang: from.seats[0].lang}
+		p.with(r.available(from, r.sees(to)))
+		p.to(next)
+	}
 	p.announce(to, &notice{affiliation: r.rank(to), role: to.role}, next, e.Stanza.ID)
 	e.Settle(router.Delivered)
 }
