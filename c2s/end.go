@@ -2,6 +2,7 @@ package c2s
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"jackdaw/router"
@@ -157,9 +158,16 @@ func (s *session) lost(c *conn, f farewell) {
 		return
 	}
 	s.detach(time.Now().Add(window))
+	var left []router.Undelivered
+	for _, f := range append(slices.Clone(s.flight), s.queue) {
+		if f != nil {
+			left = f.undelivered(left, &s.srv.Stats.Unreadable)
+		}
+	}
 	s.mu.Unlock()
 	s.srv.timers.add(&s.timer, window)
 	s.srv.Stats.Detached.Add(1)
+	s.srv.router.Detached(s.rs, left)
 }
 
 // detach takes the connection away. The caller holds mu.

@@ -47,7 +47,7 @@ func (s *session) active() bool {
 // kept, so that their order stays. The caller holds mu.
 func (s *session) hold(d *router.Delivery) bool {
 	i := s.idle
-	if d.Kept != 0 || !unimportant(d.Stanza) {
+	if d.Kept != 0 || d.Receipt != nil || !unimportant(d.Stanza) { // a receipt is awaited
 		s.release()
 		s.idle = &inactivity{}
 		return false

@@ -40,6 +40,12 @@ type Module struct {
 	// Unclaimed is offered a message of type normal or chat that no session
 	// takes; it runs under the owner's lock (see Router.WithOwner).
 	Unclaimed func(e *Envelope)
+	// Accepted sees a message that has been given to sessions of an account of ours, or stored for it, but for one that
+	// comes back from a session. It decides nothing. The caller may hold locks of its own: nothing may be routed from here.
+	Accepted func(e *Envelope)
+	// Untaken learns which messages worth storing a session had been given when its connection was lost, and has not
+	// taken: at once if it waits to be resumed, else after it has ended. The slice is borrowed.
+	Untaken func(s *Session, left []Undelivered)
 	// CatchUp brings an account that became able to take messages what was stored for it.
 	// Until done is called, further messages are offered to Unclaimed. At
 	// most one module has it.

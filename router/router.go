@@ -58,7 +58,8 @@ type plan struct {
 	services                     map[string]*Service  // by domain
 	serving                      []func(*Envelope)
 	delivering                   []func(*Envelope, []*Session)
-	unclaimed                    []func(*Envelope)
+	unclaimed, accepted          []func(*Envelope)
+	untaken                      []func(*Session, []Undelivered)
 	catchUp                      func(*Session, func())
 	taken                        func(jid.JID, []uint64)
 	hostIQ, accountIQ            map[xmpp.Name]func(*Envelope)
@@ -117,6 +118,12 @@ func (r *Router) Use(modules ...Module) {
 		}
 		if m.Unclaimed != nil {
 			p.unclaimed = append(p.unclaimed, m.Unclaimed)
+		}
+		if m.Accepted != nil {
+			p.accepted = append(p.accepted, m.Accepted)
+		}
+		if m.Untaken != nil {
+			p.untaken = append(p.untaken, m.Untaken)
 		}
 		if m.CatchUp != nil || m.Taken != nil {
 			if p.catchUp != nil || p.taken != nil {
@@ -235,7 +242,11 @@ func (r *Router) route(e *Envelope) {
 	e.owner = to.Bare().String()
 	switch e.Stanza.Kind {
 	case xmpp.Message:
-		r.message(e, to)
+		if r.message(e, to); e.Outcome == Delivered || e.Outcome == Stored {
+			for _, f := range r.plan.Load().accepted {
+				f(e)
+			}
+		}
 	case xmpp.Presence:
 		r.presence(e, to)
 	case xmpp.IQ:

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"slices"
 	"strings"
 
 	"jackdaw/storage"
@@ -35,6 +36,7 @@ func (r *Router) Unbind(s *Session, drain func() []Undelivered) {
 	s.state.Store(nil)
 	var held *user
 	var refused []*Envelope
+	var left []Undelivered
 	// In one step: what was sent to the session until now is among the rest, and what
 	// arrives from now on joins the queue behind it.
 	r.WithOwner(s.bare.String(), func() {
@@ -43,8 +45,11 @@ func (r *Router) Unbind(s *Session, drain func() []Undelivered) {
 			return
 		}
 		for _, u := range drain() {
-			if e := r.returned(s, &u); e.Outcome == Refused {
+			switch e := r.returned(s, &u); e.Outcome {
+			case Refused:
 				refused = append(refused, e)
+			case Stored:
+				left = append(left, u)
 			}
 		}
 	})
@@ -59,7 +64,23 @@ func (r *Router) Unbind(s *Session, drain func() []Undelivered) {
 			m.Ended(s, last)
 		}
 	}
+	r.untaken(s, left)
 	r.bringStored(held, s.bare)
+}
+
+// Detached is for c2s: the session's connection is lost, and it waits to be resumed. left is what it had been given and
+// has not taken; it keeps it.
+func (r *Router) Detached(s *Session, left []Undelivered) {
+	r.untaken(s, slices.DeleteFunc(left, func(u Undelivered) bool { return !Storable(&u.Stanza) && u.Stanza.Type != xmpp.TypeGroupchat }))
+}
+
+func (r *Router) untaken(s *Session, left []Undelivered) {
+	if len(left) == 0 {
+		return
+	}
+	for _, f := range r.plan.Load().untaken {
+		f(s, left)
+	}
 }
 
 // returned finds another way for a stanza that a session never took (RFC 6120 §10, XEP-0198 §4).
