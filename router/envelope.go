@@ -75,6 +75,7 @@ type Envelope struct {
 	Pendings []*storage.Pending
 	owner    string // the recipient's account while it is delivered
 	undo     []undo
+	stamped  *stamped
 }
 
 // undo is a write that a refusal takes back.
@@ -124,6 +125,7 @@ func (e *Envelope) FromOwn() bool {
 
 // Reset makes the envelope ready for another stanza, keeping what it has allocated.
 func (e *Envelope) Reset() {
+	e.unstamp()
 	*e = Envelope{Pendings: e.Pendings[:0], Batch: e.Batch, undo: e.undo[:0]}
 }
 

@@ -2,6 +2,7 @@ package router
 
 import (
 	"strconv"
+	"sync"
 
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
@@ -46,11 +47,33 @@ var (
 	originID = xmpp.Name{Space: xmpp.NSStanzaID, Local: "origin-id"}
 )
 
-// Stamp gives the stanza the id under which the recipient's account, a bare address, knows it.
+// stamped is a stanza with an id. An envelope that is used again gives it back.
+type stamped struct {
+	stanza  xmpp.Stanza
+	payload []byte
+}
+
+var stamps = sync.Pool{New: func() any { return new(stamped) }}
+
+// maxStamp is how many bytes a stanza may have to be kept for the next one.
+const maxStamp = 16 << 10
+
+// Stamp gives the stanza the id under which the recipient's account, a bare address, knows it. It is called once
+// for each envelope, and the stanza is valid until its Reset.
 func (e *Envelope) Stamp(owner string, id uint64) {
-	payload := append(make([]byte, 0, len(e.Stanza.Payload)+96+len(owner)), e.Stanza.Payload...)
-	stamped := e.Stanza.WithPayload(AppendStanzaID(payload, owner, id))
-	e.Stanza = &stamped
+	s := stamps.Get().(*stamped)
+	s.payload = AppendStanzaID(append(s.payload[:0], e.Stanza.Payload...), owner, id)
+	s.stanza = e.Stanza.WithPayload(s.payload)
+	e.Stanza, e.stamped = &s.stanza, s
+}
+
+// unstamp gives back what Stamp has taken.
+func (e *Envelope) unstamp() {
+	if s := e.stamped; s != nil && cap(s.payload) <= maxStamp {
+		s.stanza = xmpp.Stanza{}
+		stamps.Put(s)
+	}
+	e.stamped = nil
 }
 
 // maxOriginID is how many bytes of an origin-id are remembered; real ones have some 40.

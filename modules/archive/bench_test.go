@@ -26,6 +26,7 @@ func cpu() time.Duration {
 }
 
 func openStore(b *testing.B) storage.Engine {
+
 	e, err := embedded.Open(filepath.Join(b.TempDir(), "data"))
 	if err != nil {
 		b.Fatal(err)

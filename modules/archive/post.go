@@ -76,13 +76,17 @@ func (p *post) takeBack(owner string, _ uint64) {
 
 // sentEntry is what goes into the archive of a sender.
 func sentEntry(e *router.Envelope, owner, from jid.JID) entry {
-	s := *e.Stanza
-	s.From = from
+	s := e.Stanza
+	if s.From != from {
+		own := *s
+		own.From = from
+		s = &own
+	}
 	key := e.DedupKey()
 	if key != "" {
 		key = sentKey(s.To, key)
 	}
-	return entry{owner: owner, with: s.To, author: owner, stanza: &s, dedup: key}
+	return entry{owner: owner, with: s.To, author: owner, stanza: s, dedup: key}
 }
 
 // sentKey tells a sent message from its repetition: one origin-id or key may serve several recipients.

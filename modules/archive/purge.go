@@ -65,11 +65,11 @@ func (a *Archive) purge(ctx context.Context, owner string, before uint64, pause 
 		if err := p.Wait(ctx); err != nil {
 			return err
 		}
-		if !more {
-			return nil
-		}
 		if pause != nil {
 			pause(time.Since(began))
+		}
+		if !more {
+			return nil
 		}
 	}
 }

@@ -80,7 +80,7 @@ func TestPurgeRestsLongerThanItWorks(t *testing.T) {
 			t.Errorf("%d steps", len(log.trims))
 		}
 		for i, at := range log.trims {
-			if i > 0 && i < 11 && at.Sub(log.trims[i-1]) < 90*time.Millisecond {
+			if i > 0 && at.Sub(log.trims[i-1]) < 90*time.Millisecond {
 				t.Errorf("step %d comes %v after the one before", i, at.Sub(log.trims[i-1]))
 			}
 		}

@@ -91,8 +91,10 @@ type engine struct {
 // everyone, so a reader sees all of an Update or nothing.
 type shard struct {
 	sync.RWMutex
-	logs map[string]*logState // by space, NUL and owner; a cache
+	logs map[logName]*logState // a cache
 }
+
+type logName struct{ space, owner string }
 
 // tables are the writes that the tree does not hold yet.
 type tables struct{ active, frozen *memtable } // frozen may be nil

@@ -33,14 +33,18 @@ const (
 )
 
 func (l *logSpace) recordKey(owner string, id uint64, peer string) []byte {
-	k := ownerKey("l", l.space, owner, 8+len(peer))
-	k = binary.BigEndian.AppendUint64(k, id)
-	return append(k, peer...)
+	return l.appendKey(make([]byte, 0, len(l.space)+len(owner)+len(peer)+11), owner, id, peer)
+}
+
+func (l *logSpace) appendKey(dst []byte, owner string, id uint64, peer string) []byte {
+	dst = append(append(append(dst, 'l'), l.space...), 0)
+	dst = append(append(dst, owner...), 0)
+	return append(binary.BigEndian.AppendUint64(dst, id), peer...)
 }
 
 // state returns an owner's state. The caller holds the shard.
 func (l *logSpace) state(s *shard, owner string) (*logState, error) {
-	name := l.space + "\x00" + owner
+	name := logName{l.space, owner}
 	if st := s.logs[name]; st != nil {
 		return st, nil
 	}
@@ -49,7 +53,7 @@ func (l *logSpace) state(s *shard, owner string) (*logState, error) {
 		return nil, fmt.Errorf("read the size of %s's %s: %w", owner, l.space, err)
 	}
 	if s.logs == nil || len(s.logs) >= cachedStates {
-		s.logs = make(map[string]*logState)
+		s.logs = make(map[logName]*logState)
 	}
 	s.logs[name] = st
 	return st, nil
@@ -163,9 +167,15 @@ func (l *logSpace) append(owner string, r storage.Record, o storage.AppendOption
 	next.bytes += int64(len(r.Data))
 	next.unsaved++
 
-	names := len(l.space) + len(owner) + len(r.Peer) + 32
-	b := &batch{ops: make([]byte, 0, len(r.Data)+len(o.Dedup)+3*names)}
-	b.set(l.recordKey(owner, next.last, r.Peer), r.Data)
+	var buf [256]byte
+	key := l.appendKey(buf[:0], owner, next.last, r.Peer)
+	// The table keeps all of it, so it has no room to spare.
+	size := len(key) + len(r.Data) + 8
+	if o.Dedup != "" {
+		size += len(l.space) + len(owner) + len(o.Dedup) + 32
+	}
+	b := &batch{ops: make([]byte, 0, size)}
+	b.set(key, r.Data)
 	if o.Dedup != "" {
 		gen := l.generation()
 		l.knowGeneration(gen)

@@ -60,7 +60,7 @@ func (l *logSpace) DeleteOwner(ctx context.Context, owner string) (*storage.Pend
 	if _, err := l.trim(owner, st, ^uint64(0), 0); err != nil {
 		return nil, err
 	}
-	delete(s.logs, l.space+"\x00"+owner)
+	delete(s.logs, logName{l.space, owner})
 	prefixes := [][]byte{ownerKey("s", l.space, owner, 0)}
 	for _, gen := range *l.gens.Load() {
 		prefixes = append(prefixes, dedupKey(gen, l.space, owner, ""))
