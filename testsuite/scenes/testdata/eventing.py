@@ -9,6 +9,7 @@ from slixmpp.plugins.xep_0048.stanza import Bookmarks
 
 EVENT = "{http://jabber.org/protocol/pubsub#event}"
 PUBSUB = "{http://jabber.org/protocol/pubsub}"
+READY = "urn:example:ready"
 TUNE = "http://jabber.org/protocol/tune"
 DEVICES = "eu.siacs.conversations.axolotl.devicelist"
 BOOKMARKS = "urn:xmpp:bookmarks:1"
@@ -27,11 +28,17 @@ async def client(house, user, resource="desk", wants=(), plugins=()):
 
 
 async def appear(a, wants=()):
+    """Shows presence, and comes back when the server knows what the client wants."""
+    wants = [*wants, READY] if wants else []
     for node in wants:
         a["xep_0030"].add_feature(node + "+notify")
     await a["xep_0115"].update_caps(a.boundjid, broadcast=False)
     a.show_presence()
     await a.expect("its presence", presence(a.boundjid.full))
+    if wants:
+        # It is an event if the server knows already, and the last item that it sends once it does if not.
+        await publish(a, READY, a.boundjid.resource, f"<ready xmlns='{READY}'/>")
+        await a.expect("an event of its own", event(READY, a.boundjid.resource))
 
 
 def event(node, item=None, what="item"):
@@ -226,8 +233,6 @@ async def what_was_displayed_is_told_to_own_clients_only(house):
     await befriend(desk, orchard)
     await publish(desk, DISPLAYED, "x@example.org", f"<displayed xmlns='{DISPLAYED}'><stanza-id xmlns='urn:xmpp:sid:0' by='{juliet}' id='1'/></displayed>", **PRIVATE)
     phone = await client(house, juliet, "phone", [DISPLAYED])
-    await phone.settle()  # twice: the second is behind the answer to the question for capabilities
-    await phone.settle()
     desk.say(romeo, None, "chat", None, "<displayed xmlns='urn:xmpp:chat-markers:0' id='m'/>",
              f"<displayed xmlns='{DISPLAYED}'><stanza-id xmlns='urn:xmpp:sid:0' by='{juliet}' id='2'/></displayed>")
     m = await orchard.expect("the marker", is_message, lambda s: child(s, "{urn:xmpp:chat-markers:0}displayed") is not None)
