@@ -38,9 +38,8 @@ var (
 // A capability is what presence says of what a client can do (XEP-0115 §4).
 type capability struct{ hash, node, ver string }
 
-// capabilityOf reads it; the zero value is none.
-func capabilityOf(s *xmpp.Stanza) (c capability) {
-	raw := s.ChildBytes(capsName)
+// capabilityOf reads it from its XML; the zero value is none.
+func capabilityOf(raw []byte) (c capability) {
 	if raw == nil {
 		return c
 	}

@@ -12,6 +12,7 @@ import (
 // A watch is what the client behind an address wants.
 type watch struct {
 	caps capability               // as its presence says
+	raw  string                   // the same as XML, for sessions of ours
 	in   atomic.Pointer[interest] // nil until that is known
 }
 
@@ -49,12 +50,16 @@ func (p *PEP) leaving(e *router.Envelope) {
 	case xmpp.TypeUnavailable:
 		p.here.sessions.Delete(s)
 	case xmpp.TypeAvailable:
-		c := capabilityOf(e.Stanza)
+		raw := e.Stanza.ChildBytes(capsName)
 		old := p.here.of(s)
+		if old != nil && old.raw == string(raw) && s.Presence() != nil {
+			return // as nearly always
+		}
+		c := capabilityOf(raw)
 		if old != nil && old.caps == c && s.Presence() != nil {
 			return
 		}
-		w := &watch{caps: c}
+		w := &watch{caps: c, raw: string(raw)}
 		p.here.sessions.Store(s, w)
 		if s.Presence() == nil {
 			old = nil
@@ -117,7 +122,7 @@ func (p *PEP) arriving(e *router.Envelope) {
 		p.remote.gone(user, from)
 		return
 	}
-	c := capabilityOf(e.Stanza)
+	c := capabilityOf(e.Stanza.ChildBytes(capsName))
 	if c.ver == "" {
 		p.remote.gone(user, from)
 		return
