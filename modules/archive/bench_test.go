@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -163,3 +165,70 @@ func (sink) Prompt() bool                         { return false }
 func (sink) Detached() bool                       { return false }
 func (sink) WaitBelow(context.Context, int) error { return nil }
 func (sink) End(string, string)                   {}
+
+// BenchmarkServingWhilePurging compares how long messages take to be durable, a thousand a second, while nothing else
+// happens and while an archive of a year ago is purged. Its figures are the ratios.
+func BenchmarkServingWhilePurging(b *testing.B) {
+	const owners, each = 50, 4000
+	ctx := b.Context()
+	now := time.Now()
+	clock := now.Add(-365 * 24 * time.Hour)
+	e, err := embedded.OpenWith(filepath.Join(b.TempDir(), "data"), embedded.Options{Now: func() time.Time { return clock }})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer e.Close() // the benchmark is over
+	log := e.Log("archive")
+	data := mam.AppendMessage(nil, sample(b, "romeo", "juliet"))
+	var last *storage.Pending
+	for i := range owners * each {
+		if _, _, last, err = log.Append(ctx, fmt.Sprintf("u%d@example.org", i%owners), storage.Record{Peer: "juliet@example.org", Data: data}, storage.AppendOptions{}); err != nil {
+			b.Fatal(err)
+		}
+		if i%500 == 0 {
+			if err := last.Wait(ctx); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	clock = now
+	a := New(Options{Messages: log, Limits: func() Limits { return Limits{Keep: time.Hour} }, Log: moduletest.Discard()})
+	serve := func(until func() bool) (mean, p99 time.Duration) {
+		var all []time.Duration
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for i := 0; !until(); i++ {
+			<-tick.C
+			began := time.Now()
+			_, _, p, err := log.Append(ctx, fmt.Sprintf("u%d@example.org", i%owners), storage.Record{Peer: "juliet@example.org", Data: data}, storage.AppendOptions{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			if err := p.Wait(ctx); err != nil {
+				b.Fatal(err)
+			}
+			all = append(all, time.Since(began))
+		}
+		slices.Sort(all)
+		var sum time.Duration
+		for _, d := range all {
+			sum += d
+		}
+		return sum / time.Duration(len(all)), all[len(all)*99/100]
+	}
+	for b.Loop() {
+		end := time.Now().Add(5 * time.Second)
+		mean, p99 := serve(func() bool { return time.Now().After(end) })
+		began := time.Now()
+		var purged atomic.Bool
+		go func() {
+			a.round(ctx, storage.IDAt(now.Add(-time.Hour)))
+			purged.Store(true)
+		}()
+		mean2, p992 := serve(purged.Load)
+		b.ReportMetric(float64(mean2)/float64(mean), "mean-ratio")
+		b.ReportMetric(float64(p992)/float64(p99), "p99-ratio")
+		b.ReportMetric(owners*each/time.Since(began).Seconds(), "purged/s")
+		b.Logf("mean %v, while purging %v; p99 %v, while purging %v", mean, mean2, p99, p992)
+	}
+}
