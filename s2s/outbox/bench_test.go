@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,7 +19,10 @@ import (
 type sink struct {
 	acked Acked
 	over  chan struct{}
-	taken int
+
+	mu   sync.Mutex // guards the rest
+	lag  int        // stanzas that it acknowledges together
+	owed int
 }
 
 func (s *sink) Open(_ context.Context, _ Pair, acked Acked) (Stream, error) {
@@ -27,8 +31,12 @@ func (s *sink) Open(_ context.Context, _ Pair, acked Acked) (Stream, error) {
 }
 
 func (s *sink) Write(xml []byte, n int) error {
-	s.taken += n
-	s.acked(n)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.owed += n; s.owed >= s.lag {
+		s.acked(s.owed)
+		s.owed = 0
+	}
 	return nil
 }
 
@@ -54,9 +62,10 @@ func BenchmarkPush(b *testing.B) {
 	for _, c := range []struct {
 		name    string
 		durable bool
-	}{{"memory", false}, {"durable", true}} {
+		lag     int
+	}{{"memory", false, 0}, {"durable", true, 0}, {"acknowledged late", false, 800}} {
 		b.Run(c.name, func(b *testing.B) {
-			s, none := &sink{over: make(chan struct{})}, Limits{}
+			s, none := &sink{over: make(chan struct{}), lag: c.lag}, Limits{}
 			o := New(Options{Dialer: s, Log: &noLog{}, Logger: slog.New(slog.DiscardHandler), Owns: func(d string) bool { return d == here },
 				Bounce: func(*xmpp.Stanza, *xmpp.Error) { b.Error("bounced") }, Limits: func() *Limits { return &none }})
 			x := &xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeChat, ID: "purple1234", From: jid.MustParse("romeo@" + here + "/garden"),
@@ -71,6 +80,10 @@ func BenchmarkPush(b *testing.B) {
 					runtime.Gosched() // the queue is full
 				}
 			}
+			s.mu.Lock()
+			s.lag = 0
+			s.acked(s.owed)
+			s.mu.Unlock()
 			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 			defer cancel()
 			if err := o.Stop(ctx); err != nil {

@@ -125,6 +125,7 @@ func (r *run) write(s Stream, xml []byte, n int) {
 	now := time.Now()
 	d.mu.Lock()
 	p.progress = now
+	p.wrote()
 	d.mu.Unlock()
 	if err != nil {
 		r.lost(s, err)

@@ -33,6 +33,7 @@ type pair struct {
 	owner  string // in the log
 
 	queue   queue
+	writing *chunk // what the stream is writing lies in it
 	written int    // so many of the oldest were written to the stream, or to the one before while there is none
 	live    amount // all in the queue, but for those that are gone
 	flight  amount // of these, written to the stream that is alive
@@ -298,7 +299,17 @@ func (p *pair) take(l *Limits) (xml []byte, n int) {
 		return nil, 0
 	}
 	p.domain.relieve(l, false)
+	c.busy, p.writing = true, c
 	return c.b[from:to:to], n
+}
+
+// wrote notes that what take returned is not used any more. The caller holds mu.
+func (p *pair) wrote() {
+	c := p.writing
+	p.writing, c.busy = nil, false
+	if c != p.queue.tail {
+		p.queue.recycle(c)
+	}
 }
 
 // adopt takes the stream that an attempt has brought: what the peer does not have of what was written to
@@ -387,6 +398,7 @@ func (p *pair) expire(i int, drop func(*item) bool) (out []item) {
 	for j := range p.written {
 		it := p.queue.get(j)
 		if j >= i && !it.gone && drop(it) {
+			it.lend()
 			out = append(out, *it)
 			*it = item{gone: true}
 		}

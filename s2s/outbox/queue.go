@@ -47,6 +47,14 @@ type item struct {
 	gone   bool // bounced after it had been written: it only counts, should the peer acknowledge it yet
 }
 
+// lend notes that the item leaves the queue and its bytes are still used.
+func (it *item) lend() {
+	if it.at != nil {
+		it.at.items--
+		it.at.lent = true
+	}
+}
+
 func (it *item) xml() []byte { return it.at.b[it.off : it.off+it.n : it.off+it.n] }
 
 // expires is when the item has waited enough.
@@ -58,20 +66,30 @@ func (it *item) expires(l *Limits) time.Time {
 	return time.UnixMicro(it.since).Add(age)
 }
 
-// A chunk holds stanzas one behind the other, so that they can be written as they lie. What is in it does not change,
-// and its array never moves.
-type chunk struct{ b []byte }
+// A chunk holds stanzas one behind the other, so that they can be written as they lie. What is in it does not change as
+// long as one of its stanzas is in the queue or somebody may be reading, and its array never moves.
+type chunk struct {
+	b     []byte
+	items int  // in the queue
+	busy  bool // being written
+	lent  bool // stanzas were taken out whose bytes are still used
+}
+
+// spent says whether nobody uses the bytes any more.
+func (c *chunk) spent() bool { return c.items == 0 && !c.busy && !c.lent }
 
 const (
 	minChunk = 4 << 10
 	maxChunk = 64 << 10 // and what one Write takes, if it is not a single stanza
+	maxSpare = 4        // chunks of that size that a pair keeps for later
 )
 
 // A queue is the stanzas of a pair in order.
 type queue struct {
 	items []item // from head on
 	head  int
-	tail  *chunk // where the next goes; nil: nowhere yet
+	tail  *chunk   // where the next goes; nil: nowhere yet
+	spare []*chunk // spent ones of full size, for when the tail is full
 }
 
 func (q *queue) len() int { return len(q.items) - q.head }
@@ -82,12 +100,9 @@ func (q *queue) get(i int) *item { return &q.items[q.head+i] }
 // push copies a stanza in.
 func (q *queue) push(it item, xml []byte) {
 	if q.tail == nil || cap(q.tail.b)-len(q.tail.b) < len(xml) {
-		size := minChunk
-		if q.tail != nil {
-			size = min(max(2*cap(q.tail.b), minChunk), maxChunk)
-		}
-		q.tail = &chunk{b: make([]byte, 0, max(size, len(xml)))}
+		q.advance(len(xml))
 	}
+	q.tail.items++
 	it.at, it.off, it.n = q.tail, len(q.tail.b), len(xml)
 	q.tail.b = append(q.tail.b, xml...)
 	if q.head > 0 && len(q.items) == cap(q.items) && q.head >= len(q.items)/2 {
@@ -98,9 +113,40 @@ func (q *queue) push(it item, xml []byte) {
 	q.items = append(q.items, it)
 }
 
-// pop takes the oldest out.
+// advance makes a tail that has room for n bytes.
+func (q *queue) advance(n int) {
+	size := minChunk
+	if t := q.tail; t != nil {
+		if t.spent() && cap(t.b) >= n && cap(t.b) <= maxChunk {
+			t.b = t.b[:0]
+			return
+		}
+		size = min(max(2*cap(t.b), minChunk), maxChunk)
+	}
+	if size = max(size, n); size <= maxChunk && len(q.spare) > 0 {
+		last := len(q.spare) - 1
+		q.tail, q.spare = q.spare[last], q.spare[:last]
+		q.tail.b = q.tail.b[:0]
+		return
+	}
+	q.tail = &chunk{b: make([]byte, 0, size)}
+}
+
+// recycle keeps a chunk that is not the tail any more for later, if nobody uses it.
+func (q *queue) recycle(c *chunk) {
+	if c.spent() && cap(c.b) == maxChunk && len(q.spare) < maxSpare {
+		q.spare = append(q.spare, c)
+	}
+}
+
+// pop takes the oldest out. Its bytes are not to be used any more.
 func (q *queue) pop() item {
 	it := q.items[q.head]
+	if c := it.at; c != nil {
+		if c.items--; c != q.tail {
+			q.recycle(c)
+		}
+	}
 	q.items[q.head] = item{}
 	if q.head++; q.head == len(q.items) {
 		q.items, q.head = q.items[:0], 0
@@ -108,12 +154,13 @@ func (q *queue) pop() item {
 	return it
 }
 
-// filter takes out what drop is true for, from the i-th on, and returns it.
+// filter takes out what drop is true for, from the i-th on, and returns it. Its bytes may be used.
 func (q *queue) filter(i int, drop func(*item) bool) (out []item) {
 	rest := q.items[q.head+i:]
 	kept := rest[:0]
 	for _, it := range rest {
 		if drop(&it) {
+			it.lend()
 			out = append(out, it)
 		} else {
 			kept = append(kept, it)
@@ -127,7 +174,7 @@ func (q *queue) filter(i int, drop func(*item) bool) (out []item) {
 // reuse lets the next stanza take the place of the first, if there is none. Nobody may use the bytes of former ones any more.
 func (q *queue) reuse() {
 	if q.len() == 0 && q.tail != nil {
-		q.tail.b = q.tail.b[:0]
+		q.tail.b, q.tail.lent = q.tail.b[:0], false
 	}
 }
 
