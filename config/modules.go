@@ -14,6 +14,7 @@ type Modules struct {
 	Offline Offline
 	Archive Archive
 	MUC     MUC
+	Push    Push
 }
 
 // MUC sets up the service of rooms (XEP-0045).
@@ -49,6 +50,20 @@ type Archive struct {
 	Keep time.Duration `yaml:"keep"` // of a message; 0: for ever
 }
 
+// Push sets up the waking of clients that are away (XEP-0357).
+type Push struct {
+	Content       string        `yaml:"content"`       // PushNone, PushSender or PushFull
+	Registrations int           `yaml:"registrations"` // per user; a further one takes the place of the oldest
+	Interval      time.Duration `yaml:"interval"`      // between two notifications of one client
+}
+
+// What a push service learns of a message: nothing but the number, who sent the last, and what it says.
+const (
+	PushNone   = "none"
+	PushSender = "sender"
+	PushFull   = "full"
+)
+
 // Enabled says whether a module of this version is on.
 func (m Modules) Enabled(name string) bool {
 	return slices.Contains(moduleNames, name) && !m.Off[name]
@@ -59,13 +74,14 @@ func defaultModules() Modules {
 		Offline: Offline{MaxMessages: 1000, MaxBytes: 10 << 20},
 		Archive: Archive{Keep: 30 * 24 * time.Hour},
 		MUC:     MUC{Keep: 30 * 24 * time.Hour},
+		Push:    Push{Content: PushNone, Registrations: 10, Interval: 5 * time.Second},
 	}
 }
 
 // moduleNames are the modules of this version, by the names of their folders.
 var moduleNames = []string{
 	"archive", "blocking", "caps", "carbons", "contact", "disco", "forged", "httpmessage", "last",
-	"markers", "muc", "multicast", "offline", "pep", "ping", "presence", "private", "registration", "roster",
+	"markers", "muc", "multicast", "offline", "pep", "ping", "presence", "private", "push", "registration", "roster",
 	"stanzaid", "time", "vcard", "version",
 }
 
@@ -78,6 +94,8 @@ func (m *Modules) settings(name string) any {
 		return &m.Archive
 	case "muc":
 		return &m.MUC
+	case "push":
+		return &m.Push
 	}
 	return nil
 }

@@ -49,6 +49,7 @@ func TestReferenceFileNamesEveryKey(t *testing.T) {
 		keys = append(keys, "modules."+m)
 	}
 	keys = append(keys, yamlKeys("modules.offline.", reflect.TypeFor[Offline]())...)
+	keys = append(keys, yamlKeys("modules.push.", reflect.TypeFor[Push]())...)
 	for _, k := range keys {
 		if !given[k] {
 			t.Errorf("%s is not in the file", k)

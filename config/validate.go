@@ -100,6 +100,11 @@ func (c *Config) problems() []*Error {
 		k.add("modules.archive.keep", "expected a time, or 0 for ever")
 	}
 	c.checkRooms(k)
+	k.oneOf("modules.push.content", c.Modules.Push.Content, PushNone, PushSender, PushFull)
+	k.atLeast("modules.push.registrations", int64(c.Modules.Push.Registrations), 1)
+	if c.Modules.Push.Interval < time.Second {
+		k.add("modules.push.interval", "expected 1s or more")
+	}
 	k.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	k.oneOf("log.format", c.Log.Format, "text", "json")
 	return k.found

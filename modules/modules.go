@@ -28,6 +28,7 @@ import (
 	"jackdaw/modules/ping"
 	"jackdaw/modules/presence"
 	"jackdaw/modules/private"
+	"jackdaw/modules/push"
 	"jackdaw/modules/registration"
 	"jackdaw/modules/roster"
 	"jackdaw/modules/stanzaid"
@@ -74,6 +75,7 @@ type Set struct {
 	archive *archive.Archive
 	events  *pep.PEP
 	rooms   *muc.Rooms
+	pushes  *push.Push
 	config  func() *config.Config
 }
 
@@ -101,7 +103,10 @@ func (s *Set) Run(ctx context.Context) {
 }
 
 // Close ends what modules do in the background. It comes before the store is closed.
-func (s *Set) Close() { s.Forged.Close() }
+func (s *Set) Close() {
+	s.Forged.Close()
+	s.pushes.Close()
+}
 
 // All makes the modules. Whoever else listens to changes of accounts must
 // do so after All (see registration.New).
@@ -206,6 +211,11 @@ func All(d Deps) *Set {
 			return err == nil && r.Has(accounts.PermAdmin)
 		}})
 
+	pushes := push.New(push.Options{Router: d.Router, Store: d.Store.Map("push"), Log: d.Log, Settings: func() push.Settings {
+		s := d.Config().Modules.Push
+		return push.Settings{Content: push.Content(s.Content), Registrations: s.Registrations, Interval: s.Interval}
+	}})
+
 	all := []router.Module{
 		blocked.Module(),
 		markers.New(d.Router),
@@ -229,6 +239,7 @@ func All(d Deps) *Set {
 		carbons.New(d.Router),
 		fakes.Module(),
 		offline.New(d.Router, d.Store.Log("offline"), func() offline.Options { return offline.Options(d.Config().Modules.Offline) }, d.Log),
+		pushes.Module(),
 		rooms.Module(),
 		discovery.Module(),
 		caps.New(discovery.Info),
@@ -240,7 +251,7 @@ func All(d Deps) *Set {
 		register.Module(),
 		contact.New(),
 	}
-	return &Set{Registration: register, Forged: fakes, all: all, archive: messages, events: events, rooms: rooms, config: d.Config}
+	return &Set{Registration: register, Forged: fakes, all: all, archive: messages, events: events, rooms: rooms, pushes: pushes, config: d.Config}
 }
 
 // multicasts are the domains of the multicast service: one below each host, unless it is a component's.

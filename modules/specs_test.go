@@ -54,6 +54,7 @@ var titles = map[string]string{
 	"XEP-0297": "Stanza Forwarding",
 	"XEP-0313": "Message Archive Management",
 	"XEP-0334": "Message Processing Hints",
+	"XEP-0357": "Push Notifications",
 	"XEP-0359": "Unique and Stable Stanza IDs",
 	"XEP-0398": "User Avatar to vCard-Based Avatars Conversion",
 	"XEP-0402": "PEP Native Bookmarks",
