@@ -34,7 +34,6 @@ func New(r *router.Router) router.Module {
 			{Payload: xmpp.Name{Space: xmpp.NSCarbons, Local: "disable"}, Scope: router.Account, Handle: m.turn(false)},
 		},
 		Leaving:    router.Stage{Message: m.leaving},
-		Arriving:   router.Stage{Message: m.arriving},
 		Delivering: m.delivering,
 		Unclaimed:  m.unclaimed,
 	}
@@ -178,24 +177,4 @@ func eligible(s *xmpp.Stanza, sent bool) bool {
 		}
 	}
 	return im
-}
-
-// arriving takes away what makes a message look like a copy (§7, §11).
-func (m *module) arriving(e *router.Envelope) {
-	forged := false
-	for _, c := range e.Stanza.Children {
-		forged = forged || isCopy(c)
-	}
-	if !forged && (e.Stanza.Children != nil || len(e.Stanza.Payload) == 0) {
-		return
-	}
-	clean := e.Stanza.WithoutFunc(func(c xmpp.Child, _ []byte) bool { return isCopy(c) })
-	if len(clean) < len(e.Stanza.Payload) {
-		s := e.Stanza.WithPayload(clean)
-		e.Stanza = &s
-	}
-}
-
-func isCopy(c xmpp.Child) bool {
-	return c.Name.Space == xmpp.NSCarbons && (c.Name.Local == "received" || c.Name.Local == "sent")
 }

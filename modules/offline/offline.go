@@ -88,7 +88,6 @@ func (m *module) module() router.Module {
 			{Name: "XEP-0334", Version: "1.0.0", Note: "no-copy is the business of carbons"},
 		},
 		Features:   []string{xmpp.FeatureMsgOffline}, // XEP-0160 §4
-		Arriving:   router.Stage{Message: m.arriving},
 		Delivering: m.delivering,
 		Unclaimed:  m.unclaimed,
 		CatchUp:    m.catchUp,
@@ -160,25 +159,6 @@ func ownerOf(e *router.Envelope) jid.JID {
 		return e.Session.Bare()
 	default:
 		return e.Stanza.From.Bare()
-	}
-}
-
-// arriving discards delays that only we could have noted (XEP-0203 §6).
-func (m *module) arriving(e *router.Envelope) {
-	if e.Account.IsZero() && e.Peer == "" || !e.Stanza.Has(xmpp.Name{Space: xmpp.NSDelay, Local: "delay"}) {
-		return
-	}
-	host := ownerOf(e).Domain()
-	clean := e.Stanza.WithoutFunc(func(c xmpp.Child, raw []byte) bool {
-		if c.Name != (xmpp.Name{Space: xmpp.NSDelay, Local: "delay"}) {
-			return false
-		}
-		el, err := xmpp.ParseElement(raw)
-		return err == nil && el.Attr("from") == host
-	})
-	if len(clean) != len(e.Stanza.Payload) {
-		s := e.Stanza.WithPayload(clean)
-		e.Stanza = &s
 	}
 }
 

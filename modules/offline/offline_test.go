@@ -508,16 +508,6 @@ func TestRemovedAccountLeavesNothing(t *testing.T) {
 	}
 }
 
-func TestDelayInOurNameIsDiscarded(t *testing.T) {
-	c := newScene(t, Options{})
-	j := c.juliet("b")
-	j.Available(0)
-	c.romeo.Send(`<message to='juliet@example.org'><delay xmlns='urn:xmpp:delay' from='example.org' stamp='2002-09-10T23:08:25Z'/><body>x</body>` +
-		`<delay xmlns='urn:xmpp:delay' from='room@example.net' stamp='2002-09-10T23:08:25Z'/></message>`)
-	j.Want(`<message from='romeo@example.org/a' to='juliet@example.org'><body>x</body>` +
-		`<delay xmlns='urn:xmpp:delay' from='room@example.net' stamp='2002-09-10T23:08:25Z'/></message>`)
-}
-
 // idle says that nothing is being brought.
 func (c *scene) idle() bool {
 	sh := c.m.shard(julietJID.String())
