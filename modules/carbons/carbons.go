@@ -4,7 +4,7 @@
 //
 // A copy is a mere copy: it is never stored, and it ends with the session. Only the server
 // makes them, and it gives them to sessions directly, so that whatever arrives looking like
-// one is forged and loses its disguise (§11).
+// one is forged; package markers takes its disguise away (§11).
 //
 // Left out: copies of errors (§6.1, fourth rule), which would need a memory of what was copied;
 // so urn:xmpp:carbons:rules:0 is not announced. <private/> stays in the message (§9, note).
