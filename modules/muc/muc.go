@@ -214,6 +214,13 @@ func (m *Rooms) refuse(e *router.Envelope, err *xmpp.Error) {
 	if c.By.IsZero() {
 		c.By = e.Stanza.To.Bare()
 	}
+	if e.Stanza.Kind == xmpp.Presence && !e.Quiet {
+		// §7.2.5 and others: clients know by it that the error is of their entering.
+		e.Quiet = true
+		reply := e.Stanza.ErrorReply(&c)
+		reply.Payload = append([]byte("<x xmlns='http://jabber.org/protocol/muc'/>"), reply.Payload...)
+		m.o.Router.Post(&reply, e.Batch)
+	}
 	e.Refuse(&c)
 }
 

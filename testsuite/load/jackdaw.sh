@@ -24,9 +24,11 @@ c2s: {require_tls: false, scram_iterations: 4096}
 # Loopback is free of limits; these say so to whoever runs it from elsewhere.
 limits:
   {stream_rate: 1000000000, stream_burst: 1000000000, connections_per_address: 100000,
-   unauthenticated_per_address: 100000, connect_rate: 100000, connect_burst: 100000, resources_per_account: 1000}
+   unauthenticated_per_address: 100000, connect_rate: 100000, connect_burst: 100000, resources_per_account: 1000,
+   room_occupants: 100000, room_message_rate: 1000000}
 modules:
   archive: ${ARCHIVE:-false}
+  muc: {domain: conference.$DOMAIN}
   offline: {max_messages: 100000, max_bytes: 1073741824}
 log: {level: warn}
 YAML
@@ -55,6 +57,6 @@ launch() {
 stop() { stop_by_pidfile; }
 version() { "$JACKDAW" version; }
 # PLAIN is for TLS only here, and the suite tries what is named without TLS too.
-caps() { echo plain starttls direct SCRAM-SHA-1 presence offline; }
+caps() { echo plain starttls direct SCRAM-SHA-1 presence offline muc; }
 http() { printf 'POST /message\t-url\thttp://127.0.0.1:%s/message\t-auth\tuser1@%s:%s\n' "$PORT_HTTP" "$DOMAIN" "$PASSWORD"; }
 main "$@"
