@@ -13,6 +13,8 @@ type JackdawOptions struct {
 	// To are the domains that it is told the addresses of (s2s.resolve); "tls:DOMAIN" for direct TLS.
 	To  []string
 	S2S string // further YAML under s2s
+	// Config is further YAML at the top level.
+	Config string
 }
 
 // StartJackdaw runs the server under test, as jackdaw.example, beside its peers.
@@ -42,7 +44,7 @@ func (n *Network) StartJackdaw(o JackdawOptions) *harness.Server {
 	s2s.WriteString(o.S2S)
 	s := harness.Start(n.t, harness.Options{
 		Domain: o.Domain, Cert: cert.Cert, Key: cert.Key, Env: n.Authority.Env(), Users: o.Users,
-		Federate: true, S2S: s2s.String(), Config: "log: {level: debug}\n",
+		Federate: true, S2S: s2s.String(), Config: "log: {level: debug}\n" + o.Config,
 	})
 	announced := Site{S2S: s.S2S}
 	if o.DirectTLS {

@@ -65,6 +65,7 @@ type Options struct {
 	NoBidi      bool // one-way streams only; Prosody
 	NoSM        bool // no stream management between servers; Prosody
 	DirectTLS   bool // is announced for others to connect to; not for jackal (see StartJackal)
+	Rooms       bool // has some at rooms.DOMAIN, proved by dialback; Prosody
 }
 
 // A Peer is a running server that is not jackdaw.

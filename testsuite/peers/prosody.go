@@ -56,7 +56,12 @@ func (n *Network) StartProsody(o Options) *Peer {
 	if o.NoExternal {
 		disabled = append(disabled, "s2s_auth_certs")
 	}
-	config := p.write("prosody.cfg.lua", fill(prosodyConfig, map[string]string{
+	text := prosodyConfig
+	if o.Rooms {
+		text += "Component \"rooms.$domain\" \"muc\"\n"
+		n.Names.Set("rooms."+p.Domain, Site{S2S: p.S2S})
+	}
+	config := p.write("prosody.cfg.lua", fill(text, map[string]string{
 		"dir": p.Dir, "domain": p.Domain, "host": host(p.C2S),
 		"c2s": port(p.C2S), "c2s_tls": port(p.C2STLS), "s2s": port(p.S2S), "s2s_tls": port(p.S2STLS),
 		"enabled": quoted(enabled), "disabled": quoted(disabled),
