@@ -76,3 +76,39 @@ func TestStreamFeatureCarriesTheStringOfTheHost(t *testing.T) {
 			`<c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='`+Node+`' ver='`+ver+`'/>`)
 	}
 }
+
+func TestAnswerIsVerifiedByTheHashItClaims(t *testing.T) {
+	for _, row := range []struct {
+		what, answer, hash, ver string
+		want                    bool
+	}{
+		{"the simple example", exodus, "sha-1", exodusVer, true},
+		{"the complex example", psi, "SHA-1", psiVer, true},
+		{"another string", exodus, "sha-1", psiVer, false},
+		{"another algorithm", exodus, "sha-256", exodusVer, false},
+		{"SHA-256", exodus, "sha-256", "Wr6IGEKhx6b9627gBmi/cCmpxXBc/GYq5zWuYfWGWoc=", true},
+		{"an algorithm that nobody knows", exodus, "md2", exodusVer, false},
+	} {
+		if got := Verify(parse(t, row.answer), row.hash, row.ver); got != row.want {
+			t.Errorf("%s: %v", row.what, got)
+		}
+	}
+}
+
+func TestAnswerThatNamesSomethingTwiceIsIllFormed(t *testing.T) {
+	for what, twice := range map[string]string{
+		"feature":  `<feature xmlns='http://jabber.org/protocol/disco#info' var='http://jabber.org/protocol/muc'/>`,
+		"identity": `<identity xmlns='http://jabber.org/protocol/disco#info' category='client' name='Exodus 0.9.1' type='pc'/>`,
+	} {
+		e := parse(t, exodus)
+		e.Content = append(e.Content, xmpp.Node{Elem: parse(t, twice)})
+		if Verify(e, "sha-1", Ver(e)) {
+			t.Errorf("a %s that is named twice is believed (XEP-0115 §5.4)", what)
+		}
+	}
+	e := parse(t, psi)
+	e.Content = append(e.Content, e.Content[len(e.Content)-2])
+	if Verify(e, "sha-1", Ver(e)) {
+		t.Error("a form that comes twice is believed (XEP-0115 §5.4)")
+	}
+}

@@ -2,6 +2,7 @@ package pep
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 	"strings"
 
@@ -127,7 +128,7 @@ func (p *PEP) setConferences(b *router.Batch, user jid.JID, all []*xmpp.Element,
 	seen := map[string]bool{}
 	for _, entry := range all {
 		room, err := jid.Parse(entry.Attr("jid"))
-		if err != nil || seen[room.String()] {
+		if err != nil || seen[room.String()] || len(seen) >= p.o.Limits().Items {
 			continue
 		}
 		id := room.String()
@@ -138,7 +139,8 @@ func (p *PEP) setConferences(b *router.Batch, user jid.JID, all []*xmpp.Element,
 		if same {
 			continue
 		}
-		if written, err = p.also(b, user, nodeBookmarks, profile{p}.Default(nodeBookmarks), pubsub.Item{ID: id, Payload: payload}, written); err != nil {
+		var refused *xmpp.Error // one for which there is no room: the others are kept
+		if written, err = p.also(b, user, nodeBookmarks, profile{p}.Default(nodeBookmarks), pubsub.Item{ID: id, Payload: payload}, written); err != nil && !errors.As(err, &refused) {
 			return written, err
 		}
 	}

@@ -20,7 +20,7 @@ const (
 	shards = 64
 	// idleCost bounds, for each shard, what is kept of services that nobody works with: one each, one for each node,
 	// subscription and affiliation, and one for each item whose place in its node is known.
-	idleCost = 8000
+	idleCost = 2000
 )
 
 // cache holds the services in use and those used last.
@@ -160,7 +160,7 @@ func (g *Engine) unlock(s *service) {
 	}
 	s.cost = cost
 	s.idle = sh.idle.PushFront(s)
-	for sh.cost += cost; sh.cost > idleCost; {
+	for sh.cost += cost; sh.cost > idleCost && sh.idle.Len() > 1; {
 		old := sh.idle.Back().Value.(*service)
 		sh.wake(old)
 		delete(sh.services, old.jid.String())

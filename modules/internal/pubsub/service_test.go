@@ -1,0 +1,150 @@
+package pubsub
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"jackdaw/modules/internal/moduletest"
+	"jackdaw/storage"
+	"jackdaw/xmpp/jid"
+)
+
+// alone is a profile in which everybody owns their own and knows nobody.
+type alone struct{}
+
+func (alone) Owns(service, entity jid.JID) bool                { return service == entity }
+func (alone) Sees(_, _ jid.JID) (bool, error)                  { return false, nil }
+func (alone) Groups(_, _ jid.JID) ([]string, error)            { return nil, nil }
+func (alone) Blocks(_, _ jid.JID) bool                         { return false }
+func (alone) Default(string) Config                            { return Config{Persist: true, Payloads: true} }
+func (alone) Implicit(jid.JID, string, func(jid.JID))          {}
+func (alone) Resources(_, _ jid.JID, _ string) (all []jid.JID) { return nil }
+
+func engine() *Engine {
+	store := moduletest.NewStore()
+	return New(Options{Router: moduletest.New(), Nodes: store.Map("nodes"), Items: store.Map("items"), Profile: alone{},
+		Limits: func() Limits { return Limits{Nodes: 100, Items: 100, ItemBytes: 100} }, Log: moduletest.Discard()})
+}
+
+func TestServicesUsedLongAgoAreLetGo(t *testing.T) {
+	g := engine()
+	first := jid.MustParse("first@example.org")
+	if _, err := g.Publish(nil, first, "n", alone{}.Default(""), Item{ID: "1", Payload: []byte("<t xmlns='urn:t'/>")}); err != nil {
+		t.Fatal(err)
+	}
+	const many = shards*idleCost + 20000
+	for i := range many {
+		if _, err := g.Visible(jid.MustParse(fmt.Sprintf("u%d@example.org", i)), first); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kept := 0
+	for i := range g.cache.shards {
+		sh := &g.cache.shards[i]
+		if kept += len(sh.services); sh.cost > idleCost || sh.idle.Len() != len(sh.services) {
+			t.Errorf("a shard keeps %d, %d of them idle, at a cost of %d", len(sh.services), sh.idle.Len(), sh.cost)
+		}
+	}
+	if kept == 0 || kept > shards*idleCost {
+		t.Errorf("%d services of %d are kept", kept, many)
+	}
+	if g.cache.shard(first).services[first.String()] != nil {
+		t.Error("the one used first is still there")
+	}
+	if it, _, err := g.Item(first, "n", ""); err != nil || it == nil || it.ID != "1" {
+		t.Errorf("its item is %v, %v", it, err)
+	}
+}
+
+func TestLargeServiceIsKeptWhileItIsTheLastUsed(t *testing.T) {
+	g := engine()
+	big := jid.MustParse("big@example.org")
+	for i := range 25 {
+		var items []Item
+		for k := range 100 {
+			items = append(items, Item{ID: fmt.Sprint(k)})
+		}
+		if _, err := g.Publish(nil, big, fmt.Sprint(i), Config{Persist: true}, items...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sh := g.cache.shard(big)
+	if s := sh.services[big.String()]; s == nil || s.cost <= idleCost {
+		t.Errorf("the service is not there, or costs no more than others: %+v", s)
+	}
+}
+
+func TestJoinedWritesAreDurableWhenAllAre(t *testing.T) {
+	if Join() != nil || Join(nil, nil) != nil {
+		t.Error("nothing to wait for is waited for")
+	}
+	a, b := storage.NewPending(), storage.NewPending()
+	if Join(nil, a) != a {
+		t.Error("one write is not itself")
+	}
+	both := Join(a, b)
+	b.Finish(nil)
+	if done, _ := both.Finished(); done {
+		t.Error("durable before the first is")
+	}
+	a.Finish(nil)
+	if done, err := both.Finished(); !done || err != nil {
+		t.Errorf("not durable: %v", err)
+	}
+	c, d := storage.NewPending(), storage.NewPending()
+	both = Join(c, d)
+	c.Finish(errors.New("disk"))
+	if done, err := both.Finished(); !done || err == nil {
+		t.Error("durable though one is not")
+	}
+	d.Finish(nil)
+}
+
+func TestRecordsAreReadAsTheyWereWritten(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		text := rapid.StringMatching(`[a-zé]{0,9}`)
+		c := Config{Title: text.Draw(rt, "title"), Description: text.Draw(rt, "description"), Type: text.Draw(rt, "type"),
+			Access: Access(rapid.IntRange(0, 4).Draw(rt, "access")), Publishers: Publishers(rapid.IntRange(0, 2).Draw(rt, "publishers")),
+			Last: Last(rapid.IntRange(0, 2).Draw(rt, "last")), MaxItems: rapid.IntRange(0, 1000).Draw(rt, "max")}
+		for i, f := range c.flags() {
+			*f = rapid.Bool().Draw(rt, fmt.Sprint("flag", i))
+		}
+		for range rapid.IntRange(0, 3).Draw(rt, "groups") {
+			c.Groups = append(c.Groups, text.Draw(rt, "group"))
+		}
+		b := nodeRecord(c, 17)
+		got, created, err := readNode(b)
+		if err != nil || created != 17 || fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", c) {
+			rt.Fatalf("%+v became %+v, %v", c, got, err)
+		}
+		if cut := rapid.IntRange(0, len(b)-1).Draw(rt, "cut"); cut > 0 {
+			if _, _, err := readNode(b[:cut]); err == nil {
+				rt.Fatalf("%d bytes of %d are a record", cut, len(b))
+			}
+		}
+		it := Item{ID: "1", At: rapid.Int64Min(0).Draw(rt, "at"), By: text.Draw(rt, "by"), Payload: []byte(text.Draw(rt, "payload"))}
+		back, err := readItem("1", itemRecord(it))
+		if err != nil || back.At != it.At || back.By != it.By || !bytes.Equal(back.Payload, it.Payload) {
+			rt.Fatalf("%+v became %+v, %v", it, back, err)
+		}
+	})
+}
+
+func FuzzRecordsOfOthersDoNoHarm(f *testing.F) {
+	f.Add(nodeRecord(alone{}.Default(""), 1))
+	f.Add(itemRecord(Item{At: 1, By: "a", Payload: []byte("<t/>")}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if c, created, err := readNode(b); err == nil {
+			if again, _, err := readNode(nodeRecord(c, created)); err != nil || fmt.Sprintf("%+v", again) != fmt.Sprintf("%+v", c) {
+				t.Errorf("%+v became %+v, %v", c, again, err)
+			}
+		}
+		if it, err := readItem("1", b); err == nil && !bytes.HasSuffix(b, it.Payload) {
+			t.Errorf("the payload %q is not in the record", it.Payload)
+		}
+	})
+}
