@@ -281,7 +281,7 @@ func TestAWriteThatFailedIsNoMemory(t *testing.T) {
 		t.Error("a reply left before the write had ended")
 	}
 	h.store.Release(errors.New("the disk is full"))
-	if sh := h.forged.pairs.shard("romeo@example.org"); len(sh.owners) != 0 {
+	if sh, _ := h.forged.pairs.shard("romeo@example.org"); len(sh.owners) != 0 {
 		t.Errorf("%v is kept in memory", sh.owners)
 	}
 }
@@ -300,7 +300,7 @@ func TestWhatIsKeptOfAnAccountGoesWithIt(t *testing.T) {
 func TestMemoryIsBounded(t *testing.T) {
 	p := newPairs(moduletest.NewStore().Map("forged"))
 	for i := range 2 * shards * cached {
-		if _, err := p.has(fmt.Sprintf("u%d@example.org", i), "a@b"); err != nil {
+		if _, err := p.add(fmt.Sprintf("u%d@example.org", i), "a@b"); err != nil {
 			t.Fatal(err)
 		}
 	}

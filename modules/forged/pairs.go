@@ -20,7 +20,7 @@ const (
 	maxSenders = 1000
 
 	shards = 64
-	// cached bounds the owners in memory, for each shard. Most have no senders, and are known to have none.
+	// cached bounds the owners in memory who have senders, for each shard.
 	cached = 1024
 )
 
@@ -45,6 +45,7 @@ type senders map[string]int64
 type pairs struct {
 	store  storage.Map
 	seed   maphash.Seed
+	none   *none
 	shards [shards]shard
 }
 
@@ -56,20 +57,24 @@ type shard struct {
 }
 
 func newPairs(store storage.Map) *pairs {
-	p := &pairs{store: store, seed: maphash.MakeSeed()}
+	p := &pairs{store: store, seed: maphash.MakeSeed(), none: new(none)}
 	for i := range p.shards {
 		p.shards[i].owners = map[string]senders{}
 	}
 	return p
 }
 
-func (p *pairs) shard(owner string) *shard {
-	return &p.shards[maphash.String(p.seed, owner)%shards]
+func (p *pairs) shard(owner string) (sh *shard, hash uint64) {
+	hash = maphash.String(p.seed, owner)
+	return &p.shards[hash%shards], hash
 }
 
 // at says when the owner got the last message of a sender, 0 for never.
 func (p *pairs) at(owner, sender string) (int64, error) {
-	sh := p.shard(owner)
+	sh, hash := p.shard(owner)
+	if p.none.has(hash) {
+		return 0, nil
+	}
 	sh.mu.RLock()
 	all, loaded := sh.owners[owner]
 	at := all[sender]
@@ -79,7 +84,7 @@ func (p *pairs) at(owner, sender string) (int64, error) {
 	}
 	sh.write.Lock()
 	defer sh.write.Unlock()
-	all, err := p.load(sh, owner)
+	all, err := p.load(sh, owner, hash)
 	return all[sender], err
 }
 
@@ -98,7 +103,10 @@ func (p *pairs) fresh(owner, sender string) (bool, error) {
 func expired(at int64, now time.Time) bool { return now.Sub(time.Unix(at, 0)) > keep+again }
 
 // load returns the senders of an owner. The caller holds write.
-func (p *pairs) load(sh *shard, owner string) (senders, error) {
+func (p *pairs) load(sh *shard, owner string, hash uint64) (senders, error) {
+	if p.none.has(hash) {
+		return nil, nil
+	}
 	sh.mu.RLock()
 	all, loaded := sh.owners[owner]
 	sh.mu.RUnlock()
@@ -117,24 +125,33 @@ func (p *pairs) load(sh *shard, owner string) (senders, error) {
 			all[entry.Key] = at
 		}
 	}
+	if all == nil {
+		p.none.add(hash)
+		return nil, nil
+	}
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
+	sh.keep(strings.Clone(owner), all)
+	return all, nil
+}
+
+// keep remembers what an owner has. The caller holds mu.
+func (sh *shard) keep(owner string, all senders) {
 	if len(sh.owners) >= cached {
 		for other := range sh.owners { // one of them, whichever
 			delete(sh.owners, other)
 			break
 		}
 	}
-	sh.owners[strings.Clone(owner)] = all
-	return all, nil
+	sh.owners[owner] = all
 }
 
 // add remembers a sender, from now on.
 func (p *pairs) add(owner, sender string) (*storage.Pending, error) {
-	sh := p.shard(owner)
+	sh, hash := p.shard(owner)
 	sh.write.Lock()
 	defer sh.write.Unlock()
-	all, err := p.load(sh, owner)
+	all, err := p.load(sh, owner, hash)
 	if err != nil {
 		return nil, err
 	}
@@ -153,9 +170,10 @@ func (p *pairs) add(owner, sender string) (*storage.Pending, error) {
 	sh.mu.Lock()
 	if all == nil {
 		all = senders{}
-		sh.owners[owner] = all
+		sh.keep(owner, all)
 	}
 	all[sender] = now.Unix()
+	p.none.remove(hash)
 	for _, c := range changes[1:] {
 		delete(all, c.Key)
 	}
@@ -187,10 +205,10 @@ func (p *pairs) drop(owner, sender string) (*storage.Pending, error) {
 	if at, err := p.at(owner, sender); at == 0 || err != nil {
 		return nil, err
 	}
-	sh := p.shard(owner)
+	sh, hash := p.shard(owner)
 	sh.write.Lock()
 	defer sh.write.Unlock()
-	all, err := p.load(sh, owner)
+	all, err := p.load(sh, owner, hash)
 	if err != nil {
 		return nil, err
 	}
@@ -221,7 +239,7 @@ func (p *pairs) unless(pending *storage.Pending, sh *shard, owner string) {
 
 // remove forgets an owner.
 func (p *pairs) remove(owner string) (*storage.Pending, error) {
-	sh := p.shard(owner)
+	sh, _ := p.shard(owner)
 	sh.write.Lock()
 	defer sh.write.Unlock()
 	sh.mu.Lock()
