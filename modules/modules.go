@@ -102,6 +102,9 @@ func (s *Set) Run(ctx context.Context) {
 	running.Wait()
 }
 
+// Leave tells those who are in rooms that the server ends. It comes before streams are closed.
+func (s *Set) Leave() { s.rooms.Close() }
+
 // Close ends what modules do in the background. It comes before the store is closed.
 func (s *Set) Close() {
 	s.Forged.Close()

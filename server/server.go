@@ -248,6 +248,7 @@ func (h *house) stop() {
 	if err := h.programs.Shutdown(ctx); err != nil {
 		h.o.Log.Warn("components were cut off", "error", err)
 	}
+	h.features.Leave()
 	h.clients.Shutdown(ctx)
 	// Peers hear last that our users have gone; what they do not take waits on disk.
 	if h.peering != nil {

@@ -267,6 +267,7 @@ func (m *Rooms) Close() {
 		}
 		r.mu.Unlock()
 		b.Flush()
+		r.settle()
 	}
 }
 

@@ -311,3 +311,19 @@ func TestTheServiceListsItsPublicRoomsInPages(t *testing.T) {
 
 // pass lets the time of a bubble go by.
 func pass(d time.Duration) { <-time.After(d) }
+
+func TestTheEndOfTheServiceIsTold(t *testing.T) {
+	w := newWorld(t)
+	w.instant()
+	w.join("a@b.example/x", "a")
+	w.join("hag", "third")
+	w.brief("hag")
+	w.brief("crone")
+	w.remote.Sent()
+	w.m.Close()
+	w.wantBrief("hag", "third! none/none jid 110 332")
+	w.wantBrief("crone", "first! owner/none jid 110 332")
+	if sent := w.remote.Sent(); len(sent) != 1 || !strings.Contains(sent[0], "<status code='332'/>") {
+		t.Errorf("the peer was sent %s", sent)
+	}
+}
