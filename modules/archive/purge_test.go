@@ -13,13 +13,13 @@ import (
 // slow is a log whose trims take their time.
 type slow struct {
 	storage.Log
-	takes time.Duration
+	work  func()
 	trims []time.Time
 }
 
 func (s *slow) Trim(ctx context.Context, owner string, before uint64, keep int) (*storage.Pending, error) {
 	s.trims = append(s.trims, time.Now())
-	time.Sleep(s.takes)
+	s.work()
 	return s.Log.Trim(ctx, owner, before, keep)
 }
 
@@ -67,7 +67,7 @@ func TestMessagesGoWhenTheirTimeHasCome(t *testing.T) {
 func TestPurgeRestsLongerThanItWorks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
-		log := &slow{Log: h.log, takes: 20 * time.Millisecond}
+		log := &slow{Log: h.log, work: func() { time.Sleep(20 * time.Millisecond) }}
 		h.a.o.Messages = log
 		h.add("romeo", 10*purgeAtOnce+1)
 		h.add("juliet", 1)

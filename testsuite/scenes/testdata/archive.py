@@ -184,10 +184,12 @@ async def carbons_bear_the_ids_of_the_archive(house):
     desk, phone = [await house.login(romeo, n, plugins=[*PLUGINS, "xep_0280"]) for n in ("desk", "phone")]
     j = await house.login(juliet)
     await phone["xep_0280"].enable()
-    desk.say(juliet, "sent")
-    j.say(f"{romeo}/desk", "received")
     ids = []
     for wrap in [SENT, RECEIVED]:
+        if wrap == SENT:
+            desk.say(juliet, "sent")
+        else:
+            j.say(f"{romeo}/desk", "received")
         c = await phone.expect("a copy", lambda s: child(s, wrap) is not None)
         ids.append(own_id(child(c, f"{wrap}/{FORWARDED}"), romeo))
     results, _ = await page(phone)
