@@ -9,6 +9,8 @@ import (
 
 	"jackdaw/modules/internal/moduletest"
 	"jackdaw/modules/internal/pubsub"
+	"jackdaw/modules/internal/rsm"
+	"jackdaw/router"
 	"jackdaw/storage"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
@@ -155,6 +157,80 @@ func TestItemsComeInPages(t *testing.T) {
 	w.want(desk, "get", "", pubsubXML("<items node='urn:n'/><set xmlns='http://jabber.org/protocol/rsm'><after>z</after></set>"), noSuch)
 	w.want(desk, "get", "", pubsubXML("<items node='urn:n' max_items='2'/>"), pubsubXML("<items node='urn:n'>"+itemXML("a", "a")+itemXML("d", "d")+"</items>"))
 	w.want(desk, "get", "", pubsubXML("<items node='urn:n'><item id='d'/><item id='e'/></items>"), pubsubXML("<items node='urn:n'>"+itemXML("e", "e")+itemXML("d", "d")+"</items>"))
+}
+
+func TestAnswerThatWouldBeTooLargeComesInPages(t *testing.T) {
+	w := newWorld(t)
+	w.limits.ItemBytes = 60000
+	desk := w.login("juliet/desk")
+	big := strings.Repeat("x", 50000)
+	for i := range 10 {
+		w.want(desk, "set", "", publishXML("urn:n", fmt.Sprint(i), big, "max_items", "max"), published("urn:n", fmt.Sprint(i)))
+	}
+	page := func(set string) (got []string, count string) {
+		t.Helper()
+		el, err := xmpp.ParseElement([]byte(w.do(desk, "get", "", pubsubXML("<items node='urn:n'/>"+set))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, it := range el.ChildLocal("items").Children() {
+			got = append(got, it.Attr("id"))
+		}
+		if s := el.Child(rsm.Name); s != nil {
+			count = s.ChildLocal("count").Text()
+		}
+		return got, count
+	}
+	all, count := page("")
+	if len(all) < 2 || len(all) == 10 || count != "10" {
+		t.Fatalf("the first page has %v of %s", all, count)
+	}
+	for len(all) < 10 {
+		more, _ := page("<set xmlns='http://jabber.org/protocol/rsm'><after>" + all[len(all)-1] + "</after></set>")
+		if len(more) == 0 {
+			t.Fatalf("after %v comes nothing", all)
+		}
+		all = append(all, more...)
+	}
+	if strings.Join(all, "") != "0123456789" {
+		t.Errorf("all pages have %v", all)
+	}
+	if last, _ := page("<set xmlns='http://jabber.org/protocol/rsm'><before/></set>"); last[len(last)-1] != "9" || len(last) == 10 {
+		t.Errorf("the last page has %v", last)
+	}
+}
+
+func FuzzRequestsDoNoHarm(f *testing.F) {
+	for _, seed := range []string{publishXML("urn:n", "1", "x", "access_model", "open"), pubsubXML("<retract node='urn:n'><item id='first'/></retract>"),
+		pubsubXML("<subscribe node='urn:n' jid='juliet@example.org'/>"), pubsubXML("<items node='urn:n' max_items='3'/><set xmlns='http://jabber.org/protocol/rsm'><max>1</max><before/></set>"),
+		ownerXML("<configure node='urn:n'>" + formXML("node_config", "max_items", "3") + "</configure>"), ownerXML("<delete node='urn:n'/>"), capsOf("urn:n"),
+		ownerXML("<affiliations node='urn:n'><affiliation jid='nurse@example.org' affiliation='member'/></affiliations>"), listXML("<conference jid='a@b'/>"),
+		"<query xmlns='http://jabber.org/protocol/disco#info'><feature var='urn:n+notify'/></query>"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, payload string) {
+		el, err := xmpp.ParseElement([]byte(payload))
+		if err != nil || el.Name.Space == "" {
+			return
+		}
+		w := newWorld(t)
+		w.make("urn:n", "access_model", "open", "max_items", "5")
+		c := moduletest.Login(t, w.Router, "juliet/desk")
+		for _, kind := range []string{"get", "set"} {
+			w.do(c, kind, "", string(el.Append(nil)))
+		}
+		w.Route(&router.Envelope{Session: c.Session, Account: c.Bare(), Stanza: &xmpp.Stanza{Kind: xmpp.Presence, From: c.Addr(), Payload: el.Append(nil)}})
+		interestOf(el)
+		items, _, ok, err := w.pep.engine.Items(jid.MustParse(juliet), "urn:n")
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.start() // what was written can be read
+		again, _, still, err := w.pep.engine.Items(jid.MustParse(juliet), "urn:n")
+		if err != nil || ok != still || len(items) != len(again) {
+			t.Errorf("%d items became %d, %v", len(items), len(again), err)
+		}
+	})
 }
 
 func TestNodeIsConfiguredByForm(t *testing.T) {

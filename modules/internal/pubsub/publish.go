@@ -142,7 +142,7 @@ func (g *Engine) store(s *service, n *node, items []Item) (*storage.Pending, err
 		it := &items[i]
 		it.At = at + int64(i)
 		index = slices.DeleteFunc(index, func(p place) bool { return p.id == it.ID })
-		index = append(index, place{strings.Clone(it.ID), it.At, by(s, it.By)})
+		index = append(index, place{strings.Clone(it.ID), it.At, by(s, it.By), len(it.Payload)})
 		changes = append(changes, storage.Change{Key: it.ID, Value: itemRecord(*it)})
 	}
 	for room := n.config.room(g.o.Limits()); len(index) > room; index = index[1:] {

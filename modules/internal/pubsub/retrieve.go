@@ -103,46 +103,59 @@ func within(index []place, p rsm.Request) (from, to int, bad *xmpp.Error) {
 	return from, to, nil
 }
 
-// read loads the items at these places as far as they fit into one answer, from the end with backward. There is at least one, if there is any.
+// read loads the items at these places as far as they fit into one answer, from the end with backward. There is at least one, if there
+// is any.
 func (g *Engine) read(s *service, n *node, places []place, backward bool) ([]Item, error) {
-	if len(places) > 8 && len(places)*2 > len(n.index) { // nearly all: in one go
+	places = fitting(places, backward)
+	size, whole := 0, 0
+	for _, p := range places {
+		size += p.size
+	}
+	for _, p := range n.index {
+		whole += p.size
+	}
+	get := func(id string) (*Item, error) { return g.item(s, n, id) }
+	if len(places) > 8 && len(places)*2 > len(n.index) && whole < 2*size+(64<<10) { // nearly all: in one go
 		all, err := g.all(s, n)
 		if err != nil {
 			return nil, err
 		}
-		at := make(map[string]int, len(all))
+		at := make(map[string]*Item, len(all))
 		for i := range all {
-			at[all[i].ID] = i
+			at[all[i].ID] = &all[i]
 		}
-		return collect(places, backward, func(id string) (*Item, error) { return &all[at[id]], nil })
+		get = func(id string) (*Item, error) { return at[id], nil }
 	}
-	return collect(places, backward, func(id string) (*Item, error) { return g.item(s, n, id) })
-}
-
-func collect(places []place, backward bool, get func(id string) (*Item, error)) ([]Item, error) {
-	var out []Item
-	size := 0
-	for i := range places {
-		p := places[i]
-		if backward {
-			p = places[len(places)-1-i]
-		}
+	out := make([]Item, 0, len(places))
+	for _, p := range places {
 		it, err := get(p.id)
 		if err != nil {
 			return nil, err
 		}
-		if it == nil {
-			continue
+		if it != nil {
+			out = append(out, *it)
 		}
-		if size += len(it.Payload) + len(it.ID) + 32; size > maxAnswer && len(out) > 0 {
-			break
-		}
-		out = append(out, *it)
-	}
-	if backward {
-		slices.Reverse(out)
 	}
 	return out, nil
+}
+
+// fitting are the places whose items fit into one answer.
+func fitting(places []place, backward bool) []place {
+	size := 0
+	for i := range places {
+		p := &places[i]
+		if backward {
+			p = &places[len(places)-1-i]
+		}
+		if size += p.size + len(p.id) + 32; size <= maxAnswer || i == 0 {
+			continue
+		}
+		if backward {
+			return places[len(places)-i:]
+		}
+		return places[:i]
+	}
+	return places
 }
 
 // A Description says of a node what everybody who may see it may know.

@@ -77,9 +77,10 @@ type node struct {
 
 // place is where an item stands in its node.
 type place struct {
-	id string
-	at int64
-	by string // empty: the service itself
+	id   string
+	at   int64
+	by   string // empty: the service itself
+	size int    // of the payload
 }
 
 // state of a subscription (§4.2).
@@ -276,7 +277,7 @@ func (g *Engine) places(s *service, n *node) ([]place, error) {
 	}
 	n.index, n.indexed = nil, true
 	for _, it := range items {
-		n.index = append(n.index, place{it.ID, it.At, by(s, it.By)})
+		n.index = append(n.index, place{it.ID, it.At, by(s, it.By), len(it.Payload)})
 	}
 	return n.index, nil
 }
