@@ -83,6 +83,11 @@ func (l *link) handshake(ctx context.Context, t *tls.Conn) error {
 		return err
 	}
 	l.torn = false
+	if !l.outgoing && !l.known.Load() { // the handshake has taken from the time to authenticate, not ended it
+		if err := l.conn.SetReadDeadline(l.since.Add(l.srv.policy().limits.AuthTime)); err != nil {
+			return err
+		}
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c := t.ConnectionState()

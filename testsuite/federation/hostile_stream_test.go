@@ -141,6 +141,24 @@ var tlsAttacks = []attack{
 			"a header and starttls": func() (net.Conn, error) {
 				return a.half(fakepeer.Way{Plain: true}, startTLS)
 			},
+			"TLS and a header": func() (net.Conn, error) { return a.half(fakepeer.Way{}, "") },
+			"TLS and half a dialback request": func() (net.Conn, error) {
+				return a.half(fakepeer.Way{}, "<db:result from='evil.example' to='home.example'>12")
+			},
+			"white space for ever": func() (net.Conn, error) {
+				c, err := a.half(fakepeer.Way{}, "")
+				if err != nil {
+					return nil, err
+				}
+				go func() {
+					for tick := time.NewTicker(100 * time.Millisecond); ; <-tick.C {
+						if _, err := io.WriteString(c, " "); err != nil {
+							return
+						}
+					}
+				}()
+				return c, nil
+			},
 		} {
 			all.Go(func() {
 				c, err := run()
