@@ -52,7 +52,8 @@ type Archive struct {
 	o     Options
 	prefs *prefsCache
 
-	posts chan struct{} // has an entry for each post that is being written
+	undo  func(owner string, id uint64) // takeBack, made once
+	posts chan struct{}                 // has an entry for each post that is being written
 
 	mu     sync.Mutex // guards asking
 	asking map[*router.Session]*asker
@@ -60,7 +61,9 @@ type Archive struct {
 
 // New returns the module; Run must be called for messages to go when their time has come.
 func New(o Options) *Archive {
-	return &Archive{o: o, prefs: newPrefsCache(o.Prefs), posts: make(chan struct{}, posting), asking: map[*router.Session]*asker{}}
+	a := &Archive{o: o, prefs: newPrefsCache(o.Prefs), posts: make(chan struct{}, posting), asking: map[*router.Session]*asker{}}
+	a.undo = a.takeBack
+	return a
 }
 
 // Features of XEP-0424 §3 and §5.
@@ -125,7 +128,7 @@ func (a *Archive) arrived(e *router.Envelope) {
 		if e.StanzaID = router.StanzaID(e.Stanza, owner.String()); e.StanzaID == 0 {
 			e.StanzaID = router.NoStanzaID
 		} else if e.Kept == 0 {
-			e.OnRefusal(a.takeBack, owner.String(), e.StanzaID)
+			e.OnRefusal(a.undo, owner.String(), e.StanzaID)
 		}
 		return
 	}
@@ -185,7 +188,7 @@ func (a *Archive) append(e *router.Envelope, n entry) (id uint64) {
 		e.Await(p)
 	}
 	if !dup {
-		e.OnRefusal(a.takeBack, name, id)
+		e.OnRefusal(a.undo, name, id)
 		a.retract(n)
 	}
 	return id
