@@ -256,7 +256,7 @@ func (r *room) keepRole(o *occupant) {
 
 // affiliate changes affiliations. It is called with order held.
 func (r *room) affiliate(e *router.Envelope, orders []order, actor string) *xmpp.Error {
-	pending, bad := r.changePeople(e, orders, actor, 0)
+	pending, bad := r.changePeople(e, orders, actor)
 	if bad != nil {
 		return bad
 	}
@@ -264,8 +264,8 @@ func (r *room) affiliate(e *router.Envelope, orders []order, actor string) *xmpp
 	return nil
 }
 
-// changePeople stores new affiliations and lets them take effect. Who has to leave is told by evicted, else by 301 or 321.
-func (r *room) changePeople(e *router.Envelope, orders []order, actor string, evicted int) (*storage.Pending, *xmpp.Error) {
+// changePeople stores new affiliations and lets them take effect.
+func (r *room) changePeople(e *router.Envelope, orders []order, actor string) (*storage.Pending, *xmpp.Error) {
 	changes := make([]storage.Change, 0, len(orders))
 	next := make([]person, len(orders))
 	for i, o := range orders {
@@ -274,7 +274,7 @@ func (r *room) changePeople(e *router.Envelope, orders []order, actor string, ev
 		p.Affiliation, p.Reason = o.affil, ""
 		switch {
 		case o.affil == outcast: // §9.1
-			p.Nick, p.Reason = "", o.reason
+			p.Nick, p.Reason, p.Hats = "", o.reason, nil
 		case o.affil == unaffiliated: // a nick is a member's
 			p.Nick = ""
 		case o.setsNick:
@@ -295,7 +295,7 @@ func (r *room) changePeople(e *router.Envelope, orders []order, actor string, ev
 	var after []func()
 	r.mu.Lock()
 	for i, o := range orders {
-		after = append(after, r.setAffiliation(e, o, next[i], actor, evicted))
+		after = append(after, r.setAffiliation(e, o, next[i], actor))
 	}
 	r.mu.Unlock()
 	for _, f := range after {
@@ -307,7 +307,7 @@ func (r *room) changePeople(e *router.Envelope, orders []order, actor string, ev
 }
 
 // setAffiliation lets one take effect, with both locks held. What it returns is to be called without.
-func (r *room) setAffiliation(e *router.Envelope, o order, next person, actor string, evicted int) func() {
+func (r *room) setAffiliation(e *router.Envelope, o order, next person, actor string) func() {
 	name := o.user.String()
 	was := r.affiliationOf(o.user)
 	r.setPerson(name, next)
@@ -327,9 +327,6 @@ func (r *room) setAffiliation(e *router.Envelope, o order, next person, actor st
 			code = 301
 		case r.conf.MembersOnly && next.Affiliation < member: // §9.4
 			code = 321
-			if evicted != 0 {
-				code = evicted
-			}
 		}
 		if code != 0 {
 			p.farewell(p.dismiss(who, departure{codes: []int{code}, reason: o.reason, actor: actor}))

@@ -126,7 +126,7 @@ func appendStatus(dst []byte, code int) []byte {
 // payload is the presence of an occupant as it is shown: what its client said, then what the room says.
 func (r *room) payload(o *occupant, show []byte, n *notice, full jid.JID, self bool) content {
 	dst := append(make([]byte, 0, len(show)+320+len(n.reason)), show...)
-	dst = appendOccupantID(dst, o.id)
+	dst = r.appendHats(appendOccupantID(dst, o.id), o)
 	return contentOf(n.append(dst, full, self))
 }
 

@@ -163,7 +163,7 @@ func (r *room) features() []string {
 		return no
 	}
 	c := &r.conf
-	list := []string{xmpp.NSDiscoInfo, xmpp.NSDiscoItems, xmpp.NSMUC, nsStableID, nsSelfPing, nsOccupant, xmpp.NSPing, xmpp.NSVCard, nsRequest,
+	list := []string{xmpp.NSDiscoInfo, xmpp.NSDiscoItems, xmpp.NSMUC, nsStableID, nsSelfPing, nsOccupant, xmpp.NSPing, xmpp.NSVCard, nsRequest, nsHats, nsCommands,
 		choose(c.Persistent, "muc_persistent", "muc_temporary"), choose(c.Public, "muc_public", "muc_hidden"),
 		choose(c.MembersOnly, "muc_membersonly", "muc_open"), choose(c.Moderated, "muc_moderated", "muc_unmoderated"),
 		choose(c.NonAnonymous, "muc_nonanonymous", "muc_semianonymous"), choose(c.Password != "", "muc_passwordprotected", "muc_unsecured")}
@@ -198,6 +198,7 @@ func (r *room) infoForm() *forms.Form {
 		add("muc#roominfo_contactjid", "jid-multi", r.named(owner)...)
 	}
 	add("muc#roominfo_avatarhash", "text-multi", r.hashes...)
+	add("hats#hash", "text-single", r.hatsHash())
 	return f
 }
 
@@ -214,11 +215,17 @@ func (s *subject) text() string {
 
 // items are the occupants, for occupants only (§6.5).
 func (r *room) items(e *router.Envelope, q *xmpp.Element) {
-	if q.Attr("node") != "" {
+	w := xmpp.NewWriter(nil).Start(xmpp.NSDiscoItems, "query").AttrIf("node", q.Attr("node"))
+	switch q.Attr("node") {
+	case "":
+	case nsCommands: // XEP-0050 §2.2
+		r.listCommands(e, w)
+		r.m.o.Router.Answer(e, w.End().Bytes())
+		return
+	default:
 		r.m.refuse(e, xmpp.ItemNotFound("there is no such node"))
 		return
 	}
-	w := xmpp.NewWriter(nil).Start(xmpp.NSDiscoItems, "query")
 	if r.seats[e.Stanza.From] != nil {
 		for _, o := range r.occupants {
 			if r.shows(o.role) {

@@ -70,6 +70,8 @@ func (m *Rooms) asked(e *router.Envelope) {
 		m.visitInOrder(e, nil, func(r *room) { r.own(e, el) })
 	case name == mam.QueryName || name == mam.MetadataName && !set:
 		m.query(e, el)
+	case name == commandName && set:
+		m.visitInOrder(e, nil, func(r *room) { r.command(e, el) })
 	case name == moderateName && set:
 		m.visitInOrder(e, nil, func(r *room) { r.moderate(e, el) })
 	default:

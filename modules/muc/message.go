@@ -170,7 +170,7 @@ func (u *utterance) archive() (id uint64, dup bool, bad *xmpp.Error) {
 	}
 	u.e.Await(p)
 	if !dup {
-		if bad := u.retract(id); bad != nil {
+		if bad := u.retract(); bad != nil {
 			return 0, false, bad
 		}
 	}

@@ -22,7 +22,7 @@ var retractName = xmpp.Name{Space: nsRetract, Local: "retract"}
 
 // retract replaces a message by a tombstone if the utterance says so, and is its author's (XEP-0424 §5, §6). What
 // is another's, or is not there, stays as it is: the others' clients see by the occupant ids who wants what.
-func (u *utterance) retract(uint64) *xmpp.Error {
+func (u *utterance) retract() *xmpp.Error {
 	raw := u.e.Stanza.ChildBytes(retractName)
 	if raw == nil {
 		return nil

@@ -80,6 +80,7 @@ func (m *Rooms) Module() router.Module {
 			{Name: "XEP-0045", Version: "1.35.5", Note: "no groupchat 1.0; registrations are not approved by admins"},
 			{Name: "XEP-0249", Version: "1.2", Note: "passes as any message"},
 			{Name: "XEP-0313", Version: "1.1.3", Note: "archives of rooms"},
+			{Name: "XEP-0317", Version: "0.3.1", Note: "only owners give hats"},
 			{Name: "XEP-0410", Version: "1.1.0"},
 			{Name: "XEP-0421", Version: "1.0.1"},
 			{Name: "XEP-0424", Version: "0.4.2", Note: "tombstones in archives of rooms"},

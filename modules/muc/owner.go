@@ -103,7 +103,7 @@ func (r *room) configure(e *router.Envelope, form *forms.Form) *xmpp.Error {
 	r.mu.Lock()
 	r.applySettings(e, &was, codes)
 	r.mu.Unlock()
-	more, bad := r.changePeople(e, orders, "", 0)
+	more, bad := r.changePeople(e, orders, "")
 	if bad != nil {
 		return bad
 	}

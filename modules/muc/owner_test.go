@@ -259,3 +259,58 @@ func TestStorageThatIsAwayMakesTheSenderWait(t *testing.T) {
 	w.store.Fail(nil)
 	w.wantRefused(w.say("crone", "x"), "delivered")
 }
+
+func TestOwnersGiveHats(t *testing.T) {
+	w := newWorld(t)
+	w.instant("persistentroom=1")
+	w.join("hag", "third")
+	command := func(who, node string, fields ...string) *router.Envelope {
+		form := ""
+		for i := 0; i < len(fields); i += 2 {
+			form += `<field var='hats#` + fields[i] + `'><value>` + fields[i+1] + `</value></field>`
+		}
+		if form != "" {
+			form = `<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE'><value>urn:xmpp:hats:commands</value></field>` + form + `</x>`
+		}
+		return w.send(who, `<iq type='set' id='h' to='`+coven+`'><command xmlns='http://jabber.org/protocol/commands' action='execute' node='urn:xmpp:hats:commands:`+node+`'>`+form+`</command></iq>`)
+	}
+	w.wantRefused(command("hag", "create", "title", "Host", "uri", "urn:host"), "auth:forbidden")
+	w.wantRefused(command("crone", "create", "title", "Host"), "modify:bad-request")
+	w.wantRefused(command("crone", "create", "title", "Host", "uri", "urn:host", "hue", "x"), "modify:not-acceptable")
+	w.wantRefused(command("crone", "assign", "jid", "hag@example.org", "uri", "urn:host"), "cancel:item-not-found")
+	w.wantRefused(command("crone", "nothing"), "cancel:item-not-found")
+	w.brief("crone")
+	command("crone", "create")
+	if got := w.got("crone"); !strings.Contains(got[0], "status='executing'") || !strings.Contains(got[0], "hats#title") {
+		t.Errorf("crone got %s", got)
+	}
+	w.wantRefused(command("crone", "create", "title", "Host", "uri", "urn:host", "hue", "10.5"), "delivered")
+	w.brief("hag")
+	w.wantRefused(command("crone", "assign", "jid", "hag@example.org", "uri", "urn:host"), "delivered")
+	const hats = `<hats xmlns='urn:xmpp:hats:0'><hat title='Host' uri='urn:host' hue='10.5'/></hats>`
+	if got := w.got("hag"); len(got) != 1 || !strings.Contains(got[0], hats) {
+		t.Errorf("hag got %s", got)
+	}
+	w.restart()
+	w.join("crone", "first")
+	w.brief("crone")
+	w.send("hag", `<presence to='`+coven+`/third'><x xmlns='http://jabber.org/protocol/muc'/><hats xmlns='urn:xmpp:hats:0'><hat title='Queen' uri='urn:queen'/></hats></presence>`)
+	if got := w.got("crone"); len(got) != 1 || !strings.Contains(got[0], hats) || strings.Contains(got[0], "Queen") {
+		t.Errorf("crone got %s", got)
+	}
+	command("crone", "list-assigned")
+	if got := w.got("crone"); !strings.Contains(got[0], "<field var='hats#jid'><value>hag@example.org</value></field>") {
+		t.Errorf("crone got %s", got)
+	}
+	w.wantRefused(command("crone", "destroy", "uri", "urn:host"), "delivered")
+	if got := w.got("crone"); strings.Contains(strings.Join(got, ""), "<hat ") || !strings.Contains(got[0], "<presence") {
+		t.Errorf("crone got %s", got)
+	}
+	if len(w.room().people) != 1 {
+		t.Errorf("people are %v", w.room().people)
+	}
+	w.send("crone", `<iq type='get' id='i' to='`+coven+`'><query xmlns='http://jabber.org/protocol/disco#items' node='http://jabber.org/protocol/commands'/></iq>`)
+	if got := w.got("crone"); strings.Count(got[len(got)-1], "<item ") != len(hatCommands) {
+		t.Errorf("crone got %s", got)
+	}
+}

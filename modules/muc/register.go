@@ -77,7 +77,7 @@ func (r *room) enrol(e *router.Envelope, q *xmpp.Element, now person, rank affil
 			return xmpp.Conflict("this nick is taken")
 		}
 	}
-	pending, bad := r.changePeople(e, []order{o}, "", 0)
+	pending, bad := r.changePeople(e, []order{o}, "")
 	if bad != nil {
 		return bad
 	}

@@ -43,6 +43,7 @@ type room struct {
 	subject subject
 	card    []byte   // <vCard/> of the room; nil: none
 	hashes  []string // of the pictures in it (XEP-0486)
+	hats    []hat
 
 	mu        sync.Mutex // guards the rest
 	occupants []*occupant
@@ -59,6 +60,7 @@ type person struct {
 	Affiliation affiliation `json:"affiliation"`
 	Nick        string      `json:"nick,omitempty"` // registered
 	Reason      string      `json:"reason,omitempty"`
+	Hats        []string    `json:"hats,omitempty"` // by URI
 }
 
 // An occupant is who bears a nick: a user with one or more clients in the room (§7.2.8).

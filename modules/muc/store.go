@@ -89,6 +89,8 @@ func (r *room) read(entries []storage.Entry) (found bool, err error) {
 			r.conf, r.secret, r.creator, found = one.Settings, one.Secret, one.Creator, true
 		case e.Key == subjectKey:
 			err = decode(e.Value, &r.subject)
+		case e.Key == hatsKey:
+			err = decode(e.Value, &r.hats)
 		case e.Key == cardKey && len(e.Value) > 1:
 			r.setCard(e.Value[1:])
 		}
@@ -114,6 +116,9 @@ func (r *room) storeAll() (*storage.Pending, error) {
 	if !r.subject.Changed.IsZero() {
 		changes = append(changes, storage.Change{Key: subjectKey, Value: encode(r.subject)})
 	}
+	if len(r.hats) > 0 {
+		changes = append(changes, storage.Change{Key: hatsKey, Value: encode(r.hats)})
+	}
 	if r.card != nil {
 		changes = append(changes, cardChange(r.card))
 	}
@@ -138,7 +143,9 @@ func personChange(user string, p person) storage.Change {
 	return storage.Change{Key: personKey + user, Value: encode(p)}
 }
 
-func (p person) empty() bool { return p.Affiliation == unaffiliated && p.Nick == "" }
+func (p person) empty() bool {
+	return p.Affiliation == unaffiliated && p.Nick == "" && len(p.Hats) == 0
+}
 
 // erase deletes all that is kept of a room that is gone. It is called with order held.
 func (r *room) erase() *storage.Pending {
