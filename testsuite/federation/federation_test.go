@@ -69,8 +69,7 @@ func (w *town) open(o harness.Options) {
 	w.t.Helper()
 	cert := w.authority.Issue(home, peers.None)
 	o.Domain, o.Federate, o.Cert, o.Key = home, true, cert.Cert, cert.Key
-	// The race detector has each command wait for a second at its end.
-	o.Env = append(append(o.Env, w.authority.Env()...), "GORACE=atexit_sleep_ms=50")
+	o.Env = append(o.Env, w.authority.Env()...)
 	o.S2S = "resolve: {" + strings.Join(w.resolve, ", ") + "}\n" + o.S2S
 	w.Server = harness.Start(w.t, o)
 	for _, p := range w.peers {

@@ -129,7 +129,8 @@ func Cleanup() {
 // test fails if a panic was recovered in it.
 func Start(t testing.TB, o Options) *Server {
 	t.Helper()
-	s := &Server{t: t, Dir: t.TempDir(), Domain: Domain, env: o.Env, log: &Output{}}
+	// With the race detector each command would wait for a second at its end.
+	s := &Server{t: t, Dir: t.TempDir(), Domain: Domain, env: append([]string{"GORACE=atexit_sleep_ms=50"}, o.Env...), log: &Output{}}
 	if o.Domain != "" {
 		s.Domain = o.Domain
 	}
@@ -219,9 +220,7 @@ func (s *Server) Launch() {
 	s.t.Helper()
 	s.cmd = exec.Command(s.bin, "serve", "--config", s.Config)
 	s.cmd.Dir = s.Dir
-	if len(s.env) > 0 {
-		s.cmd.Env = append(os.Environ(), s.env...)
-	}
+	s.cmd.Env = append(os.Environ(), s.env...)
 	from := s.log.Len()
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	// The server must not outlive a test process that is killed.
@@ -292,9 +291,7 @@ func (s *Server) Command(stdin string, args ...string) string {
 func (s *Server) TryCommand(stdin string, args ...string) (string, error) {
 	cmd := exec.Command(s.bin, append(args, "--config", s.Config)...)
 	cmd.Dir = s.Dir
-	if len(s.env) > 0 {
-		cmd.Env = append(os.Environ(), s.env...)
-	}
+	cmd.Env = append(os.Environ(), s.env...)
 	cmd.Stdin = strings.NewReader(stdin)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
