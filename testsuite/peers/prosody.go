@@ -45,7 +45,7 @@ func (n *Network) StartProsody(o Options) *Peer {
 	n.t.Helper()
 	program := needs(n.t, "prosody", "prosody lua-unbound")
 	p, cert := n.peer("prosody", &o)
-	enabled := []string{"roster", "saslauth", "tls", "disco", "ping", "version", "vcard", "smacks", "dialback"}
+	enabled := []string{"roster", "saslauth", "tls", "disco", "ping", "version", "vcard", "pep", "smacks", "dialback"}
 	disabled := []string{"limits"}
 	if !o.NoBidi {
 		enabled = append(enabled, "s2s_bidi")

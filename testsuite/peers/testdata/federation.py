@@ -1,5 +1,5 @@
 """What people on two servers do with each other: messages (RFC 6121 §5), subscriptions and
-presence (§3, §4), cards (XEP-0054), discovery (0030), pings (0199). Each scene has accounts
+presence (§3, §4), cards (XEP-0054), events (0163), discovery (0030), pings (0199). Each scene has accounts
 of its own, so that all are played at the same time.
 
 Run with a JSON object that names both servers and the first number of the accounts.
@@ -16,7 +16,7 @@ import traceback
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "..", "scenes", "testdata"))
 
-from scene import (Actor, Failed, XMPPError, check, child, condition, equal, is_push, message, presence, timely, unbound)
+from scene import (Actor, Failed, XMPPError, befriend, check, child, condition, equal, is_push, message, presence, timely, unbound)
 
 INFO, ITEMS = "http://jabber.org/protocol/disco#info", "http://jabber.org/protocol/disco#items"
 CARD = "{vcard-temp}vCard"
@@ -221,9 +221,72 @@ async def pings_are_answered(play):
             raise Failed("a session that is gone answers")
 
 
+EVENT, PUBSUB = "{http://jabber.org/protocol/pubsub#event}", "{http://jabber.org/protocol/pubsub}"
+TUNE = "http://jabber.org/protocol/tune"
+
+
+async def wanting(server, user, resource, *nodes):
+    """An actor whose capabilities say what it wants."""
+    a = await server.login(user, resource, presence=None, plugins=["xep_0060", "xep_0115", "xep_0163"])
+    for node in nodes:
+        a["xep_0030"].add_feature(node + "+notify")
+    await a["xep_0115"].update_caps(a.boundjid, broadcast=False)
+    a.show_presence()
+    await a.contacts()
+    return a
+
+
+async def publish(actor, node, item, access):
+    await actor.ask("set", f"""<pubsub xmlns='http://jabber.org/protocol/pubsub'>
+        <publish node='{node}'><item id='{item}'><t xmlns='urn:t'>{item}</t></item></publish>
+        <publish-options><x xmlns='jabber:x:data' type='submit'>
+        <field var='FORM_TYPE' type='hidden'><value>http://jabber.org/protocol/pubsub#publish-options</value></field>
+        <field var='pubsub#access_model'><value>{access}</value></field></x></publish-options></pubsub>""")
+
+
+def event(node, item):
+    def match(s):
+        i = s.xml.find(f"{EVENT}event/{EVENT}items[@node='{node}']/{EVENT}item")
+        return i is not None and i.get("id") == item
+    return match
+
+
+async def events_reach_contacts_and_subscribers(play):
+    if {play.a.kind, play.b.kind} != {"jackdaw", "prosody"}:
+        return
+    r = await wanting(play.a, f"u{play.number}", "desk")
+    j = await wanting(play.b, f"u{play.number}", "desk", TUNE)
+
+    # A stranger reads an open node and subscribes to it.
+    await publish(r, "urn:open", "1", "open")
+    items = await j.ask("get", "<pubsub xmlns='http://jabber.org/protocol/pubsub'><items node='urn:open'/></pubsub>", play.romeo)
+    equal([i.get("id") for i in items.xml.iter(PUBSUB + "item")], ["1"], "items that a stranger reads")
+    await j["xep_0060"].subscribe(play.romeo, "urn:open")
+    await publish(r, "urn:open", "2", "open")
+    await j.expect("an event of the open node", event("urn:open", "2"))
+
+    # A contact has it without asking, at the sessions that want it, and the last one at a new session.
+    await befriend(r, j)
+    await publish(r, TUNE, "1", "presence")
+    e = await j.expect("an event", event(TUNE, "1"))
+    equal((str(e["from"]), str(e["to"]), e["type"]), (play.romeo, j.boundjid.full, "headline"), "who tells whom")
+    street = await wanting(play.b, f"u{play.number}", "street", TUNE)
+    await street.expect("the last item", event(TUNE, "1"))
+
+    # The user's server learns of its contacts anew when the user comes back.
+    r.abort()
+    r = await wanting(play.a, f"u{play.number}", "back")
+    await r.expect("presence of the contact", presence(street.boundjid.full))
+    await publish(r, TUNE, "2", "presence")
+    for x in [j, street]:
+        await x.expect("an event", event(TUNE, "2"))
+        await x.caught_up(r)
+        x.none("an event twice", event(TUNE, "2"))
+
+
 SCENES = [messages_come_in_order_and_whole, messages_wait_for_who_is_away, messages_to_nobody_come_back,
           subscriptions_go_both_ways, subscriptions_end, requests_wait_for_who_is_away,
-          cards_are_fetched, servers_and_clients_are_discovered, pings_are_answered]
+          cards_are_fetched, events_reach_contacts_and_subscribers, servers_and_clients_are_discovered, pings_are_answered]
 
 
 async def perform(scene, play):
