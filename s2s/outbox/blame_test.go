@@ -70,6 +70,18 @@ func TestWhatIsTooLargeForThePeerIsNotWritten(t *testing.T) {
 	})
 }
 
+// pair is the first pair of a domain, which is locked.
+func (b *bench) pair() *pair {
+	for _, d := range b.out.all() {
+		if d.name == there {
+			d.mu.Lock()
+			return d.pairs[0]
+		}
+	}
+	b.t.Fatal("there is no pair")
+	return nil
+}
+
 // kill ends the stream.
 func (b *bench) kill() {
 	b.peer.kill(pair0)
@@ -81,8 +93,7 @@ func TestWhatIsTooLargeForALimitThatComesWhileItIsStoredIsNotWritten(t *testing.
 		b.peer.set(func() { b.peer.limit = 1000 })
 		b.queued(order{})
 		synctest.Wait()
-		p := b.out.domains[there].pairs[0]
-		p.domain.mu.Lock()
+		p := b.pair()
 		xml := []byte("<message id='x' from='romeo@here.example' to='juliet@there.example'><body>" + strings.Repeat("x", 1000) + "</body></message>")
 		p.domain.waiting.add(len(xml))
 		b.out.memory.Add(int64(len(xml)))
@@ -92,9 +103,11 @@ func TestWhatIsTooLargeForALimitThatComesWhileItIsStoredIsNotWritten(t *testing.
 		p.domain.mu.Unlock()
 		synctest.Wait()
 		b.equal("bounced", b.bouncedIDs(), []string{"x"})
+		p = b.pair()
 		if b.out.memory.Load() != 0 || p.domain.waiting != (amount{}) {
 			t.Errorf("%d bytes count as used, %+v waits", b.out.memory.Load(), p.domain.waiting)
 		}
+		p.domain.mu.Unlock()
 	})
 }
 
@@ -151,9 +164,11 @@ func TestWhatThePeerEndsStreamsForIsFoundAmongOthers(t *testing.T) {
 		}
 		wait(time.Minute)
 		b.equal("taken", b.peer.took(pair0), append(want, more...))
-		if w := b.out.domains[there].pairs[0].window; w != 0 {
-			t.Errorf("no more than %d are written at a time", w)
+		p := b.pair()
+		if p.window != 0 {
+			t.Errorf("no more than %d are written at a time", p.window)
 		}
+		p.domain.mu.Unlock()
 	})
 }
 
