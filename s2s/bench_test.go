@@ -7,6 +7,7 @@ import (
 
 	"jackdaw/router"
 	"jackdaw/s2s/outbox"
+	"jackdaw/storage"
 )
 
 // BenchmarkStream is one message on its way from one server to the other, over TLS and with stream management: in
@@ -38,3 +39,35 @@ func BenchmarkStream(b *testing.B) {
 }
 
 func quietly(o *Options) { o.Log = nil }
+
+// BenchmarkReceived is the accounting of one stanza that comes under stream management and waits for a session to take it: in
+// batches of 50, behind which the peer asks for an acknowledgement.
+func BenchmarkReceived(b *testing.B) {
+	l := newLink(newWorld(b).node(setup{domains: []string{montague}, options: quietly}).Server, &deaf{}, false)
+	l.in = &inflow{}
+	var batch [50]*storage.Pending
+	for i := range batch {
+		batch[i] = storage.NewPending()
+	}
+	b.ReportAllocs()
+	for n := 0; b.Loop(); n++ {
+		i := n % len(batch)
+		batch[i] = storage.NewPending()
+		l.received(batch[i : i+1])
+		if i < len(batch)-1 {
+			continue
+		}
+		if err := l.managed("r", nil); err != nil {
+			b.Fatal(err)
+		}
+		for _, p := range batch {
+			p.Finish(nil)
+		}
+	}
+	l.mu.Lock()
+	told, handled := l.in.told, l.in.handled
+	l.mu.Unlock()
+	if handled-told >= uint32(len(batch)) {
+		b.Errorf("told %d of %d", told, handled)
+	}
+}

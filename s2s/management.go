@@ -28,10 +28,11 @@ type inflow struct {
 	told      uint32    // the last h that we sent
 	gates     []barrier // writes that must finish first, in order
 	head      int       // of gates
-	waiting   bool      // the first of gates will call back
+	waiting   bool      // one of gates will call back
 	failed    bool      // a write did not finish well: nothing after it is confirmed
-	wanted    bool      // the peer has asked
-	upTo      uint32    // when as much was handled
+	wanted    bool      // the peer has asked and was not answered
+	upTo      uint32    // what was handled when it first did
+	asked     uint32    // and when it last did
 }
 
 // A barrier holds h back until a write has finished.
@@ -61,11 +62,14 @@ func (l *link) received(pendings []*storage.Pending) {
 	default:
 		in.confirmed = in.handled
 	}
+	p := l.advance()
 	l.mu.Unlock()
-	l.step()
+	if p != nil {
+		p.Then(l.stored)
+	}
 }
 
-// step lets through what has been stored, and has itself called again when more is.
+// step lets through what has been stored, and has itself called again when that is as much as the peer waits for.
 func (l *link) step() {
 	l.mu.Lock()
 	p := l.advance()
@@ -75,10 +79,8 @@ func (l *link) step() {
 	}
 }
 
-// advance goes through the gates whose writes have finished, answers the peer if that is due, and returns the write to
-// be called back by, if any. The caller holds mu and then calls Then without it.
-func (l *link) advance() *storage.Pending {
-	in := l.in
+// pass goes through the gates whose writes have finished. The caller holds the link's mu.
+func (in *inflow) pass() {
 	for in.head < len(in.gates) && !in.failed {
 		g := &in.gates[in.head]
 		done, err := g.p.Finished()
@@ -98,8 +100,30 @@ func (l *link) advance() *storage.Pending {
 			in.gates = nil
 		}
 	case in.head > maxGates/4:
-		in.gates, in.head = append(in.gates[:0], in.gates[in.head:]...), 0
+		left := copy(in.gates, in.gates[in.head:])
+		clear(in.gates[left:])
+		in.gates, in.head = in.gates[:left], 0
 	}
+}
+
+// goal is the write that ends what the peer waits for, if it comes last, as mostly. Called back by each, one would have
+// a callback for every stanza. The caller holds the link's mu, and there are gates.
+func (in *inflow) goal() *storage.Pending {
+	i := len(in.gates) - 1
+	for i > in.head && (int32(in.gates[i-1].h-in.upTo) >= 0 || in.gates[i].p == nil) {
+		i--
+	}
+	if done, _ := in.gates[i].p.Finished(); done { // those before must do so yet
+		i = in.head
+	}
+	return in.gates[i].p
+}
+
+// advance goes through the gates, answers the peer if that is due, and returns the write to be called back by, if any.
+// The caller holds mu and then calls Then without it.
+func (l *link) advance() *storage.Pending {
+	in := l.in
+	in.pass()
 	switch {
 	case in.failed:
 		in.gates, in.head = nil, 0
@@ -112,18 +136,18 @@ func (l *link) advance() *storage.Pending {
 		}
 		return nil
 	case in.wanted && int32(in.confirmed-in.upTo) >= 0:
-		in.wanted = false
+		in.wanted, in.upTo = int32(in.asked-in.confirmed) > 0, in.asked
 		in.told = in.confirmed
 		l.sayLocked(appendAck(nil, in.confirmed))
 	}
-	if in.head == len(in.gates) || in.waiting {
+	if in.head == len(in.gates) || in.waiting || !in.wanted {
 		return nil
 	}
 	in.waiting = true
-	return in.gates[in.head].p
+	return in.goal()
 }
 
-// stored is called when the first of the gates has opened.
+// stored is called when the gate that was waited for has opened.
 func (l *link) stored(error) {
 	l.mu.Lock()
 	l.in.waiting = false
@@ -159,7 +183,10 @@ func appendAck(dst []byte, h uint32) []byte {
 
 // lastAck appends what the peer should know at the end. The caller holds mu.
 func (l *link) lastAck(b []byte) []byte {
-	if l.in == nil || l.in.confirmed == l.in.told {
+	if l.in == nil {
+		return b
+	}
+	if l.in.pass(); l.in.confirmed == l.in.told {
 		return b
 	}
 	l.in.told = l.in.confirmed
@@ -191,7 +218,10 @@ func (l *link) managed(what string, raw []byte) error {
 		return l.ackFrom(h)
 	case what == "r" && l.in != nil:
 		l.mu.Lock()
-		l.in.wanted, l.in.upTo = true, l.in.handled
+		if in := l.in; !in.wanted {
+			in.wanted, in.upTo = true, in.handled
+		}
+		l.in.asked = l.in.handled
 		l.mu.Unlock()
 		l.step()
 		return nil

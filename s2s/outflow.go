@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"jackdaw/s2s/outbox"
+	"jackdaw/storage"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 )
@@ -387,6 +388,10 @@ func (l *link) look(now time.Time) {
 	l.mu.Lock()
 	o := &l.out
 	var f *farewell
+	var stored *storage.Pending
+	if l.in != nil && !l.ended { // a write that failed is to end the stream though nobody asks
+		stored = l.advance()
+	}
 	switch {
 	case l.ended:
 	case o.sm && o.asked && now.Sub(o.askedAt) > ackPatient, !o.stuck.IsZero() && now.Sub(o.stuck) > ackPatient:
@@ -405,6 +410,9 @@ func (l *link) look(now time.Time) {
 		f = &farewell{}
 	}
 	l.mu.Unlock()
+	if stored != nil {
+		stored.Then(l.stored)
+	}
 	if f == nil {
 		return
 	}

@@ -590,3 +590,73 @@ func TestShutdownEndsStreamsPolitely(t *testing.T) {
 		t.Error("a stream was opened after the end")
 	}
 }
+
+func TestEachRequestIsAnsweredWhenWhatCameBeforeItIsStored(t *testing.T) {
+	w := newWorld(t)
+	var pending [4]*storage.Pending
+	for i := range pending {
+		pending[i] = storage.NewPending()
+	}
+	n := 0
+	b := w.node(setup{domains: []string{montague}, pendings: func(e *router.Envelope) {
+		if e.Stanza.ID != "free" {
+			e.Await(pending[n])
+			n++
+		}
+	}})
+	s := b.call()
+	s.prove(capulet, montague, w.certificate(capulet))
+	s.say("<enable xmlns='" + xmpp.NSSM + "'/>")
+	s.expect("<enabled")
+	for _, id := range []string{"0", "1", "free", "2", "3"} {
+		s.say(spoken("juliet@"+capulet, romeo, id))
+		b.expect("juliet@"+capulet, romeo, id)
+		if id != "0" {
+			s.say("<r xmlns='" + xmpp.NSSM + "'/>")
+		}
+	}
+	s.say("<db:verify from='" + capulet + "' to='" + montague + "' id='1'>key</db:verify>")
+	s.expect("verify") // all of this has come
+	pending[0].Finish(nil)
+	pending[1].Finish(nil)
+	s.expect("<a ", "h='3'") // with what needs no storing
+	pending[3].Finish(nil)   // the one before has not finished
+	s.say("<db:verify from='" + capulet + "' to='" + montague + "' id='1'>key</db:verify>")
+	s.expect("verify")
+	pending[2].Finish(nil)
+	s.expect("<a ", "h='5'")
+}
+
+func TestWhatCouldNotBeStoredEndsTheStreamThoughNobodyAsks(t *testing.T) {
+	w := newWorld(t)
+	pending := storage.NewPending()
+	b := w.node(setup{domains: []string{montague}, pendings: func(e *router.Envelope) { e.Await(pending) }})
+	s := b.call()
+	s.prove(capulet, montague, w.certificate(capulet))
+	s.say("<enable xmlns='" + xmpp.NSSM + "'/>")
+	s.expect("<enabled")
+	s.say(spoken("juliet@"+capulet, romeo, "1"))
+	b.expect("juliet@"+capulet, romeo, "1")
+	s.say("<db:verify from='" + capulet + "' to='" + montague + "' id='1'>key</db:verify>")
+	s.expect("verify") // the message is counted
+	pending.Finish(errors.New("disk on fire"))
+	s.expectOver("internal-server-error")
+}
+
+func TestLastWordsSayWhatIsStoredThoughNobodyAsked(t *testing.T) {
+	w := newWorld(t)
+	pending := storage.NewPending()
+	b := w.node(setup{domains: []string{montague}, pendings: func(e *router.Envelope) { e.Await(pending) }})
+	s := b.call()
+	s.prove(capulet, montague, w.certificate(capulet))
+	s.say("<enable xmlns='" + xmpp.NSSM + "'/>")
+	s.expect("<enabled")
+	s.say(spoken("juliet@"+capulet, romeo, "1"))
+	b.expect("juliet@"+capulet, romeo, "1")
+	s.say("<db:verify from='" + capulet + "' to='" + montague + "' id='1'>key</db:verify>")
+	s.expect("verify")
+	pending.Finish(nil)
+	s.say("</stream:stream>")
+	s.expect("<a ", "h='1'")
+	s.expect("end")
+}
