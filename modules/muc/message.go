@@ -24,6 +24,7 @@ func (m *Rooms) message(e *router.Envelope) {
 	switch {
 	case s.Type == xmpp.TypeError:
 		e.Settle(router.Dropped)
+		// Another error is not passed on: it may be that of a message to all, whose sender would take it for the room's.
 		if err := s.Err(); deadly(err.Condition) && m.proven(e) {
 			m.part(e, departure{codes: []int{333}, reason: "an error came back: " + string(err.Condition)})
 		}

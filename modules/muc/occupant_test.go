@@ -242,6 +242,7 @@ func TestAForgedSenderGetsNobodyIntoARoom(t *testing.T) {
 	w.brief("crone")
 	for _, xml := range []string{
 		`<presence from='crone@example.org/pda' to='` + coven + `/x'><x xmlns='http://jabber.org/protocol/muc'/></presence>`,
+		`<presence from='ticket@trac.example/x' to='` + coven + `/x'><x xmlns='http://jabber.org/protocol/muc'/></presence>`,
 		`<iq type='set' id='1' from='crone@example.org/pda' to='` + coven + `'><query xmlns='http://jabber.org/protocol/muc#owner'><destroy/></query></iq>`,
 	} {
 		e := &router.Envelope{Stanza: moduletest.Parse(t, xml), Account: jid.MustParse("king@example.org"), Quiet: true}
