@@ -178,6 +178,8 @@ func TestWhatGoesWithAModuleThatIsOffIsWarnedOf(t *testing.T) {
 	for text, want := range map[string]string{
 		"modules: {stanzaid: false}\n":                 "f:1:21: modules.stanzaid: the archive goes with it and is off, too",
 		"modules: {stanzaid: false, archive: false}\n": "",
+		"modules: {blocking: false}\n":                 "f:1:21: modules.blocking: reports go with it and are off, too",
+		"modules: {blocking: false, reports: false}\n": "",
 	} {
 		c, err := parse("f", []byte(text))
 		if err != nil {

@@ -480,5 +480,8 @@ func (d *decoder) warnings(c *Config) []string {
 	if c.Modules.Off["stanzaid"] && !c.Modules.Off["archive"] {
 		warn("modules.stanzaid", "the archive goes with it and is off, too")
 	}
+	if c.Modules.Off["blocking"] && !c.Modules.Off["reports"] {
+		warn("modules.blocking", "reports go with it and are off, too")
+	}
 	return out
 }

@@ -81,7 +81,7 @@ func defaultModules() Modules {
 // moduleNames are the modules of this version, by the names of their folders.
 var moduleNames = []string{
 	"archive", "blocking", "caps", "carbons", "contact", "disco", "forged", "httpmessage", "last",
-	"markers", "muc", "multicast", "offline", "pep", "ping", "presence", "private", "push", "registration", "roster",
+	"markers", "muc", "multicast", "offline", "pep", "ping", "presence", "private", "push", "registration", "reports", "roster",
 	"stanzaid", "time", "vcard", "version",
 }
 

@@ -19,6 +19,7 @@ import (
 	"jackdaw/modules/disco"
 	"jackdaw/modules/forged"
 	"jackdaw/modules/internal/addresses"
+	"jackdaw/modules/internal/notices"
 	"jackdaw/modules/last"
 	"jackdaw/modules/markers"
 	"jackdaw/modules/muc"
@@ -30,6 +31,7 @@ import (
 	"jackdaw/modules/private"
 	"jackdaw/modules/push"
 	"jackdaw/modules/registration"
+	"jackdaw/modules/reports"
 	"jackdaw/modules/roster"
 	"jackdaw/modules/stanzaid"
 	"jackdaw/modules/time"
@@ -76,6 +78,7 @@ type Set struct {
 	events  *pep.PEP
 	rooms   *muc.Rooms
 	pushes  *push.Push
+	admins  *notices.Notices
 	config  func() *config.Config
 }
 
@@ -89,7 +92,8 @@ func (s *Set) Modules() []router.Module {
 			*m = s.events.Module()
 		}
 		// Capabilities are the hash of what disco says; clients of an archive trust stanza-ids (XEP-0313 §8.3).
-		m.Off = off[m.Name] || m.Name == "caps" && off["disco"] || m.Name == "archive" && off["stanzaid"]
+		m.Off = off[m.Name] || m.Name == "caps" && off["disco"] || m.Name == "archive" && off["stanzaid"] ||
+			m.Name == "reports" && off["blocking"]
 	}
 	return out
 }
@@ -109,6 +113,7 @@ func (s *Set) Leave() { s.rooms.Close() }
 func (s *Set) Close() {
 	s.Forged.Close()
 	s.pushes.Close()
+	s.admins.Close()
 }
 
 // All makes the modules. Whoever else listens to changes of accounts must
@@ -219,6 +224,9 @@ func All(d Deps) *Set {
 		return push.Settings{Content: push.Content(s.Content), Registrations: s.Registrations, Interval: s.Interval}
 	}})
 
+	admins := notices.New(notices.Options{Router: d.Router, Every: notices.ToAdmins, From: func(host string) string { return host },
+		To: func(host string) []jid.JID { return adminsOf(d.Config(), host) }})
+
 	all := []router.Module{
 		blocked.Module(),
 		markers.New(d.Router),
@@ -231,6 +239,7 @@ func All(d Deps) *Set {
 				r, err := d.Accounts.Rights(context.Background(), user)
 				return err == nil && r.Has(accounts.PermMulticast), err
 			}}),
+		reports.New(reports.Options{Tell: admins.Add, Log: d.Log}),
 		contacts.Module(),
 		// Before presence, which settles what a user broadcasts, and before all that keeps or copies messages.
 		events.Module(),
@@ -254,7 +263,21 @@ func All(d Deps) *Set {
 		register.Module(),
 		contact.New(),
 	}
-	return &Set{Registration: register, Forged: fakes, all: all, archive: messages, events: events, rooms: rooms, pushes: pushes, config: d.Config}
+	return &Set{Registration: register, Forged: fakes, all: all, archive: messages, events: events, rooms: rooms, pushes: pushes, admins: admins, config: d.Config}
+}
+
+// adminsOf are the administrators of a host.
+func adminsOf(c *config.Config, host string) (all []jid.JID) {
+	h := c.Host(host)
+	if h == nil {
+		return nil
+	}
+	for _, a := range h.Admins {
+		if j, err := jid.Parse(a); err == nil { // they have been checked
+			all = append(all, j)
+		}
+	}
+	return all
 }
 
 // multicasts are the domains of the multicast service: one below each host, unless it is a component's.

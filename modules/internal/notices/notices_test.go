@@ -1,0 +1,97 @@
+package notices
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"jackdaw/modules/internal/moduletest"
+	"jackdaw/xmpp/jid"
+)
+
+// play runs a test with romeo, who hears of the topic "a", in a time of its own.
+func play(t *testing.T, f func(n *Notices, heard func() []string)) {
+	synctest.Test(t, func(t *testing.T) {
+		r := moduletest.New("romeo")
+		romeo := moduletest.Login(t, r, "romeo/orchard")
+		romeo.Available(0)
+		n := New(Options{Router: r, Every: time.Minute, From: func(string) string { return moduletest.Host }, To: func(topic string) []jid.JID {
+			if topic == "a" {
+				return []jid.JID{romeo.Bare()}
+			}
+			return nil
+		}})
+		f(n, func() []string {
+			synctest.Wait()
+			return romeo.Received()
+		})
+		n.Close()
+	})
+}
+
+func said(text string) string {
+	return "<message from='example.org' to='romeo@example.org'><body>" + text + "</body></message>"
+}
+
+func TestTheFirstIsWrittenAtOnceAndTheRestTogether(t *testing.T) {
+	play(t, func(n *Notices, heard func() []string) {
+		want := func(want ...string) {
+			t.Helper()
+			got := heard()
+			if len(got) != len(want) {
+				t.Fatalf("%d messages, not %d: %s", len(got), len(want), got)
+			}
+			for i := range want {
+				moduletest.Same(t, got[i], said(want[i]))
+			}
+		}
+		n.Add("a", "one <&>")
+		n.Add("b", "nobody hears this")
+		want("one &lt;&amp;&gt;")
+		n.Add("a", "two")
+		n.Add("a", "three")
+		want()
+		time.Sleep(time.Minute)
+		want("two\nthree")
+		time.Sleep(time.Hour)
+		want()
+		n.Add("a", "four")
+		want("four")
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if len(n.topics) != 1 {
+			t.Errorf("%d topics are remembered", len(n.topics))
+		}
+	})
+}
+
+func TestAFloodIsCounted(t *testing.T) {
+	play(t, func(n *Notices, heard func() []string) {
+		n.Add("a", "first")
+		heard()
+		for i := range 1000 {
+			n.Add("a", fmt.Sprint(strings.Repeat("ä", maxLine), i))
+		}
+		time.Sleep(2 * time.Minute)
+		got := heard()
+		if len(got) != 1 || strings.Count(got[0], "…") != maxLines || !strings.Contains(got[0], fmt.Sprintf("\nand %d more</body>", 1000-maxLines)) {
+			t.Errorf("got %.300q", got)
+		}
+	})
+}
+
+func TestNothingIsWrittenAfterTheEnd(t *testing.T) {
+	play(t, func(n *Notices, heard func() []string) {
+		n.Add("a", "one")
+		heard()
+		n.Add("a", "two")
+		n.Close()
+		n.Add("a", "three")
+		time.Sleep(time.Hour)
+		if got := heard(); len(got) > 0 {
+			t.Errorf("got %q", got)
+		}
+	})
+}

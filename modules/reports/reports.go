@@ -1,0 +1,171 @@
+// Package reports takes what users report when they block somebody (XEP-0377): it is logged, and the host's administrators
+// are told by a message.
+//
+// A report goes with an item of a request to block (XEP-0191) and changes nothing about that, whatever it says (§6): one that
+// cannot be read is no report. What a user says beside the reason is for the administrators and does not get into the log; of
+// the messages that are reported only the ids are known. A user who reports too much is heard of in numbers only.
+//
+// Left out: forwarding to the domain of who is reported or to others (§5), for which there is no protocol.
+package reports
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"jackdaw/router"
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
+)
+
+const (
+	ns = "urn:xmpp:reporting:1"
+
+	// A user may make so many reports within a window; further ones are only counted.
+	maxReports = 20
+	window     = time.Hour
+
+	// What is kept of one report.
+	maxReason = 128 // bytes
+	maxText   = 512 // bytes
+	maxIDs    = 10
+	maxID     = 128 // bytes
+)
+
+// Options of New; all are needed.
+type Options struct {
+	// Tell lets the administrators of a host know. It must not route anything itself.
+	Tell func(host, line string)
+	Log  *slog.Logger
+}
+
+type module struct {
+	Options
+
+	mu    sync.Mutex // guards the rest
+	made  map[jid.JID]int
+	since time.Time // of the window
+}
+
+// New returns the module. It must come after the one that stops forged requests.
+func New(o Options) router.Module {
+	m := &module{Options: o, made: map[jid.JID]int{}}
+	return router.Module{
+		Name:     "reports",
+		Specs:    []router.Spec{{Name: "XEP-0377", Version: "0.4.1", Note: "reports are not forwarded"}},
+		Features: []string{ns}, // §3
+		Arriving: router.Stage{IQ: m.arriving},
+	}
+}
+
+var (
+	block  = xmpp.Name{Space: xmpp.NSBlocking, Local: "block"}
+	item   = xmpp.Name{Space: xmpp.NSBlocking, Local: "item"}
+	report = xmpp.Name{Space: ns, Local: "report"}
+)
+
+// arriving looks into requests to block, which their module answers.
+func (m *module) arriving(e *router.Envelope) {
+	if name, _ := e.Stanza.First(); name != block || e.Stanza.Type != xmpp.TypeSet || !e.FromOwn() {
+		return
+	}
+	el := e.Stanza.Child(block)
+	if el == nil {
+		return
+	}
+	type one struct {
+		about jid.JID
+		what  *xmpp.Element
+	}
+	var all []one
+	for _, i := range el.Children() {
+		if i.Name != item {
+			continue
+		}
+		about, err := jid.Parse(i.Attr("jid"))
+		if err != nil { // the request is refused
+			return
+		}
+		// One report for an item (§7).
+		if r := i.Child(report); r != nil && r.Attr("reason") != "" && len(r.Attr("reason")) <= maxReason {
+			all = append(all, one{about, r})
+		}
+	}
+	user := e.Session.Bare()
+	for _, r := range all {
+		switch n := m.count(user); {
+		case n > maxReports+1:
+		case n > maxReports:
+			m.Log.Warn("a user makes too many reports; further ones are not looked at", "user", user)
+			m.Tell(user.Domain(), fmt.Sprintf("%s makes very many reports. Further ones are not told for a while.", user))
+		default:
+			m.take(user, r.about, r.what)
+		}
+	}
+}
+
+// count is the number of reports that a user has made within the window, this one among them.
+func (m *module) count(user jid.JID) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if now := time.Now(); now.Sub(m.since) >= window {
+		m.since = now
+		clear(m.made)
+	}
+	m.made[user]++
+	return m.made[user]
+}
+
+func (m *module) take(user, about jid.JID, r *xmpp.Element) {
+	reason := r.Attr("reason")
+	ids := idsOf(r)
+	m.Log.Info("report", "by", user, "about", about, "reason", reason, "stanzas", ids)
+	line := fmt.Sprintf("%s has blocked %s and reports %s.", user, about, word(reason))
+	if len(ids) > 0 {
+		line += fmt.Sprintf(" Stanza ids: %s.", strings.Join(ids, ", "))
+	}
+	if text := textOf(r); text != "" {
+		line += fmt.Sprintf(" The user says: %q", text)
+	}
+	m.Tell(user.Domain(), line)
+}
+
+// word is a reason as people say it (§4).
+func word(reason string) string {
+	switch reason {
+	case "urn:xmpp:reporting:spam":
+		return "spam"
+	case "urn:xmpp:reporting:abuse":
+		return "abuse"
+	}
+	return fmt.Sprintf("%q", reason)
+}
+
+// idsOf are the stanzas that a report names (§6), each as id and who gave it.
+func idsOf(r *xmpp.Element) (ids []string) {
+	for _, c := range r.Children() {
+		if c.Name != (xmpp.Name{Space: xmpp.NSStanzaID, Local: "stanza-id"}) {
+			continue
+		}
+		by, err := jid.Parse(c.Attr("by"))
+		if id := c.Attr("id"); err == nil && id != "" && len(id) <= maxID && len(ids) < maxIDs {
+			ids = append(ids, fmt.Sprintf("%q by %s", id, by))
+		}
+	}
+	return ids
+}
+
+// textOf is what the user says, in the first language, on one line.
+func textOf(r *xmpp.Element) string {
+	el := r.ChildLocal("text")
+	if el == nil {
+		return ""
+	}
+	text := strings.Join(strings.Fields(el.Text()), " ")
+	if len(text) > maxText {
+		text = strings.ToValidUTF8(text[:maxText], "") + "…"
+	}
+	return text
+}
