@@ -251,7 +251,7 @@ func (c *caps) answered(b *router.Batch, s *xmpp.Stanza) {
 		return
 	}
 	in := interestOf(info)
-	if !c.verify(info, q.cap.hash, q.cap.ver) {
+	if !sound(info) || !c.verify(info, q.cap.hash, q.cap.ver) {
 		// §5.4: not to be believed of others, but the client has said so of itself.
 		asks := c.next(q)
 		c.mu.Unlock()
@@ -267,6 +267,26 @@ func (c *caps) answered(b *router.Batch, s *xmpp.Stanza) {
 	for _, w := range q.waiting {
 		w.tell(b, in)
 	}
+}
+
+// sound says that an answer cannot pass for another one with the same verification string as far as wishes go: that string does not tell a
+// feature from a part of an identity or a form, nor one with a '<' in it from two (XEP-0115 §9.2).
+func sound(el *xmpp.Element) bool {
+	for _, a := range el.Attrs {
+		feature := el.Name.Local == "feature" && a.Name.Local == "var"
+		if strings.Contains(a.Value, "<") || strings.HasSuffix(a.Value, notifySuffix) && !feature {
+			return false
+		}
+	}
+	if text := el.Text(); strings.Contains(text, "<") || strings.HasSuffix(text, notifySuffix) {
+		return false
+	}
+	for _, child := range el.Children() {
+		if !sound(child) {
+			return false
+		}
+	}
+	return true
 }
 
 // keep remembers what a verification string stands for, also after a restart, in place of any other when there are too many. The caller holds mu.
