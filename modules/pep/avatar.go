@@ -114,6 +114,10 @@ func (p *PEP) shown(b *router.Batch, user jid.JID, data []byte) {
 		again := last.WithPayload(withHash(last, hashOf(data)))
 		again.From, again.To = s.Addr(), jid.JID{}
 		p.o.Router.Route(&router.Envelope{Session: s, Account: user, Stanza: &again, Quiet: true, Batch: b})
+		if p.o.Router.Session(s.Addr()) != s { // it has ended meanwhile, and nobody else would say so again
+			p.o.Router.Route(&router.Envelope{Session: s, Account: user, Quiet: true, Batch: b,
+				Stanza: &xmpp.Stanza{Kind: xmpp.Presence, Type: xmpp.TypeUnavailable, From: s.Addr()}})
+		}
 	}
 }
 

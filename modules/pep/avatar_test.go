@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"jackdaw/modules/internal/moduletest"
+	"jackdaw/router"
 	"jackdaw/storage"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
@@ -211,5 +212,21 @@ func TestPresenceStaysAsItIsWithoutAPicture(t *testing.T) {
 	desk.Send("<presence><x xmlns='vcard-temp:x:update'/></presence>")
 	if got := hashIn(t, desk.Presence()); got != "unsure" {
 		t.Errorf("presence says %s", got)
+	}
+}
+
+func TestSessionThatEndsWhileItsAvatarChangesLeavesNoGhost(t *testing.T) {
+	w := newWorld(t)
+	w.album()
+	desk := w.login("juliet/desk")
+	var last xmpp.Type
+	w.Use(w.pep.Module(), router.Module{Name: "end", Leaving: router.Stage{Presence: func(e *router.Envelope) {
+		if last = e.Stanza.Type; last == xmpp.TypeAvailable {
+			desk.LogoutTaken() // before the broadcast
+		}
+	}}}, presences(w.Router))
+	w.pep.PhotoChanged(nil, PhotoChange{User: jid.MustParse(juliet), Data: face}, nil)
+	if last != xmpp.TypeUnavailable || desk.Presence() != nil || w.pep.here.of(desk.Session) != nil {
+		t.Error("the session is still shown")
 	}
 }
