@@ -17,19 +17,19 @@ func TestRooms(t *testing.T) {
 	onEach(t, "rooms", harness.Options{Config: "limits: {rooms_per_user: 3}\n", C2S: "resume_window: 1m"})
 }
 
-// A terminal runs profanity in tmux, for a client as a person uses it.
-type terminal struct {
+// A profanity is that client in tmux, for what a person sees and types.
+type profanity struct {
 	t      *testing.T
 	socket string
 }
 
-func (w *terminal) tmux(args ...string) (string, error) {
+func (w *profanity) tmux(args ...string) (string, error) {
 	out, err := exec.Command("tmux", append([]string{"-S", w.socket, "-f", "/dev/null"}, args...)...).CombinedOutput()
 	return string(out), err
 }
 
-// open starts profanity with an account for a user of the server.
-func open(t *testing.T, s *harness.Server, user string) *terminal {
+// startProfanity starts one with an account for a user of the server.
+func startProfanity(t *testing.T, s *harness.Server, user string) *profanity {
 	t.Helper()
 	home := t.TempDir()
 	host, port, err := net.SplitHostPort(s.C2S)
@@ -50,7 +50,7 @@ func open(t *testing.T, s *harness.Server, user string) *terminal {
 			t.Fatal(err)
 		}
 	}
-	w := &terminal{t, filepath.Join(home, "tmux")}
+	w := &profanity{t, filepath.Join(home, "tmux")}
 	command := fmt.Sprintf("env HOME=%s XDG_CONFIG_HOME=%s/config XDG_DATA_HOME=%s/data TERM=screen LANG=C.UTF-8 profanity", home, home, home)
 	if out, err := w.tmux("new-session", "-d", "-x", "160", "-y", "50", command); err != nil {
 		t.Fatalf("tmux: %v\n%s", err, out)
@@ -60,7 +60,7 @@ func open(t *testing.T, s *harness.Server, user string) *terminal {
 }
 
 // enters types a line.
-func (w *terminal) enters(line string) {
+func (w *profanity) enters(line string) {
 	w.t.Helper()
 	if out, err := w.tmux("send-keys", "-l", line); err != nil {
 		w.t.Fatalf("%v\n%s", err, out)
@@ -71,7 +71,7 @@ func (w *terminal) enters(line string) {
 }
 
 // shows waits until the screen shows all of these texts.
-func (w *terminal) shows(texts ...string) {
+func (w *profanity) shows(texts ...string) {
 	w.t.Helper()
 	screen := ""
 	for deadline := time.Now().Add(harness.Timeout); time.Now().Before(deadline); <-time.After(50 * time.Millisecond) {
@@ -93,7 +93,7 @@ func TestPeopleTalkInARoomWithProfanity(t *testing.T) {
 	needs(t, "tmux", "tmux")
 	s := harness.Start(t, harness.Options{Users: []string{"romeo", "juliet"}})
 	const room = "balcony@rooms.localhost"
-	w := open(t, s, "romeo")
+	w := startProfanity(t, s, "romeo")
 	w.shows("Profanity")
 	w.enters("/connect romeo")
 	w.shows("logged in successfully")
