@@ -354,6 +354,9 @@ func (r *room) setAffiliation(e *router.Envelope, o order, next person, actor st
 		}
 	}
 	p.finish()
+	if r.m.o.Router.Services()[o.user.Domain()] == r.m.service {
+		return nil // a room is told nothing: it might be this one
+	}
 	invite := r.conf.MembersOnly && was < member && next.Affiliation >= member && !r.locked // §9.5
 	if !invite && was == unaffiliated {
 		return nil // nobody is told of a room that he does not know

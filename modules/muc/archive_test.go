@@ -1,8 +1,10 @@
 package muc
 
 import (
+	"context"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"jackdaw/modules/internal/moduletest"
@@ -223,4 +225,37 @@ func TestARoomHasAPicture(t *testing.T) {
 		t.Errorf("the room says %s", got)
 	}
 	w.wantRefused(w.send("crone", `<iq type='set' id='v' to='`+coven+`'><vCard xmlns='vcard-temp'><NOTE>`+strings.Repeat("x", maxCard)+`</NOTE></vCard></iq>`), "modify:policy-violation")
+}
+
+func TestOldMessagesAndUnusedRoomsGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.limits.Keep = time.Hour
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { w.m.Run(ctx); close(done) }()
+		w.instant("persistentroom=1")
+		w.say("crone", "one")
+		pass(90 * time.Minute)
+		w.say("crone", "two")
+		pass(time.Hour)
+		w.wantResults("crone", "", "first: two, result")
+		if w.room() == nil {
+			t.Error("a room that somebody is in is let go of")
+		}
+		w.send("crone", `<presence type='unavailable' to='`+coven+`/first'/>`)
+		pass(idle + 2*every)
+		if w.room() != nil {
+			t.Error("a room that nobody is in stays in memory")
+		}
+		if len(w.m.guests.by) != 0 {
+			t.Errorf("guests stay: %v", w.m.guests.by)
+		}
+		w.join("hag", "x")
+		if got := w.brief("hag"); !strings.Contains(got, "first: two") {
+			t.Errorf("hag got %s", got)
+		}
+		cancel()
+		<-done
+	})
 }

@@ -15,15 +15,46 @@ type guests struct {
 	in map[jid.JID][]*room // by full address
 }
 
-// A guest is a user who is in some room.
+// A guest is a user who is in some room, or was a moment ago.
 type guest struct {
-	rooms   map[*room]int // with how many clients
-	credit  float64       // messages that may be sent at once
-	counted time.Time     // when that was worked out
+	rooms map[*room]int // with how many clients
+	talk  bucket        // messages
+	moves bucket        // entering and presence
+}
+
+// A bucket holds what somebody may do at once. The zero value is full.
+type bucket struct {
+	credit  float64
+	counted time.Time // when that was worked out
+}
+
+// take says whether one more may be done, at so many per second and no more than most at once, and counts it.
+func (b *bucket) take(rate, most int, now time.Time) bool {
+	if b.counted.IsZero() {
+		b.credit = float64(most)
+	} else {
+		b.credit = min(float64(most), b.credit+now.Sub(b.counted).Seconds()*float64(rate))
+	}
+	b.counted = now
+	if b.credit < 1 {
+		return false
+	}
+	b.credit--
+	return true
 }
 
 // burst is for how many seconds a user may have saved messages up.
 const burst = 3
+
+// guest returns that of a user. The caller holds mu.
+func (g *guests) guest(user string) *guest {
+	u := g.by[user]
+	if u == nil {
+		u = &guest{rooms: map[*room]int{}}
+		g.by[user] = u
+	}
+	return u
+}
 
 func (g *guests) enter(full jid.JID, r *room) {
 	g.mu.Lock()
@@ -31,13 +62,7 @@ func (g *guests) enter(full jid.JID, r *room) {
 	if !slices.Contains(g.in[full], r) {
 		g.in[full] = append(g.in[full], r)
 	}
-	name := full.Bare().String()
-	u := g.by[name]
-	if u == nil {
-		u = &guest{rooms: map[*room]int{}}
-		g.by[name] = u
-	}
-	u.rooms[r]++
+	g.guest(full.Bare().String()).rooms[r]++
 }
 
 func (g *guests) leave(full jid.JID, r *room) {
@@ -48,16 +73,20 @@ func (g *guests) leave(full jid.JID, r *room) {
 	} else {
 		g.in[full] = left
 	}
-	name := full.Bare().String()
-	u := g.by[name]
-	if u == nil {
-		return
-	}
+	u := g.guest(full.Bare().String())
 	if u.rooms[r]--; u.rooms[r] <= 0 {
 		delete(u.rooms, r)
 	}
-	if len(u.rooms) == 0 {
-		delete(g.by, name)
+}
+
+// forget lets go of those who have been in no room for a while.
+func (g *guests) forget(now time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for name, u := range g.by {
+		if len(u.rooms) == 0 && now.Sub(u.talk.counted) > idle && now.Sub(u.moves.counted) > idle {
+			delete(g.by, name)
+		}
 	}
 }
 
@@ -83,24 +112,17 @@ func (g *guests) others(user jid.JID, r *room) int {
 	return n
 }
 
-// may says whether a user who is in a room may send a message now, at so many per second, and counts it.
-func (g *guests) may(user string, rate int, now time.Time) bool {
+// mayTalk says whether a user may send a message now, and counts it.
+func (g *guests) mayTalk(user string, l Limits, now time.Time) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	u := g.by[user]
-	if u == nil {
-		return true
-	}
-	most := float64(burst * rate)
-	if u.counted.IsZero() {
-		u.credit = most
-	} else {
-		u.credit = min(most, u.credit+now.Sub(u.counted).Seconds()*float64(rate))
-	}
-	u.counted = now
-	if u.credit < 1 {
-		return false
-	}
-	u.credit--
-	return true
+	return g.guest(user).talk.take(l.MessageRate, burst*l.MessageRate, now)
+}
+
+// mayMove says whether a user may enter a room or show another presence now, and counts it: in all rooms at once, as
+// clients do, but not without end, since all others are told.
+func (g *guests) mayMove(user string, l Limits, now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.guest(user).moves.take(l.MessageRate, 2*l.RoomsPerUser+burst*l.MessageRate, now)
 }

@@ -80,7 +80,7 @@ func (r *room) invitations(e *router.Envelope, x *xmpp.Element) (out []xmpp.Stan
 		return nil, xmpp.NotAcceptable("you are not in this room")
 	case r.conf.MembersOnly && rank < admin && !(r.conf.AllowInvites && rank == member): // §9.5
 		return nil, xmpp.Forbidden("only admins invite into this room")
-	case !r.m.guests.may(seat.name, r.m.o.Limits().MessageRate, time.Now()) && !r.m.exempt(e):
+	case !r.m.guests.mayTalk(seat.name, r.m.o.Limits(), time.Now()) && !r.m.exempt(e):
 		return nil, xmpp.ResourceConstraint("you are sending too fast")
 	}
 	for _, c := range x.Children() {
@@ -183,7 +183,7 @@ func (r *room) voice(e *router.Envelope, form *forms.Form) {
 		r.m.refuse(e, xmpp.Forbidden("nobody is asked for voice in this room"))
 	case seat.role != visitor:
 		e.Settle(router.Dropped)
-	case !r.m.guests.may(seat.name, r.m.o.Limits().MessageRate, time.Now()):
+	case !r.m.guests.mayTalk(seat.name, r.m.o.Limits(), time.Now()):
 		r.m.refuse(e, xmpp.ResourceConstraint("you are sending too fast"))
 	default:
 		ask := forms.Form{Kind: forms.Ask, Type: nsRequest, Title: "Voice request", Fields: []forms.Field{

@@ -87,7 +87,7 @@ func (r *room) say(e *router.Envelope) *xmpp.Error {
 	if bad != nil {
 		return bad
 	}
-	if limit := r.m.o.Limits().MessageRate; !r.m.guests.may(u.o.name, limit, time.Now()) && !r.m.exempt(e) {
+	if !r.m.guests.mayTalk(u.o.name, r.m.o.Limits(), time.Now()) && !r.m.exempt(e) {
 		return xmpp.ResourceConstraint("you are sending too fast")
 	}
 	archived, dup, bad := u.archive()

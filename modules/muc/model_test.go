@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"jackdaw/xmpp"
 
@@ -107,6 +108,7 @@ func TestEverybodySeesTheRoomAsItIs(t *testing.T) {
 		for _, c := range clients {
 			w.client(c).LogoutTaken()
 		}
+		w.m.guests.forget(time.Now().Add(2 * idle))
 		if len(w.m.guests.by) != 0 || len(w.m.guests.in) != 0 {
 			rt.Fatalf("guests stay: %v", w.m.guests.by)
 		}

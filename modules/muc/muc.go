@@ -304,4 +304,5 @@ func (m *Rooms) tend(now time.Time) {
 		r.probe(now)
 		r.unload(now)
 	}
+	m.guests.forget(now)
 }

@@ -195,6 +195,12 @@ func TestLimitsOfUsers(t *testing.T) {
 		}
 		w.join("hag", "1")
 		w.join("witch", "2")
+		moved := 0
+		for ; moved < 1000 && refused(w.send("hag", `<presence to='`+coven+`/1'/>`)) == "delivered"; moved++ {
+		}
+		if moved != 2*w.limits.RoomsPerUser+burst*w.limits.MessageRate-1 {
+			t.Errorf("hag moves %d times at once", moved)
+		}
 		w.wantRefused(w.join("hecate", "3"), "wait:service-unavailable")
 		w.admin("crone", `<item jid='hecate@example.org' affiliation='admin'/>`)
 		w.wantRefused(w.join("hecate", "3"), "delivered")

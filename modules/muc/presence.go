@@ -24,11 +24,14 @@ func (m *Rooms) presence(e *router.Envelope) {
 			m.refuse(e, xmpp.JIDMalformed("a nick is needed"))
 			return
 		}
-		if s.Has(mucName) {
+		switch {
+		case !m.guests.mayMove(s.From.Bare().String(), m.o.Limits(), time.Now()) && !m.exempt(e):
+			m.refuse(e, xmpp.ResourceConstraint("you are moving too fast"))
+		case s.Has(mucName):
 			m.enter(e)
-			return
+		default:
+			m.change(e)
 		}
-		m.change(e)
 	case xmpp.TypeUnavailable:
 		e.Settle(router.Dropped) // also for who is not in the room: §17.3
 		m.part(e, departure{show: cut(s, mucName, userName, occupantName, hatsName)})

@@ -284,3 +284,11 @@ func TestOrdersAreCarriedOutAllOrNone(t *testing.T) {
 		w.wantRefused(w.admin("crone", item), want)
 	}
 }
+
+func TestARoomThatIsAMemberIsToldNothing(t *testing.T) {
+	w := newWorld(t)
+	w.instant("membersonly=1")
+	w.wantRefused(w.admin("crone", `<item jid='`+coven+`' affiliation='member'/>`), "delivered")
+	w.wantRefused(w.admin("crone", `<item jid='`+coven+`' affiliation='none'/>`), "delivered")
+	w.wantRefused(w.configure("crone", "roomadmins="+coven), "delivered")
+}
