@@ -15,6 +15,8 @@ type Modules struct {
 	Archive Archive
 	MUC     MUC
 	Push    Push
+	// Strangers are those whom a user does not know.
+	Strangers Strangers
 }
 
 // MUC sets up the service of rooms (XEP-0045).
@@ -64,6 +66,28 @@ const (
 	PushFull   = "full"
 )
 
+// Strangers sets up what becomes of messages of who is no contact of the user, and how many people a user may write to.
+type Strangers struct {
+	Policy     string            `yaml:"policy"`     // StrangersDeliver, StrangersHold or StrangersRefuse
+	Hosts      map[string]string `yaml:"hosts"`      // the same for single hosts, normalised by Validate
+	Recipients int               `yaml:"recipients"` // different ones that an account may write to a minute; 0: no bound
+}
+
+// The policies for strangers.
+const (
+	StrangersDeliver = "deliver"
+	StrangersHold    = "hold"
+	StrangersRefuse  = "refuse"
+)
+
+// Of is the policy of a host.
+func (s *Strangers) Of(host string) string {
+	if p, ok := s.Hosts[host]; ok {
+		return p
+	}
+	return s.Policy
+}
+
 // Enabled says whether a module of this version is on.
 func (m Modules) Enabled(name string) bool {
 	return slices.Contains(moduleNames, name) && !m.Off[name]
@@ -71,10 +95,11 @@ func (m Modules) Enabled(name string) bool {
 
 func defaultModules() Modules {
 	return Modules{
-		Offline: Offline{MaxMessages: 1000, MaxBytes: 10 << 20},
-		Archive: Archive{Keep: 30 * 24 * time.Hour},
-		MUC:     MUC{Keep: 30 * 24 * time.Hour},
-		Push:    Push{Content: PushNone, Registrations: 10, Interval: 5 * time.Second},
+		Offline:   Offline{MaxMessages: 1000, MaxBytes: 10 << 20},
+		Archive:   Archive{Keep: 30 * 24 * time.Hour},
+		MUC:       MUC{Keep: 30 * 24 * time.Hour},
+		Push:      Push{Content: PushNone, Registrations: 10, Interval: 5 * time.Second},
+		Strangers: Strangers{Policy: StrangersDeliver, Recipients: 60},
 	}
 }
 
@@ -82,7 +107,7 @@ func defaultModules() Modules {
 var moduleNames = []string{
 	"archive", "blocking", "caps", "carbons", "contact", "disco", "forged", "httpmessage", "last",
 	"markers", "muc", "multicast", "offline", "pep", "ping", "presence", "private", "push", "registration", "reports", "roster",
-	"stanzaid", "time", "vcard", "version",
+	"stanzaid", "strangers", "time", "vcard", "version",
 }
 
 // settings of the module, nil for one that has none but its switch.
@@ -96,6 +121,8 @@ func (m *Modules) settings(name string) any {
 		return &m.MUC
 	case "push":
 		return &m.Push
+	case "strangers":
+		return &m.Strangers
 	}
 	return nil
 }

@@ -100,6 +100,7 @@ func (c *Config) problems() []*Error {
 		k.add("modules.archive.keep", "expected a time, or 0 for ever")
 	}
 	c.checkRooms(k)
+	c.checkStrangers(k)
 	k.oneOf("modules.push.content", c.Modules.Push.Content, PushNone, PushSender, PushFull)
 	k.atLeast("modules.push.registrations", int64(c.Modules.Push.Registrations), 1)
 	if c.Modules.Push.Interval < time.Second {
@@ -108,6 +109,20 @@ func (c *Config) problems() []*Error {
 	k.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	k.oneOf("log.format", c.Log.Format, "text", "json")
 	return k.found
+}
+
+func (c *Config) checkStrangers(k *checker) {
+	s := &c.Modules.Strangers
+	k.oneOf("modules.strangers.policy", s.Policy, StrangersDeliver, StrangersHold, StrangersRefuse)
+	k.atLeast("modules.strangers.recipients", int64(s.Recipients), 0)
+	s.Hosts = byDomain(k, "modules.strangers.hosts", s.Hosts)
+	for host, policy := range s.Hosts {
+		key := "modules.strangers.hosts[" + host + "]"
+		k.oneOf(key, policy, StrangersDeliver, StrangersHold, StrangersRefuse)
+		if c.Host(host) == nil {
+			k.add(key, "%s is none of hosts", host)
+		}
+	}
 }
 
 func (c *Config) checkRooms(k *checker) {

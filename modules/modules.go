@@ -34,6 +34,7 @@ import (
 	"jackdaw/modules/reports"
 	"jackdaw/modules/roster"
 	"jackdaw/modules/stanzaid"
+	"jackdaw/modules/strangers"
 	"jackdaw/modules/time"
 	"jackdaw/modules/vcard"
 	"jackdaw/modules/version"
@@ -73,13 +74,14 @@ type Set struct {
 	Registration *registration.Registration // for c2s, before login; never nil
 	Forged       *forged.Forged             // for its Stats and its Close; never nil
 
-	all     []router.Module
-	archive *archive.Archive
-	events  *pep.PEP
-	rooms   *muc.Rooms
-	pushes  *push.Push
-	admins  *notices.Notices
-	config  func() *config.Config
+	all       []router.Module
+	archive   *archive.Archive
+	events    *pep.PEP
+	rooms     *muc.Rooms
+	pushes    *push.Push
+	notices   []*notices.Notices
+	strangers *strangers.Strangers
+	config    func() *config.Config
 }
 
 // Modules returns all of them for router.Use, each on or off as the configuration in force says.
@@ -112,8 +114,11 @@ func (s *Set) Leave() { s.rooms.Close() }
 // Close ends what modules do in the background. It comes before the store is closed.
 func (s *Set) Close() {
 	s.Forged.Close()
+	s.strangers.Close()
+	for _, n := range s.notices {
+		n.Close()
+	}
 	s.pushes.Close()
-	s.admins.Close()
 }
 
 // All makes the modules. Whoever else listens to changes of accounts must
@@ -190,7 +195,11 @@ func All(d Deps) *Set {
 			}
 			return pieces
 		}})
+	var guard *strangers.Strangers
 	contacts.OnChange(func(b *router.Batch, user, contact jid.JID, gained bool) {
+		if !off("strangers") {
+			guard.Known(user, contact)
+		}
 		if !off("pep") {
 			events.ContactChanged(b, user, contact, gained)
 		}
@@ -227,6 +236,24 @@ func All(d Deps) *Set {
 	admins := notices.New(notices.Options{Router: d.Router, Every: notices.ToAdmins, From: func(host string) string { return host },
 		To: func(host string) []jid.JID { return adminsOf(d.Config(), host) }})
 
+	reminders := notices.New(notices.Options{Router: d.Router, Every: notices.ToUsers, From: hostOf,
+		To: func(user string) []jid.JID {
+			j, err := jid.Parse(user)
+			if err != nil {
+				return nil
+			}
+			return []jid.JID{j}
+		}})
+	guard = strangers.New(strangers.Options{Router: d.Router, Users: d.Accounts, Contacts: contacts, Log: d.Log,
+		Written: d.Store.Map("strangers"), Held: d.Store.Log("strangers"), Tell: admins.Add, Remind: reminders.Add,
+		Policy:     func(host string) strangers.Policy { return strangers.Policy(d.Config().Modules.Strangers.Of(host)) },
+		Recipients: func() int { return d.Config().Modules.Strangers.Recipients },
+		Admin:      func(host string, who jid.JID) bool { return slices.Contains(adminsOf(d.Config(), host), who) },
+		Exempt: func(user jid.JID) bool {
+			r, err := d.Accounts.Rights(context.Background(), user)
+			return err == nil && (r.Has(accounts.PermAdmin) || r.Has(accounts.PermMulticast))
+		}})
+
 	all := []router.Module{
 		blocked.Module(),
 		markers.New(d.Router),
@@ -243,6 +270,8 @@ func All(d Deps) *Set {
 		contacts.Module(),
 		// Before presence, which settles what a user broadcasts, and before all that keeps or copies messages.
 		events.Module(),
+		// After the roster, and before presence and all that keeps or copies messages.
+		guard.Module(),
 		// Before presence, which settles what a user broadcasts.
 		last.New(last.Options{Router: d.Router, Users: d.Accounts, Roster: contacts, Store: d.Store.Map("last"), Log: d.Log}),
 		presence.New(d.Router, contacts, blocks, d.Log),
@@ -263,7 +292,17 @@ func All(d Deps) *Set {
 		register.Module(),
 		contact.New(),
 	}
-	return &Set{Registration: register, Forged: fakes, all: all, archive: messages, events: events, rooms: rooms, pushes: pushes, admins: admins, config: d.Config}
+	return &Set{Registration: register, Forged: fakes, all: all, archive: messages, events: events, rooms: rooms, pushes: pushes, strangers: guard,
+		notices: []*notices.Notices{admins, reminders}, config: d.Config}
+}
+
+// hostOf is the domain of an address.
+func hostOf(address string) string {
+	j, err := jid.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return j.Domain()
 }
 
 // adminsOf are the administrators of a host.

@@ -16,6 +16,9 @@ import (
 // ToAdmins is how often the administrators of a host are written to at most.
 const ToAdmins = 5 * time.Minute
 
+// ToUsers is how often a user is.
+const ToUsers = time.Hour
+
 const (
 	maxLines = 20   // of one message
 	maxLine  = 1024 // bytes of a line

@@ -1,0 +1,323 @@
+// Package strangers keeps users from being flooded: by messages of people they do not know, as each host's policy says, and
+// others from being flooded by accounts of ours.
+//
+// A stranger is who is not in the user's roster, and whom the user has not written to (nor sent presence, as to a room) since
+// the policy is one other than deliver. Nobody is one that belongs to the house: the user's own account, the host with its
+// administrators, and the services of this server, such as rooms.
+//
+// The policies: deliver; refuse, where the sender is told to ask for a subscription first, and is told the same whether
+// there is such an account or not; and hold, where a message is kept as safely as any other, but shown to nobody and in
+// no archive. The user is told who has written, by a message of the host, not more often than once an hour. When the user adds the
+// stranger, or writes to it, what was kept goes its way with the time it came (XEP-0203). It is kept for 30 days, and so
+// much of it; beyond that senders get an error. Requests for a subscription are not messages, and pass.
+//
+// A message of nothing but a chat state or a receipt is dropped instead. Headlines cannot wait and are refused, but for
+// events of publish-subscribe, which somebody has subscribed to; so is nothing of type groupchat, which only reaches who is in a room.
+//
+// The other way round, an account may write to so many different addresses a minute; what goes beyond is refused until
+// later, and the administrators hear of it once an hour. Accounts that administer or may multicast are not bound.
+package strangers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"jackdaw/router"
+	"jackdaw/storage"
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
+)
+
+// A Policy says what becomes of the messages of strangers.
+type Policy string
+
+// The policies.
+const (
+	Deliver Policy = "deliver"
+	Hold    Policy = "hold"
+	Refuse  Policy = "refuse"
+)
+
+// Contacts knows who is in a user's roster. Both addresses are bare.
+type Contacts interface {
+	Has(user, contact jid.JID) (bool, error)
+}
+
+// Options of New; all are needed.
+type Options struct {
+	Router   *router.Router
+	Users    router.Users
+	Contacts Contacts
+	Written  storage.Map // whom users wrote to; of this module alone
+	Held     storage.Log // likewise
+
+	// These are asked whenever it matters.
+	Policy     func(host string) Policy
+	Recipients func() int                          // different ones that an account may write to a minute; 0: no bound
+	Admin      func(host string, who jid.JID) bool // whether that bare address administers the host
+	Exempt     func(user jid.JID) bool             // whether an account may write to as many as it likes
+
+	// Tell lets the administrators of a host know, Remind a user. They must not route anything themselves.
+	Tell   func(host, line string)
+	Remind func(user, line string)
+	Log    *slog.Logger
+}
+
+// Strangers is the module. It is safe for concurrent use.
+type Strangers struct {
+	Options
+	recipients recipients
+
+	// released are the envelopes of messages that were held, with the time they came.
+	released sync.Map
+
+	mu       sync.Mutex // guards the rest
+	busy     map[jid.JID]*work
+	reminded map[jid.JID]bool // who has been told of everything that is held, since the start
+	closed   bool
+	running  sync.WaitGroup
+}
+
+// New returns the module.
+func New(o Options) *Strangers {
+	s := &Strangers{Options: o, busy: map[jid.JID]*work{}, reminded: map[jid.JID]bool{}}
+	s.recipients.accounts = map[jid.JID]*sender{}
+	return s
+}
+
+// Module says where it takes part: after all that decides who a sender is, before all that keeps or copies messages.
+func (s *Strangers) Module() router.Module {
+	return router.Module{
+		Name:      "strangers",
+		Leaving:   router.Stage{Message: s.leaving, Presence: s.presence},
+		Departing: router.Stage{Message: s.posted},
+		Arriving:  router.Stage{Message: s.arriving},
+		Serving: func(e *router.Envelope) {
+			if e.Stanza.Kind == xmpp.Message {
+				s.posted(e)
+			}
+		},
+		Removed: s.removed,
+	}
+}
+
+// leaving sees what a session sends.
+func (s *Strangers) leaving(e *router.Envelope) {
+	s.sent(e, e.Session.Bare())
+}
+
+// posted sees what an account sends otherwise: by HTTP, or as a copy of a multicast.
+func (s *Strangers) posted(e *router.Envelope) {
+	if (e.Session == nil || e.Left) && !e.Account.IsZero() && e.Stanza.From.MatchesBare(e.Account) {
+		s.sent(e, e.Account)
+	}
+}
+
+// sent counts a recipient, and remembers whom a user has written to.
+func (s *Strangers) sent(e *router.Envelope, user jid.JID) {
+	to := e.Stanza.To.Bare()
+	if to.IsZero() || to == user || e.Stanza.Type == xmpp.TypeError {
+		return
+	}
+	if s.bound(e, user, to); !e.Settled() {
+		s.wrote(user, to)
+	}
+}
+
+// presence sees a user come, and send presence to somebody.
+func (s *Strangers) presence(e *router.Envelope) {
+	user, to := e.Session.Bare(), e.Stanza.To.Bare()
+	switch {
+	case e.Stanza.Type != xmpp.TypeAvailable:
+	case !to.IsZero():
+		if to != user {
+			s.wrote(user, to)
+		}
+	case e.Session.Presence() == nil:
+		s.do(user, job{look: true})
+	}
+}
+
+// arriving judges what is for a user.
+func (s *Strangers) arriving(e *router.Envelope) {
+	if s.posted(e); e.Settled() {
+		return
+	}
+	m := e.Stanza
+	if since, ok := s.released.Load(e); ok {
+		delay := xmpp.NewWriter(nil).Start(xmpp.NSDelay, "delay").Attr("from", m.To.Domain()).
+			Attr("stamp", string(xmpp.AppendTime(nil, since.(time.Time)))).End().Bytes()
+		late := m.WithAdded(delay)
+		e.Stanza = &late
+		return
+	}
+	switch m.Type {
+	case xmpp.TypeNormal, xmpp.TypeChat, xmpp.TypeHeadline:
+	default:
+		return
+	}
+	policy := s.Policy(m.To.Domain())
+	if policy != Hold && policy != Refuse {
+		return
+	}
+	user := m.To.Bare()
+	known, err := s.known(e, user)
+	switch {
+	case err != nil:
+		s.Log.Warn("strangers cannot be told from contacts", "error", err)
+		e.Refuse(router.Unavailable())
+	case known:
+	case m.Type == xmpp.TypeHeadline:
+		if !m.Has(event) {
+			refuse(e)
+		}
+	case !says(m):
+		e.Settle(router.Dropped)
+	case policy == Refuse:
+		refuse(e)
+	default:
+		s.hold(e, user)
+	}
+}
+
+var event = xmpp.Name{Space: xmpp.NSPubSubEvent, Local: "event"}
+
+func refuse(e *router.Envelope) {
+	e.Refuse(xmpp.PolicyViolation("only contacts may write here: ask for a subscription to presence first"))
+}
+
+// says tells messages from what only goes along with them (XEP-0085, XEP-0184, XEP-0333).
+func says(m *xmpp.Stanza) bool {
+	children := m.Children
+	if children == nil {
+		children = xmpp.Index(m.Payload)
+	}
+	for _, c := range children {
+		switch c.Name.Space {
+		case xmpp.NSChatStates, xmpp.NSReceipts, xmpp.NSMarkers, xmpp.NSHints, xmpp.NSStanzaID, xmpp.NSDelay:
+		default:
+			if c.Name != (xmpp.Name{Space: xmpp.NSClient, Local: "thread"}) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// known says whether a message for a user is of somebody who is no stranger.
+func (s *Strangers) known(e *router.Envelope, user jid.JID) (bool, error) {
+	from := e.Stanza.From.Bare()
+	switch {
+	case from.IsZero(), from == user, e.FromOwn():
+		return true, nil
+	case !e.Account.IsZero() && !e.Stanza.From.MatchesBare(e.Account): // a program that may speak for others
+		return true, nil
+	case s.Router.Serves(from.Domain()):
+		if from.IsDomain() {
+			return true, nil
+		}
+	case s.Router.Owns(from.Domain()):
+		return true, nil
+	}
+	if s.Admin(user.Domain(), from) {
+		return true, nil
+	}
+	return s.knows(user, from)
+}
+
+// knows says whether a user has somebody, a bare address, in the roster or has written there.
+func (s *Strangers) knows(user, from jid.JID) (bool, error) {
+	if has, err := s.Contacts.Has(user, from); has || err != nil {
+		return has, err
+	}
+	_, err := s.Written.Get(context.Background(), user.String(), from.String())
+	if errors.Is(err, storage.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+const (
+	writtenVersion = 1
+	// maxWritten is how many addresses a user is known to have written to; who was written to first is forgotten then.
+	maxWritten = 1000
+)
+
+// wrote remembers that a user has written to somebody, and lets go of what is held of that.
+func (s *Strangers) wrote(user, to jid.JID) {
+	switch s.Policy(user.Domain()) {
+	case Hold, Refuse:
+	default:
+		return
+	}
+	if s.Router.Owns(to.Domain()) && (to.IsDomain() || !s.Router.Serves(to.Domain())) {
+		return
+	}
+	if err := s.note(user, to); err != nil {
+		s.Log.Warn("whom a user writes to is not remembered", "user", user, "error", err)
+	}
+}
+
+func (s *Strangers) note(user, to jid.JID) error {
+	ctx := context.Background()
+	if has, err := s.Contacts.Has(user, to); has || err != nil {
+		return err
+	}
+	_, err := s.Written.Get(ctx, user.String(), to.String())
+	if !errors.Is(err, storage.ErrNotFound) {
+		return err
+	}
+	changes := []storage.Change{{Key: to.String(), Value: xmpp.AppendTime([]byte{writtenVersion}, time.Now())}}
+	all, _, err := s.Written.List(ctx, user.String())
+	if err != nil {
+		return err
+	}
+	if len(all) >= maxWritten {
+		oldest := 0
+		for i := range all {
+			if all[i].Version < all[oldest].Version {
+				oldest = i
+			}
+		}
+		changes = append(changes, storage.Change{Key: all[oldest].Key, Delete: true})
+	}
+	if _, _, err = s.Written.Update(ctx, user.String(), storage.AnyVersion, changes...); err != nil {
+		return err
+	}
+	s.do(user, job{of: to})
+	return nil
+}
+
+// Known is to be called when somebody, a bare address, may have come into a user's roster.
+func (s *Strangers) Known(user, contact jid.JID) {
+	if s.Policy(user.Domain()) == Hold {
+		s.do(user, job{of: contact})
+	}
+}
+
+func (s *Strangers) removed(user jid.JID) error {
+	ctx, name := context.Background(), user.String()
+	s.mu.Lock()
+	delete(s.reminded, user)
+	s.mu.Unlock()
+	s.recipients.forget(user)
+	p, err := s.Written.DeleteOwner(ctx, name)
+	if err != nil {
+		return err
+	}
+	q, err := s.Held.DeleteOwner(ctx, name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(p.Wait(ctx), q.Wait(ctx))
+}
+
+// reminder is what a user is told of a stranger.
+func reminder(from jid.JID) string {
+	return fmt.Sprintf("%s, who is not among your contacts, has written to you. It is kept for %d days: add that address to your contacts, "+
+		"or write to it, to get it; or block it.", from, int(keep/(24*time.Hour)))
+}
