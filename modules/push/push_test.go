@@ -66,15 +66,13 @@ type house struct {
 	settings Settings
 }
 
-// play runs a test with users romeo and juliet and a push service, in a time of its own.
-func play(t *testing.T, f func(h *house)) {
-	synctest.Test(t, func(t *testing.T) {
-		h := &house{T: t, r: moduletest.New("romeo", "juliet"), settings: Settings{Content: None, Registrations: 3, Interval: 5 * time.Second}}
-		h.service = &service{r: h.r}
-		h.start(moduletest.NewStore().Map("push"))
-		f(h)
-		h.push.Close()
-	})
+// newHouse has users romeo and juliet and a push service. It belongs into a bubble of synctest.
+func newHouse(t *testing.T) *house {
+	h := &house{T: t, r: moduletest.New("romeo", "juliet"), settings: Settings{Content: None, Registrations: 3, Interval: 5 * time.Second}}
+	h.service = &service{r: h.r}
+	h.start(moduletest.NewStore().Map("push"))
+	t.Cleanup(func() { h.push.Close() })
+	return h
 }
 
 // start begins with what is stored.
@@ -136,7 +134,8 @@ func notification(node, count, more string) string {
 const hello = "<body>hello</body>"
 
 func TestWhoIsGoneIsWokenAndWhoIsConnectedIsNot(t *testing.T) {
-	play(t, func(h *house) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
 		phone := h.phone("phone")
 		h.say(hello)
 		h.want()
@@ -147,7 +146,8 @@ func TestWhoIsGoneIsWokenAndWhoIsConnectedIsNot(t *testing.T) {
 }
 
 func TestASessionThatWaitsToBeResumedIsWoken(t *testing.T) {
-	play(t, func(h *house) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
 		phone := h.phone("phone")
 		phone.Out.Detach()
 		h.say(hello)
@@ -159,7 +159,8 @@ func TestASessionThatWaitsToBeResumedIsWoken(t *testing.T) {
 }
 
 func TestWhatWasOnItsWayWhenTheConnectionWasLostWakes(t *testing.T) {
-	play(t, func(h *house) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
 		phone := h.phone("phone")
 		for _, payload := range []string{hello, hello, "<active xmlns='http://jabber.org/protocol/chatstates'/>"} {
 			h.say(payload)
@@ -178,7 +179,8 @@ func TestWhatWasOnItsWayWhenTheConnectionWasLostWakes(t *testing.T) {
 }
 
 func TestWhatASessionWithoutResumptionNeverTookWakes(t *testing.T) {
-	play(t, func(h *house) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
 		phone := h.phone("phone")
 		h.say(hello)
 		phone.Logout()
@@ -187,7 +189,8 @@ func TestWhatASessionWithoutResumptionNeverTookWakes(t *testing.T) {
 }
 
 func TestAUserAtAnotherClientDoesNotLeaveThePhoneAsleep(t *testing.T) {
-	play(t, func(h *house) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
 		phone := h.phone("phone")
 		desk := moduletest.Login(h, h.r, "juliet/desk")
 		desk.Available(1)
@@ -202,7 +205,8 @@ func TestAUserAtAnotherClientDoesNotLeaveThePhoneAsleep(t *testing.T) {
 }
 
 func TestFurtherMessagesAreToldTogether(t *testing.T) {
-	play(t, func(h *house) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
 		h.phone("phone").LogoutTaken()
 		for range 100 {
 			h.say(hello)
@@ -221,7 +225,8 @@ func TestFurtherMessagesAreToldTogether(t *testing.T) {
 }
 
 func TestWhoComesBackInTimeIsNotWoken(t *testing.T) {
-	play(t, func(h *house) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
 		h.phone("phone").LogoutTaken()
 		h.say(hello)
 		h.want("phone=1")
@@ -236,7 +241,8 @@ func TestWhoComesBackInTimeIsNotWoken(t *testing.T) {
 }
 
 func TestOnlyWhatPeopleWaitForWakes(t *testing.T) {
-	play(t, func(h *house) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
 		h.phone("phone").LogoutTaken()
 		message := func(typ, from, to, payload string) string {
 			return "<message type='" + typ + "' from='" + from + "' to='" + to + "'>" + payload + "</message>"
@@ -276,7 +282,8 @@ func TestOnlyWhatPeopleWaitForWakes(t *testing.T) {
 }
 
 func TestARoomWakesTheClientThatIsInIt(t *testing.T) {
-	play(t, func(h *house) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
 		phone, tablet := h.phone("phone"), h.phone("tablet")
 		phone.Out.Detach()
 		tablet.Out.Detach()
@@ -288,7 +295,8 @@ func TestARoomWakesTheClientThatIsInIt(t *testing.T) {
 }
 
 func TestTheContentIsAsConfigured(t *testing.T) {
-	play(t, func(h *house) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
 		h.phone("phone").LogoutTaken()
 		sender := `<field var='last-message-sender'><value>romeo@example.org/orchard</value></field>`
 		for _, c := range []struct {
@@ -311,7 +319,8 @@ func TestTheContentIsAsConfigured(t *testing.T) {
 func TestWhatAServiceWantsIsPublishedAlong(t *testing.T) {
 	const form = `<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE' type='hidden'><value>http://jabber.org/protocol/pubsub#publish-options</value></field>` +
 		`<field var='secret'><value>eruio&lt;</value></field></x>`
-	play(t, func(h *house) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
 		phone := h.phone("phone")
 		h.enable(phone, "phone", form)
 		phone.LogoutTaken()
@@ -329,7 +338,8 @@ func TestWhatAServiceWantsIsPublishedAlong(t *testing.T) {
 }
 
 func TestRequestsThatCannotBeMeantAreRefused(t *testing.T) {
-	play(t, func(h *house) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
 		juliet, romeo := moduletest.Login(t, h.r, "juliet/phone"), moduletest.Login(t, h.r, "romeo/orchard")
 		form := func(typ, formType string) string {
 			return `<x xmlns='jabber:x:data' type='` + typ + `'><field var='FORM_TYPE'><value>` + formType + `</value></field></x>`
@@ -363,7 +373,8 @@ func TestRequestsThatCannotBeMeantAreRefused(t *testing.T) {
 }
 
 func TestRegistrationsAreBoundedAndTheOldestGoes(t *testing.T) {
-	play(t, func(h *house) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
 		for i := range 5 {
 			h.phone(fmt.Sprint("n", i)).LogoutTaken()
 			time.Sleep(time.Second)
@@ -390,7 +401,8 @@ func TestRegistrationsAreBoundedAndTheOldestGoes(t *testing.T) {
 }
 
 func TestDisablingEndsOneNodeOrAll(t *testing.T) {
-	play(t, func(h *house) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
 		for _, n := range []string{"a", "b"} {
 			h.phone(n).LogoutTaken()
 		}
@@ -409,7 +421,8 @@ func TestDisablingEndsOneNodeOrAll(t *testing.T) {
 }
 
 func TestAnErrorThatStaysEndsTheRegistration(t *testing.T) {
-	play(t, func(h *house) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
 		h.phone("phone").LogoutTaken()
 		h.service.answers(xmpp.ItemNotFound(""))
 		h.say(hello)
@@ -425,7 +438,8 @@ func TestAnErrorThatStaysEndsTheRegistration(t *testing.T) {
 }
 
 func TestAnErrorThatMayPassIsWaitedFor(t *testing.T) {
-	play(t, func(h *house) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
 		h.phone("phone").LogoutTaken()
 		h.service.answers(xmpp.RemoteServerTimeout(""))
 		h.say(hello)
@@ -451,7 +465,8 @@ func TestAnErrorThatMayPassIsWaitedFor(t *testing.T) {
 }
 
 func TestAServiceThatIsNotThereIsAnErrorThatMayPass(t *testing.T) {
-	play(t, func(h *house) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
 		c := moduletest.Login(t, h.r, "juliet/phone")
 		c.Send(`<iq type='set' id='e'><enable xmlns='urn:xmpp:push:0' jid='push.example.net' node='a'/></iq>`)
 		c.LogoutTaken()
@@ -467,7 +482,8 @@ func TestAServiceThatIsNotThereIsAnErrorThatMayPass(t *testing.T) {
 }
 
 func TestAnAnswerOfSomebodyElseChangesNothing(t *testing.T) {
-	play(t, func(h *house) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
 		h.phone("phone").LogoutTaken()
 		h.say(hello)
 		synctest.Wait()
@@ -492,7 +508,8 @@ func TestAnAnswerOfSomebodyElseChangesNothing(t *testing.T) {
 }
 
 func TestAServiceMayTakeTheRightBack(t *testing.T) {
-	play(t, func(h *house) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
 		h.phone("phone").LogoutTaken()
 		e := &router.Envelope{Stanza: moduletest.Parse(t, `<message from='push.example.org' to='juliet@example.org'>`+
 			`<pubsub xmlns='http://jabber.org/protocol/pubsub' node='phone'><affiliation jid='juliet@example.org' affiliation='none'/></pubsub></message>`)}
@@ -505,7 +522,8 @@ func TestAServiceMayTakeTheRightBack(t *testing.T) {
 }
 
 func TestNothingIsLeftOfADeletedAccount(t *testing.T) {
-	play(t, func(h *house) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
 		h.phone("phone").LogoutTaken()
 		h.say(hello)
 		h.want("phone=1")
@@ -522,7 +540,8 @@ func TestNothingIsLeftOfADeletedAccount(t *testing.T) {
 }
 
 func TestUsersInMemoryAreBoundedAndComeBack(t *testing.T) {
-	play(t, func(h *house) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
 		h.phone("phone").LogoutTaken()
 		for i := range 2 * shards * cached {
 			u, err := h.push.lock(jid.MustParse(fmt.Sprintf("u%d@example.org", i)))

@@ -111,6 +111,10 @@ func (s *Strangers) do(user jid.JID, j job) {
 
 func (s *Strangers) work(user jid.JID, j job) error {
 	if !j.look {
+		// What has changed in the roster may be a request that waits for an answer.
+		if known, err := s.knows(user, j.of); err != nil || !known {
+			return err
+		}
 		return s.release(user, j.of.String())
 	}
 	ctx, name := context.Background(), user.String()

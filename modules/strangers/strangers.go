@@ -292,7 +292,7 @@ func (s *Strangers) note(user, to jid.JID) error {
 	return nil
 }
 
-// Known is to be called when somebody, a bare address, may have come into a user's roster.
+// Known is to be called when somebody, a bare address, may have come into a user's roster; it looks for itself.
 func (s *Strangers) Known(user, contact jid.JID) {
 	if s.Policy(user.Domain()) == Hold {
 		s.do(user, job{of: contact})

@@ -39,22 +39,21 @@ func (h *house) Has(user, contact jid.JID) (bool, error) {
 	return user.Local() == "juliet" && h.contact[contact.String()], h.fail
 }
 
-func play(t *testing.T, policy Policy, f func(h *house)) {
-	synctest.Test(t, func(t *testing.T) {
-		h := &house{T: t, r: moduletest.New("romeo", "juliet", "nurse", "admin"), policy: policy, contact: map[string]bool{"nurse@example.org": true}}
-		h.r.SetRemote(&moduletest.Remote{})
-		store := moduletest.NewStore()
-		h.o = Options{Router: h.r, Users: moduletest.Users{"romeo@example.org": true, "juliet@example.org": true}, Contacts: h,
-			Written: store.Map("strangers"), Held: store.Log("strangers"), Log: moduletest.Discard(),
-			Policy: func(string) Policy { return h.policy }, Recipients: func() int { return h.limit },
-			Admin:  func(_ string, who jid.JID) bool { return who.Local() == "admin" },
-			Exempt: func(jid.JID) bool { return h.exempt },
-			Tell:   func(host, line string) { h.note(&h.told, host+": "+line) },
-			Remind: func(user, line string) { h.note(&h.reminded, user+": "+line) }}
-		h.start()
-		f(h)
-		h.s.Close()
-	})
+// newHouse belongs into a bubble of synctest.
+func newHouse(t *testing.T, policy Policy) *house {
+	h := &house{T: t, r: moduletest.New("romeo", "juliet", "nurse", "admin"), policy: policy, contact: map[string]bool{"nurse@example.org": true}}
+	h.r.SetRemote(&moduletest.Remote{})
+	store := moduletest.NewStore()
+	h.o = Options{Router: h.r, Users: moduletest.Users{"romeo@example.org": true, "juliet@example.org": true}, Contacts: h,
+		Written: store.Map("strangers"), Held: store.Log("strangers"), Log: moduletest.Discard(),
+		Policy: func(string) Policy { return h.policy }, Recipients: func() int { return h.limit },
+		Admin:  func(_ string, who jid.JID) bool { return who.Local() == "admin" },
+		Exempt: func(jid.JID) bool { return h.exempt },
+		Tell:   func(host, line string) { h.note(&h.told, host+": "+line) },
+		Remind: func(user, line string) { h.note(&h.reminded, user+": "+line) }}
+	h.start()
+	t.Cleanup(func() { h.s.Close() })
+	return h
 }
 
 func (h *house) note(to *[]string, line string) {
@@ -130,7 +129,8 @@ const tybalt = "tybalt@peer.example/x"
 
 func TestEachPolicyDoesAsItSays(t *testing.T) {
 	for policy, want := range map[Policy]router.Outcome{Deliver: router.Delivered, Hold: router.Stored, Refuse: router.Refused} {
-		play(t, policy, func(h *house) {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHouse(t, policy)
 			juliet := h.come("juliet")
 			for _, from := range []string{tybalt, "romeo@example.org/x", "peer.example"} {
 				e := h.route(from, body(1))
@@ -147,7 +147,8 @@ func TestEachPolicyDoesAsItSays(t *testing.T) {
 
 func TestWhoBelongsToTheHouseIsNoStranger(t *testing.T) {
 	for _, policy := range []Policy{Hold, Refuse} {
-		play(t, policy, func(h *house) {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHouse(t, policy)
 			h.come("juliet")
 			for _, from := range []string{"nurse@example.org/x", "admin@example.org/x", "example.org", "rooms.example.org", "a@rooms.example.org/romeo", "juliet@example.org/other"} {
 				if e := h.route(from, body(1)); e.Outcome != router.Delivered {
@@ -171,7 +172,8 @@ func TestWhoBelongsToTheHouseIsNoStranger(t *testing.T) {
 func TestWhatIsNoMessageOfAPersonIsNotHeld(t *testing.T) {
 	type outcomes [2]router.Outcome // hold, refuse
 	for i, policy := range []Policy{Hold, Refuse} {
-		play(t, policy, func(h *house) {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHouse(t, policy)
 			juliet := moduletest.Login(t, h.r, "juliet/x")
 			juliet.Available(0)
 			for _, c := range []struct {
@@ -195,7 +197,8 @@ func TestWhatIsNoMessageOfAPersonIsNotHeld(t *testing.T) {
 
 func TestWhetherThereIsAnAccountDoesNotShow(t *testing.T) {
 	for _, policy := range []Policy{Refuse, Hold} {
-		play(t, policy, func(h *house) {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHouse(t, policy)
 			e := &router.Envelope{Quiet: true, Peer: "peer.example", Stanza: moduletest.Parse(t, `<message from='`+tybalt+`' to='nobody@example.org'><body>1</body></message>`)}
 			h.r.Route(e)
 			want := h.route(tybalt, body(1)).Err
@@ -213,7 +216,8 @@ func TestWhetherThereIsAnAccountDoesNotShow(t *testing.T) {
 }
 
 func TestWhatIsHeldComesWhenTheUserAddsTheStranger(t *testing.T) {
-	play(t, Hold, func(h *house) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, Hold)
 		juliet := h.come("juliet")
 		for i := range 2 {
 			h.route(tybalt, body(i))
@@ -221,6 +225,8 @@ func TestWhatIsHeldComesWhenTheUserAddsTheStranger(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		h.want("held", bodies(juliet))
+		h.s.Known(jid.MustParse("juliet@example.org"), jid.MustParse("tybalt@peer.example")) // as when it asks for a subscription
+		h.want("who is no contact", bodies(juliet))
 		h.want("reminded", h.reminded, "juliet@example.org: "+reminder(jid.MustParse("tybalt@peer.example")), "juliet@example.org: "+reminder(jid.MustParse("paris@peer.example")))
 		h.contact["tybalt@peer.example"] = true
 		h.s.Known(jid.MustParse("juliet@example.org"), jid.MustParse("tybalt@peer.example"))
@@ -241,7 +247,8 @@ func TestWhatIsHeldComesWhenTheUserAnswers(t *testing.T) {
 		"presence to a room":  `<presence to='tybalt@peer.example/nick'/>`,
 		"a message to a full": `<message to='` + tybalt + `'><body>who?</body></message>`,
 	} {
-		play(t, Hold, func(h *house) {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHouse(t, Hold)
 			juliet := h.come("juliet")
 			h.route(tybalt, body(1))
 			h.want(name, bodies(juliet))
@@ -256,7 +263,8 @@ func TestWhatIsHeldComesWhenTheUserAnswers(t *testing.T) {
 
 func TestRepliesToAUserAreNotHeld(t *testing.T) {
 	for _, policy := range []Policy{Hold, Refuse} {
-		play(t, policy, func(h *house) {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHouse(t, policy)
 			juliet := h.come("juliet")
 			juliet.Send(`<message to='tybalt@peer.example' type='chat'><body>hello</body></message>`)
 			h.route(tybalt, body("a reply"))
@@ -266,7 +274,8 @@ func TestRepliesToAUserAreNotHeld(t *testing.T) {
 }
 
 func TestOfOneSenderAndForOneUserSoMuchIsHeld(t *testing.T) {
-	play(t, Hold, func(h *house) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, Hold)
 		full := func(e *router.Envelope) bool {
 			return e.Outcome == router.Refused && e.Err.Condition == xmpp.CondResourceConstraint && e.Err.Type == xmpp.ErrorWait
 		}
@@ -289,7 +298,8 @@ func TestOfOneSenderAndForOneUserSoMuchIsHeld(t *testing.T) {
 }
 
 func TestAMessageThatIsSentAgainIsHeldOnceAndComesOnce(t *testing.T) {
-	play(t, Hold, func(h *house) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, Hold)
 		juliet := h.come("juliet")
 		const origin = "<origin-id xmlns='urn:xmpp:sid:0' id='o'/>"
 		var dedups []string
@@ -312,7 +322,8 @@ func TestAMessageThatIsSentAgainIsHeldOnceAndComesOnce(t *testing.T) {
 }
 
 func TestWhatCannotGoItsWayNowIsTriedAtTheNextLogin(t *testing.T) {
-	play(t, Hold, func(h *house) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, Hold)
 		h.come("juliet").LogoutTaken()
 		h.route(tybalt, body(1))
 		h.refuse = router.Unavailable()
@@ -325,10 +336,12 @@ func TestWhatCannotGoItsWayNowIsTriedAtTheNextLogin(t *testing.T) {
 }
 
 func TestWhatIsRefusedForGoodIsForgotten(t *testing.T) {
-	play(t, Hold, func(h *house) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, Hold)
 		juliet := h.come("juliet")
 		h.route(tybalt, body(1))
 		h.refuse = xmpp.ServiceUnavailable("") // blocked
+		h.contact["tybalt@peer.example"] = true
 		h.s.Known(juliet.Bare(), jid.MustParse("tybalt@peer.example"))
 		h.want("blocked", bodies(juliet))
 		if n, _, _ := h.s.Held.Size(t.Context(), "juliet@example.org"); n != 0 {
@@ -338,7 +351,8 @@ func TestWhatIsRefusedForGoodIsForgotten(t *testing.T) {
 }
 
 func TestNothingStaysHeldUnderAnotherPolicy(t *testing.T) {
-	play(t, Hold, func(h *house) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, Hold)
 		h.route(tybalt, body(1))
 		h.route("paris@peer.example/x", body(2))
 		h.policy = Deliver
@@ -347,7 +361,8 @@ func TestNothingStaysHeldUnderAnotherPolicy(t *testing.T) {
 }
 
 func TestAfterARestartTheUserIsRemindedOnce(t *testing.T) {
-	play(t, Hold, func(h *house) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, Hold)
 		for range page {
 			h.route(tybalt, body(1))
 		}
@@ -365,7 +380,8 @@ func TestAfterARestartTheUserIsRemindedOnce(t *testing.T) {
 }
 
 func TestAnAccountWritesToSoManyAddressesAMinute(t *testing.T) {
-	play(t, Deliver, func(h *house) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, Deliver)
 		h.limit = 5
 		romeo := h.come("romeo")
 		send := func(to string) bool {
@@ -432,7 +448,8 @@ func TestAnAccountWritesToSoManyAddressesAMinute(t *testing.T) {
 }
 
 func TestOfWhomAUserHasWrittenToSoManyAreRemembered(t *testing.T) {
-	play(t, Refuse, func(h *house) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, Refuse)
 		juliet := h.come("juliet")
 		for i := range maxWritten + 1 {
 			juliet.Send(fmt.Sprintf("<message to='s%d@peer.example'><body>1</body></message>", i))
@@ -450,7 +467,8 @@ func TestOfWhomAUserHasWrittenToSoManyAreRemembered(t *testing.T) {
 }
 
 func TestWhereNothingCanBeKnownSendersWait(t *testing.T) {
-	play(t, Hold, func(h *house) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, Hold)
 		h.fail = errors.Join(storage.ErrUnavailable)
 		if e := h.route(tybalt, body(1)); e.Err == nil || e.Err.Type != xmpp.ErrorWait {
 			t.Errorf("%v, %v", e.Outcome, e.Err)
@@ -459,7 +477,8 @@ func TestWhereNothingCanBeKnownSendersWait(t *testing.T) {
 }
 
 func TestNothingIsLeftOfADeletedAccount(t *testing.T) {
-	play(t, Hold, func(h *house) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, Hold)
 		juliet := h.come("juliet")
 		h.route(tybalt, body(1))
 		juliet.Send("<message to='paris@peer.example'><body>1</body></message>")

@@ -11,24 +11,22 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// play runs a test with romeo, who hears of the topic "a", in a time of its own.
-func play(t *testing.T, f func(n *Notices, heard func() []string)) {
-	synctest.Test(t, func(t *testing.T) {
-		r := moduletest.New("romeo")
-		romeo := moduletest.Login(t, r, "romeo/orchard")
-		romeo.Available(0)
-		n := New(Options{Router: r, Every: time.Minute, From: func(string) string { return moduletest.Host }, To: func(topic string) []jid.JID {
-			if topic == "a" {
-				return []jid.JID{romeo.Bare()}
-			}
-			return nil
-		}})
-		f(n, func() []string {
-			synctest.Wait()
-			return romeo.Received()
-		})
-		n.Close()
-	})
+// start has romeo, who hears of the topic "a". It belongs into a bubble of synctest.
+func start(t *testing.T) (n *Notices, heard func() []string) {
+	r := moduletest.New("romeo")
+	romeo := moduletest.Login(t, r, "romeo/orchard")
+	romeo.Available(0)
+	n = New(Options{Router: r, Every: time.Minute, From: func(string) string { return moduletest.Host }, To: func(topic string) []jid.JID {
+		if topic == "a" {
+			return []jid.JID{romeo.Bare()}
+		}
+		return nil
+	}})
+	t.Cleanup(n.Close)
+	return n, func() []string {
+		synctest.Wait()
+		return romeo.Received()
+	}
 }
 
 func said(text string) string {
@@ -36,7 +34,8 @@ func said(text string) string {
 }
 
 func TestTheFirstIsWrittenAtOnceAndTheRestTogether(t *testing.T) {
-	play(t, func(n *Notices, heard func() []string) {
+	synctest.Test(t, func(t *testing.T) {
+		n, heard := start(t)
 		want := func(want ...string) {
 			t.Helper()
 			got := heard()
@@ -68,7 +67,8 @@ func TestTheFirstIsWrittenAtOnceAndTheRestTogether(t *testing.T) {
 }
 
 func TestAFloodIsCounted(t *testing.T) {
-	play(t, func(n *Notices, heard func() []string) {
+	synctest.Test(t, func(t *testing.T) {
+		n, heard := start(t)
 		n.Add("a", "first")
 		heard()
 		for i := range 1000 {
@@ -83,7 +83,8 @@ func TestAFloodIsCounted(t *testing.T) {
 }
 
 func TestNothingIsWrittenAfterTheEnd(t *testing.T) {
-	play(t, func(n *Notices, heard func() []string) {
+	synctest.Test(t, func(t *testing.T) {
+		n, heard := start(t)
 		n.Add("a", "one")
 		heard()
 		n.Add("a", "two")

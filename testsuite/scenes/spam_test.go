@@ -1,0 +1,44 @@
+package scenes
+
+import (
+	"strings"
+	"testing"
+
+	"jackdaw/testsuite/harness"
+)
+
+func TestSpamIsReportedHeldAndBounded(t *testing.T) {
+	onEach(t, "spam", harness.Options{Config: "modules: {strangers: {hosts: {localhost: hold}, recipients: 5}}"})
+}
+
+func TestStrangersAreRefused(t *testing.T) {
+	t.Parallel()
+	for _, engine := range harness.Engines {
+		t.Run(string(engine), func(t *testing.T) {
+			t.Parallel()
+			s := harness.Start(t, harness.Options{Engine: engine, Env: quick, Users: []string{"romeo", "juliet"},
+				Config: "modules: {strangers: {policy: refuse}}"})
+			romeo, juliet := enter(t, s, "romeo", "desk"), enter(t, s, "juliet", "desk")
+			for _, to := range []string{"juliet@localhost", juliet.JID, "nobody@localhost"} {
+				romeo.say("<message to='" + to + "' type='chat' id='m'><body>hello</body></message>")
+				got := romeo.only("a stranger's message to "+to, romeo.settled())
+				if harness.Attr(got, "type") != "error" || !strings.Contains(got, "<policy-violation ") {
+					t.Errorf("to %s: %s", to, got)
+				}
+			}
+			juliet.nothing("of strangers", juliet.settled())
+			romeo.say("<message to='juliet@localhost' type='chat'><composing xmlns='http://jabber.org/protocol/chatstates'/></message>")
+			romeo.nothing("who says nothing is told nothing", romeo.settled())
+			juliet.say("<message to='romeo@localhost' type='chat' id='a'><body>come</body></message>")
+			juliet.nothing("romeo has written to her", juliet.settled())
+			if got := romeo.only("her message", romeo.settled()); !strings.Contains(got, "<body>come</body>") {
+				t.Error(got)
+			}
+			romeo.say("<message to='juliet@localhost' type='chat' id='b'><body>I come</body></message>")
+			romeo.nothing("who was written to may answer", romeo.settled())
+			if got := juliet.only("his answer", juliet.settled()); !strings.Contains(got, "<body>I come</body>") {
+				t.Error(got)
+			}
+		})
+	}
+}
