@@ -1,0 +1,16 @@
+package c2s
+
+import "jackdaw/router"
+
+// Specs are what the streams of clients implement, for docs/xeps.md.
+var Specs = []router.Spec{
+	{Name: "RFC 6120", Note: "client streams; without compression"},
+	{Name: "RFC 5802", Note: "SCRAM-SHA-1 and -PLUS"},
+	{Name: "RFC 7677", Note: "SCRAM-SHA-256 and -PLUS"},
+	{Name: "XEP-0198", Version: "1.6.3"},
+	{Name: "XEP-0199", Version: "2.0.1", Note: "silent clients are pinged"},
+	{Name: "XEP-0352", Version: "1.0.0"},
+	{Name: "XEP-0368", Version: "1.1.0"},
+	{Name: "XEP-0440", Version: "1.0.0"},
+	{Name: "XEP-0478", Version: "0.2.0"},
+}
