@@ -93,35 +93,20 @@ type order struct {
 
 // administer carries out orders, all or none (§8, §9, §10.3 to §10.8). It is called with order held.
 func (r *room) administer(e *router.Envelope, q *xmpp.Element) {
-	r.mu.Lock()
 	var orders []order
 	var bad *xmpp.Error
-	for _, c := range q.Children() {
-		if c.Name.Space != nsAdmin || c.Name.Local != "item" {
-			continue
-		}
-		var one order
-		if one, bad = r.readOrder(c); bad != nil {
-			break
-		}
-		orders = append(orders, one)
-	}
-	by := r.partyOf(e.Stanza.From)
-	switch {
-	case bad != nil:
-	case len(orders) == 0:
-		bad = xmpp.BadRequest("there is no item")
-	default:
-		bad = r.mayAll(e.Stanza.From.Bare(), by, orders)
-	}
 	actor := ""
-	if s := r.seats[e.Stanza.From]; s != nil {
-		actor = s.nick
-	}
-	if bad == nil && orders[0].isRole {
-		r.assign(e, orders, actor)
-	}
-	r.mu.Unlock()
+	r.with(func() {
+		if orders, bad = r.readOrders(q); bad == nil {
+			bad = r.mayAll(e.Stanza.From.Bare(), r.partyOf(e.Stanza.From), orders)
+		}
+		if s := r.seats[e.Stanza.From]; s != nil {
+			actor = s.nick
+		}
+		if bad == nil && orders[0].isRole {
+			r.assign(e, orders, actor)
+		}
+	})
 	if bad == nil && !orders[0].isRole {
 		bad = r.affiliate(e, orders, actor)
 	}
@@ -130,6 +115,24 @@ func (r *room) administer(e *router.Envelope, q *xmpp.Element) {
 		return
 	}
 	r.settleLater(e)
+}
+
+// readOrders reads all; there is at least one.
+func (r *room) readOrders(q *xmpp.Element) (orders []order, bad *xmpp.Error) {
+	for _, c := range q.Children() {
+		if c.Name.Space != nsAdmin || c.Name.Local != "item" {
+			continue
+		}
+		one, bad := r.readOrder(c)
+		if bad != nil {
+			return nil, bad
+		}
+		orders = append(orders, one)
+	}
+	if len(orders) == 0 {
+		return nil, xmpp.BadRequest("there is no item")
+	}
+	return orders, nil
 }
 
 func (r *room) readOrder(c *xmpp.Element) (o order, bad *xmpp.Error) {
@@ -293,11 +296,11 @@ func (r *room) changePeople(e *router.Envelope, orders []order, actor string) (*
 		return nil, r.m.fault(err)
 	}
 	var after []func()
-	r.mu.Lock()
-	for i, o := range orders {
-		after = append(after, r.setAffiliation(e, o, next[i], actor))
-	}
-	r.mu.Unlock()
+	r.with(func() {
+		for i, o := range orders {
+			after = append(after, r.setAffiliation(e, o, next[i], actor))
+		}
+	})
 	for _, f := range after {
 		if f != nil {
 			f()

@@ -170,20 +170,22 @@ func (m *Rooms) answered(e *router.Envelope) {
 	if r == nil || !r.ready.Load() {
 		return
 	}
-	r.mu.Lock()
-	q, ok := r.questions[s.ID]
-	if ok = ok && q.to == s.From; ok {
-		delete(r.questions, s.ID)
-		ok = r.seats[q.asker] != nil
-	}
-	if seat := r.seats[s.From]; seat != nil && !s.To.IsFull() && s.ID == probeID {
-		if err := s.Err(); err != nil && deadly(err.Condition) {
-			r.leave(e.Batch, seat, departure{codes: []int{333}, reason: "a ping came back: " + string(err.Condition)})
-		} else {
-			seat.heard, seat.asked = time.Now(), time.Time{}
+	var q question
+	ok := false
+	r.with(func() {
+		q, ok = r.questions[s.ID]
+		if ok = ok && q.to == s.From; ok {
+			delete(r.questions, s.ID)
+			ok = r.seats[q.asker] != nil
 		}
-	}
-	r.mu.Unlock()
+		if seat := r.seats[s.From]; seat != nil && !s.To.IsFull() && s.ID == probeID {
+			if err := s.Err(); err != nil && deadly(err.Condition) {
+				r.leave(e.Batch, seat, departure{codes: []int{333}, reason: "a ping came back: " + string(err.Condition)})
+			} else {
+				seat.heard, seat.asked = time.Now(), time.Time{}
+			}
+		}
+	})
 	r.settle()
 	if ok {
 		m.o.Router.Post(&xmpp.Stanza{Kind: xmpp.IQ, Type: s.Type, ID: q.id, Lang: s.Lang, From: q.of, To: q.asker, Payload: s.Payload, Children: s.Children}, e.Batch)

@@ -81,9 +81,8 @@ type utterance struct {
 // say is called with order held.
 func (r *room) say(e *router.Envelope) *xmpp.Error {
 	u := utterance{r: r, e: e}
-	r.mu.Lock()
-	bad := u.prepare()
-	r.mu.Unlock()
+	var bad *xmpp.Error
+	r.with(func() { bad = u.prepare() })
 	if bad != nil {
 		return bad
 	}
@@ -99,9 +98,7 @@ func (r *room) say(e *router.Envelope) *xmpp.Error {
 			return bad
 		}
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	u.spread(archived, dup)
+	r.with(func() { u.spread(archived, dup) })
 	return nil
 }
 

@@ -133,16 +133,25 @@ func (m *Rooms) visit(e *router.Envelope, make newRoom, f func(r *room)) {
 			m.refuse(e, bad)
 			return
 		}
-		r.mu.Lock()
-		if r.state == gone {
-			r.mu.Unlock()
-			continue
+		if r.visited(&r.mu, f) {
+			return
 		}
-		f(r)
-		r.mu.Unlock()
-		return
 	}
 }
+
+// visited calls f with a lock held, unless the room is gone. A fault in f does not leave the room locked.
+func (r *room) visited(lock *sync.Mutex, f func(r *room)) bool {
+	lock.Lock()
+	defer lock.Unlock()
+	if r.state == gone {
+		return false
+	}
+	f(r)
+	return true
+}
+
+// with calls f with the state locked, if the room is there.
+func (r *room) with(f func()) { r.visited(&r.mu, func(*room) { f() }) }
 
 // visitInOrder is visit with the lock for who changes what is stored.
 func (m *Rooms) visitInOrder(e *router.Envelope, make newRoom, f func(r *room)) {
@@ -152,14 +161,9 @@ func (m *Rooms) visitInOrder(e *router.Envelope, make newRoom, f func(r *room)) 
 			m.refuse(e, bad)
 			return
 		}
-		r.order.Lock()
-		if r.state == gone {
-			r.order.Unlock()
-			continue
+		if r.visited(&r.order, f) {
+			return
 		}
-		f(r)
-		r.order.Unlock()
-		return
 	}
 }
 
@@ -234,12 +238,12 @@ func (m *Rooms) fault(err error) *xmpp.Error {
 // ended lets a session leave its rooms.
 func (m *Rooms) ended(s *router.Session, _ *xmpp.Stanza) {
 	for _, r := range m.guests.rooms(s.Addr()) {
-		r.mu.Lock()
 		var b router.Batch
-		if seat := r.seats[s.Addr()]; seat != nil && seat.session == s {
-			r.leave(&b, seat, departure{})
-		}
-		r.mu.Unlock()
+		r.with(func() {
+			if seat := r.seats[s.Addr()]; seat != nil && seat.session == s {
+				r.leave(&b, seat, departure{})
+			}
+		})
 		b.Flush()
 		r.settle()
 	}
@@ -261,12 +265,12 @@ func (m *Rooms) loaded() []*room {
 // Close tells occupants that the service ends (§11.2). It comes before streams are closed, if they are to hear of it.
 func (m *Rooms) Close() {
 	for _, r := range m.loaded() {
-		r.mu.Lock()
 		var b router.Batch
-		for _, seat := range r.everybody() {
-			r.leave(&b, seat, departure{codes: []int{332}, silent: true})
-		}
-		r.mu.Unlock()
+		r.with(func() {
+			for _, seat := range r.everybody() {
+				r.leave(&b, seat, departure{codes: []int{332}, silent: true})
+			}
+		})
 		b.Flush()
 		r.settle()
 	}

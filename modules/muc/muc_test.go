@@ -263,6 +263,12 @@ func TestARoomIsLockedUntilItIsConfigured(t *testing.T) {
 	w.wantRefused(w.join("hag", "x"), "delivered")
 }
 
+func TestRoomsAreMadeByUsersOfThisServer(t *testing.T) {
+	w := newWorld(t)
+	w.wantRefused(w.join("a@b.example/x", "a"), "cancel:not-allowed")
+	w.wantRefused(w.join("crone", "first"), "delivered")
+}
+
 func TestWhatKeepsSomebodyOut(t *testing.T) {
 	w := newWorld(t)
 	w.instant("passwordprotectedroom=1", "roomsecret=cauldronburn")

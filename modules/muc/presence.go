@@ -65,13 +65,13 @@ func (m *Rooms) part(e *router.Envelope, d departure) {
 	if r == nil || !r.ready.Load() {
 		return
 	}
-	r.mu.Lock()
-	if s := r.seats[e.Stanza.From]; s != nil && r.state == open {
-		d.id = e.Stanza.ID
-		r.leave(e.Batch, s, d)
-		e.Settle(router.Delivered)
-	}
-	r.mu.Unlock()
+	r.with(func() {
+		if s := r.seats[e.Stanza.From]; s != nil {
+			d.id = e.Stanza.ID
+			r.leave(e.Batch, s, d)
+			e.Settle(router.Delivered)
+		}
+	})
 	r.settle()
 }
 
@@ -246,16 +246,16 @@ func (m *Rooms) change(e *router.Envelope) {
 	r := m.rooms[s.To.Bare()]
 	m.mu.Unlock()
 	if r != nil && r.ready.Load() {
-		r.mu.Lock()
-		if seat := r.seats[s.From]; seat != nil && r.state == open {
-			inside = true
-			if seat.nick == s.To.Resource() {
-				r.update(e, seat)
-			} else {
-				r.rename(e, seat)
+		r.with(func() {
+			if seat := r.seats[s.From]; seat != nil {
+				inside = true
+				if seat.nick == s.To.Resource() {
+					r.update(e, seat)
+				} else {
+					r.rename(e, seat)
+				}
 			}
-		}
-		r.mu.Unlock()
+		})
 	}
 	if !inside {
 		m.strange(e)

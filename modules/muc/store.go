@@ -388,8 +388,8 @@ func (d *directory) public() (locals []string, names map[string]string) {
 // maker makes a room for who is the first to enter it (§10.1).
 func (m *Rooms) maker(e *router.Envelope, exempt bool) newRoom {
 	return func(r *room) *xmpp.Error {
-		if r.addr.Local() == "" || e.Stanza.From.Local() == "" {
-			return xmpp.NotAllowed("rooms are made by users")
+		if from := e.Stanza.From; from.Local() == "" || !m.o.Router.Owns(from.Domain()) {
+			return xmpp.NotAllowed("rooms are made by users of this server")
 		}
 		limits := m.o.Limits()
 		list, err := m.listed(r.addr.Domain())
