@@ -15,7 +15,8 @@
 // events of publish-subscribe, which somebody has subscribed to; so is nothing of type groupchat, which only reaches who is in a room.
 //
 // The other way round, an account may write to so many different addresses a minute; what goes beyond is refused until
-// later, and the administrators hear of it once an hour. Accounts that administer or may multicast are not bound.
+// later, and the administrators hear of it once an hour. Accounts that administer, may multicast or are a gateway are not bound,
+// nor are programs that post under names that are nobody's account.
 package strangers
 
 import (
@@ -214,8 +215,13 @@ func (s *Strangers) known(e *router.Envelope, user jid.JID) (bool, error) {
 	switch {
 	case from.IsZero(), from == user, e.FromOwn():
 		return true, nil
-	case !e.Account.IsZero() && !e.Stanza.From.MatchesBare(e.Account): // a program that may speak for others
-		return true, nil
+	case !e.Account.IsZero() && e.Session == nil:
+		// A program that may speak for others, or under names that are nobody's account.
+		if exists, err := s.Users.Exists(context.Background(), e.Account); err != nil || !exists || !e.Stanza.From.MatchesBare(e.Account) {
+			return err == nil, err
+		}
+	}
+	switch {
 	case s.Router.Serves(from.Domain()):
 		if from.IsDomain() {
 			return true, nil

@@ -160,6 +160,11 @@ func TestWhoBelongsToTheHouseIsNoStranger(t *testing.T) {
 			if h.r.Route(forged); forged.Outcome != router.Delivered {
 				t.Errorf("%s: of a program that may speak for others: %v, %v", policy, forged.Outcome, forged.Err)
 			}
+			api := &router.Envelope{Quiet: true, Account: jid.MustParse("ci@example.org"),
+				Stanza: moduletest.Parse(t, `<message type='chat' from='ci@example.org' to='juliet@example.org'><body>1</body></message>`)}
+			if h.r.Route(api); api.Outcome != router.Delivered {
+				t.Errorf("%s: under a name that is nobody's: %v, %v", policy, api.Outcome, api.Err)
+			}
 			own := &router.Envelope{Quiet: true, Account: jid.MustParse("romeo@example.org"),
 				Stanza: moduletest.Parse(t, `<message type='chat' from='romeo@example.org' to='juliet@example.org'><body>1</body></message>`)}
 			if h.r.Route(own); own.Outcome == router.Delivered {
