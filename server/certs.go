@@ -209,7 +209,8 @@ func (s *CertStore) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate
 	return s.Certificate(hello.ServerName), nil
 }
 
-// Certificate is that of a domain (U-label or A-label), else the first host's.
+// Certificate is that of a domain (U-label or A-label), else that of the host above it, as rooms.example.org is below
+// example.org, else the first host's.
 // It is not to be changed. Who knows the domain of a stream, as STARTTLS does, asks
 // for that when the client sends no SNI (RFC 6120 §13.7.1.2).
 func (s *CertStore) Certificate(domain string) *tls.Certificate {
@@ -220,6 +221,11 @@ func (s *CertStore) Certificate(domain string) *tls.Certificate {
 	if name, err := asciiName(domain); err == nil {
 		if c := held.byName[name]; c != nil {
 			return c
+		}
+	}
+	if _, above, ok := strings.Cut(domain, "."); ok {
+		if name, err := asciiName(above); err == nil && held.byName[name] != nil {
+			return held.byName[name]
 		}
 	}
 	return held.first

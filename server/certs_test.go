@@ -102,6 +102,7 @@ func TestWithoutSNIOrForAStrangerItIsTheFirstHostsCertificate(t *testing.T) {
 	s := mustStore(t, certConfig(t, "one.example", "two.example"))
 	for sni, want := range map[string]string{
 		"": "one.example", "stranger.example": "one.example", "two.example": "two.example", "TWO.example": "two.example",
+		"rooms.two.example": "two.example", "rooms.stranger.example": "one.example",
 	} {
 		state, err := handshake(t, s.TLSConfig(), &tls.Config{ServerName: sni, InsecureSkipVerify: true})
 		if err != nil {
