@@ -9,8 +9,8 @@ PACKAGES = redis-server prosody lua-unbound ejabberd python3-slixmpp profanity t
 
 FUZZTIME ?= 30s
 
-# The hot path: addresses, framing, routing, client streams, posting.
-BENCH_PACKAGES ?= ./xmpp/... ./router/... ./c2s/... ./modules/httpmessage/...
+# The hot path: addresses, framing, routing, client streams, posting, pages of archives, rooms.
+BENCH_PACKAGES ?= ./xmpp/... ./router/... ./c2s/... ./modules/httpmessage/... ./modules/archive ./modules/muc
 BENCHTIME      ?= 1s
 
 .PHONY: build test race fuzz bench check bench-peers bench-federation deps
