@@ -479,7 +479,7 @@ func TestAPeerThatOnlyAcceptsAndClosesHasEveryMessageBounceOnce(t *testing.T) {
 func TestOurOwnDeathLosesNothing(t *testing.T) {
 	for management, name := range map[fakepeer.Management]string{fakepeer.Resume: "peer resumes", fakepeer.Unmanaged: "peer acknowledges nothing"} {
 		t.Run(name, func(t *testing.T) {
-			const total, kills = 4_000, 8
+			const total, kills = 10_000, 10
 			// What has come and is not known to have come takes room in the queue too.
 			m := openMail(t, management, "peer_age: 5m, peer_stanzas: 5000", total)
 			m.weDie = true

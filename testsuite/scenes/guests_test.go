@@ -17,6 +17,7 @@ type guest struct {
 	t     *testing.T
 	marks int
 	early []string // what came while it entered: stored messages
+	last  string   // what until waited for
 }
 
 // enter logs a user in with presence, and returns when the server has taken that.
@@ -44,7 +45,24 @@ func enterWith(t *testing.T, s *harness.Server, user, resource string, before fu
 	}
 	g.say("<presence/>")
 	g.early = g.settled()
+	g.caughtUp()
 	return g
+}
+
+// caughtUp waits until what was stored has been brought: a message that comes meanwhile goes through the store, too,
+// and bears the time at which it did.
+func (g *guest) caughtUp() {
+	g.t.Helper()
+	for {
+		g.marks++
+		id := fmt.Sprintf("here-%d", g.marks)
+		g.say("<message to='" + g.JID + "' type='chat' id='" + id + "'><body>(mark)</body><private xmlns='urn:xmpp:carbons:2'/>" +
+			"<no-copy xmlns='urn:xmpp:hints'/><no-permanent-store xmlns='urn:xmpp:hints'/></message>") // in no archive
+		g.early = g.until(id)
+		if !strings.Contains(g.last, "<delay ") {
+			return
+		}
+	}
 }
 
 func (g *guest) say(xml string) {
@@ -64,6 +82,7 @@ func (g *guest) until(id string) (got []string) {
 		case err != nil:
 			g.t.Fatalf("%s waits for %s: %v; so far %q", g.JID, id, err, got)
 		case harness.Attr(el, "id") == id:
+			g.last = el
 			return got
 		case strings.HasPrefix(el, "<message"), strings.HasPrefix(el, "<iq"):
 			got = append(got, el)
