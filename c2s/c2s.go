@@ -12,7 +12,6 @@ package c2s
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -195,33 +194,15 @@ func (s *Server) Serve(l net.Listener, m Mode) error {
 		delete(s.listeners, l)
 		s.mu.Unlock()
 	}()
-	wait := time.Duration(0)
-	for {
-		c, err := l.Accept()
-		switch {
-		case err == nil:
-			wait = 0
-			s.accept(c, m)
-		case s.closing.Load():
-			return nil
-		case errors.Is(err, net.ErrClosed):
-			return err
-		default:
-			// Out of file descriptors, mostly: others will close theirs.
-			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
-			s.log.Warn("accept a client", "error", err, "again_in", wait)
-			select {
-			case <-time.After(wait):
-			case <-s.ctx.Done():
-			}
-		}
-	}
+	return gate.Accept(l, s.closing.Load, s.ctx.Done(), func(err error, again time.Duration) {
+		s.log.Warn("accept a client", "error", err, "again_in", again)
+	}, func(c net.Conn) { s.accept(c, m) })
 }
 
 // accept begins to serve a connection.
 func (s *Server) accept(nc net.Conn, m Mode) {
 	s.Stats.Accepted.Add(1)
-	from := remoteIP(nc)
+	from := gate.RemoteIP(nc)
 	if why := s.gate.Enter(from, s.limits()); why != "" {
 		s.Stats.Refused.Add(1)
 		turnAway(nc, m, why)
@@ -281,7 +262,7 @@ func (s *Server) left(c *conn) {
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.mu.Unlock()
-	s.gate.Leave(remoteIP(c.t.conn), c.known)
+	s.gate.Leave(gate.RemoteIP(c.t.conn), c.known)
 	s.Stats.Connections.Add(-1)
 	s.workers.Done()
 }

@@ -17,11 +17,9 @@ package component
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"maps"
 	"net"
-	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -135,34 +133,16 @@ func (s *Server) Serve(ln net.Listener) error {
 		delete(s.listeners, ln)
 		s.mu.Unlock()
 	}()
-	wait := time.Duration(0)
-	for {
-		c, err := ln.Accept()
-		switch {
-		case err == nil:
-			wait = 0
-			s.accept(c)
-		case s.closing.Load():
-			return nil
-		case errors.Is(err, net.ErrClosed):
-			return err
-		default:
-			// Out of file descriptors, mostly: others will close theirs.
-			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
-			s.log.Warn("accept a component", "error", err, "again_in", wait)
-			select {
-			case <-time.After(wait):
-			case <-s.stopped:
-			}
-		}
-	}
+	return gate.Accept(ln, s.closing.Load, s.stopped, func(err error, again time.Duration) {
+		s.log.Warn("accept a component", "error", err, "again_in", again)
+	}, s.accept)
 }
 
 // accept begins to serve a connection.
 func (s *Server) accept(c net.Conn) {
 	s.Stats.Accepted.Add(1)
 	limits := s.limits()
-	from := remoteIP(c)
+	from := gate.RemoteIP(c)
 	if why := s.gate.Enter(from, &limits); why != "" {
 		s.Stats.Refused.Add(1)
 		turnAway(c, why)
@@ -206,15 +186,6 @@ func turnAway(c net.Conn, why string) {
 		_ = cw.CloseWrite() // so is this
 	}
 	_ = c.Close() // nothing else to do about it
-}
-
-// remoteIP is the peer's address; invalid for what has none.
-func remoteIP(c net.Conn) netip.Addr {
-	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
-		ip, _ := netip.AddrFromSlice(a.IP)
-		return ip.Unmap()
-	}
-	return netip.Addr{}
 }
 
 // Reload ends the streams whose domain or secret is not as the settings now say. Router.Use tells the router about new

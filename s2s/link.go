@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"jackdaw/router"
+	"jackdaw/router/gate"
 	"jackdaw/s2s/outbox"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/sasl"
@@ -551,7 +552,7 @@ func (l *link) prove(p outbox.Pair, how proof, id string) (ok bool) {
 	l.proved[p] = how
 	l.srv.Stats.proofs[how].Add(1)
 	if !l.known.Swap(true) && !l.outgoing {
-		l.srv.gate.Known(remoteIP(l.conn))
+		l.srv.gate.Known(gate.RemoteIP(l.conn))
 		_ = l.conn.SetReadDeadline(time.Time{}) // the reader finds out if that does not work
 	}
 	l.srv.log.Info("link up", "peer", p.Remote, "local", p.Local, "direction", l.direction(), "by", how.String(), "tls", l.version)

@@ -21,7 +21,6 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -189,33 +188,15 @@ func (s *Server) Serve(l net.Listener, m Mode) error {
 		delete(s.listeners, l)
 		s.mu.Unlock()
 	}()
-	wait := time.Duration(0)
-	for {
-		c, err := l.Accept()
-		switch {
-		case err == nil:
-			wait = 0
-			s.accept(c, m)
-		case s.stops():
-			return nil
-		case errors.Is(err, net.ErrClosed):
-			return err
-		default:
-			// Out of file descriptors, mostly: others will close theirs.
-			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
-			s.log.Warn("accept a peer", "error", err, "again_in", wait)
-			select {
-			case <-time.After(wait):
-			case <-s.ctx.Done():
-			}
-		}
-	}
+	return gate.Accept(l, s.stops, s.ctx.Done(), func(err error, again time.Duration) {
+		s.log.Warn("accept a peer", "error", err, "again_in", again)
+	}, func(c net.Conn) { s.accept(c, m) })
 }
 
 // accept begins to serve a connection.
 func (s *Server) accept(nc net.Conn, m Mode) {
 	s.Stats.Accepted.Add(1)
-	from := remoteIP(nc)
+	from := gate.RemoteIP(nc)
 	if why := s.gate.Enter(from, &s.policy().limits); why != "" {
 		s.Stats.Refused.Add(1)
 		turnAway(nc, m, why)
@@ -254,14 +235,6 @@ func turnAway(nc net.Conn, m Mode, why string) {
 		}
 	}
 	_ = nc.Close() // nothing else to do about it
-}
-
-// remoteIP is where a connection comes from, as far as its kind knows.
-func remoteIP(c net.Conn) netip.Addr {
-	if a, err := netip.ParseAddrPort(c.RemoteAddr().String()); err == nil {
-		return a.Addr().Unmap()
-	}
-	return netip.Addr{}
 }
 
 // enter makes a link known. It says false where the server is closing. The caller ends with workers.Done.
