@@ -49,8 +49,9 @@ type Options struct {
 
 // An Archive is the module. It is safe for concurrent use.
 type Archive struct {
-	o     Options
-	prefs *prefsCache
+	o      Options
+	prefs  *prefsCache
+	keeper mam.Keeper
 
 	undo  func(owner string, id uint64) // takeBack, made once
 	posts chan struct{}                 // has an entry for each post that is being written
@@ -63,8 +64,12 @@ type Archive struct {
 func New(o Options) *Archive {
 	a := &Archive{o: o, prefs: newPrefsCache(o.Prefs), posts: make(chan struct{}, posting), asking: map[*router.Session]*asker{}}
 	a.undo = a.takeBack
+	a.keeper = mam.Keeper{Log: o.Messages, Keep: func() time.Duration { return o.Limits().Keep }, Logger: o.Log}
 	return a
 }
+
+// Run removes messages whose time has come, until ctx ends.
+func (a *Archive) Run(ctx context.Context) { a.keeper.Run(ctx) }
 
 // Features of XEP-0424 §3 and §5.
 const (
@@ -250,7 +255,7 @@ func (a *Archive) removed(user jid.JID) error {
 	if err != nil {
 		return err
 	}
-	if err := a.purge(ctx, name, ^uint64(0), nil); err != nil {
+	if err := a.keeper.Clear(ctx, name); err != nil {
 		return err
 	}
 	q, err := a.o.Messages.DeleteOwner(ctx, name)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"jackdaw/modules/internal/mam"
 	"jackdaw/modules/internal/moduletest"
 	"jackdaw/router"
 	"jackdaw/storage"
@@ -447,7 +448,7 @@ func TestWhatIsGivenBackAndThenRefusedIsTakenOut(t *testing.T) {
 
 func TestArchiveOfARemovedAccountGoesWithIt(t *testing.T) {
 	h := newHouse(t, keeper(nil))
-	for range 3 * purgeAtOnce / 2 {
+	for range 3 * mam.PurgeAtOnce / 2 {
 		h.romeo.Send(`<message to='nurse@example.org' type='chat'><body>x</body></message>`)
 	}
 	nurse := moduletest.Login(t, h.r, "nurse/n")

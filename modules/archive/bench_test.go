@@ -222,7 +222,7 @@ func BenchmarkServingWhilePurging(b *testing.B) {
 		began := time.Now()
 		var purged atomic.Bool
 		go func() {
-			a.round(ctx, storage.IDAt(now.Add(-time.Hour)))
+			a.keeper.Round(ctx, storage.IDAt(now.Add(-time.Hour)))
 			purged.Store(true)
 		}()
 		mean2, p992 := serve(purged.Load)

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"jackdaw/modules/internal/mam"
 	"jackdaw/storage"
 )
 
@@ -68,11 +69,11 @@ func TestPurgeRestsLongerThanItWorks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
 		log := &slow{Log: h.log, work: func() { time.Sleep(20 * time.Millisecond) }}
-		h.a.o.Messages = log
-		h.add("romeo", 10*purgeAtOnce+1)
+		h.a.keeper.Log = log
+		h.add("romeo", 10*mam.PurgeAtOnce+1)
 		h.add("juliet", 1)
 		time.Sleep(time.Hour)
-		h.a.round(t.Context(), storage.IDAt(time.Now()))
+		h.a.keeper.Round(t.Context(), storage.IDAt(time.Now()))
 		if len(h.records("romeo"))+len(h.records("juliet")) != 0 {
 			t.Error("something is left")
 		}
@@ -103,7 +104,7 @@ func TestPurgeEndsWithItsContextAndGoesOnAfterAnError(t *testing.T) {
 		if n := len(h.records("romeo")); n != 0 {
 			t.Errorf("%d messages are left after storage came back", n)
 		}
-		h.add("romeo", 100*purgeAtOnce)
+		h.add("romeo", 100*mam.PurgeAtOnce)
 		time.Sleep(90 * time.Minute)
 		cancel()
 		<-ended

@@ -11,8 +11,8 @@ import (
 const (
 	// purgeEvery is the time from the start of one round through all archives to that of the next.
 	purgeEvery = time.Hour
-	// purgeAtOnce is how many messages go in one step, and rest how many times as long as the step took nothing is purged after it.
-	purgeAtOnce = 200
+	// PurgeAtOnce is how many messages go in one step, and rest how many times as long as the step took nothing is purged after it.
+	PurgeAtOnce = 200
 	rest        = 4
 	// breath is the least that is rested after a step, and after every breathEvery archives in which there was nothing to do.
 	breath      = 10 * time.Millisecond
@@ -31,17 +31,17 @@ func (k *Keeper) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		began := time.Now()
 		if keep := k.Keep(); keep > 0 {
-			k.round(ctx, storage.IDAt(began.Add(-keep)))
+			k.Round(ctx, storage.IDAt(began.Add(-keep)))
 		}
 		pause(ctx, purgeEvery-time.Since(began))
 	}
 }
 
-// round goes through all archives once.
-func (k *Keeper) round(ctx context.Context, before uint64) {
+// Round goes through all archives once and removes what has an id below before.
+func (k *Keeper) Round(ctx context.Context, before uint64) {
 	n := 0
 	err := k.Log.Owners(ctx, func(owner string) bool {
-		if err := k.purge(ctx, owner, before); err != nil && ctx.Err() == nil {
+		if err := k.purge(ctx, owner, before, func(took time.Duration) { pause(ctx, max(rest*took, breath)) }); err != nil && ctx.Err() == nil {
 			k.Logger.Warn("archive not purged", "owner", owner, "error", err)
 		}
 		if n++; n%breathEvery == 0 {
@@ -54,11 +54,16 @@ func (k *Keeper) round(ctx context.Context, before uint64) {
 	}
 }
 
-// purge removes an owner's messages with ids below before.
-func (k *Keeper) purge(ctx context.Context, owner string, before uint64) error {
+// Clear removes all messages of an owner, some at a time but without a rest.
+func (k *Keeper) Clear(ctx context.Context, owner string) error {
+	return k.purge(ctx, owner, ^uint64(0), func(time.Duration) {})
+}
+
+// purge removes an owner's messages with ids below before, and calls rested after each step with the time that it took.
+func (k *Keeper) purge(ctx context.Context, owner string, before uint64, rested func(took time.Duration)) error {
 	for {
 		began := time.Now()
-		old, more, err := k.Log.Page(ctx, owner, storage.Query{Before: before, Limit: purgeAtOnce})
+		old, more, err := k.Log.Page(ctx, owner, storage.Query{Before: before, Limit: PurgeAtOnce})
 		if err != nil || len(old) == 0 {
 			return err
 		}
@@ -66,10 +71,13 @@ func (k *Keeper) purge(ctx context.Context, owner string, before uint64) error {
 		if err != nil {
 			return err
 		}
-		if err := p.Wait(ctx); err != nil || !more {
+		if err := p.Wait(ctx); err != nil {
 			return err
 		}
-		pause(ctx, max(rest*time.Since(began), breath))
+		rested(time.Since(began)) // after the last, too: many small archives cost as much as a large one
+		if !more {
+			return nil
+		}
 	}
 }
 
