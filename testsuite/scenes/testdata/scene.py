@@ -324,6 +324,7 @@ class Actor(slixmpp.ClientXMPP):
 
     async def caught_up(self, sender):
         """Comes back when all that sender's stream has sent to this session before has come."""
+        await self.settle()  # the mark must not come in before a presence that starts the catching up
         # A message that waits behind stored ones, and of which nobody gets a carbon copy.
         mark = sender.say(self.boundjid.full, "(mark)", "chat", None, "<private xmlns='urn:xmpp:carbons:2'/>",
                           "<no-copy xmlns='urn:xmpp:hints'/>")
