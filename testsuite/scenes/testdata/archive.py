@@ -217,6 +217,7 @@ async def a_phone_that_was_away_misses_nothing(house):
         cursor = fin.findtext(".//{*}last")
     equal(list(seen.values()), said, "from the archive")
     j.send_presence()
+    await j.settle()
     await j.caught_up(r)
     live = [s for s in j.inbox if message()(s) and s["body"] != "(mark)"]
     equal([seen.get(own_id(s.xml, juliet)) for s in live], said, "what storage brings is known by its id")

@@ -323,8 +323,8 @@ class Actor(slixmpp.ClientXMPP):
         await self.ask("get", "<ping xmlns='urn:xmpp:ping'/>", self.house.domain)
 
     async def caught_up(self, sender):
-        """Comes back when all that sender's stream has sent to this session before has come."""
-        await self.settle()  # the mark must not come in before a presence that starts the catching up
+        """Comes back when all that sender's stream has sent to this session before has come. A session
+        that has just sent its first presence settles before: till then nothing is held back behind what is stored."""
         # A message that waits behind stored ones, and of which nobody gets a carbon copy.
         mark = sender.say(self.boundjid.full, "(mark)", "chat", None, "<private xmlns='urn:xmpp:carbons:2'/>",
                           "<no-copy xmlns='urn:xmpp:hints'/>")
