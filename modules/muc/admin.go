@@ -89,6 +89,7 @@ type order struct {
 	nick     string
 	setsNick bool
 	reason   string
+	asked    bool // the user has asked for it
 }
 
 // administer carries out orders, all or none (§8, §9, §10.3 to §10.8). It is called with order held.
@@ -274,7 +275,7 @@ func (r *room) changePeople(e *router.Envelope, orders []order, actor string) (*
 	for i, o := range orders {
 		name := o.user.String()
 		p := r.people[name]
-		p.Affiliation, p.Reason = o.affil, ""
+		p.Affiliation, p.Reason, p.Asks = o.affil, "", ""
 		switch {
 		case o.affil == outcast: // §9.1
 			p.Nick, p.Reason, p.Hats = "", o.reason, nil
@@ -338,6 +339,7 @@ func (r *room) setAffiliation(e *router.Envelope, o order, next person, actor st
 		role := who.role
 		who.role = roleAfter(role, was, next.Affiliation, r.conf.Moderated)
 		p.refresh(who, role, notice{reason: o.reason, actor: actor})
+		p.conform(who)
 	}
 	if inside || was == next.Affiliation || o.user.Local() == "" {
 		p.finish()
@@ -361,7 +363,7 @@ func (r *room) setAffiliation(e *router.Envelope, o order, next person, actor st
 		return nil // a room is told nothing: it might be this one
 	}
 	invite := r.conf.MembersOnly && was < member && next.Affiliation >= member && !r.locked // §9.5
-	if !invite && was == unaffiliated {
+	if !invite && was == unaffiliated && !o.asked {
 		return nil // nobody is told of a room that he does not know
 	}
 	stanza := xmpp.Stanza{Kind: xmpp.Message, ID: newID(), From: r.addr, To: o.user}

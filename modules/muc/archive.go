@@ -80,8 +80,6 @@ func (m *Rooms) query(e *router.Envelope, el *xmpp.Element) {
 func (r *room) mayRead(who jid.JID) *xmpp.Error {
 	rank := r.affiliationOf(who)
 	switch {
-	case r.locked && rank != owner:
-		return xmpp.ItemNotFound("there is no such room")
 	case !r.conf.Archived:
 		return xmpp.ServiceUnavailable("the room keeps no messages")
 	case rank == outcast, r.conf.MembersOnly && rank < member, r.conf.Password != "" && rank < member && r.seats[who] == nil:

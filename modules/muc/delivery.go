@@ -70,6 +70,7 @@ type notice struct {
 	actor       string // nick of who did it
 	reason      string
 	codes       []int
+	open        bool // the codes are for the others, too
 	destroyed   *destruction
 }
 
@@ -110,7 +111,7 @@ func (n *notice) append(dst []byte, full jid.JID, self bool) []byte {
 	}
 	for _, c := range n.codes {
 		// What greets who enters is not for the others.
-		if self || c >= 300 {
+		if self || n.open || c >= 300 {
 			dst = appendStatus(dst, c)
 		}
 	}
@@ -159,9 +160,12 @@ func (p *post) announce(o *occupant, n *notice, entering *seat, id string) {
 	first := o.seats[0]
 	p.head = xmpp.Stanza{Kind: xmpp.Presence, From: o.addr, Lang: first.lang}
 	if r.shows(o.role) {
-		p.others(o, n.reason == "" && n.actor == "", n, first)
+		p.others(o, n.reason == "" && n.actor == "" && !n.open, n, first)
 	}
 	plain := notice{affiliation: n.affiliation, role: n.role, actor: n.actor, reason: n.reason}
+	if n.open {
+		plain.codes = n.codes
+	}
 	p.with(r.payload(o, first.show, &plain, first.full, true))
 	for _, s := range o.seats {
 		if s != entering {

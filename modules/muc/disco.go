@@ -139,10 +139,6 @@ func (r *room) info(e *router.Envelope, q *xmpp.Element) {
 		r.m.refuse(e, xmpp.ItemNotFound("there is no such node"))
 		return
 	}
-	if r.locked && r.affiliationOf(e.Stanza.From) != owner {
-		r.m.refuse(e, xmpp.ItemNotFound("there is no such room"))
-		return
-	}
 	name := r.conf.Name
 	if name == "" {
 		name = r.addr.Local()

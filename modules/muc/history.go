@@ -22,10 +22,15 @@ type said struct {
 	at       time.Time
 	archived uint64 // id in the archive, 0 for none
 	author   string // bare address
+	dated    bool   // it says itself when it was said
 }
 
-// remember keeps a message for those who enter. What it holds is owned.
+// remember keeps a message for those who enter. What it holds is owned. A message that an owner has brought from elsewhere says itself
+// when that was (§7.9).
 func (r *room) remember(s said) {
+	if s.dated && r.people[s.author].Affiliation == owner {
+		s.delayed = contentOf(s.payload)
+	}
 	most := r.conf.History
 	if most == 0 {
 		return
@@ -155,7 +160,7 @@ func (r *room) recall() error {
 			continue
 		}
 		payload := router.AppendStanzaID(cut(&s, userName), r.name, records[i].ID)
-		r.past = append(r.past, said{from: s.From, id: s.ID, lang: s.Lang, payload: payload, at: records[i].Time(), archived: records[i].ID, author: records[i].Peer})
+		r.remember(said{from: s.From, id: s.ID, lang: s.Lang, payload: payload, at: records[i].Time(), archived: records[i].ID, author: records[i].Peer, dated: s.Has(delayName)})
 	}
 	return nil
 }

@@ -27,8 +27,20 @@ func (m *Rooms) toRoom(e *router.Envelope) {
 		}
 	}
 	if x := s.Child(forms.Name); x != nil && s.Type == xmpp.TypeNormal {
-		if form, bad := forms.Parse(x); bad == nil && form.Type == nsRequest && form.Kind == forms.Submit {
+		form, bad := forms.Parse(x)
+		switch {
+		case bad != nil:
+		case !m.proven(e):
+			e.Refuse(xmpp.Forbidden("only a session may do this"))
+			return
+		case form.Kind == forms.Cancel: // §8.6, §9.9: a moderator says nothing of what was asked
+			e.Settle(router.Dropped)
+			return
+		case form.Kind == forms.Submit && form.Type == nsRequest:
 			m.visitInOrder(e, nil, func(r *room) { r.voice(e, form) })
+			return
+		case form.Kind == forms.Submit && form.Type == nsRegForm:
+			m.visitInOrder(e, nil, func(r *room) { r.decide(e, form) })
 			return
 		}
 	}

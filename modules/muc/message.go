@@ -130,7 +130,7 @@ func (r *room) clean(s *xmpp.Stanza) []byte {
 		switch c.Name {
 		case mucName, userName, occupantName, hatsName, stanzaID: // of the last there is only the room's: router.Envelope.Own
 			return true
-		case xmpp.Name{Space: xmpp.NSDelay, Local: "delay"}:
+		case delayName:
 			return delayedBy(raw, r.addr)
 		case retractName: // XEP-0425 §6: only the room moderates
 			return strings.Contains(string(raw), nsModerate)
@@ -195,7 +195,8 @@ func (u *utterance) spread(archived uint64, dup bool) {
 	}
 	p.broadcast()
 	if !u.subject && u.e.Stanza.Has(bodyName) {
-		r.remember(said{from: u.from, id: u.id, lang: u.e.Stanza.Lang, payload: payload, at: time.Now(), archived: archived, author: u.o.name})
+		r.remember(said{from: u.from, id: u.id, lang: u.e.Stanza.Lang, payload: payload, at: time.Now(), archived: archived, author: u.o.name,
+			dated: u.e.Stanza.Has(delayName)})
 	}
 	p.finish()
 }

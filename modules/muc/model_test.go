@@ -58,7 +58,7 @@ func TestEverybodySeesTheRoomAsItIs(t *testing.T) {
 		for range rapid.IntRange(1, 40).Draw(rt, "steps") {
 			who := rapid.SampledFrom(clients).Draw(rt, "who")
 			nick := rapid.SampledFrom(nicks).Draw(rt, "nick")
-			switch rapid.IntRange(0, 9).Draw(rt, "step") {
+			switch rapid.IntRange(0, 11).Draw(rt, "step") {
 			case 0, 1, 2:
 				w.join(who, nick)
 			case 3:
@@ -79,6 +79,10 @@ func TestEverybodySeesTheRoomAsItIs(t *testing.T) {
 				w.configure("crone", "membersonly="+rapid.SampledFrom([]string{"0", "1"}).Draw(rt, "members only"))
 			case 9:
 				w.configure("crone", "moderatedroom="+rapid.SampledFrom([]string{"0", "1"}).Draw(rt, "moderated"))
+			case 10:
+				w.configure("crone", nickLock+"="+rapid.SampledFrom([]string{"0", "1"}).Draw(rt, "locked nicks"))
+			case 11:
+				w.register(who, nick)
 			}
 			real := view{}
 			r := w.room()

@@ -12,8 +12,8 @@
 // An occupant never stays as a ghost: its session's end, an error from its address and silence of its server
 // remove it, with the reason.
 //
-// Left out: groupchat 1.0; status codes 102, 103 and 174, for which there is no setting; approval of registrations by
-// admins, who may turn registration off; occupants of rooms that are not looked at by an occupant (§6.5).
+// Left out: groupchat 1.0; status codes 102 and 103, since members who are not in a room are not shown in it; occupants of
+// rooms that are not looked at by an occupant (§6.5).
 package muc
 
 import (
@@ -77,7 +77,7 @@ func (m *Rooms) Module() router.Module {
 	return router.Module{
 		Name: "muc",
 		Specs: []router.Spec{
-			{Name: "XEP-0045", Version: "1.35.5", Note: "no groupchat 1.0; registrations are not approved by admins"},
+			{Name: "XEP-0045", Version: "1.35.5", Note: "no groupchat 1.0"},
 			{Name: "XEP-0249", Version: "1.2", Note: "passes as any message"},
 			{Name: "XEP-0313", Version: "1.1.3", Note: "archives of rooms"},
 			{Name: "XEP-0317", Version: "0.3.1", Note: "only owners give hats"},
@@ -125,18 +125,43 @@ func (m *Rooms) exempt(e *router.Envelope) bool {
 type newRoom func(r *room) *xmpp.Error
 
 // visit calls f with the room, loaded and locked; f returns with it locked. Without a room, make is asked to fill a new
-// one in; if that is nil, the stanza is refused. If the room is being destroyed, f sees the next one of that name.
+// one in; if that is nil, the stanza is refused. If the room is being destroyed, f sees the next one of that name. A room that
+// has not been configured yet is there for its owner only (§10.1.1, §17.2).
 func (m *Rooms) visit(e *router.Envelope, make newRoom, f func(r *room)) {
+	m.call(e, make, func(r *room) *sync.Mutex { return &r.mu }, f)
+}
+
+// visitInOrder is visit with the lock for who changes what is stored.
+func (m *Rooms) visitInOrder(e *router.Envelope, make newRoom, f func(r *room)) {
+	m.call(e, make, func(r *room) *sync.Mutex { return &r.order }, f)
+}
+
+func (m *Rooms) call(e *router.Envelope, make newRoom, lock func(r *room) *sync.Mutex, f func(r *room)) {
 	for {
 		r, bad := m.find(e.Stanza.To.Bare(), make)
 		if bad != nil {
-			m.refuse(e, bad)
+			m.refuse(e, absent(e, bad))
 			return
 		}
-		if r.visited(&r.mu, f) {
+		if r.visited(lock(r), func(r *room) {
+			if r.locked && r.affiliationOf(e.Stanza.From) != owner {
+				m.refuse(e, absent(e, xmpp.ItemNotFound("there is no such room")))
+				return
+			}
+			f(r)
+		}) {
 			return
 		}
 	}
+}
+
+// absent is the error for who asks for a room that is not there. XEP-0410 §3.2 would take item-not-found, in answer to a ping, for a
+// sign that its sender is still in the room.
+func absent(e *router.Envelope, bad *xmpp.Error) *xmpp.Error {
+	if s := e.Stanza; s.Kind == xmpp.IQ && s.To.IsFull() && s.Has(pingName) && bad.Condition == xmpp.CondItemNotFound {
+		return xmpp.NotAcceptable("you are not in this room")
+	}
+	return bad
 }
 
 // visited calls f with a lock held, unless the room is gone. A fault in f does not leave the room locked.
@@ -152,20 +177,6 @@ func (r *room) visited(lock *sync.Mutex, f func(r *room)) bool {
 
 // with calls f with the state locked, if the room is there.
 func (r *room) with(f func()) { r.visited(&r.mu, func(*room) { f() }) }
-
-// visitInOrder is visit with the lock for who changes what is stored.
-func (m *Rooms) visitInOrder(e *router.Envelope, make newRoom, f func(r *room)) {
-	for {
-		r, bad := m.find(e.Stanza.To.Bare(), make)
-		if bad != nil {
-			m.refuse(e, bad)
-			return
-		}
-		if r.visited(&r.order, f) {
-			return
-		}
-	}
-}
 
 // find returns the room of an address, loaded, and made if there is none.
 func (m *Rooms) find(addr jid.JID, make newRoom) (*room, *xmpp.Error) {

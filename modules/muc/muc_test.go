@@ -258,7 +258,11 @@ func TestARoomIsLockedUntilItIsConfigured(t *testing.T) {
 	w := newWorld(t)
 	w.join("crone", "first")
 	w.wantRefused(w.join("hag", "x"), "cancel:item-not-found")
-	w.wantRefused(w.say("hag", "x"), "modify:not-acceptable")
+	w.wantRefused(w.say("hag", "x"), "cancel:item-not-found")
+	w.wantRefused(w.send("hag", `<message type='chat' to='`+coven+`/first'><body>x</body></message>`), "cancel:item-not-found")
+	w.wantRefused(w.send("hag", `<iq type='get' id='1' to='`+coven+`'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>`), "cancel:item-not-found")
+	w.wantRefused(w.send("hag", `<iq type='set' id='1' to='`+coven+`'><query xmlns='http://jabber.org/protocol/muc#owner'><destroy/></query></iq>`), "cancel:item-not-found")
+	w.wantRefused(w.send("hag", `<iq type='get' id='1' to='`+coven+`/x'><ping xmlns='urn:xmpp:ping'/></iq>`), "modify:not-acceptable")
 	w.configure("crone")
 	w.wantRefused(w.join("hag", "x"), "delivered")
 }

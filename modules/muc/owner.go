@@ -221,6 +221,9 @@ func (r *room) applySettings(e *router.Envelope, was *settings, codes []int) {
 			}
 		}
 	}
+	for _, o := range slices.Clone(r.occupants) {
+		p.conform(o)
+	}
 	r.notify(e.Batch, codes...)
 }
 

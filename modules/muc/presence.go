@@ -88,7 +88,10 @@ func (m *Rooms) enter(e *router.Envelope) {
 	m.visit(e, m.maker(e, exempt), func(r *room) {
 		entered = r
 		if now := r.seats[s.From]; now != nil { // §7.2.1: it has lost what it knew
-			if now.nick == s.To.Resource() || r.rename(e, now) {
+			switch {
+			case r.bound(now.occupant) && r.people[now.name].Nick == now.nick:
+				r.resync(e, now, x) // by the nick that it must bear
+			case now.nick == s.To.Resource(), r.rename(e, now):
 				r.resync(e, r.seats[s.From], x)
 			}
 			return
@@ -112,20 +115,18 @@ func (r *room) admit(e *router.Envelope, x *xmpp.Element, exempt bool) *xmpp.Err
 	switch {
 	case rank == outcast: // §7.2.7
 		return xmpp.Forbidden("you are banned from this room")
-	case r.locked && rank != owner: // §7.2.10
-		return xmpp.ItemNotFound("this room is not open yet")
 	case r.conf.MembersOnly && rank < member: // §7.2.6
 		return xmpp.RegistrationRequired("this room is for members only")
 	case r.conf.Password != "" && !sameSecret(passwordIn(x), r.conf.Password): // §7.2.5
 		return xmpp.NotAuthorized("a password is needed to enter")
 	}
-	addr, codes := s.To, []int(nil)
+	addr := s.To
 	if own := r.people[name].Nick; own != "" && r.conf.LockedNicks && own != addr.Resource() { // §7.10
-		locked, err := r.addr.WithResource(own)
+		registered, err := r.addr.WithResource(own)
 		if err != nil {
 			return xmpp.NotAcceptable("")
 		}
-		addr, codes = locked, []int{210}
+		addr = registered
 	}
 	nick := addr.Resource()
 	if r.taken(nick, name) { // §7.2.8
@@ -148,19 +149,30 @@ func (r *room) admit(e *router.Envelope, x *xmpp.Element, exempt bool) *xmpp.Err
 	seat := &seat{full: s.From, session: e.Session, heard: time.Now()}
 	seat.said(s)
 	r.sit(o, seat)
+	codes := r.greeting()
+	if r.locked {
+		codes = append(codes, 201)
+	}
+	if addr != s.To {
+		codes = append(codes, 210)
+	}
+	r.welcome(e, seat, codes, x, true)
+	return nil
+}
+
+// greeting is what who enters has to know of the room before saying anything (§7.2.3, §7.2.12).
+func (r *room) greeting() (codes []int) {
 	if r.conf.NonAnonymous {
 		codes = append(codes, 100)
 	}
 	if r.conf.Archived {
 		codes = append(codes, 170)
 	}
-	if r.locked {
-		codes = append(codes, 201)
-	}
-	slices.Sort(codes)
-	r.welcome(e, seat, codes, x, true)
-	return nil
+	return codes
 }
+
+// bound says whether an occupant must bear the nick that its user has registered (§7.10).
+func (r *room) bound(o *occupant) bool { return r.conf.LockedNicks && r.people[o.name].Nick != "" }
 
 // said takes over what a client says of itself, but for what only the room says (§17.3).
 func (s *seat) said(p *xmpp.Stanza) {
@@ -217,14 +229,11 @@ func (r *room) resync(e *router.Envelope, s *seat, x *xmpp.Element) {
 		s.session = e.Session
 	}
 	s.occupant.forgetShown()
-	var codes []int
-	if r.conf.NonAnonymous {
-		codes = append(codes, 100)
-	}
-	if r.conf.Archived {
-		codes = append(codes, 170)
-	}
 	r.lead(s)
+	codes := r.greeting()
+	if s.nick != e.Stanza.To.Resource() {
+		codes = append(codes, 210)
+	}
 	r.welcome(e, s, codes, x, !bytes.Equal(was, s.show))
 }
 
@@ -289,8 +298,8 @@ func (r *room) rename(e *router.Envelope, s *seat) bool {
 		r.m.refuse(e, err)
 		return false
 	}
-	switch own := r.people[o.name].Nick; {
-	case r.conf.LockedNicks && own != "" && own != nick:
+	switch {
+	case r.bound(o) && r.people[o.name].Nick != nick:
 		return refuse(xmpp.NotAcceptable("you bear the nick that you have registered"))
 	case r.taken(nick, o.name):
 		return refuse(xmpp.Conflict("this nick is taken"))
@@ -300,22 +309,7 @@ func (r *room) rename(e *router.Envelope, s *seat) bool {
 		return true
 	}
 	p := r.post(e.Batch)
-	first := o.seats[0]
-	p.head = xmpp.Stanza{Kind: xmpp.Presence, Type: xmpp.TypeUnavailable, From: o.addr}
-	n := notice{affiliation: r.rank(o), role: o.role, nick: nick, codes: []int{303}}
-	if r.shows(o.role) {
-		show := first.show
-		first.show = nil // of the old nick there is nothing more to say
-		p.others(o, false, &n, first)
-		first.show = show
-	}
-	p.with(r.payload(o, nil, &n, first.full, true))
-	for _, seat := range o.seats {
-		p.to(seat)
-	}
-	delete(r.byNick, o.nick)
-	o.nick, o.addr = nick, addr
-	r.byNick[nick] = o
+	p.rename(o, addr)
 	s.said(e.Stanza)
 	s.heard, s.asked = time.Now(), time.Time{}
 	r.lead(s)
@@ -323,6 +317,53 @@ func (r *room) rename(e *router.Envelope, s *seat) bool {
 	p.announce(o, &notice{affiliation: r.rank(o), role: o.role}, s, e.Stanza.ID)
 	e.Settle(router.Delivered)
 	return true
+}
+
+// announceNick tells all which nick an occupant will bear from now on, and that the one it has is borne no more (§7.6).
+func (p *post) announceNick(o *occupant, nick string) {
+	r, first := p.r, o.seats[0]
+	p.head = xmpp.Stanza{Kind: xmpp.Presence, Type: xmpp.TypeUnavailable, From: o.addr}
+	n := notice{affiliation: r.rank(o), role: o.role, nick: nick, codes: []int{303}}
+	if r.shows(o.role) {
+		p.others(o, false, &n, &seat{full: first.full}) // of the old nick there is nothing more to say
+	}
+	p.with(r.payload(o, nil, &n, first.full, true))
+	for _, seat := range o.seats {
+		p.to(seat)
+	}
+}
+
+// rename lets an occupant bear another nick, and tells all.
+func (p *post) rename(o *occupant, addr jid.JID) {
+	p.announceNick(o, addr.Resource())
+	delete(p.r.byNick, o.nick)
+	o.nick, o.addr = addr.Resource(), addr
+	p.r.byNick[o.nick] = o
+	o.forgetShown()
+}
+
+// conform gives an occupant the nick that its user has registered, if it must bear that one and does not (§7.10).
+func (p *post) conform(o *occupant) {
+	r := p.r
+	own := r.people[o.name].Nick
+	if !r.bound(o) || own == o.nick {
+		return
+	}
+	addr, err := r.addr.WithResource(own)
+	if err != nil {
+		return
+	}
+	if other := r.byNick[own]; other != nil { // the user's, for nobody else may bear it
+		p.announceNick(o, own)
+		for _, s := range slices.Clone(o.seats) {
+			r.stand(s)
+			r.sit(other, s)
+		}
+		o = other
+	} else {
+		p.rename(o, addr)
+	}
+	p.announce(o, &notice{affiliation: r.rank(o), role: o.role, codes: []int{210}, open: true}, nil, "")
 }
 
 // move takes one client of a user from one nick to another.
@@ -386,6 +427,9 @@ type farewell struct {
 func (r *room) leave(b *router.Batch, s *seat, d departure) {
 	p := r.post(b)
 	o := s.occupant
+	if r.locked && len(r.seats) == 1 { // §10.1.3: the room ends with it
+		d.end = &destruction{}
+	}
 	if len(o.seats) == 1 {
 		p.farewell(p.dismiss(o, d))
 		return

@@ -61,6 +61,8 @@ type person struct {
 	Nick        string      `json:"nick,omitempty"` // registered
 	Reason      string      `json:"reason,omitempty"`
 	Hats        []string    `json:"hats,omitempty"` // by URI
+	// Asks is the nick of a registration that no admin has said anything of; who asks has no affiliation.
+	Asks string `json:"asks,omitempty"`
 }
 
 // An occupant is who bears a nick: a user with one or more clients in the room (§7.2.8).
@@ -107,7 +109,7 @@ func (r *room) occupantID(user string) string {
 
 // affiliationOf is a user's. A domain can be banned, too (§9.2).
 func (r *room) affiliationOf(user jid.JID) affiliation {
-	if p, ok := r.people[user.Bare().String()]; ok {
+	if p := r.people[user.Bare().String()]; p.Affiliation != unaffiliated {
 		return p.Affiliation
 	}
 	if p, ok := r.people[user.Domain()]; ok && p.Affiliation == outcast {
@@ -243,6 +245,7 @@ var (
 	userName     = xmpp.Name{Space: xmpp.NSMUCUser, Local: "x"}
 	occupantName = xmpp.Name{Space: nsOccupant, Local: "occupant-id"}
 	hatsName     = xmpp.Name{Space: nsHats, Local: "hats"}
+	delayName    = xmpp.Name{Space: xmpp.NSDelay, Local: "delay"}
 	stanzaID     = xmpp.Name{Space: xmpp.NSStanzaID, Local: "stanza-id"}
 )
 

@@ -33,6 +33,7 @@ type settings struct {
 	GetMemberList [4]bool `json:"get_member_list"` // by role
 	VoiceRequests bool    `json:"voice_requests,omitempty"`
 	Registrations bool    `json:"registrations,omitempty"`
+	Approval      bool    `json:"approval,omitempty"` // admins approve of every registration, also where they need not (room.guarded)
 }
 
 const pmNobody = moderator + 1
@@ -57,6 +58,7 @@ const (
 	nickLock   = "jackdaw#registered_nicks"
 	voiceField = "jackdaw#voice_requests"
 	registers  = "jackdaw#registration"
+	approves   = "jackdaw#registration_approval"
 	// COMPAT(Conversations 2.12): asks for an archive by this name.
 	archiveAlias = prefix + "enablearchiving"
 )
@@ -136,7 +138,8 @@ func (c *settings) form(room string, owners, admins []string, l Limits) *forms.F
 		text(maxHistory, "text-single", "Messages that are shown to who enters", strconv.Itoa(c.History)),
 		flag(nickLock, "Who has registered a nick bears no other", c.LockedNicks),
 		flag(voiceField, "Visitors may ask for voice", c.VoiceRequests),
-		flag(registers, "Users may make themselves members", c.Registrations),
+		flag(registers, "Users may register to become members", c.Registrations),
+		flag(approves, "Admins approve of every registration", c.Approval),
 		{Var: prefix + "roomadmins", Type: "jid-multi", Label: "Admins", Values: admins},
 		{Var: prefix + "roomowners", Type: "jid-multi", Label: "Owners", Values: owners},
 	}}
@@ -157,7 +160,7 @@ func (c *settings) read(f *forms.Form, l Limits) (out lists, bad *xmpp.Error) {
 		prefix + "persistentroom": &c.Persistent, prefix + "publicroom": &c.Public, prefix + "membersonly": &c.MembersOnly,
 		prefix + "moderatedroom": &c.Moderated, prefix + "passwordprotectedroom": &protected, prefix + "changesubject": &c.ChangeSubject,
 		prefix + "allowinvites": &c.AllowInvites, prefix + "enablelogging": &c.Archived, archiveAlias: &c.Archived,
-		nickLock: &c.LockedNicks, voiceField: &c.VoiceRequests, registers: &c.Registrations,
+		nickLock: &c.LockedNicks, voiceField: &c.VoiceRequests, registers: &c.Registrations, approves: &c.Approval,
 	}
 	texts := map[string]*string{prefix + "roomname": &c.Name, prefix + "roomdesc": &c.Description, prefix + "lang": &c.Language, prefix + "roomsecret": &secret}
 	unacceptable := func(f *forms.Field) (lists, *xmpp.Error) {

@@ -144,7 +144,7 @@ func personChange(user string, p person) storage.Change {
 }
 
 func (p person) empty() bool {
-	return p.Affiliation == unaffiliated && p.Nick == "" && len(p.Hats) == 0
+	return p.Affiliation == unaffiliated && p.Nick == "" && len(p.Hats) == 0 && p.Asks == ""
 }
 
 // erase deletes all that is kept of a room that is gone. It is called with order held.
