@@ -175,7 +175,7 @@ func (s *session) detach(expires time.Time) {
 	s.conn = nil
 	s.woken = false
 	s.expires = expires
-	s.sm.asked = false
+	s.sm.asked, s.sm.doubt = false, nil
 	for _, f := range s.flight {
 		f.keep = true // the writer of the old connection may be at it
 	}

@@ -26,6 +26,7 @@ type management struct {
 	acked   uint32 // the client's last h
 	unacked int    // stanzas given to the session and not acknowledged
 	asked   bool   // an <r/> is out
+	doubt   *doubt // nil: it is answered, or was not looked at
 
 	// What the client has sent.
 	handled   uint32    // stanzas routed

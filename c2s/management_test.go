@@ -192,6 +192,7 @@ func TestMessageIsEitherResumedOrStored(t *testing.T) {
 		c.login("juliet").askResume(id, 0).expect("<resumed")
 		c.expectMessages("m1")
 		c.send("<a xmlns='urn:xmpp:sm:3' h='1'/>").ping()
+		c.send("<a xmlns='urn:xmpp:sm:3' h='2'/>")
 		time.Sleep(5 * time.Minute) // the window of the old connection is over
 		c.ping()
 		c.send("</stream:stream>").expect("<a ", "h='2'")

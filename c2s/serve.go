@@ -80,7 +80,7 @@ func (c *conn) over(err error) {
 			s.finish(*f)
 		}
 	case c.silent.Load():
-		s.lost(c, *fault(stream.ConnectionTimeout, "no answer to a ping"))
+		s.lost(c, *fault(stream.ConnectionTimeout, "no answer"))
 	default:
 		s.lost(c, farewell{lost: true})
 	}

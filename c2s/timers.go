@@ -117,14 +117,14 @@ func (w *worker) run(stop <-chan struct{}, task func(*session)) {
 }
 
 const (
-	// lookEvery is how often a session is looked at, restAfter how long it must have
-	// been quiet before it is made small.
+	// lookEvery is how often a session is looked at, unless that is too seldom for patienceFor; restAfter how long it
+	// must have been quiet before it is made small.
 	lookEvery = time.Minute
 	restAfter = 3 * time.Second
 )
 
 // look is the wheel's task: idle clients are asked whether they are there (RFC 6120
-// §4.6), and resume windows end.
+// §4.6), clients that leave stanzas unacknowledged are given up, and resume windows end.
 func (s *session) look(now int64) {
 	settings := s.srv.settings()
 	idle := settings.IdleTimeout
@@ -145,10 +145,13 @@ func (s *session) look(now int64) {
 		}
 		return
 	}
+	every := patienceFor(idle)
+	silent, flush := false, false
 	if s.sm != nil {
 		for _, f := range s.flight {
 			f.trim()
 		}
+		silent, flush = s.unanswered(c, now, every)
 	}
 	heard := c.heard.Load()
 	quiet := time.Duration(now-heard) * time.Second
@@ -158,21 +161,30 @@ func (s *session) look(now int64) {
 		c.t.interrupt()
 	}
 	s.mu.Unlock()
+	if flush {
+		s.Flush()
+	}
 	patience := min(idle, time.Minute)
 	switch {
+	case silent:
+		s.silent(c)
 	case idle <= 0:
-		s.srv.timers.add(&s.timer, lookEvery)
+		s.srv.timers.add(&s.timer, every)
 	case quiet < idle:
 		s.pinged = false
-		s.srv.timers.add(&s.timer, min(idle-quiet, lookEvery))
+		s.srv.timers.add(&s.timer, min(idle-quiet, every))
 	case !s.pinged:
 		s.pinged = true
 		s.ping()
 		s.srv.timers.add(&s.timer, patience)
 	default:
-		// Half open: the reader notices, and the session waits or ends.
-		s.srv.Stats.Silent.Add(1)
-		c.silent.Store(true)
-		c.t.interrupt()
+		s.silent(c)
 	}
+}
+
+// silent gives up a half open connection: its reader notices, and the session waits or ends.
+func (s *session) silent(c *conn) {
+	s.srv.Stats.Silent.Add(1)
+	c.silent.Store(true)
+	c.t.interrupt()
 }

@@ -1,0 +1,45 @@
+"""Phones whose connection dies without a word, as push (XEP-0357) and resumption (XEP-0198) see them. The server waits a
+few seconds for an acknowledgement here, where it waits a minute or two elsewhere."""
+
+from push import enable, push_service, quiet, told
+from scene import Actor, check, equal, message, play
+
+
+async def a_phone_that_is_silent_is_woken(house):
+    bot = await push_service(house)
+    romeo, juliet, nurse = await house.users("romeo", "juliet", "nurse")
+    r, proxy = await house.login(romeo), await house.proxy()
+    phones = [Actor(house, f"{u}/phone", port=proxy.port).resumable() for u in (juliet, nurse)]
+    phones[1]["xep_0198"].allow_resume = False
+    for p in phones:
+        await p.login()
+        await enable(p, "n")
+        await p.acknowledged()
+    awake = await Actor(house, f"{juliet}/desk").resumable().login()
+    dozing = await Actor(house, f"{nurse}/desk").resumable().login(presence=None)
+    proxy.cut(silently=True)
+    for p in phones:
+        await p.ended()
+        r.say(p.boundjid.full, "one")
+    await r.settle()
+    for p in phones:
+        quiet(bot, p.boundjid.bare, "nobody knows yet that the phone is gone")
+    for p in phones:
+        equal(await told(bot, p.boundjid.bare, "n"), ({"message-count": "1"}, None), "the notification")
+    for p in phones:
+        r.say(p.boundjid.full, "two")
+    for p in phones:  # it counts what it has told
+        equal((await told(bot, p.boundjid.bare, "n"))[0], {"message-count": "2"}, "the notification")
+    equal(await phones[0].back(), "session_resumed", "the phone resumes")
+    equal(await phones[1].back(), "sm_enabled", "the phone that cannot resume")
+    phones[1].send_presence()
+    for p in phones:
+        await p.caught_up(r)
+        equal([s["body"] for s in p.inbox if message()(s)], ["one", "two"], "what came to the phone")
+    for a in [awake, dozing]:
+        await a.settle()
+        check(not a.ends, f"{a.boundjid} has not been silent, but {a.ends}")
+
+
+if __name__ == "__main__":
+    play(a_phone_that_is_silent_is_woken)
