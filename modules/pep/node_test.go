@@ -70,7 +70,7 @@ func TestRequestsFailAsTheSpecificationSays(t *testing.T) {
 		{"8.9.2.4", "set", ownerXML("<affiliations node='urn:n'><affiliation jid='romeo@example.org' affiliation='owner'/></affiliations>"), "modify not-acceptable"},
 		{"8.9.2.4", "set", ownerXML("<affiliations node='urn:n'><affiliation jid='romeo@example.org' affiliation='king'/></affiliations>"), "modify not-acceptable"},
 		{"8.9.2", "set", ownerXML("<affiliations node='urn:n'><affiliation jid='@' affiliation='member'/></affiliations>"), "modify not-acceptable"},
-		{"13.7", "set", pubsubXML("<publish node='urn:n'>" + itemXML("1", "a") + itemXML("2", "b") + "</publish>"), "cancel not-allowed max-items-exceeded"},
+		{"12.11", "set", pubsubXML("<publish node='urn:n'>" + itemXML("1", "a") + itemXML("2", "b") + "</publish>"), "cancel not-allowed max-items-exceeded"},
 		{"", "set", pubsubXML("<items node='urn:n'/>"), "modify bad-request"},
 		{"", "get", pubsubXML(""), "modify bad-request"},
 		{"", "set", pubsubXML("<create node='" + strings.Repeat("n", 1025) + "'/>"), "modify not-acceptable"},

@@ -39,6 +39,16 @@ const (
 	OnPresence // and on subscription
 )
 
+// Full says what becomes of a publication for which there is no room (§7.1.2, pubsub#publish_node_full).
+type Full byte
+
+// What may be done about a full node.
+const (
+	DiscardOldest Full = iota
+	RetractOldest      // and tell it, if retractions are told
+	Reject
+)
+
 // A Config is what the owner may say of a node (§16.4.3).
 type Config struct {
 	Title, Description, Type string
@@ -46,10 +56,12 @@ type Config struct {
 	Groups                   []string // for Roster
 	Publishers               Publishers
 	Last                     Last
-	MaxItems                 int  // 0: as many as there is room for
-	Persist                  bool // items
-	Deliver                  bool // events at all
-	Payloads                 bool // in events
+	MaxItems                 int // 0: as many as there is room for
+	Full                     Full
+	Expire                   int64 // seconds after which items are gone; 0: never
+	Persist                  bool  // items
+	Deliver                  bool  // events at all
+	Payloads                 bool  // in events
 	TellConfig               bool
 	TellDelete               bool
 	TellRetract              bool // though the request does not ask for it
@@ -63,6 +75,7 @@ var (
 	accesses   = []string{"open", "presence", "roster", "authorize", "whitelist"}
 	publishers = []string{"publishers", "subscribers", "open"}
 	lasts      = []string{"never", "on_sub", "on_sub_and_presence"}
+	fulls      = []string{"discard-oldest", "retract-oldest", "reject"}
 	kinds      = []string{"headline", "normal"}
 	replies    = []string{"none", "publisher"}
 )
@@ -122,6 +135,7 @@ var settings = []setting{
 			return true
 		},
 	},
+	oneOf("publish_node_full", "What is done when there is no room", fulls, func(c *Config) *Full { return &c.Full }),
 	flag("deliver_notifications", "Whether events are sent", func(c *Config) *bool { return &c.Deliver }),
 	flag("deliver_payloads", "Whether events have payloads", func(c *Config) *bool { return &c.Payloads }),
 	flag("notify_config", "Whether subscribers are told of a new configuration", func(c *Config) *bool { return &c.TellConfig }),
@@ -130,10 +144,26 @@ var settings = []setting{
 	flag("notify_sub", "Whether the owner is told of subscribers", func(c *Config) *bool { return &c.TellSubscription }),
 	choice("notification_type", "The type of the messages that bring events", kinds, func(c *Config) *bool { return &c.Normal }),
 	choice("itemreply", "Whether items name who has published them", replies, func(c *Config) *bool { return &c.NamePublisher }),
-	{ // There is no other, so that clients may ask for it.
-		name: "item_expire", kind: "text-single", label: "When items expire",
-		get: func(*Config) []string { return []string{"max"} },
-		set: func(_ *Config, f *forms.Field, _ Limits) bool { return f.Value() == "max" },
+	{
+		name: "item_expire", kind: "text-single", label: "After how many seconds items are gone, or max",
+		get: func(c *Config) []string {
+			if c.Expire == 0 {
+				return []string{"max"}
+			}
+			return []string{strconv.FormatInt(c.Expire, 10)}
+		},
+		set: func(c *Config, f *forms.Field, _ Limits) bool {
+			if f.Value() == "max" {
+				c.Expire = 0
+				return true
+			}
+			n, err := strconv.ParseInt(f.Value(), 10, 64)
+			if err != nil || n < 1 || n > maxExpire {
+				return false
+			}
+			c.Expire = n
+			return true
+		},
 	},
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -115,6 +116,7 @@ func (g *Engine) configure(r *request) ([]byte, error) {
 		return nil, err
 	}
 	r.await(p)
+	had := g.readers(r.svc, n)
 	old := n.config
 	n.config = c
 	if p, err = g.fit(r.svc, n, old); err != nil {
@@ -137,6 +139,15 @@ func (g *Engine) configure(r *request) ([]byte, error) {
 			}
 		}
 	}
+	if (c.Access != old.Access || !slices.Equal(c.Groups, old.Groups)) && c.Last == OnPresence && c.Deliver { // §12.2: who may have it now and might not before
+		for full := range g.readers(r.svc, n) {
+			if !had[full] {
+				if err := g.sendLast(r.e.Batch, r.svc, n, full); err != nil {
+					return nil, err
+				}
+			}
+		}
+	}
 	if c.TellConfig && c.Deliver { // §8.2.5
 		var w xmpp.Writer
 		w.Start(xmpp.NSPubSubEvent, "event").Start("", "configuration").Attr("node", n.name)
@@ -146,6 +157,17 @@ func (g *Engine) configure(r *request) ([]byte, error) {
 		g.tell(r.e.Batch, r.svc, n, w.End().End().Bytes(), r.from, false)
 	}
 	return nil, nil
+}
+
+// readers are those of the addresses that want a node's events without having subscribed that may have them.
+func (g *Engine) readers(s *service, n *node) map[jid.JID]bool {
+	out := map[jid.JID]bool{}
+	g.o.Profile.Implicit(s.jid, n.name, func(full jid.JID) {
+		if bare := full.Bare(); g.mayRead(s, n, bare) == nil && !g.o.Profile.Blocks(s.jid, bare) {
+			out[full] = true
+		}
+	})
+	return out
 }
 
 // fit takes out the items for which a new configuration has no room.
@@ -175,6 +197,13 @@ func (g *Engine) remove(r *request) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	redirect := ""
+	if el := r.verb.ChildLocal("redirect"); el != nil { // §8.4.1
+		redirect = el.Attr("uri")
+		if u, err := url.Parse(redirect); err != nil || u.Scheme == "" || len(redirect) > maxName {
+			return nil, xmpp.BadRequest("nothing can be redirected there")
+		}
+	}
 	// The items first: should the rest fail, the node is empty and can be deleted again.
 	p, err := g.o.Items.DeleteOwner(context.Background(), itemsOwner(r.service, n.name))
 	if err != nil {
@@ -198,6 +227,9 @@ func (g *Engine) remove(r *request) ([]byte, error) {
 	if n.config.TellDelete && n.config.Deliver { // §8.4.2
 		var w xmpp.Writer
 		w.Start(xmpp.NSPubSubEvent, "event").Start("", "delete").Attr("node", n.name)
+		if redirect != "" {
+			w.Start("", "redirect").Attr("uri", redirect).End()
+		}
 		g.tell(r.e.Batch, r.svc, n, w.End().End().Bytes(), r.from, true)
 	}
 	return nil, nil

@@ -43,6 +43,16 @@ func (g *Engine) publish(r *request) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if n != nil && config.Full == Reject {
+		if err := g.hasRoom(r.svc, n, items, config.room(limits)); err != nil {
+			return nil, err
+		}
+	}
+	if n != nil && g.o.Before != nil && g.o.Before(r.node) {
+		if r.before, err = g.last(r.svc, n); err != nil {
+			return nil, err
+		}
+	}
 	if n == nil { // §7.1.4
 		made, p, err := g.newNode(r.svc, r.node, config)
 		if err != nil {
@@ -51,13 +61,16 @@ func (g *Engine) publish(r *request) ([]byte, error) {
 		n = made
 		r.await(p)
 	}
-	p, err := g.store(r.svc, n, items)
+	p, gone, err := g.store(r.svc, n, items)
 	if err != nil {
 		return nil, err
 	}
 	r.await(p)
 	r.changed = true
 	g.tellItems(r.e.Batch, r.svc, n, items, r.from)
+	if len(gone) > 0 && config.Full == RetractOldest && config.TellRetract {
+		g.tellRetracted(r.e.Batch, r.svc, n, gone, r.from)
+	}
 	var w xmpp.Writer
 	w.Start(xmpp.NSPubSub, "pubsub").Start("", "publish").Attr("node", r.node)
 	for _, it := range items {
@@ -117,20 +130,39 @@ func newItems(r *request, c *Config, l Limits) ([]Item, error) {
 		return nil, condition(xmpp.BadRequest(""), "item-required")
 	case len(items) > 0 && transient:
 		return nil, condition(xmpp.BadRequest(""), "item-forbidden")
-	case len(items) > c.room(l): // §13.7
+	case len(items) > c.room(l): // §12.11
 		return nil, condition(xmpp.NotAllowed(""), "max-items-exceeded")
 	}
 	return items, nil
 }
 
-// store puts items into a node, in place of those with the same ids, and takes the oldest out for which there is no room (§7.1.2).
-func (g *Engine) store(s *service, n *node, items []Item) (*storage.Pending, error) {
+// hasRoom says whether a node has room for items without losing others (§7.1.3.4).
+func (g *Engine) hasRoom(s *service, n *node, items []Item, room int) error {
+	index, err := g.places(s, n)
+	if err != nil || !n.config.Persist {
+		return err
+	}
+	size := len(index)
+	for _, it := range items {
+		if !slices.ContainsFunc(index, func(p place) bool { return p.id == it.ID }) {
+			size++
+		}
+	}
+	if size > room {
+		return condition(xmpp.Conflict("there is no room for another item"), "node-full")
+	}
+	return nil
+}
+
+// store puts items into a node, in place of those with the same ids, and takes the oldest out for which there is no room (§7.1.2):
+// these are gone.
+func (g *Engine) store(s *service, n *node, items []Item) (_ *storage.Pending, gone []string, err error) {
 	if !n.config.Persist || len(items) == 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
 	old, err := g.places(s, n)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	at := now()
 	if len(old) > 0 {
@@ -147,13 +179,14 @@ func (g *Engine) store(s *service, n *node, items []Item) (*storage.Pending, err
 	}
 	for room := n.config.room(g.o.Limits()); len(index) > room; index = index[1:] {
 		changes = append(changes, storage.Change{Key: index[0].id, Delete: true})
+		gone = append(gone, index[0].id)
 	}
 	_, p, err := g.o.Items.Update(context.Background(), itemsOwner(s.jid, n.name), storage.AnyVersion, changes...)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	n.index = index
-	return s.watch(p), nil
+	return s.watch(p), gone, nil
 }
 
 // drop takes items out of a node.
@@ -249,7 +282,7 @@ func (g *Engine) Publish(b *router.Batch, of jid.JID, name string, make Config, 
 	if len(items) > n.config.room(l) {
 		items = items[len(items)-n.config.room(l):]
 	}
-	p, err := g.store(s, n, items)
+	p, _, err := g.store(s, n, items)
 	if err != nil {
 		return nil, err
 	}
@@ -315,6 +348,11 @@ func (g *Engine) Item(of jid.JID, name, id string) (it *Item, c Config, err erro
 	case id == "":
 		it, err = g.last(s, n)
 	default:
+		if n.config.Expire > 0 {
+			if _, err := g.places(s, n); err != nil {
+				return nil, c, err
+			}
+		}
 		it, err = g.item(s, n, id)
 	}
 	return it, n.config, err

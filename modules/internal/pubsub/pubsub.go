@@ -5,8 +5,10 @@
 // A service is locked while it changes and while its events are handed out, so that everybody sees them in the order of
 // the changes. What is known of the nodes is kept in memory for the services used last; payloads of items never are.
 //
-// Left out: collections (XEP-0248), options and ids of subscriptions, expiry of items, subscription requests as commands
-// (§8.7), redirection of deleted nodes, and what an owner is asked to pay.
+// Items that expire are gone for everybody from then on; out of the store they are taken when their node is used next.
+//
+// Left out: collections (XEP-0248), options and ids of subscriptions, subscription requests as commands (§8.7), what is
+// asked of a deleted node later (its last event says where it went), and what an owner is asked to pay.
 package pubsub
 
 import (
@@ -42,7 +44,7 @@ func Features() []string {
 		"access-authorize", "access-open", "access-presence", "access-roster", "access-whitelist", "auto-create",
 		"config-node", "config-node-max", "create-and-configure", "create-nodes", "delete-items", "delete-nodes", "instant-nodes",
 		"item-ids", "last-published", "manage-subscriptions", "member-affiliation", "meta-data", "modify-affiliations",
-		"multi-items", "outcast-affiliation", "persistent-items", "publish", "publish-only-affiliation",
+		"multi-items", "outcast-affiliation", "persistent-items", "publish", "publish-node-full", "publish-only-affiliation",
 		"publish-options", "publisher-affiliation", "purge-nodes", "retract-items", "retrieve-affiliations",
 		"retrieve-default", "retrieve-items", "retrieve-subscriptions", "subscribe", "subscription-notifications",
 	} {
@@ -83,6 +85,7 @@ const (
 	maxSubscriptions = 1000 // of a node
 	maxAffiliations  = 1000 // of a node
 	maxAnswer        = 400 << 10
+	maxExpire        = 10_000_000_000 // seconds
 )
 
 // A Change is what has happened to the items of a node.
@@ -91,6 +94,7 @@ type Change struct {
 	Node    string
 	By      jid.JID // bare
 	Batch   *router.Batch
+	Before  *Item // the item published last until then, if Options.Before wants it
 }
 
 // Options of New.
@@ -103,7 +107,9 @@ type Options struct {
 	// Changed, if not nil, is called when the items of a node have changed, before the request is answered; the answer waits
 	// for what it returns. No service is locked meanwhile. What Publish and Retract do is not told.
 	Changed func(c Change) []*storage.Pending
-	Log     *slog.Logger
+	// Before says of which nodes Changed is told what the last item was; nil: of none.
+	Before func(node string) bool
+	Log    *slog.Logger
 }
 
 // An Engine answers for many services. It is safe for concurrent use.
@@ -133,6 +139,7 @@ type request struct {
 	node    string           // the verb's attribute
 	svc     *service         // locked
 	changed bool             // items of the node have
+	before  *Item            // see Change
 	pending *storage.Pending // what the answer waits for
 }
 
@@ -228,7 +235,7 @@ func (g *Engine) handle(r *request) ([]byte, error) {
 	payload, err := do(g, r)
 	g.unlock(svc)
 	if err == nil && r.changed && g.o.Changed != nil {
-		r.await(g.o.Changed(Change{r.service, r.node, r.actor, r.e.Batch})...)
+		r.await(g.o.Changed(Change{r.service, r.node, r.actor, r.e.Batch, r.before})...)
 	}
 	return payload, err
 }

@@ -8,8 +8,12 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// The first byte of every record.
-const recordVersion = 1
+// The first byte of every record, but for those of nodes, of which there are two kinds: the old one does not say when
+// items expire and what becomes of them when there is no room.
+const (
+	recordVersion = 1
+	nodeVersion   = 2
+)
 
 var errRecord = errors.New("a record that cannot be read")
 
@@ -76,7 +80,7 @@ func nodeRecord(c Config, created int64) []byte {
 			bits |= 1 << i
 		}
 	}
-	b := binary.AppendUvarint([]byte{recordVersion}, uint64(created))
+	b := binary.AppendUvarint([]byte{nodeVersion}, uint64(created))
 	b = binary.AppendUvarint(b, bits)
 	b = append(b, byte(c.Access), byte(c.Publishers), byte(c.Last))
 	b = binary.AppendUvarint(b, uint64(c.MaxItems))
@@ -87,11 +91,11 @@ func nodeRecord(c Config, created int64) []byte {
 	for _, g := range c.Groups {
 		b = appendText(b, g)
 	}
-	return b
+	return binary.AppendUvarint(binary.AppendUvarint(b, uint64(c.Full)), uint64(c.Expire))
 }
 
 func readNode(b []byte) (c Config, created int64, err error) {
-	if len(b) == 0 || b[0] != recordVersion {
+	if len(b) == 0 || b[0] != recordVersion && b[0] != nodeVersion {
 		return c, 0, errRecord
 	}
 	r := reader{b: b[1:]}
@@ -112,6 +116,13 @@ func readNode(b []byte) (c Config, created int64, err error) {
 	c.Title, c.Description, c.Type = r.text(), r.text(), r.text()
 	for n := r.number(); n > 0 && !r.bad; n-- {
 		c.Groups = append(c.Groups, r.text())
+	}
+	if b[0] == nodeVersion {
+		full := r.number()
+		if c.Expire = int64(r.number()); full >= uint64(len(fulls)) || c.Expire < 0 {
+			return c, 0, errRecord
+		}
+		c.Full = Full(full)
 	}
 	if r.bad {
 		return c, 0, errRecord

@@ -268,18 +268,33 @@ func (s *service) sorted() []string {
 
 // places returns the index of a node's items. The caller holds the service.
 func (g *Engine) places(s *service, n *node) ([]place, error) {
-	if n.indexed {
-		return n.index, nil
+	if !n.indexed {
+		items, err := g.stored(s, n)
+		if err != nil {
+			return nil, err
+		}
+		n.index, n.indexed = nil, true
+		for _, it := range items {
+			n.index = append(n.index, place{it.ID, it.At, by(s, it.By), len(it.Payload)})
+		}
 	}
-	items, err := g.all(s, n)
-	if err != nil {
-		return nil, err
+	return n.index, g.expire(s, n)
+}
+
+// expire takes out the items whose time is over.
+func (g *Engine) expire(s *service, n *node) error {
+	if n.config.Expire == 0 {
+		return nil
 	}
-	n.index, n.indexed = nil, true
-	for _, it := range items {
-		n.index = append(n.index, place{it.ID, it.At, by(s, it.By), len(it.Payload)})
+	var over []string
+	for until := now() - n.config.Expire*1e6; len(over) < len(n.index) && n.index[len(over)].at <= until; {
+		over = append(over, n.index[len(over)].id)
 	}
-	return n.index, nil
+	if len(over) == 0 {
+		return nil
+	}
+	_, err := g.drop(s, n, over) // nobody waits for it: if it fails, the service is loaded anew and this is done again
+	return err
 }
 
 func by(s *service, publisher string) string {
@@ -289,8 +304,18 @@ func by(s *service, publisher string) string {
 	return publisher
 }
 
-// all reads all items of a node, oldest first.
+// all reads the items of a node, oldest first, but for those that have expired.
 func (g *Engine) all(s *service, n *node) ([]Item, error) {
+	if n.config.Expire > 0 {
+		if _, err := g.places(s, n); err != nil {
+			return nil, err
+		}
+	}
+	return g.stored(s, n)
+}
+
+// stored reads all items that a node has in the store, oldest first.
+func (g *Engine) stored(s *service, n *node) ([]Item, error) {
 	entries, _, err := g.o.Items.List(context.Background(), itemsOwner(s.jid, n.name))
 	if err != nil {
 		return nil, fmt.Errorf("load the items of node %q of %s: %w", n.name, s.jid, err)

@@ -109,7 +109,8 @@ func TestRecordsAreReadAsTheyWereWritten(t *testing.T) {
 		text := rapid.StringMatching(`[a-zé]{0,9}`)
 		c := Config{Title: text.Draw(rt, "title"), Description: text.Draw(rt, "description"), Type: text.Draw(rt, "type"),
 			Access: Access(rapid.IntRange(0, 4).Draw(rt, "access")), Publishers: Publishers(rapid.IntRange(0, 2).Draw(rt, "publishers")),
-			Last: Last(rapid.IntRange(0, 2).Draw(rt, "last")), MaxItems: rapid.IntRange(0, 1000).Draw(rt, "max")}
+			Last: Last(rapid.IntRange(0, 2).Draw(rt, "last")), MaxItems: rapid.IntRange(0, 1000).Draw(rt, "max"),
+			Full: Full(rapid.IntRange(0, 2).Draw(rt, "full")), Expire: rapid.Int64Range(0, maxExpire).Draw(rt, "expire")}
 		for i, f := range c.flags() {
 			*f = rapid.Bool().Draw(rt, fmt.Sprint("flag", i))
 		}
@@ -132,6 +133,16 @@ func TestRecordsAreReadAsTheyWereWritten(t *testing.T) {
 			rt.Fatalf("%+v became %+v, %v", it, back, err)
 		}
 	})
+}
+
+func TestNodesOfBeforeTheyCouldExpireAreRead(t *testing.T) {
+	c := Config{Title: "N", Access: Roster, Groups: []string{"Friends"}, MaxItems: 3, Persist: true}
+	b := nodeRecord(c, 17)
+	b = append([]byte{recordVersion}, b[1:len(b)-2]...) // without what the old kind did not say
+	got, created, err := readNode(b)
+	if err != nil || created != 17 || fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", c) {
+		t.Errorf("%+v became %+v, %v", c, got, err)
+	}
 }
 
 func FuzzRecordsOfOthersDoNoHarm(f *testing.F) {
