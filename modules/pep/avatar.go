@@ -22,12 +22,15 @@ const (
 	nodeAvatarMeta = "urn:xmpp:avatar:metadata"
 )
 
-// Photos are the pictures in vCards.
+// Photos are the vCards of users, with the pictures in them.
 type Photos interface {
 	// Photo is that of a user; no data where there is none.
 	Photo(user jid.JID) (typ string, data []byte, err error)
 	// SetPhoto puts another in, or takes it out for want of data. Nobody is told.
 	SetPhoto(user jid.JID, typ string, data []byte) (*storage.Pending, error)
+	// Change hands a user's vCard to f, an empty one if there is none, and writes it if f says that it has changed it. f may be called
+	// again. Nobody is told.
+	Change(user jid.JID, f func(card *xmpp.Element) bool) (*storage.Pending, error)
 }
 
 // hashes are those of the pictures in the vCards of users who have a session; "" for no picture.
@@ -183,16 +186,22 @@ func avatarInfo(metadata []byte) (id, typ string) {
 	return "", ""
 }
 
-// A PhotoChange is a vCard that its owner has written, as far as the photo goes. Without one Data is empty.
+// A PhotoChange is a vCard that its owner has written: its photo, without which Data is empty, and the whole of it.
 type PhotoChange struct {
 	User         jid.JID
 	Type         string // as the owner has it
 	Data, Before []byte
+	Card, Was    *xmpp.Element // Was is nil if there was none
 }
 
-// PhotoChanged puts the picture of a vCard that its owner has written into the avatar's nodes (XEP-0398 §3.2). It returns
-// what has to be durable before the owner is answered, of which written is a part.
+// PhotoChanged puts what a vCard says that its owner has written into the nodes that say the same: the picture into those of the
+// avatar (XEP-0398 §3.2), the rest into that of the vCard4 (XEP-0292). It returns what has to be durable before the owner is answered, of
+// which written is a part.
 func (p *PEP) PhotoChanged(b *router.Batch, change PhotoChange, written *storage.Pending) *storage.Pending {
+	return p.cardChanged(b, change, p.photoChanged(b, change, written))
+}
+
+func (p *PEP) photoChanged(b *router.Batch, change PhotoChange, written *storage.Pending) *storage.Pending {
 	user, data := change.User, change.Data
 	p.shown(b, user, data)
 	meta, _, err := p.engine.Item(user, nodeAvatarMeta, "")

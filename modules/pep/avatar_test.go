@@ -12,12 +12,13 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// album holds the photos of vCards.
+// album holds vCards: their photos, and the rest.
 type album map[string]photo
 
 type photo struct {
 	typ  string
 	data []byte
+	card *xmpp.Element
 }
 
 func (a album) Photo(user jid.JID) (string, []byte, error) {
@@ -26,7 +27,17 @@ func (a album) Photo(user jid.JID) (string, []byte, error) {
 }
 
 func (a album) SetPhoto(user jid.JID, typ string, data []byte) (*storage.Pending, error) {
-	a[user.String()] = photo{typ, data}
+	a[user.String()] = photo{typ, data, a[user.String()].card}
+	return nil, nil
+}
+
+func (a album) Change(user jid.JID, f func(card *xmpp.Element) bool) (*storage.Pending, error) {
+	p := a[user.String()]
+	if p.card == nil {
+		p.card = &xmpp.Element{Name: tempCard}
+	}
+	f(p.card)
+	a[user.String()] = p
 	return nil, nil
 }
 
@@ -127,8 +138,8 @@ func TestPhotoOfAVCardBecomesAnAvatar(t *testing.T) {
 	desk, orchard := w.login("juliet/desk"), w.login("romeo/orchard", nodeAvatarMeta)
 	set := func(data []byte) {
 		before := a[juliet].data
-		a[juliet] = photo{"image/jpeg", data}
-		w.pep.PhotoChanged(nil, PhotoChange{jid.MustParse(juliet), "image/jpeg", data, before}, nil)
+		a[juliet] = photo{typ: "image/jpeg", data: data}
+		w.pep.PhotoChanged(nil, PhotoChange{User: jid.MustParse(juliet), Type: "image/jpeg", Data: data, Before: before}, nil)
 	}
 	set(other)
 	hash := hashOf(other)
@@ -187,7 +198,7 @@ func TestPresenceSaysWhatTheVCardHas(t *testing.T) {
 		{"the hash", "<x xmlns='vcard-temp:x:update'><photo>" + hashOf(face) + "</photo></x>", hashOf(face)},
 	} {
 		w := newWorld(t)
-		w.album()[juliet] = photo{"image/png", face}
+		w.album()[juliet] = photo{typ: "image/png", data: face}
 		desk, nurse := moduletest.Login(t, w.Router, "juliet/desk"), moduletest.Login(t, w.Router, "nurse/home")
 		desk.Send("<presence><show>away</show>" + row.said + "</presence>")
 		if got := hashIn(t, desk.Presence()); got != row.want {

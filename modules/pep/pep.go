@@ -3,7 +3,7 @@
 // (XEP-0115), that it wants the node's events.
 //
 // On top of that it keeps in step what clients of different age store in different places: avatars with
-// vCards (XEP-0398), bookmarks with private storage (XEP-0402 §5.3), and it notes what was read (XEP-0490 §4.5).
+// vCards (XEP-0398), vCards of both kinds (XEP-0292 §10), bookmarks with private storage (XEP-0402 §5.3), and it notes what was read (XEP-0490 §4.5).
 //
 // The engine is modules/internal/pubsub. Here is who is near to whom, what sessions want, and nothing that a user
 // leaves behind in memory when the last session ends. What a remote contact wants is known as long as the user is
@@ -70,7 +70,7 @@ func New(o Options) *PEP {
 	p := &PEP{o: o}
 	p.caps.init(o)
 	p.engine = pubsub.New(pubsub.Options{Router: o.Router, Nodes: o.Nodes, Items: o.Items, Profile: profile{p}, Limits: o.Limits,
-		Changed: p.changed, Log: o.Log})
+		Changed: p.changed, Before: func(node string) bool { return node == nodeCard }, Log: o.Log})
 	return p
 }
 
@@ -85,12 +85,12 @@ func (p *PEP) Module() router.Module {
 		Name: "pep",
 		Specs: []router.Spec{
 			{Name: "XEP-0048", Version: "1.2"},
-			{Name: "XEP-0060", Version: "1.30.0", Note: "at accounts; no collections, subscription options, or item expiry"},
+			{Name: "XEP-0060", Version: "1.30.0", Note: "at accounts; no collections or subscription options"},
 			{Name: "XEP-0084", Version: "1.1.4"},
 			{Name: "XEP-0163", Version: "1.2.2", Note: "no events for directed presence"},
 			{Name: "XEP-0222", Version: "1.0"},
 			{Name: "XEP-0223", Version: "1.1.1"},
-			{Name: "XEP-0292", Version: "0.12.0", Note: "as a node; vcard-temp is not converted but for the avatar"},
+			{Name: "XEP-0292", Version: "0.12.0", Note: "as a node, in step with vcard-temp where everybody may read it"},
 			{Name: "XEP-0398", Version: "1.0.0"},
 			{Name: "XEP-0402", Version: "1.2.0"},
 			{Name: "XEP-0490", Version: "1.0.1"},
@@ -132,6 +132,8 @@ func (p *PEP) changed(c pubsub.Change) (wait []*storage.Pending) {
 	switch c.Node {
 	case nodeAvatarMeta:
 		wait = append(wait, p.avatarPublished(c.Batch, c.Service))
+	case nodeCard:
+		wait = append(wait, p.cardPublished(c.Batch, c.Service, c.Before))
 	case nodeBookmarks:
 		wait = append(wait, p.collate(c.Batch, c.Service))
 	case nodeOldBookmarks:

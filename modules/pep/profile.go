@@ -87,4 +87,5 @@ const (
 	nodeOldBookmarks = "storage:bookmarks"
 	nodeDisplayed    = "urn:xmpp:mds:displayed:0"
 	nodeContacts     = "urn:xmpp:contacts"
+	nodeCard         = "urn:xmpp:vcard4"
 )

@@ -13,7 +13,7 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// ErrTooLarge says that a vCard with the photo would be over MaxSize.
+// ErrTooLarge says that a vCard would be over MaxSize with a change.
 var ErrTooLarge = errors.New("the vCard would be too large")
 
 // photo reads the picture in a vCard (XEP-0153 §4.4); white space in it does not count. ok is false where there is none that can be
@@ -43,12 +43,15 @@ func (v *VCard) change(e *router.Envelope, card []byte) (c Change, ok bool) {
 		return c, false
 	}
 	c.User = e.Session.Bare()
-	_, before, err := v.Photo(c.User)
+	was, _, err := v.read(c.User)
 	el, bad := xmpp.ParseElement(card)
 	if err != nil || bad != nil {
 		return c, false
 	}
-	c.Before = before
+	if was != nil {
+		_, c.Before, _ = photo(was)
+	}
+	c.Card, c.Was = el, was
 	c.Type, c.Data, _ = photo(el)
 	return c, true
 }
@@ -81,32 +84,41 @@ func (v *VCard) Photo(user jid.JID) (typ string, data []byte, err error) {
 // SetPhoto puts a picture into a user's vCard, which it makes if there is none; without data it takes it out. Changed is not told. The
 // rest of the vCard stays as it is.
 func (v *VCard) SetPhoto(user jid.JID, typ string, data []byte) (*storage.Pending, error) {
+	name := func(local string) xmpp.Name { return xmpp.Name{Space: xmpp.NSVCard, Local: local} }
+	leaf := func(local, text string) xmpp.Node {
+		return xmpp.Node{Elem: &xmpp.Element{Name: name(local), Content: []xmpp.Node{{Text: text}}}}
+	}
+	return v.Change(user, func(card *xmpp.Element) bool {
+		with := len(card.Content)
+		card.Content = slices.DeleteFunc(card.Content, func(n xmpp.Node) bool { return n.Elem != nil && n.Elem.Name == name("PHOTO") })
+		if len(data) > 0 {
+			card.Content = append(card.Content, xmpp.Node{Elem: &xmpp.Element{Name: name("PHOTO"), Content: []xmpp.Node{
+				leaf("TYPE", typ), leaf("BINVAL", base64.StdEncoding.EncodeToString(data))}}})
+		}
+		return len(data) > 0 || len(card.Content) < with
+	})
+}
+
+// Change hands a user's vCard to f, an empty one if there is none, and writes it if f says that it has changed it. f may be called again, when
+// the owner was faster. Changed is not told.
+func (v *VCard) Change(user jid.JID, f func(card *xmpp.Element) bool) (*storage.Pending, error) {
 	for {
 		card, version, err := v.read(user)
 		if err != nil {
 			return nil, err
 		}
 		if card == nil {
-			if len(data) == 0 {
-				return nil, nil
-			}
 			card = &xmpp.Element{Name: payload}
 		}
-		name := func(local string) xmpp.Name { return xmpp.Name{Space: xmpp.NSVCard, Local: local} }
-		card.Content = slices.DeleteFunc(card.Content, func(n xmpp.Node) bool { return n.Elem != nil && n.Elem.Name == name("PHOTO") })
-		if len(data) > 0 {
-			leaf := func(local, text string) xmpp.Node {
-				return xmpp.Node{Elem: &xmpp.Element{Name: name(local), Content: []xmpp.Node{{Text: text}}}}
-			}
-			card.Content = append(card.Content, xmpp.Node{Elem: &xmpp.Element{Name: name("PHOTO"), Content: []xmpp.Node{
-				leaf("TYPE", typ), leaf("BINVAL", base64.StdEncoding.EncodeToString(data))}}})
+		if !f(card) {
+			return nil, nil
 		}
 		record := card.Append([]byte{recordVersion})
 		if len(record) > MaxSize+1 {
 			return nil, ErrTooLarge
 		}
 		_, p, err := v.store.Update(context.Background(), user.String(), version, storage.Change{Key: key, Value: record})
-		if errors.Is(err, storage.ErrConflict) { // the owner was faster
+		if errors.Is(err, storage.ErrConflict) {
 			continue
 		}
 		return p, err

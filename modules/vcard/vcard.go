@@ -1,8 +1,8 @@
 // Package vcard keeps a vCard for each account, readable by the world and written
 // by its owner (XEP-0054).
 //
-// It is kept as the client wrote it; what is inside is between clients, but for the photo: who is given to New learns of each
-// new one, and may put another in, so that avatars of both kinds are the same (XEP-0153, XEP-0398). Left out is a vCard of the host.
+// It is kept as the client wrote it. Who is given to New learns of each new one, and may change it, so that avatars of both kinds are the
+// same (XEP-0153, XEP-0398), and vCards of both kinds (XEP-0292). Left out is a vCard of the host.
 package vcard
 
 import (
@@ -26,11 +26,12 @@ const (
 
 var payload = xmpp.Name{Space: xmpp.NSVCard, Local: "vCard"}
 
-// A Change is a vCard that its owner has written, as far as the photo goes. Without one Data is empty.
+// A Change is a vCard that its owner has written: its photo, without which Data is empty, and the whole of it.
 type Change struct {
 	User         jid.JID
 	Type         string // as the owner has it
 	Data, Before []byte
+	Card, Was    *xmpp.Element // Was is nil if there was none
 }
 
 // Changed is told of a change. written is the write of the vCard; what is returned is awaited before the owner gets the result.
