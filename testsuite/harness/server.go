@@ -63,13 +63,15 @@ type Server struct {
 type Options struct {
 	Engine Engine // Embedded if empty
 	Tags   string // build tags, such as "ackearly"
-	Config string // further YAML at the top level
-	Listen string // further YAML under listen
-	C2S    string // further YAML under c2s
-	HTTP   string // further YAML under http
-	Users  []string
-	Socket string // path of a unix socket that takes posts too
-	Domain string // Domain of the harness if empty
+	// Program is the server's binary; built now, with the tags, if empty.
+	Program string
+	Config  string // further YAML at the top level
+	Listen  string // further YAML under listen
+	C2S     string // further YAML under c2s
+	HTTP    string // further YAML under http
+	Users   []string
+	Socket  string // path of a unix socket that takes posts too
+	Domain  string // Domain of the harness if empty
 
 	Federate bool     // with listeners for peers
 	S2S      string   // further YAML under s2s
@@ -134,9 +136,12 @@ func Start(t testing.TB, o Options) *Server {
 	if o.Domain != "" {
 		s.Domain = o.Domain
 	}
-	s.bin = Binary(t, o.Tags)
-	if o.Fast {
+	switch s.bin = o.Program; {
+	case s.bin != "":
+	case o.Fast:
 		s.bin = binary(t, o.Tags, nil)
+	default:
+		s.bin = Binary(t, o.Tags)
 	}
 	for _, a := range []*string{&s.C2S, &s.C2STLS, &s.HTTP, &s.HTTPS, &s.Metrics} {
 		*a = FreeAddr()

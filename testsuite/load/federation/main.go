@@ -24,14 +24,15 @@ import (
 	"time"
 
 	"jackdaw/testsuite/harness"
+	"jackdaw/testsuite/load/stage"
 	"jackdaw/testsuite/peers"
 )
 
-func main() { os.Exit(run()) }
+func main() { os.Exit(stage.Run("federation", run)) }
 
-func run() (status int) {
+func run(st *stage.Stage) (status int) {
 	var p plan
-	f := &field{stage: &stage{}, program: map[string]string{}}
+	f := &field{Stage: st, program: map[string]string{}}
 	names := flag.String("servers", "jackdaw,prosody,ejabberd", "those under test; jackal too with -jackal")
 	scenarios := flag.String("scenarios", "out,in,pair", "what to measure")
 	pairs := flag.String("pairs", "prosody:jackdaw,jackdaw:prosody", "from:to of the scenario pair")
@@ -77,17 +78,6 @@ func run() (status int) {
 	}
 
 	defer harness.Cleanup()
-	defer f.end()
-	defer func() {
-		if r := recover(); r != nil {
-			text, ok := r.(failure)
-			if !ok {
-				panic(r)
-			}
-			fmt.Fprintln(os.Stderr, "federation:", string(text))
-			status = 1
-		}
-	}()
 	f.users, f.others = p.lanes, list
 	f.net = peers.NewNetwork(f)
 	f.program["jackal"] = *jackal
@@ -112,7 +102,7 @@ func run() (status int) {
 				f.Fatal(err)
 			}
 			fmt.Fprintf(os.Stderr, "run %d, %s: %s\n", rep+1, r.title(), line)
-			if err := appendLine(*out, line); err != nil {
+			if err := stage.AppendLine(*out, line); err != nil {
 				f.Fatal(err)
 			}
 			if !r.OK && !r.NotOffered {
@@ -144,19 +134,4 @@ func cases(scenarios, sm, names []string, couples [][2]string) (all []kase) {
 		}
 	}
 	return all
-}
-
-func appendLine(name string, line []byte) error {
-	if name == "" {
-		return nil
-	}
-	file, err := os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
-	if err != nil {
-		return err
-	}
-	if _, err := file.Write(append(line, '\n')); err != nil {
-		file.Close()
-		return err
-	}
-	return file.Close()
 }

@@ -3,10 +3,10 @@ package main
 import (
 	"fmt"
 	"io"
-	"math"
 	"slices"
-	"strconv"
 	"strings"
+
+	"jackdaw/testsuite/load/stage"
 )
 
 // title is what a case is called in the table. Those that differ in the server under test only have one title.
@@ -64,31 +64,15 @@ func cell(results []result, title, name string) string {
 		absent = absent || r.NotOffered
 		if r.OK {
 			// Less than a tick of CPU is taken for one.
-			perCPU = append(perCPU, float64(r.Messages)/max(r.CPU[name], tick.Seconds()))
+			perCPU = append(perCPU, float64(r.Messages)/max(r.CPU[name], stage.Tick.Seconds()))
 			perSecond = append(perSecond, float64(r.Messages)/r.Seconds)
 		}
 	}
 	switch {
 	case len(perCPU) > 0:
-		return thousands(median(perCPU)) + "; " + thousands(median(perSecond))
+		return stage.Thousands(stage.Median(perCPU)) + "; " + stage.Thousands(stage.Median(perSecond))
 	case absent:
 		return "not offered"
 	}
 	return ""
-}
-
-func median(v []float64) float64 {
-	slices.Sort(v)
-	if len(v)%2 == 1 {
-		return v[len(v)/2]
-	}
-	return (v[len(v)/2-1] + v[len(v)/2]) / 2
-}
-
-func thousands(v float64) string {
-	s := strconv.FormatInt(int64(math.Round(v)), 10)
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
 }

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"jackdaw/testsuite/load/stage"
 )
 
 // A kase is what is measured: messages of clients of one server to the sink (to is empty), of the source to clients of a
@@ -157,7 +159,7 @@ func (f *field) meter(r *result, t *traffic, started []*server, d time.Duration)
 	cpu := func() map[string]time.Duration {
 		spent := map[string]time.Duration{}
 		for _, s := range started {
-			c, err := treeCPU(s.cmd.Process.Pid)
+			c, err := stage.TreeCPU(s.cmd.Process.Pid)
 			if err != nil {
 				t.fail("CPU time of %s: %v", s.name, err)
 			}

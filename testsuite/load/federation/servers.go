@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"jackdaw/testsuite/harness"
+	"jackdaw/testsuite/load/stage"
 	"jackdaw/testsuite/peers"
 )
 
@@ -31,7 +32,7 @@ type server struct {
 
 // A field is where servers are started.
 type field struct {
-	*stage
+	*stage.Stage
 	net     *peers.Network
 	far     *far
 	users   int

@@ -1,4 +1,4 @@
-package main
+package stage
 
 import (
 	"bytes"
@@ -10,11 +10,11 @@ import (
 )
 
 // Tick is the unit in which Linux counts CPU time (USER_HZ).
-const tick = 10 * time.Millisecond
+const Tick = 10 * time.Millisecond
 
-// treeCPU is the CPU time, in user and system mode, of a process and its descendants, those that have ended and were
+// TreeCPU is the CPU time, in user and system mode, of a process and its descendants, those that have ended and were
 // reaped included.
-func treeCPU(pid int) (time.Duration, error) {
+func TreeCPU(pid int) (time.Duration, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return 0, err
@@ -63,7 +63,7 @@ func parseStat(stat []byte) (parent int, cpu time.Duration, err error) {
 		if err != nil {
 			return 0, 0, err
 		}
-		cpu += time.Duration(n) * tick
+		cpu += time.Duration(n) * Tick
 	}
 	return parent, cpu, nil
 }
