@@ -14,9 +14,6 @@ import (
 	"jackdaw/testsuite/harness"
 )
 
-// profanityPatience bounds each wait for what a terminal shows: a machine with much else to do draws slowly.
-const profanityPatience = time.Minute
-
 // A terminal is a user of profanity: what is typed, and what is on the screen. The programs have a home, a
 // configuration and a socket of their own.
 type terminal struct {
@@ -82,7 +79,7 @@ func (w *terminal) close() {
 	w.command("-N", "kill-server").Run() // where it has ended already, there is nothing to do
 	select {
 	case <-w.done:
-	case <-time.After(profanityPatience):
+	case <-time.After(harness.Timeout):
 		w.t.Error("tmux does not end")
 		w.tmux.Process.Kill()
 		<-w.done
@@ -113,7 +110,7 @@ func (w *terminal) poll(what string, ended <-chan struct{}, holds func() (saw st
 	w.t.Helper()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(profanityPatience); ; <-tick.C {
+	for deadline := time.Now().Add(harness.Timeout); ; <-tick.C {
 		saw, ok := holds()
 		if ok {
 			return
@@ -124,7 +121,7 @@ func (w *terminal) poll(what string, ended <-chan struct{}, holds func() (saw st
 		default:
 		}
 		if time.Now().After(deadline) {
-			w.t.Fatalf("no %s within %v, but:\n%s", what, profanityPatience, blank.ReplaceAllString(saw, "\n"))
+			w.t.Fatalf("no %s within %v, but:\n%s", what, harness.Timeout, blank.ReplaceAllString(saw, "\n"))
 		}
 	}
 }
@@ -157,7 +154,7 @@ func (g *guest) hears(parts ...string) string {
 	g.t.Helper()
 	var passed []string
 	for {
-		el, err := g.NextWithin(profanityPatience)
+		el, err := g.NextWithin(harness.Timeout)
 		if err != nil {
 			g.t.Fatalf("%s waits for %q: %v; so far %q", g.JID, parts, err, passed)
 		}

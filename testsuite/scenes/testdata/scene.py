@@ -23,7 +23,7 @@ from slixmpp.stanza import Iq, Message, Presence
 from slixmpp.xmlstream.stanzabase import StanzaBase
 
 PASSWORD = "correct-horse"
-WITHIN = int(os.environ.get("SCENE_PATIENCE", "20"))  # seconds that anything awaited may take; a wait ends when it comes
+WITHIN = int(os.environ.get("SCENE_PATIENCE", "60"))  # seconds that anything awaited may take; a wait ends when it comes
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -503,9 +503,9 @@ def play(*scenes):
 
     async def perform(house, scene):
         try:
-            await asyncio.wait_for(scene(house), 90)
+            await asyncio.wait_for(scene(house), 180)
         except asyncio.TimeoutError:
-            return "not over after 90 s"
+            return "not over after 180 s"
         except (Failed, XMPPError) as e:
             at = [f for f in traceback.extract_tb(e.__traceback__) if os.path.dirname(f.filename) == HERE and not f.filename.endswith("/scene.py")]
             return f"line {at[-1].lineno if at else '?'}: {e.condition + ' ' + e.text if isinstance(e, XMPPError) else e}"
