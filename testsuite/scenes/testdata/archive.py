@@ -58,7 +58,13 @@ async def raw(actor, payload, to=None):
     for s in actor.inbox:
         (got if message()(s) and child(s, "{urn:xmpp:mam:2}result") is not None else rest).append(s)
     actor.inbox = rest
+    equal({child(s, "{urn:xmpp:mam:2}result").get("queryid") for s in got} - {"q"}, set(), "queryid")
     return got, child(answer, "{urn:xmpp:mam:2}fin")
+
+
+async def features(actor, of):
+    info = await actor.ask("get", "<query xmlns='http://jabber.org/protocol/disco#info'/>", of)
+    return {f.get("var") for f in info.xml.iter("{http://jabber.org/protocol/disco#info}feature")}
 
 
 async def both_sides_find_what_was_said(house):
@@ -80,11 +86,15 @@ async def both_sides_find_what_was_said(house):
     meta = await r["xep_0313"].get_archive_metadata()
     ids = [inside(x)[1] for x in (await page(r))[0]]
     equal((meta["mam_metadata"]["start"]["id"], meta["mam_metadata"]["end"]["id"]), (ids[0], ids[1]), "metadata")
-    info = await r["xep_0030"].get_info(romeo)
-    for f in ["urn:xmpp:mam:2", "urn:xmpp:mam:2#extended", "urn:xmpp:message-retract:1#tombstone"]:
-        check(f in info["disco_info"]["features"], f"{f} is announced")
+    for of, want in [(romeo, {"urn:xmpp:mam:2", "urn:xmpp:mam:2#extended", "urn:xmpp:mam:2#groupchat-field", "http://jabber.org/protocol/rsm",
+                              "urn:xmpp:message-retract:1", "urn:xmpp:message-retract:1#tombstone"}),
+                     (house.domain, {"urn:xmpp:sid:0", "urn:xmpp:message-retract:1"})]:
+        got = await features(r, of)
+        check(want <= got, f"{of} announces {want - got} as well")
     form = await r["xep_0313"].get_fields()
-    check({"with", "start", "end", "before-id", "after-id", "ids"} <= set(form.get_fields()), f"fields {form.get_fields()}")
+    check({"with", "start", "end", "before-id", "after-id", "ids", "include-groupchat"} <= set(form.get_fields()), f"fields {form.get_fields()}")
+    check(form.xml.find(".//{*}required") is None, "a field is required")
+    check(form.xml.find(".//*[@var='ids']/{*}validate/{*}open") is not None, "any ids may be given")
 
 
 async def pages_follow_each_other_in_both_directions(house):
@@ -114,8 +124,18 @@ async def pages_follow_each_other_in_both_directions(house):
     equal([inside(x)[1] for x in some], [ids[0], ids[2]], "by id")
     some, fin = await raw(j, query([("after-id", ids[0]), ("before-id", ids[2])]))
     equal([inside(x)[1] for x in some], [ids[1]], "between two")
+    some, fin = await raw(j, query([("after-id", ids[0])], rsm(f"<before>{ids[2]}</before>")))
+    equal([inside(x)[1] for x in some], [ids[1]], "behind one, on the page before another")
     some, fin = await raw(j, query(inner=rsm("<max>0</max>")))
-    equal((len(some), fin.findtext(".//{*}count")), (0, "131"), "the number only")
+    equal((len(some), fin.findtext(".//{*}count"), fin.find(".//{*}first")), (0, "131", None), "the number only")
+    for what, q in [("behind the last", query(inner=rsm(f"<after>{ids[2]}</after>"))), ("of the future", query([("start", "2999-01-01T00:00:00Z")])),
+                    ("with nobody", query([("with", f"nobody@{house.domain}")]))]:
+        some, fin = await raw(j, q)
+        equal((len(some), fin.get("complete"), fin.find("{*}set") is not None, fin.find(".//{*}first"), fin.find(".//{*}last")),
+              (0, "true", True, None, None), f"an empty page, {what}")
+    for value in ["true", "0"]:
+        some, fin = await raw(j, query([("include-groupchat", value)], rsm("<max>1</max><before/>")), juliet)
+        equal([inside(x)[1] for x in some], ids[2:], "rooms are in no account's archive")
 
 
 async def filters_narrow_down(house):
@@ -142,22 +162,43 @@ async def filters_narrow_down(house):
 
 async def wrong_questions_are_answered_with_errors(house):
     romeo, juliet = await house.users("romeo", "juliet")
-    r = await house.login(romeo)
+    r = await house.login(romeo, plugins=PLUGINS)
+    empty = await r.ask("get", "<metadata xmlns='urn:xmpp:mam:2'/>")
+    equal(len(child(empty, "{urn:xmpp:mam:2}metadata")), 0, "what is said of an empty archive")
+    results, fin = await raw(r, query())
+    equal((len(results), fin.get("complete")), (0, "true"), "an empty archive")
     r.say(juliet, "x")
+    form = "<query xmlns='urn:xmpp:mam:2'><x xmlns='jabber:x:data' type='{}'>{}</x></query>".format
+    kind_of = "<field var='FORM_TYPE' type='hidden'><value>{}</value></field>".format
     for payload, want in [
             (query([("{urn:x}y", "z")]), "feature-not-implemented"),
             (query([("start", "yesterday")]), "bad-request"),
             (query([("with", "@")]), "jid-malformed"),
             (query([("ids", "1")]), "item-not-found"),
             (query([("after-id", "1")]), "item-not-found"),
+            (query([("before-id", "1")]), "item-not-found"),
+            (query([("end", "2010-08-07")]), "bad-request"),
+            (query([("include-groupchat", "perhaps")]), "bad-request"),
+            (form("submit", ""), "bad-request"),
+            (form("submit", kind_of("urn:xmpp:mam:1")), "bad-request"),
+            (form("form", kind_of("urn:xmpp:mam:2")), "bad-request"),
             (query(inner=rsm("<after>unknown</after>")), "item-not-found"),
+            (query(inner=rsm("<before>1</before>")), "item-not-found"),
             (query(inner=rsm("<index>0</index>")), "feature-not-implemented"),
-            (query(inner=rsm("<max>many</max>")), "bad-request")]:
-        await denied(r.ask("set", payload), want, payload)
+            (query(inner=rsm("<max>many</max>")), "bad-request"),
+            (query(inner=rsm("<max>-1</max>")), "bad-request"),
+            ("<metadata xmlns='urn:xmpp:mam:2'/>", "bad-request")]:
+        await denied(r.ask("set", payload), want, payload[:300])
+    await denied(r.ask("set", query(), house.domain), "service-unavailable", "the host has no archive")
+    # A condition that slixmpp does not know.
+    e = await denied(r.ask("set", query([("ids", *["1"] * 1001)])), "", "a thousand ids and one")
+    check("<policy-violation " in str(e.iq), f"a thousand ids and one: {e.iq}")
     for to in [juliet, f"nobody@{house.domain}"]:
         await denied(r.ask("set", query(), to), "forbidden", f"the archive of {to}")
         await denied(r.ask("get", "<metadata xmlns='urn:xmpp:mam:2'/>", to), "forbidden", f"metadata of {to}")
-        await denied(r.ask("get", "<prefs xmlns='urn:xmpp:mam:2'/>", to), "forbidden", f"preferences of {to}")
+        for verb in ["get", "set"]:
+            await denied(r.ask(verb, "<prefs xmlns='urn:xmpp:mam:2' default='never'/>", to), "forbidden", f"preferences of {to}")
+    equal(bodies((await page(r))[0]), ["x"], "after all that")
 
 
 async def hints_and_kinds_decide_what_is_kept(house):
@@ -168,15 +209,30 @@ async def hints_and_kinds_decide_what_is_kept(house):
     r.say(juliet, "not kept", "chat", "n1", hint("no-store"))
     r.say(juliet, "off the record", "chat", "n2", hint("no-permanent-store"))
     r.say(juliet, "news", "headline", "n3")
-    r.say(juliet, "kept", "chat", "k1")
+    r.say(juliet, "to be stored and not", "chat", "n4", hint("no-permanent-store"), hint("store"))
+    r.say(juliet, "kept", "chat", "k1", f"<stanza-id xmlns='urn:xmpp:sid:0' by='{romeo}' id='forged'/>", "<origin-id xmlns='urn:xmpp:sid:0' id='own'/>")
     r.say(juliet, None, "chat", "k2", "<encrypted xmlns='eu.siacs.conversations.axolotl'/>", hint("store"))
-    r.say(juliet, None, "chat", "k3", "<received xmlns='urn:xmpp:receipts' id='1'/>")
-    await j.expect("the last", message(), lambda s: s["id"] == "k3")
+    r.say(juliet, "breaking news", "headline", "k3", hint("store"))
+    r.say(juliet, "a letter", "normal", "k4")
+    r.say(juliet, None, "chat", "k5", "<received xmlns='urn:xmpp:receipts' id='1'/>")
+    await j.expect("the last", message(), lambda s: s["id"] == "k5")
     for actor in [r, j]:
-        equal([inside(x)[0].get("id") for x in (await page(actor))[0]], ["k1", "k2", "k3"], actor.boundjid.bare)
+        results = (await page(actor))[0]
+        equal([inside(x)[0].get("id") for x in results], ["k1", "k2", "k3", "k4", "k5"], actor.boundjid.bare)
+        first = inside(results[0])[0]
+        equal(first.find("{urn:xmpp:sid:0}origin-id").get("id"), "own", "the origin id")
+        check("forged" not in [e.get("id") for e in first.findall(SID) if e.get("by") == actor.boundjid.bare], "a forged id is in the archive")
     for s in j.inbox:
         if s["id"].startswith("n"):
             check(own_id(s.xml, juliet) is None, f"an id for what is not archived: {s}")
+    await j.leave()
+    r.say(juliet, "for tonight", "chat", "n5", hint("no-permanent-store"))
+    r.say(juliet, "for nobody", "chat", "n6", hint("no-store"))
+    await r.settle()
+    j = await house.login(juliet, plugins=PLUGINS)
+    await j.caught_up(r)
+    equal([s["id"] for s in j.inbox if message()(s)], ["n5"], "what waits though it is not archived")
+    check(not {"n5", "n6"} & {inside(x)[0].get("id") for x in (await page(j))[0]}, "what is not for the archive is in it")
 
 
 async def carbons_bear_the_ids_of_the_archive(house):
@@ -192,8 +248,13 @@ async def carbons_bear_the_ids_of_the_archive(house):
             j.say(f"{romeo}/desk", "received")
         c = await phone.expect("a copy", lambda s: child(s, wrap) is not None)
         ids.append(own_id(child(c, f"{wrap}/{FORWARDED}"), romeo))
+    j.say(romeo, "to both")
+    for actor in [desk, phone]:
+        m = await actor.expect("the message", message("to both"))
+        ids.append(own_id(m.xml, romeo))
+    equal(ids[2], ids[3], "the id of one message at two clients")
     results, _ = await page(phone)
-    equal([inside(x)[1] for x in results], ids, "ids of the carbons")
+    equal([inside(x)[1] for x in results], ids[:3], "ids of the carbons")
 
 
 async def a_phone_that_was_away_misses_nothing(house):
@@ -226,6 +287,13 @@ async def a_phone_that_was_away_misses_nothing(house):
 async def preferences_are_obeyed(house):
     romeo, juliet = await house.users("romeo", "juliet")
     r, j = [await house.login(u, plugins=PLUGINS) for u in (romeo, juliet)]
+    def prefs(answer):
+        p = child(answer, "{urn:xmpp:mam:2}prefs")
+        return p.get("default"), *([x.text for x in p.find(f"{{urn:xmpp:mam:2}}{which}")] for which in ("always", "never"))
+    asking, change = "<prefs xmlns='urn:xmpp:mam:2'/>", "<prefs xmlns='urn:xmpp:mam:2' default='{}'>{}</prefs>".format
+    listed = "<{0}>{1}</{0}>".format
+    jids = lambda *all: "".join(f"<jid>{x}</jid>" for x in all)
+    equal(prefs(await j.ask("get", asking)), ("always", [], []), "at first, with both lists")
     default, *_ = await j["xep_0441"].get_preferences()
     equal(default, "always", "at first")
     told = await j["xep_0441"].set_preferences(default="always", never=[romeo])
@@ -242,7 +310,18 @@ async def preferences_are_obeyed(house):
     r.say(juliet, "contact")
     await j.expect("it", message("contact"))
     equal(bodies((await page(j))[0]), ["contact"], "with 'roster'")
-    await denied(j.ask("set", "<prefs xmlns='urn:xmpp:mam:2' default='perhaps'/>"), "bad-request", "a default that is none")
+    told = await j.ask("set", change("never", listed("always", jids(f"{romeo}/phone")) + listed("never", jids(f"nurse@{house.domain}"))))
+    equal(prefs(told), ("never", [f"{romeo}/phone"], [f"nurse@{house.domain}"]), "as set")
+    for to in [f"{romeo}/phone", f"{romeo}/desk", romeo]:  # what one sends is judged by 'to', as it is written
+        j.say(to, f"to {to}")
+    r.say(juliet, "from the desk")
+    await j.expect("it", message("from the desk"))
+    equal(bodies((await page(j))[0]), ["contact", f"to {romeo}/phone"], "with one resource that is listed")
+    for payload, want in [(change("perhaps", ""), "bad-request"), ("<prefs xmlns='urn:xmpp:mam:2'/>", "bad-request"),
+                          (change("always", listed("never", jids("@"))), "jid-malformed"),
+                          (change("always", listed("never", jids(*(f"u{i}@x" for i in range(1001))))), "resource-constraint")]:
+        await denied(j.ask("set", payload), want, payload[:200])
+    equal(prefs(await j.ask("get", asking)), ("never", [f"{romeo}/phone"], [f"nurse@{house.domain}"]), "after what was refused")
 
 
 async def a_retracted_message_leaves_a_tombstone(house):
@@ -254,6 +333,7 @@ async def a_retracted_message_leaves_a_tombstone(house):
     retract = "<retract xmlns='urn:xmpp:message-retract:1' id='{}'/>".format
     n.say(juliet, "not hers to retract", "chat", "n-1", retract("right-1"))
     await n.settle()
+    r.say(juliet, "unknown", "chat", "retract-0", retract("never-said"), "<no-store xmlns='urn:xmpp:hints'/>")
     r.say(juliet, "retracted", "chat", "retract-1", retract("wrong-1"))
     await j.caught_up(r)
     for actor in [r, j]:
@@ -261,8 +341,9 @@ async def a_retracted_message_leaves_a_tombstone(house):
         m, _ = inside(results[0])
         equal(m.findtext("{jabber:client}body"), None, "the body of what was retracted")
         stone = m.find("{urn:xmpp:message-retract:1}retracted")
-        equal((m.get("id"), stone.get("id")), ("wrong-1", "retract-1"), "the tombstone")
-        equal(bodies(results)[1:3], ["stays", "retracted"], "the rest")
+        equal((m.get("id"), stone.get("id"), stone.get("stamp", "")[-1:]), ("wrong-1", "retract-1", "Z"), "the tombstone")
+        check(child(results[0], ".//{urn:xmpp:delay}delay") is not None, "when it was said")
+        equal(bodies(results)[1:4], ["stays", "unknown", "retracted"], "the rest, all retractions among it")
     equal([inside(x)[1] for x in (await page(r))[0]][:2], before, "ids")
 
 
@@ -302,14 +383,21 @@ async def the_archive_survives_and_goes_with_its_account(house):
     r.say(juliet, "lasting")
     await j.expect("it", message("lasting"))
     await r.settle()
+    ids = [inside(x)[1] for x in (await page(j))[0]]
+    await j["xep_0441"].set_preferences(default="roster", always=[romeo])
     await house.ask("restart")
-    j = await house.login(juliet, plugins=PLUGINS)
-    equal(bodies((await page(j))[0]), ["lasting"], "after a restart")
+    j, r = await house.login(juliet, plugins=PLUGINS), await house.login(romeo)
+    default, always, never = await j["xep_0441"].get_preferences()
+    equal((default, [str(x) for x in always], len(never)), ("roster", [romeo], 0), "preferences after a restart")
+    r.say(juliet, "later")
+    await j.expect("it", message("later"))
+    results, _ = await page(j)
+    equal((bodies(results), [inside(x)[1] for x in results][:1]), (["lasting", "later"], ids), "after a restart")
     await house.command("user", "del", juliet)
     await house.command("user", "add", "--batch", stdin=f"{juliet} {PASSWORD}\n")
     j = await house.login(juliet, plugins=PLUGINS)
     equal(bodies((await page(j))[0]), [], "of a new account with the old name")
-    equal(bodies((await page(await house.login(romeo, plugins=PLUGINS)))[0]), ["lasting"], "the other side's")
+    equal(bodies((await page(await house.login(romeo, plugins=PLUGINS)))[0]), ["lasting", "later"], "the other side's")
 
 
 if __name__ == "__main__":
