@@ -1,4 +1,4 @@
-# make build | test | race | fuzz | bench | check | bench-peers BENCH=DIR | bench-federation BENCH=DIR | deps
+# make build | test | race | fuzz | bench | check | bench-peers BENCH=DIR | bench-federation BENCH=DIR | bench-archive BENCH=DIR | deps
 
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -13,7 +13,7 @@ FUZZTIME ?= 30s
 BENCH_PACKAGES ?= ./xmpp/... ./router/... ./c2s/... ./modules/httpmessage/... ./modules/archive ./modules/muc
 BENCHTIME      ?= 1s
 
-.PHONY: build test race fuzz bench check bench-peers bench-federation deps
+.PHONY: build test race fuzz bench check bench-peers bench-federation bench-archive deps
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o jackdaw ./cmd/jackdaw
@@ -45,8 +45,8 @@ bench:
 
 # Beside other servers, with the neutral load generator in BENCH (its README says
 # how it measures). SCENARIOS, REPS, USERS and the rest of suite.sh's settings pass through; OUT
-# keeps the single runs. The streams between servers come last, by a tool of our own; FEDERATION=0 leaves them out,
-# bench-federation measures nothing else.
+# keeps the single runs. The streams between servers and our archive come last, by tools of our own; FEDERATION=0 and ARCHIVES=0 leave
+# them out, bench-federation and bench-archive measure nothing else.
 PEERS ?= relay prosody ejabberd $(CURDIR)/testsuite/load/jackdaw.sh $(if $(JACKAL_BIN),jackal)
 OUT   ?= $(CURDIR)/results-$(shell date +%Y%m%d-%H%M%S).jsonl
 
@@ -59,7 +59,8 @@ bench-peers: build
 	BENCH=$(abspath $(BENCH)) JACKDAW=$(CURDIR)/jackdaw OUT=$(OUT) PEERS="$(strip $(PEERS))" \
 	  $(if $(SCENARIOS),SCENARIOS="$(SCENARIOS)") $(if $(REPS),REPS=$(REPS)) \
 	  $(abspath $(BENCH))/peers/loopback-only.sh $(abspath $(BENCH))/suite.sh; status=$$?; \
-	[ "$(FEDERATION)" = 0 ] || [ -z "$(FEDERATION_SERVERS)" ] || $(MAKE) --no-print-directory bench-federation OUT=$(OUT) || status=1; exit $$status
+	[ "$(FEDERATION)" = 0 ] || [ -z "$(FEDERATION_SERVERS)" ] || $(MAKE) --no-print-directory bench-federation OUT=$(OUT) || status=1; \
+	[ "$(ARCHIVES)" = 0 ] || [ -z "$(filter jackdaw,$(FEDERATION_SERVERS))" ] || $(MAKE) --no-print-directory bench-archive OUT=$(OUT) || status=1; exit $$status
 
 # FEDERATION_FLAGS are those of testsuite/load/federation.
 FEDERATION_SERVERS ?= $(filter jackdaw prosody ejabberd jackal,$(basename $(notdir $(PEERS))))
@@ -73,6 +74,13 @@ bench-federation: build
 	$(abspath $(BENCH))/peers/loopback-only.sh $$dir/federation -jackdaw $(CURDIR)/jackdaw -out $(OUT:.jsonl=-federation.jsonl) \
 	  -servers $(subst $() ,$(comma),$(strip $(FEDERATION_SERVERS))) $(if $(filter jackal,$(FEDERATION_SERVERS)),-jackal $$dir/jackalpeer) \
 	  $(if $(REPS),-reps $(REPS)) $(FEDERATION_FLAGS)
+
+# ARCHIVE_FLAGS are those of testsuite/load/archive: -purge 10000000 -limit 2h purges ten million messages to the last.
+bench-archive: build
+	@test -x "$(BENCH)/peers/loopback-only.sh" || { echo "make bench-archive: say where the load generator is: BENCH=DIR" >&2; exit 2; }
+	@test "$$(id -u)" = 0 || { echo "make bench-archive: needs root, for a network namespace of its own" >&2; exit 2; }
+	@dir=$$(mktemp -d) && trap 'rm -rf $$dir' EXIT && $(GO) build -o $$dir/archive ./testsuite/load/archive && \
+	$(abspath $(BENCH))/peers/loopback-only.sh $$dir/archive -jackdaw $(CURDIR)/jackdaw -out $(OUT:.jsonl=-archive.jsonl) $(ARCHIVE_FLAGS)
 
 # The tests start the servers themselves, so Debian's packages are kept from starting theirs.
 deps:

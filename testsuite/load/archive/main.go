@@ -54,7 +54,7 @@ func run(s *stage.Stage) int {
 		figures = append(figures, measurePages(s, *jackdaw, *short, *long, *pages)...)
 	}
 	if *purge > 0 {
-		figures = append(figures, measurePurge(s, *jackdaw, *purge, *rate, *quiet, *limit)...)
+		figures = append(figures, measurePurge(s, *jackdaw, *purge, *rate, *quiet, *limit, time.Minute)...)
 	}
 	fmt.Println("| archive | ms | beside | ratio | bar |\n| --- | --- | --- | --- | --- |")
 	for _, f := range figures {
@@ -79,7 +79,7 @@ func run(s *stage.Stage) int {
 
 // serve starts a server without the limits that would hold this up, and with one more setting of the archive.
 func serve(s *stage.Stage, program, keep string, users ...string) *harness.Server {
-	return harness.Start(s, harness.Options{Program: program, Users: users, Config: config(keep)})
+	return harness.Start(s, harness.Options{Program: program, Fast: true, Users: users, Config: config(keep)})
 }
 
 func config(keep string) string {

@@ -16,9 +16,9 @@ import (
 
 const couples = 100 // that talk; each has two archives
 
-// measurePurge fills archives, measures, starts the server anew with all that is older than a minute to be purged, which
+// measurePurge fills archives, measures, starts the server anew with all that is older than keep to be purged, which
 // begins at once, and measures again until nothing of it is left or the limit is over.
-func measurePurge(s *stage.Stage, program string, messages, rate int, quiet, limit time.Duration) []figure {
+func measurePurge(s *stage.Stage, program string, messages, rate int, quiet, limit, keep time.Duration) []figure {
 	var users []string
 	var talks [][2]string
 	for i := range couples {
@@ -37,15 +37,15 @@ func measurePurge(s *stage.Stage, program string, messages, rate int, quiet, lim
 	if err != nil {
 		s.Fatal(err)
 	}
-	changed := strings.Replace(string(text), config("0"), config("1m"), 1)
+	changed := strings.Replace(string(text), config("0"), config(keep.String()), 1)
 	if changed == string(text) {
 		s.Fatalf("no %q in\n%s", config("0"), text)
 	}
 	if err := os.WriteFile(server.Config, []byte(changed), 0o600); err != nil {
 		s.Fatal(err)
 	}
-	// All that was said before is to be older than what is kept; and a limit of the past is not one that the new messages pass.
-	time.Sleep(time.Until(filled.Add(time.Minute)))
+	// The round at the start is the only one for an hour, and is to find all of what was said before.
+	time.Sleep(time.Until(filled.Add(keep)))
 	server.Launch()
 	began := time.Now()
 	left := watch(server, users, filled)
@@ -97,10 +97,15 @@ func watch(server *harness.Server, users []string, before time.Time) *atomic.Int
 				return // the server has been stopped
 			}
 			o := &owner{client: c, domain: server.Domain}
-			for n := -1; n != 0; time.Sleep(100 * time.Millisecond) {
-				if _, n, err = o.page(field("end", before.UTC().Format(time.RFC3339)), "<max>1</max>"); err != nil {
+			for {
+				_, n, err := o.page(field("end", before.UTC().Format(time.RFC3339)), "<max>1</max>")
+				if err != nil {
 					return
 				}
+				if n == 0 {
+					break
+				}
+				time.Sleep(100 * time.Millisecond)
 			}
 			c.Close()
 			left.Add(-1)
