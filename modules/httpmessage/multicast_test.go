@@ -3,6 +3,7 @@ package httpmessage
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -63,6 +64,36 @@ func TestEachRecipientOfAMulticastSeesOnlyItself(t *testing.T) {
 			if other != user && strings.Contains(got[0], other) {
 				t.Errorf("%s learns of %s: %s", user, other, got[0])
 			}
+		}
+	}
+}
+
+func TestManyRecipientsHaveOneCopyEach(t *testing.T) {
+	var users, want []string
+	for i := range maxLanes*perLane + 7 {
+		users = append(users, fmt.Sprintf("u%d@%s", i, host))
+		outcome := "stored"
+		if i%50 == 49 {
+			users[i], outcome = fmt.Sprintf("nobody%d@%s", i, host), "refused:service-unavailable"
+		}
+		want = append(want, users[i]+":"+outcome)
+	}
+	h := newHouse(t, slices.DeleteFunc(slices.Clone(users), func(u string) bool { return strings.HasPrefix(u, "nobody") })...)
+	for _, key := range []string{"1", "2"} {
+		for range 2 { // the second time the answer is remembered
+			code, r := h.reported(call{body: list(users...), headers: []string{"Idempotency-Key: " + key}})
+			if _, got, _ := strings.Cut(r.String(), " "); code != 200 || r.Accepted != len(users)-len(users)/50 || got != strings.Join(want, " ") {
+				t.Fatalf("answer %d, %d accepted of %d", code, r.Accepted, len(users))
+			}
+		}
+	}
+	for _, u := range users {
+		copies := 2
+		if strings.HasPrefix(u, "nobody") {
+			copies = 0
+		}
+		if got := h.stored(u); len(got) != copies {
+			t.Errorf("%s has %d copies", u, len(got))
 		}
 	}
 }
@@ -178,7 +209,7 @@ func TestForgedForeignSenderMayGoOutAsOneself(t *testing.T) {
 	if x := p.decide(); x != nil || !p.recipients[0].own {
 		t.Fatalf("refused: %+v", x)
 	}
-	p.routeTo(&p.recipients[0], "")
+	p.routeTo(&p.lane, &p.recipients[0], "")
 	sent = string(p.head.Append(nil))
 	moduletest.Same(t, sent, `<message from='andy@im.example.org' to='x@example.net'><body>yo</body><addresses xmlns='http://jabber.org/protocol/address'><address type='ofrom' jid='ticket-1@trac'/></addresses></message>`)
 }

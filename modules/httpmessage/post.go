@@ -64,11 +64,8 @@ type post struct {
 	hash   [32]byte
 	replay *answer
 
-	head  xmpp.Stanza
-	env   router.Envelope
-	batch router.Batch
-	waits []waiter
-	cut   bool // the client has gone
+	lane
+	cut bool // the client has gone
 }
 
 // A recipient and what became of its copy.
@@ -113,7 +110,7 @@ func (p *post) release() {
 	s, waits, batch := p.s, p.waits[:0], p.batch
 	p.env.Batch = nil
 	p.env.Reset()
-	*p = post{s: s, body: body, recipients: recipients, waits: waits, batch: batch, env: p.env}
+	*p = post{s: s, body: body, recipients: recipients, lane: lane{waits: waits, batch: batch, env: p.env}}
 	s.posts.Put(p)
 }
 

@@ -3,6 +3,7 @@ package httpmessage
 import (
 	"context"
 	"encoding/hex"
+	"sync"
 
 	"jackdaw/router"
 	"jackdaw/storage"
@@ -11,6 +12,23 @@ import (
 
 // waiter is a write that must be durable before we answer.
 type waiter = *storage.Pending
+
+const (
+	// Of a post to many recipients, up to maxLanes are sent to at a time: what storage takes for one is not waited for before the next.
+	maxLanes = 16
+	// perLane is from how many recipients on a lane is worth a goroutine.
+	perLane = 64
+)
+
+// A lane sends copies one after the other.
+type lane struct {
+	head     xmpp.Stanza
+	env      router.Envelope
+	batch    router.Batch
+	waits    []waiter
+	accepted int
+	busy     bool // one was refused because it cannot be stored now
+}
 
 // forgedRemote is the reason for what must not leave the server under a foreign sender.
 const forgedRemote = "forged-sender-remote"
@@ -63,31 +81,23 @@ func reasonOf(err *xmpp.Error) string {
 
 // send routes the copies and waits until all that was accepted is safe.
 func (p *post) send() *refusal {
-	p.waits = p.waits[:0]
 	dedup := ""
 	if p.key != "" {
 		// The hash is part of it: if the server dies before the first answer is kept, another
 		// message with the same key must not pass for a repetition.
 		dedup = p.account + "\n" + p.key + "\n" + hex.EncodeToString(p.hash[:16])
 	}
-	accepted, busy := 0, false
-	for i := range p.recipients {
-		r := &p.recipients[i]
-		if r.refused() {
-			continue
-		}
-		busy = p.routeTo(r, dedup) || busy
-		if r.accepted() {
-			accepted++
-		}
+	if n := min(maxLanes, len(p.recipients)/perLane); n > 1 {
+		p.sendSideBySide(n, dedup)
+	} else {
+		p.sendOn(&p.lane, 0, 1, dedup)
 	}
-	p.batch.Flush()
 	for i := range p.recipients {
 		p.s.Stats.Recipients[p.recipients[i].outcome].Add(1)
 	}
 	switch {
-	case accepted > 0:
-	case busy:
+	case p.accepted > 0:
+	case p.busy:
 		x := unavailable()
 		x.report = true
 		return x
@@ -111,44 +121,72 @@ func (p *post) send() *refusal {
 	return nil
 }
 
-// routeTo sends one copy: a head of its own around the one payload. busy says that
-// it was refused because it cannot be stored now.
-func (p *post) routeTo(r *recipient, dedup string) (busy bool) {
-	p.head = p.stanza
-	p.head.To = r.to
+// sendSideBySide sends on n lanes. Each recipient is on one, so that its order is kept.
+func (p *post) sendSideBySide(n int, dedup string) {
+	others := make([]lane, n-1)
+	var wg sync.WaitGroup
+	for i := range others {
+		wg.Go(func() { p.sendOn(&others[i], i+1, n, dedup) })
+	}
+	p.sendOn(&p.lane, 0, n, dedup)
+	wg.Wait()
+	for i := range others {
+		l := &others[i]
+		p.waits = append(p.waits, l.waits...)
+		p.accepted += l.accepted
+		p.busy = p.busy || l.busy
+	}
+}
+
+// sendOn sends to every step-th recipient from the first on.
+func (p *post) sendOn(l *lane, first, step int, dedup string) {
+	l.waits, l.accepted, l.busy = l.waits[:0], 0, false
+	for i := first; i < len(p.recipients); i += step {
+		if r := &p.recipients[i]; !r.refused() {
+			p.routeTo(l, r, dedup)
+		}
+	}
+	l.batch.Flush()
+}
+
+// routeTo sends one copy: a head of its own around the one payload.
+func (p *post) routeTo(l *lane, r *recipient, dedup string) {
+	l.head = p.stanza
+	l.head.To = r.to
 	if r.own {
-		p.fromOwnAddress()
+		l.head = p.fromOwnAddress(l.head)
 	}
 	if dedup != "" && r.to.IsFull() { // two resources of one user share a log
 		dedup += "\n" + r.to.Resource()
 	}
-	e := &p.env
+	e := &l.env
 	e.Reset()
-	e.Stanza, e.Account, e.Durable, e.Dedup, e.Quiet, e.Batch = &p.head, p.user.Bare(), true, dedup, true, &p.batch
+	e.Stanza, e.Account, e.Durable, e.Dedup, e.Quiet, e.Batch = &l.head, p.user.Bare(), true, dedup, true, &l.batch
 	p.s.o.Router.Route(e)
 	for _, w := range e.Pendings {
-		if n := len(p.waits); n == 0 || p.waits[n-1] != w {
-			p.waits = append(p.waits, w)
+		if n := len(l.waits); n == 0 || l.waits[n-1] != w {
+			l.waits = append(l.waits, w)
 		}
 	}
 	switch r.outcome = e.Outcome; r.outcome {
 	case router.Delivered, router.Stored, router.Queued:
+		l.accepted++
 	case router.Refused:
 		r.reason = reasonOf(e.Err)
-		busy = e.Err != nil && e.Err.Condition == xmpp.CondResourceConstraint && e.Err.Type == xmpp.ErrorWait
+		l.busy = l.busy || e.Err != nil && e.Err.Condition == xmpp.CondResourceConstraint && e.Err.Type == xmpp.ErrorWait
 	default: // RFC 6121 §8 asks to ignore it: nobody has it
 		r.outcome, r.reason = router.Refused, string(xmpp.CondRecipientUnavailable)
 	}
-	return busy
 }
 
 // fromOwnAddress makes the copy one of the authenticated account, which carries the forged
 // address as the original sender (XEP-0033 §4.5).
-func (p *post) fromOwnAddress() {
+func (p *post) fromOwnAddress(s xmpp.Stanza) xmpp.Stanza {
 	w := xmpp.NewWriter(nil)
 	w.Start(xmpp.NSAddress, "addresses").Start("", "address").Attr("type", "ofrom").Attr("jid", p.stanza.From.String()).End().End()
-	p.head = p.head.WithAdded(w.Bytes())
-	p.head.From = p.user
+	s = s.WithAdded(w.Bytes())
+	s.From = p.user
+	return s
 }
 
 // wait returns when all writes are durable, or with the first error. It does not end with
