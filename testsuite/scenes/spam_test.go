@@ -1,6 +1,7 @@
 package scenes
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -16,8 +17,8 @@ func TestStrangersAreRefused(t *testing.T) {
 	for _, engine := range harness.Engines {
 		t.Run(string(engine), func(t *testing.T) {
 			t.Parallel()
-			s := harness.Start(t, harness.Options{Engine: engine, Env: quick, Users: []string{"romeo", "juliet"},
-				Config: "modules: {strangers: {policy: refuse}}"})
+			s := harness.Start(t, harness.Options{Engine: engine, Env: quick, Users: []string{"romeo", "juliet", "admin"},
+				Config: "modules: {strangers: {policy: refuse, recipients: 4}}", C2S: "resume_window: 0"})
 			romeo, juliet := enter(t, s, "romeo", "desk"), enter(t, s, "juliet", "desk")
 			for _, to := range []string{"juliet@localhost", juliet.JID, "nobody@localhost"} {
 				romeo.say("<message to='" + to + "' type='chat' id='m'><body>hello</body></message>")
@@ -38,6 +39,18 @@ func TestStrangersAreRefused(t *testing.T) {
 			romeo.nothing("who was written to may answer", romeo.settled())
 			if got := juliet.only("his answer", juliet.settled()); !strings.Contains(got, "<body>I come</body>") {
 				t.Error(got)
+			}
+
+			// Juliet, as she was told, and nobody; these are two more.
+			admin := enter(t, s, "admin", "desk")
+			for i := range 3 {
+				romeo.say(fmt.Sprintf("<message to='friar%d@localhost' type='chat' id='f%d'><body>help</body></message>", i, i))
+			}
+			got := romeo.settled()
+			romeo.refusal("a fifth recipient", got[len(got)-1:], "friar2@localhost", "resource-constraint", "too many different addresses")
+			el, err := admin.Until(func(el string) bool { return strings.HasPrefix(el, "<message") })
+			if want := "romeo@localhost writes to more than 4 different addresses a minute."; err != nil || !strings.Contains(el, want) {
+				t.Errorf("%v; the administrator gets %s, want %q", err, el, want)
 			}
 		})
 	}

@@ -63,6 +63,51 @@ async def accounts_say_that_they_push(house):
     check(NS in [f.get("var") for f in info.xml.iter("{http://jabber.org/protocol/disco#info}feature")], "the account announces push")
 
 
+async def requests_that_cannot_be_meant_are_refused(house):
+    bot = await push_service(house)
+    r, p = await pair(house)
+    juliet, romeo = p.boundjid.bare, r.boundjid.bare
+    request = f"<{{}} xmlns='{NS}'{{}}>{{}}</{{}}>".format
+
+    def form(kind, of, value=""):
+        return f"<x xmlns='{FORM}' type='{kind}'><field var='FORM_TYPE'><value>{of}</value></field><field var='secret'><value>{value}</value></field></x>"
+    for verb, attrs, inside, to, ask, want in [
+            ("enable", "", "", None, "set", "bad-request"), ("enable", " jid=''", "", None, "set", "bad-request"),
+            ("enable", " jid='@'", "", None, "set", "jid-malformed"), ("enable", f" jid='{BOT}'", "", None, "get", "bad-request"),
+            ("enable", f" jid='{juliet}'", "", None, "set", "not-allowed"), ("enable", f" jid='{BOT}'", "", romeo, "set", "forbidden"),
+            ("enable", f" jid='{BOT}' node='{'n' * 1025}'", "", None, "set", "not-acceptable"),
+            ("enable", f" jid='{BOT}'", form("submit", "urn:x"), None, "set", "bad-request"),
+            ("enable", f" jid='{BOT}'", form("form", f"{PUBSUB}#publish-options"), None, "set", "bad-request"),
+            ("enable", f" jid='{BOT}'", form("submit", f"{PUBSUB}#publish-options", "x" * 5000), None, "set", "not-acceptable"),
+            ("disable", "", "", None, "set", "bad-request"), ("disable", " jid='@'", "", None, "set", "jid-malformed"),
+            ("disable", f" jid='{BOT}'", "", romeo, "set", "forbidden")]:
+        await denied(p.ask(ask, request(verb, attrs, inside, verb), to), want, f"{ask} {verb} {attrs[:80]} {inside[:200]} to {to}")
+    await p.ask("set", request("disable", f" jid='{BOT}' node='unknown'", "", "disable"))  # as it is wanted already
+    await p.leave()
+    r.say(juliet, "hello")
+    other = await house.login(await house.users("other"), "phone")
+    await enable(other, "other")
+    await other.leave()
+    r.say(other.boundjid.bare, "hello")
+    await told(bot, other.boundjid.bare, "other")
+    quiet(bot, juliet, "nothing is enabled")
+
+
+async def nodes_are_told_each_and_the_last_options_count(house):
+    bot = await push_service(house)
+    r, p = await pair(house)
+    juliet = p.boundjid.bare
+    for node in range(11):  # the server's bound is ten: the oldest goes
+        await enable(p, f"n{node}")
+    await enable(p, "n5", OPTIONS)
+    await p.leave()
+    r.say(juliet, "hello")
+    for node in range(1, 11):
+        said, options = await told(bot, juliet, f"n{node}")
+        equal((said, options and options["secret"]), ({"message-count": "1"}, "eruio234vzxc2kla-91" if node == 5 else None), f"for n{node}")
+    quiet(bot, juliet, "each is told once, and the oldest is no more")
+
+
 async def a_phone_that_has_logged_out_is_woken(house):
     bot = await push_service(house)
     r, p = await pair(house)
@@ -210,6 +255,7 @@ async def a_restart_forgets_no_registration(house):
 
 
 if __name__ == "__main__":
-    play(accounts_say_that_they_push, a_phone_that_has_logged_out_is_woken, a_phone_that_may_resume_is_woken_and_resumes,
+    play(accounts_say_that_they_push, requests_that_cannot_be_meant_are_refused, nodes_are_told_each_and_the_last_options_count,
+         a_phone_that_has_logged_out_is_woken, a_phone_that_may_resume_is_woken_and_resumes,
          what_was_on_its_way_to_a_lost_phone_wakes_it, a_desktop_does_not_leave_the_phone_asleep, disabled_is_not_told,
          a_service_that_refuses_is_not_told_again, a_restart_forgets_no_registration)

@@ -1,5 +1,5 @@
 """Phones whose connection dies without a word, as push (XEP-0357) and resumption (XEP-0198) see them. The server waits a
-few seconds for an acknowledgement here, where it waits a minute or two elsewhere."""
+few seconds for an acknowledgement here, where it waits a minute or two elsewhere, and tells all it may."""
 
 from push import enable, push_service, quiet, told
 from scene import Actor, check, equal, message, play
@@ -25,11 +25,13 @@ async def a_phone_that_is_silent_is_woken(house):
     for p in phones:
         quiet(bot, p.boundjid.bare, "nobody knows yet that the phone is gone")
     for p in phones:
-        equal(await told(bot, p.boundjid.bare, "n"), ({"message-count": "1"}, None), "the notification")
+        equal(await told(bot, p.boundjid.bare, "n"), 
+              ({"message-count": "1", "last-message-sender": str(r.boundjid), "last-message-body": "one"}, None), "the notification")
     for p in phones:
         r.say(p.boundjid.full, "two")
     for p in phones:  # it counts what it has told
-        equal((await told(bot, p.boundjid.bare, "n"))[0], {"message-count": "2"}, "the notification")
+        said = (await told(bot, p.boundjid.bare, "n"))[0]
+        equal((said["message-count"], said["last-message-body"]), ("2", "two"), "the notification")
     equal(await phones[0].back(), "session_resumed", "the phone resumes")
     equal(await phones[1].back(), "sm_enabled", "the phone that cannot resume")
     phones[1].send_presence()

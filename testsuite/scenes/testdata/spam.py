@@ -1,6 +1,7 @@
-"""Spam: reports (XEP-0377), strangers whose messages are held, and accounts that write to too many."""
+"""Spam: blocking in all its forms (XEP-0191), reports (XEP-0377), strangers whose messages are held, and accounts that write to
+too many."""
 
-from scene import PASSWORD, Actor, check, denied, equal, is_message, kind, message, play, presence
+from scene import PASSWORD, Actor, befriend, check, denied, equal, is_message, kind, message, play, presence
 
 REPORTING = "urn:xmpp:reporting:1"
 DELAY = "{urn:xmpp:delay}delay"
@@ -33,7 +34,7 @@ async def a_report_reaches_the_administrator(house):
                 "</report></item></block>")
     told = await from_host(boss, "the report", juliet, romeo)
     equal(told, f"{juliet} has blocked {romeo} and reports spam. Stanza ids: \"28482\" by {juliet}. The user says: \"Never came trouble to my house\"",
-          "what the administrator is told")
+          "what the administrator is told")  # further ones are told together, five minutes later
     push = await other.expect("the push", lambda s: s.xml.find("{urn:xmpp:blocking}block") is not None)
     check("reporting" not in str(push), "the push says nothing of the report")
     r.say(juliet, "blocked")
@@ -41,14 +42,95 @@ async def a_report_reaches_the_administrator(house):
     equal(m["error"]["condition"], "service-unavailable", "romeo is blocked")
 
 
-async def a_report_that_says_nothing_is_none(house):
+def blocking(verb, *jids, inside=""):
+    return f"<{verb} xmlns='urn:xmpp:blocking'>" + "".join(f"<item jid='{j}'>{inside}</item>" for j in jids) + f"</{verb}>"
+
+
+async def blocked(actor):
+    listed = await actor.ask("get", "<blocklist xmlns='urn:xmpp:blocking'/>")
+    return [i.get("jid") for i in listed.xml.iter("{urn:xmpp:blocking}item")]
+
+
+async def whatever_a_report_says_the_block_is_done(house):
+    romeo, juliet, nurse, paris = await house.users("romeo", "juliet", "nurse", "paris")
+    j = await house.login(juliet)
+    report = f"<report xmlns='{REPORTING}'{{}}>{{}}</report>".format
+    await j.ask("set", blocking("block", romeo, inside=report("", "")))  # a reason is missing
+    await j.ask("set", blocking("block", nurse, inside=report(" reason='urn:x'", "<stanza-id xmlns='urn:xmpp:sid:0'/><text/><third-party/><x xmlns='urn:x'/>")))
+    await j.ask("set", blocking("block", paris, f"{romeo}/desk", inside=report(" reason='urn:xmpp:reporting:abuse'", "<report-origin/>")))
+    equal(await blocked(j), sorted([romeo, nurse, paris, f"{romeo}/desk"]), "blocked nevertheless")
+    await denied(j.ask("set", blocking("block", "@", inside=report(" reason='urn:xmpp:reporting:spam'", ""))), "jid-malformed",
+                 "a report with a request that cannot be read")
+    await denied(j.ask("set", report(" reason='urn:xmpp:reporting:spam'", "")), "service-unavailable", "a report outside of a request to block")
+
+
+async def blocks_that_cannot_be_are_refused(house):
     romeo, juliet = await house.users("romeo", "juliet")
     j = await house.login(juliet)
-    await j.ask("set", f"<block xmlns='urn:xmpp:blocking'><item jid='{romeo}'><report xmlns='{REPORTING}'/></item></block>")
-    listed = await j.ask("get", "<blocklist xmlns='urn:xmpp:blocking'/>")
-    equal([i.get("jid") for i in listed.xml.iter("{urn:xmpp:blocking}item")], [romeo], "it is blocked nevertheless")
-    await denied(j.ask("set", f"<block xmlns='urn:xmpp:blocking'><item jid='@'><report xmlns='{REPORTING}' reason='urn:xmpp:reporting:spam'/></item></block>"),
-                 "jid-malformed", "a report with a request that cannot be read")
+    for verb, payload, to, want in [
+            ("set", blocking("block"), None, "bad-request"), ("set", blocking("block", "@"), None, "jid-malformed"),
+            ("set", blocking("block", romeo, ""), None, "jid-malformed"), ("set", blocking("unblock", "@"), None, "jid-malformed"),
+            ("set", blocking("blocklist"), None, "bad-request"), ("get", blocking("block", romeo), None, "bad-request"),
+            ("set", blocking("block", *(f"u{i}@x" for i in range(2001))), None, "resource-constraint"),
+            ("get", blocking("blocklist"), romeo, "forbidden"), ("set", blocking("block", juliet), romeo, "forbidden"),
+            ("set", blocking("unblock"), romeo, "forbidden")]:
+        await denied(j.ask(verb, payload, to), want, f"{verb} {payload[:100]}")
+    equal(await blocked(j), [], "nobody is blocked after that")
+    await j.ask("set", blocking("block", juliet, house.domain))
+    await j.settle()
+    j.say(juliet, "to myself")
+    await j.expect("what nobody can block", message("to myself"))
+
+
+async def a_block_is_held_against_what_it_names(house):
+    romeo, tybalt = await house.users("romeo", "tybalt")
+    r, t = await house.login(romeo), await house.login(tybalt)
+    phone = await house.login(tybalt, "phone")
+    await befriend(r, t)
+    host = house.domain
+    for item, stopped, passing in [(f"{tybalt}/desk", t, phone), (f"{tybalt}/phone", phone, t), (tybalt, t, None), (f"{host}/desk", t, phone)]:
+        await r.ask("set", blocking("block", item))
+        await stopped.settle()
+        stopped.forget()
+        await denied(stopped.ask("get", "<ping xmlns='urn:xmpp:ping'/>", f"{romeo}/desk"), "service-unavailable", f"a request while {item} is blocked")
+        stopped.say(romeo, f"from {item}")
+        m = await stopped.expect("the error", message(mtype="error"))
+        equal(m["error"]["condition"], "service-unavailable", f"a message while {item} is blocked")
+        if item == tybalt:  # a request for a subscription is of the account
+            stopped.show_presence(romeo, "subscribe")
+        stopped.show_presence(f"{romeo}/desk", None, None, "let me in")
+        await stopped.settle()
+        stopped.none("an answer to presence", presence(romeo))
+        await denied(r.ask("get", "<ping xmlns='urn:xmpp:ping'/>", str(stopped.boundjid)), "not-acceptable", "a request to whom one has blocked")
+        if passing:
+            passing.say(romeo, "let in")
+            await r.expect("what is not blocked", message("let in"))
+        await r.settle()
+        r.none("presence of the blocked", lambda s: s["status"] == "let me in")
+        await r.ask("set", blocking("unblock", item))
+
+
+async def all_are_let_in_again_at_once(house):
+    romeo, juliet, nurse = await house.users("romeo", "juliet", "nurse")
+    j, phone = await house.login(juliet), await house.login(juliet, "phone")
+    never_asked = await house.login(juliet, "tablet")
+    equal((await blocked(j), await blocked(phone)), ([], []), "at first")
+    await j.ask("set", blocking("block", romeo, nurse, f"{romeo}/x"))
+    await j.ask("set", blocking("unblock", f"{romeo}/x", "who@was.not.blocked"))
+    equal(await blocked(j), sorted([romeo, nurse]), "without one")
+    await j.ask("set", blocking("unblock"))
+    equal(await blocked(phone), [], "after all are let in")
+    await never_asked.settle()
+    for actor in [j, phone]:
+        for verb, jids in [("block", [romeo, nurse, f"{romeo}/x"]), ("unblock", [f"{romeo}/x", "who@was.not.blocked"]), ("unblock", [])]:
+            push = await actor.expect("a push", lambda s: s.xml.find("{urn:xmpp:blocking}*") is not None)
+            el = push.xml.find("{urn:xmpp:blocking}*")
+            equal((el.tag, [i.get("jid") for i in el]), (f"{{urn:xmpp:blocking}}{verb}", jids), "the push")
+    never_asked.none("a push", lambda s: s.xml.find("{urn:xmpp:blocking}*") is not None)
+    r = await house.login(romeo)
+    await j.set_item(romeo)
+    r.say(juliet, "thank you")
+    await j.expect("the message", message("thank you"))
 
 
 async def a_stranger_waits_until_added(house):
@@ -120,5 +202,6 @@ async def who_writes_to_too_many_must_wait(house):
 
 
 if __name__ == "__main__":
-    play(a_report_reaches_the_administrator, a_report_that_says_nothing_is_none, a_stranger_waits_until_added, a_stranger_waits_until_answered,
+    play(a_report_reaches_the_administrator, whatever_a_report_says_the_block_is_done, blocks_that_cannot_be_are_refused,
+         a_block_is_held_against_what_it_names, all_are_let_in_again_at_once, a_stranger_waits_until_added, a_stranger_waits_until_answered,
          a_request_for_a_subscription_passes, who_writes_to_too_many_must_wait)
