@@ -104,7 +104,7 @@ func (m *Rooms) through(e *router.Envelope) {
 		name, _ := s.First()
 		seat := r.seats[s.From]
 		if seat == nil {
-			bad := xmpp.NotAcceptable("you are not in this room") // XEP-0410 §3.2
+			bad := outside()
 			if name.Space == xmpp.NSDiscoInfo || name.Space == xmpp.NSDiscoItems {
 				bad = xmpp.BadRequest("you are not in this room") // §6.6
 			}

@@ -159,9 +159,14 @@ func (m *Rooms) call(e *router.Envelope, make newRoom, lock func(r *room) *sync.
 // sign that its sender is still in the room.
 func absent(e *router.Envelope, bad *xmpp.Error) *xmpp.Error {
 	if s := e.Stanza; s.Kind == xmpp.IQ && s.To.IsFull() && s.Has(pingName) && bad.Condition == xmpp.CondItemNotFound {
-		return xmpp.NotAcceptable("you are not in this room")
+		return outside()
 	}
 	return bad
+}
+
+// outside is the error of XEP-0410 §3.2, whose type is not that of RFC 6120.
+func outside() *xmpp.Error {
+	return xmpp.NotAcceptable("you are not in this room").WithType(xmpp.ErrorCancel)
 }
 
 // visited calls f with a lock held, unless the room is gone. A fault in f does not leave the room locked.

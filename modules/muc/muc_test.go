@@ -262,7 +262,7 @@ func TestARoomIsLockedUntilItIsConfigured(t *testing.T) {
 	w.wantRefused(w.send("hag", `<message type='chat' to='`+coven+`/first'><body>x</body></message>`), "cancel:item-not-found")
 	w.wantRefused(w.send("hag", `<iq type='get' id='1' to='`+coven+`'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>`), "cancel:item-not-found")
 	w.wantRefused(w.send("hag", `<iq type='set' id='1' to='`+coven+`'><query xmlns='http://jabber.org/protocol/muc#owner'><destroy/></query></iq>`), "cancel:item-not-found")
-	w.wantRefused(w.send("hag", `<iq type='get' id='1' to='`+coven+`/x'><ping xmlns='urn:xmpp:ping'/></iq>`), "modify:not-acceptable")
+	w.wantRefused(w.send("hag", `<iq type='get' id='1' to='`+coven+`/x'><ping xmlns='urn:xmpp:ping'/></iq>`), "cancel:not-acceptable")
 	w.configure("crone")
 	w.wantRefused(w.join("hag", "x"), "delivered")
 }
@@ -301,7 +301,7 @@ func TestWhoIsNotInTheRoomIsToldSo(t *testing.T) {
 	w.wantBrief("hag", "old! none/none 110 307 333")
 	w.wantRefused(w.say("hag", "x"), "modify:not-acceptable")
 	w.wantRefused(w.send("hag", `<message type='chat' to='`+coven+`/first'><body>x</body></message>`), "modify:not-acceptable")
-	w.wantRefused(w.send("hag", `<iq type='get' id='1' to='`+coven+`/first'><ping xmlns='urn:xmpp:ping'/></iq>`), "modify:not-acceptable")
+	w.wantRefused(w.send("hag", `<iq type='get' id='1' to='`+coven+`/first'><ping xmlns='urn:xmpp:ping'/></iq>`), "cancel:not-acceptable")
 	w.wantRefused(w.send("hag", `<iq type='get' id='1' to='`+coven+`/first'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>`), "modify:bad-request")
 	w.wantRefused(w.send("hag", `<message type='groupchat' to='nowhere@rooms.example.org'><body>x</body></message>`), "cancel:item-not-found")
 	w.wantBrief("crone", "")

@@ -163,7 +163,7 @@ func TestRegistrationReservesANick(t *testing.T) {
 	w.configure("crone", "jackdaw#registered_nicks=1")
 	w.join("hag", "oldhag")
 	w.wantBrief("hag", "first owner/moderator, third member/participant jid 110 170 210,  subject:")
-	w.wantRefused(w.send("hag", `<presence to='`+coven+`/oldhag'/>`), "modify:not-acceptable")
+	w.wantRefused(w.send("hag", `<presence to='`+coven+`/oldhag'/>`), "cancel:not-acceptable")
 	w.brief("hag")
 	w.send("hag", `<iq type='set' id='r' to='`+coven+`'><query xmlns='jabber:iq:register'><remove/></query></iq>`)
 	w.wantBrief("hag", "third none/participant jid 110, result")

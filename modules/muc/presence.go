@@ -47,7 +47,7 @@ func (m *Rooms) presence(e *router.Envelope) {
 	}
 }
 
-// deadly says whether an error means that an occupant is there no more (§19.1.2, XEP-0410 §3.2).
+// deadly says whether an error means that an occupant is there no more (§18.1.2, XEP-0410 §3.2).
 func deadly(c xmpp.Condition) bool {
 	switch c {
 	case xmpp.CondGone, xmpp.CondItemNotFound, xmpp.CondRecipientUnavailable, xmpp.CondRedirect, xmpp.CondRemoteServerNotFound,
@@ -271,7 +271,7 @@ func (m *Rooms) change(e *router.Envelope) {
 	}
 }
 
-// strange answers who believes to be in a room and is not (§7.2.16).
+// strange answers who believes to be in a room and is not (§7.2.18).
 func (m *Rooms) strange(e *router.Envelope) {
 	n := notice{affiliation: unaffiliated, reason: "You are not in the room.", codes: []int{307, 333}}
 	m.o.Router.Post(&xmpp.Stanza{Kind: xmpp.Presence, Type: xmpp.TypeUnavailable, ID: e.Stanza.ID, From: e.Stanza.To, To: e.Stanza.From,
@@ -300,7 +300,7 @@ func (r *room) rename(e *router.Envelope, s *seat) bool {
 	}
 	switch {
 	case r.bound(o) && r.people[o.name].Nick != nick:
-		return refuse(xmpp.NotAcceptable("you bear the nick that you have registered"))
+		return refuse(xmpp.NotAcceptable("you bear the nick that you have registered").WithType(xmpp.ErrorCancel))
 	case r.taken(nick, o.name):
 		return refuse(xmpp.Conflict("this nick is taken"))
 	case r.byNick[nick] != nil, len(o.seats) > 1:

@@ -270,7 +270,7 @@ func TestHistoryThatAnOwnerBringsKeepsItsOwnTime(t *testing.T) {
 func TestAPingToARoomThatIsNotThereSaysThatOneIsNotInIt(t *testing.T) {
 	w := newWorld(t)
 	const to = "nowhere@rooms.example.org"
-	w.wantRefused(w.send("hag", `<iq type='get' id='1' to='`+to+`/x'><ping xmlns='urn:xmpp:ping'/></iq>`), "modify:not-acceptable")
+	w.wantRefused(w.send("hag", `<iq type='get' id='1' to='`+to+`/x'><ping xmlns='urn:xmpp:ping'/></iq>`), "cancel:not-acceptable")
 	w.wantRefused(w.send("hag", `<iq type='get' id='1' to='`+to+`'><ping xmlns='urn:xmpp:ping'/></iq>`), "cancel:item-not-found")
 	w.wantRefused(w.send("hag", `<iq type='get' id='1' to='`+to+`/x'><query xmlns='jabber:iq:version'/></iq>`), "cancel:item-not-found")
 }
