@@ -1,6 +1,7 @@
 package scenes
 
 import (
+	"strings"
 	"testing"
 
 	"jackdaw/testsuite/harness"
@@ -8,4 +9,56 @@ import (
 
 func TestClientsFindWhatWasSaid(t *testing.T) {
 	onEach(t, "archive", harness.Options{C2S: "resume_window: 2s", HTTP: "permissions: {forge_sender: [\"*\"]}"})
+}
+
+// What is older than the server keeps goes, the oldest first, and its ids do not come back (XEP-0313 §3.2).
+func TestArchivesForgetWhatIsOld(t *testing.T) {
+	t.Parallel()
+	for _, engine := range harness.Engines {
+		t.Run(string(engine), func(t *testing.T) {
+			t.Parallel()
+			s := harness.Start(t, harness.Options{Engine: engine, Env: quick, Users: []string{"romeo", "juliet"}, Config: "modules: {archive: {keep: 2s}}"})
+			romeo := enter(t, s, "romeo", "desk")
+			ask := func(id, query string) (fin string, ids []string) {
+				romeo.say("<iq type='set' id='" + id + "'><query xmlns='urn:xmpp:mam:2'>" + query + "</query></iq>")
+				for _, el := range romeo.until(id) {
+					if _, result, ok := strings.Cut(el, "<result "); ok {
+						ids = append(ids, harness.Attr("<result "+result, "id"))
+					}
+				}
+				return romeo.last, ids
+			}
+			for range 3 {
+				romeo.say("<message to='juliet@localhost' type='chat'><body>old</body></message>")
+			}
+			_, old := ask("before", "")
+			if len(old) != 3 {
+				t.Fatalf("%d messages are archived", len(old))
+			}
+			var left []string
+			for round := 1; ; round++ { // the first round is made at the start of the server
+				if code := s.Stop(); code != 0 {
+					t.Fatalf("exit code %d", code)
+				}
+				s.Launch()
+				romeo = enter(t, s, "romeo", "desk")
+				if _, left = ask("after", ""); len(left) == 0 {
+					break
+				}
+				if left[len(left)-1] != old[2] {
+					t.Fatalf("of %v %v are left: there is a hole", old, left)
+				}
+				if round == 20 {
+					t.Fatal("the archive forgets nothing")
+				}
+			}
+			if fin, _ := ask("page", "<set xmlns='http://jabber.org/protocol/rsm'><after>"+old[1]+"</after></set>"); !strings.Contains(fin, "<item-not-found ") {
+				t.Errorf("a page behind what is forgotten (XEP-0059 §2.4): %s", fin)
+			}
+			romeo.say("<message to='juliet@localhost' type='chat'><body>new</body></message>")
+			if _, now := ask("now", ""); len(now) != 1 || now[0] == old[0] || now[0] == old[1] || now[0] == old[2] {
+				t.Errorf("after %v came %v", old, now)
+			}
+		})
+	}
 }

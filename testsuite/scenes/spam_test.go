@@ -18,7 +18,7 @@ func TestStrangersAreRefused(t *testing.T) {
 		t.Run(string(engine), func(t *testing.T) {
 			t.Parallel()
 			s := harness.Start(t, harness.Options{Engine: engine, Env: quick, Users: []string{"romeo", "juliet", "admin"},
-				Config: "modules: {strangers: {policy: refuse, recipients: 4}}", C2S: "resume_window: 0"})
+				Config: "modules: {strangers: {policy: refuse, recipients: 4}}"})
 			romeo, juliet := enter(t, s, "romeo", "desk"), enter(t, s, "juliet", "desk")
 			for _, to := range []string{"juliet@localhost", juliet.JID, "nobody@localhost"} {
 				romeo.say("<message to='" + to + "' type='chat' id='m'><body>hello</body></message>")

@@ -111,6 +111,21 @@ async def another_client_cannot_resume_it(house):
     mallory.none("a message", message())
 
 
+async def a_resumed_client_is_active(house):
+    r, j, proxy = await pair(house, plugins=["xep_0352"])
+    r["xep_0352"].send_inactive()
+    await r.settle()
+    r.forget()
+    j.show_presence(None, None, None, "held back")
+    await j.settle()
+    proxy.cut()
+    await r.ended()
+    equal(await r.back(), "session_resumed", "reconnection")
+    equal((await r.expect("presence", presence(j.boundjid.full)))["status"], "held back", "what was held back")
+    j.show_presence(None, None, None, "at once")
+    equal((await r.expect("presence", presence(j.boundjid.full)))["status"], "at once", "after resumption (XEP-0352 §5.2)")
+
+
 async def an_inactive_client_is_left_alone(house):
     romeo, juliet = await house.users("romeo", "juliet")
     r, j = await house.login(romeo, plugins=["xep_0352"]), await house.login(juliet)
@@ -127,14 +142,20 @@ async def an_inactive_client_is_left_alone(house):
     moods = [s["status"] for s in r.inbox if presence(f"{juliet}/desk")(s)]
     equal(moods, ["mood 4"], "presence that was held back: the last, before the message")
     r.forget()
-    j.show_presence(None, None, None, "later")
+    for i in range(3):  # it is inactive still, and hears one only of each kind
+        j.show_presence(None, None, None, f"later {i}")
+        j.say(f"{romeo}/desk", None, "chat", f"typing-{i}", states.format("composing"))
+        j.say(f"{romeo}/desk", None, "chat", f"gone-{i}", states.format("gone"))
     await j.settle()
     r["xep_0352"].send_active()
-    equal((await r.expect("presence", presence(f"{juliet}/desk")))["status"], "later", "what was held back")
+    await r.settle()  # §4.1: the answer comes behind what was held back
+    equal([s["status"] for s in r.inbox if presence(f"{juliet}/desk")(s)], ["later 2"], "presence that was held back")
+    equal([s["id"] for s in r.inbox if message()(s)], ["gone-2"], "chat states that were held back")
+    r.forget()
     j.show_presence(None, None, None, "at once")
     equal((await r.expect("presence", presence(f"{juliet}/desk")))["status"], "at once", "when active")
 
 
 if __name__ == "__main__":
     play(nothing_is_lost_or_doubled_by_cuts, presence_and_requests_wait_too, what_was_acknowledged_does_not_come_again,
-         another_client_cannot_resume_it, an_inactive_client_is_left_alone)
+         another_client_cannot_resume_it, a_resumed_client_is_active, an_inactive_client_is_left_alone)
