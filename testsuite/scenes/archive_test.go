@@ -1,6 +1,9 @@
 package scenes
 
 import (
+	"crypto/tls"
+	"fmt"
+	"net"
 	"strings"
 	"testing"
 
@@ -59,6 +62,27 @@ func TestArchivesForgetWhatIsOld(t *testing.T) {
 			if _, now := ask("now", ""); len(now) != 1 || now[0] == old[0] || now[0] == old[1] || now[0] == old[2] {
 				t.Errorf("after %v came %v", old, now)
 			}
+			tooMany(t, romeo)
 		})
+	}
+}
+
+// tooMany: a client that asks and does not read is answered no faster than it reads, and asks in vain some time.
+func tooMany(t *testing.T, g *guest) {
+	t.Helper()
+	// So that little is on its way to it.
+	if err := g.Conn.(*tls.Conn).NetConn().(*net.TCPConn).SetReadBuffer(16 << 10); err != nil {
+		t.Fatal(err)
+	}
+	g.say(strings.Repeat("<message to='juliet@localhost' type='chat'><body>"+strings.Repeat("Wherefore? ", 800)+"</body></message>", 40))
+	g.settled()
+	var all strings.Builder
+	for i := range 60 { // of 350 KB each
+		fmt.Fprintf(&all, "<iq type='set' id='many-%d'><query xmlns='urn:xmpp:mam:2'/></iq>", i)
+	}
+	g.say(all.String())
+	el, err := g.Until(func(el string) bool { return harness.Attr(el, "type") == "error" })
+	if err != nil || !strings.Contains(el, "<resource-constraint ") || !strings.Contains(el, "type='wait'") {
+		t.Errorf("%v, %s", err, el)
 	}
 }

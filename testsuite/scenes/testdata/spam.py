@@ -182,6 +182,21 @@ async def a_request_for_a_subscription_passes(house):
     await j.expect("what was held", message("may I?", romeo))
 
 
+async def of_one_stranger_so_much_is_held(house):
+    romeo, juliet = await house.users("romeo", "juliet")
+    r, j = await house.login(romeo), await house.login(juliet)
+    for i in range(21):
+        r.say(juliet, f"m{i}", "chat", f"id{i}")
+    await r.settle()
+    equal([(s["id"], s["error"]["condition"], s["error"]["type"]) for s in r.inbox if message(mtype="error")(s)],
+          [("id20", "resource-constraint", "wait")], "what is refused")
+    await j.set_item(romeo)
+    await j.expect("the last that was held", message("m19"))
+    equal([s["body"] for s in j.inbox if message(sender=romeo)(s)], [f"m{i}" for i in range(19)], "what was held, in order")
+    r.say(juliet, "room again")
+    await j.expect("the message", message("room again"))
+
+
 async def who_writes_to_too_many_must_wait(house):
     boss = await admin(house)
     *names, spammer = await house.users(*[f"u{i}" for i in range(6)], "spammer")
@@ -204,4 +219,5 @@ async def who_writes_to_too_many_must_wait(house):
 if __name__ == "__main__":
     play(a_report_reaches_the_administrator, whatever_a_report_says_the_block_is_done, blocks_that_cannot_be_are_refused,
          a_block_is_held_against_what_it_names, all_are_let_in_again_at_once, a_stranger_waits_until_added, a_stranger_waits_until_answered,
-         a_request_for_a_subscription_passes, who_writes_to_too_many_must_wait)
+         a_request_for_a_subscription_passes, of_one_stranger_so_much_is_held,
+         who_writes_to_too_many_must_wait)
