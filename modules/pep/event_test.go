@@ -228,5 +228,5 @@ func TestEventsAreWhatTheNodeIsConfiguredFor(t *testing.T) {
 	configure("persist_items", "0")
 	w.want(desk, "set", "", publishXML("urn:n", "2", "z"), published("urn:n", "2"))
 	w.got(orchard, "romeo@example.org/orchard|items urn:n 2:z by juliet@example.org addresses")
-	w.want(desk, "get", "", pubsubXML("<items node='urn:n'/>"), pubsubXML("<items node='urn:n'/>"))
+	w.want(desk, "get", "", pubsubXML("<items node='urn:n'/>"), "cancel feature-not-implemented unsupported persistent-items")
 }

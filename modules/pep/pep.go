@@ -184,7 +184,9 @@ func (p *PEP) ContactChanged(b *router.Batch, user, contact jid.JID, gained bool
 	case !shows:
 		p.remote.part(user, contact)
 	case gained:
-		p.meet(b, user, contact)
+		p.meet(b, user, contact, p.engine.Greet)
+	default: // a group that it was in already is no news, and told all the same: that is seldom
+		p.meet(b, user, contact, p.engine.GreetGroup)
 	}
 }
 

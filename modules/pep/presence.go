@@ -93,7 +93,7 @@ func (p *PEP) welcome(b *router.Batch, s *router.Session, in *interest) {
 }
 
 // meet sends the sessions of a contact the last items of a user that they want, now that they may have more than before.
-func (p *PEP) meet(b *router.Batch, user, contact jid.JID) {
+func (p *PEP) meet(b *router.Batch, user, contact jid.JID, greet func(b *router.Batch, of, to jid.JID, wants func(node string) bool) error) {
 	all := p.remote.of(user, contact)
 	for _, s := range p.o.Router.Sessions(contact) {
 		if w := p.here.of(s); w != nil {
@@ -105,7 +105,7 @@ func (p *PEP) meet(b *router.Batch, user, contact jid.JID) {
 		if in.empty() {
 			continue
 		}
-		if err := p.engine.Greet(b, user, one.full, in.has); err != nil {
+		if err := greet(b, user, one.full, in.has); err != nil {
 			p.o.Log.Warn("a contact is not sent the last items", "service", user, "error", err)
 		}
 	}

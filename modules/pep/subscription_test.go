@@ -146,9 +146,16 @@ func TestNewContactIsSentTheLastItems(t *testing.T) {
 	w.pep.ContactChanged(nil, jid.MustParse(juliet), jid.MustParse(nurse), true)
 	w.got(home, "nurse@example.org/home|items urn:n first:1 delay")
 	w.pep.ContactChanged(nil, jid.MustParse(juliet), jid.MustParse(nurse), false)
-	w.got(home) // a group has changed
+	w.got(home) // a group has changed, and no node is for that one
 
 	desk := w.login("juliet/desk")
+	w.make("urn:servants", "access_model", "roster", "roster_groups_allowed", "Servants")
+	phone := w.login("nurse/phone", "urn:servants")
+	w.got(phone)
+	w.contacts.befriend(juliet, nurse, "Servants")
+	w.pep.ContactChanged(nil, jid.MustParse(juliet), jid.MustParse(nurse), false)
+	w.got(phone, "nurse@example.org/phone|items urn:servants first:1 delay")
+	w.got(home)
 	w.contacts[juliet+" "+mercutio] = contact{to: true} // shows its presence, and may not see hers
 	w.come(mercutio+"/x", "urn:n")
 	w.sent()

@@ -132,6 +132,15 @@ func (g *Engine) sendLast(b *router.Batch, s *service, n *node, to jid.JID) erro
 // Greet sends a session, that has become available or says anew what it wants, the last items of a service's nodes that it wants and
 // may have. to is a full address.
 func (g *Engine) Greet(b *router.Batch, of, to jid.JID, wants func(node string) bool) error {
+	return g.greet(b, of, to, wants, false)
+}
+
+// GreetGroup is Greet for the nodes only that are for groups of the owner's roster: for a session of a contact that may have come into one (§12.2).
+func (g *Engine) GreetGroup(b *router.Batch, of, to jid.JID, wants func(node string) bool) error {
+	return g.greet(b, of, to, wants, true)
+}
+
+func (g *Engine) greet(b *router.Batch, of, to jid.JID, wants func(node string) bool, grouped bool) error {
 	s, err := g.lock(of)
 	if err != nil {
 		return err
@@ -142,7 +151,7 @@ func (g *Engine) Greet(b *router.Batch, of, to jid.JID, wants func(node string) 
 	}
 	for _, name := range s.sorted() {
 		n := s.nodes[name]
-		if n.config.Last != OnPresence || !n.config.Deliver || !wants(name) || g.mayRead(s, n, to.Bare()) != nil {
+		if n.config.Last != OnPresence || !n.config.Deliver || grouped && n.config.Access != Roster || !wants(name) || g.mayRead(s, n, to.Bare()) != nil {
 			continue
 		}
 		if err := g.sendLast(b, s, n, to); err != nil {

@@ -30,6 +30,10 @@ func (g *Engine) create(r *request) ([]byte, error) {
 	}
 	c := g.o.Profile.Default(r.node)
 	if el := r.body.ChildLocal("configure"); el != nil { // §8.1.3
+		all := r.body.Children()
+		if el.HasAttr("node") || slices.Index(all, el) < slices.Index(all, r.verb) {
+			return nil, xmpp.BadRequest("the configuration comes after the node, and does not name it")
+		}
 		f, err := form(el, prefix+"node_config")
 		if err != nil {
 			return nil, err

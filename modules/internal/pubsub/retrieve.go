@@ -18,6 +18,9 @@ func (g *Engine) items(r *request) ([]byte, error) {
 	if err := g.mayRead(r.svc, n, r.actor); err != nil {
 		return nil, err
 	}
+	if !n.config.Persist { // §6.5.9.4
+		return nil, unsupported("persistent-items")
+	}
 	set := r.body.Child(rsm.Name)
 	page, bad := rsm.Parse(set)
 	if bad != nil {
