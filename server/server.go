@@ -134,7 +134,7 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 		h.router.SetRemote(h.peering)
 	}
 	h.posts = httpmessage.New(httpmessage.Options{Router: h.router, Accounts: h.accounts, Engine: store,
-		Hosts: func() []string { return domains(h.cfg.Load()) }, Settings: postSettings(cfg), Log: o.Log})
+		Hosts: func() []string { return domains(h.cfg.Load()) }, Settings: postSettings(cfg), Lanes: lanes(cfg), Log: o.Log})
 	h.web = httpmessage.NewServer(h.webHandler(), httpmessage.Limits{HeaderBytes: cfg.Limits.HTTPHeaderBytes,
 		HeaderTime: cfg.Limits.HTTPHeaderTime, BodyTime: cfg.Limits.HTTPBodyTime, Idle: cfg.Limits.HTTPIdle, Streams: cfg.Limits.HTTPStreams}, o.Log)
 	if len(cfg.Listen.Metrics) > 0 {
@@ -146,6 +146,14 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 
 // modules are what takes part in the router, as the configuration in force says.
 func (h *house) modules() []router.Module { return append(h.features.Modules(), h.programs.Module()) }
+
+// lanes of a post: on Redis the copies of many recipients share round trips and commits.
+func lanes(cfg *config.Config) int {
+	if cfg.Storage.Engine == config.EngineRedis {
+		return 16
+	}
+	return 1
+}
 
 func domains(cfg *config.Config) (list []string) {
 	for _, h := range cfg.Hosts {

@@ -52,7 +52,10 @@ type Options struct {
 	Hosts func() []string
 	// Settings can be replaced later: see Configure.
 	Settings Settings
-	Log      *slog.Logger
+	// Lanes is how many recipients of a post are sent to at a time, so that what a distant storage takes for one
+	// is not waited for before the next; 0 is 1, which costs least where storage answers at once.
+	Lanes int
+	Log   *slog.Logger
 }
 
 // Settings may change while the service runs. The zero value means the defaults.

@@ -13,12 +13,8 @@ import (
 // waiter is a write that must be durable before we answer.
 type waiter = *storage.Pending
 
-const (
-	// Of a post to many recipients, up to maxLanes are sent to at a time: what storage takes for one is not waited for before the next.
-	maxLanes = 16
-	// perLane is from how many recipients on a lane is worth a goroutine.
-	perLane = 64
-)
+// perLane is from how many recipients on a lane is worth a goroutine.
+const perLane = 64
 
 // A lane sends copies one after the other.
 type lane struct {
@@ -87,7 +83,7 @@ func (p *post) send() *refusal {
 		// message with the same key must not pass for a repetition.
 		dedup = p.account + "\n" + p.key + "\n" + hex.EncodeToString(p.hash[:16])
 	}
-	if n := min(maxLanes, len(p.recipients)/perLane); n > 1 {
+	if n := min(p.s.o.Lanes, len(p.recipients)/perLane); n > 1 {
 		p.sendSideBySide(n, dedup)
 	} else {
 		p.sendOn(&p.lane, 0, 1, dedup)
