@@ -8,8 +8,18 @@ import (
 	"jackdaw/testsuite/harness"
 )
 
+// The scripts share a server, but for the end of it, which comes last.
 func TestRooms(t *testing.T) {
-	onEach(t, "rooms", harness.Options{Config: "limits: {rooms_per_user: 3}\n", C2S: "resume_window: 1m"})
+	t.Parallel()
+	for _, engine := range harness.Engines {
+		t.Run(string(engine), func(t *testing.T) {
+			t.Parallel()
+			s := harness.Start(t, harness.Options{Engine: engine, Config: "limits: {rooms_per_user: 3, room_message_rate: 20}\n", C2S: "resume_window: 1m"})
+			for _, script := range []string{"rooms", "rooms_rights", "rooms_archive", "rooms_restart"} {
+				play(t, s, script)
+			}
+		})
+	}
 }
 
 func TestWhatARoomHasAcknowledgedSurvivesAKill(t *testing.T) {
