@@ -3,7 +3,7 @@
 from slixmpp.stanza import Iq
 from slixmpp.xmlstream.handler import Callback
 from slixmpp.xmlstream.matcher import MatchXPath
-from component import BOT, connected
+from component import BOT, connected, reason
 from scene import Actor, check, denied, element, equal, is_message, message, play
 
 NS, PUBSUB, FORM = "urn:xmpp:push:0", "http://jabber.org/protocol/pubsub", "jabber:x:data"
@@ -241,6 +241,20 @@ async def a_service_that_refuses_is_not_told_again(house):
     p.none("what a push service says to the server", is_message)
 
 
+async def a_blocked_domain_wakes_nobody(house):
+    bot = await push_service(house)
+    r, p = await pair(house)
+    juliet = p.boundjid.bare
+    await p.ask("set", f"<block xmlns='urn:xmpp:blocking'><item jid='{BOT}'/></block>")
+    for local in ["it", "somebody"]:  # XEP-0191 §5: a domain is all of its addresses
+        sent = bot.say(local, juliet, "buy")
+        e = await bot.expect("the refusal", is_message, lambda s: s["type"] == "error" and s["id"] == sent)
+        equal(reason(e.xml), "service-unavailable", "the refusal")
+        await denied(p.ask("get", "<ping xmlns='urn:xmpp:ping'/>", f"{local}@{BOT}"), "not-acceptable", "a request to whom one has blocked")
+    await p.settle()
+    p.none("a message of a blocked domain", is_message)
+
+
 async def a_restart_forgets_no_registration(house):
     bot = await push_service(house)
     r, p = await pair(house)
@@ -258,4 +272,4 @@ if __name__ == "__main__":
     play(accounts_say_that_they_push, requests_that_cannot_be_meant_are_refused, nodes_are_told_each_and_the_last_options_count,
          a_phone_that_has_logged_out_is_woken, a_phone_that_may_resume_is_woken_and_resumes,
          what_was_on_its_way_to_a_lost_phone_wakes_it, a_desktop_does_not_leave_the_phone_asleep, disabled_is_not_told,
-         a_service_that_refuses_is_not_told_again, a_restart_forgets_no_registration)
+         a_service_that_refuses_is_not_told_again, a_blocked_domain_wakes_nobody, a_restart_forgets_no_registration)

@@ -2,7 +2,7 @@
 few seconds for an acknowledgement here, where it waits a minute or two elsewhere, and tells all it may."""
 
 from push import enable, push_service, quiet, told
-from scene import Actor, check, equal, message, play
+from scene import Actor, check, child, equal, message, play
 
 
 async def a_phone_that_is_silent_is_woken(house):
@@ -38,6 +38,8 @@ async def a_phone_that_is_silent_is_woken(house):
     for p in phones:
         await p.caught_up(r)
         equal([s["body"] for s in p.inbox if message()(s)], ["one", "two"], "what came to the phone")
+    for s in phones[1].inbox:  # XEP-0198 §4: as what is for one who is away
+        check(not message()(s) or child(s, "{urn:xmpp:delay}delay") is not None, f"when it was said: {s}")
     for a in [awake, dozing]:
         await a.settle()
         check(not a.ends, f"{a.boundjid} has not been silent, but {a.ends}")
