@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"jackdaw/modules/internal/mam"
 	"jackdaw/modules/internal/moduletest"
 	"jackdaw/router"
 	"jackdaw/storage"
@@ -131,6 +132,7 @@ func TestErrorsOfQueriesReachTheClient(t *testing.T) {
 		{filtered(field("ids", "1")), xmpp.CondItemNotFound},
 		{paged(`<after>1</after>`), xmpp.CondItemNotFound},
 		{paged(`<index>0</index>`), xmpp.CondFeatureNotImplemented},
+		{`<query xmlns='urn:xmpp:mam:2' node='urn:x'/>`, xmpp.CondFeatureNotImplemented},
 		{`<metadata xmlns='urn:xmpp:mam:2'/>`, xmpp.CondBadRequest}, // of type set
 	} {
 		if a := ask(h.juliet, test.iq); a.err == nil || a.err.Condition != test.want {
@@ -175,7 +177,7 @@ func TestASlowClientIsNotFlooded(t *testing.T) {
 		h.romeo.Send(`<message to='romeo@example.org/gone' type='chat'><body>` + body + `</body></message>`)
 	}
 	slow.Send(`<iq type='set' id='q1'><query xmlns='urn:xmpp:mam:2'/></iq>`)
-	slow.Wait(inFlight / len(body))
+	slow.Wait(mam.InFlight / len(body))
 	for got := 0; ; {
 		deliveries := slow.Take()
 		size := 0
@@ -183,7 +185,7 @@ func TestASlowClientIsNotFlooded(t *testing.T) {
 			size += len(d.Stanza.Payload)
 			got++
 		}
-		if size > inFlight+burst+2*len(body) {
+		if size > mam.InFlight+mam.Portion+2*len(body) {
 			t.Fatalf("%d bytes at once", size)
 		}
 		if got == 31 {
@@ -222,7 +224,7 @@ func TestTooManyQueriesAtOnceAreRefused(t *testing.T) {
 		h.romeo.Send(`<message to='juliet@example.org' type='chat'><body>` + strings.Repeat("x", 30<<10) + `</body></message>`)
 	}
 	refused := 0
-	for range waiting + 10 {
+	for range mam.Waiting + 10 {
 		if e := h.juliet.Send(`<iq type='set' id='1'><query xmlns='urn:xmpp:mam:2'/></iq>`); e.Outcome == router.Refused {
 			if e.Err.Condition != xmpp.CondResourceConstraint {
 				t.Fatal(e.Err)
@@ -236,9 +238,7 @@ func TestTooManyQueriesAtOnceAreRefused(t *testing.T) {
 	h.juliet.Logout()
 	deadline := time.Now().Add(10 * time.Second)
 	for left := 1; left > 0; {
-		h.a.mu.Lock()
-		left = len(h.a.asking)
-		h.a.mu.Unlock()
+		left = h.a.desk.Clients()
 		if time.Now().After(deadline) {
 			t.Fatal("a session that has ended is still being answered")
 		}

@@ -187,6 +187,7 @@ async def wrong_questions_are_answered_with_errors(house):
             (query(inner=rsm("<index>0</index>")), "feature-not-implemented"),
             (query(inner=rsm("<max>many</max>")), "bad-request"),
             (query(inner=rsm("<max>-1</max>")), "bad-request"),
+            ("<query xmlns='urn:xmpp:mam:2' node='urn:x'/>", "feature-not-implemented"),
             ("<metadata xmlns='urn:xmpp:mam:2'/>", "bad-request")]:
         await denied(r.ask("set", payload), want, payload[:300])
     await denied(r.ask("set", query(), house.domain), "service-unavailable", "the host has no archive")
