@@ -56,13 +56,13 @@ type Archive struct {
 	undo  func(owner string, id uint64) // takeBack, made once
 	posts chan struct{}                 // has an entry for each post that is being written
 
-	mu     sync.Mutex // guards asking
-	asking map[*router.Session]*asker
+	desk mam.Desk
 }
 
 // New returns the module; Run must be called for messages to go when their time has come.
 func New(o Options) *Archive {
-	a := &Archive{o: o, prefs: newPrefsCache(o.Prefs), posts: make(chan struct{}, posting), asking: map[*router.Session]*asker{}}
+	a := &Archive{o: o, prefs: newPrefsCache(o.Prefs), posts: make(chan struct{}, posting),
+		desk: mam.Desk{Router: o.Router, Log: o.Log, Limit: func() int { return o.Limits().Page }}}
 	a.undo = a.takeBack
 	a.keeper = mam.Keeper{Log: o.Messages, Keep: func() time.Duration { return o.Limits().Keep }, Logger: o.Log}
 	return a

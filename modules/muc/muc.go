@@ -57,16 +57,17 @@ type Rooms struct {
 	o       Options
 	service *router.Service
 	guests  guests
+	desk    mam.Desk
 
-	mu     sync.Mutex // guards the rest
-	rooms  map[jid.JID]*room
-	lists  map[string]*directory // by domain of the service
-	asking map[jid.JID]*asker
+	mu    sync.Mutex // guards the rest
+	rooms map[jid.JID]*room
+	lists map[string]*directory // by domain of the service
 }
 
 // New returns the service; Run must be called for messages to go when their time has come, and for remote ghosts to be found.
 func New(o Options) *Rooms {
-	m := &Rooms{o: o, rooms: map[jid.JID]*room{}, lists: map[string]*directory{}, asking: map[jid.JID]*asker{}}
+	m := &Rooms{o: o, rooms: map[jid.JID]*room{}, lists: map[string]*directory{},
+		desk: mam.Desk{Router: o.Router, Log: o.Log, Limit: func() int { return o.Limits().Page }, Most: queriedAtOnce}}
 	m.guests.by, m.guests.in = map[string]*guest{}, map[jid.JID][]*room{}
 	m.service = &router.Service{Domains: o.Domains, Handle: m.handle}
 	return m

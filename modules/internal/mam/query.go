@@ -1,5 +1,5 @@
-// Package mam is the engine of message archives (XEP-0313): it reads queries, finds pages in a storage.Log and forms
-// results. Whose archive it is, who may ask and what was put in is for the modules: users' archives
+// Package mam is the engine of message archives (XEP-0313): it reads queries, finds pages in a storage.Log, forms
+// results and gives them to clients as fast as they take them. Whose archive it is, who may ask and what was put in is for the modules: users' archives
 // and those of rooms use the same engine.
 //
 // The id of a record is its archive id, and tells the time in microseconds. Results and filters speak of
