@@ -24,6 +24,9 @@ func (m *Rooms) query(e *router.Envelope, el *xmpp.Element) {
 			return
 		}
 		switch {
+		case el.HasAttr("node"): // XEP-0313 §6.1.3: it would ask for something else than messages
+			m.refuse(e, xmpp.FeatureNotImplemented("nodes have no archives"))
+			return
 		case el.Name == mam.MetadataName:
 			metadata = true
 			return

@@ -85,6 +85,7 @@ func TestARoomHasAnArchive(t *testing.T) {
 	w.wantResults("crone", with("hag@example.org"), "third: two, result")
 	w.wantResults("hag", `<set xmlns='http://jabber.org/protocol/rsm'><max>1</max><before/></set>`, "first: subject, result")
 	w.wantResults("hag", with("@"), "jid-malformed")
+	w.wantRefused(w.send("hag", `<iq type='set' id='q' to='`+coven+`'><query xmlns='urn:xmpp:mam:2' node='urn:x'/></iq>`), "cancel:feature-not-implemented")
 	w.brief("hag")
 	w.send("hag", `<iq type='get' id='m' to='`+coven+`'><metadata xmlns='urn:xmpp:mam:2'/></iq>`)
 	if got := w.client("hag").Received(); len(got) != 1 || !strings.Contains(got[0], "<start ") {

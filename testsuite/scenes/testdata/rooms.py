@@ -133,6 +133,10 @@ async def who_enters_is_told_everything_in_order(house):
     await hush(hag)
     witch.show_presence(f"{room}/witch", None, None, "away", MARK)
     equal((await hag.expect("what is new in it", at(room, "witch")))["status"], "away", "status")
+    # Nobody has made it persistent.
+    for a in [crone, hag, witch]:
+        await leave(a, room)
+    await refuses(crone, "cancel item-not-found", "get", ASK_INFO, room)
 
 
 async def history_is_shown_within_limits(house):

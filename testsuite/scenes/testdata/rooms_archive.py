@@ -64,6 +64,7 @@ async def a_room_has_an_archive(house):
     await refuses(hag, "cancel item-not-found", "set", query(), f"nowhere@rooms.{house.domain}")
     await refuses(hag, "modify jid-malformed", "set", query(with_="@"), room)
     await refuses(hag, "modify bad-request", "set", query(start="yesterday"), room)
+    await refuses(hag, "cancel feature-not-implemented", "set", f"<query xmlns='{MAM}' node='urn:x'/>", room)
     # Who may not enter may not read.
     await change(crone, room, membersonly=1)
     for payload in [query(), f"<metadata xmlns='{MAM}'/>"]:
