@@ -39,11 +39,15 @@ func (m *Rooms) query(e *router.Envelope, el *xmpp.Element) {
 			m.refuse(e, bad)
 			return
 		}
-		sees := r.conf.NonAnonymous || r.partyOf(s.From).role == moderator || r.affiliationOf(s.From) >= admin
+		rank := r.affiliationOf(s.From)
+		sees := r.conf.NonAnonymous || r.partyOf(s.From).role == moderator || rank >= admin
 		one = mam.Question{IQ: xmpp.Stanza{Kind: xmpp.IQ, Type: s.Type, ID: s.ID, From: s.From, To: s.To}, Session: e.Session,
 			Archive: mam.Archive{Log: m.o.Archive, Owner: r.name}, Query: q, Match: r.match(q.With, sees)}
-		if !sees { // the room may have told addresses when something was said
-			one.Hide = func(archived *xmpp.Stanza) { archived.Payload, archived.Children = archived.Without(userName), nil }
+		switch {
+		case !sees: // the room may have told addresses when something was said
+			one.Adapt = func(_ *storage.Record, s *xmpp.Stanza) { s.Payload, s.Children = s.Without(userName), nil }
+		case rank >= admin || r.partyOf(s.From).role == moderator:
+			one.Adapt = r.disclose
 		}
 	})
 	switch {
@@ -60,6 +64,17 @@ func (m *Rooms) query(e *router.Envelope, el *xmpp.Element) {
 			m.refuse(e, bad)
 		}
 	}
+}
+
+// disclose adds who has said something, for those who may know it though the room did not tell everybody (XEP-0313 §6.1.2).
+func (r *room) disclose(rec *storage.Record, s *xmpp.Stanza) {
+	who, err := jid.Parse(rec.Peer)
+	if err != nil || s.Has(userName) {
+		return // the room itself, or it has been told
+	}
+	w := xmpp.NewWriter(append(make([]byte, 0, len(s.Payload)+200), s.Payload...)).Start(xmpp.NSMUCUser, "x").Start("", "item")
+	r.with(func() { w.Attr("affiliation", r.affiliationOf(who).String()) })
+	s.Payload, s.Children = w.Attr("jid", who.String()).End().End().Bytes(), nil
 }
 
 // mayRead says who may ask: who could enter now (XEP-0313 §6.1.2).

@@ -82,7 +82,7 @@ func TestARoomHasAnArchive(t *testing.T) {
 	}
 	w.wantResults("witch", with(coven+"/third"), "third: two, result")
 	w.wantResults("witch", with("hag@example.org"), "result")
-	w.wantResults("crone", with("hag@example.org"), "third: two, result")
+	w.wantResults("crone", with("hag@example.org"), "third: two by hag@example.org, result")
 	w.wantResults("hag", `<set xmlns='http://jabber.org/protocol/rsm'><max>1</max><before/></set>`, "first: subject, result")
 	w.wantResults("hag", with("@"), "jid-malformed")
 	w.wantRefused(w.send("hag", `<iq type='set' id='q' to='`+coven+`'><query xmlns='urn:xmpp:mam:2' node='urn:x'/></iq>`), "cancel:feature-not-implemented")
@@ -172,7 +172,7 @@ func TestMessagesAreTakenBack(t *testing.T) {
 	if got := w.brief("crone"); !strings.HasSuffix(got, "result") {
 		t.Errorf("crone got %s", got)
 	}
-	w.wantResults("crone", "", "third: retracted, third: two, third: retracted, third: retraction, second: retraction, : retraction, result")
+	w.wantResults("hag", "", "third: retracted, third: two, third: retracted, third: retraction, second: retraction, : retraction, result")
 	if got := strings.Join(w.enter("hecate", "x", ""), ","); got != "two,fallback,fallback" {
 		t.Errorf("who enters is shown %s", got)
 	}
@@ -240,7 +240,7 @@ func TestOldMessagesAndUnusedRoomsGo(t *testing.T) {
 		pass(90 * time.Minute)
 		w.say("crone", "two")
 		pass(time.Hour)
-		w.wantResults("crone", "", "first: two, result")
+		w.wantResults("crone", "", "first: two by crone@example.org, result")
 		if w.room() == nil {
 			t.Error("a room that somebody is in is let go of")
 		}

@@ -23,7 +23,7 @@ const (
 // ServiceName is how the service is called in lists.
 const ServiceName = "Rooms"
 
-var serviceFeatures = []string{xmpp.NSDiscoInfo, xmpp.NSDiscoItems, xmpp.NSMUC, nsStableID, xmpp.NSRSM, nsOccupant, xmpp.NSPing, xmpp.NSVCard}
+var serviceFeatures = []string{xmpp.NSDiscoInfo, xmpp.NSDiscoItems, xmpp.NSMUC, "muc_rooms", nsStableID, xmpp.NSRSM, nsOccupant, xmpp.NSPing, xmpp.NSVCard}
 
 // toService answers what is asked of the service itself (§6.2, §6.3).
 func (m *Rooms) toService(e *router.Envelope) {
@@ -159,12 +159,12 @@ func (r *room) features() []string {
 		return no
 	}
 	c := &r.conf
-	list := []string{xmpp.NSDiscoInfo, xmpp.NSDiscoItems, xmpp.NSMUC, nsStableID, nsSelfPing, nsOccupant, xmpp.NSPing, xmpp.NSVCard, nsRequest, nsHats, nsCommands,
+	list := []string{xmpp.NSDiscoInfo, xmpp.NSDiscoItems, xmpp.NSMUC, nsStableID, nsSelfPing, nsOccupant, xmpp.NSPing, xmpp.NSVCard, nsRequest, nsConfig, nsInfo, nsHats, nsCommands,
 		choose(c.Persistent, "muc_persistent", "muc_temporary"), choose(c.Public, "muc_public", "muc_hidden"),
 		choose(c.MembersOnly, "muc_membersonly", "muc_open"), choose(c.Moderated, "muc_moderated", "muc_unmoderated"),
 		choose(c.NonAnonymous, "muc_nonanonymous", "muc_semianonymous"), choose(c.Password != "", "muc_passwordprotected", "muc_unsecured")}
 	if c.Registrations {
-		list = append(list, xmpp.NSRegister)
+		list = append(list, xmpp.NSRegister, nsRegForm)
 	}
 	if c.Archived {
 		list = append(list, mam.Feature, mam.FeatureExtended, xmpp.NSStanzaID, nsRetract, nsRetract+"#tombstone", nsModerate)

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"jackdaw/router"
+	"jackdaw/storage"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 )
@@ -48,7 +49,7 @@ type Question struct {
 	Archive Archive
 	Query   *Query
 	Match   Match
-	Hide    func(*xmpp.Stanza) // takes out of a message what is not for who asks; nil: nothing
+	Adapt   func(*storage.Record, *xmpp.Stanza) // makes of a message what who asks may see; nil: it stays as it is
 }
 
 // Ask has a question answered: by each result, then by the answer to the request. The envelope is settled unless there is an error,
@@ -126,8 +127,8 @@ func (d *Desk) answer(q *Question) bool {
 			d.Log.Error("archived message is skipped", "owner", q.Archive.Owner, "id", r.ID, "error", err)
 			continue
 		}
-		if q.Hide != nil {
-			q.Hide(&archived)
+		if q.Adapt != nil {
+			q.Adapt(r, &archived)
 		}
 		if sent >= Portion {
 			b.Flush()

@@ -13,7 +13,7 @@ import (
 )
 
 // A bureau is a desk with an archive of n messages of 30 KB.
-func bureau(t *testing.T, n int, hide func(*xmpp.Stanza)) (*Desk, func(e *router.Envelope, id int) *xmpp.Error) {
+func bureau(t *testing.T, n int, adapt func(*storage.Record, *xmpp.Stanza)) (*Desk, func(e *router.Envelope, id int) *xmpp.Error) {
 	log := moduletest.NewStore().Log("messages")
 	for i := range n {
 		s := xmpp.Stanza{Kind: xmpp.Message, From: jid.MustParse("a@b.example"), Payload: []byte(fmt.Sprintf("<body>%d%s</body>", i, strings.Repeat("x", 30<<10)))}
@@ -28,7 +28,7 @@ func bureau(t *testing.T, n int, hide func(*xmpp.Stanza)) (*Desk, func(e *router
 			t.Fatal(bad)
 		}
 		return d.Ask(e, Question{IQ: xmpp.Stanza{Kind: xmpp.IQ, Type: xmpp.TypeSet, ID: fmt.Sprint(id), From: e.Stanza.From, To: jid.MustParse("room@c.example")},
-			Session: e.Session, Archive: Archive{Log: log, Owner: "room"}, Query: q, Hide: hide})
+			Session: e.Session, Archive: Archive{Log: log, Owner: "room"}, Query: q, Adapt: adapt})
 	}
 }
 
@@ -37,8 +37,8 @@ func envelope(c *moduletest.Client) *router.Envelope {
 	return &router.Envelope{Stanza: &xmpp.Stanza{Kind: xmpp.IQ, Type: xmpp.TypeSet, From: c.Session.Addr()}, Session: c.Session}
 }
 
-func TestADeskShowsWhatIsNotHidden(t *testing.T) {
-	d, ask := bureau(t, 2, func(s *xmpp.Stanza) { s.Payload, s.Children = []byte("<body>hidden</body>"), nil })
+func TestADeskShowsAMessageAsItIsAdapted(t *testing.T) {
+	d, ask := bureau(t, 2, func(_ *storage.Record, s *xmpp.Stanza) { s.Payload, s.Children = []byte("<body>hidden</body>"), nil })
 	juliet := moduletest.Login(t, d.Router, "juliet/desk")
 	e := envelope(juliet)
 	if bad := ask(e, 1); bad != nil || e.Outcome != router.Delivered {

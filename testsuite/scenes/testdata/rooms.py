@@ -30,7 +30,7 @@ async def the_service_and_its_rooms_are_found(house):
     check(service in [i.get("jid") for i in got.xml.iter("{" + ITEMS + "}item")], "the server does not name the service")
     got = await hag["xep_0030"].get_info(jid=service)
     check(("conference", "text") in [i[:2] for i in got["disco_info"]["identities"]], "identity of the service")
-    check({MUC, MUC + "#stable_id"} <= set(got["disco_info"]["features"]), "features of the service")
+    check({MUC, MUC + "#stable_id", "muc_rooms"} <= set(got["disco_info"]["features"]), "features of the service")
     for name, public in [("zz-c", True), ("zz-a", True), ("zz-b", False)]:
         room = room_of(house, name)
         await walk_in(crone, room, "crone")
@@ -52,8 +52,9 @@ async def the_service_and_its_rooms_are_found(house):
 async def a_room_tells_what_it_is(house):
     room, (crone, hag) = await company(house, "crone", "hag", roomname="A Dark Cave", roomdesc="For witches", lang="en")
     features, fields, names = await info(hag, room)
-    check({MUC, MUC + "#stable_id", MUC + "#self-ping-optimization", MUC + "#request", "jabber:iq:register", "urn:xmpp:occupant-id:0", "urn:xmpp:mam:2",
-           "muc_public", "muc_temporary", "muc_open", "muc_unmoderated", "muc_semianonymous", "muc_unsecured"} <= features, f"features {features}")
+    check({MUC, MUC + "#stable_id", MUC + "#self-ping-optimization", MUC + "#request", MUC + "#register", MUC + "#roomconfig", MUC + "#roominfo",
+           "jabber:iq:register", "urn:xmpp:occupant-id:0", "urn:xmpp:mam:2", "muc_public", "muc_temporary", "muc_open", "muc_unmoderated",
+           "muc_semianonymous", "muc_unsecured"} <= features, f"features {features}")
     equal((names, fields["muc#roominfo_description"], fields["muc#roominfo_lang"], fields["muc#roominfo_occupants"]),
           (["A Dark Cave"], "For witches", "en", "2"), "description")
     crone["xep_0045"].set_subject(room, "Spells")
@@ -61,7 +62,7 @@ async def a_room_tells_what_it_is(house):
                  enablelogging=0, jackdaw__registration=0, changesubject=1, muc__maxhistoryfetch=5)
     features, fields, _ = await info(crone, room)
     check({"muc_hidden", "muc_persistent", "muc_membersonly", "muc_moderated", "muc_nonanonymous", "muc_passwordprotected"} <= features, f"features {features}")
-    check(not {"jabber:iq:register", "urn:xmpp:mam:2"} & features, f"features {features}")
+    check(not {"jabber:iq:register", MUC + "#register", "urn:xmpp:mam:2"} & features, f"features {features}")
     equal((fields["muc#roominfo_subject"], fields["muc#roominfo_contactjid"], fields["muc#roomconfig_changesubject"], fields["muc#maxhistoryfetch"]),
           ("Spells", crone.boundjid.bare, "1", "5"), "description")
 
