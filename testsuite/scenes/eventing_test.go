@@ -14,13 +14,14 @@ import (
 	"jackdaw/testsuite/peers"
 )
 
-// TestAccountsAreServicesOfEvents plays eventing, theme by theme; the first crashes the server that all share.
+// TestAccountsAreServicesOfEvents plays eventing, theme by theme; the first crashes the server that all share, and the scenes of each share
+// their actors.
 func TestAccountsAreServicesOfEvents(t *testing.T) {
 	t.Parallel()
 	for _, engine := range harness.Engines {
 		t.Run(string(engine), func(t *testing.T) {
 			t.Parallel()
-			s := harness.Start(t, harness.Options{Engine: engine, Config: "limits: {pep_nodes: 20}\n"})
+			s := harness.Start(t, harness.Options{Engine: engine, Config: "limits: {pep_nodes: 20}\n", Env: quick})
 			for _, script := range []string{"eventing", "eventing_errors", "eventing_nodes", "eventing_access", "eventing_twins"} {
 				play(t, s, script)
 			}
@@ -142,8 +143,8 @@ func TestEventsReachOtherServers(t *testing.T) {
 			authority := peers.NewAuthority(t)
 			peer := fakepeer.Start(t, fakepeer.Options{Domains: []string{abroad}}.Certified(t, authority, peers.None))
 			own := authority.Issue(harness.Domain, peers.None)
-			s := harness.Start(t, harness.Options{Engine: engine, Users: []string{"juliet"}, Federate: true, Cert: own.Cert, Key: own.Key,
-				Env: authority.Env(), S2S: fmt.Sprintf("resolve: {%q: %q}", abroad, peer.Addr)})
+			s := harness.Start(t, harness.Options{Engine: engine, Env: append(authority.Env(), quick...), Users: []string{"juliet"}, Federate: true, Cert: own.Cert, Key: own.Key,
+				S2S: fmt.Sprintf("resolve: {%q: %q}", abroad, peer.Addr)})
 			peer.Locate(harness.Domain, s.S2S)
 			link, err := peer.Connect(abroad, harness.Domain, fakepeer.Way{})
 			if err != nil {

@@ -1,6 +1,6 @@
 """Events of accounts: XEP-0163 on XEP-0060, with capabilities (XEP-0115) that say who wants them."""
 
-from eventing_actors import (NS, OWNER, STRANGER, TUNE, affiliate, client, create, entity, event, fields, is_last, items, outcome, owner, payload,
+from eventing_actors import (NS, OWNER, STRANGER, TUNE, affiliate, appear, begin, cast, client, create, entity, event, fields, is_last, items, outcome, owner, payload, people,
                              publish, subscribe, texts, thing)
 from scene import befriend, check, child, element, equal, play
 from slixmpp.stanza import Iq
@@ -17,13 +17,13 @@ def title(s):
 
 
 async def contacts_and_own_clients_hear_what_they_want(house):
-    juliet, romeo = await house.users("juliet", "romeo")
-    desk, orchard = await client(house, juliet), await client(house, romeo, "orchard")
+    juliet, romeo, _ = await people(house, "juliet", "romeo", "mercutio")
+    desk, orchard = await cast(house, juliet, "desk"), await cast(house, romeo, "orchard")
     await befriend(desk, orchard)
     await desk["xep_0060"].publish(None, TUNE, id="1", payload=tune("Lark"))
     # The last item comes to who becomes available, and says that the server knows now what it wants.
-    phone = await client(house, juliet, "phone", [TUNE])
-    street = await client(house, romeo, "street", [TUNE])
+    phone = await cast(house, juliet, "phone", [TUNE])
+    street = await cast(house, romeo, "street", [TUNE])
     for a in [phone, street]:
         last = await a.expect("the last item", event(TUNE, "1"))
         check(is_last(last), "the last item does not say when it was published")
@@ -44,8 +44,9 @@ async def contacts_and_own_clients_hear_what_they_want(house):
 
 
 async def strangers_read_open_nodes_and_subscribe(house):
-    juliet, mercutio = await house.users("juliet", "mercutio")
-    desk, hall = await client(house, juliet), await client(house, mercutio, "hall")
+    juliet, mercutio = await people(house, "juliet", "mercutio")
+    desk, hall = await cast(house, juliet, "desk"), await cast(house, mercutio, "hall")
+    await begin(desk)
     devices = "<list xmlns='eu.siacs.conversations.axolotl'><device id='{}'/></list>"
     await publish(desk, DEVICES, "current", devices.format(1), access_model="open")
     equal([d.get("id") for d in (await items(hall, DEVICES, juliet))["current"]], ["1"], "devices that a stranger sees")
@@ -64,8 +65,8 @@ async def strangers_read_open_nodes_and_subscribe(house):
 
 
 async def the_account_says_what_it_can(house):
-    juliet = await house.users("juliet")
-    desk = await client(house, juliet)
+    juliet, = await people(house, "juliet")
+    desk = await cast(house, juliet, "desk")
     info = (await desk["xep_0030"].get_info(jid=juliet))["disco_info"]
     check(("pubsub", "pep", None, None) in info["identities"], f"identities {info['identities']}")
     # What clients look for before they use it, and what there is not.
@@ -81,8 +82,9 @@ async def the_account_says_what_it_can(house):
 
 
 async def nodes_and_subscriptions_survive_a_crash(house):
-    juliet, mercutio = await house.users("juliet", "mercutio")
-    desk, hall = await client(house, juliet), await client(house, mercutio, "hall")
+    juliet, mercutio = await people(house, "juliet", "mercutio")
+    desk, hall = await cast(house, juliet, "desk"), await cast(house, mercutio, "hall")
+    await begin(desk)
     for i in range(5):
         await publish(desk, "n", str(i), thing(i), access_model="open", max_items="4", item_expire="86400", publish_node_full="retract-oldest")
     await subscribe(hall, "n", juliet)
@@ -105,13 +107,16 @@ async def nodes_and_subscriptions_survive_a_crash(house):
 
 
 async def clients_are_asked_once_what_they_can(house):
-    juliet, romeo = await house.users("juliet", "romeo")
+    juliet, romeo = await people(house, "juliet", "romeo")
     wants = [f"urn:example:{juliet}"]  # that nobody else wants
 
     def asked(a):
         return sum(isinstance(s, Iq) and s["id"].startswith("caps-") for s in a.inbox)
 
-    desk, orchard = await client(house, juliet, "desk", wants), await client(house, romeo, "orchard", wants)
+    desk, orchard = await cast(house, juliet, "desk"), await cast(house, romeo, "orchard")
+    await begin(desk)
+    for a in [desk, orchard]:
+        await appear(a, wants)
     equal((asked(desk), asked(orchard)), (1, 0), "questions: the second says what the first has said")
     # The server says at the login what it can (XEP-0115 §6.3), so that nobody has to ask.
     check("caps" in desk.features, "the stream says nothing of the server's capabilities")

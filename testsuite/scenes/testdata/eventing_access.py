@@ -1,18 +1,18 @@
 """Who may have what of a node: access models, affiliations, approval (XEP-0060 §4, §6, §8.6 to §8.9), and what presence has to do with it
 (§9, XEP-0163 §4)."""
 
-from eventing_actors import (CLOSED, OWNER, PUBSUB, STRANGER, affiliate, appear, client, configure, create, entity, event, fields, form, is_last, news,
-                             outcome, owner, publish, subscribe, texts, thing, told)
+from eventing_actors import (CLOSED, OWNER, PUBSUB, STRANGER, affiliate, appear, begin, cast, configure, create, entity, event, fields, form, is_last, news,
+                             outcome, owner, people, publish, subscribe, texts, thing, told)
 from scene import befriend, check, equal, is_message, play, presence
 
 DATA = "{jabber:x:data}x"
 
 
 async def access_models_admit_whom_they_should(house):
-    juliet, romeo, benvolio, mercutio = await house.users("juliet", "romeo", "benvolio", "mercutio")
+    juliet, romeo, benvolio, mercutio = await people(house, "juliet", "romeo", "benvolio", "mercutio")
     models = ["open", "presence", "roster", "authorize", "whitelist"]
-    desk, orchard, street, hall = (await client(house, juliet, wants=models), await client(house, romeo, "orchard", models),
-                                   await client(house, benvolio, "street", models), await client(house, mercutio, "hall", models))
+    desk, orchard, street, hall = (await cast(house, juliet, "desk", models), await cast(house, romeo, "orchard", models),
+                                   await cast(house, benvolio, "street", models), await cast(house, mercutio, "hall", models))
     for other in [orchard, street]:
         await befriend(desk, other)
     await desk.set_item(romeo, groups=["Friends"])
@@ -55,8 +55,9 @@ async def access_models_admit_whom_they_should(house):
 
 
 async def subscriptions_wait_for_approval(house):
-    juliet, mercutio, nurse = await house.users("juliet", "mercutio", "nurse")
-    desk, hall, room = await client(house, juliet), await client(house, mercutio, "hall"), await client(house, nurse, "room")
+    juliet, mercutio, nurse = await people(house, "juliet", "mercutio", "benvolio")
+    desk, hall, room = await cast(house, juliet, "desk"), await cast(house, mercutio, "hall"), await cast(house, nurse, "street")
+    await begin(desk)
     await create(desk, "n", access_model="authorize")
     await publish(desk, "n", "1", thing("a"))
 
@@ -124,8 +125,9 @@ async def subscriptions_wait_for_approval(house):
 
 
 async def affiliations_allow_what_they_should(house):
-    juliet, mercutio, nurse = await house.users("juliet", "mercutio", "nurse")
-    desk, hall, room = await client(house, juliet), await client(house, mercutio, "hall"), await client(house, nurse, "room")
+    juliet, mercutio, nurse = await people(house, "juliet", "mercutio", "benvolio")
+    desk, hall, room = await cast(house, juliet, "desk"), await cast(house, mercutio, "hall"), await cast(house, nurse, "street")
+    await begin(desk)
     await create(desk, "n", access_model="whitelist", max_items="max", itemreply="publisher")
     await create(desk, "m", access_model="open")
     await publish(desk, "n", "hers", thing("a"))
@@ -173,8 +175,10 @@ async def affiliations_allow_what_they_should(house):
 
 
 async def presence_brings_and_ends_what_contacts_hear(house):
-    juliet, romeo = await house.users("juliet", "romeo")
-    desk, orchard = await client(house, juliet), await client(house, romeo, "orchard", ["n", "friends", "open"])
+    juliet, romeo = await people(house, "juliet", "mercutio")
+    desk, orchard = await cast(house, juliet, "desk"), await cast(house, romeo, "hall")
+    await begin(desk)
+    await appear(orchard, ["n", "friends", "open"])
     await create(desk, "n")
     await create(desk, "friends", access_model="roster", roster_groups_allowed="Friends")
     await create(desk, "open", access_model="open")

@@ -15,6 +15,38 @@ STRANGER = "auth not-authorized presence-subscription-required"
 CLOSED = "cancel not-allowed closed-node"
 
 
+# Actors that stay from scene to scene of a script: logins are what scenes cost.
+USERS, CAST = {}, {}
+
+
+async def people(house, *names):
+    """The addresses of the script's users of these names, which are made when they are needed first."""
+    missing = [n for n in names if n not in USERS]
+    if missing:
+        made = await house.users(*missing)
+        USERS.update(zip(missing, made if len(missing) > 1 else [made]))
+    return [USERS[n] for n in names]
+
+
+async def cast(house, user, resource, wants=(), plugins=()):
+    """The script's actor with this address, which logs in when it is needed first."""
+    address = f"{user}/{resource}"
+    if address not in CAST:
+        CAST[address] = await client(house, user, resource, wants, plugins)
+        house.actors.remove(CAST[address])
+    return CAST[address]
+
+
+async def begin(desk):
+    """Begins another scene: the owner has no nodes, and nobody anything that came before."""
+    answer = await desk.ask("get", "<query xmlns='http://jabber.org/protocol/disco#items'/>", desk.boundjid.bare)
+    for node in {i.get("node") for i in answer.xml.iter("{http://jabber.org/protocol/disco#items}item")} - {None}:
+        await desk.ask("set", owner(f"<delete node='{node}'/>"))
+    for a in CAST.values():
+        await a.caught_up(desk)
+        a.forget()
+
+
 async def client(house, user, resource="desk", wants=(), plugins=()):
     """An actor that is available, and whose capabilities say what it wants."""
     a = await house.login(user, resource, presence=None, plugins=["xep_0060", "xep_0115", "xep_0163", *plugins])

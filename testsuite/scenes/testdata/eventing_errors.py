@@ -1,7 +1,7 @@
 """The errors of XEP-0060, section by section, as far as they can come from a service that can do what accounts can; and
 those of XEP-0049 and XEP-0054."""
 
-from eventing_actors import (CLOSED, STRANGER, affiliate, client, config, create, entity, form, options, owner, publish, refuse,
+from eventing_actors import (CAST, CLOSED, STRANGER, affiliate, begin, cast, config, create, entity, form, options, owner, people, publish, refuse,
                              subscribe, texts, thing)
 from scene import befriend, equal, play
 
@@ -17,10 +17,19 @@ def page(inner):
     return f"<set xmlns='http://jabber.org/protocol/rsm'>{inner}</set>"
 
 
+async def company(house):
+    """juliet, whose nodes are asked for, romeo, who is a contact, and mercutio, who is none, with their actors."""
+    juliet, romeo, mercutio = await people(house, "juliet", "romeo", "mercutio")
+    known = CAST.copy()
+    desk, orchard, hall = await cast(house, juliet, "desk"), await cast(house, romeo, "orchard"), await cast(house, mercutio, "hall")
+    if not known:
+        await befriend(desk, orchard)
+    await begin(desk)
+    return juliet, romeo, mercutio, desk, orchard, hall
+
+
 async def subscribers_hear_what_is_wrong(house):
-    juliet, romeo, mercutio = await house.users("juliet", "romeo", "mercutio")
-    desk, orchard, hall = await client(house, juliet), await client(house, romeo, "orchard"), await client(house, mercutio, "hall")
-    await befriend(desk, orchard)
+    juliet, romeo, mercutio, desk, orchard, hall = await company(house)
     await create(desk, "open", access_model="open")
     await create(desk, "contacts")
     await create(desk, "friends", access_model="roster", roster_groups_allowed="Friends")
@@ -86,9 +95,7 @@ async def subscribers_hear_what_is_wrong(house):
 
 
 async def publishers_hear_what_is_wrong(house):
-    juliet, romeo, mercutio = await house.users("juliet", "romeo", "mercutio")
-    desk, orchard, hall = await client(house, juliet), await client(house, romeo, "orchard"), await client(house, mercutio, "hall")
-    await befriend(desk, orchard)
+    juliet, romeo, mercutio, desk, orchard, hall = await company(house)
     await create(desk, "n", access_model="open", max_items="2")
     await create(desk, "full", max_items="1", publish_node_full="reject")
     await create(desk, "heedless", persist_items="0", deliver_payloads="0")
@@ -148,9 +155,7 @@ async def publishers_hear_what_is_wrong(house):
 
 
 async def owners_hear_what_is_wrong(house):
-    juliet, romeo = await house.users("juliet", "romeo")
-    desk, orchard = await client(house, juliet), await client(house, romeo, "orchard")
-    await befriend(desk, orchard)
+    juliet, romeo, _, desk, orchard, _ = await company(house)
     await create(desk, "n")
     await create(desk, "transient", persist_items="0")
 
@@ -209,8 +214,7 @@ async def owners_hear_what_is_wrong(house):
 
 
 async def keepers_of_other_things_hear_what_is_wrong(house):
-    juliet, romeo = await house.users("juliet", "romeo")
-    desk = await client(house, juliet)
+    _, romeo, _, desk, _, _ = await company(house)
 
     def private(inner):
         return f"<query xmlns='jabber:iq:private'>{inner}</query>"

@@ -1,6 +1,7 @@
 """What owners and publishers do with nodes (XEP-0060 §5, §7, §8), and what others see of it."""
 
-from eventing_actors import PRIVATE, PUBSUB, client, configure, create, entity, fields, options, outcome, owner, publish, retract, subscribe, texts, thing
+from eventing_actors import (PRIVATE, PUBSUB, begin, cast, configure, create, entity, fields, options, outcome, owner, people, publish, retract,
+                             subscribe, texts, thing)
 from scene import check, equal, is_message, kind, play
 
 ITEMS = "{http://jabber.org/protocol/disco#items}"
@@ -8,9 +9,16 @@ INFO = "{http://jabber.org/protocol/disco#info}"
 SET = "{http://jabber.org/protocol/rsm}set"
 
 
+async def company(house):
+    """juliet, whose nodes these are, her actor, and a stranger."""
+    juliet, mercutio = await people(house, "juliet", "mercutio")
+    desk, hall = await cast(house, juliet, "desk"), await cast(house, mercutio, "hall")
+    await begin(desk)
+    return juliet, desk, hall
+
+
 async def nodes_say_what_they_are(house):
-    juliet, mercutio = await house.users("juliet", "mercutio")
-    desk, hall = await client(house, juliet), await client(house, mercutio, "hall")
+    juliet, desk, hall = await company(house)
     # The defaults, and all that can be configured (§8.2, §8.3).
     defaults = fields((await desk.ask("get", owner("<default/>"))).xml)
     want = dict(access_model="presence", send_last_published_item="on_sub_and_presence", deliver_notifications="1", deliver_payloads="1",
@@ -58,8 +66,7 @@ async def nodes_say_what_they_are(house):
 
 
 async def items_come_as_they_are_asked_for(house):
-    juliet, mercutio = await house.users("juliet", "mercutio")
-    desk, hall = await client(house, juliet), await client(house, mercutio, "hall")
+    juliet, desk, hall = await company(house)
     await create(desk, "n", access_model="open", max_items="max")
     for i in "ebdca":
         await publish(desk, "n", i, thing(i))
@@ -101,8 +108,7 @@ async def items_come_as_they_are_asked_for(house):
 
 
 async def events_are_as_the_node_says(house):
-    juliet, mercutio = await house.users("juliet", "mercutio")
-    desk, hall = await client(house, juliet), await client(house, mercutio, "hall")
+    juliet, desk, hall = await company(house)
     await create(desk, "n", access_model="open", max_items="2")
     equal(await subscribe(hall, "n", juliet), "subscribed", "subscription")
 
@@ -178,8 +184,7 @@ async def events_are_as_the_node_says(house):
 
 
 async def options_make_a_node_and_are_conditions_then(house):
-    juliet = await house.users("juliet")
-    desk = await client(house, juliet)
+    _, desk, _ = await company(house)
     wants = dict(PRIVATE, notify_retract="1", notify_delete="1", item_expire="max", type="urn:t")
     await publish(desk, "n", "1", thing("1"), **wants)  # §7.1.4, §7.1.5, XEP-0223
     made = fields((await desk.ask("get", owner("<configure node='n'/>"))).xml)
@@ -198,8 +203,7 @@ async def options_make_a_node_and_are_conditions_then(house):
 
 
 async def quotas_are_errors(house):
-    juliet = await house.users("juliet")
-    desk = await client(house, juliet)
+    _, desk, _ = await company(house)
     for i in range(20):
         await create(desk, f"n{i}", max_items="256")
     for request in [entity("<create node='more'/>"), entity(f"<publish node='more'><item>{thing()}</item></publish>")]:

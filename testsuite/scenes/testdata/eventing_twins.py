@@ -4,7 +4,8 @@ XEP-0292), bookmarks (XEP-0402, XEP-0048, XEP-0049). And what was displayed (XEP
 import base64
 import hashlib
 
-from eventing_actors import (CLOSED, PRIVATE, client, configure, create, entity, event, items, options, outcome, owner, payload, publish, retract)
+from eventing_actors import (CAST, CLOSED, PRIVATE, USERS, begin, cast, configure, create, entity, event, items, options, outcome, owner, payload,
+                             people, publish, retract)
 from scene import befriend, check, child, equal, is_message, play, presence
 from slixmpp.plugins.xep_0048.stanza import Bookmarks
 
@@ -17,11 +18,26 @@ PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4
 JPEG = b"\xff\xd8\xff\xe0 not much of a picture"
 
 
+async def company(house):
+    """juliet and romeo, who are contacts, and an actor of each."""
+    juliet, romeo = await people(house, "juliet", "romeo")
+    known = CAST.copy()
+    plugins = ["xep_0084", "xep_0054", "xep_0048"]
+    desk = await cast(house, juliet, "desk", plugins=plugins)
+    orchard = await cast(house, romeo, "orchard", [META, BOOKMARKS, OLD, DISPLAYED], plugins)
+    if not known:
+        await befriend(desk, orchard)
+    await begin(desk)
+    return juliet, romeo, desk, orchard
+
+
+async def phone_of(house):
+    """Another client of juliet's."""
+    return await cast(house, USERS["juliet"], "phone", ["urn:xmpp:vcard4", BOOKMARKS, DISPLAYED])
+
+
 async def avatars_of_both_kinds_are_the_same(house):
-    juliet, romeo = await house.users("juliet", "romeo")
-    desk = await client(house, juliet, plugins=["xep_0084", "xep_0054"])
-    orchard = await client(house, romeo, "orchard", [META], plugins=["xep_0084", "xep_0054"])
-    await befriend(desk, orchard)
+    juliet, _, desk, orchard = await company(house)
     form = desk["xep_0004"].make_form(ftype="submit")
     form.add_field(var="FORM_TYPE", ftype="hidden", value="http://jabber.org/protocol/pubsub#publish-options")
     form.add_field(var="pubsub#access_model", value="open")
@@ -66,7 +82,7 @@ async def avatars_of_both_kinds_are_the_same(house):
     equal(await photo_of(orchard, juliet), PNG, "the photo")
 
     # A session that comes later and says nothing of a picture shows it too.
-    await client(house, juliet, "phone")
+    await phone_of(house)
     await orchard.expect("presence of another client", presence(juliet + "/phone"), has_photo(ident))
 
 
@@ -84,9 +100,7 @@ def has_photo(ident):
 
 
 async def presence_says_what_the_vcard_has(house):
-    juliet, romeo = await house.users("juliet", "romeo")
-    desk, orchard = await client(house, juliet), await client(house, romeo, "orchard")
-    await befriend(desk, orchard)
+    juliet, _, desk, orchard = await company(house)
     ident = hashlib.sha1(PNG).hexdigest()
     # For contacts only: neither the vCard nor presence has it (XEP-0398 §8).
     await publish(desk, DATA, ident, f"<data xmlns='{DATA}'>{base64.b64encode(PNG).decode()}</data>")
@@ -113,17 +127,16 @@ CARD = "urn:ietf:params:xml:ns:vcard-4.0"
 
 
 async def vcards_of_both_kinds_say_the_same(house):
-    juliet, romeo, mercutio = await house.users("juliet", "romeo", "mercutio")
-    old, new = await client(house, juliet, "old", plugins=["xep_0054"]), await client(house, juliet, "new", ["urn:xmpp:vcard4"])
-    hall = await client(house, mercutio, "hall")
+    juliet, romeo, old, shy = await company(house)
+    new = await phone_of(house)
 
     async def temp():
         """What the old kind says, by the names of properties."""
-        card = (await hall.ask("get", "<vCard xmlns='vcard-temp'/>", juliet)).xml.find("{vcard-temp}vCard")
+        card = (await shy.ask("get", "<vCard xmlns='vcard-temp'/>", juliet)).xml.find("{vcard-temp}vCard")
         return {c.tag.partition("}")[2]: " ".join((t.text or t.tag.partition("}")[2]) for t in c.iter() if len(t) == 0) for c in card}
 
     async def four():
-        found = list((await items(hall, "urn:xmpp:vcard4", juliet)).values())
+        found = list((await items(shy, "urn:xmpp:vcard4", juliet)).values())
         equal(len(found), 1, "vCards in the node")
         return {c.tag.partition("}")[2]: " ".join(t.text or "" for t in c.iter() if len(t) == 0) for c in found[0]}
 
@@ -148,21 +161,19 @@ async def vcards_of_both_kinds_say_the_same(house):
     equal(await four(), {"fn": "Juliet", "email": "home 1 j@example.org", "impp": f"xmpp:{juliet}", "gender": "F"}, "the vCard4")
 
     # A vCard4 for contacts stays where it is, and so do those of contacts, which are for the owner alone (XEP-0292 §5.2).
-    shy = await client(house, romeo, "desk")
     await publish(shy, "urn:xmpp:vcard4", "1", f"<vcard xmlns='{CARD}'><fn><text>Secret</text></fn></vcard>")
-    equal(await outcome(hall, "get", "<vCard xmlns='vcard-temp'/>", romeo), "cancel service-unavailable", "the vCard of one who is shy")
+    equal(await outcome(old, "get", "<vCard xmlns='vcard-temp'/>", romeo), "cancel service-unavailable", "the vCard of one who is shy")
     await shy.ask("set", "<vCard xmlns='vcard-temp'><FN>Romeo</FN></vCard>")
     equal([t.text for t in (await items(shy, "urn:xmpp:vcard4"))["1"].iter(f"{{{CARD}}}text")], ["Secret"], "the vCard4 of one who is shy")
     await publish(shy, "urn:xmpp:contacts", juliet, f"<vcard xmlns='{CARD}'><fn><text>Juliet</text></fn></vcard>")
-    await publish(shy, "urn:xmpp:contacts", mercutio, f"<vcard xmlns='{CARD}'><fn><text>Mercutio</text></fn></vcard>")
-    equal(sorted(await items(shy, "urn:xmpp:contacts")), sorted([juliet, mercutio]), "vCards of contacts")
-    equal(await outcome(hall, "get", entity("<items node='urn:xmpp:contacts'/>"), romeo), CLOSED, "another reads vCards of contacts")
+    await publish(shy, "urn:xmpp:contacts", "mercutio@example.org", f"<vcard xmlns='{CARD}'><fn><text>Mercutio</text></fn></vcard>")
+    equal(sorted(await items(shy, "urn:xmpp:contacts")), sorted([juliet, "mercutio@example.org"]), "vCards of contacts")
+    equal(await outcome(old, "get", entity("<items node='urn:xmpp:contacts'/>"), romeo), CLOSED, "another reads vCards of contacts")
 
 
 async def bookmarks_are_the_same_everywhere(house):
-    juliet = await house.users("juliet")
-    old = await client(house, juliet, "old", plugins=["xep_0048"])
-    new = await client(house, juliet, "new", [BOOKMARKS])
+    _, _, old, _ = await company(house)
+    new = await phone_of(house)
     listed = Bookmarks()
     listed.add_conference("a@rooms.example", "J", name="A", autojoin=True)
     listed.add_url("https://example.org/", name="Pages")
@@ -205,9 +216,7 @@ async def bookmarks_are_the_same_everywhere(house):
 
 
 async def bookmarks_are_private(house):
-    juliet, romeo = await house.users("juliet", "romeo")
-    desk, orchard = await client(house, juliet), await client(house, romeo, "orchard", [BOOKMARKS, OLD, DISPLAYED])
-    await befriend(desk, orchard)
+    juliet, romeo, desk, orchard = await company(house)
     # Also where the client does not ask for it (XEP-0402 §7, XEP-0048 §3, XEP-0490 §8).
     room = "<conference {}xmlns='{}' name='A'/>"
     await publish(desk, BOOKMARKS, "a@rooms.example", room.format("", BOOKMARKS))
@@ -229,8 +238,7 @@ async def bookmarks_are_private(house):
 
 
 async def private_storage_keeps_what_it_is_given(house):
-    juliet = await house.users("juliet")
-    desk = await client(house, juliet)
+    _, _, desk, _ = await company(house)
 
     async def stored(inner):
         query = (await desk.ask("get", f"<query xmlns='jabber:iq:private'>{inner}</query>")).xml.find("{jabber:iq:private}query")
@@ -250,11 +258,9 @@ async def private_storage_keeps_what_it_is_given(house):
 
 
 async def what_was_displayed_is_told_to_own_clients_only(house):
-    juliet, romeo = await house.users("juliet", "romeo")
-    desk, orchard = await client(house, juliet), await client(house, romeo, "orchard", [DISPLAYED])
-    await befriend(desk, orchard)
+    juliet, romeo, desk, orchard = await company(house)
     await publish(desk, DISPLAYED, "x@example.org", f"<displayed xmlns='{DISPLAYED}'><stanza-id xmlns='urn:xmpp:sid:0' by='{juliet}' id='1'/></displayed>", **PRIVATE)
-    phone = await client(house, juliet, "phone", [DISPLAYED])
+    phone = await phone_of(house)
     desk.say(romeo, None, "chat", None, "<displayed xmlns='urn:xmpp:chat-markers:0' id='m'/>",
              f"<displayed xmlns='{DISPLAYED}'><stanza-id xmlns='urn:xmpp:sid:0' by='{juliet}' id='2'/></displayed>")
     m = await orchard.expect("the marker", is_message, lambda s: child(s, "{urn:xmpp:chat-markers:0}displayed") is not None)
@@ -275,5 +281,5 @@ async def what_was_displayed_is_told_to_own_clients_only(house):
     equal(sorted(await items(desk, DISPLAYED)), sorted([full, romeo, "x@example.org"]), "chats")
 
 
-play(avatars_of_both_kinds_are_the_same, presence_says_what_the_vcard_has, vcards_of_both_kinds_say_the_same, bookmarks_are_the_same_everywhere,
+play(presence_says_what_the_vcard_has, avatars_of_both_kinds_are_the_same, vcards_of_both_kinds_say_the_same, bookmarks_are_the_same_everywhere,
      bookmarks_are_private, private_storage_keeps_what_it_is_given, what_was_displayed_is_told_to_own_clients_only)
