@@ -5,7 +5,9 @@ import (
 	"strings"
 	"testing"
 
+	"jackdaw/testsuite/fakepeer"
 	"jackdaw/testsuite/harness"
+	"jackdaw/testsuite/peers"
 )
 
 // The scripts share a server, but for the end of it, which comes last.
@@ -45,6 +47,54 @@ func TestWhatARoomHasAcknowledgedSurvivesAKill(t *testing.T) {
 			j.say("<iq type='set' id='all' to='" + room + "'><query xmlns='urn:xmpp:mam:2'/></iq>")
 			if got := j.until("all"); len(got) != n || !strings.Contains(got[n-1], fmt.Sprintf("<body>said %d</body>", n-1)) {
 				t.Errorf("%d of %d messages are in the archive", len(got), n)
+			}
+		})
+	}
+}
+
+// Who is elsewhere makes no rooms here (XEP-0045 §10.1.1), but enters them.
+func TestUsersOfOtherServersMakeNoRooms(t *testing.T) {
+	t.Parallel()
+	for _, engine := range harness.Engines {
+		t.Run(string(engine), func(t *testing.T) {
+			t.Parallel()
+			const far, room = "coven.example", "heath@rooms.localhost"
+			authority := peers.NewAuthority(t)
+			peer := fakepeer.Start(t, fakepeer.Options{Domains: []string{far}}.Certified(t, authority, peers.None))
+			own := authority.Issue(harness.Domain, peers.None)
+			s := harness.Start(t, harness.Options{Engine: engine, Env: append(authority.Env(), quick...), Users: []string{"romeo"}, Federate: true,
+				Cert: own.Cert, Key: own.Key, S2S: fmt.Sprintf("resolve: {%q: %q}", far, peer.Addr)})
+			for _, domain := range []string{harness.Domain, "rooms.localhost"} {
+				peer.Locate(domain, s.S2S)
+			}
+			link, err := peer.Connect(far, "rooms.localhost", fakepeer.Way{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			tries := func(id string) string {
+				t.Helper()
+				if err := link.Send("<presence id='" + id + "' from='hag@" + far + "/broom' to='" + room + "/hag'><x xmlns='http://jabber.org/protocol/muc'/></presence>"); err != nil {
+					t.Fatal(err)
+				}
+				got, err := peer.Until(func(s fakepeer.Stanza) bool { return s.Attr("id") == id })
+				if err != nil {
+					t.Fatal(err)
+				}
+				return got[len(got)-1].Raw
+			}
+			if got := tries("one"); !strings.Contains(got, "<error type='cancel' by='"+room+"'") || !strings.Contains(got, "<not-allowed ") {
+				t.Errorf("a user of another server makes a room: %s", got)
+			}
+			g := enter(t, s, "romeo", "desk")
+			g.say("<presence to='" + room + "/romeo'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
+			g.settled()
+			if got := tries("two"); !strings.Contains(got, "<item-not-found ") {
+				t.Errorf("before it is open: %s", got)
+			}
+			g.say("<iq type='set' id='open' to='" + room + "'><query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'/></query></iq>")
+			g.until("open")
+			if got := tries("three"); !strings.Contains(got, "<status code='110'/>") {
+				t.Errorf("a user of another server enters a room: %s", got)
 			}
 		})
 	}
