@@ -1,6 +1,7 @@
 package pep
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -216,4 +217,24 @@ func TestOwnerHearsOfSubscribersIfItWants(t *testing.T) {
 	w.got(desk, "juliet@example.org|subscription urn:n nurse@example.org subscribed")
 	w.do(nurse, "set", juliet, pubsubXML("<unsubscribe node='urn:n' jid='nurse@example.org'/>"))
 	w.got(desk, "juliet@example.org|subscription urn:n nurse@example.org none")
+}
+
+func TestSubscribersAndAffiliatesOfANodeAreBounded(t *testing.T) {
+	w := newWorld(t)
+	w.make("urn:n", "access_model", "open")
+	home := w.login("nurse/home")
+	for i := range 1000 {
+		if got := w.do(home, "set", juliet, pubsubXML(fmt.Sprintf("<subscribe node='urn:n' jid='%s/%d'/>", nurse, i))); !strings.Contains(got, "subscribed") {
+			t.Fatalf("subscription %d: %s", i, got)
+		}
+	}
+	w.want(home, "set", juliet, pubsubXML("<subscribe node='urn:n' jid='"+nurse+"'/>"), "wait policy-violation too-many-subscriptions")
+	desk := w.login("juliet/desk")
+	var all strings.Builder
+	for i := range 1000 {
+		fmt.Fprintf(&all, "<affiliation jid='u%d@example.org' affiliation='member'/>", i)
+	}
+	w.want(desk, "set", "", ownerXML("<affiliations node='urn:n'>"+all.String()+"</affiliations>"), "ok")
+	w.want(desk, "set", "", ownerXML("<affiliations node='urn:n'><affiliation jid='"+romeo+"' affiliation='member'/></affiliations>"), "wait resource-constraint")
+	w.want(desk, "set", "", ownerXML("<affiliations node='urn:n'><affiliation jid='"+romeo+"' affiliation='king'/></affiliations>"), "modify not-acceptable")
 }

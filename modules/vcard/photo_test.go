@@ -2,12 +2,14 @@ package vcard
 
 import (
 	"bytes"
+	"context"
 	"strings"
 	"testing"
 
 	"jackdaw/modules/internal/moduletest"
 	"jackdaw/router"
 	"jackdaw/storage"
+	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 )
 
@@ -67,7 +69,45 @@ func TestWhoKeepsAvatarsLearnsOfPhotos(t *testing.T) {
 	if len(got) != 4 || got[0].User != juliet || got[0].Type != "image/png" || string(got[0].Data) != "hi" || got[0].Before != nil {
 		t.Fatalf("told %+v", got)
 	}
+	if got[0].Was != nil || got[0].Card.ChildLocal("FN").Text() != "J" || got[1].Was.ChildLocal("PHOTO") == nil || got[1].Card.ChildLocal("PHOTO") != nil {
+		t.Errorf("the cards are %+v", got[:2])
+	}
 	if string(got[1].Before) != "hi" || len(got[1].Data)+len(got[2].Data)+len(got[3].Data) > 0 {
 		t.Errorf("told %+v", got)
 	}
+}
+
+// racing is a store in which the owner writes between reading and writing.
+type racing struct {
+	storage.Map
+	races int
+}
+
+func (r *racing) Update(ctx context.Context, owner string, version uint64, c ...storage.Change) (uint64, *storage.Pending, error) {
+	if r.races > 0 {
+		r.races--
+		if _, _, err := r.Map.Update(ctx, owner, storage.AnyVersion, storage.Change{Key: key, Value: []byte("\x01<vCard xmlns='vcard-temp'><ROLE>x</ROLE></vCard>")}); err != nil {
+			return 0, nil, err
+		}
+	}
+	return r.Map.Update(ctx, owner, version, c...)
+}
+
+func TestChangeOfACardLosesNothingOfAFasterOne(t *testing.T) {
+	h := newHouse(t)
+	v := New(h.Router, &racing{h.store.Map("vcard"), 1}, nil, moduletest.Discard())
+	calls := 0
+	name := func(card *xmpp.Element) bool {
+		calls++
+		card.Content = append(card.Content, xmpp.Node{Elem: &xmpp.Element{Name: xmpp.Name{Space: xmpp.NSVCard, Local: "FN"}, Content: []xmpp.Node{{Text: "J"}}}})
+		return true
+	}
+	if _, err := v.Change(juliet, name); err != nil || calls != 2 {
+		t.Errorf("%d calls, %v", calls, err)
+	}
+	if _, err := v.Change(juliet, func(*xmpp.Element) bool { return false }); err != nil {
+		t.Error(err)
+	}
+	h.romeo.Send(`<iq type='get' id='1' to='juliet@example.org'>` + ask + `</iq>`)
+	h.romeo.Want(`<iq type='result' id='1' from='juliet@example.org' to='romeo@example.org/orchard'><vCard xmlns='vcard-temp'><ROLE>x</ROLE><FN>J</FN></vCard></iq>`)
 }
