@@ -203,6 +203,11 @@ async def presence_brings_and_ends_what_contacts_hear(house):
     await orchard.caught_up(desk)
     await desk.set_item(romeo, groups=["Friends"])
     await last("friends")
+    # Out of the group, it loses what it had there (XEP-0163 §7.1).
+    await subscribe(orchard, "friends", juliet)
+    await desk.set_item(romeo, groups=["Foes"])
+    equal(told(await orchard.expect("the end of the subscription", news("friends", "subscription")), "subscription").get("subscription"), "none", "state")
+    equal(await outcome(orchard, "get", entity("<items node='friends'/>"), juliet), "auth not-authorized not-in-roster-group", "items for another group")
     # A client that wants more than before is sent that, and no more.
     await orchard.caught_up(desk)
     orchard.forget()

@@ -1,8 +1,10 @@
 """What owners and publishers do with nodes (XEP-0060 §5, §7, §8), and what others see of it."""
 
+import asyncio
+
 from eventing_actors import (PRIVATE, PUBSUB, begin, cast, configure, create, entity, fields, options, outcome, owner, people, publish, retract,
                              subscribe, texts, thing)
-from scene import check, equal, is_message, kind, play
+from scene import check, equal, is_message, kind, play, timely
 
 ITEMS = "{http://jabber.org/protocol/disco#items}"
 INFO = "{http://jabber.org/protocol/disco#info}"
@@ -185,6 +187,7 @@ async def events_are_as_the_node_says(house):
 
 async def options_make_a_node_and_are_conditions_then(house):
     _, desk, _ = await company(house)
+    await publish(desk, "brief", "1", thing(), item_expire="1")
     wants = dict(PRIVATE, notify_retract="1", notify_delete="1", item_expire="max", type="urn:t")
     await publish(desk, "n", "1", thing("1"), **wants)  # §7.1.4, §7.1.5, XEP-0223
     made = fields((await desk.ask("get", owner("<configure node='n'/>"))).xml)
@@ -200,6 +203,13 @@ async def options_make_a_node_and_are_conditions_then(house):
     # As XEP-0222 would have it.
     await publish(desk, "m", "1", thing("1"), persist_items="true", send_last_published_item="never", access_model="open")
     equal(await texts(desk, "m"), {"1": "1"}, "items")
+
+    async def over():
+        while await texts(desk, "brief"):
+            await asyncio.sleep(0.05)
+    await timely(over(), "the end of an item that lives for a second")
+    await publish(desk, "brief", "2", thing("next"))
+    equal(await texts(desk, "brief"), {"2": "next"}, "items")
 
 
 async def quotas_are_errors(house):

@@ -279,6 +279,17 @@ async def what_was_displayed_is_told_to_own_clients_only(house):
     m = await orchard.expect("the message", is_message, lambda s: s["body"] == "psst")
     check(child(m, f"{{{DISPLAYED}}}displayed") is None, f"the note left the account: {m}")
     equal(sorted(await items(desk, DISPLAYED)), sorted([full, romeo, "x@example.org"]), "chats")
+    # Nobody's copy of the message has it either (§5.2).
+    await phone.ask("set", "<enable xmlns='urn:xmpp:carbons:2'/>")
+    desk.say(romeo, "read", "chat", None, note.format(f"<stanza-id xmlns='urn:xmpp:sid:0' by='{juliet}' id='4'/>"))
+    copies = [await phone.expect("the copy", is_message, lambda s: child(s, "{urn:xmpp:carbons:2}sent") is not None)]
+    for a in [desk, orchard]:
+        await a.caught_up(desk)
+        await a.ask("set", "<query xmlns='urn:xmpp:mam:2'><set xmlns='http://jabber.org/protocol/rsm'><before/></set></query>")
+        copies.append(await a.expect("what the archive has", is_message, lambda s: any(b.text == "read" for b in s.xml.iter("{jabber:client}body"))))
+    for s in copies:
+        equal([b.text for b in s.xml.iter("{jabber:client}body")], ["read"], "the copy")
+        check(not list(s.xml.iter(f"{{{DISPLAYED}}}displayed")), f"the note is in a copy: {s}")
 
 
 play(presence_says_what_the_vcard_has, avatars_of_both_kinds_are_the_same, vcards_of_both_kinds_say_the_same, bookmarks_are_the_same_everywhere,

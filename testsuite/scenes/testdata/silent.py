@@ -37,7 +37,7 @@ async def a_phone_that_is_silent_is_woken(house):
     phones[1].send_presence()
     for p in phones:
         await p.caught_up(r)
-        equal([s["body"] for s in p.inbox if message()(s)], ["one", "two"], "what came to the phone")
+        equal([s["body"] for s in p.inbox if message()(s)], ["one", "two"], f"what came to {p.boundjid}")
     for s in phones[1].inbox:  # XEP-0198 §4: as what is for one who is away
         check(not message()(s) or child(s, "{urn:xmpp:delay}delay") is not None, f"when it was said: {s}")
     for a in [awake, dozing]:
