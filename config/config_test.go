@@ -217,6 +217,12 @@ func TestWrongFilesAreRefusedWithThePlaceAndWhatWasExpected(t *testing.T) {
 		{"rooms at a host", "modules:\n  muc: {domain: localhost}\n", "f:2:17: modules.muc.domain: localhost is one of hosts; expected a domain of its own, such as rooms.localhost"},
 		{"rooms at a component", "component: {secrets: {a.localhost: x}}\nmodules: {muc: {domain: a.localhost}}\n", "modules.muc.domain: a.localhost is a component's"},
 		{"rooms that forget the future", "modules: {muc: {keep: -1s}}", "modules.muc.keep: expected a time, or 0 for ever"},
+		{"files at no URL", "modules: {upload: {url: im.example.org/upload}}", "f:1:25: modules.upload.url: expected a URL such as https://im.example.org:5284/upload"},
+		{"files at a question", "modules: {upload: {url: \"https://a/upload?x\"}}", "modules.upload.url: expected a URL such as"},
+		{"files in the clear", "modules: {upload: {url: \"http://im.example.org/upload\"}}", "modules.upload.url: expected https; http is for this machine alone"},
+		{"files that no quota allows", "modules: {upload: {quota: 5}}", "modules.upload.quota: expected 104857600 or more, found 5"},
+		{"files without bytes", "modules: {upload: {max_size: 0}}", "modules.upload.max_size: expected 1 or more, found 0"},
+		{"files that go at once", "modules: {upload: {keep: 1m}}", "modules.upload.keep: expected 1h or more, or 0 for ever"},
 		{"push that tells too much", "modules: {push: {content: all}}", `modules.push.content: expected one of none, sender, full, found "all"`},
 		{"push without registrations", "modules: {push: {registrations: 0}}", "modules.push.registrations: expected 1 or more, found 0"},
 		{"push without rest", "modules: {push: {interval: 10ms}}", "modules.push.interval: expected 1s or more"},
@@ -415,5 +421,21 @@ func TestReloadNamesWhatNeedsARestart(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"data", "listen", "storage", "limits.http_idle"}, keys); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestFilesArePlacedWhereNobodyElseIs(t *testing.T) {
+	c, err := parse("f", []byte("hosts: [{domain: a.example}, {domain: b.example}, {domain: upload.b.example}, {domain: c.example}, {domain: d.example}]\n"+
+		"component: {secrets: {upload.c.example: x}}\nmodules: {muc: {domain: upload.d.example}, upload: {url: \"http://127.0.0.1:80/files/\"}}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Modules.Upload.URL != "http://127.0.0.1:80/files" {
+		t.Errorf("the URL is %s", c.Modules.Upload.URL)
+	}
+	for host, want := range map[string]bool{"a.example": true, "b.example": false, "c.example": false, "d.example": false} {
+		if domain, ok := c.UploadDomain(host); domain != "upload."+host || ok != want {
+			t.Errorf("%s: %s, %v", host, domain, ok)
+		}
 	}
 }

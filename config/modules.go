@@ -15,6 +15,7 @@ type Modules struct {
 	Archive Archive
 	MUC     MUC
 	Push    Push
+	Upload  Upload
 	// Strangers are those whom a user does not know.
 	Strangers Strangers
 }
@@ -66,6 +67,23 @@ const (
 	PushFull   = "full"
 )
 
+// Upload sets up the taking and giving out of files over HTTP (XEP-0363).
+type Upload struct {
+	// URL is what clients find the files below; empty: made of the host and the port of listen.https, as far as clients
+	// may reach that. Without a slash at its end after Validate.
+	URL     string        `yaml:"url"`
+	MaxSize int64         `yaml:"max_size"` // bytes of one file
+	Quota   int64         `yaml:"quota"`    // bytes that an account may upload within 24 hours
+	Keep    time.Duration `yaml:"keep"`     // of a file; 0: for ever
+}
+
+// UploadDomain is that of the service for the files of a host; ok is false where the domain is somebody else's.
+func (c *Config) UploadDomain(host string) (domain string, ok bool) {
+	domain = "upload." + host
+	_, taken := c.Component.Secrets[domain]
+	return domain, !taken && domain != c.Modules.MUC.Domain && c.Host(domain) == nil
+}
+
 // Strangers sets up what becomes of messages of who is no contact of the user, and how many people a user may write to.
 type Strangers struct {
 	Policy     string            `yaml:"policy"`     // StrangersDeliver, StrangersHold or StrangersRefuse
@@ -99,6 +117,7 @@ func defaultModules() Modules {
 		Archive:   Archive{Keep: 30 * 24 * time.Hour},
 		MUC:       MUC{Keep: 30 * 24 * time.Hour},
 		Push:      Push{Content: PushNone, Registrations: 10, Interval: 5 * time.Second},
+		Upload:    Upload{MaxSize: 100 << 20, Quota: 1 << 30, Keep: 30 * 24 * time.Hour},
 		Strangers: Strangers{Policy: StrangersDeliver, Recipients: 60},
 	}
 }
@@ -107,7 +126,7 @@ func defaultModules() Modules {
 var moduleNames = []string{
 	"archive", "blocking", "caps", "carbons", "contact", "disco", "forged", "httpmessage", "last",
 	"markers", "muc", "multicast", "offline", "pep", "ping", "presence", "private", "push", "registration", "reports", "roster",
-	"stanzaid", "strangers", "time", "vcard", "version",
+	"stanzaid", "strangers", "time", "upload", "vcard", "version",
 }
 
 // settings of the module, nil for one that has none but its switch.
@@ -121,6 +140,8 @@ func (m *Modules) settings(name string) any {
 		return &m.MUC
 	case "push":
 		return &m.Push
+	case "upload":
+		return &m.Upload
 	case "strangers":
 		return &m.Strangers
 	}

@@ -51,6 +51,7 @@ func TestReferenceFileNamesEveryKey(t *testing.T) {
 	keys = append(keys, yamlKeys("modules.offline.", reflect.TypeFor[Offline]())...)
 	keys = append(keys, yamlKeys("modules.push.", reflect.TypeFor[Push]())...)
 	keys = append(keys, yamlKeys("modules.strangers.", reflect.TypeFor[Strangers]())...)
+	keys = append(keys, yamlKeys("modules.upload.", reflect.TypeFor[Upload]())...)
 	for _, k := range keys {
 		if !given[k] {
 			t.Errorf("%s is not in the file", k)

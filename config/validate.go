@@ -101,6 +101,7 @@ func (c *Config) problems() []*Error {
 	}
 	c.checkRooms(k)
 	c.checkStrangers(k)
+	c.checkUpload(k)
 	k.oneOf("modules.push.content", c.Modules.Push.Content, PushNone, PushSender, PushFull)
 	k.atLeast("modules.push.registrations", int64(c.Modules.Push.Registrations), 1)
 	if c.Modules.Push.Interval < time.Second {
@@ -122,6 +123,29 @@ func (c *Config) checkStrangers(k *checker) {
 		if c.Host(host) == nil {
 			k.add(key, "%s is none of hosts", host)
 		}
+	}
+}
+
+func (c *Config) checkUpload(k *checker) {
+	u := &c.Modules.Upload
+	k.atLeast("modules.upload.max_size", u.MaxSize, 1)
+	k.atLeast("modules.upload.quota", u.Quota, u.MaxSize) // a file that may never be sent must not be announced
+	if u.Keep != 0 && u.Keep < time.Hour {
+		k.add("modules.upload.keep", "expected 1h or more, or 0 for ever")
+	}
+	if u.URL == "" {
+		return
+	}
+	const key = "modules.upload.url"
+	at, err := url.Parse(u.URL)
+	switch {
+	case err != nil || at.Host == "" || at.User != nil || at.RawQuery != "" || at.ForceQuery || at.Fragment != "":
+		k.add(key, "expected a URL such as https://im.example.org:5284/upload")
+	// XEP-0363 §4: TLS must be provided.
+	case at.Scheme != "https" && (at.Scheme != "http" || !Loopback(net.JoinHostPort(at.Hostname(), "80"))):
+		k.add(key, "expected https; http is for this machine alone")
+	default:
+		u.URL = strings.TrimRight(at.String(), "/")
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -23,6 +24,7 @@ import (
 	"jackdaw/config"
 	"jackdaw/modules"
 	"jackdaw/modules/httpmessage"
+	"jackdaw/modules/upload"
 	"jackdaw/router"
 	"jackdaw/router/accounts"
 	"jackdaw/s2s"
@@ -67,8 +69,10 @@ func Run(ctx context.Context, cfg *config.Config, o RunOptions) error {
 	}
 	fmt.Fprintln(o.Stderr, "jackdaw: ready")
 	s.ready.Store(true)
+	s.sayWhereFilesAre()
 	go giveBack(ctx)
 	s.running.Go(func() { s.features.Run(ctx) })
+	s.running.Go(func() { s.files.Run(ctx) })
 	s.wait(ctx)
 	s.ready.Store(false)
 	o.Log.Info("stopping")
@@ -93,12 +97,15 @@ type house struct {
 	programs *component.Server
 	peering  *s2s.Server // nil without a listener for peers
 	posts    *httpmessage.Service
-	metrics  *metrics // nil without a listener
-	web      *httpmessage.Server
-	sockets  listeners
-	ready    atomic.Bool
-	running  sync.WaitGroup // serving goroutines
-	reloads  sync.Mutex     // one at a time
+	files    *upload.Service
+	// filePlaces are those that clients can be told of.
+	filePlaces func() []upload.Place
+	metrics    *metrics // nil without a listener
+	web        *httpmessage.Server
+	sockets    listeners
+	ready      atomic.Bool
+	running    sync.WaitGroup // serving goroutines
+	reloads    sync.Mutex     // one at a time
 }
 
 // assemble makes the parts, each from those before it. Nothing is served yet.
@@ -118,6 +125,7 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 		Version: o.Version, Log: o.Log})
 	h.programs = component.New(component.Options{Router: h.router, Settings: func() config.Component { return h.cfg.Load().Component },
 		Limits: func() config.Limits { return h.cfg.Load().Limits }, Log: o.Log})
+	h.files = h.newFiles(cfg)
 	h.router.Use(h.modules()...)
 	h.accounts.OnChange(h.accountChanged)
 	if h.certs, err = NewCertStore(cfg); err != nil {
@@ -145,7 +153,11 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 }
 
 // modules are what takes part in the router, as the configuration in force says.
-func (h *house) modules() []router.Module { return append(h.features.Modules(), h.programs.Module()) }
+func (h *house) modules() []router.Module {
+	files := h.files.Module()
+	files.Off = !h.cfg.Load().Modules.Enabled(files.Name)
+	return append(h.features.Modules(), h.programs.Module(), files)
+}
 
 // lanes of a post: on Redis the copies of many recipients share round trips and commits.
 func lanes(cfg *config.Config) int {
@@ -169,15 +181,19 @@ func postSettings(cfg *config.Config) httpmessage.Settings {
 		Stanza: stream.Limits{Bytes: cfg.HTTP.MaxBody, Depth: l.Depth, Elements: l.Elements, Attributes: l.Attributes, Declarations: l.Namespaces}}
 }
 
-// webHandler is the HTTP APIs, as long as the module is on.
+// webHandler is the files and the HTTP APIs, as long as their modules are on.
 func (h *house) webHandler() http.Handler {
-	posts := h.posts.Handler()
+	posts, files := h.posts.Handler(), h.files.Handler()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !h.cfg.Load().Modules.Enabled("httpmessage") {
+		on := h.cfg.Load().Modules.Enabled
+		switch {
+		case strings.HasPrefix(r.URL.Path, upload.Path) && on("upload"):
+			files.ServeHTTP(w, r)
+		case on("httpmessage"):
+			posts.ServeHTTP(w, r)
+		default:
 			http.NotFound(w, r)
-			return
 		}
-		posts.ServeHTTP(w, r)
 	})
 }
 
@@ -252,6 +268,7 @@ func (h *house) stop() {
 	if err := h.web.Shutdown(ctx); err != nil {
 		h.o.Log.Warn("posts were cut off", "error", err)
 	}
+	h.files.Close()
 	// What components did not take goes back to sessions that are still there.
 	if err := h.programs.Shutdown(ctx); err != nil {
 		h.o.Log.Warn("components were cut off", "error", err)
@@ -295,6 +312,7 @@ func (h *house) reload() (warnings []string, err error) {
 	h.cfg.Store(cfg)
 	h.router.Use(h.modules()...) // as the configuration now in force says
 	h.programs.Reload()
+	h.sayWhereFilesAre()
 	for _, w := range warnings {
 		h.o.Log.Warn("configuration", "note", w)
 	}

@@ -1,0 +1,282 @@
+package upload
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/base32"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"jackdaw/storage"
+	"jackdaw/xmpp/jid"
+)
+
+// letters are what ids are written in: they read the same in any case and need no escapes.
+var letters = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
+
+const (
+	hourBytes = 4
+	idBytes   = hourBytes + 16 // 128 random bits
+	idLetters = idBytes * 8 / 5
+	// gone marks the hour in an id as that at whose end the file goes, instead of that in which its slot was given.
+	gone = 1 << 31
+)
+
+// newID returns the id of a slot's file, which says in which folder it is.
+func newID(sl *slot) string {
+	var b [idBytes]byte
+	hour := uint32(sl.created.Unix() / 3600)
+	if !sl.until.IsZero() {
+		hour = uint32(sl.until.Unix()/3600) | gone
+	}
+	binary.BigEndian.PutUint32(b[:], hour)
+	rand.Read(b[hourBytes:]) // never fails
+	return letters.EncodeToString(b[:])
+}
+
+// folder is where the file of an id is; ok is false for what is no id.
+func folder(id string) (name string, ok bool) {
+	if len(id) != idLetters {
+		return "", false
+	}
+	b, err := letters.DecodeString(id)
+	if err != nil || len(b) != idBytes { // the decoder passes over line ends
+		return "", false
+	}
+	hour := binary.BigEndian.Uint32(b)
+	if hour&gone != 0 {
+		return untilPrefix + strconv.FormatUint(uint64(hour&^gone), 10), true
+	}
+	return strconv.FormatUint(uint64(hour), 10), true
+}
+
+// untilPrefix begins the names of folders for the hour at whose end their files go.
+const untilPrefix = "until-"
+
+// about is what is known of a file; it stands before its bytes.
+type about struct {
+	Owner   string    `json:"owner"`
+	Name    string    `json:"name"`
+	Type    string    `json:"type"`
+	Size    int64     `json:"size"`
+	Created time.Time `json:"created"`
+	Until   time.Time `json:"until,omitzero"`
+}
+
+// magic begins every file; then come the length of the head, four bytes, and the head.
+const (
+	magic     = "jackdaw-file\x00v1\n"
+	headBytes = 64 << 10 // no head is longer
+)
+
+func (a *about) head() ([]byte, error) {
+	text, err := json.Marshal(a)
+	if err != nil {
+		return nil, err
+	}
+	return append(binary.BigEndian.AppendUint32([]byte(magic), uint32(len(text))), text...), nil
+}
+
+// A stored file is open. Its bytes come after its head.
+type stored struct {
+	about
+	file *os.File
+	from int64
+}
+
+func (f *stored) Close() error { return f.file.Close() }
+
+func (f *stored) content() *io.SectionReader { return io.NewSectionReader(f.file, f.from, f.Size) }
+
+// errDamaged: a file is not as it was written.
+var errDamaged = errors.New("the file is damaged")
+
+// open returns a file whose time has not come; fs.ErrNotExist if there is none. The caller closes it.
+func (s *Service) open(id string) (*stored, error) {
+	in, ok := folder(id)
+	if !ok {
+		return nil, fs.ErrNotExist
+	}
+	file, err := os.Open(filepath.Join(s.o.Dir, in, id))
+	if err != nil {
+		return nil, err
+	}
+	f := &stored{file: file}
+	if err = f.readHead(); err == nil {
+		now := time.Now()
+		keep := s.o.Settings().Keep
+		if keep > 0 && !now.Before(f.Created.Add(keep)) || !f.Until.IsZero() && !now.Before(f.Until) {
+			err = fs.ErrNotExist
+		}
+	}
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func (f *stored) readHead() error {
+	var start [len(magic) + 4]byte
+	if _, err := io.ReadFull(f.file, start[:]); err != nil {
+		return err
+	}
+	n := binary.BigEndian.Uint32(start[len(magic):])
+	if !bytes.HasPrefix(start[:], []byte(magic)) || n > headBytes {
+		return errDamaged
+	}
+	text := make([]byte, n)
+	if _, err := io.ReadFull(f.file, text); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(text, &f.about); err != nil {
+		return errDamaged
+	}
+	f.from = int64(len(start)) + int64(n)
+	if info, err := f.file.Stat(); err != nil || info.Size() != f.from+f.Size {
+		return errors.Join(errDamaged, err)
+	}
+	return nil
+}
+
+// write puts what is sent for a slot into an unfinished file, which is on disk when it returns. On an error it leaves nothing.
+func (s *Service) write(sl *slot, kind string, body io.Reader) (name string, err error) {
+	if err := os.MkdirAll(s.unfinished(), 0o700); err != nil {
+		return "", err
+	}
+	at := filepath.Join(s.unfinished(), sl.id)
+	file, err := os.OpenFile(at, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return "", err
+	}
+	defer func() {
+		err = errors.Join(err, file.Close())
+		if err != nil {
+			os.Remove(at) // else the next start does
+		}
+	}()
+	a := about{Owner: sl.owner.String(), Name: sl.name, Type: kind, Size: sl.size, Created: sl.created.UTC().Truncate(time.Second), Until: sl.until}
+	head, err := a.head()
+	if err != nil {
+		return "", err
+	}
+	if _, err := file.Write(head); err != nil {
+		return "", err
+	}
+	if err := copyAll(file, body, sl.size); err != nil {
+		return "", err
+	}
+	return at, file.Sync()
+}
+
+// errBody wraps what went wrong with a client rather than with the disk.
+type errBody struct{ error }
+
+func (e errBody) Unwrap() error { return e.error }
+
+// copyAll copies exactly n bytes.
+func copyAll(to io.Writer, body io.Reader, n int64) error {
+	buf := make([]byte, min(n, 64<<10))
+	for n > 0 {
+		k, err := body.Read(buf[:min(n, int64(len(buf)))])
+		if _, bad := to.Write(buf[:k]); bad != nil {
+			return bad
+		}
+		if n -= int64(k); err != nil && n > 0 {
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return errBody{err}
+		}
+	}
+	return nil
+}
+
+// errDropped: the account is gone.
+var errDropped = errors.New("the account was removed")
+
+// finish makes an unfinished file one that is served, durably. A crash between its steps leaves a record without a file, which does no harm.
+func (s *Service) finish(sl *slot, name string) error {
+	s.removal.RLock()
+	defer s.removal.RUnlock()
+	s.mu.Lock()
+	state := sl.state
+	s.mu.Unlock()
+	if state == dropped {
+		return errDropped
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	_, _, p, err := s.o.Records.Append(ctx, sl.owner.String(), storage.Record{Data: record(sl)}, storage.AppendOptions{})
+	if err == nil {
+		err = p.Wait(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("note an upload: %w", err)
+	}
+	in, _ := folder(sl.id)
+	to := filepath.Join(s.o.Dir, in)
+	if err := os.MkdirAll(to, 0o700); err != nil {
+		return err
+	}
+	if err := os.Rename(name, filepath.Join(to, sl.id)); err != nil {
+		return err
+	}
+	return errors.Join(syncFolder(to), syncFolder(s.o.Dir), syncFolder(filepath.Dir(s.o.Dir)))
+}
+
+// syncFolder makes durable which names there are in a folder.
+func syncFolder(name string) error {
+	d, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// removed erases the files of an account, and the slots it has.
+func (s *Service) removed(user jid.JID) error {
+	owner := user.Bare().String()
+	s.removal.Lock() // whoever does not see what follows has finished before it
+	s.mu.Lock()
+	for sl := range s.users[owner] {
+		s.drop(sl, dropped)
+	}
+	s.mu.Unlock()
+	s.removal.Unlock()
+	ctx := context.Background()
+	for after := uint64(0); ; {
+		list, more, err := s.o.Records.Page(ctx, owner, storage.Query{After: after})
+		if err != nil {
+			return err
+		}
+		for _, r := range list {
+			after = r.ID
+			_, id, _ := readRecord(r.Data)
+			in, ok := folder(id)
+			if !ok {
+				continue
+			}
+			if err := os.Remove(filepath.Join(s.o.Dir, in, id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+		if !more {
+			break
+		}
+	}
+	p, err := s.o.Records.DeleteOwner(ctx, owner)
+	if err != nil {
+		return err
+	}
+	return p.Wait(ctx)
+}

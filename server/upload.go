@@ -1,0 +1,109 @@
+package server
+
+import (
+	"context"
+	"net"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"jackdaw/config"
+	"jackdaw/modules/upload"
+	"jackdaw/xmpp/jid"
+)
+
+// newFiles makes the service of files. Listeners are those of the start, whatever the configuration says later.
+func (h *house) newFiles(start *config.Config) *upload.Service {
+	h.filePlaces = func() []upload.Place { return filePlaces(h.cfg.Load(), &start.Listen) }
+	return upload.New(upload.Options{Router: h.router, Records: h.store.Log("upload"), Dir: filepath.Join(start.Data, "upload"), Log: h.o.Log,
+		Places: h.filePlaces,
+		May: func(ctx context.Context, user jid.JID) (bool, error) {
+			r, err := h.accounts.Rights(ctx, user)
+			return err == nil && r.Active(), err
+		},
+		Settings: func() upload.Settings {
+			c := h.cfg.Load()
+			u := &c.Modules.Upload
+			return upload.Settings{MaxSize: u.MaxSize, Quota: u.Quota, Keep: u.Keep, Stall: c.Limits.HTTPBodyTime}
+		}})
+}
+
+// filePlaces are the domains at which files can be uploaded, and where clients find them: none where no listener is known that clients reach.
+func filePlaces(c *config.Config, l *config.Listen) (all []upload.Place) {
+	for _, host := range c.Hosts {
+		domain, ok := c.UploadDomain(host.Domain)
+		if !ok {
+			continue
+		}
+		if at := filesAt(c.Modules.Upload.URL, host.Domain, l); at != "" {
+			all = append(all, upload.Place{Domain: domain, URL: at})
+		}
+	}
+	return all
+}
+
+// filesAt is the URL of a host's files, "" if there is none that works: the one that is configured, else that of a listener for
+// HTTPS which others reach under the name of the host, and on loopback that of localhost.
+func filesAt(configured, host string, l *config.Listen) string {
+	if configured != "" {
+		if len(l.HTTP)+len(l.HTTPS) == 0 {
+			return ""
+		}
+		return configured
+	}
+	name, err := asciiName(host)
+	if err != nil {
+		return ""
+	}
+	for _, addr := range l.HTTPS {
+		at, port, err := net.SplitHostPort(addr)
+		if n, bad := strconv.Atoi(port); err != nil || bad != nil || n == 0 {
+			continue
+		}
+		if config.Loopback(addr) && (host != "localhost" || at != "localhost" && at != "127.0.0.1" && at != "::1") {
+			continue
+		}
+		if port != "443" {
+			return "https://" + name + ":" + port + strings.TrimRight(upload.Path, "/")
+		}
+		return "https://" + name + strings.TrimRight(upload.Path, "/")
+	}
+	return ""
+}
+
+// sayWhereFilesAre logs where clients will send files, which is easily another place than the administrator thinks.
+func (h *house) sayWhereFilesAre() {
+	if !h.cfg.Load().Modules.Enabled("upload") {
+		return
+	}
+	places := h.filePlaces()
+	for _, p := range places {
+		h.o.Log.Info("files can be uploaded", "service", p.Domain, "url", p.URL)
+	}
+	if len(places) == 0 {
+		h.o.Log.Info("files cannot be uploaded", "reason", "no listener is known that clients reach: listen.https, or modules.upload.url")
+	}
+}
+
+// files exports what the service of files counts.
+func (m *metrics) files(c *upload.Stats) {
+	m.gauge("jackdaw_uploads_active", "Files being taken.", c.Active.Load)
+	for _, one := range []struct {
+		name, help string
+		read       func() int64
+	}{
+		{"jackdaw_upload_slots_total", "Slots for files given to clients.", c.Slots.Load},
+		{"jackdaw_upload_slots_refused_total", "Requests for a slot that were refused.", c.Refused.Load},
+		{"jackdaw_upload_bytes_total", "Bytes of files taken.", c.Bytes.Load},
+		{"jackdaw_upload_panics_total", "Panics recovered while taking or serving a file; should be 0.", c.Panics.Load},
+	} {
+		m.counter(one.name, one.help, nil, one.read)
+	}
+	for i, status := range upload.Statuses {
+		labels := prometheus.Labels{"status": strconv.Itoa(status)}
+		m.counter("jackdaw_uploads_total", "Files sent, by status.", labels, c.Puts[i].Load)
+		m.counter("jackdaw_downloads_total", "Requests for files, by status.", labels, c.Requests[i].Load)
+	}
+}
