@@ -228,6 +228,7 @@ async def keepers_of_other_things_hear_what_is_wrong(house):
         ("0049 2.3", desk, "get", private("<x xmlns='urn:x'/>"), romeo, FORBIDDEN),
         ("0049 2.3", desk, "set", private("<x xmlns='urn:x'>1</x>"), romeo, FORBIDDEN),
         ("0049 2.3", desk, "set", private("<x xmlns='urn:x'>1</x>"), f"nobody@{house.domain}", FORBIDDEN),
+        ("0049", desk, "set", private("".join(f"<x xmlns='urn:{i}'>1</x>" for i in range(101))), None, "wait resource-constraint"),
         ("0054 3.1", desk, "get", card, None, MISSING),
         ("0054 3.2", desk, "set", card, romeo, FORBIDDEN),
         ("0054 3.2", desk, "set", card, f"nobody@{house.domain}", FORBIDDEN),

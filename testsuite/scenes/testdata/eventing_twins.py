@@ -118,7 +118,11 @@ async def presence_says_what_the_vcard_has(house):
             desk.show_presence(to, None, None, None, update.format(said))
             s = await orchard.expect("presence", presence(desk.boundjid.full))
             equal([p.text for p in s.xml.iter("{vcard-temp:x:update}photo")], [want], f"the hash of a client that says {said!r}")
-    # A vCard without a photo takes the avatar out.
+    # A picture that cannot be read is none, and so is no photo: the avatar is out.
+    await desk.ask("set", "<vCard xmlns='vcard-temp'><PHOTO><TYPE>image/png</TYPE><BINVAL>!</BINVAL></PHOTO></vCard>")
+    await orchard.expect("presence without the hash", presence(desk.boundjid.full), lambda s: not has_photo(ident)(s))
+    await desk.ask("set", "<vCard xmlns='vcard-temp'><PHOTO><TYPE>image/png</TYPE><BINVAL>" + base64.b64encode(PNG).decode() + "</BINVAL></PHOTO></vCard>")
+    await orchard.expect("presence with the hash", presence(desk.boundjid.full), has_photo(ident))
     await desk.ask("set", "<vCard xmlns='vcard-temp'><FN>Juliet</FN></vCard>")
     await orchard.expect("presence without the hash", presence(desk.boundjid.full), lambda s: not has_photo(ident)(s))
 
