@@ -45,7 +45,7 @@ func measurePurge(s *stage.Stage, program string, messages, rate int, quiet, lim
 		s.Fatal(err)
 	}
 	// The round at the start is the only one for an hour, and is to find all of what was said before.
-	time.Sleep(time.Until(filled.Add(keep)))
+	<-time.After(time.Until(filled.Add(keep)))
 	server.Launch()
 	began := time.Now()
 	left := watch(server, users, filled)
@@ -105,7 +105,7 @@ func watch(server *harness.Server, users []string, before time.Time) *atomic.Int
 				if n == 0 {
 					break
 				}
-				time.Sleep(100 * time.Millisecond)
+				<-time.After(100 * time.Millisecond)
 			}
 			c.Close()
 			left.Add(-1)
@@ -138,7 +138,7 @@ func loaded(s *stage.Stage, server *harness.Server, talks [][2]string, rate int,
 		wg.Go(func() {
 			n := 0
 			for next := time.Now().Add(every * time.Duration(i) / time.Duration(len(talks))); time.Now().Before(stop) && !over(); next = next.Add(every) {
-				time.Sleep(time.Until(next))
+				<-time.After(time.Until(next))
 				n++
 				if err := say(n); err != nil {
 					faults <- err
