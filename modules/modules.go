@@ -1,7 +1,7 @@
 // Package modules is the list of the server's features, in the order in which
 // they take part in every stage, and nothing else.
 //
-// httpmessage is not in it: it is a service over HTTP that posts into the router.
+// httpmessage and upload are not in it: they are services over HTTP, which package server assembles.
 package modules
 
 import (
