@@ -153,7 +153,7 @@ func FuzzPathsLeadNowhereElse(f *testing.F) {
 func slow(t *testing.T, h *house, g given, n int, proto string) string {
 	t.Helper()
 	s := httptest.NewUnstartedServer(h.Handler())
-	s.Config.ReadTimeout, s.Config.WriteTimeout = 50*time.Millisecond, 50*time.Millisecond // a file may take longer than a post
+	s.Config.ReadTimeout, s.Config.WriteTimeout = time.Second, time.Second // a file may take longer than a post
 	if s.EnableHTTP2 = proto == "h2"; s.EnableHTTP2 {
 		s.StartTLS()
 	} else {
@@ -171,7 +171,7 @@ func slow(t *testing.T, h *house, g given, n int, proto string) string {
 	go func() {
 		for range n {
 			feed.Write(bytes.Repeat([]byte("x"), 100)) // who does not read any more closes it
-			<-time.After(60 * time.Millisecond)
+			<-time.After(250 * time.Millisecond)
 		}
 		if n == 6 {
 			feed.Close() // over HTTP/2 the last bytes are sent when it is known that they are
@@ -188,11 +188,11 @@ func slow(t *testing.T, h *house, g given, n int, proto string) string {
 func TestWhoIsSlowIsWaitedForAndWhoStopsIsNot(t *testing.T) {
 	for _, proto := range []string{"http/1.1", "h2"} {
 		h := newHouse(t)
-		h.set.Stall = 2 * time.Second
+		h.set.Stall = 10 * time.Second
 		if got := slow(t, h, h.slot(h.romeo, "filename='a' size='600'", ""), 6, proto); !strings.HasPrefix(got, "201") {
 			t.Errorf("%s: slow, but steady: %s", proto, got)
 		}
-		h.set.Stall = 200 * time.Millisecond
+		h.set.Stall = time.Second
 		g := h.slot(h.romeo, "filename='a' size='600'", "")
 		if got := slow(t, h, g, 3, proto); !strings.HasPrefix(got, "408") {
 			t.Errorf("%s: stopped: %s", proto, got)

@@ -193,6 +193,36 @@ async def a_file_is_there_after_a_crash_or_gone(house):
     equal(await files(house), before, "files on disk without the account")
 
 
+async def what_was_promised_survives_a_kill(house):
+    user, before = await house.users("romeo"), await files(house)
+    for turn in range(3):
+        romeo = await house.login(user)
+        slots = [await slot(romeo, f"{i}.bin", 300000) for i in range(30)]
+        promised, refused = set(), set()
+
+        async def upload(i):
+            put, _, headers = slots[i]
+            run = await asyncio.create_subprocess_exec(
+                "curl", "-s", "-m", str(WITHIN), "--limit-rate", "3M", "-o", "/dev/null", "-w", "%{http_code}", "-X", "PUT", "-H", "Content-Type:",
+                "-H", "Expect:", "--data-binary", "@-", *headers, put, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE)
+            out, _ = await timely(run.communicate(f"{i:03}".encode() * 100000), "an upload", 2 * WITHIN)
+            (promised if out == b"201" else refused).add(i)
+        running = [asyncio.ensure_future(upload(i)) for i in range(10)]
+        # The kill comes while the rest are on their way.
+        await asyncio.gather(*running)
+        running = [asyncio.ensure_future(upload(i)) for i in range(10, 30)]
+        await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        await house.ask("crash")
+        await asyncio.gather(*running)
+        check(promised >= set(range(10)), f"uploads failed without a reason: {refused}")
+        for i, (_, get, _) in enumerate(slots):
+            code, body = await curl(get)
+            whole = (code, body) == (200, f"{i:03}" * 100000)
+            check(whole or i not in promised and code == 404, f"turn {turn}: file {i}, promised: {i in promised}: {code}, {len(body)} bytes")
+    await house.command("user", "del", user)
+    equal(await files(house), before, "files on disk without the account")
+
+
 if __name__ == "__main__":
     play(the_service_is_there_when_it_works, slixmpp_sends_a_file_and_juliet_gets_it, a_slot_is_for_one_file, refusals_say_what_to_do,
-         programs_get_no_slot, a_story_ends, a_file_is_there_after_a_crash_or_gone)
+         programs_get_no_slot, a_story_ends, a_file_is_there_after_a_crash_or_gone, what_was_promised_survives_a_kill)
