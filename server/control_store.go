@@ -9,6 +9,7 @@ import (
 
 	"jackdaw/config"
 	"jackdaw/modules"
+	"jackdaw/modules/upload"
 	"jackdaw/router"
 	"jackdaw/router/accounts"
 	"jackdaw/storage"
@@ -69,7 +70,9 @@ func offlineControl(ctx context.Context, store storage.Engine, cfg *config.Confi
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	current := func() *config.Config { return cfg }
 	r := router.New(router.Options{Hosts: domains(cfg), Users: users, Log: log})
-	r.Use(modules.All(modules.Deps{Router: r, Store: store, Accounts: users, Config: current, Log: log}).Modules()...)
+	nowhere := func() []upload.Place { return nil }
+	files := newFiles(fileParts{r, store, users, current, nowhere, log})
+	r.Use(append(modules.All(modules.Deps{Router: r, Store: store, Accounts: users, Config: current, Log: log}).Modules(), files.Module())...)
 	users.OnChange(func(user jid.JID, what accounts.Change) {
 		if what != accounts.Deleted {
 			return

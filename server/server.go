@@ -125,7 +125,10 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 		Version: o.Version, Log: o.Log})
 	h.programs = component.New(component.Options{Router: h.router, Settings: func() config.Component { return h.cfg.Load().Component },
 		Limits: func() config.Limits { return h.cfg.Load().Limits }, Log: o.Log})
-	h.files = h.newFiles(cfg)
+	// Which listeners there are is settled at the start, whatever the configuration says later.
+	h.filePlaces = func() []upload.Place { return filePlaces(h.cfg.Load(), &cfg.Listen) }
+	h.files = newFiles(fileParts{h.router, store, h.accounts, h.cfg.Load, h.filePlaces, o.Log})
+	h.files.Recover()
 	h.router.Use(h.modules()...)
 	h.accounts.OnChange(h.accountChanged)
 	if h.certs, err = NewCertStore(cfg); err != nil {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"log/slog"
 	"net"
 	"path/filepath"
 	"strconv"
@@ -11,20 +12,32 @@ import (
 
 	"jackdaw/config"
 	"jackdaw/modules/upload"
+	"jackdaw/router"
+	"jackdaw/router/accounts"
+	"jackdaw/storage"
 	"jackdaw/xmpp/jid"
 )
 
-// newFiles makes the service of files. Listeners are those of the start, whatever the configuration says later.
-func (h *house) newFiles(start *config.Config) *upload.Service {
-	h.filePlaces = func() []upload.Place { return filePlaces(h.cfg.Load(), &start.Listen) }
-	return upload.New(upload.Options{Router: h.router, Records: h.store.Log("upload"), Dir: filepath.Join(start.Data, "upload"), Log: h.o.Log,
-		Places: h.filePlaces,
+// fileParts are what the service of files is made of.
+type fileParts struct {
+	router   *router.Router
+	store    storage.Engine
+	accounts *accounts.Service
+	config   func() *config.Config // in force
+	places   func() []upload.Place
+	log      *slog.Logger
+}
+
+// newFiles makes the service of files, which lie below the data directory.
+func newFiles(p fileParts) *upload.Service {
+	return upload.New(upload.Options{Router: p.router, Records: p.store.Log("upload"), Dir: filepath.Join(p.config().Data, "upload"), Log: p.log,
+		Places: p.places,
 		May: func(ctx context.Context, user jid.JID) (bool, error) {
-			r, err := h.accounts.Rights(ctx, user)
+			r, err := p.accounts.Rights(ctx, user)
 			return err == nil && r.Active(), err
 		},
 		Settings: func() upload.Settings {
-			c := h.cfg.Load()
+			c := p.config()
 			u := &c.Modules.Upload
 			return upload.Settings{MaxSize: u.MaxSize, Quota: u.Quota, Keep: u.Keep, Stall: c.Limits.HTTPBodyTime}
 		}})

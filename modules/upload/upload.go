@@ -131,7 +131,7 @@ type Service struct {
 	closed bool
 }
 
-// New returns the service. What a crash left half-written in its directory is removed.
+// New returns the service, which has not touched its directory.
 func New(o Options) *Service {
 	if o.Free == nil {
 		o.Free = free
@@ -143,10 +143,14 @@ func New(o Options) *Service {
 		}
 		return all
 	}}
-	if err := os.RemoveAll(s.unfinished()); err != nil {
-		o.Log.Warn("half-written files not removed", "error", err)
-	}
 	return s
+}
+
+// Recover removes what a crash has left half-written. It comes before anything is served.
+func (s *Service) Recover() {
+	if err := os.RemoveAll(s.unfinished()); err != nil {
+		s.o.Log.Warn("half-written files not removed", "error", err)
+	}
 }
 
 func (s *Service) unfinished() string { return filepath.Join(s.o.Dir, "unfinished") }

@@ -53,6 +53,7 @@ func houseIn(t *testing.T, dir string) *house {
 		May:      func(_ context.Context, user jid.JID) (bool, error) { return !h.barred[user.String()], h.bad },
 		Settings: func() Settings { return h.set },
 		Free:     func(string) (int64, int64, error) { return h.left, 1 << 41, nil }})
+	h.Recover()
 	h.r.Use(h.Module())
 	h.romeo, h.juliet = moduletest.Login(t, h.r, "romeo/orchard"), moduletest.Login(t, h.r, "juliet/balcony")
 	t.Cleanup(h.Close)

@@ -219,8 +219,11 @@ async def what_was_promised_survives_a_kill(house):
             code, body = await curl(get)
             whole = (code, body) == (200, f"{i:03}" * 100000)
             check(whole or i not in promised and code == 404, f"turn {turn}: file {i}, promised: {i in promised}: {code}, {len(body)} bytes")
+    # The command does it without a server, too.
+    await house.ask("stop")
     await house.command("user", "del", user)
     equal(await files(house), before, "files on disk without the account")
+    await house.ask("launch")
 
 
 if __name__ == "__main__":
