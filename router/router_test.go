@@ -229,6 +229,26 @@ func TestASecondOwnerOfAPayloadPanics(t *testing.T) {
 	New(Options{}).Use(Module{Name: "first", IQ: q}, Module{Name: "second", IQ: q})
 }
 
+// What comes while a session is being replaced must not overtake what the old one was given and did not take.
+func TestWhatComesForAReplacedSessionWaitsForItsRest(t *testing.T) {
+	h := newHouse(t)
+	s1 := h.bind("juliet@example.org/a", &outlet{})
+	fresh := &outlet{}
+	s2 := h.bind("juliet@example.org/a", fresh)
+	h.SetPresence(s2, &xmpp.Stanza{Kind: xmpp.Presence, From: s2.Addr()}, 0)
+	for _, to := range []string{"juliet@example.org", "juliet@example.org/a"} {
+		e := h.send(xmpp.Stanza{Kind: xmpp.Message, To: jid.MustParse(to), Type: xmpp.TypeChat, ID: "new", Payload: []byte("<body/>")})
+		if e.Outcome != Stored || len(fresh.got) > 0 {
+			t.Errorf("to %s: %v, and %d have come", to, e.Outcome, len(fresh.got))
+		}
+	}
+	h.Unbind(s1, nil)
+	h.send(xmpp.Stanza{Kind: xmpp.Message, To: s2.Addr(), Type: xmpp.TypeChat, ID: "newer", Payload: []byte("<body/>")})
+	if len(fresh.got) != 1 {
+		t.Errorf("afterwards %d have come", len(fresh.got))
+	}
+}
+
 func TestBindReplacesTheSessionWithTheSameAddress(t *testing.T) {
 	h := newHouse(t)
 	old, fresh := &outlet{}, &outlet{}
@@ -238,6 +258,9 @@ func TestBindReplacesTheSessionWithTheSameAddress(t *testing.T) {
 		t.Errorf("the old one ended with %q", old.ended)
 	}
 	h.Unbind(s1, nil) // the old one leaving must not take the new one along
+	if s2.u.held() {
+		t.Error("messages are held back for ever")
+	}
 	if h.Session(s2.Addr()) != s2 {
 		t.Error("the new session is gone with the old one")
 	}

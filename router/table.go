@@ -72,7 +72,8 @@ func (t *table) session(full jid.JID) *Session {
 }
 
 // add puts the session in, in place of one with the same address, unless the account has max others
-// (0: no bound).
+// (0: no bound). In place of another the account is held until remove, and the release of what that returns: what the other was
+// given and has not taken goes before what comes from now on.
 func (t *table) add(s *Session, max int) (old *Session, ok bool) {
 	bare := s.bare.String()
 	sh := &t.shards[t.index(bare)]
@@ -88,6 +89,7 @@ func (t *table) add(s *Session, max int) (old *Session, ok bool) {
 	if i := slices.IndexFunc(list, func(o *Session) bool { return o.addr == s.addr }); i >= 0 {
 		old = list[i]
 		list = slices.Delete(list, i, i+1)
+		u.hold.Add(1)
 	} else {
 		if max > 0 && len(list) >= max {
 			return nil, false
@@ -110,12 +112,12 @@ func (t *table) remove(s *Session) (held *user) {
 		held = s.u
 		sh.users[bare] = held
 	}
-	held.hold.Add(1)
 	list := s.u.list()
 	i := slices.Index(list, s)
-	if i < 0 { // another session has its address by now
+	if i < 0 { // another session has its address by now, and add holds the account
 		return held
 	}
+	held.hold.Add(1)
 	list = slices.Delete(slices.Clone(list), i, i+1)
 	s.u.sessions.Store(&list)
 	t.count.Add(-1)
