@@ -257,17 +257,20 @@ func TestHandledCountWraps(t *testing.T) {
 }
 
 // find is the session of a client.
-func (h *house) find(c *client) *session {
+func (h *house) find(c *client) (found *session) {
 	h.t.Helper()
-	h.Server.mu.Lock()
-	defer h.Server.mu.Unlock()
-	for s := range h.sessions {
-		if s.addr.String() == c.jid {
-			return s
+	// The client may know its address before the server has entered the session in its books.
+	eventually(h.t, "a session of "+c.jid, func() bool {
+		h.Server.mu.Lock()
+		defer h.Server.mu.Unlock()
+		for s := range h.sessions {
+			if s.addr.String() == c.jid {
+				found = s
+			}
 		}
-	}
-	h.t.Fatalf("no session of %s", c.jid)
-	return nil
+		return found != nil
+	})
+	return found
 }
 
 func TestNobodyResumesTheSessionOfAnother(t *testing.T) {
