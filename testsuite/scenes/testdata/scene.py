@@ -243,6 +243,9 @@ class Actor(slixmpp.ClientXMPP):
         while sm.unacked_queue:
             acked = asyncio.ensure_future(self.event_once("stanza_acked"))
             await asyncio.sleep(0)
+            if not sm.unacked_queue:  # acknowledged before anybody waited for it
+                acked.cancel()
+                break
             sm.request_ack()
             await acked
 
