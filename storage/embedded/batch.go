@@ -40,12 +40,16 @@ const (
 )
 
 func (b *batch) set(key, value []byte) {
-	b.ops = append(b.ops, opSet)
-	b.ops = binary.AppendUvarint(b.ops, uint64(len(key)))
-	b.ops = append(b.ops, key...)
-	b.ops = binary.AppendUvarint(b.ops, uint64(len(value)))
-	b.ops = append(b.ops, value...)
+	b.ops = appendSet(b.ops, key, value)
 	b.tooLong = b.tooLong || len(key) > maxKey
+}
+
+func appendSet(ops, key, value []byte) []byte {
+	ops = append(ops, opSet)
+	ops = binary.AppendUvarint(ops, uint64(len(key)))
+	ops = append(ops, key...)
+	ops = binary.AppendUvarint(ops, uint64(len(value)))
+	return append(ops, value...)
 }
 
 func (b *batch) delete(key []byte) {

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"maps"
 	"slices"
+	"strings"
 
 	"go.etcd.io/bbolt"
 )
@@ -110,15 +112,7 @@ func (w *blockWriter) owner(prefix []byte, ops []recordOp) error {
 		key, value, next := w.find(prefix, ops[0].id)
 		n := len(ops)
 		if next > 0 {
-			n, _ = slices.BinarySearchFunc(ops, next, func(o recordOp, id uint64) int {
-				switch {
-				case o.id < id:
-					return -1
-				case o.id > id:
-					return 1
-				}
-				return 0
-			})
+			n, _ = search(ops, next)
 		}
 		if err := w.block(prefix, key, value, ops[:n]); err != nil {
 			return err
@@ -327,37 +321,33 @@ func convert(tx *bbolt.Tx) error {
 	return nil
 }
 
-// mergeRecords merges the records of one space, whose first node in a table is given, and returns the last
-// one. cut is where the NUL after the bucket is.
-func mergeRecords(tx *bbolt.Tx, n *node, cut int) (last *node, err error) {
-	bucket := n.key[:cut+1]
-	w, err := newBlockWriter(tx, string(n.key[1:cut]))
-	if err != nil {
-		return nil, err
+// mergeRecords merges all records of a table.
+func mergeRecords(tx *bbolt.Tx, t *memtable) error {
+	all := make(map[string]*recent)
+	for _, m := range t.recents {
+		maps.Copy(all, m)
 	}
-	var owner []byte
-	var ops []recordOp
-	for ; n != nil && bytes.HasPrefix(n.key, bucket); n = n.low.Load() {
-		last = n
-		key := n.key[cut+1:]
-		end := bytes.IndexByte(key, 0) + 1
-		if end <= 0 {
-			return nil, errBadOps
-		}
-		if !bytes.Equal(owner, key[:end]) {
-			if err := w.owner(owner, ops); err != nil {
-				return nil, err
+	var w *blockWriter
+	var space string
+	var buffer []recordOp
+	for _, name := range slices.Sorted(maps.Keys(all)) { // so pages are written one after the other
+		cut := strings.IndexByte(name, 0)
+		if w == nil || name[:cut] != space {
+			space = name[:cut]
+			var err error
+			if w, err = newBlockWriter(tx, space); err != nil {
+				return err
 			}
-			owner, ops = key[:end], ops[:0]
 		}
-		entry := n.entry.Load()
-		op, err := recordOpOf(key[end:], entry.value, entry.deleted)
-		if err != nil {
-			return nil, err
+		ops := all[name].all(buffer)
+		if len(all[name].edits) > 0 {
+			buffer = ops
 		}
-		ops = append(ops, op)
+		if err := w.owner([]byte(name[cut+1:]), ops); err != nil {
+			return err
+		}
 	}
-	return last, w.owner(owner, ops)
+	return nil
 }
 
 // outdated says whether convert has something to do.

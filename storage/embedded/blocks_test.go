@@ -38,14 +38,20 @@ func openMerged(t testing.TB) *merged {
 	return m
 }
 
-// mergeNow moves the memory table into the tree; the journal stays, as after a crash.
+// freezeNow begins what mergeNow ends.
+func (m *merged) freezeNow() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if t := m.tables.Load(); t.frozen == nil {
+		m.tables.Store(&tables{active: newMemtable(), frozen: t.active})
+	}
+}
+
+// mergeNow moves the memory table, or the frozen one, into the tree; the journal stays, as after a crash.
 func (m *merged) mergeNow(t testing.TB) {
 	t.Helper()
-	m.mu.Lock()
-	table := m.tables.Load().active
-	m.tables.Store(&tables{active: newMemtable(), frozen: table})
-	m.mu.Unlock()
-	if err := m.merge(table); err != nil {
+	m.freezeNow()
+	if err := m.merge(m.tables.Load().frozen); err != nil {
 		t.Fatal(err)
 	}
 	m.mu.Lock()
@@ -119,7 +125,7 @@ func TestBlocksHoldWhatWasWritten(t *testing.T) {
 			owner := rapid.SampledFrom(owners).Draw(rt, "owner")
 			all := model[owner]
 			pick := func() int { return rapid.IntRange(0, len(all)-1).Draw(rt, "which") }
-			switch what := rapid.SampledFrom([]string{"append", "append", "append", "remove", "replace", "trim", "merge", "merge"}).Draw(rt, "what"); {
+			switch what := rapid.SampledFrom([]string{"append", "append", "append", "remove", "replace", "trim", "freeze", "merge", "merge"}).Draw(rt, "what"); {
 			case what == "append":
 				for range rapid.IntRange(1, 30).Draw(rt, "n") {
 					r := storage.Record{Peer: rapid.SampledFrom(peers).Draw(rt, "peer"),
@@ -130,6 +136,8 @@ func TestBlocksHoldWhatWasWritten(t *testing.T) {
 					}
 					model[owner] = append(model[owner], r)
 				}
+			case what == "freeze":
+				m.freezeNow()
 			case what == "merge":
 				m.mergeNow(t)
 				m.sound(t)
@@ -156,6 +164,18 @@ func TestBlocksHoldWhatWasWritten(t *testing.T) {
 				}
 				model[owner] = all[i:]
 			}
+		}
+		var have, want []string
+		if err := m.log.Owners(ctx, func(owner string) bool { have = append(have, owner); return true }); err != nil {
+			rt.Fatal(err)
+		}
+		for _, owner := range owners {
+			if len(model[owner]) > 0 {
+				want = append(want, owner)
+			}
+		}
+		if slices.Sort(have); !slices.Equal(have, want) {
+			rt.Fatalf("owners %q, want %q", have, want)
 		}
 		for _, owner := range owners {
 			for _, peer := range append(peers, "none") {

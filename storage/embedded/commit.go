@@ -46,17 +46,31 @@ func (e *engine) write(b *batch) (ticket, error) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	g, active, err := e.admit()
+	if err != nil {
+		return ticket{}, err
+	}
+	e.add(g, active, b)
+	return ticket{g.pending, g.number}, nil
+}
+
+// admit returns the group and the table that the next write goes to. The caller holds mu, which is let go of while it waits.
+func (e *engine) admit() (*group, *memtable, error) {
 	// Memory is bounded: writers that outrun the disk wait for the checkpoint.
 	for e.merging && e.err == nil && e.tables.Load().active.bytes.Load() > 2*int64(e.limit) {
 		e.changed.Wait()
 	}
 	switch {
 	case e.err != nil:
-		return ticket{}, e.err
+		return nil, nil, e.err
 	case e.finished:
-		return ticket{}, storage.ErrClosed
+		return nil, nil, storage.ErrClosed
 	}
-	g, active := e.current, e.tables.Load().active
+	return e.current, e.tables.Load().active, nil
+}
+
+// add puts a batch into a group and a table that admit has just returned.
+func (e *engine) add(g *group, active *memtable, b *batch) {
 	// The caller has just made these ops, so they can be read.
 	_ = eachOp(b.ops, func(o op) { active.put(o, g.number) })
 	if b.lazy && g.empty() {
@@ -67,7 +81,6 @@ func (e *engine) write(b *batch) (ticket, error) {
 		g.writes++
 		e.hurry()
 	}
-	return ticket{g.pending, g.number}, nil
 }
 
 // hurry has the current group written. The caller holds mu.
@@ -339,14 +352,6 @@ func (e *engine) merge(t *memtable) error {
 			if n.key[0] == 'p' { // of a journal of an earlier version
 				continue
 			}
-			if n.key[0] == 'l' {
-				next, err := mergeRecords(tx, n, cut)
-				if err != nil {
-					return err
-				}
-				n = next
-				continue
-			}
 			if bucket == nil || !bytes.Equal(name, n.key[:cut]) {
 				var err error
 				name = n.key[:cut]
@@ -366,6 +371,9 @@ func (e *engine) merge(t *memtable) error {
 			if err != nil {
 				return err
 			}
+		}
+		if err := mergeRecords(tx, t); err != nil {
+			return err
 		}
 		var err error
 		gens, err = e.purge(tx)

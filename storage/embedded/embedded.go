@@ -20,7 +20,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -67,8 +66,7 @@ type engine struct {
 	settling *time.Timer // runs settle
 	overdue  *time.Timer // runs flush
 
-	seed   maphash.Seed
-	shards [256]shard
+	shards [shards]shard
 
 	pace     pace          // the committer's
 	patience *time.Timer   // of gather
@@ -142,7 +140,7 @@ func open(dir string, o Options) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &engine{now: o.Now, limit: o.JournalBytes, create: o.create, dir: dir, tree: tree, seed: maphash.MakeSeed()}
+	e := &engine{now: o.Now, limit: o.JournalBytes, create: o.create, dir: dir, tree: tree}
 	e.changed.L = &e.mu
 	e.idle, e.settling = o.idle, time.AfterFunc(time.Hour, e.settle)
 	e.settling.Stop() // until there was a write
@@ -174,7 +172,14 @@ func (e *engine) recover() error {
 	e.tables.Store(&tables{active: newMemtable()})
 	e.gens.Store(new([]uint32))
 	found, last, err := replay(e.dir, func(ops []byte) error {
-		return eachOp(ops, func(o op) { e.tables.Load().active.put(o, 0) })
+		var bad error
+		err := eachOp(ops, func(o op) {
+			if o.key[0] == 'l' && bad == nil {
+				_, _, _, bad = splitRecord(o.key)
+			}
+			e.tables.Load().active.put(o, 0)
+		})
+		return errors.Join(err, bad)
 	})
 	if err != nil {
 		return err
@@ -270,7 +275,7 @@ func (e *engine) Close() error {
 
 // shard returns the shard of an owner.
 func (e *engine) shard(owner string) *shard {
-	return &e.shards[maphash.String(e.seed, owner)%uint64(len(e.shards))]
+	return &e.shards[shardOf(owner)]
 }
 
 // errNUL refuses names that would not be kept apart.

@@ -1,10 +1,11 @@
 package embedded
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
+
+	"go.etcd.io/bbolt"
 
 	"jackdaw/storage"
 )
@@ -21,6 +22,9 @@ type logState struct {
 	records int
 	bytes   int64
 	unsaved int // appends since it was written
+
+	table  *memtable // that recent is of
+	recent *recent
 }
 
 const (
@@ -109,25 +113,41 @@ func (l *logSpace) records(owner string, after, before uint64, backward bool, f 
 	return l.recordsOf(owner, nil, after, before, backward, f)
 }
 
-// recordsOf is records for those of one peer, or of all if it is nil.
+// recordsOf is records for those of one peer, or of all if it is nil. f must not write: the tree cannot grow while it is read.
+// The caller holds the shard.
 func (l *logSpace) recordsOf(owner string, peer []byte, after, before uint64, backward bool, f func(record) bool) error {
-	prefix := ownerKey("l", l.space, owner, 8)
-	from, to := prefix, ending(prefix)
 	if after == ^uint64(0) {
 		return nil
 	}
-	if after > 0 {
-		from = binary.BigEndian.AppendUint64(bytes.Clone(prefix), after+1)
+	lo, hi := after+1, before-1 // included; of nothing before, hi is the highest there is
+	if lo > hi {
+		return nil
 	}
-	if before > 0 {
-		to = binary.BigEndian.AppendUint64(bytes.Clone(prefix), before)
+	// The tables before the tree: a table that is merged between the two is seen twice, not missed.
+	t := l.tables.Load()
+	cursors := make([]cursor, 0, 5)
+	for _, table := range [2]*memtable{t.active, t.frozen} {
+		if table == nil {
+			continue
+		}
+		if r := table.recentOf(l.space, owner); r != nil {
+			cursors = append(cursors, &recentCursor{within(r.fresh, lo, hi), backward})
+			if len(r.edits) > 0 {
+				cursors = append(cursors, &recentCursor{within(r.edits, lo, hi), backward})
+			}
+		}
 	}
-	start := bytes.IndexByte(prefix, 0) + 1
-	skip := len(prefix) - start
-	return l.scanPeer(from, to, backward, peer, func(k, v []byte) bool {
-		r := record{binary.BigEndian.Uint64(k[skip:]), k[skip+8:], v}
-		return peer != nil && !bytes.Equal(r.peer, peer) || f(r)
+	var blocks *blockCursor
+	err := l.view(func(tx *bbolt.Tx) {
+		if blocks = newBlockCursor(tx, l.space, owner, peer, lo, hi, backward); blocks != nil {
+			cursors = append(cursors, blocks)
+		}
+		walk(cursors, backward, peer, func(r record) bool { return (blocks == nil || blocks.err == nil) && f(r) })
 	})
+	if err == nil && blocks != nil {
+		err = blocks.err
+	}
+	return err
 }
 
 func (l *logSpace) Append(ctx context.Context, owner string, r storage.Record, o storage.AppendOptions) (uint64, bool, *storage.Pending, error) {
@@ -169,23 +189,19 @@ func (l *logSpace) append(owner string, r storage.Record, o storage.AppendOption
 
 	var buf [256]byte
 	key := l.appendKey(buf[:0], owner, next.last, r.Peer)
-	// The table keeps all of it, so it has no room to spare.
-	size := len(key) + len(r.Data) + 8
-	if o.Dedup != "" {
-		size += len(l.space) + len(owner) + len(o.Dedup) + 32
-	}
-	b := &batch{ops: make([]byte, 0, size)}
-	b.set(key, r.Data)
+	var b batch
 	if o.Dedup != "" {
 		gen := l.generation()
 		l.knowGeneration(gen)
+		b.ops = make([]byte, 0, len(l.space)+len(owner)+len(o.Dedup)+32) // the table keeps it
 		b.set(dedupKey(gen, l.space, owner, o.Dedup), binary.BigEndian.AppendUint64(nil, next.last))
 	}
 	if next.unsaved >= saveEvery {
 		next.unsaved = 0
-		l.save(b, owner, &next)
+		l.save(&b, owner, &next)
 	}
-	if t, err = l.write(b); err != nil {
+	peer := key[len(key)-len(r.Peer):]
+	if t, err = l.writeRecord(&next, owner, key, record{next.last, peer, r.Data}, &b); err != nil {
 		return 0, false, ticket{}, err
 	}
 	*st = next
@@ -271,14 +287,19 @@ func (l *logSpace) one(owner string, id uint64, f func(record)) error {
 		return nil
 	}
 	// Most that are looked for were written a moment ago.
-	t, key := l.tables.Load(), l.recordKey(owner, id, "")
-	if n := t.active.begin(key); n != nil {
-		if e := n.entry.Load(); !e.deleted {
-			f(record{id, n.key[len(key):], e.value})
+	t := l.tables.Load()
+	for _, table := range [2]*memtable{t.active, t.frozen} {
+		if table == nil {
+			continue
+		}
+		if o := table.recentOf(l.space, owner).get(id); o != nil {
+			if !o.deleted {
+				f(o.record)
+			}
 			return nil
 		}
 	}
-	return l.records(owner, id-1, 0, false, func(r record) bool {
+	return l.records(owner, id-1, id+1, false, func(r record) bool {
 		if r.id == id {
 			f(r)
 		}

@@ -7,12 +7,16 @@ import (
 	"sync/atomic"
 )
 
-// A memtable is a skip list of writes. One goroutine at a time writes; any number
+// A memtable is the writes that are not in the tree yet: a skip list, and beside it the records of logs by their
+// owners. One goroutine at a time writes the list; any number
 // read meanwhile, without locks. Nothing is ever taken out: a deletion is an
 // entry of its own that hides what the tree holds.
 type memtable struct {
 	head  [levels]atomic.Pointer[node]
 	bytes atomic.Int64 // of memory, roughly
+
+	recents [shards]map[string]*recent // by the shard of the owner, which guards them
+	chunk   []byte                     // where keep puts what is next
 
 	// dedups has a bit set for each Dedup value, since most that are looked for are
 	// not there: mayHold saves the search.
@@ -31,14 +35,20 @@ func (t *memtable) finger(key []byte) *atomic.Pointer[node] {
 			owner = key[:cut+n]
 		}
 	}
-	return &t.fingers[maphash.Bytes(filterSeed, owner)%uint64(len(t.fingers))]
+	return &t.fingers[maphash.Bytes(seed, owner)%uint64(len(t.fingers))]
 }
 
-var filterSeed = maphash.MakeSeed()
+// seed is of the hashes that this process knows owners and Dedup values by.
+var seed = maphash.MakeSeed()
+
+// shards is how many parts the owners are divided into.
+const shards = 256
+
+func shardOf(owner string) uint64 { return maphash.String(seed, owner) % shards }
 
 // mayHold is false if a Dedup key was certainly never put.
 func (t *memtable) mayHold(key []byte) bool {
-	h := maphash.Bytes(filterSeed, key)
+	h := maphash.Bytes(seed, key)
 	return t.dedups[h>>6%uint64(len(t.dedups))].Load()&(1<<(h&63)) != 0
 }
 
@@ -61,7 +71,7 @@ type entry struct {
 
 func newMemtable() *memtable { return &memtable{} }
 
-func (t *memtable) empty() bool { return t.head[0].Load() == nil }
+func (t *memtable) empty() bool { return t.bytes.Load() == 0 }
 
 func (n *node) next(level int) *atomic.Pointer[node] {
 	if level == 0 {
@@ -114,18 +124,6 @@ func (t *memtable) seek(key []byte) *node {
 	return n
 }
 
-// begin returns the first node whose key begins with prefix, or one that was put last for
-// its owner; or nil.
-func (t *memtable) begin(prefix []byte) *node {
-	if n := t.finger(prefix).Load(); n != nil && bytes.HasPrefix(n.key, prefix) {
-		return n
-	}
-	if n := t.seek(prefix); n != nil && bytes.HasPrefix(n.key, prefix) {
-		return n
-	}
-	return nil
-}
-
 // get returns the entry of a key, or nil.
 func (t *memtable) get(key []byte) *entry {
 	if key[0] == 'x' && !t.mayHold(key) {
@@ -139,8 +137,12 @@ func (t *memtable) get(key []byte) *entry {
 
 // put keeps the slices of o.
 func (t *memtable) put(o op, group uint64) {
+	if o.key[0] == 'l' {
+		t.putRecord(o)
+		return
+	}
 	if o.key[0] == 'x' {
-		h := maphash.Bytes(filterSeed, o.key)
+		h := maphash.Bytes(seed, o.key)
 		t.dedups[h>>6%uint64(len(t.dedups))].Or(1 << (h & 63))
 	}
 	height := 1

@@ -18,7 +18,7 @@ func TestMemtableHoldsWhatManyOwnersPutLast(t *testing.T) {
 		if rand.IntN(4) == 0 {
 			id = rand.Uint64N(i + 1)
 		}
-		key := ownerKey("l", "x", fmt.Sprint(rand.IntN(2000)), 8)
+		key := ownerKey("m", "x", fmt.Sprint(rand.IntN(2000)), 8)
 		if rand.IntN(3) > 0 {
 			key = binary.BigEndian.AppendUint64(key, id)
 		}
@@ -44,7 +44,7 @@ func TestMemtableHoldsWhatManyOwnersPutLast(t *testing.T) {
 
 func TestMemtableReadersMissNothingWhileAWriterWrites(t *testing.T) {
 	m := newMemtable()
-	key := func(i int) []byte { return binary.BigEndian.AppendUint32([]byte("l\x00"), uint32(i)) }
+	key := func(i int) []byte { return binary.BigEndian.AppendUint32([]byte("m\x00"), uint32(i)) }
 	const n = 20000
 	for i := 0; i < n; i += 2 {
 		m.put(op{key: key(i), value: key(i)}, 1)

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 
+	"go.etcd.io/bbolt"
+
 	"jackdaw/storage"
 )
 
@@ -103,36 +105,56 @@ func (e *engine) deleteRanges(prefixes ...[]byte) (*storage.Pending, error) {
 }
 
 func (l *logSpace) Owners(ctx context.Context, f func(string) bool) error {
-	bucket := append([]byte("l"+l.space), 0)
-	from, to := bucket, ending(bucket)
-	for {
-		if err := l.check(ctx); err != nil {
+	if err := l.check(ctx); err != nil {
+		return err
+	}
+	// Those in the tables first: what is merged meanwhile is in both, not in none.
+	recent := l.ownersInTables()
+	for owner := range recent {
+		if more, err := l.callWith(ctx, owner, f); err != nil || !more {
 			return err
 		}
+	}
+	for from := []byte{}; ; {
 		// A few at a time: f may write, and the tree cannot grow while it is read.
 		var owners []string
-		for len(owners) < 100 {
-			owner, found := "", false
-			err := l.scan(from, to, false, func(k, _ []byte) bool {
-				owner, found = string(k[:bytes.IndexByte(k, 0)]), true
-				return false
-			})
-			if err != nil {
-				return err
+		err := l.view(func(tx *bbolt.Tx) {
+			b := tx.Bucket([]byte("k" + l.space))
+			if b == nil {
+				return
 			}
-			if !found {
-				break
+			c := b.Cursor()
+			for k, _ := c.Seek(from); k != nil && len(owners) < 100; k, _ = c.Seek(from) {
+				cut := bytes.IndexByte(k, 0)
+				if cut < 0 {
+					return
+				}
+				owners = append(owners, string(k[:cut]))
+				from = append(append(from[:0], k[:cut]...), 1) // above all keys of this owner
 			}
-			owners = append(owners, owner)
-			from = ending(ownerKey("l", l.space, owner, 0))
+		})
+		if err != nil {
+			return err
 		}
-		for _, owner := range owners {
-			if !f(owner) {
-				return nil
-			}
-		}
-		if len(owners) < 100 {
+		if len(owners) == 0 {
 			return nil
 		}
+		for _, owner := range owners {
+			if recent[owner] {
+				continue
+			}
+			if more, err := l.callWith(ctx, owner, f); err != nil || !more {
+				return err
+			}
+		}
 	}
+}
+
+// callWith calls f with an owner who has records.
+func (l *logSpace) callWith(ctx context.Context, owner string, f func(string) bool) (more bool, err error) {
+	if err := l.check(ctx); err != nil {
+		return false, err
+	}
+	found, err := l.holds(owner)
+	return err == nil && (!found || f(owner)), err
 }

@@ -46,17 +46,11 @@ func (e *engine) view(f func(tx *bbolt.Tx)) error {
 // until f returns false. f must not keep or change what it gets, nor write:
 // the tree cannot grow while it is read.
 func (e *engine) scan(from, to []byte, backward bool, f func(key, value []byte) bool) error {
-	return e.scanPeer(from, to, backward, nil, f)
-}
-
-// scanPeer is scan. Of records it gives those of a peer, if that is not nil, and perhaps others, too.
-func (e *engine) scanPeer(from, to []byte, backward bool, peer []byte, f func(key, value []byte) bool) (err error) {
 	t := e.tables.Load()
-	failed := e.view(func(tx *bbolt.Tx) { err = scanIn(tx, t, from, to, backward, peer, f) })
-	return errors.Join(failed, err)
+	return e.view(func(tx *bbolt.Tx) { scanIn(tx, t, from, to, backward, f) })
 }
 
-func scanIn(tx *bbolt.Tx, t *tables, from, to []byte, backward bool, peer []byte, f func(key, value []byte) bool) error {
+func scanIn(tx *bbolt.Tx, t *tables, from, to []byte, backward bool, f func(key, value []byte) bool) {
 	cut := bytes.IndexByte(from, 0) + 1
 	r := reach{from, to, backward}
 	sources := make([]source, 0, 3)
@@ -68,12 +62,7 @@ func scanIn(tx *bbolt.Tx, t *tables, from, to []byte, backward bool, peer []byte
 	if bytes.HasPrefix(to, from[:cut]) {
 		inTree.to = to[cut:]
 	}
-	var blocks *blockSource
-	if from[0] == 'l' {
-		if blocks = treeRecords(tx, from[1:cut-1], inTree, peer); blocks != nil {
-			sources = append(sources, blocks)
-		}
-	} else if b := tx.Bucket(from[:cut-1]); b != nil {
+	if b := tx.Bucket(from[:cut-1]); b != nil {
 		sources = append(sources, &treeSource{cursor: b.Cursor(), reach: inTree})
 	}
 	for _, s := range sources {
@@ -90,14 +79,11 @@ func scanIn(tx *bbolt.Tx, t *tables, from, to []byte, backward bool, peer []byte
 				}
 			}
 		}
-		if blocks != nil && blocks.err != nil {
-			return blocks.err
-		}
 		if winner == nil {
-			return nil
+			return
 		}
 		if value, deleted := winner.value(); !deleted && !f(best, value) {
-			return nil
+			return
 		}
 		for _, s := range sources {
 			if s != winner && bytes.Equal(s.key(cut), best) {

@@ -1,0 +1,142 @@
+package embedded
+
+import (
+	"bytes"
+	"encoding/binary"
+
+	"go.etcd.io/bbolt"
+)
+
+// A blockCursor gives the records of one owner that the tree holds, or only those of a peer.
+type blockCursor struct {
+	lo, hi   uint64 // ids, both included
+	backward bool
+	peer     []byte        // nil: all
+	owner    []byte        // and a NUL
+	list     []byte        // what the keys of cursor begin with: owner, or with a peer "owner NUL peer NUL"
+	cursor   *bbolt.Cursor // of the blocks, or of the list of a peer
+	blocks   *bbolt.Bucket
+
+	records []record // of the block at hand that are wanted
+	at      int      // in them
+	op      recordOp // the record at hand
+	some    bool     // there is one
+	err     error
+}
+
+// newBlockCursor is nil if the tree holds no records of that log at all.
+func newBlockCursor(tx *bbolt.Tx, space, owner string, peer []byte, lo, hi uint64, backward bool) *blockCursor {
+	blocks := tx.Bucket([]byte("k" + space))
+	if blocks == nil {
+		return nil
+	}
+	c := &blockCursor{lo: lo, hi: hi, backward: backward, peer: peer, blocks: blocks, records: make([]record, 0, 32)}
+	c.owner = append(append(make([]byte, 0, len(owner)+1), owner...), 0)
+	if c.list = c.owner; peer == nil {
+		c.cursor = blocks.Cursor()
+	} else {
+		list := tx.Bucket([]byte("q" + space))
+		if list == nil {
+			return nil
+		}
+		c.cursor = list.Cursor()
+		c.list = append(append(bytes.Clone(c.owner), peer...), 0)
+	}
+	c.first()
+	return c
+}
+
+// first goes to the first record of the walk. It is in the last block whose key is not above the bound, which may also hold
+// none of the wanted ones, or in the one after.
+func (c *blockCursor) first() {
+	bound := c.lo
+	if c.backward {
+		bound = c.hi
+	}
+	k, v := c.cursor.Seek(blockKey(c.list, bound))
+	if blockID(c.list, k) != bound || !bytes.HasPrefix(k, c.list) {
+		if k == nil {
+			k, v = c.cursor.Last()
+		} else {
+			k, v = c.cursor.Prev()
+		}
+		if !c.backward && !bytes.HasPrefix(k, c.list) {
+			k, v = c.cursor.Seek(blockKey(c.list, bound))
+		}
+	}
+	c.from(k, v)
+}
+
+// from goes to the first wanted record of a block or of those after it.
+func (c *blockCursor) from(k, v []byte) {
+	for c.some = false; c.read(k, v); {
+		if c.backward {
+			for c.at = len(c.records) - 1; c.at >= 0 && c.records[c.at].id > c.hi; c.at-- {
+			}
+		} else {
+			for c.at = 0; c.at < len(c.records) && c.records[c.at].id < c.lo; c.at++ {
+			}
+		}
+		if c.settle() {
+			return
+		}
+		k, v = c.next()
+	}
+}
+
+func (c *blockCursor) next() (k, v []byte) {
+	if c.backward {
+		return c.cursor.Prev()
+	}
+	return c.cursor.Next()
+}
+
+// settle makes the record at hand the cursor's. It returns false if the block has no more.
+func (c *blockCursor) settle() bool {
+	if c.at < 0 || c.at >= len(c.records) {
+		return false
+	}
+	c.op.record = c.records[c.at]
+	c.some = c.op.id >= c.lo && c.op.id <= c.hi // beyond that the walk is over
+	return true
+}
+
+// read reads a block. It returns false at the end of what there is.
+func (c *blockCursor) read(k, v []byte) bool {
+	c.records = c.records[:0]
+	if c.err != nil || !bytes.HasPrefix(k, c.list) {
+		return false
+	}
+	id := blockID(c.list, k)
+	if id == 0 {
+		c.err = errBadBlock
+		return false
+	}
+	if id > c.hi {
+		return false
+	}
+	if c.peer != nil {
+		if v = c.blocks.Get(binary.BigEndian.AppendUint64(bytes.Clone(c.owner), id)); v == nil {
+			c.err = errBadBlock
+			return false
+		}
+	}
+	c.records, c.err = readBlock(c.records, id, v, c.peer)
+	return c.err == nil
+}
+
+func (c *blockCursor) here() *recordOp {
+	if !c.some {
+		return nil
+	}
+	return &c.op
+}
+
+func (c *blockCursor) step() {
+	if c.at++; c.backward {
+		c.at -= 2
+	}
+	if c.some = false; !c.settle() {
+		c.from(c.next())
+	}
+}
