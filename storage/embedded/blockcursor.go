@@ -16,21 +16,23 @@ type blockCursor struct {
 	list     []byte        // what the keys of cursor begin with: owner, or with a peer "owner NUL peer NUL"
 	cursor   *bbolt.Cursor // of the blocks, or of the list of a peer
 	blocks   *bbolt.Bucket
+	segments *segments
 
 	records []record // of the block at hand that are wanted
 	at      int      // in them
+	buf     []byte   // they may lie in
 	op      recordOp // the record at hand
 	some    bool     // there is one
 	err     error
 }
 
 // newBlockCursor is nil if the tree holds no records of that log at all.
-func newBlockCursor(tx *bbolt.Tx, space, owner string, peer []byte, lo, hi uint64, backward bool) *blockCursor {
+func newBlockCursor(tx *bbolt.Tx, s *segments, space, owner string, peer []byte, lo, hi uint64, backward bool) *blockCursor {
 	blocks := tx.Bucket([]byte("k" + space))
 	if blocks == nil {
 		return nil
 	}
-	c := &blockCursor{lo: lo, hi: hi, backward: backward, peer: peer, blocks: blocks, records: make([]record, 0, 32)}
+	c := &blockCursor{lo: lo, hi: hi, backward: backward, peer: peer, blocks: blocks, segments: s, records: make([]record, 0, 32)}
 	c.owner = append(append(make([]byte, 0, len(owner)+1), owner...), 0)
 	if c.list = c.owner; peer == nil {
 		c.cursor = blocks.Cursor()
@@ -120,6 +122,18 @@ func (c *blockCursor) read(k, v []byte) bool {
 			c.err = errBadBlock
 			return false
 		}
+	}
+	r, elsewhere, err := readRef(v, id)
+	if err == nil && elsewhere {
+		if !c.backward && r.last < c.lo { // it was found as what may hold the first
+			return true
+		}
+		if v, err = c.segments.read(r, c.buf); err == nil {
+			c.buf = v
+		}
+	}
+	if c.err = err; err != nil {
+		return false
 	}
 	c.records, c.err = readBlock(c.records, id, v, c.peer)
 	return c.err == nil

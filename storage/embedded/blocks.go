@@ -19,10 +19,20 @@ import (
 //	format (1) | for each record: id less the one before it, or less that of the key |
 //	length of the peer plus 1, 0: the one before | peer | length of the data | data
 
+//
+// The last block of an owner grows with each merge. Once it has blockBytes it is put into a segment and the tree
+// keeps a reference; what comes then begins another one.
+//
+//	format (2) | segment (4) | CRC-32C (4) | offset | size | id of the last record less that of the key
+
 const (
-	blockFormat = 1
-	// blockBytes is where a block ends.
-	blockBytes = 8 << 10
+	blockFormat    = 1
+	blockElsewhere = 2
+	// blockBytes is when a block goes into a segment: one that grows by little fills two pages then. It may have up to
+	// longBlock there if a record is not longer, and leaves no more than slack of its last page, or than one record.
+	blockBytes = 8<<10 - slack
+	longBlock  = 16 << 10
+	slack      = 512
 )
 
 var errBadBlock = errors.New("a block of records cannot be read; was it written by a later version?")
@@ -91,11 +101,13 @@ func recordOpOf(rest, value []byte, deleted bool) (recordOp, error) {
 // A blockWriter merges records into the blocks of one space.
 type blockWriter struct {
 	blocks, peers *bbolt.Bucket
+	out           *placer  // nil: all blocks go into the tree
 	old, merged   []record // buffers
+	read, written []byte   // too
 }
 
-func newBlockWriter(tx *bbolt.Tx, space string) (*blockWriter, error) {
-	w := &blockWriter{}
+func newBlockWriter(tx *bbolt.Tx, space string, out *placer) (*blockWriter, error) {
+	w := &blockWriter{out: out}
 	for name, b := range map[string]**bbolt.Bucket{"k": &w.blocks, "q": &w.peers} {
 		var err error
 		if *b, err = tx.CreateBucketIfNotExists([]byte(name + space)); err != nil {
@@ -163,8 +175,27 @@ func blockID(prefix, key []byte) uint64 {
 // block merges operations into one block, or into new ones if key is nil. What goes behind a full one makes new ones, too.
 func (w *blockWriter) block(prefix, key, value []byte, ops []recordOp) (err error) {
 	old := w.old[:0]
+	var id uint64
 	if key != nil {
-		if old, err = readBlock(old, blockID(prefix, key), value, nil); err != nil {
+		id = blockID(prefix, key)
+		r, elsewhere, err := readRef(value, id)
+		switch {
+		case err != nil:
+			return err
+		case elsewhere && ops[0].id > r.last:
+			key = nil
+		case elsewhere && w.out == nil:
+			return errBadBlock // what is converted has none
+		case elsewhere:
+			if value, err = w.out.read(r, w.read); err != nil {
+				return err
+			}
+			w.read = value
+			w.out.free(r)
+		}
+	}
+	if key != nil {
+		if old, err = readBlock(old, id, value, nil); err != nil {
 			return err
 		}
 		w.old = old
@@ -197,27 +228,16 @@ func (w *blockWriter) block(prefix, key, value []byte, ops []recordOp) (err erro
 	for len(merged) > 0 {
 		f := fresh{id: merged[0].id}
 		if key != nil && len(all) == 0 {
-			f.id = blockID(prefix, key)
+			f.id = id
 		}
-		size := 1
-		n := 0
-		for ; n < len(merged) && (n == 0 || size < blockBytes); n++ {
-			size += len(merged[n].peer) + len(merged[n].data) + 8
-		}
-		f.value = append(make([]byte, 0, size+8), blockFormat)
-		prev := record{id: f.id}
-		for _, r := range merged[:n] {
-			f.value = appendRecord(f.value, prev, r)
-			prev = r
+		n, err := w.fill(&f.value, f.id, merged)
+		if err != nil {
+			return err
 		}
 		f.records, merged = merged[:n], merged[n:]
 		all = append(all, f)
 	}
 	before := peersOf(old)
-	var id uint64
-	if key != nil {
-		id = blockID(prefix, key)
-	}
 	if key != nil && len(all) == 0 {
 		if err := w.blocks.Delete(blockKey(prefix, id)); err != nil {
 			return err
@@ -244,6 +264,38 @@ func (w *blockWriter) block(prefix, key, value []byte, ops []recordOp) (err erro
 		}
 	}
 	return nil
+}
+
+// fill makes a block under an id of as many records as it takes, at least one, and returns their number; value is what the tree holds of it.
+func (w *blockWriter) fill(value *[]byte, id uint64, records []record) (n int, err error) {
+	limit := longBlock
+	if w.out == nil {
+		limit = blockBytes
+	}
+	b, prev := append(w.written[:0], blockFormat), record{id: id}
+	cut, page := 0, 0 // records and bytes before the last that went over the end of a page
+	for ; n < len(records); n++ {
+		whole := len(b)
+		if b = appendRecord(b, prev, records[n]); n > 0 && len(b) > limit {
+			b, cut = b[:whole], 0
+			break
+		}
+		if whole >= blockBytes && (len(b)-1)/segmentPage > (whole-1)/segmentPage {
+			cut, page = n, whole
+		}
+		prev = records[n]
+	}
+	if w.out != nil && cut > 0 && -len(b)&(segmentPage-1) > slack {
+		n, b = cut, b[:page] // the rest begins the next block
+	}
+	w.written = b
+	if w.out == nil || len(b) < blockBytes {
+		*value = bytes.Clone(b)
+		return n, nil
+	}
+	r, err := w.out.place(b, records[n-1].id)
+	*value = r.append(make([]byte, 0, 32), id)
+	return n, err
 }
 
 // unlist takes a block from the lists of peers that it no longer holds.
@@ -289,7 +341,7 @@ func convert(tx *bbolt.Tx) error {
 	}
 	for _, name := range old {
 		if name[0] == 'l' {
-			w, err := newBlockWriter(tx, string(name[1:]))
+			w, err := newBlockWriter(tx, string(name[1:]), nil)
 			if err != nil {
 				return err
 			}
@@ -322,7 +374,7 @@ func convert(tx *bbolt.Tx) error {
 }
 
 // mergeRecords merges all records of a table.
-func mergeRecords(tx *bbolt.Tx, t *memtable) error {
+func mergeRecords(tx *bbolt.Tx, t *memtable, out *placer) error {
 	all := make(map[string]*recent)
 	for _, m := range t.recents {
 		maps.Copy(all, m)
@@ -335,7 +387,7 @@ func mergeRecords(tx *bbolt.Tx, t *memtable) error {
 		if w == nil || name[:cut] != space {
 			space = name[:cut]
 			var err error
-			if w, err = newBlockWriter(tx, space); err != nil {
+			if w, err = newBlockWriter(tx, space, out); err != nil {
 				return err
 			}
 		}

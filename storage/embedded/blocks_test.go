@@ -62,7 +62,7 @@ func (m *merged) mergeNow(t testing.TB) {
 // sound checks that the blocks of the tree are what their comment says.
 func (m *merged) sound(t testing.TB) (blocks int) {
 	t.Helper()
-	listed := map[string]bool{}
+	listed, live := map[string]bool{}, map[uint32]int64{}
 	err := m.tree.View(func(tx *bbolt.Tx) error {
 		if b := tx.Bucket([]byte("karchive")); b != nil {
 			var owner string
@@ -73,7 +73,22 @@ func (m *merged) sound(t testing.TB) (blocks int) {
 					owner, last = string(k[:cut]), 0
 				}
 				id := binary.BigEndian.Uint64(k[cut:])
+				r, elsewhere, err := readRef(v, id)
+				if err != nil {
+					t.Errorf("block %q %d: %v", owner, id, err)
+				}
+				if elsewhere {
+					live[r.segment] += r.room()
+					if v, err = m.segments.read(r, nil); err != nil || len(v) < blockBytes {
+						t.Errorf("block %q %d of %d bytes: %v", owner, id, len(v), err)
+					}
+				} else if len(v) >= blockBytes {
+					t.Errorf("block %q %d of %d bytes is in the tree", owner, id, len(v))
+				}
 				records, err := readBlock(nil, id, v, nil)
+				if elsewhere && records[len(records)-1].id != r.last {
+					t.Errorf("block %q %d is said to end with %d", owner, id, r.last)
+				}
 				if err != nil || len(records) == 0 || id <= last || records[0].id < id {
 					t.Errorf("block %q %d after %d: %d records, %v", owner, id, last, len(records), err)
 				}
@@ -106,6 +121,14 @@ func (m *merged) sound(t testing.TB) (blocks int) {
 		}
 		if n != len(listed) {
 			t.Errorf("%d blocks of peers are listed, not %d", n, len(listed))
+		}
+		if len(live) != len(m.segments.rows) {
+			t.Errorf("%d segments are known, %d are in use", len(m.segments.rows), len(live))
+		}
+		for number, bytes := range live {
+			if row := m.segments.rows[number]; row.live != bytes {
+				t.Errorf("segment %d is said to have %d bytes in use, not %d", number, row.live, bytes)
+			}
 		}
 		return nil
 	})

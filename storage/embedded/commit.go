@@ -170,7 +170,7 @@ func (e *engine) commit() {
 		}
 		e.mu.Lock()
 		e.flying = nil
-		if cap(g.frame) <= 1<<20 {
+		if cap(g.frame) <= max(1<<20, e.limit) {
 			e.spare = g.frame
 		}
 		if freeze && err != nil {
@@ -257,6 +257,8 @@ func (e *engine) settle() {
 		return
 	}
 	e.running = true // in the committer's place
+	// Buffers grow as large as the largest group.
+	e.spare, e.current.frame = nil, newGroup(0, nil).frame
 	e.freeze()
 	old := e.journal
 	e.mu.Unlock()
@@ -322,8 +324,9 @@ func (e *engine) checkpoint(path string) {
 	e.mu.Lock()
 	busy := e.running
 	e.mu.Unlock()
-	if !busy {
-		e.release() // the next merge would fetch it all again
+	if !busy { // the next merge would fetch it all again
+		e.release()
+		e.segments.buf = nil
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -341,6 +344,7 @@ func (e *engine) merge(t *memtable) error {
 		return nil
 	}
 	var gens []uint32
+	var out *placer
 	err := e.tree.Update(func(tx *bbolt.Tx) error {
 		var bucket *bbolt.Bucket
 		var name []byte
@@ -372,7 +376,11 @@ func (e *engine) merge(t *memtable) error {
 				return err
 			}
 		}
-		if err := mergeRecords(tx, t); err != nil {
+		out = e.segments.begin(tx)
+		if err := mergeRecords(tx, t, out); err != nil {
+			return err
+		}
+		if err := out.finish(); err != nil {
 			return err
 		}
 		var err error
@@ -380,6 +388,9 @@ func (e *engine) merge(t *memtable) error {
 		return err
 	})
 	if err != nil {
+		return err
+	}
+	if err := out.done(); err != nil {
 		return err
 	}
 	e.mu.Lock()

@@ -33,6 +33,9 @@ func TestMain(m *testing.M) {
 
 const crashWriters = 4
 
+// crashData is a record that is long enough for blocks to go into segments.
+func crashData(i int) []byte { return fmt.Appendf(nil, "%0400d", i) }
+
 // appendForEver appends to the logs of some owners and prints "owner id number" once
 // a record is durable.
 func appendForEver(dir string) error {
@@ -50,7 +53,7 @@ func appendForEver(dir string) error {
 			for i := n; err == nil; i++ {
 				var id uint64
 				var p *storage.Pending
-				id, _, p, err = l.Append(ctx, owner, storage.Record{Peer: "p", Data: fmt.Append(nil, i)}, storage.AppendOptions{Dedup: fmt.Sprint(i)})
+				id, _, p, err = l.Append(ctx, owner, storage.Record{Peer: "p", Data: crashData(i)}, storage.AppendOptions{Dedup: fmt.Sprint(i)})
 				if err != nil {
 					break
 				}
@@ -126,7 +129,7 @@ func TestKilledProcessLosesNothingAcknowledged(t *testing.T) {
 				t.Errorf("round %d: %s is said to have %d records and has %d (%v)", round, owner, n, len(records), err)
 			}
 			for i, r := range records {
-				if string(r.Data) != strconv.Itoa(i) {
+				if string(r.Data) != string(crashData(i)) {
 					t.Fatalf("round %d: record %d of %s is %q", round, i, owner, r.Data)
 				}
 				if i < len(acknowledged[owner]) && acknowledged[owner][i] != 0 && acknowledged[owner][i] != r.ID {

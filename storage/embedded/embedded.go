@@ -55,8 +55,10 @@ type engine struct {
 	create func(path string) (file, error)
 	dir    string
 	tree   *bbolt.DB
-	tables atomic.Pointer[tables] // replaced under mu
-	closed atomic.Bool
+	// segments are what the tree refers to.
+	segments segments
+	tables   atomic.Pointer[tables] // replaced under mu
+	closed   atomic.Bool
 	// observer is that of Observe; it may be nil.
 	observer atomic.Pointer[func(time.Duration)]
 
@@ -141,6 +143,7 @@ func open(dir string, o Options) (*engine, error) {
 		return nil, err
 	}
 	e := &engine{now: o.Now, limit: o.JournalBytes, create: o.create, dir: dir, tree: tree}
+	e.segments.dir, e.segments.create = dir, o.create
 	e.changed.L = &e.mu
 	e.idle, e.settling = o.idle, time.AfterFunc(time.Hour, e.settle)
 	e.settling.Stop() // until there was a write
@@ -150,6 +153,7 @@ func open(dir string, o Options) (*engine, error) {
 	e.patience.Stop()
 	if err := e.recover(); err != nil {
 		tree.Close() // the first error is the one to tell
+		e.segments.close()
 		return nil, err
 	}
 	return e, nil
@@ -168,6 +172,9 @@ func (e *engine) recover() error {
 		if err := e.tree.Update(convert); err != nil {
 			return fmt.Errorf("bring the records into blocks: %w", err)
 		}
+	}
+	if err := e.segments.load(e.tree); err != nil {
+		return err
 	}
 	e.tables.Store(&tables{active: newMemtable()})
 	e.gens.Store(new([]uint32))
@@ -264,7 +271,7 @@ func (e *engine) Close() error {
 			err = removeSpare(e.dir)
 		}
 	}
-	if err2 := e.tree.Close(); err == nil {
+	if err2 := errors.Join(e.tree.Close(), e.segments.close()); err == nil {
 		err = err2
 	}
 	if failed != nil {

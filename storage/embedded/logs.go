@@ -23,8 +23,9 @@ type logState struct {
 	bytes   int64
 	unsaved int // appends since it was written
 
-	table  *memtable // that recent is of
-	recent *recent
+	// lately is how many appends the table with this serial number has, for the one after it.
+	table  uint64
+	lately int
 }
 
 const (
@@ -138,8 +139,10 @@ func (l *logSpace) recordsOf(owner string, peer []byte, after, before uint64, ba
 		}
 	}
 	var blocks *blockCursor
+	l.segments.reading.RLock()
+	defer l.segments.reading.RUnlock()
 	err := l.view(func(tx *bbolt.Tx) {
-		if blocks = newBlockCursor(tx, l.space, owner, peer, lo, hi, backward); blocks != nil {
+		if blocks = newBlockCursor(tx, &l.segments, l.space, owner, peer, lo, hi, backward); blocks != nil {
 			cursors = append(cursors, blocks)
 		}
 		walk(cursors, backward, peer, func(r record) bool { return (blocks == nil || blocks.err == nil) && f(r) })

@@ -17,6 +17,7 @@ type memtable struct {
 
 	recents [shards]map[string]*recent // by the shard of the owner, which guards them
 	chunk   []byte                     // where keep puts what is next
+	serial  uint64                     // of no other table
 
 	// dedups has a bit set for each Dedup value, since most that are looked for are
 	// not there: mayHold saves the search.
@@ -69,7 +70,9 @@ type entry struct {
 	group   uint64 // that carried it to the journal; 0: an earlier run
 }
 
-func newMemtable() *memtable { return &memtable{} }
+func newMemtable() *memtable { return &memtable{serial: serials.Add(1)} }
+
+var serials atomic.Uint64
 
 func (t *memtable) empty() bool { return t.bytes.Load() == 0 }
 

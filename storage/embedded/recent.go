@@ -142,6 +142,9 @@ func (t *memtable) putRecord(o op) {
 const recordCost = 96
 
 const (
+	// mostExpected bounds what is made ready for appends that may not come.
+	mostExpected = 1024
+
 	smallestChunk = 4 << 10
 	largestChunk  = 64 << 10
 )
@@ -171,11 +174,16 @@ func (l *logSpace) writeRecord(st *logState, owner string, key []byte, r record,
 	if err != nil {
 		return ticket{}, err
 	}
-	if st.table != active {
-		var buf [128]byte
-		st.table, st.recent = active, active.makeRecent(shardOf(owner), recentKey(buf[:0], l.space, owner))
+	var buf [128]byte
+	list := active.makeRecent(shardOf(owner), recentKey(buf[:0], l.space, owner))
+	if st.table != active.serial {
+		if list.fresh == nil { // it is going to have about as many as the one before
+			list.fresh = make([]recordOp, 0, min(st.lately, mostExpected))
+		}
+		st.table, st.lately = active.serial, 0
 	}
-	st.recent.put(recordOp{record: record{r.id, active.keep(r.peer), active.keep(r.data)}})
+	st.lately++
+	list.put(recordOp{record: record{r.id, active.keep(r.peer), active.keep(r.data)}})
 	active.bytes.Add(int64(len(r.peer)+len(r.data)) + recordCost)
 	g.frame = appendSet(g.frame, key, r.data)
 	e.add(g, active, b)
