@@ -34,9 +34,12 @@ type op struct {
 	deleted    bool
 }
 
+// An operation is its kind and its key, then the value. The archives of both sides of a message get the same data one after
+// the other: the second of them says where in the frame they are. Fields are lengths and bytes.
 const (
-	opSet    = 0
-	opDelete = 1
+	opSet    = 0 // key, value
+	opDelete = 1 // key
+	opSame   = 2 // key, then how far before the operation the value begins, and its length
 )
 
 func (b *batch) set(key, value []byte) {
@@ -61,29 +64,63 @@ func (b *batch) delete(key []byte) {
 
 var errBadOps = errors.New("a journal holds an operation that cannot be read; was it written by a later version?")
 
+// appendSame is appendSet for a value that lies in ops already, from the given place.
+func appendSame(ops, key []byte, at, length int) []byte {
+	back := len(ops) - at
+	ops = append(ops, opSame)
+	ops = binary.AppendUvarint(ops, uint64(len(key)))
+	ops = append(ops, key...)
+	ops = binary.AppendUvarint(ops, uint64(back))
+	return binary.AppendUvarint(ops, uint64(length))
+}
+
 // eachOp calls f with slices of ops.
 func eachOp(ops []byte, f func(op)) error {
-	field := func() ([]byte, bool) {
+	all := ops
+	number := func() (uint64, bool) {
 		n, w := binary.Uvarint(ops)
-		if w <= 0 || n > uint64(len(ops)-w) {
+		if w <= 0 {
+			return 0, false
+		}
+		ops = ops[w:]
+		return n, true
+	}
+	field := func() ([]byte, bool) {
+		n, ok := number()
+		if !ok || n > uint64(len(ops)) {
 			return nil, false
 		}
-		b := ops[w : w+int(n) : w+int(n)]
-		ops = ops[w+int(n):]
+		b := ops[:n:n]
+		ops = ops[n:]
 		return b, true
 	}
 	for len(ops) > 0 {
+		at := uint64(len(all) - len(ops))
 		kind := ops[0]
 		ops = ops[1:]
 		key, ok := field()
-		if !ok || len(key) == 0 || kind > opDelete {
+		if !ok || len(key) == 0 {
 			return errBadOps
 		}
 		o := op{key: key, deleted: kind == opDelete}
-		if !o.deleted {
+		switch kind {
+		case opDelete:
+		case opSet:
 			if o.value, ok = field(); !ok {
 				return errBadOps
 			}
+		case opSame:
+			back, ok := number()
+			if !ok || back > at {
+				return errBadOps
+			}
+			n, ok := number()
+			if !ok || n > back {
+				return errBadOps
+			}
+			o.value = all[at-back : at-back+n : at-back+n]
+		default:
+			return errBadOps
 		}
 		f(o)
 	}

@@ -3,6 +3,7 @@ package embedded
 import (
 	"bytes"
 	"encoding/binary"
+	"sync"
 
 	"go.etcd.io/bbolt"
 )
@@ -20,7 +21,7 @@ type blockCursor struct {
 
 	records []record // of the block at hand that are wanted
 	at      int      // in them
-	buf     []byte   // they may lie in
+	space   *readSpace
 	op      recordOp // the record at hand
 	some    bool     // there is one
 	err     error
@@ -32,7 +33,7 @@ func newBlockCursor(tx *bbolt.Tx, s *segments, space, owner string, peer []byte,
 	if blocks == nil {
 		return nil
 	}
-	c := &blockCursor{lo: lo, hi: hi, backward: backward, peer: peer, blocks: blocks, segments: s, records: make([]record, 0, 32)}
+	c := &blockCursor{lo: lo, hi: hi, backward: backward, peer: peer, blocks: blocks, segments: s}
 	c.owner = append(append(make([]byte, 0, len(owner)+1), owner...), 0)
 	if c.list = c.owner; peer == nil {
 		c.cursor = blocks.Cursor()
@@ -44,8 +45,26 @@ func newBlockCursor(tx *bbolt.Tx, s *segments, space, owner string, peer []byte,
 		c.cursor = list.Cursor()
 		c.list = append(append(bytes.Clone(c.owner), peer...), 0)
 	}
+	c.space = spaces.Get().(*readSpace)
 	c.first()
 	return c
+}
+
+// A readSpace is what reading blocks needs and gives back.
+type readSpace struct {
+	records []record
+	block   []byte
+}
+
+var spaces = sync.Pool{New: func() any { return new(readSpace) }}
+
+// close ends the walk: what the cursor gave is not valid any more.
+func (c *blockCursor) close() {
+	c.records, c.op = nil, recordOp{}
+	clear(c.space.records[:cap(c.space.records)]) // they point into the tree
+	if cap(c.space.block) <= 4*longBlock {
+		spaces.Put(c.space)
+	}
 }
 
 // first goes to the first record of the walk. It is in the last block whose key is not above the bound, which may also hold
@@ -105,7 +124,7 @@ func (c *blockCursor) settle() bool {
 
 // read reads a block. It returns false at the end of what there is.
 func (c *blockCursor) read(k, v []byte) bool {
-	c.records = c.records[:0]
+	c.records = nil
 	if c.err != nil || !bytes.HasPrefix(k, c.list) {
 		return false
 	}
@@ -128,14 +147,15 @@ func (c *blockCursor) read(k, v []byte) bool {
 		if !c.backward && r.last < c.lo { // it was found as what may hold the first
 			return true
 		}
-		if v, err = c.segments.read(r, c.buf); err == nil {
-			c.buf = v
+		if v, err = c.segments.read(r, c.space.block); err == nil {
+			c.space.block = v
 		}
 	}
 	if c.err = err; err != nil {
 		return false
 	}
-	c.records, c.err = readBlock(c.records, id, v, c.peer)
+	c.records, c.err = readBlock(c.space.records[:0], id, v, c.peer)
+	c.space.records = c.records
 	return c.err == nil
 }
 

@@ -19,6 +19,37 @@ type group struct {
 	urgent  bool      // holds more than lazy batches, or these have waited enough
 	since   time.Time // urgent
 	pending *storage.Pending
+
+	// written are data of records in the frame that may come again, the oldest of them being overwritten next.
+	written [4]written
+	oldest  int
+}
+
+// written are data at a place in a frame, and the copy that a table has.
+type written struct {
+	at   int
+	data []byte
+}
+
+// leastShared is the length from which on it pays to look for data.
+const leastShared = 64
+
+// find returns where the frame has these data, nil if it is not known.
+func (g *group) find(data []byte) *written {
+	if len(data) >= leastShared {
+		for i := range g.written {
+			if w := &g.written[i]; len(w.data) == len(data) && bytes.Equal(w.data, data) {
+				return w
+			}
+		}
+	}
+	return nil
+}
+
+// note remembers the data that the frame ends with.
+func (g *group) note(kept []byte) {
+	g.written[g.oldest] = written{len(g.frame) - len(kept), kept}
+	g.oldest = (g.oldest + 1) % len(g.written)
 }
 
 func newGroup(number uint64, buffer []byte) *group {

@@ -144,6 +144,7 @@ func (l *logSpace) recordsOf(owner string, peer []byte, after, before uint64, ba
 	err := l.view(func(tx *bbolt.Tx) {
 		if blocks = newBlockCursor(tx, &l.segments, l.space, owner, peer, lo, hi, backward); blocks != nil {
 			cursors = append(cursors, blocks)
+			defer blocks.close()
 		}
 		walk(cursors, backward, peer, func(r record) bool { return (blocks == nil || blocks.err == nil) && f(r) })
 	})

@@ -183,9 +183,21 @@ func (l *logSpace) writeRecord(st *logState, owner string, key []byte, r record,
 		st.table, st.lately = active.serial, 0
 	}
 	st.lately++
-	list.put(recordOp{record: record{r.id, active.keep(r.peer), active.keep(r.data)}})
+	if n := len(list.fresh); n > 0 && bytes.Equal(list.fresh[n-1].peer, r.peer) {
+		r.peer = list.fresh[n-1].peer
+	} else {
+		r.peer = active.keep(r.peer)
+	}
 	active.bytes.Add(int64(len(r.peer)+len(r.data)) + recordCost)
-	g.frame = appendSet(g.frame, key, r.data)
+	if w := g.find(r.data); w != nil {
+		r.data = w.data
+		g.frame = appendSame(g.frame, key, w.at, len(r.data))
+	} else {
+		g.frame = appendSet(g.frame, key, r.data)
+		r.data = active.keep(r.data)
+		g.note(r.data)
+	}
+	list.put(recordOp{record: r})
 	e.add(g, active, b)
 	return ticket{g.pending, g.number}, nil
 }
