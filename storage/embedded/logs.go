@@ -21,7 +21,8 @@ type logState struct {
 	last    uint64 // the highest id ever given
 	records int
 	bytes   int64
-	unsaved int // appends since it was written
+	unsaved int    // appends since it was written
+	floor   uint64 // no record has an id below; not stored
 
 	// lately is how many appends the table with this serial number has, for the one after it.
 	table  uint64
@@ -124,6 +125,12 @@ func (l *logSpace) recordsOf(owner string, peer []byte, after, before uint64, ba
 	if lo > hi {
 		return nil
 	}
+	// What was trimmed a moment ago lies below, as records and as what tells of their end.
+	if st := l.shard(owner).logs[logName{l.space, owner}]; st != nil {
+		if lo = max(lo, st.floor); lo > hi {
+			return nil
+		}
+	}
 	// The tables before the tree: a table that is merged between the two is seen twice, not missed.
 	t := l.tables.Load()
 	cursors := make([]cursor, 0, 5)
@@ -204,8 +211,7 @@ func (l *logSpace) append(owner string, r storage.Record, o storage.AppendOption
 		next.unsaved = 0
 		l.save(&b, owner, &next)
 	}
-	peer := key[len(key)-len(r.Peer):]
-	if t, err = l.writeRecord(&next, owner, key, record{next.last, peer, r.Data}, &b); err != nil {
+	if t, err = l.writeRecord(&next, owner, key, next.last, r.Peer, r.Data, &b); err != nil {
 		return 0, false, ticket{}, err
 	}
 	*st = next

@@ -36,6 +36,7 @@ func (l *logSpace) trim(owner string, st *logState, before uint64, keep int) (la
 				return false
 			}
 			l.drop(b, owner, &next, r)
+			next.floor = r.id + 1
 			n++
 			return true
 		})

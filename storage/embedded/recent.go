@@ -162,8 +162,9 @@ func (t *memtable) keep(b []byte) []byte {
 	return t.chunk[n:len(t.chunk):len(t.chunk)]
 }
 
-// writeRecord is write for an append: the record, and the batch of what goes with it, which may be empty. The caller holds s.
-func (l *logSpace) writeRecord(st *logState, owner string, key []byte, r record, b *batch) (ticket, error) {
+// writeRecord is write for an append: the record under its key, and the batch of what goes with it, which may be empty. The
+// caller holds the shard.
+func (l *logSpace) writeRecord(st *logState, owner string, key []byte, id uint64, peer string, data []byte, b *batch) (ticket, error) {
 	if b.tooLong || len(key) > maxKey {
 		return ticket{}, errTooLong
 	}
@@ -183,18 +184,19 @@ func (l *logSpace) writeRecord(st *logState, owner string, key []byte, r record,
 		st.table, st.lately = active.serial, 0
 	}
 	st.lately++
-	if n := len(list.fresh); n > 0 && bytes.Equal(list.fresh[n-1].peer, r.peer) {
+	active.bytes.Add(int64(len(peer)+len(data)) + recordCost)
+	r := record{id: id} // of slices that the table has; those given stay the caller's
+	if n := len(list.fresh); n > 0 && string(list.fresh[n-1].peer) == peer {
 		r.peer = list.fresh[n-1].peer
 	} else {
-		r.peer = active.keep(r.peer)
+		r.peer = active.keep(key[len(key)-len(peer):])
 	}
-	active.bytes.Add(int64(len(r.peer)+len(r.data)) + recordCost)
-	if w := g.find(r.data); w != nil {
+	if w := g.find(data); w != nil {
 		r.data = w.data
-		g.frame = appendSame(g.frame, key, w.at, len(r.data))
+		g.frame = appendSame(g.frame, key, w.at, len(data))
 	} else {
-		g.frame = appendSet(g.frame, key, r.data)
-		r.data = active.keep(r.data)
+		g.frame = appendSet(g.frame, key, data)
+		r.data = active.keep(data)
 		g.note(r.data)
 	}
 	list.put(recordOp{record: r})

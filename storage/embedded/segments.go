@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -180,25 +181,45 @@ func (s *segments) load(tree *bbolt.DB) error {
 			return fmt.Errorf("%s is missing; restore the directory from a backup", s.path(number))
 		}
 	}
-	for _, r := range s.left {
-		if found[r.segment] {
-			if err := s.erase(r); err != nil {
-				return err
-			}
+	return s.erase(slices.DeleteFunc(slices.Clone(s.left), func(r ref) bool { return !found[r.segment] }))
+}
+
+// erase gives the room of blocks back. It sorts them.
+func (s *segments) erase(blocks []ref) error {
+	slices.SortFunc(blocks, func(a, b ref) int {
+		return cmp.Or(cmp.Compare(a.segment, b.segment), cmp.Compare(a.at, b.at))
+	})
+	for len(blocks) > 0 {
+		n := 1
+		for n < len(blocks) && blocks[n].segment == blocks[0].segment {
+			n++
 		}
+		if err := s.eraseIn(blocks[0].segment, blocks[:n]); err != nil {
+			return err
+		}
+		blocks = blocks[n:]
 	}
 	return nil
 }
 
-// erase gives the room of a block back.
-func (s *segments) erase(r ref) error {
-	f, err := os.OpenFile(s.path(r.segment), os.O_WRONLY, 0)
+// eraseIn is erase for sorted blocks of one segment.
+func (s *segments) eraseIn(number uint32, blocks []ref) error {
+	f, err := os.OpenFile(s.path(number), os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
-	if err = punch(f, r.at, r.room()); err != nil {
+	for len(blocks) > 0 && err == nil {
+		from, to := blocks[0].at, blocks[0].at+blocks[0].room()
+		for blocks = blocks[1:]; len(blocks) > 0 && blocks[0].at == to; blocks = blocks[1:] {
+			to += blocks[0].room()
+		}
+		if err = punch(f, from, to-from); err == nil {
+			continue
+		}
 		// The room stays taken until all of the file is given up, but the data are gone.
-		_, err = f.WriteAt(make([]byte, r.size), r.at)
+		for err = nil; from < to && err == nil; from += segmentPage {
+			_, err = f.WriteAt(zeros[:segmentPage], from)
+		}
 	}
 	return errors.Join(err, f.Close())
 }
@@ -454,16 +475,15 @@ func (p *placer) done() error {
 		}
 		gone = true
 	}
+	if gone {
+		if err := syncDir(p.dir); err != nil {
+			return err
+		}
+	}
 	for _, r := range p.freed {
 		if _, ok := p.rows[r.segment]; ok {
-			if err := p.erase(r); err != nil {
-				return err
-			}
 			p.left = append(p.left, r)
 		}
 	}
-	if gone {
-		return syncDir(p.dir)
-	}
-	return nil
+	return p.erase(p.left)
 }
