@@ -45,7 +45,7 @@ func fill(b *testing.B, s *engine, owners, window int, o storage.AppendOptions, 
 	var last *storage.Pending
 	for i := range b.N {
 		a := rand.IntN(owners)
-		r := storage.Record{Data: data}
+		r := storage.Record{Data: strconv.AppendInt(data[:290], int64(i), 10)} // no two are the same
 		if peers {
 			r.Peer = fmt.Sprintf("user%d@localhost", (a+1+i%20)%owners)
 		}
@@ -127,7 +127,7 @@ func BenchmarkArchiveOfFiftyPairs(b *testing.B) {
 	for i := range b.N {
 		owner, peer := i/2%50*2+i%2, i/2%50*2+1-i%2
 		_, _, p, err := l.Append(b.Context(), fmt.Sprintf("user%d@localhost", owner),
-			storage.Record{Peer: fmt.Sprintf("user%d@localhost", peer), Data: data}, storage.AppendOptions{})
+			storage.Record{Peer: fmt.Sprintf("user%d@localhost", peer), Data: strconv.AppendInt(data[:290], int64(i/2), 10)}, storage.AppendOptions{})
 		if err != nil {
 			b.Fatal(err)
 		}

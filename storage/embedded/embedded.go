@@ -39,7 +39,7 @@ type Options struct {
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 	// JournalBytes is how large a journal may grow before it is merged into the
-	// tree; it bounds memory (to some four times as much) and the time to open. 0: 4 MiB.
+	// tree; it bounds memory (to some four times as much) and the time to open. 0: 8 MiB.
 	JournalBytes int
 
 	create func(path string) (file, error) // a journal's file; nil: on the disk
@@ -124,7 +124,7 @@ func open(dir string, o Options) (*engine, error) {
 		o.Now = time.Now
 	}
 	if o.JournalBytes <= 0 {
-		o.JournalBytes = 4 << 20
+		o.JournalBytes = 8 << 20
 	}
 	if o.idle <= 0 {
 		o.idle = 5 * time.Second
