@@ -7,12 +7,13 @@
 // pending finishes. When the journal has grown enough, the memory table is frozen
 // and merged into a B+ tree file (bbolt) in one transaction, and the file of its journal is used
 // for a later one. Opening
-// replays what journals there are. Reads merge the two tables and the tree.
+// replays what journals there are. Reads merge the two tables and the tree. Full blocks of records lie in files
+// beside the tree, which refers to them.
 //
 // An error of a write or of fsync is final: nothing is acknowledged any more, and
 // nothing is tried again, since after a failed fsync nobody knows what the disk
 // holds. docs/decisions/0001-embedded-store.md says why bbolt and why a journal
-// before it. Left out: more than one process, encryption, giving space in the file back to the
+// before it. Left out: more than one process, encryption, giving space in the tree's file back to the
 // file system (it is used again).
 package embedded
 
