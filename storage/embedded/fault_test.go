@@ -310,25 +310,29 @@ func FuzzReplay(f *testing.F) {
 	f.Add(b.ops)
 	f.Add([]byte{opSet, 1, 'x'})
 	f.Add([]byte{opDelete, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f})
+	f.Add(appendSame(b.ops, []byte("larchive\x00juliet\x0012345678romeo"), 10, 5))
 	f.Fuzz(func(t *testing.T, ops []byte) {
-		table, n := newMemtable(), 0
-		err := eachOp(ops, func(o op) { table.put(o, 0); n += len(o.key) + len(o.value) })
-		if n > len(ops) {
-			t.Errorf("%d bytes were read of %d", n, len(ops))
-		}
-		// What was read is written the same way again.
+		table := newMemtable()
+		var read []string
 		again := &batch{}
-		if err == nil {
-			_ = eachOp(ops, func(o op) {
-				if o.deleted {
-					again.delete(o.key)
-				} else {
-					again.set(o.key, o.value)
-				}
-			})
-			if len(again.ops) > len(ops) {
-				t.Errorf("%x is written as %x", ops, again.ops)
+		_ = eachOp(ops, func(o op) {
+			table.put(o, 0)
+			read = append(read, fmt.Sprintf("%q %q %v", o.key, o.value, o.deleted))
+			if o.deleted {
+				again.delete(o.key)
+			} else {
+				again.set(o.key, o.value)
 			}
+		})
+		// What was read is read again when it is written without what it shares.
+		n := 0
+		if err := eachOp(again.ops, func(o op) {
+			if one := fmt.Sprintf("%q %q %v", o.key, o.value, o.deleted); n >= len(read) || one != read[n] {
+				t.Errorf("operation %d was read as %s", n, one)
+			}
+			n++
+		}); err != nil || n != len(read) {
+			t.Errorf("%d operations of %d, %v", n, len(read), err)
 		}
 	})
 }
