@@ -35,7 +35,7 @@ const (
 	// removal, but only with every so many appends.
 	saveEvery = 64
 	// cachedStates bounds the states that one shard remembers.
-	cachedStates = 64
+	cachedStates = 256
 )
 
 func (l *logSpace) recordKey(owner string, id uint64, peer string) []byte {
