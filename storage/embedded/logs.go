@@ -56,7 +56,7 @@ func (l *logSpace) state(s *shard, owner string) (*logState, error) {
 	}
 	st, err := l.load(owner)
 	if err != nil {
-		return nil, fmt.Errorf("read the size of %s's %s: %w", owner, l.space, err)
+		return nil, err
 	}
 	if s.logs == nil || len(s.logs) >= cachedStates {
 		s.logs = make(map[logName]*logState)
@@ -67,8 +67,13 @@ func (l *logSpace) state(s *shard, owner string) (*logState, error) {
 
 // load reads the state that was written last, and counts the records that were
 // appended since: removals and the state they leave are written together.
-func (l *logSpace) load(owner string) (*logState, error) {
-	st := &logState{}
+func (l *logSpace) load(owner string) (st *logState, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("read the size of %s's %s: %w", owner, l.space, err)
+		}
+	}()
+	st = &logState{}
 	v, _, ok, err := l.get(ownerKey("s", l.space, owner, 0))
 	if err != nil {
 		return nil, err
@@ -419,9 +424,13 @@ func (l *logSpace) Size(ctx context.Context, owner string) (int, int64, error) {
 	s := l.shard(owner)
 	s.Lock()
 	defer s.Unlock()
-	st, err := l.state(s, owner)
-	if err != nil {
-		return 0, 0, err
+	// Each login asks, and most have nothing: what is only looked at is not remembered.
+	st := s.logs[logName{l.space, owner}]
+	if st == nil {
+		var err error
+		if st, err = l.load(owner); err != nil {
+			return 0, 0, err
+		}
 	}
 	return st.records, st.bytes, nil
 }
