@@ -61,10 +61,7 @@ func (m *metrics) parts(h *house) {
 	}
 	c := &h.clients.Stats
 	m.gauge("jackdaw_connections", "Open client connections.", c.Connections.Load)
-	for _, one := range []struct {
-		name, help string
-		read       func() int64
-	}{
+	m.counters([]counter{
 		{"jackdaw_connections_refused_total", "Connections refused by the limits of their address.", c.Refused.Load},
 		{"jackdaw_logins_total", "Successful logins of clients.", c.Logins.Load},
 		{"jackdaw_login_failures_total", "Failed logins of clients.", c.AuthFailures.Load},
@@ -74,9 +71,7 @@ func (m *metrics) parts(h *house) {
 		{"jackdaw_sessions_overflowed_total", "Sessions ended because their client took nothing.", c.Overflows.Load},
 		{"jackdaw_http_replayed_total", "Posts answered from memory (Idempotency-Key).", h.posts.Stats.Replayed.Load},
 		{"jackdaw_http_panics_total", "Panics recovered while answering a post.", h.posts.Stats.Panics.Load},
-	} {
-		m.counter(one.name, one.help, nil, one.read)
-	}
+	})
 	f := &h.features.Forged.Stats
 	m.counter("jackdaw_forged_errors_dropped_total", "Errors and results to forged foreign senders, which must not leave.", nil, f.Dropped.Load)
 	m.counter("jackdaw_forged_replies_refused_total", "Replies to forged foreign senders, refused.", nil, f.Refused.Load)
@@ -97,20 +92,27 @@ func (m *metrics) parts(h *house) {
 	}
 }
 
+// A counter without labels.
+type counter struct {
+	name, help string
+	read       func() int64
+}
+
+func (m *metrics) counters(all []counter) {
+	for _, c := range all {
+		m.counter(c.name, c.help, nil, c.read)
+	}
+}
+
 func (m *metrics) programs(c *component.Stats) {
 	m.gauge("jackdaw_components", "Components connected.", c.Links.Load)
-	for _, one := range []struct {
-		name, help string
-		read       func() int64
-	}{
+	m.counters([]counter{
 		{"jackdaw_component_login_failures_total", "Handshakes of components with a wrong secret.", c.Failures.Load},
 		{"jackdaw_component_stanzas_in_total", "Stanzas from components.", c.Received.Load},
 		{"jackdaw_component_stanzas_out_total", "Stanzas that components took.", c.Sent.Load},
 		{"jackdaw_component_stanzas_returned_total", "Stanzas queued for a component and never taken.", c.Returned.Load},
 		{"jackdaw_component_overflows_total", "Stanzas refused because a component took too little.", c.Overflows.Load},
-	} {
-		m.counter(one.name, one.help, nil, one.read)
-	}
+	})
 }
 
 // peers exports what there is of peers by state, never by domain: names of peers are theirs to choose.
@@ -151,10 +153,7 @@ func (m *metrics) peers(p *s2s.Server) {
 		}
 	}
 	c, q := &p.Stats, p.QueueStats()
-	for _, one := range []struct {
-		name, help string
-		read       func() int64
-	}{
+	m.counters([]counter{
 		{"jackdaw_peer_connections_accepted_total", "Connections of peers.", c.Accepted.Load},
 		{"jackdaw_peer_connections_refused_total", "Connections of peers refused by the limits of their address.", c.Refused.Load},
 		{"jackdaw_peer_tls_failures_total", "TLS handshakes with peers that failed.", c.TLSFailures.Load},
@@ -175,9 +174,7 @@ func (m *metrics) peers(p *s2s.Server) {
 		{"jackdaw_peer_stanzas_out_total", "Stanzas written to peers.", c.StanzasOut.Load},
 		{"jackdaw_peer_stanzas_taken_total", "Stanzas that peers have taken.", q.Sent.Load},
 		{"jackdaw_peer_attempts_failed_total", "Attempts to reach a peer that failed.", q.Failures.Load},
-	} {
-		m.counter(one.name, one.help, nil, one.read)
-	}
+	})
 	for reason := range q.Bounced {
 		m.counter("jackdaw_peer_stanzas_bounced_total", "Stanzas returned to their sender, by reason.",
 			prometheus.Labels{"reason": outbox.Reason(reason).String()}, q.Bounced[reason].Load)

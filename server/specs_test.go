@@ -92,8 +92,8 @@ type row struct {
 	module string
 }
 
-// specs are those of all parts of a house.
-func specs(t *testing.T) []row {
+// assembled is a house that listens nowhere, on a store of its own.
+func assembled(t *testing.T) *house {
 	t.Helper()
 	cfg := controlConfig(t)
 	store, err := OpenStore(t.Context(), cfg)
@@ -110,6 +110,13 @@ func specs(t *testing.T) []row {
 			t.Error(err)
 		}
 	})
+	return h
+}
+
+// specs are those of all parts of a house.
+func specs(t *testing.T) []row {
+	t.Helper()
+	h := assembled(t)
 	all := append(h.modules(), router.Module{Name: "c2s", Specs: c2s.Specs}, router.Module{Name: "s2s", Specs: s2s.Specs})
 	var rows []row
 	for _, m := range all {

@@ -103,17 +103,12 @@ func (h *house) sayWhereFilesAre() {
 // files exports what the service of files counts.
 func (m *metrics) files(c *upload.Stats) {
 	m.gauge("jackdaw_uploads_active", "Files being taken.", c.Active.Load)
-	for _, one := range []struct {
-		name, help string
-		read       func() int64
-	}{
+	m.counters([]counter{
 		{"jackdaw_upload_slots_total", "Slots for files given to clients.", c.Slots.Load},
 		{"jackdaw_upload_slots_refused_total", "Requests for a slot that were refused.", c.Refused.Load},
 		{"jackdaw_upload_bytes_total", "Bytes of files taken.", c.Bytes.Load},
 		{"jackdaw_upload_panics_total", "Panics recovered while taking or serving a file; should be 0.", c.Panics.Load},
-	} {
-		m.counter(one.name, one.help, nil, one.read)
-	}
+	})
 	for i, status := range upload.Statuses {
 		labels := prometheus.Labels{"status": strconv.Itoa(status)}
 		m.counter("jackdaw_uploads_total", "Files sent, by status.", labels, c.Puts[i].Load)

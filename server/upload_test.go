@@ -1,8 +1,6 @@
 package server
 
 import (
-	"context"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -41,21 +39,7 @@ func TestFilesAreAnnouncedWhereClientsFindThem(t *testing.T) {
 }
 
 func TestPathsOfFilesAndOfPostsAreToldApart(t *testing.T) {
-	cfg := controlConfig(t)
-	store, err := OpenStore(t.Context(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h, err := assemble(context.Background(), store, cfg, RunOptions{Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		h.stop()
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	h := assembled(t)
 	for _, row := range []struct {
 		off           []string
 		files, others int
@@ -65,7 +49,7 @@ func TestPathsOfFilesAndOfPostsAreToldApart(t *testing.T) {
 		{[]string{"httpmessage"}, http.StatusNoContent, http.StatusNotFound},
 		{[]string{"httpmessage", "upload"}, http.StatusNotFound, http.StatusNotFound},
 	} {
-		next := *cfg
+		next := *h.cfg.Load()
 		next.Modules.Off = map[string]bool{}
 		for _, name := range row.off {
 			next.Modules.Off[name] = true
