@@ -13,8 +13,10 @@ import (
 	"context"
 	"crypto/tls"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -253,6 +255,7 @@ func (s *Server) promoted(c *conn, fresh bool) {
 	closing := s.closing.Load()
 	s.mu.Unlock()
 	if closing {
+		c.leave.Store(int32(leavesAtOnce)) // what answered it may be gone
 		c.s.End(string(stream.SystemShutdown), "")
 	}
 }
@@ -267,12 +270,26 @@ func (s *Server) left(c *conn) {
 	s.workers.Done()
 }
 
-// Shutdown stops accepting, ends every stream with system-shutdown, having told clients what of theirs is safe, and
-// gives back to the router what they never took. It returns when all of that is done, or with the context's error when it had to
-// be cut short. The server is of no use after it.
-func (s *Server) Shutdown(ctx context.Context) error {
+// Quiesce stops accepting and has every reader leave the router, having handled what its client had sent. It returns when
+// all have left, or ctx has ended. From then on clients only get, so that the parts which answer them can be stopped one
+// after the other. Shutdown follows.
+func (s *Server) Quiesce(ctx context.Context) {
+	all := s.close(ctx)
+	for _, one := range all {
+		one.mu.Lock()
+		one.recall(leavesLast)
+		one.mu.Unlock()
+	}
+	for _, one := range all {
+		one.dismiss(leavesLast, ctx.Done())
+	}
+}
+
+// close stops accepting and returns the sessions that there are.
+func (s *Server) close(ctx context.Context) []*session {
 	s.stop.Store(&ctx)
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.closing.Store(true)
 	for l := range s.listeners {
 		_ = l.Close() // Serve returns either way
@@ -282,12 +299,14 @@ func (s *Server) Shutdown(ctx context.Context) error {
 			c.t.interrupt()
 		}
 	}
-	all := make([]*session, 0, len(s.sessions))
-	for one := range s.sessions {
-		all = append(all, one)
-	}
-	s.mu.Unlock()
-	for _, one := range all {
+	return slices.Collect(maps.Keys(s.sessions))
+}
+
+// Shutdown stops accepting, ends every stream with system-shutdown, having told clients what of theirs is safe, and
+// gives back to the router what they never took. It returns when all of that is done, or with the context's error when
+// it had to be cut short. The server is of no use after it.
+func (s *Server) Shutdown(ctx context.Context) error {
+	for _, one := range s.close(ctx) {
 		one.End(string(stream.SystemShutdown), "")
 	}
 	done := make(chan struct{})

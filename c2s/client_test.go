@@ -87,8 +87,18 @@ func (m *memoryUsers) Create(_ context.Context, a storage.Account) (*storage.Pen
 	return nil, nil
 }
 
-func (m *memoryUsers) Modify(context.Context, string, func(*storage.Account) error) (*storage.Pending, error) {
-	return nil, storage.ErrNotFound
+func (m *memoryUsers) Modify(_ context.Context, user string, f func(*storage.Account) error) (*storage.Pending, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	a, ok := m.users[user]
+	if !ok {
+		return nil, storage.ErrNotFound
+	}
+	if err := f(&a); err != nil {
+		return nil, err
+	}
+	m.users[user] = a
+	return nil, nil
 }
 
 func (m *memoryUsers) Delete(context.Context, string) (*storage.Pending, error) {

@@ -40,16 +40,19 @@ type conn struct {
 	free   bool // no limit on the rate
 	budget int  // bytes that may be read at once
 	filled time.Time
+	last   int // plain bytes after which a reader that is told to leave does so; 0: not told
 
 	heard  atomic.Int64 // second of the server's clock when bytes came last
 	dead   atomic.Bool  // nothing that comes is to be looked at any more
+	leave  atomic.Int32 // a departure: the reader is to leave the router
 	silent atomic.Bool  // the client did not answer
 	rest   atomic.Bool  // another goroutine is to go on reading
 
 	// The session's mu guards these.
 	writing bool  // somebody has the writer's role
 	failed  bool  // writing is over
-	gone    bool  // the reader has left
+	left    bool  // the reader has left the router
+	gone    bool  // the reader has ended
 	rested  int64 // what heard was when the reader was replaced last
 	sent    int64 // plain bytes given to send
 
@@ -199,7 +202,7 @@ func (c *conn) pause() {
 	if c.s == nil {
 		return
 	}
-	for p := c.s.throttled(); p != nil && !c.dead.Load(); p = c.s.throttled() {
+	for p := c.s.throttled(); p != nil && !c.dead.Load() && !c.leaves(); p = c.s.throttled() {
 		ctx, cancel := c.srv.within(time.Second)
 		_ = p.Wait(ctx) // the outcome is looked at where it counts
 		cancel()
@@ -207,7 +210,7 @@ func (c *conn) pause() {
 		c.flush = c.s.acknowledge() || c.flush
 		c.s.mu.Unlock()
 	}
-	if c.free {
+	if c.free || c.leaves() {
 		return
 	}
 	l := c.srv.limits()
@@ -215,9 +218,22 @@ func (c *conn) pause() {
 	c.budget = int(min(float64(l.StreamBurst), float64(c.budget)+now.Sub(c.filled).Seconds()*float64(l.StreamRate)))
 	c.filled = now
 	if c.budget < 0 {
-		time.Sleep(time.Duration(float64(-c.budget) / float64(l.StreamRate) * float64(time.Second)))
+		c.restFor(time.Duration(float64(-c.budget) / float64(l.StreamRate) * float64(time.Second)))
 	}
 }
+
+// restFor waits, unless the session ends meanwhile.
+func (c *conn) restFor(d time.Duration) {
+	ctx, cancel := c.srv.within(d)
+	defer cancel()
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	for !c.leaves() && !c.dead.Load() && !c.failed && !c.s.wait(ctx.Done()) {
+	}
+}
+
+// leaves says whether the reader is to leave the router.
+func (c *conn) leaves() bool { return departure(c.leave.Load()) != stays }
 
 // send encrypts and writes p as far as the kernel takes it now. The caller has the writer's role.
 func (c *conn) send(p []byte) error {

@@ -2,6 +2,7 @@ package c2s
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -42,9 +43,67 @@ func (f *farewell) append(dst []byte) []byte {
 	return append(dst, stream.Close...)
 }
 
+// A departure says how a reader leaves the router.
+type departure int32
+
+// The departures.
+const (
+	stays        departure = iota
+	leavesLast             // after what the client has already sent
+	leavesAtOnce           // after the stanza at hand
+)
+
+// maxLast bounds what is read from a client whose session ends, in bytes.
+const maxLast = 1 << 20
+
+// errLeft is why a reader stops that has been told to leave the router.
+var errLeft = errors.New("reader has left the router")
+
+// departure is how the reader leaves before this farewell. A client that did nothing wrong has what it sent until now
+// handled. One that is put out has not: its account may be gone.
+func (f *farewell) departure() departure {
+	switch stream.Condition(f.condition) {
+	case stream.Conflict, stream.SystemShutdown:
+		return leavesLast
+	}
+	return leavesAtOnce
+}
+
+// dismiss returns when the session's reader has left the router. Until then whatever the reader handles is answered and
+// acknowledged as ever, and from then on the session sends nothing more. With stop it returns at the latest when that
+// is closed.
+func (s *session) dismiss(how departure, stop <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for !s.ready && !s.ended { // the router called from inside Bind
+		if s.wait(stop) {
+			return
+		}
+	}
+	for c := s.recall(how); c != nil && s.conn == c && !c.left; {
+		if s.wait(stop) {
+			return
+		}
+	}
+}
+
+// recall tells the reader to leave the router, and returns its connection. The caller holds mu.
+func (s *session) recall(how departure) *conn {
+	c := s.conn
+	if c == nil || !s.ready || c.left {
+		return nil
+	}
+	if departure(c.leave.Load()) < how {
+		c.leave.Store(int32(how))
+	}
+	c.t.interrupt()
+	s.changed() // the reader may be waiting for something else
+	return c
+}
+
 // finish ends the session for good: what is queued is written as far as that goes at
 // once, the farewell said, and what the client never took goes back through the
-// router, once. The caller has set ending.
+// router, once. The caller has set ending, and the reader has left the router.
 func (s *session) finish(f farewell) {
 	s.srv.timers.remove(&s.timer)
 	if s.srv.closing.Load() {
@@ -142,7 +201,7 @@ func (s *session) remains() (rest []router.Undelivered) {
 // session waits to be resumed, or ends as f says.
 func (s *session) lost(c *conn, f farewell) {
 	s.mu.Lock()
-	if s.conn != c || s.ending {
+	if s.conn != c || s.leaving || s.ending {
 		s.mu.Unlock()
 		return
 	}

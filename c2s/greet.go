@@ -406,6 +406,7 @@ func (g *greeting) bindResource(x *xmpp.Stanza) error {
 	default:
 		id := x.ID
 		if err = g.bind(full); err == nil {
+			g.stillActive()
 			b := append([]byte("<bind xmlns='"+xmpp.NSBind+"'><jid>"), xmpp.AppendText(nil, full.String())...)
 			b = append(b, "</jid></bind>"...)
 			g.out = (&xmpp.Stanza{Kind: xmpp.IQ, Type: xmpp.TypeResult, ID: id, Payload: b}).Append(g.out)
@@ -420,6 +421,14 @@ func (g *greeting) bindResource(x *xmpp.Stanza) error {
 	reply.To, reply.From = jid.JID{}, jid.JID{}
 	g.out = reply.Append(g.out)
 	return g.write()
+}
+
+// stillActive ends the session that was just bound if the account has been disabled or deleted since its login: whoever
+// did that ended the sessions that there were.
+func (g *greeting) stillActive() {
+	if r, err := g.srv.accounts.Rights(g.srv.ctx, g.user); err == nil && !r.Active() {
+		g.s.End(string(stream.NotAuthorized), "the account is not active")
+	}
 }
 
 // commit writes what makes the session the client's, and hands the connection over.

@@ -271,7 +271,7 @@ func (s *session) acknowledged(h uint32) (flush bool, err error) {
 func (s *session) enable(window time.Duration) bool {
 	s.mu.Lock()
 	// What was sent before does not count, and must not be mistaken for what does.
-	for !s.ending && s.conn != nil && !s.conn.failed && (s.queue != nil || len(s.flight) > 0) {
+	for !s.leaving && !s.ending && s.conn != nil && !s.conn.failed && (s.queue != nil || len(s.flight) > 0) {
 		if s.conn.writing {
 			s.wait(nil)
 			continue
@@ -281,6 +281,9 @@ func (s *session) enable(window time.Duration) bool {
 		s.mu.Lock()
 	}
 	defer s.mu.Unlock()
+	if s.leaving || s.ending { // nothing would come of it
+		return false
+	}
 	m := &management{}
 	s.sm = m
 	if window < time.Second {
@@ -304,7 +307,7 @@ func (s *session) resume(c *conn, h uint32) (handled uint32, err error) {
 	defer cancel()
 
 	s.mu.Lock()
-	if s.ending {
+	if s.leaving || s.ending {
 		return s.came(ctx)
 	}
 	window := s.sm.window
@@ -354,7 +357,7 @@ func (s *session) resume(c *conn, h uint32) (handled uint32, err error) {
 	case m.failed:
 		s.begin(farewell{lost: true})
 		return s.came(ctx)
-	case s.ending:
+	case s.leaving, s.ending:
 		return s.came(ctx)
 	case m.head < len(m.gates):
 		again()

@@ -31,21 +31,33 @@ func (c *conn) run(waits bool) {
 
 // serve returns why the stream is over. It waits here, where the stack is shallow.
 func (c *conn) serve(waits bool) error {
+	last := false // all that was there when the reader was told to leave is read in this pass
 	for {
 		var err error = errAgain
-		if !waits {
+		if last = c.leaves(); last {
+			c.t.dry = false // the kernel is to be asked
+		}
+		if last || !waits {
 			err = c.work()
 		}
 		waits = false
 		if err == errAgain {
+			if last {
+				return errLeft
+			}
 			if err = c.t.await(); err == nil {
 				continue
 			}
 		}
-		if errors.Is(err, os.ErrDeadlineExceeded) && c.rests() {
+		switch {
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			return err
+		case c.rests():
 			return errRested
+		case !c.leaves() || c.dead.Load() || c.t.SetReadDeadline(time.Time{}) != nil:
+			return err
 		}
-		return err
+		// The interruption said that the session ends.
 	}
 }
 
@@ -57,7 +69,7 @@ func (c *conn) rests() bool {
 	// Who interrupts says why first, so either it shows here or the interruption is to come.
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
-	return !c.failed && !c.dead.Load() && !c.silent.Load()
+	return !c.failed && !c.dead.Load() && !c.silent.Load() && !c.leaves()
 }
 
 // over sees to the session when the stream is over.
@@ -65,12 +77,16 @@ func (c *conn) over(err error) {
 	defer c.srv.left(c)
 	s := c.s
 	c.flushAll()
+	s.mu.Lock()
+	c.left = true
+	s.changed()
+	s.mu.Unlock()
 	f, ours := errors.AsType[*farewell](err)
 	switch {
-	case c.dead.Load():
+	case c.dead.Load(), err == errLeft: // whoever told it to leave ends the session
 	case ours:
 		s.mu.Lock()
-		first := !s.ending && s.conn == c
+		first := !s.leaving && !s.ending && s.conn == c
 		if first {
 			s.ending = true
 			s.changed()
@@ -126,6 +142,17 @@ func (c *conn) work() (err error) {
 		}
 		if c.dead.Load() {
 			return io.EOF
+		}
+		switch departure(c.leave.Load()) {
+		case leavesAtOnce:
+			return errLeft
+		case leavesLast:
+			if c.last == 0 {
+				c.last = c.total + maxLast
+			}
+			if c.total > c.last {
+				return errLeft
+			}
 		}
 		switch item {
 		case stream.ItemStanza:

@@ -40,6 +40,7 @@ type session struct {
 	notify   chan struct{}
 	ready    bool // rs is set and the bind result is out
 	woken    bool // somebody has been told to call Flush
+	leaving  bool // it is to end: its reader leaves the router first
 	ending   bool // nothing more is given to the connection but what is queued
 	draining bool // the kernel has not taken all that was written
 	ended    bool // Unbind has what was left
@@ -318,7 +319,7 @@ func (s *session) WaitBelow(ctx context.Context, n int) error {
 	defer s.mu.Unlock()
 	for {
 		switch {
-		case s.ending:
+		case s.leaving || s.ending:
 			return errEnded
 		case s.bytes < n:
 			return nil
@@ -337,14 +338,19 @@ func (s *session) End(condition, text string) {
 
 // begin starts the end on a goroutine of its own. The caller holds mu.
 func (s *session) begin(f farewell) {
-	if s.ending {
+	if s.leaving || s.ending {
 		return
 	}
-	s.ending = true
+	s.leaving = true
 	s.changed()
 	s.srv.workers.Add(1)
 	go func() {
 		defer s.srv.workers.Done()
+		s.dismiss(f.departure(), nil)
+		s.mu.Lock()
+		s.ending = true
+		s.changed()
+		s.mu.Unlock()
 		s.finish(f)
 	}()
 }

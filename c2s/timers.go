@@ -129,7 +129,7 @@ func (s *session) look(now int64) {
 	settings := s.srv.settings()
 	idle := settings.IdleTimeout
 	s.mu.Lock()
-	if s.ending {
+	if s.leaving || s.ending {
 		s.mu.Unlock()
 		return
 	}

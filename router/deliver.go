@@ -27,7 +27,7 @@ func (r *Router) message(e *Envelope, to jid.JID) {
 		}
 		offered = true // and all of them have ended since the look
 	}
-	if r.nobody(e, to); e.Settled() {
+	if r.unstorable(e, to); e.Settled() {
 		return
 	}
 	// To storage. Look again under the lock, so that the message neither overtakes
@@ -45,6 +45,10 @@ func (r *Router) message(e *Envelope, to jid.JID) {
 				r.give(e, targets)
 			}
 		}
+	}
+	// Asked here and not before, so that a message does not outlive the account that it is for.
+	if !e.Settled() {
+		r.mustExist(e, to)
 	}
 	if !e.Settled() {
 		r.unclaim(e)
@@ -136,22 +140,18 @@ func (r *Router) give(e *Envelope, targets []*Session) {
 	}
 }
 
-// nobody decides what cannot wait in storage: RFC 6121 §8.5.1, §8.5.2, §8.5.3.2.
-func (r *Router) nobody(e *Envelope, to jid.JID) {
+// unstorable decides what cannot wait in storage: RFC 6121 §8.5.1, §8.5.2, §8.5.3.2.
+func (r *Router) unstorable(e *Envelope, to jid.JID) {
 	switch e.Stanza.Type {
 	case xmpp.TypeError, xmpp.TypeHeadline:
 		e.Settle(Dropped)
-		return
 	case xmpp.TypeGroupchat:
 		e.Refuse(xmpp.ServiceUnavailable(""))
-		return
 	case xmpp.TypeNormal:
 		if to.IsFull() && !r.table.user(e.owner).held() { // §8.5.3.2.1: never silently
 			e.Refuse(xmpp.ServiceUnavailable(""))
-			return
 		}
 	}
-	r.mustExist(e, to)
 }
 
 // mustExist refuses stanzas for accounts that are not there, in the way of any other refusal.

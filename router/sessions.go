@@ -3,6 +3,7 @@ package router
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"jackdaw/storage"
 	"jackdaw/xmpp"
@@ -66,6 +67,7 @@ func (r *Router) Unbind(s *Session, drain func() []Undelivered) {
 	}
 	r.untaken(s, left)
 	r.bringStored(held, s.bare)
+	r.table.left(s)
 }
 
 // Detached is for c2s: the session's connection is lost, and it waits to be resumed. left is what it had been given and
@@ -192,16 +194,24 @@ func (r *Router) Taken(s *Session, kept []uint64) {
 	}
 }
 
-// Remove erases what the modules keep of a deleted account and ends its sessions.
+// endTime is how long the sessions of a deleted account have to end before its data go all the same.
+const endTime = 30 * time.Second
+
+// Remove ends the sessions of a deleted account and then erases what the modules keep of it. It must not be called by
+// who routes for one of these sessions: it waits for them, so that contacts hear who has gone, and nothing of theirs is
+// written after the data have been erased.
 func (r *Router) Remove(user jid.JID) error {
 	for _, s := range r.Sessions(user) {
-		// Sessions end in their own time; by then nobody knows who the contacts were that have to hear of it.
-		if s.Presence() != nil {
-			r.Route(&Envelope{Session: s, Quiet: true,
-				Stanza: &xmpp.Stanza{Kind: xmpp.Presence, Type: xmpp.TypeUnavailable, From: s.Addr()}})
-		}
 		s.End("not-authorized", "the account was removed") // XEP-0077 §3.2
 	}
+	if none := r.table.whenNone(user.String()); none != nil {
+		select {
+		case <-none:
+		case <-time.After(endTime):
+			r.log.Warn("the data of an account are erased while it has sessions", "account", user)
+		}
+	}
+	r.WithOwner(user.String(), func() {}) // who saw the account before it was deleted has stored what came for it
 	var failed []string
 	for _, m := range r.plan.Load().all {
 		if m.Removed != nil {

@@ -31,6 +31,9 @@ type user struct {
 	sessions atomic.Pointer[[]*Session] // replaced under the shard's lock, read without
 	// hold counts the reasons why messages must queue behind what is in storage.
 	hold atomic.Int32
+	// The shard's mu guards the rest.
+	bound int           // sessions made and not ended to the last step, those included that another has replaced
+	none  chan struct{} // closed when bound falls to 0; nil: nobody waits for that
 }
 
 var noSessions []*Session
@@ -97,6 +100,7 @@ func (t *table) add(s *Session, max int) (old *Session, ok bool) {
 		t.count.Add(1)
 	}
 	s.u = u
+	u.bound++
 	list = append(list, s)
 	u.sessions.Store(&list)
 	return old, true
@@ -108,10 +112,7 @@ func (t *table) remove(s *Session) (held *user) {
 	sh := &t.shards[t.index(bare)]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if held = sh.users[bare]; held == nil { // forgotten with its last session
-		held = s.u
-		sh.users[bare] = held
-	}
+	held = s.u
 	list := s.u.list()
 	i := slices.Index(list, s)
 	if i < 0 { // another session has its address by now, and add holds the account
@@ -121,7 +122,6 @@ func (t *table) remove(s *Session) (held *user) {
 	list = slices.Delete(slices.Clone(list), i, i+1)
 	s.u.sessions.Store(&list)
 	t.count.Add(-1)
-	t.forget(sh, bare, s.u)
 	return held
 }
 
@@ -134,8 +134,36 @@ func (t *table) release(u *user, bare string) {
 	t.forget(sh, bare, u)
 }
 
+// left says that the end of a session has been dealt with to the last step.
+func (t *table) left(s *Session) {
+	bare := s.bare.String()
+	sh := &t.shards[t.index(bare)]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if s.u.bound--; s.u.bound == 0 && s.u.none != nil {
+		close(s.u.none)
+		s.u.none = nil
+	}
+	t.forget(sh, bare, s.u)
+}
+
+// whenNone is closed when the account has no session left, or nil if it has none.
+func (t *table) whenNone(bare string) <-chan struct{} {
+	sh := &t.shards[t.index(bare)]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	u := sh.users[bare]
+	if u == nil || u.bound == 0 {
+		return nil
+	}
+	if u.none == nil {
+		u.none = make(chan struct{})
+	}
+	return u.none
+}
+
 func (t *table) forget(sh *shard, bare string, u *user) {
-	if len(u.list()) == 0 && u.hold.Load() == 0 && sh.users[bare] == u {
+	if u.bound == 0 && u.hold.Load() == 0 && sh.users[bare] == u {
 		delete(sh.users, bare)
 	}
 }

@@ -263,8 +263,8 @@ func (h *house) wait(ctx context.Context) {
 	}
 }
 
-// stop ends what listen started: first the posts, which must not find sessions gone,
-// then the sessions, then the sockets of administrators.
+// stop ends what listen started: first the posts, which must not find sessions gone, then what clients send, then the
+// sessions, then the sockets of administrators.
 func (h *house) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
@@ -272,6 +272,8 @@ func (h *house) stop() {
 		h.o.Log.Warn("posts were cut off", "error", err)
 	}
 	h.files.Close()
+	// Clients send no more from here on: what they get an acknowledgement for has met all the parts.
+	h.clients.Quiesce(ctx)
 	// What components did not take goes back to sessions that are still there.
 	if err := h.programs.Shutdown(ctx); err != nil {
 		h.o.Log.Warn("components were cut off", "error", err)

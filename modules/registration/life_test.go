@@ -32,9 +32,9 @@ func TestAnAccountIsCreatedChangedAndRemovedForGood(t *testing.T) {
 	r := router.New(router.Options{Hosts: []string{moduletest.Host}, Users: users, Log: moduletest.Discard()})
 	g := New(Options{Router: r, Accounts: users, Log: moduletest.Discard(),
 		Policy: func() config.Registration { return config.RegistrationOpen }})
-	var erased []jid.JID
+	erased := make(chan jid.JID, 1)
 	r.Use(g.Module(), router.Module{Name: "data", Removed: func(user jid.JID) error {
-		erased = append(erased, user)
+		erased <- user
 		return nil
 	}})
 	users.OnChange(func(user jid.JID, what accounts.Change) { // as package server does
@@ -68,7 +68,10 @@ func TestAnAccountIsCreatedChangedAndRemovedForGood(t *testing.T) {
 	client.Send(request("set", "", "<remove/>"))
 	client.Want(result)
 	wantPassword("new", accounts.ErrNotAuthorized)
-	if ok, err := users.Exists(t.Context(), bill); ok || err != nil || len(erased) != 1 {
-		t.Errorf("exists: %v, %v; erased %v", ok, err, erased)
+	if who := <-erased; who != bill {
+		t.Errorf("erased %s", who)
+	}
+	if ok, err := users.Exists(t.Context(), bill); ok || err != nil {
+		t.Errorf("exists: %v, %v", ok, err)
 	}
 }

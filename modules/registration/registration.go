@@ -62,6 +62,7 @@ type waiter struct {
 	what     accounts.Change
 	answer   func()
 	answered bool
+	done     chan struct{} // closed when it is answered
 }
 
 // New returns the answers. Whoever else listens to changes of accounts, ends the
@@ -158,7 +159,7 @@ func (g *Registration) remove(e *router.Envelope) {
 // before anything that follows from it may end the session.
 func (g *Registration) change(e *router.Envelope, what accounts.Change, do func(context.Context) error) {
 	s, user := e.Session, e.Session.Bare()
-	w := &waiter{what: what, answer: func() {
+	w := &waiter{what: what, done: make(chan struct{}), answer: func() {
 		reply := e.Stanza.Result(nil)
 		reply.To = s.Addr()
 		if reply.From.IsZero() {
@@ -175,22 +176,35 @@ func (g *Registration) change(e *router.Envelope, what accounts.Change, do func(
 	g.underway[user] = w
 	g.mu.Unlock()
 
-	// This holds up the stream that asked, and no other.
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	err := do(ctx)
-
+	result := make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		err := do(ctx)
+		g.mu.Lock()
+		if g.underway[user] == w {
+			delete(g.underway, user)
+		}
+		g.mu.Unlock()
+		result <- err
+	}()
+	// This holds up the stream that asked, and no other; and it no longer than until the answer is out: what follows
+	// from the change may wait for the stream.
+	var err error
+	select {
+	case <-w.done:
+	case err = <-result:
+	}
 	g.mu.Lock()
-	delete(g.underway, user)
-	answered := w.answered
-	w.answered = true
-	g.mu.Unlock()
+	defer g.mu.Unlock()
 	switch {
-	case answered:
+	case w.answered:
 		e.Settle(router.Delivered)
 	case err != nil:
+		w.answered = true
 		e.Refuse(g.refusal(err, user))
 	default:
+		w.answered = true
 		w.answer()
 		e.Settle(router.Delivered)
 	}
@@ -203,6 +217,8 @@ func (g *Registration) changed(user jid.JID, what accounts.Change) {
 	if w := g.underway[user]; w != nil && w.what == what && !w.answered {
 		w.answered = true
 		w.answer()
+		delete(g.underway, user)
+		close(w.done)
 	}
 }
 

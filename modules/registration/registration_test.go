@@ -204,6 +204,10 @@ func TestAUserOfAnotherHostHasNoRegistrationHere(t *testing.T) {
 }
 
 func TestRemovalIsAnsweredBeforeTheSessionsEnd(t *testing.T) {
+	synctest.Test(t, removalIsAnswered)
+}
+
+func removalIsAnswered(t *testing.T) {
 	h := newHouse(t)
 	h.book.OnChange(func(user jid.JID, what accounts.Change) { // as package server does
 		if what != accounts.Deleted {
@@ -218,6 +222,7 @@ func TestRemovalIsAnsweredBeforeTheSessionsEnd(t *testing.T) {
 		t.Errorf("outcome: %v", e.Outcome)
 	}
 	h.bill.Want(`<iq type='result' id='1' from='bill@example.org' to='bill@example.org/globe'/>`)
+	synctest.Wait()
 	for _, client := range []*moduletest.Client{h.bill, other} {
 		if _, ok := client.Out.Send(router.Delivery{Stanza: &xmpp.Stanza{Kind: xmpp.Presence}}); ok {
 			t.Errorf("%s has not ended", client.Addr())

@@ -53,6 +53,7 @@ type Outlet struct {
 	prompt   bool
 	ended    bool
 	reason   string
+	logout   func() // what the client does when its stream is ended; nil: nothing
 }
 
 // NewOutlet returns an outlet that takes everything.
@@ -125,6 +126,9 @@ func (o *Outlet) WaitBelow(_ context.Context, n int) error {
 func (o *Outlet) End(condition, _ string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if !o.ended && o.logout != nil {
+		go o.logout()
+	}
 	o.ended, o.reason = true, condition
 	o.cond.Broadcast()
 }
@@ -134,8 +138,9 @@ type Client struct {
 	*router.Session
 	Out *Outlet
 
-	t testing.TB
-	r *router.Router
+	t    testing.TB
+	r    *router.Router
+	gone sync.Once
 }
 
 // Login binds a session for "user/resource" at Host.
@@ -147,7 +152,11 @@ func Login(t testing.TB, r *router.Router, address string) *Client {
 	if err != nil {
 		t.Fatalf("bind %s: %v", address, err)
 	}
-	return &Client{Session: s, Out: out, t: t, r: r}
+	c := &Client{Session: s, Out: out, t: t, r: r}
+	out.mu.Lock()
+	defer out.mu.Unlock()
+	out.logout = c.Logout
+	return c
 }
 
 // Available records an available presence of this priority with the router, without any
@@ -231,7 +240,9 @@ func (c *Client) Take() []router.Delivery {
 }
 
 // Logout ends the session; what Take has not taken goes back to the router, as c2s does it.
-func (c *Client) Logout() {
+func (c *Client) Logout() { c.gone.Do(c.unbind) }
+
+func (c *Client) unbind() {
 	c.r.Unbind(c.Session, func() (rest []router.Undelivered) {
 		c.Out.mu.Lock()
 		defer c.Out.mu.Unlock()
