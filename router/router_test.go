@@ -3,6 +3,7 @@ package router
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -48,7 +49,8 @@ type house struct {
 
 func newHouse(t *testing.T, more ...Module) *house {
 	h := &house{t: t, back: &outlet{}}
-	h.Router = New(Options{Hosts: []string{"example.org"}, Users: users{"romeo@example.org": true, "juliet@example.org": true}})
+	h.Router = New(Options{Hosts: []string{"example.org"}, Log: slog.New(slog.DiscardHandler),
+		Users: users{"romeo@example.org": true, "juliet@example.org": true}})
 	keeper := Module{Name: "keeper",
 		Unclaimed: func(e *Envelope) {
 			h.store = append(h.store, string(e.Stanza.Append(nil)))
