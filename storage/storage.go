@@ -9,6 +9,10 @@
 // A write returns at once with a Pending, which finishes when the write is
 // durable as docs/ARCHITECTURE.md promises for the engine. Reads of the same process see a
 // write as soon as the call that made it has returned, durable or not.
+//
+// An answer to a write may rest on an earlier one: the write is a repetition, or finds what it wants
+// there already. Then its Pending is that of what it rests on, and its error that of an engine which
+// will never make that durable. A nil Pending without an error says that all of it is durable.
 package storage
 
 import (
@@ -76,14 +80,15 @@ type Change struct {
 const AnyVersion = ^uint64(0)
 
 // A Map holds small values by owner and key, such as a roster. The version of an
-// owner starts at 0 (nothing was ever written) and rises by one with each Update.
+// owner starts at 0 (nothing was ever written) and rises by one with each Update that has changes.
 type Map interface {
 	// Get returns ErrNotFound for a key that is not there. The value is the caller's.
 	Get(ctx context.Context, owner, key string) ([]byte, error)
 	// List returns all keys of an owner in ascending order, and the owner's version.
 	List(ctx context.Context, owner string) ([]Entry, uint64, error)
 	// Update applies all changes or none; of two changes to one key the later wins. With a version other than AnyVersion it
-	// returns ErrConflict if the owner is not at that version.
+	// returns ErrConflict if the owner is not at that version. Without changes it writes nothing and returns the version
+	// that is there with its Pending: so a caller answers who wants what is so already.
 	Update(ctx context.Context, owner string, version uint64, changes ...Change) (uint64, *Pending, error)
 	// Since returns what changed after that version, each key once, with its
 	// current value, in the order of the changes (of one Update: of the keys). ok is false
@@ -151,9 +156,9 @@ type Log interface {
 	Page(ctx context.Context, owner string, q Query) (records []Record, more bool, err error)
 	// Get returns one record, or ErrNotFound.
 	Get(ctx context.Context, owner string, id uint64) (Record, error)
-	// Lookup finds the record that was appended with this Dedup value; ErrNotFound if
-	// there is none or it was removed.
-	Lookup(ctx context.Context, owner, dedup string) (Record, error)
+	// Lookup finds the record that was appended with this Dedup value, with the Pending of the append;
+	// ErrNotFound if there is none or it was removed.
+	Lookup(ctx context.Context, owner, dedup string) (Record, *Pending, error)
 	// Replace puts other Data into a record, which keeps its id and peer; ErrNotFound if there is none.
 	Replace(ctx context.Context, owner string, id uint64, data []byte) (*Pending, error)
 	// Remove deletes records by id; unknown ids are no error. Dedup values stay. An engine
@@ -193,7 +198,8 @@ type Account struct {
 type Accounts interface {
 	// Get returns ErrNotFound for an unknown user.
 	Get(ctx context.Context, user string) (Account, error)
-	// Create returns ErrExists if the user is there.
+	// Create returns ErrExists if the user is there. The errors of this and the other calls are
+	// answers to reads: they wait for nothing.
 	Create(ctx context.Context, a Account) (*Pending, error)
 	// Modify reads, lets f change, and writes as one step; ErrNotFound for an
 	// unknown user, f's error if it returns one (nothing is written then). f cannot change

@@ -61,7 +61,7 @@ func (a *Archive) find(n entry, id string) (*storage.Record, *xmpp.Stanza, error
 		}
 		return &s
 	}
-	r, err := a.o.Messages.Lookup(ctx, owner, n.dedupOf(id))
+	r, _, err := a.o.Messages.Lookup(ctx, owner, n.dedupOf(id))
 	switch {
 	case err == nil:
 		if s := is(&r); s != nil {

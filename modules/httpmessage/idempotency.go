@@ -143,7 +143,11 @@ func (s *Service) unclaim(account, key string) {
 
 // first returns the first answer to a request with this key, nil if there is none.
 func (s *Service) first(ctx context.Context, account, key string) (*answer, error) {
-	r, err := s.answers.Lookup(ctx, account, key)
+	r, written, err := s.answers.Lookup(ctx, account, key)
+	if err == nil {
+		// It is given again, so it is an acknowledgement, too. What it tells of was durable before it.
+		err = written.Wait(ctx)
+	}
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
 		return nil, nil

@@ -140,19 +140,37 @@ func (e *engine) flush() {
 	}
 }
 
-// onItsWay is the pending of a group, or nil if it is durable.
-func (e *engine) onItsWay(number uint64) *storage.Pending {
+// rests is the answer to a write that rests on what a group carries, and writes nothing itself: the ticket of the group
+// while it is on its way, none once it is durable, and the engine's error if it never will be.
+func (e *engine) rests(number uint64) (ticket, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	switch {
-	case number == 0:
-		return nil
-	case number == e.current.number:
-		return e.current.pending
-	case e.flying != nil && number == e.flying.number:
-		return e.flying.pending
+	return e.ticketOf(number)
+}
+
+// restsOnAll is rests for who cannot tell the group: the answer waits for all that was written before.
+func (e *engine) restsOnAll() (*storage.Pending, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	last := e.current.number
+	if e.current.empty() {
+		last--
 	}
-	return nil
+	t, err := e.ticketOf(last)
+	return t.pending, err
+}
+
+// ticketOf is rests for who holds mu.
+func (e *engine) ticketOf(number uint64) (ticket, error) {
+	switch {
+	case number <= e.durable:
+		return ticket{}, nil
+	case e.flying != nil && number == e.flying.number:
+		return ticket{e.flying.pending, number}, nil
+	case e.err != nil:
+		return ticket{}, e.err
+	}
+	return ticket{e.current.pending, e.current.number}, nil
 }
 
 // earlyDelay is how long the lying server of ackearly sits on what it acknowledged.
@@ -195,12 +213,15 @@ func (e *engine) commit() {
 			err = e.append(g)
 		}
 
-		old := e.journal
-		if freeze && err == nil {
+		old, written := e.journal, err == nil
+		if freeze && written {
 			err = e.nextJournal()
 		}
 		e.mu.Lock()
 		e.flying = nil
+		if written {
+			e.durable = g.number
+		}
 		if cap(g.frame) <= max(1<<20, e.limit) {
 			e.spare = g.frame
 		}
@@ -427,7 +448,7 @@ func (e *engine) merge(t *memtable) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	// Generations that began meanwhile are in the active table.
-	border := e.generation() - 1
+	border := e.border()
 	for _, g := range *e.gens.Load() {
 		if g >= border && !slices.Contains(gens, g) {
 			gens = append(gens, g)

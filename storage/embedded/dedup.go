@@ -23,6 +23,9 @@ func (e *engine) generation() uint32 {
 // genDigits is the length of a generation in the name of a bucket.
 const genDigits = 8
 
+// border is the first generation that is not past: that of yesterday.
+func (e *engine) border() uint32 { return max(e.generation(), 1) - 1 }
+
 func dedupKey(gen uint32, space, owner, value string) []byte {
 	var kind [1 + genDigits]byte
 	kind[0] = 'x'
@@ -35,7 +38,7 @@ func dedupKey(gen uint32, space, owner, value string) []byte {
 
 // findDedup returns the id that a Dedup value was given, and its group.
 func (e *engine) findDedup(space, owner, value string) (id, group uint64, ok bool, err error) {
-	border := e.generation() - 1
+	border := e.border()
 	for _, gen := range *e.gens.Load() {
 		// A generation of the future is one too: the clock went back.
 		if gen < border {
@@ -71,13 +74,13 @@ func (e *engine) knowGeneration(gen uint32) {
 
 // stale says whether purge would find something.
 func (e *engine) stale() bool {
-	border := e.generation() - 1
+	border := e.border()
 	return slices.ContainsFunc(*e.gens.Load(), func(g uint32) bool { return g < border })
 }
 
 // purge drops the buckets of past generations, and returns those that stay.
 func (e *engine) purge(tx *bbolt.Tx) (stay []uint32, err error) {
-	border := e.generation() - 1
+	border := e.border()
 	var drop [][]byte
 	c := tx.Cursor()
 	for name, _ := c.Seek([]byte("x")); bytes.HasPrefix(name, []byte("x")); name, _ = c.Next() {

@@ -80,6 +80,7 @@ type engine struct {
 	changed  sync.Cond  // of mu: a checkpoint or the committer ended
 	current  *group     // what the committer takes next
 	flying   *group     // what it is writing
+	durable  uint64     // the number of the last group that is durable; those of earlier runs are 0
 	running  bool       // the committer runs
 	merging  bool       // a checkpoint runs
 	journal  *journal

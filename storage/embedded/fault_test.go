@@ -14,12 +14,28 @@ import (
 	"testing"
 
 	"jackdaw/storage"
+	"jackdaw/storage/storetest"
 )
 
 // A disk makes files that fail on demand.
 type disk struct {
 	failWrite, failSync atomic.Bool
 	after               atomic.Int32 // calls of WriteAt and Sync since the first failure
+
+	held atomic.Pointer[chan struct{}] // WriteAt and Sync wait until it is closed
+}
+
+// hold has the disk hang until release is called.
+func (d *disk) hold() (release func()) {
+	c := make(chan struct{})
+	d.held.Store(&c)
+	return sync.OnceFunc(func() { d.held.Store(nil); close(c) })
+}
+
+func (d *disk) wait() {
+	if c := d.held.Load(); c != nil {
+		<-*c
+	}
 }
 
 type diskFile struct {
@@ -33,6 +49,7 @@ func (d *disk) create(path string) (file, error) {
 }
 
 func (f *diskFile) WriteAt(b []byte, at int64) (int, error) {
+	f.wait()
 	if f.failWrite.Load() {
 		f.after.Add(1)
 		n, _ := f.file.WriteAt(b[:len(b)/2], at) // a full disk takes a part
@@ -42,6 +59,7 @@ func (f *diskFile) WriteAt(b []byte, at int64) (int, error) {
 }
 
 func (f *diskFile) Sync() error {
+	f.wait()
 	if f.failSync.Load() {
 		f.after.Add(1)
 		return syscall.EIO
@@ -117,6 +135,29 @@ func TestNothingIsAcknowledgedAfterAFailedWrite(t *testing.T) {
 			}
 			if err := e.Close(); err != nil {
 				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestNoAnswerRestsOnAFailedWrite(t *testing.T) {
+	for name, breakIt := range map[string]func(*disk){
+		"fsync fails": func(d *disk) { d.failSync.Store(true) },
+		"disk full":   func(d *disk) { d.failWrite.Store(true) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := &disk{}
+			e, err := OpenWith(t.TempDir(), Options{create: d.create})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var release func()
+			storetest.AfterFailure(t, e, storetest.Fault{
+				Hold: func() { release = d.hold() },
+				Fail: func() { breakIt(d); release() },
+			})
+			if err := e.Close(); !errors.Is(err, storage.ErrUnavailable) {
+				t.Errorf("Close: %v", err)
 			}
 		})
 	}

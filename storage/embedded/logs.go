@@ -184,8 +184,8 @@ func (l *logSpace) append(owner string, r storage.Record, o storage.AppendOption
 			return 0, false, ticket{}, err
 		}
 		if found {
-			if pending := l.onItsWay(group); pending != nil {
-				t = ticket{pending, group}
+			if t, err = l.rests(group); err != nil {
+				return 0, false, ticket{}, err
 			}
 			return id, true, t, nil
 		}
@@ -322,21 +322,29 @@ func (l *logSpace) one(owner string, id uint64, f func(record)) error {
 	})
 }
 
-func (l *logSpace) Lookup(ctx context.Context, owner, dedup string) (storage.Record, error) {
+func (l *logSpace) Lookup(ctx context.Context, owner, dedup string) (storage.Record, *storage.Pending, error) {
 	if err := l.check(ctx, owner); err != nil {
-		return storage.Record{}, err
+		return storage.Record{}, nil, err
 	}
 	s := l.shard(owner)
 	s.RLock()
 	defer s.RUnlock()
-	id, _, ok, err := l.findDedup(l.space, owner, dedup)
+	id, group, ok, err := l.findDedup(l.space, owner, dedup)
 	if err == nil && (!ok || dedup == "") {
 		err = storage.ErrNotFound
 	}
 	if err != nil {
-		return storage.Record{}, err
+		return storage.Record{}, nil, err
 	}
-	return l.read(owner, id)
+	found, err := l.read(owner, id)
+	if err != nil {
+		return storage.Record{}, nil, err
+	}
+	t, err := l.rests(group)
+	if err != nil {
+		return storage.Record{}, nil, err
+	}
+	return found, t.pending, nil
 }
 
 func (l *logSpace) Remove(ctx context.Context, owner string, ids ...uint64) (*storage.Pending, error) {
@@ -404,8 +412,8 @@ func (l *logSpace) drop(b *batch, owner string, st *logState, r record) {
 
 // shrink writes the deletions of a batch with the state that they leave.
 func (l *logSpace) shrink(owner string, st *logState, next logState, b *batch) (*storage.Pending, error) {
-	if len(b.ops) == 0 {
-		return nil, nil
+	if len(b.ops) == 0 { // what is not there may be on its way out
+		return l.restsOnAll()
 	}
 	next.unsaved = 0
 	l.save(b, owner, &next)

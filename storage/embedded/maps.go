@@ -38,15 +38,16 @@ func (m *mapSpace) key(owner, key string) []byte {
 	return append(ownerKey("m", m.space, owner, len(key)), key...)
 }
 
-func (m *mapSpace) state(owner string) (st mapState, err error) {
-	v, _, ok, err := m.get(ownerKey("v", m.space, owner, 0))
+// state returns the state of an owner, and the group that carries it.
+func (m *mapSpace) state(owner string) (st mapState, group uint64, err error) {
+	v, group, ok, err := m.get(ownerKey("v", m.space, owner, 0))
 	if err != nil || !ok {
-		return st, err
+		return st, group, err
 	}
 	if len(v) != 25 || v[0] != stateFormat {
-		return st, fmt.Errorf("read the version of %s's %s: unknown format %.1x", owner, m.space, v)
+		return st, 0, fmt.Errorf("read the version of %s's %s: unknown format %.1x", owner, m.space, v)
 	}
-	return mapState{binary.BigEndian.Uint64(v[1:]), binary.BigEndian.Uint64(v[9:]), binary.BigEndian.Uint64(v[17:])}, nil
+	return mapState{binary.BigEndian.Uint64(v[1:]), binary.BigEndian.Uint64(v[9:]), binary.BigEndian.Uint64(v[17:])}, group, nil
 }
 
 func (m *mapSpace) save(b *batch, owner string, st mapState) {
@@ -111,7 +112,7 @@ func (m *mapSpace) List(ctx context.Context, owner string) ([]storage.Entry, uin
 	s := m.shard(owner)
 	s.RLock()
 	defer s.RUnlock()
-	st, err := m.state(owner)
+	st, _, err := m.state(owner)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -132,12 +133,16 @@ func (m *mapSpace) Update(ctx context.Context, owner string, version uint64, cha
 	s := m.shard(owner)
 	s.Lock()
 	defer s.Unlock()
-	st, err := m.state(owner)
+	st, group, err := m.state(owner)
 	if err != nil {
 		return 0, nil, err
 	}
 	if version != storage.AnyVersion && version != st.version {
 		return 0, nil, storage.ErrConflict
+	}
+	if len(changes) == 0 {
+		t, err := m.rests(group)
+		return st.version, t.pending, err
 	}
 	st.version++
 	final := make(map[string]int, len(changes))
@@ -216,7 +221,7 @@ func (m *mapSpace) Since(ctx context.Context, owner string, version uint64) ([]s
 	s := m.shard(owner)
 	s.RLock()
 	defer s.RUnlock()
-	st, err := m.state(owner)
+	st, _, err := m.state(owner)
 	if err != nil {
 		return nil, 0, false, err
 	}

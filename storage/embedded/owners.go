@@ -40,7 +40,7 @@ func (l *logSpace) trim(owner string, st *logState, before uint64, keep int) (la
 			n++
 			return true
 		})
-		if err != nil || n == 0 {
+		if err != nil || n == 0 && last != nil {
 			return last, err
 		}
 		if last, err = l.shrink(owner, st, next, b); err != nil || n < trimAtOnce {
@@ -72,7 +72,7 @@ func (l *logSpace) DeleteOwner(ctx context.Context, owner string) (*storage.Pend
 }
 
 // deleteRanges deletes all keys that begin with the prefixes, each ending in a NUL.
-// The caller holds the shard. The pending is nil if there were none.
+// The caller holds the shard.
 func (e *engine) deleteRanges(prefixes ...[]byte) (*storage.Pending, error) {
 	var last *storage.Pending
 	for _, prefix := range prefixes {
@@ -101,6 +101,9 @@ func (e *engine) deleteRanges(prefixes ...[]byte) (*storage.Pending, error) {
 				last = t.pending
 			}
 		}
+	}
+	if last == nil { // what is not there may be on its way out
+		return e.restsOnAll()
 	}
 	return last, nil
 }

@@ -14,6 +14,7 @@ import (
 
 	"jackdaw/storage"
 	"jackdaw/storage/redis/redistest"
+	"jackdaw/storage/storetest"
 )
 
 func open(t *testing.T, o Options) storage.Engine {
@@ -351,6 +352,20 @@ func TestAcknowledgementWaitsForReplicas(t *testing.T) {
 	if _, err := add(e, "romeo", 11); err != nil {
 		t.Errorf("a write with the replica back: %v", err)
 	}
+}
+
+func TestNoAnswerRestsOnAWriteThatTheReplicasLack(t *testing.T) {
+	master := redistest.Start(t)
+	replica := redistest.StartReplica(t, master)
+	e := open(t, Options{Addrs: []string{master.Addr}, WaitReplicas: 1})
+	storetest.AfterFailure(t, e, storetest.Fault{
+		Hold: replica.Pause, // its connection stays, so the engine goes on trying
+		Ready: func() {
+			// From Redis 7.2 on WAIT passes on a connection that wrote nothing yet.
+			master.CLI("client", "kill", "type", "normal")
+			eventually(t, "the engine tries again", func() bool { return e.Err() == nil })
+		},
+	})
 }
 
 func TestSentinelFailsOverWithoutLoss(t *testing.T) {

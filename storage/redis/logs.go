@@ -212,14 +212,16 @@ func (l *logSpace) Get(ctx context.Context, owner string, id uint64) (storage.Re
 	return l.one(ctx, call{getScript, l.keys(owner, nil, "i", "d", "x"), []any{id, ""}, false})
 }
 
-func (l *logSpace) Lookup(ctx context.Context, owner, dedup string) (storage.Record, error) {
+// Lookup is a write to the replicas: what the master has may have failed to reach them.
+func (l *logSpace) Lookup(ctx context.Context, owner, dedup string) (storage.Record, *storage.Pending, error) {
 	if err := l.check(ctx, owner); err != nil {
-		return storage.Record{}, err
+		return storage.Record{}, nil, err
 	}
 	if dedup == "" {
-		return storage.Record{}, storage.ErrNotFound
+		return storage.Record{}, nil, storage.ErrNotFound
 	}
-	return l.one(ctx, call{getScript, l.keys(owner, nil, "i", "d", "x"), []any{0, dedup}, false})
+	r, err := l.one(ctx, call{getScript, l.keys(owner, nil, "i", "d", "x"), []any{0, dedup}, l.o.WaitReplicas > 0})
+	return r, nil, err
 }
 
 func (l *logSpace) one(ctx context.Context, c call) (storage.Record, error) {

@@ -119,7 +119,7 @@ type reply struct {
 }
 
 // pipeline sends calls over one connection of a node, followed by WAIT if writes
-// must have replicas: WAIT speaks of the writes of its own connection only.
+// must have replicas.
 func (e *engine) pipeline(ctx context.Context, node *redis.Client, calls []call, asking, whole bool) ([]reply, error) {
 	begun := time.Now()
 	pipe := node.Pipeline()
@@ -136,8 +136,15 @@ func (e *engine) pipeline(ctx context.Context, node *redis.Client, calls []call,
 		}
 		write = write || c.write
 	}
+	var touch *redis.StatusCmd
 	var wait *redis.Cmd
 	if write && e.o.WaitReplicas > 0 {
+		// A script that finds nothing to do rests on what it found. But from Redis 7.2 on WAIT waits only for what its
+		// own connection wrote, and so would pass at once.
+		if asking {
+			pipe.Do(ctx, "ASKING")
+		}
+		touch = pipe.Set(ctx, calls[0].keys[0]+":touch", "", tokenLife)
 		wait = pipe.Do(ctx, "WAIT", e.o.WaitReplicas, (Patience * 3 / 4).Milliseconds())
 	}
 	_, err := pipe.Exec(ctx)
@@ -159,6 +166,9 @@ func (e *engine) pipeline(ctx context.Context, node *redis.Client, calls []call,
 		return nil, err
 	}
 	if wait != nil {
+		if err := touch.Err(); err != nil {
+			return nil, err
+		}
 		// WAIT returns on time-out too: only the number tells.
 		n, err := wait.Int()
 		if err == nil && n < e.o.WaitReplicas {

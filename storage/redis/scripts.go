@@ -4,8 +4,6 @@ import "github.com/redis/go-redis/v9"
 
 // In all scripts ids are written with %.0f: Lua would print them with 14 digits.
 // A write first looks for the reply that its token kept, and keeps the reply last.
-// Each write touches a key even if it finds nothing to do, so that the WAIT after
-// it covers what it found.
 
 // KEYS: token, meta, i, p, d, x today, x yesterday, x tomorrow.
 // ARGV: token life, now, peer, data, dedup, max records, max bytes, dedup life.
@@ -153,6 +151,7 @@ end
 local state = redis.call('HMGET', KEYS[2], 'v', 'f', 'n')
 local version, floor, gone = tonumber(state[1]) or 0, tonumber(state[2]) or 0, tonumber(state[3]) or 0
 if ARGV[2] ~= '*' and tonumber(ARGV[2]) ~= version then return finish('conflict') end
+if #ARGV == 3 then return finish(string.format('%.0f', version)) end
 version = version + 1
 local v = string.format('%.0f', version)
 for i = 4, #ARGV, 3 do

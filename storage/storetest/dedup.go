@@ -76,7 +76,7 @@ var dedupTests = []test{
 		b.reopen()
 		for _, space := range []string{"archive", "offline"} {
 			for _, owner := range strange {
-				r, err := b.Log(space).Lookup(b.ctx, owner, "-"+owner)
+				r, _, err := b.Log(space).Lookup(b.ctx, owner, "-"+owner)
 				b.must(err)
 				b.equal("data", string(r.Data), space+owner+owner)
 			}
@@ -132,19 +132,60 @@ var dedupTests = []test{
 		id, _, _, err := l.Append(b.ctx, "romeo", storage.Record{Peer: "p", Data: []byte("x")}, storage.AppendOptions{Dedup: "origin"})
 		b.must(err)
 		for range 2 {
-			r, err := b.Log("archive").Lookup(b.ctx, "romeo", "origin")
-			b.must(err)
+			r, p, err := b.Log("archive").Lookup(b.ctx, "romeo", "origin")
+			b.durable(p, err)
 			b.equal("record", words(r.ID, r.Peer, string(r.Data)), words(id, "p", "x"))
-			_, err = b.Log("archive").Lookup(b.ctx, "romeo", "another")
+			_, _, err = b.Log("archive").Lookup(b.ctx, "romeo", "another")
 			b.want(err, storage.ErrNotFound)
-			_, err = b.Log("archive").Lookup(b.ctx, "juliet", "origin")
+			_, _, err = b.Log("archive").Lookup(b.ctx, "juliet", "origin")
 			b.want(err, storage.ErrNotFound)
-			_, err = b.Log("archive").Lookup(b.ctx, "romeo", "")
+			_, _, err = b.Log("archive").Lookup(b.ctx, "romeo", "")
 			b.want(err, storage.ErrNotFound)
 			b.reopen()
 		}
 		b.durable(b.Log("archive").Remove(b.ctx, "romeo", id))
-		_, err = b.Log("archive").Lookup(b.ctx, "romeo", "origin")
+		_, _, err = b.Log("archive").Lookup(b.ctx, "romeo", "origin")
 		b.want(err, storage.ErrNotFound)
+	}},
+	{"WhatIsFoundWaitsForTheFirstWrite", func(b *bench) {
+		l := b.Log("archive")
+		for i := range 20 {
+			o := storage.AppendOptions{Dedup: fmt.Sprint("d", i)}
+			id, _, first, err := l.Append(b.ctx, "romeo", storage.Record{Data: []byte("x")}, o)
+			b.must(err)
+			r, p, err := l.Lookup(b.ctx, "romeo", o.Dedup)
+			b.durable(p, err)
+			b.equal("id", r.ID, id)
+			b.finished("what was found", first)
+		}
+	}},
+	{"AppendAllWaitsForTheFirstWritesOfItsDups", func(b *bench) {
+		l := b.Log("archive")
+		for i := range 20 {
+			o := storage.AppendOptions{Dedup: fmt.Sprint("d", i)}
+			_, _, first, err := l.Append(b.ctx, "romeo", storage.Record{Data: []byte("x")}, o)
+			b.must(err)
+			list := []storage.OwnedRecord{{Owner: "romeo", Record: storage.Record{Data: []byte("x")}}}
+			b.durable(l.AppendAll(b.ctx, list, o))
+			b.equal("dup", list[0].Dup, true)
+			b.finished("the repetition", first)
+		}
+	}},
+	{"DedupHoldsOnTheFirstDaysOfTheClock", func(b *bench) {
+		for _, start := range []time.Duration{-storage.DedupWindow, 0, storage.DedupWindow / 2, storage.DedupWindow - time.Second} {
+			b.clock.Store(start.Microseconds())
+			o := storage.AppendOptions{Dedup: fmt.Sprint("sent at ", start)}
+			id, dup, _, err := b.Log("offline").Append(b.ctx, "romeo", storage.Record{Data: []byte("x")}, o)
+			b.must(err)
+			b.equal("dup", dup, false)
+			for range 3 {
+				again, dup, _, err := b.Log("offline").Append(b.ctx, "romeo", storage.Record{Data: []byte("x")}, o)
+				b.must(err)
+				b.equal("dup and id", words(dup, again), words(true, id))
+				b.advance(storage.DedupWindow/3 - time.Second)
+				b.reopen()
+			}
+		}
+		b.size(b.Log("offline"), "romeo", 4, 4)
 	}},
 }

@@ -114,7 +114,7 @@ var lifeTests = []test{
 			},
 			"Log.Page":        func() error { _, _, err := l.Page(b.ctx, "o", storage.Query{}); return err },
 			"Log.Get":         func() error { _, err := l.Get(b.ctx, "o", 1); return err },
-			"Log.Lookup":      func() error { _, err := l.Lookup(b.ctx, "o", "d"); return err },
+			"Log.Lookup":      func() error { _, _, err := l.Lookup(b.ctx, "o", "d"); return err },
 			"Log.Remove":      func() error { _, err := l.Remove(b.ctx, "romeo", 1); return err },
 			"Log.Trim":        func() error { _, err := l.Trim(b.ctx, "romeo", 1, 1); return err },
 			"Log.Size":        func() error { _, _, err := l.Size(b.ctx, "romeo"); return err },

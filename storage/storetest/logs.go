@@ -208,7 +208,7 @@ var logTests = []test{
 		b.durable(b.Log("offline").AppendAll(b.ctx, records, storage.AppendOptions{Dedup: "d"}))
 		b.reopen()
 		for i := 0; i < len(records); i += 37 {
-			r, err := b.Log("offline").Lookup(b.ctx, records[i].Owner, "d")
+			r, _, err := b.Log("offline").Lookup(b.ctx, records[i].Owner, "d")
 			b.must(err)
 			b.equal("record", words(r.ID, string(r.Data)), words(records[i].Record.ID, i))
 		}
@@ -225,6 +225,22 @@ var logTests = []test{
 			b.equal("what is left", data, []string{"0", "2"})
 			b.size(b.Log("offline"), "romeo", 2, 2)
 			b.reopen()
+		}
+	}},
+	{"RemovalOfNothingWaitsForTheRemovalBefore", func(b *bench) {
+		l := b.Log("offline")
+		for name, again := range map[string]func(id uint64) (*storage.Pending, error){
+			"Remove":      func(id uint64) (*storage.Pending, error) { return l.Remove(b.ctx, "romeo", id) },
+			"Trim":        func(uint64) (*storage.Pending, error) { return l.Trim(b.ctx, "romeo", ^uint64(0), 0) },
+			"DeleteOwner": func(uint64) (*storage.Pending, error) { return l.DeleteOwner(b.ctx, "romeo") },
+		} {
+			for range 3 {
+				id := b.add(l, "romeo", "", "x")
+				first, err := again(id)
+				b.must(err)
+				b.durable(again(id))
+				b.finished("the second "+name, first)
+			}
 		}
 	}},
 	{"TrimByAge", func(b *bench) {
@@ -287,7 +303,7 @@ var logTests = []test{
 			for i, owner := range strange {
 				data, _ := b.page(l, owner, storage.Query{})
 				peers, _ := b.page(l, owner, storage.Query{Peer: "p"})
-				_, err := l.Lookup(b.ctx, owner, "d")
+				_, _, err := l.Lookup(b.ctx, owner, "d")
 				if i%2 == 0 {
 					b.equal("records of "+owner, len(data)+len(peers), 0)
 					b.want(err, storage.ErrNotFound)

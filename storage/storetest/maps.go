@@ -25,11 +25,43 @@ var mapTests = []test{
 			b.durable(p, err)
 			b.equal("version", v, want)
 		}
-		v, p, err := m.Update(b.ctx, "romeo", storage.AnyVersion)
-		b.durable(p, err)
-		b.equal("version of an update without changes", v, 4)
 		b.reopen()
-		b.equal("entries", b.list("roster", "romeo"), "4: juliet=3@3 k1=@1 k2=@2 k3=@3")
+		b.equal("entries", b.list("roster", "romeo"), "3: juliet=3@3 k1=@1 k2=@2 k3=@3")
+	}},
+	{"UpdateWithoutChangesIsThatOfTheVersionThatIsThere", func(b *bench) {
+		m := b.Map("roster")
+		for i := range uint64(20) {
+			v, p1, err := m.Update(b.ctx, "romeo", i, storage.Change{Key: "k", Value: fmt.Append(nil, i)})
+			b.must(err)
+			again, p2, err := m.Update(b.ctx, "romeo", []uint64{storage.AnyVersion, v}[i%2])
+			b.durable(p2, err)
+			b.equal("version", again, v)
+			b.finished("the update without changes", p1)
+		}
+		_, _, err := m.Update(b.ctx, "romeo", 7)
+		b.want(err, storage.ErrConflict)
+		v, p, err := m.Update(b.ctx, "nobody", 0)
+		b.durable(p, err)
+		b.equal("version of nobody", v, 0)
+		b.reopen()
+		b.equal("entries", b.list("roster", "romeo"), "20: k=19@20")
+		b.equal("entries", b.list("roster", "nobody"), "0:")
+	}},
+	{"DeletionOfNothingWaitsForTheDeletionBefore", func(b *bench) {
+		m := b.Map("roster")
+		for range 20 {
+			_, _, err := m.Update(b.ctx, "romeo", storage.AnyVersion, storage.Change{Key: "k"})
+			b.must(err)
+			first, err := m.DeleteOwner(b.ctx, "romeo")
+			b.must(err)
+			b.durable(m.DeleteOwner(b.ctx, "romeo"))
+			b.finished("the second deletion", first)
+			first, err = m.DeleteOwner(b.ctx, "romeo")
+			b.must(err)
+			_, p, err := m.Update(b.ctx, "romeo", 0)
+			b.durable(p, err)
+			b.finished("the update without changes", first)
+		}
 	}},
 	{"UpdateIsReadBeforeItIsDurable", func(b *bench) {
 		m := b.Map("roster")

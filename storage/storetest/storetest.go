@@ -97,6 +97,14 @@ func (b *bench) durable(p *storage.Pending, err error) {
 	b.must(p.Wait(ctx))
 }
 
+// finished fails the test unless a write is durable on which that of the name rests, which is.
+func (b *bench) finished(name string, first *storage.Pending) {
+	b.Helper()
+	if done, err := first.Finished(); !done || err != nil {
+		b.Fatalf("%s was durable before what it rests on: finished %v, %v", name, done, err)
+	}
+}
+
 // reopen closes the engine and opens it on the same data.
 func (b *bench) reopen() {
 	b.Helper()

@@ -134,7 +134,9 @@ func (m *Map) Update(_ context.Context, owner string, version uint64, changes ..
 	if version != storage.AnyVersion && version != o.version {
 		return 0, nil, storage.ErrConflict
 	}
-	o.version++
+	if len(changes) > 0 {
+		o.version++
+	}
 	for _, c := range changes {
 		e := storage.Entry{Key: c.Key, Value: slices.Clone(c.Value), Version: o.version, Deleted: c.Delete}
 		o.entries[c.Key] = e
@@ -265,14 +267,19 @@ func (l *Log) Get(_ context.Context, owner string, id uint64) (storage.Record, e
 }
 
 // Lookup implements storage.Log.
-func (l *Log) Lookup(ctx context.Context, owner, dedup string) (storage.Record, error) {
+func (l *Log) Lookup(ctx context.Context, owner, dedup string) (storage.Record, *storage.Pending, error) {
 	l.s.mu.Lock()
 	var id uint64
 	if w := l.owners[owner]; w != nil {
 		id = w.dedup[dedup]
 	}
+	p := l.s.group
 	l.s.mu.Unlock()
-	return l.Get(ctx, owner, id)
+	r, err := l.Get(ctx, owner, id)
+	if err != nil {
+		p = nil
+	}
+	return r, p, err
 }
 
 // Remove implements storage.Log.

@@ -42,7 +42,10 @@ func Start(t testing.TB, options ...string) *Server {
 func StartReplica(t testing.TB, of *Server) *Server {
 	t.Helper()
 	s := Start(t, "--replicaof", "127.0.0.1 "+strconv.Itoa(of.port))
-	s.await("it is in step with its master", func() bool { return strings.Contains(s.cli("info", "replication"), "master_link_status:up") })
+	s.await("it is in step with its master", func() bool {
+		return strings.Contains(s.cli("info", "replication"), "master_link_status:up") &&
+			strings.Contains(of.cli("info", "replication"), fmt.Sprintf("port=%d,state=online", s.port))
+	})
 	return s
 }
 
@@ -179,6 +182,14 @@ func (s *Server) run() error {
 func (s *Server) Kill() {
 	_ = s.process.Process.Kill() // it may have ended already
 	s.await("the server has ended", func() bool { return free(s.port) })
+}
+
+// Pause stops the server in the middle of what it does, until Kill: its connections stay.
+func (s *Server) Pause() {
+	s.t.Helper()
+	if err := s.process.Process.Signal(syscall.SIGSTOP); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 // Restart starts a killed server again, at the same address and with the same data.
