@@ -223,16 +223,15 @@ func (l *lists) change(owner string, items []jid.JID, add bool, then func(before
 	if add && len(before.items)+len(changes) > maxItems {
 		return nil, errTooMany
 	}
-	if len(changes) == 0 {
-		then(before, before)
-		return nil, nil
-	}
 	version, p, err := l.store.Update(context.Background(), owner, storage.AnyVersion, changes...)
 	if err != nil {
 		return nil, fmt.Errorf("store block list of %s: %w", owner, err)
 	}
-	after := before.with(items, add, version)
-	sh.keep(owner, after)
+	after := before
+	if len(changes) > 0 { // else p is that of the list as it is
+		after = before.with(items, add, version)
+		sh.keep(owner, after)
+	}
 	then(before, after)
 	return p, nil
 }

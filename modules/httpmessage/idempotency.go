@@ -146,7 +146,9 @@ func (s *Service) first(ctx context.Context, account, key string) (*answer, erro
 	r, written, err := s.answers.Lookup(ctx, account, key)
 	if err == nil {
 		// It is given again, so it is an acknowledgement, too. What it tells of was durable before it.
-		err = written.Wait(ctx)
+		limited, cancel := context.WithTimeout(ctx, patience)
+		err = written.Wait(limited)
+		cancel()
 	}
 	switch {
 	case errors.Is(err, storage.ErrNotFound):

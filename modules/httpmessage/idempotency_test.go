@@ -122,6 +122,48 @@ func (failing) Append(context.Context, string, storage.Record, storage.AppendOpt
 	return 0, false, nil, storage.ErrUnavailable
 }
 
+// A repetition is acknowledged with the first answer, so that must be durable, too.
+func TestFirstAnswerIsGivenAgainOnceItIsDurable(t *testing.T) {
+	h := newHouse(t)
+	c := call{body: toBob, headers: []string{"Idempotency-Key: k"}}
+	if w := h.do(c); w.Code != 200 {
+		t.Fatalf("answer %d", w.Code)
+	}
+	whole := h.answers
+	lost := storage.NewPending()
+	lost.Finish(storage.ErrUnavailable)
+	h.answers = found{whole, lost}
+	if w := h.do(c); w.Code != 503 {
+		t.Errorf("answer %d, though the first one is lost", w.Code)
+	}
+	written := storage.NewPending()
+	h.answers = found{whole, written}
+	done := make(chan int)
+	go func() { done <- h.do(c).Code }()
+	written.Then(func(error) {
+		select {
+		case code := <-done:
+			t.Errorf("answer %d before the first one is durable", code)
+		default:
+		}
+	})
+	written.Finish(nil)
+	if code := <-done; code != 200 {
+		t.Errorf("answer %d", code)
+	}
+}
+
+// found has what it finds rest on a write.
+type found struct {
+	storage.Log
+	p *storage.Pending
+}
+
+func (f found) Lookup(ctx context.Context, owner, dedup string) (storage.Record, *storage.Pending, error) {
+	r, _, err := f.Log.Lookup(ctx, owner, dedup)
+	return r, f.p, err
+}
+
 // trimmed records what is asked of it.
 type trimmed struct {
 	storage.Log

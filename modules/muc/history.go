@@ -123,9 +123,17 @@ func (p *post) tellSubject(s *seat) {
 	p.to(s)
 }
 
-// keepSubject stores a new subject. It is called with order held.
-func (u *utterance) keepSubject() *xmpp.Error {
+// keepSubject stores a new subject; a repetition waits for the first, since which another may have come. It is called with order held.
+func (u *utterance) keepSubject(dup bool) *xmpp.Error {
 	r := u.r
+	if dup {
+		p, err := r.store()
+		if err != nil {
+			return r.m.fault(err)
+		}
+		u.e.Await(p)
+		return nil
+	}
 	var xml []byte
 	s := u.e.Stanza
 	for _, c := range xmpp.Index(s.Payload) {

@@ -93,8 +93,8 @@ func (r *room) say(e *router.Envelope) *xmpp.Error {
 	if bad != nil {
 		return bad
 	}
-	if u.subject && !dup {
-		if bad := u.keepSubject(); bad != nil {
+	if u.subject {
+		if bad := u.keepSubject(dup); bad != nil {
 			return bad
 		}
 	}

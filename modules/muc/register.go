@@ -139,7 +139,11 @@ func (r *room) petition(e *router.Envelope, nick string) *xmpp.Error {
 	}
 	switch {
 	case p.Asks == nick: // they know
-		r.m.o.Router.Answer(e, nil)
+		pending, err := r.store()
+		if err != nil {
+			return r.m.fault(err)
+		}
+		r.m.o.Router.AnswerAfter(e, pending, nil)
 		return nil
 	case p.Asks == "" && asking >= maxAsking, !r.m.guests.mayTalk(user, r.m.o.Limits(), time.Now()) && !r.m.exempt(e):
 		return xmpp.ResourceConstraint("too many want to register")

@@ -101,9 +101,10 @@ func (r *room) read(entries []storage.Entry) (found bool, err error) {
 	return found, nil
 }
 
-// store writes changes of a room that is persistent. It is called with order held.
+// store writes changes of a room that is persistent. Without changes the Pending is that of the room as it is. It is called with
+// order held.
 func (r *room) store(changes ...storage.Change) (*storage.Pending, error) {
-	if !r.conf.Persistent || r.locked || len(changes) == 0 {
+	if !r.conf.Persistent || r.locked {
 		return nil, nil
 	}
 	_, p, err := r.m.o.Rooms.Update(context.Background(), r.name, storage.AnyVersion, changes...)
@@ -147,13 +148,15 @@ func (p person) empty() bool {
 	return p.Affiliation == unaffiliated && p.Nick == "" && len(p.Hats) == 0 && p.Asks == ""
 }
 
-// erase deletes all that is kept of a room that is gone. It is called with order held.
+// erase deletes all that is kept of a room that is gone. The Pending fails if something is left. It is called with order held.
 func (r *room) erase() *storage.Pending {
 	r.m.forget(r)
 	ctx, log := context.Background(), r.m.o.Log
+	var left error
 	warn := func(err error) {
 		if err != nil {
 			log.Warn("something is left of a room", "room", r.name, "error", err)
+			left = errors.Join(left, err)
 		}
 	}
 	list, err := r.m.listed(r.addr.Domain())
@@ -168,13 +171,16 @@ func (r *room) erase() *storage.Pending {
 			warn(r.m.index(user, r.name, false))
 		}
 	}
-	_, err = r.m.o.Archive.DeleteOwner(ctx, r.name)
+	p, err := r.m.o.Archive.DeleteOwner(ctx, r.name)
 	warn(err)
-	if !r.conf.Persistent {
-		return nil
+	if r.conf.Persistent {
+		p, err = r.m.o.Rooms.DeleteOwner(ctx, r.name)
+		warn(err)
 	}
-	p, err := r.m.o.Rooms.DeleteOwner(ctx, r.name)
-	warn(err)
+	if left != nil {
+		p = storage.NewPending()
+		p.Finish(left)
+	}
 	return p
 }
 

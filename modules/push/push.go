@@ -199,11 +199,7 @@ func (p *Push) disable(e *router.Envelope, el *xmpp.Element, service jid.JID) {
 			gone = append(gone, r)
 		}
 	}
-	if len(gone) == 0 { // as it is wanted already
-		p.Router.Answer(e, nil)
-		return
-	}
-	written, err := p.drop(u, gone...)
+	written, err := p.drop(u, gone...) // of none: as it is wanted already
 	if err != nil {
 		p.fail(e, err)
 		return

@@ -168,7 +168,7 @@ func (p *Push) change(u *user, changes []storage.Change) (*storage.Pending, erro
 	return written, nil
 }
 
-// drop ends registrations for good. The caller holds the user.
+// drop ends registrations for good. Of none, the Pending is that of those that there are. The caller holds the user.
 func (p *Push) drop(u *user, gone ...*registration) (*storage.Pending, error) {
 	var changes []storage.Change
 	for _, r := range gone {

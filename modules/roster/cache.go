@@ -215,7 +215,7 @@ func (u *user) list() {
 }
 
 // put stores an item (nil: removes it) and a request with it, if there is one or one to forget, and
-// changes the roster in memory. The caller holds mu.
+// changes the roster in memory. If all is so already, the Pending is that of the roster as it is. The caller holds mu.
 func (r *Roster) put(u *user, contact jid.JID, it *Item, request *xmpp.Stanza, forget bool) (*storage.Pending, error) {
 	change := storage.Change{Key: itemKey + contact.String(), Delete: it == nil}
 	if it != nil {
@@ -231,9 +231,6 @@ func (r *Roster) put(u *user, contact jid.JID, it *Item, request *xmpp.Stanza, f
 		changes = append(changes, storage.Change{Key: requestKey + contact.String(), Value: requestRecord(request)})
 	case forget:
 		changes = append(changes, storage.Change{Key: requestKey + contact.String(), Delete: true})
-	}
-	if len(changes) == 0 {
-		return nil, nil
 	}
 	version, p, err := r.store.Update(context.Background(), u.bare.String(), u.version, changes...)
 	if err != nil {

@@ -110,14 +110,15 @@ func (v *VCard) Change(user jid.JID, f func(card *xmpp.Element) bool) (*storage.
 		if card == nil {
 			card = &xmpp.Element{Name: payload}
 		}
-		if !f(card) {
-			return nil, nil
+		var changes []storage.Change // none: the Pending is that of the card as it is
+		if f(card) {
+			record := card.Append([]byte{recordVersion})
+			if len(record) > MaxSize+1 {
+				return nil, ErrTooLarge
+			}
+			changes = append(changes, storage.Change{Key: key, Value: record})
 		}
-		record := card.Append([]byte{recordVersion})
-		if len(record) > MaxSize+1 {
-			return nil, ErrTooLarge
-		}
-		_, p, err := v.store.Update(context.Background(), user.String(), version, storage.Change{Key: key, Value: record})
+		_, p, err := v.store.Update(context.Background(), user.String(), version, changes...)
 		if errors.Is(err, storage.ErrConflict) {
 			continue
 		}

@@ -189,7 +189,7 @@ func (g *Engine) store(s *service, n *node, items []Item) (_ *storage.Pending, g
 	return s.watch(p), gone, nil
 }
 
-// drop takes items out of a node.
+// drop takes items out of a node. Without any, the write is the last one.
 func (g *Engine) drop(s *service, n *node, ids []string) (*storage.Pending, error) {
 	changes := make([]storage.Change, 0, len(ids))
 	for _, id := range ids {
@@ -299,7 +299,7 @@ func (g *Engine) Retract(b *router.Batch, of jid.JID, name string, ids ...string
 	defer g.unlock(s)
 	n := s.nodes[name]
 	if n == nil {
-		return nil, nil
+		return g.put(s)
 	}
 	index, err := g.places(s, n)
 	if err != nil {
@@ -308,14 +308,13 @@ func (g *Engine) Retract(b *router.Batch, of jid.JID, name string, ids ...string
 	ids = slices.DeleteFunc(slices.Clone(ids), func(id string) bool {
 		return !slices.ContainsFunc(index, func(p place) bool { return p.id == id })
 	})
-	if len(ids) == 0 {
-		return nil, nil
-	}
 	p, err := g.drop(s, n, ids)
 	if err != nil {
 		return nil, err
 	}
-	g.tellRetracted(b, s, n, ids, of)
+	if len(ids) > 0 {
+		g.tellRetracted(b, s, n, ids, of)
+	}
 	return p, nil
 }
 

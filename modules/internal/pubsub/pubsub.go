@@ -141,6 +141,7 @@ type request struct {
 	changed bool             // items of the node have
 	before  *Item            // see Change
 	pending *storage.Pending // what the answer waits for
+	awaited bool             // a write has been awaited
 }
 
 // A verb does what a request asks for; its answer is the payload of the result. The service is locked. The error is
@@ -233,6 +234,11 @@ func (g *Engine) handle(r *request) ([]byte, error) {
 	}
 	r.svc = svc
 	payload, err := do(g, r)
+	if set && err == nil && !r.awaited { // it was so already: the answer rests on the nodes as they are
+		var p *storage.Pending
+		p, err = g.put(svc)
+		r.await(p)
+	}
 	g.unlock(svc)
 	if err == nil && r.changed && g.o.Changed != nil {
 		r.await(g.o.Changed(Change{r.service, r.node, r.actor, r.e.Batch, r.before})...)
@@ -241,7 +247,9 @@ func (g *Engine) handle(r *request) ([]byte, error) {
 }
 
 // await adds writes that the answer waits for.
-func (r *request) await(more ...*storage.Pending) { r.pending = Join(append(more, r.pending)...) }
+func (r *request) await(more ...*storage.Pending) {
+	r.pending, r.awaited = Join(append(more, r.pending)...), true
+}
 
 // Join returns a write that is durable when all of these are.
 func Join(ps ...*storage.Pending) *storage.Pending {

@@ -357,7 +357,7 @@ func (g *Engine) last(s *service, n *node) (*Item, error) {
 	return g.item(s, n, index[len(index)-1].id)
 }
 
-// put writes the configuration of a node and other keys of the service's.
+// put writes the configuration of a node and other keys of the service's. Without any, the write is the last one.
 func (g *Engine) put(s *service, changes ...storage.Change) (*storage.Pending, error) {
 	_, p, err := g.o.Nodes.Update(context.Background(), s.jid.String(), storage.AnyVersion, changes...)
 	return s.watch(p), err
