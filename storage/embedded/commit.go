@@ -72,12 +72,15 @@ type ticket struct {
 // write applies a batch in memory and queues it for the committer. The caller
 // holds the shards of the owners written to. The batch is the engine's afterwards.
 func (e *engine) write(b *batch) (ticket, error) {
-	if b.tooLong {
+	switch {
+	case b.tooLong:
 		return ticket{}, errTooLong
+	case len(b.ops) > largestWrite:
+		return ticket{}, errTooLarge
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	g, active, err := e.admit()
+	g, active, err := e.admit(b.lazy)
 	if err != nil {
 		return ticket{}, err
 	}
@@ -85,11 +88,13 @@ func (e *engine) write(b *batch) (ticket, error) {
 	return ticket{g.pending, g.number}, nil
 }
 
-// admit returns the group and the table that the next write goes to. The caller holds mu, which is let go of while it waits.
-func (e *engine) admit() (*group, *memtable, error) {
-	// Memory is bounded: writers that outrun the disk wait for the checkpoint.
-	for e.merging && e.err == nil && e.tables.Load().active.bytes.Load() > 2*int64(e.limit) {
-		e.changed.Wait()
+// admit returns the group and the table that the next write goes to, once there is room in them. The caller holds mu,
+// which is let go of while it waits.
+func (e *engine) admit(lazy bool) (*group, *memtable, error) {
+	for e.err == nil && !e.finished && (e.crowded(lazy) || e.behind()) {
+		if !e.awaitRoom() {
+			return nil, nil, errSlow
+		}
 	}
 	switch {
 	case e.err != nil:
@@ -193,6 +198,7 @@ func (e *engine) commit() {
 		}
 		e.current, e.flying = newGroup(g.number+1, e.spare), g
 		e.spare = nil
+		e.room.made(&e.changed)
 		// Freezing here keeps the border between journals that between tables: all
 		// that the frozen table holds is in this journal or an earlier one.
 		freeze := e.err == nil && !e.merging && e.journal.size+len(g.frame) >= e.limit
@@ -207,7 +213,7 @@ func (e *engine) commit() {
 			err = e.append(g)
 			e.pace.took, e.pace.writes = time.Since(begun), g.writes
 		}
-		g.pending.Finish(err)
+		e.finish(g, err)
 		if err == nil && ackEarly {
 			time.Sleep(earlyDelay)
 			err = e.append(g)
@@ -228,7 +234,7 @@ func (e *engine) commit() {
 		if freeze && err != nil {
 			e.merging = false
 		}
-		e.changed.Broadcast()
+		e.room.made(&e.changed)
 		e.mu.Unlock()
 		if freeze && err == nil {
 			go e.checkpoint(old.path)
@@ -267,7 +273,7 @@ func (e *engine) gather() {
 		return
 	}
 	e.mu.Lock()
-	if e.finished || e.err != nil {
+	if e.finished || e.err != nil || e.room.waiting > 0 { // who waits for room does not come
 		e.mu.Unlock()
 		return
 	}
@@ -386,7 +392,7 @@ func (e *engine) checkpoint(path string) {
 		e.tables.Store(&tables{active: e.tables.Load().active})
 	}
 	e.merging = false
-	e.changed.Broadcast()
+	e.room.made(&e.changed)
 }
 
 // merge writes a table into the tree in one transaction, and purges the Dedup

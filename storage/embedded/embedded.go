@@ -40,7 +40,7 @@ type Options struct {
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 	// JournalBytes is how large a journal may grow before it is merged into the
-	// tree; it bounds memory (to some four times as much) and the time to open. 0: 8 MiB.
+	// tree; it bounds memory (to some four times as much, and 256 KiB) and the time to open. 0: 8 MiB.
 	JournalBytes int
 
 	create func(path string) (file, error) // a journal's file; nil: on the disk
@@ -85,6 +85,7 @@ type engine struct {
 	merging  bool       // a checkpoint runs
 	journal  *journal
 	spare    []byte // a buffer for the next group
+	room     room
 	err      error
 	finished bool // Close has begun
 }
@@ -153,6 +154,7 @@ func open(dir string, o Options) (*engine, error) {
 	e.overdue.Stop() // until there was a lazy write
 	e.patience, e.gathered = time.NewTimer(time.Hour), make(chan struct{}, 1)
 	e.patience.Stop()
+	e.room.init(e)
 	if err := e.recover(); err != nil {
 		tree.Close() // the first error is the one to tell
 		e.segments.close()

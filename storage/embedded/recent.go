@@ -165,13 +165,16 @@ func (t *memtable) keep(b []byte) []byte {
 // writeRecord is write for an append: the record under its key, and the batch of what goes with it, which may be empty. The
 // caller holds the shard.
 func (l *logSpace) writeRecord(st *logState, owner string, key []byte, id uint64, peer string, data []byte, b *batch) (ticket, error) {
-	if b.tooLong || len(key) > maxKey {
+	switch {
+	case b.tooLong || len(key) > maxKey:
 		return ticket{}, errTooLong
+	case len(data) > largestWrite:
+		return ticket{}, errTooLarge
 	}
 	e := l.engine
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	g, active, err := e.admit()
+	g, active, err := e.admit(false)
 	if err != nil {
 		return ticket{}, err
 	}

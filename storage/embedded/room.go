@@ -1,0 +1,118 @@
+package embedded
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"jackdaw/storage"
+)
+
+// Memory is bounded: writers who outrun the disk wait, each with what it has in hand, until the committer takes the
+// group or the checkpoint ends. A disk that hangs must not hold them for ever, and with them whoever needs their
+// owners: after longestWait without any progress writes are refused at once, until there is some.
+
+const (
+	// largestWrite bounds one write, a record or all changes of an Update.
+	largestWrite = 256 << 20
+	// leastRoom and mostRoom bound what waits for the committer; between them it is the size of a journal.
+	leastRoom = 64 << 10
+	mostRoom  = 256 << 20
+	// spareRoom is how many times as much those may leave waiting who make room or must not wait.
+	spareRoom = 4
+
+	longestWait = 5 * time.Second
+)
+
+// The length of a frame is written in 32 bits.
+const _ uint32 = frameHeader + spareRoom*mostRoom + 2*largestWrite
+
+var (
+	errTooLarge = errors.New("a write of more than 256 MiB")
+	errSlow     = fmt.Errorf("%w now: the disk does not keep up", storage.ErrUnavailable)
+)
+
+// A room is the state of those who wait. The engine's mu guards it.
+type room struct {
+	waiting   int
+	until     time.Time // when those who wait give up
+	alarm     *time.Timer
+	stuck     bool // somebody has given up since there was progress
+	finishing bool // the committer tells of a group: whoever waits could be whom it waits for
+}
+
+func (r *room) init(e *engine) {
+	r.alarm = time.AfterFunc(time.Hour, func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if r.waiting > 0 && !time.Now().Before(r.until) {
+			r.stuck = true
+			e.changed.Broadcast()
+		}
+	})
+	r.alarm.Stop()
+}
+
+// made tells those who wait that there is room, or will be soon.
+func (r *room) made(changed *sync.Cond) {
+	r.stuck = false
+	r.extend()
+	changed.Broadcast()
+}
+
+// extend has those who wait do so for longestWait from now.
+func (r *room) extend() {
+	if r.waiting > 0 {
+		r.until = time.Now().Add(longestWait)
+		r.alarm.Reset(longestWait)
+	}
+}
+
+// crowded says whether the group has no room for another write. The caller holds mu.
+func (e *engine) crowded(lazy bool) bool {
+	bound := min(max(e.limit, leastRoom), mostRoom)
+	if lazy || e.room.finishing {
+		bound *= spareRoom
+	}
+	return len(e.current.frame) > bound
+}
+
+// behind says whether the checkpoint cannot follow. The caller holds mu.
+func (e *engine) behind() bool {
+	return e.merging && e.tables.Load().active.bytes.Load() > 2*int64(e.limit)
+}
+
+// awaitRoom returns when there may be room, or false if the write is to be refused. The caller holds mu.
+func (e *engine) awaitRoom() bool {
+	r := &e.room
+	if r.stuck || r.finishing && !e.behind() {
+		return false
+	}
+	if r.waiting++; r.waiting == 1 {
+		r.extend()
+	}
+	if !e.current.empty() { // it may hold nothing but lazy batches
+		e.hurry()
+	}
+	e.changed.Wait()
+	if r.waiting--; r.waiting == 0 {
+		r.alarm.Stop()
+	}
+	return !r.stuck
+}
+
+// finish tells whoever waits for a group of its outcome. What is called may write, or wait for a lock that a writer
+// holds: until it returns no writer waits for the committer.
+func (e *engine) finish(g *group, err error) {
+	e.mu.Lock()
+	e.room.finishing = true
+	if e.room.waiting > 0 {
+		e.changed.Broadcast()
+	}
+	e.mu.Unlock()
+	g.pending.Finish(err)
+	e.mu.Lock()
+	e.room.finishing = false
+	e.mu.Unlock()
+}
