@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -318,6 +319,61 @@ func TestJournalWithoutItsEndIsRefusedBeforeOthers(t *testing.T) {
 		_, _, err := replay(dir, func([]byte) error { n++; return nil })
 		if n != frames || (err == nil) != ended {
 			t.Errorf("ended %v: %d frames, %v", ended, n, err)
+		}
+	}
+}
+
+// framesOf is a journal that holds these groups.
+func framesOf(number uint64, ended bool, groups ...[]byte) (data []byte) {
+	if ended {
+		groups = append(groups, nil)
+	}
+	for i, ops := range groups {
+		frame := append(make([]byte, frameHeader), ops...)
+		copy(frame, frameMagic)
+		binary.BigEndian.PutUint32(frame[4:], uint32(len(ops)))
+		binary.BigEndian.PutUint64(frame[8:], frameNumber(number, uint64(i)+1))
+		binary.BigEndian.PutUint32(frame[16:], frameSum(frame))
+		data = append(data, frame...)
+	}
+	return data
+}
+
+func TestMissingJournalIsNamed(t *testing.T) {
+	for _, test := range []struct {
+		numbers []uint64
+		names   []string // what the error speaks of
+	}{
+		{[]uint64{4, 5, 6}, nil},
+		{[]uint64{6}, nil},
+		{[]uint64{4, 6}, []string{"journal-0000000000000005 is missing", "journal-0000000000000004 and",
+			"move journal-0000000000000006"}},
+		{[]uint64{4, 5, 9}, []string{"journal-0000000000000006 is missing", "move journal-0000000000000009"}},
+	} {
+		dir := t.TempDir()
+		for i, n := range test.numbers {
+			b := &batch{}
+			b.set(fmt.Appendf(nil, "m\x00romeo\x00%d", n), append(make([]byte, valueHeader), byte(n)))
+			path := filepath.Join(dir, fmt.Sprintf("%s%016x", filePrefix, n))
+			if err := os.WriteFile(path, framesOf(n, i < len(test.numbers)-1, b.ops), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		e, err := Open(dir)
+		if err == nil {
+			err = e.Close()
+		}
+		if test.names == nil && err != nil {
+			t.Errorf("%v: %v", test.numbers, err)
+		}
+		for _, name := range test.names {
+			if err == nil || !strings.Contains(err.Error(), name) {
+				t.Errorf("%v: %v, without %q", test.numbers, err, name)
+			}
+		}
+		left, _ := filepath.Glob(filepath.Join(dir, filePrefix+"*"))
+		if test.names != nil && len(left) != len(test.numbers) {
+			t.Errorf("%v: %v are left", test.numbers, left)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -131,6 +132,9 @@ func removeSpare(dir string) error {
 
 // append makes a frame durable. frame begins with room for the header.
 func (j *journal) append(frame []byte) error {
+	if uint64(len(frame)-frameHeader) > math.MaxUint32 {
+		return fmt.Errorf("a group of %d bytes", len(frame))
+	}
 	j.frames++
 	copy(frame, frameMagic)
 	binary.BigEndian.PutUint32(frame[4:], uint32(len(frame)-frameHeader))
@@ -185,6 +189,9 @@ func replay(dir string, f func(ops []byte) error) (paths []string, number uint64
 			numbers, paths = append(numbers, number), append(paths, filepath.Join(dir, entry.Name()))
 		}
 	}
+	if err := missing(numbers); err != nil {
+		return nil, 0, err
+	}
 	for i, path := range paths {
 		data, err := os.ReadFile(path)
 		if err != nil {
@@ -201,6 +208,21 @@ func replay(dir string, f func(ops []byte) error) (paths []string, number uint64
 		}
 	}
 	return paths, number, nil
+}
+
+// missing returns an error if one of the journals is. They are given up from the lowest number on, so those that a crash leaves
+// follow each other. Without what lies between, the later ones would be taken for what they are not: removals of what
+// was never there, sizes that count what is lost.
+func missing(numbers []uint64) error {
+	for i, n := range numbers {
+		if i > 0 && n != numbers[i-1]+1 {
+			name := func(n uint64) string { return fmt.Sprintf("%s%016x", filePrefix, n) }
+			return fmt.Errorf("%s is missing, which lies between %s and %s; put it back, or restore the directory from a backup. "+
+				"To lose what was written from then on, move %s and all later ones away",
+				name(numbers[i-1]+1), name(numbers[i-1]), name(n), name(n))
+		}
+	}
+	return nil
 }
 
 // eachFrame calls f with the frames at the start of data, whose numbers begin with next, and returns what

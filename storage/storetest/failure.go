@@ -17,8 +17,8 @@ type Fault struct {
 	Ready func()
 }
 
-// AfterFailure checks that no answer of an engine rests on a write that failed: what was on its way when the fault came is
-// asked for once more, and again.
+// AfterFailure checks that no answer of an engine rests on a write that failed: what was on its way when the fault
+// came is asked for once more, and again.
 func AfterFailure(t *testing.T, e storage.Engine, fault Fault) {
 	ctx := t.Context()
 	l, m, a := e.Log("archive"), e.Map("roster"), e.Accounts()
@@ -86,7 +86,9 @@ func AfterFailure(t *testing.T, e storage.Engine, fault Fault) {
 		{name: "Remove", first: func() (*storage.Pending, error) { return l.Remove(ctx, "removed", ids["removed"]) }},
 		{name: "Trim", first: func() (*storage.Pending, error) { return l.Trim(ctx, "trimmed", ^uint64(0), 0) }},
 		{name: "Log.DeleteOwner", first: func() (*storage.Pending, error) { return l.DeleteOwner(ctx, "deleted") }},
-		{name: "Replace", first: func() (*storage.Pending, error) { return l.Replace(ctx, "replaced", ids["replaced"], []byte("y")) }},
+		{name: "Replace", first: func() (*storage.Pending, error) {
+			return l.Replace(ctx, "replaced", ids["replaced"], []byte("y"))
+		}},
 		{name: "Create", first: func() (*storage.Pending, error) { return a.Create(ctx, storage.Account{User: "after@x"}) }},
 		{name: "Modify", first: func() (*storage.Pending, error) {
 			return a.Modify(ctx, "before@x", func(a *storage.Account) error { a.Disabled = true; return nil })
