@@ -21,6 +21,7 @@ import (
 	"golang.org/x/net/idna"
 
 	"jackdaw/config"
+	"jackdaw/storage"
 )
 
 // selfSignedFor is how long a certificate of our own making holds. Whoever
@@ -198,6 +199,9 @@ func writePrivate(path string, text []byte) error {
 	}
 	if err == nil {
 		err = os.Rename(f.Name(), path)
+	}
+	if err == nil {
+		err = storage.SyncPath(dir)
 	}
 	return err
 }

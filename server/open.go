@@ -29,6 +29,10 @@ func OpenStore(ctx context.Context, cfg *config.Config) (storage.Engine, error) 
 	if err != nil {
 		return nil, err
 	}
+	// Files and certificates lie here, too; the embedded store does this for itself.
+	if err := storage.SyncPath(cfg.Data); err != nil {
+		return nil, fmt.Errorf("make the name of the data directory durable: %w", err)
+	}
 	r := cfg.Storage.Redis
 	return redis.Open(ctx, redis.Options{Addrs: r.Addrs, MasterName: r.MasterName, Username: r.Username,
 		Password: secret, DB: r.DB, Prefix: r.Prefix, WaitReplicas: r.WaitReplicas})

@@ -231,16 +231,7 @@ func (s *Service) finish(sl *slot, name string) error {
 	if err := os.Rename(name, filepath.Join(to, sl.id)); err != nil {
 		return err
 	}
-	return errors.Join(syncFolder(to), syncFolder(s.o.Dir), syncFolder(filepath.Dir(s.o.Dir)))
-}
-
-// syncFolder makes durable which names there are in a folder.
-func syncFolder(name string) error {
-	d, err := os.Open(name)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return errors.Join(storage.SyncDir(to), storage.SyncDir(s.o.Dir), storage.SyncDir(filepath.Dir(s.o.Dir)))
 }
 
 // removed erases the files of an account, and the slots it has.

@@ -55,10 +55,10 @@ func (g *gated) Sync() error {
 func TestDataOfBothSidesAreInTheJournalOnce(t *testing.T) {
 	dir, crashed := t.TempDir(), filepath.Join(t.TempDir(), "crashed")
 	syncing, let := make(chan struct{}), make(chan struct{})
-	e, err := OpenWith(dir, Options{create: func(path string) (file, error) {
-		f, err := createFile(path)
+	e, err := OpenWith(dir, Options{files: creating{f: func(path string) (file, error) {
+		f, err := osFiles{}.create(path)
 		return &gated{f, syncing, let}, err
-	}})
+	}}})
 	if err != nil {
 		t.Fatal(err)
 	}

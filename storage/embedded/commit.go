@@ -349,7 +349,7 @@ func (e *engine) nextJournal() error {
 	if err := e.journal.end(); err != nil {
 		return e.fail("end the journal", err)
 	}
-	next, err := newJournal(e.dir, e.journal.number+1, e.limit, e.create)
+	next, err := newJournal(e.files, e.dir, e.journal.number+1, e.limit)
 	if err != nil {
 		return e.fail("begin a journal", err)
 	}
@@ -376,7 +376,7 @@ func (e *engine) checkpoint(path string) {
 	if err != nil {
 		// Reads still need the frozen table, and the next Open its journal.
 		err = e.fail("merge the journal", err)
-	} else if err = setAside(path, e.limit); err != nil {
+	} else if err = setAside(e.files, path, e.limit); err != nil {
 		err = e.fail("set the journal aside", err)
 	}
 	e.mu.Lock()

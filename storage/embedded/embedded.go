@@ -21,8 +21,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
+	"log/slog"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -30,7 +29,6 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
 
 	"jackdaw/storage"
 )
@@ -42,20 +40,23 @@ type Options struct {
 	// JournalBytes is how large a journal may grow before it is merged into the
 	// tree; it bounds memory (to some four times as much, and 256 KiB) and the time to open. 0: 8 MiB.
 	JournalBytes int
+	// Log gets what somebody must act on or may want to know; nil: slog.Default().
+	Log *slog.Logger
 
-	create func(path string) (file, error) // a journal's file; nil: on the disk
-	idle   time.Duration                   // without writes until the journal is merged; 0: 5 s
+	files fileSystem    // nil: those of the operating system
+	idle  time.Duration // without writes until the journal is merged; 0: 5 s
 }
 
 // engine implements storage.Engine.
 //
 // Locks are taken in this order: a shard's, then mu.
 type engine struct {
-	now    func() time.Time
-	limit  int
-	create func(path string) (file, error)
-	dir    string
-	tree   *bbolt.DB
+	now   func() time.Time
+	limit int
+	files fileSystem
+	dir   string
+	tree  *bbolt.DB
+	log   *slog.Logger
 	// segments are what the tree refers to.
 	segments segments
 	tables   atomic.Pointer[tables] // replaced under mu
@@ -115,14 +116,6 @@ func OpenWith(dir string, o Options) (storage.Engine, error) {
 }
 
 func open(dir string, o Options) (*engine, error) {
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return nil, err
-		}
-		if err := syncDir(filepath.Dir(dir)); err != nil {
-			return nil, err
-		}
-	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -132,21 +125,18 @@ func open(dir string, o Options) (*engine, error) {
 	if o.idle <= 0 {
 		o.idle = 5 * time.Second
 	}
-	if o.create == nil {
-		o.create = createFile
+	if o.files == nil {
+		o.files = osFiles{}
 	}
-	// The tree's own file lock keeps other processes out; it is taken without waiting.
-	tree, err := bbolt.Open(filepath.Join(dir, "store.db"), 0o600, &bbolt.Options{
-		Timeout: time.Millisecond, FreelistType: bbolt.FreelistMapType, NoStatistics: true,
-	})
-	if errors.Is(err, bolterrors.ErrTimeout) {
-		return nil, errors.New("it is in use by another jackdaw")
+	if o.Log == nil {
+		o.Log = slog.Default()
 	}
+	tree, err := openTree(o.files, dir, o.Log)
 	if err != nil {
 		return nil, err
 	}
-	e := &engine{now: o.Now, limit: o.JournalBytes, create: o.create, dir: dir, tree: tree}
-	e.segments.dir, e.segments.create = dir, o.create
+	e := &engine{now: o.Now, limit: o.JournalBytes, files: o.files, dir: dir, tree: tree, log: o.Log}
+	e.segments.dir, e.segments.files = dir, o.files
 	e.changed.L = &e.mu
 	e.idle, e.settling = o.idle, time.AfterFunc(time.Hour, e.settle)
 	e.settling.Stop() // until there was a write
@@ -165,7 +155,7 @@ func open(dir string, o Options) (*engine, error) {
 
 // recover brings the tree up to date with the journals of the last run.
 func (e *engine) recover() error {
-	if err := removeSpare(e.dir); err != nil {
+	if err := removeDurably(e.files, e.spareFile()); err != nil {
 		return err
 	}
 	old := false
@@ -182,7 +172,7 @@ func (e *engine) recover() error {
 	}
 	e.tables.Store(&tables{active: newMemtable()})
 	e.gens.Store(new([]uint32))
-	found, last, err := replay(e.dir, func(ops []byte) error {
+	found, last, err := replay(e.files, e.dir, func(ops []byte) error {
 		var bad error
 		err := eachOp(ops, func(o op) {
 			if o.key[0] == 'l' && bad == nil {
@@ -205,14 +195,17 @@ func (e *engine) recover() error {
 	}
 	e.tables.Store(&tables{active: newMemtable()})
 	for _, path := range found {
-		if err := remove(path); err != nil {
+		if err := removeDurably(e.files, path); err != nil {
 			return err
 		}
 	}
-	e.journal, err = newJournal(e.dir, last+1, e.limit, e.create)
+	e.journal, err = newJournal(e.files, e.dir, last+1, e.limit)
 	e.current = newGroup(1, nil)
 	return err
 }
+
+// spareFile is where the file of a journal waits for a later one.
+func (e *engine) spareFile() string { return filepath.Join(e.dir, spareName) }
 
 func (e *engine) Map(space string) storage.Map { return &mapSpace{e, space} }
 func (e *engine) Log(space string) storage.Log { return &logSpace{e, space} }
@@ -269,10 +262,10 @@ func (e *engine) Close() error {
 	// After an error the tree is left alone: the next Open replays the journal.
 	if failed == nil && err == nil {
 		if err = e.merge(e.tables.Load().active); err == nil {
-			err = remove(e.journal.path)
+			err = removeDurably(e.files, e.journal.path)
 		}
 		if err == nil {
-			err = removeSpare(e.dir)
+			err = removeDurably(e.files, e.spareFile())
 		}
 	}
 	if err2 := errors.Join(e.tree.Close(), e.segments.close()); err == nil {

@@ -18,8 +18,17 @@ import (
 	"jackdaw/storage/storetest"
 )
 
+// creating makes files in a way of its own.
+type creating struct {
+	osFiles
+	f func(path string) (file, error)
+}
+
+func (c creating) create(path string) (file, error) { return c.f(path) }
+
 // A disk makes files that fail on demand.
 type disk struct {
+	osFiles
 	failWrite, failSync atomic.Bool
 	after               atomic.Int32 // calls of WriteAt and Sync since the first failure
 
@@ -45,7 +54,7 @@ type diskFile struct {
 }
 
 func (d *disk) create(path string) (file, error) {
-	f, err := createFile(path)
+	f, err := d.osFiles.create(path)
 	return &diskFile{f, d}, err
 }
 
@@ -75,7 +84,7 @@ func TestNothingIsAcknowledgedAfterAFailedWrite(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			d, dir := &disk{}, t.TempDir()
-			e, err := OpenWith(dir, Options{create: d.create})
+			e, err := OpenWith(dir, Options{files: d})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -148,7 +157,7 @@ func TestNoAnswerRestsOnAFailedWrite(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := &disk{}
-			e, err := OpenWith(t.TempDir(), Options{create: d.create})
+			e, err := OpenWith(t.TempDir(), Options{files: d})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -283,7 +292,7 @@ func TestFramesOfAnEarlierJournalAreNotReplayed(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, filePrefix+"0000000000000006"), data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	paths, number, err := replay(dir, func(ops []byte) error {
+	paths, number, err := replay(osFiles{}, dir, func(ops []byte) error {
 		t.Errorf("%q was replayed", ops)
 		return nil
 	})
@@ -304,7 +313,7 @@ func TestJournalWithoutItsEndIsRefusedBeforeOthers(t *testing.T) {
 			t.Fatal(err)
 		}
 		if ended {
-			f, err := createFile(path)
+			f, err := osFiles{}.create(path)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -316,7 +325,7 @@ func TestJournalWithoutItsEndIsRefusedBeforeOthers(t *testing.T) {
 			t.Fatal(err)
 		}
 		n := uint64(0)
-		_, _, err := replay(dir, func([]byte) error { n++; return nil })
+		_, _, err := replay(osFiles{}, dir, func([]byte) error { n++; return nil })
 		if n != frames || (err == nil) != ended {
 			t.Errorf("ended %v: %d frames, %v", ended, n, err)
 		}

@@ -8,25 +8,11 @@ import (
 	"hash/crc32"
 	"io/fs"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 )
-
-// A file is what a journal needs of one; tests put failing ones here. Sync makes
-// the data durable, and of the metadata what is needed to read them.
-type file interface {
-	WriteAt(b []byte, at int64) (int, error)
-	Sync() error
-	Close() error
-}
-
-func createFile(path string) (file, error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o600)
-	return dataFile{f}, err
-}
 
 // A journal is frames in a file: a group of writes each, written and made
 // durable one after the other. Only the last frame of the last journal can be
@@ -63,71 +49,46 @@ var zeros [256 << 10]byte
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // newJournal begins a journal of about limit bytes in the spare file if there is one.
-func newJournal(dir string, number uint64, limit int, create func(string) (file, error)) (*journal, error) {
+func newJournal(files fileSystem, dir string, number uint64, limit int) (*journal, error) {
 	j := &journal{path: filepath.Join(dir, fmt.Sprintf("%s%016x", filePrefix, number)), number: number, ahead: min(limit, len(zeros))}
-	err := os.Rename(filepath.Join(dir, spareName), j.path)
+	err := files.rename(filepath.Join(dir, spareName), j.path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if j.file, err = files.create(j.path); err != nil {
+		return nil, err
+	}
+	size, err := j.file.Size()
 	if err == nil {
-		var info os.FileInfo
-		if info, err = os.Stat(j.path); err == nil {
-			j.room = int(info.Size())
-		}
-	} else if errors.Is(err, fs.ErrNotExist) {
-		err = nil
+		err = files.syncDir(dir)
 	}
 	if err != nil {
-		return nil, err
-	}
-	if j.file, err = create(j.path); err != nil {
-		return nil, err
-	}
-	if err := syncDir(dir); err != nil {
 		j.file.Close() // the first error is the one to tell
 		return nil, err
 	}
+	j.room = int(size)
 	return j, nil
 }
 
-// syncDir makes the names in a directory durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
+// setAside makes a journal the spare file, for good: if it came back after a power cut without those that
+// followed it, replaying it would undo what they did. One that grew far beyond the limit is removed.
+func setAside(files fileSystem, path string, limit int) error {
+	f, err := files.open(path)
 	if err != nil {
 		return err
 	}
-	defer d.Close() // it was only read
-	return d.Sync()
-}
-
-// remove removes a journal for good: if it came back after a power cut without those that
-// followed it, replaying it would undo what they did.
-func remove(path string) error {
-	if err := os.Remove(path); err != nil {
+	size, err := f.Size()
+	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
-}
-
-// setAside makes a journal the spare file, for good like remove; one that grew far
-// beyond the limit is removed.
-func setAside(path string, limit int) error {
-	if info, err := os.Stat(path); err != nil {
-		return err
-	} else if info.Size() > 2*int64(max(limit, len(zeros))) {
-		return remove(path)
+	if size > 2*int64(max(limit, len(zeros))) {
+		return removeDurably(files, path)
 	}
 	dir := filepath.Dir(path)
-	if err := os.Rename(path, filepath.Join(dir, spareName)); err != nil {
+	if err := files.rename(path, filepath.Join(dir, spareName)); err != nil {
 		return err
 	}
-	return syncDir(dir)
-}
-
-// removeSpare removes the spare file, if there is one, for good.
-func removeSpare(dir string) error {
-	err := remove(filepath.Join(dir, spareName))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
+	return files.syncDir(dir)
 }
 
 // append makes a frame durable. frame begins with room for the header.
@@ -175,13 +136,13 @@ func frameSum(frame []byte) uint32 {
 
 // replay calls f with the ops of each whole frame in the order they were written, and
 // returns the journals found and the number of the last one.
-func replay(dir string, f func(ops []byte) error) (paths []string, number uint64, err error) {
-	files, err := os.ReadDir(dir) // sorted by name, and so by number
+func replay(files fileSystem, dir string, f func(ops []byte) error) (paths []string, number uint64, err error) {
+	entries, err := files.readDir(dir) // sorted by name, and so by number
 	if err != nil {
 		return nil, 0, err
 	}
 	var numbers []uint64
-	for _, entry := range files {
+	for _, entry := range entries {
 		if digits, ok := strings.CutPrefix(entry.Name(), filePrefix); ok {
 			if number, err = strconv.ParseUint(digits, 16, 32); err != nil {
 				return nil, 0, fmt.Errorf("read the name of journal %s: %w", entry.Name(), err)
@@ -193,7 +154,7 @@ func replay(dir string, f func(ops []byte) error) (paths []string, number uint64
 		return nil, 0, err
 	}
 	for i, path := range paths {
-		data, err := os.ReadFile(path)
+		data, err := readWhole(files, path)
 		if err != nil {
 			return nil, 0, err
 		}

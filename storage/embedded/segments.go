@@ -8,7 +8,6 @@ import (
 	"hash/crc32"
 	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -27,15 +26,15 @@ import (
 //	g  segments        number → format, bytes written, bytes referred to; the sequence of the bucket is the last number
 //	d  given back      number, offset → bytes: places that the last merge left, for the next Open should this run not get there
 type segments struct {
-	dir    string
-	create func(path string) (file, error)
+	dir   string
+	files fileSystem
 
 	// reading is held by who reads blocks through a transaction. Places are given back when all
 	// have ended that may know of them.
 	reading sync.RWMutex
 
 	mu   sync.Mutex // guards open
-	open map[uint32]*os.File
+	open map[uint32]file
 
 	// The rest is for merges, of which there is one at a time.
 	rows map[uint32]segment
@@ -116,7 +115,7 @@ func (r ref) key() []byte { return binary.BigEndian.AppendUint64(segmentKey(r.se
 
 // load reads what the tree knows, finishes what the last run has left, and checks that the files are there.
 func (s *segments) load(tree *bbolt.DB) error {
-	s.rows, s.open = map[uint32]segment{}, map[uint32]*os.File{}
+	s.rows, s.open = map[uint32]segment{}, map[uint32]file{}
 	err := tree.View(func(tx *bbolt.Tx) error {
 		if b := tx.Bucket([]byte("g")); b != nil {
 			s.last = uint32(b.Sequence())
@@ -146,12 +145,12 @@ func (s *segments) load(tree *bbolt.DB) error {
 	if err != nil {
 		return err
 	}
-	files, err := os.ReadDir(s.dir)
+	entries, err := s.files.readDir(s.dir)
 	if err != nil {
 		return err
 	}
 	found := map[uint32]bool{}
-	for _, entry := range files {
+	for _, entry := range entries {
 		digits, ok := strings.CutPrefix(entry.Name(), segmentPrefix)
 		if !ok {
 			continue
@@ -162,7 +161,7 @@ func (s *segments) load(tree *bbolt.DB) error {
 		}
 		row, ok := s.rows[uint32(number)]
 		if !ok { // a crash came before the merge was done, or after the segment was given up
-			if err := os.Remove(filepath.Join(s.dir, entry.Name())); err != nil {
+			if err := s.files.remove(filepath.Join(s.dir, entry.Name())); err != nil {
 				return err
 			}
 			continue
@@ -204,7 +203,7 @@ func (s *segments) erase(blocks []ref) error {
 
 // eraseIn is erase for sorted blocks of one segment.
 func (s *segments) eraseIn(number uint32, blocks []ref) error {
-	f, err := os.OpenFile(s.path(number), os.O_WRONLY, 0)
+	f, err := s.files.open(s.path(number))
 	if err != nil {
 		return err
 	}
@@ -213,7 +212,7 @@ func (s *segments) eraseIn(number uint32, blocks []ref) error {
 		for blocks = blocks[1:]; len(blocks) > 0 && blocks[0].at == to; blocks = blocks[1:] {
 			to += blocks[0].room()
 		}
-		if err = punch(f, from, to-from); err == nil {
+		if err = f.Punch(from, to-from); err == nil {
 			continue
 		}
 		// The room stays taken until all of the file is given up, but the data are gone.
@@ -238,20 +237,20 @@ func (s *segments) read(r ref, buffer []byte) ([]byte, error) {
 			return nil, fmt.Errorf("read a block: %w", err)
 		}
 		if crc32.Checksum(b, castagnoli) != r.sum {
-			return nil, fmt.Errorf("%s is damaged at byte %d; restore the directory from a backup", f.Name(), r.at)
+			return nil, fmt.Errorf("%s is damaged at byte %d; restore the directory from a backup", s.path(r.segment), r.at)
 		}
 		return b, nil
 	}
 }
 
 // file returns a segment for reading.
-func (s *segments) file(number uint32) (*os.File, error) {
+func (s *segments) file(number uint32) (file, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if f := s.open[number]; f != nil {
 		return f, nil
 	}
-	f, err := os.Open(s.path(number))
+	f, err := s.files.open(s.path(number))
 	if err != nil {
 		return nil, err
 	}
@@ -320,7 +319,7 @@ func (p *placer) place(b []byte, last uint64) (ref, error) {
 	}
 	if p.out == nil { // the first since the start
 		var err error
-		if p.out, err = p.create(p.path(p.last)); err != nil {
+		if p.out, err = p.files.create(p.path(p.last)); err != nil {
 			return ref{}, err
 		}
 	}
@@ -355,10 +354,10 @@ func (p *placer) next() error {
 		return errors.New("no more segments can be numbered")
 	}
 	p.last = uint32(number)
-	if p.out, err = p.create(p.path(p.last)); err != nil {
+	if p.out, err = p.files.create(p.path(p.last)); err != nil {
 		return err
 	}
-	return syncDir(p.dir)
+	return p.files.syncDir(p.dir)
 }
 
 // end closes the segment that is being written.
@@ -470,13 +469,13 @@ func (p *placer) done() error {
 		p.mu.Lock()
 		p.forget(number)
 		p.mu.Unlock()
-		if err := os.Remove(p.path(number)); err != nil {
+		if err := p.files.remove(p.path(number)); err != nil {
 			return err
 		}
 		gone = true
 	}
 	if gone {
-		if err := syncDir(p.dir); err != nil {
+		if err := p.files.syncDir(p.dir); err != nil {
 			return err
 		}
 	}

@@ -345,7 +345,7 @@ func TestSegmentsThatCannotBeWrittenEndAcknowledgements(t *testing.T) {
 		return f, err
 	}
 	dir := t.TempDir()
-	e, err := OpenWith(dir, Options{JournalBytes: 100_000, create: create})
+	e, err := OpenWith(dir, Options{JournalBytes: 100_000, files: creating{f: create}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,9 +6,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dataFile is a file whose Sync leaves out what is not needed to read the data, such as times.
-type dataFile struct{ *os.File }
-
 func (f dataFile) Sync() error {
 	for {
 		err := unix.Fdatasync(int(f.Fd()))
@@ -16,4 +13,27 @@ func (f dataFile) Sync() error {
 			return os.NewSyscallError("fdatasync", err)
 		}
 	}
+}
+
+func (f dataFile) Punch(at, size int64) error {
+	for {
+		err := unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, at, size)
+		if err != unix.EINTR {
+			return os.NewSyscallError("fallocate", err)
+		}
+	}
+}
+
+// lockDir keeps other processes that do the same out of a directory until it is closed.
+func lockDir(dir string) (unlock func(), err error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	// A file system that has no locks for directories has the lock of the tree, which is taken a moment later.
+	if err := unix.Flock(int(d.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == unix.EWOULDBLOCK {
+		d.Close() // it was only read
+		return nil, errInUse
+	}
+	return func() { d.Close() }, nil
 }
