@@ -33,7 +33,7 @@ func addTo(t *testing.T, e *engine, owner string, size int) (*storage.Pending, e
 
 func openHanging(t *testing.T, o Options) (*engine, *disk) {
 	d := &disk{}
-	o.create = d.create
+	o.files = d
 	opened, err := OpenWith(t.TempDir(), o)
 	if err != nil {
 		t.Fatal(err)
