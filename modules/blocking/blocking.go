@@ -134,10 +134,29 @@ func (b *Blocking) message(e *router.Envelope) {
 	switch blocked, err := b.blocked(e); {
 	case err != nil:
 		e.Refuse(router.Unavailable())
+	case blocked && b.silent(e.Stanza):
+		e.Settle(router.Dropped)
 	case blocked:
 		e.Refuse(xmpp.ServiceUnavailable(""))
 	}
 }
+
+// silent says whether a message from who is blocked goes without the error of §3.3, which is a SHOULD: a room takes an
+// error to what it passes on for a sign that the occupant is gone (XEP-0045 §18.1.2), and would remove the user who has
+// blocked another occupant. Where there is no such session the error stays, as it would without a list. Headlines get
+// no errors (RFC 6121 §5.2.2).
+func (b *Blocking) silent(s *xmpp.Stanza) bool {
+	switch {
+	case s.Type == xmpp.TypeHeadline:
+		return true
+	case s.Type == xmpp.TypeGroupchat, s.From.IsFull() && s.Has(privateMessage):
+		return s.To.IsFull() && b.router.Session(s.To) != nil
+	}
+	return false
+}
+
+// privateMessage is how a room marks what one occupant writes to another (XEP-0045 §7.5).
+var privateMessage = xmpp.Name{Space: xmpp.NSMUCUser, Local: "x"}
 
 func (b *Blocking) presence(e *router.Envelope) {
 	if blocked, err := b.blocked(e); blocked || err != nil {

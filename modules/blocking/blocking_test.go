@@ -185,6 +185,37 @@ func TestBlockedSenderFindsTheUserOffline(t *testing.T) {
 	c.juliet.Want()
 }
 
+// A room takes an error for a sign that the occupant has left (XEP-0045 §18.1.2).
+func TestWhatARoomPassesOnFromWhoIsBlockedIsDroppedWithoutAnError(t *testing.T) {
+	c := newScene(t)
+	c.juliet.Send(block("room@rooms.example.net/romeo"))
+	c.juliet.Received()
+	const mark = `<x xmlns='http://jabber.org/protocol/muc#user'/>`
+	for _, test := range []struct {
+		to, kind, more string
+		want           router.Outcome
+	}{
+		{"juliet@example.org/b", "groupchat", "", router.Dropped},
+		{"juliet@example.org/b", "chat", mark, router.Dropped},
+		{"juliet@example.org/b", "normal", mark, router.Dropped},
+		{"juliet@example.org/b", "headline", "", router.Dropped},
+		{"juliet@example.org", "headline", "", router.Dropped},
+		{"juliet@example.org/gone", "groupchat", "", router.Refused},
+		{"juliet@example.org", "groupchat", "", router.Refused},
+		{"juliet@example.org/gone", "chat", mark, router.Refused},
+		{"juliet@example.org/b", "chat", "", router.Refused},
+	} {
+		xml := `<message to='` + test.to + `' type='` + test.kind + `'><body>x</body>` + test.more + `</message>`
+		s := moduletest.Parse(t, xml)
+		s.From = jid.MustParse("room@rooms.example.net/romeo")
+		e := &router.Envelope{Stanza: s, Peer: s.From.Domain(), Quiet: true}
+		if c.r.Route(e); e.Outcome != test.want {
+			t.Errorf("%s: %v, %v", xml, e.Outcome, e.Err)
+		}
+	}
+	c.juliet.Want()
+}
+
 func TestBlockedAccountCannotHideBehindAnotherName(t *testing.T) {
 	c := newScene(t)
 	c.juliet.Send(block("romeo@example.org", "trac"))
