@@ -75,6 +75,10 @@ func (m *memoryMap) Since(context.Context, string, uint64) ([]storage.Entry, uin
 	panic("not used")
 }
 
+func (m *memoryMap) Size(context.Context, string) (int, int64, error) {
+	panic("not used")
+}
+
 func (m *memoryMap) DeleteOwner(context.Context, string) (*storage.Pending, error) {
 	panic("not used")
 }

@@ -95,6 +95,9 @@ type Map interface {
 	// when the engine no longer knows (the caller lists instead): deletions are not kept
 	// for ever, and DeleteOwner starts again at 0.
 	Since(ctx context.Context, owner string, version uint64) (changes []Entry, current uint64, ok bool, err error)
+	// Size is the number of an owner's keys and the bytes of them and their values. It is counted anew each time,
+	// without copying anything.
+	Size(ctx context.Context, owner string) (keys int, bytes int64, err error)
 	// DeleteOwner forgets all keys and the version of an owner.
 	DeleteOwner(ctx context.Context, owner string) (*Pending, error)
 }
@@ -119,6 +122,16 @@ type AppendOptions struct {
 	// append; 0 means no bound.
 	MaxRecords int
 	MaxBytes   int64
+	// Fair also refuses, with ErrFull, a record whose Peer would have more than its share of MaxRecords or MaxBytes: see
+	// Fair. A record without a Peer is nobody's, and is refused only when there is no room at all.
+	Fair bool
+}
+
+// Fair says whether one of those who share a place may have more of it. In the place is room for most, 0 for no bound; all
+// is what is taken, own what that one has taken of it. One may have a third of what is left free beside all. Alone that is
+// a quarter of the place; and however many take as much as they may, something is left for whoever comes next.
+func Fair(most, all, own, more int64) bool {
+	return most == 0 || 3*(own+more) <= most-all-more
 }
 
 // DedupWindow is how long a Dedup value is remembered at least.

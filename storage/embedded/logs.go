@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -197,6 +198,9 @@ func (l *logSpace) append(owner string, r storage.Record, o storage.AppendOption
 	if o.MaxRecords > 0 && st.records+1 > o.MaxRecords || o.MaxBytes > 0 && st.bytes+int64(len(r.Data)) > o.MaxBytes {
 		return 0, false, ticket{}, storage.ErrFull
 	}
+	if fair, err := l.fair(owner, st, r, o); err != nil || !fair {
+		return 0, false, ticket{}, cmp.Or(err, storage.ErrFull)
+	}
 	next := *st
 	next.last = max(st.last+1, storage.IDAt(l.now()))
 	next.records++
@@ -221,6 +225,24 @@ func (l *logSpace) append(owner string, r storage.Record, o storage.AppendOption
 	}
 	*st = next
 	return next.last, false, t, nil
+}
+
+// fair says whether a record's peer keeps within its share. It counts only when all that there is, were it that peer's, would
+// be more. The caller holds the shard.
+func (l *logSpace) fair(owner string, st *logState, r storage.Record, o storage.AppendOptions) (bool, error) {
+	fits := func(records int, bytes int64) bool {
+		return storage.Fair(int64(o.MaxRecords), int64(st.records), int64(records), 1) &&
+			storage.Fair(o.MaxBytes, st.bytes, bytes, int64(len(r.Data)))
+	}
+	if !o.Fair || r.Peer == "" || fits(st.records, st.bytes) {
+		return true, nil
+	}
+	records, bytes := 0, int64(0)
+	err := l.recordsOf(owner, []byte(r.Peer), 0, 0, false, func(r record) bool {
+		records, bytes = records+1, bytes+int64(len(r.data))
+		return true
+	})
+	return fits(records, bytes), err
 }
 
 func (l *logSpace) AppendAll(ctx context.Context, records []storage.OwnedRecord, o storage.AppendOptions) (*storage.Pending, error) {

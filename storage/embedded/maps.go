@@ -241,6 +241,21 @@ func (m *mapSpace) Since(ctx context.Context, owner string, version uint64) ([]s
 	return changes, st.version, true, err
 }
 
+func (m *mapSpace) Size(ctx context.Context, owner string) (keys int, bytes int64, err error) {
+	if err := m.check(ctx, owner); err != nil {
+		return 0, 0, err
+	}
+	s := m.shard(owner)
+	s.RLock()
+	defer s.RUnlock()
+	err = m.entries(owner, func(e storage.Entry) {
+		if !e.Deleted {
+			keys, bytes = keys+1, bytes+int64(len(e.Key)+len(e.Value))
+		}
+	})
+	return keys, bytes, err
+}
+
 func (m *mapSpace) DeleteOwner(ctx context.Context, owner string) (*storage.Pending, error) {
 	if err := m.check(ctx, owner); err != nil {
 		return nil, err

@@ -53,7 +53,7 @@ func (l *logSpace) keys(owner string, first []string, kinds ...string) []string 
 func (l *logSpace) appendCall(owner string, r storage.Record, o storage.AppendOptions) call {
 	return call{appendScript, l.keys(owner, []string{l.newToken(owner, l.space)}, "meta", "i", "p", "d", "x"), []any{
 		tokenLife.Milliseconds(), max(l.o.Now().UnixMicro(), 0), r.Peer, r.Data, o.Dedup, o.MaxRecords, o.MaxBytes,
-		(2*storage.DedupWindow + Patience).Milliseconds(),
+		(2*storage.DedupWindow + Patience).Milliseconds(), o.Fair,
 	}, true}
 }
 
@@ -287,6 +287,11 @@ func (l *logSpace) Size(ctx context.Context, owner string) (int, int64, error) {
 	if err != nil {
 		return 0, 0, err
 	}
+	return sizes(v)
+}
+
+// sizes reads a number and bytes.
+func sizes(v any) (n int, bytes int64, err error) {
 	if list, _ := v.([]any); len(list) == 2 {
 		n, _ := list[0].(int64)
 		b, _ := list[1].(int64)

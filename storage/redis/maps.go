@@ -139,6 +139,17 @@ func (m *mapSpace) Update(ctx context.Context, owner string, version uint64, cha
 	return n, nil, nil
 }
 
+func (m *mapSpace) Size(ctx context.Context, owner string) (int, int64, error) {
+	if err := m.check(ctx, owner); err != nil {
+		return 0, 0, err
+	}
+	v, err := m.run(ctx, call{mapSizeScript, []string{m.name(owner)}, nil, false})
+	if err != nil {
+		return 0, 0, err
+	}
+	return sizes(v)
+}
+
 func (m *mapSpace) DeleteOwner(ctx context.Context, owner string) (*storage.Pending, error) {
 	if err := m.check(ctx, owner); err != nil {
 		return nil, err

@@ -6,7 +6,8 @@ import "github.com/redis/go-redis/v9"
 // A write first looks for the reply that its token kept, and keeps the reply last.
 
 // KEYS: token, meta, i, p, d, x today, x yesterday, x tomorrow.
-// ARGV: token life, now, peer, data, dedup, max records, max bytes, dedup life.
+// ARGV: token life, now, peer, data, dedup, max records, max bytes, dedup life, fair.
+// fits is storage.Fair.
 var appendScript = redis.NewScript(`
 local reply = redis.call('GET', KEYS[1])
 if reply then return reply end
@@ -24,6 +25,20 @@ local maxn, maxb, size = tonumber(ARGV[6]), tonumber(ARGV[7]), string.len(ARGV[4
 local meta = redis.call('HMGET', KEYS[2], 'last', 'b')
 if maxn > 0 and redis.call('ZCARD', KEYS[3]) + 1 > maxn then return finish('full') end
 if maxb > 0 and (tonumber(meta[2]) or 0) + size > maxb then return finish('full') end
+if ARGV[9] == '1' and ARGV[3] ~= '' then
+  local n, b = redis.call('ZCARD', KEYS[3]), tonumber(meta[2]) or 0
+  local function fits(own, bytes)
+    return (maxn == 0 or 3 * (own + 1) <= maxn - n - 1) and (maxb == 0 or 3 * (bytes + size) <= maxb - b - size)
+  end
+  if not fits(n, b) then
+    local own, bytes, base = 0, 0, '[' .. ARGV[3] .. '\0'
+    for _, m in ipairs(redis.call('ZRANGEBYLEX', KEYS[4], base, base .. '9999999999999999')) do
+      own = own + 1
+      bytes = bytes + redis.call('HSTRLEN', KEYS[5], string.format('%.0f', string.sub(m, -16)))
+    end
+    if not fits(own, bytes) then return finish('full') end
+  end
+end
 local id = string.format('%.0f', math.max((tonumber(meta[1]) or 0) + 1, tonumber(ARGV[2])))
 redis.call('HSET', KEYS[2], 'last', id)
 redis.call('HINCRBY', KEYS[2], 'b', size)
@@ -178,6 +193,21 @@ if gone > tonumber(ARGV[3]) then
 end
 redis.call('HSET', KEYS[2], 'v', v, 'f', string.format('%.0f', floor), 'n', gone)
 return finish(v)
+`)
+
+// KEYS: map.
+var mapSizeScript = redis.NewScript(`
+local keys, bytes = 0, 0
+for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+  if string.sub(field, 1, 1) == 'k' then
+    local head = string.match(redis.call('HGET', KEYS[1], field), '^%d+:L')
+    if head then
+      keys = keys + 1
+      bytes = bytes + string.len(field) - 1 + redis.call('HSTRLEN', KEYS[1], field) - string.len(head)
+    end
+  end
+end
+return {keys, bytes}
 `)
 
 // KEYS: token, h, z. ARGV: token life, name, account.

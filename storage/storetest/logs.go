@@ -164,6 +164,53 @@ var logTests = []test{
 		b.want(err, storage.ErrFull)
 		b.size(l, "romeo", 1, 10)
 	}},
+	{"OnePeerGetsNoMoreThanItsShareOfTheRecords", func(b *bench) {
+		l, o := b.Log("offline"), storage.AppendOptions{MaxRecords: 40, Fair: true}
+		fill := func(peer string) (n int) {
+			for ; ; n++ {
+				_, _, _, err := l.Append(b.ctx, "romeo", storage.Record{Peer: peer, Data: []byte("x")}, o)
+				if err != nil {
+					b.want(err, storage.ErrFull)
+					return n
+				}
+			}
+		}
+		b.equal("of the first", fill("evil.example"), 10)
+		b.reopen()
+		l = b.Log("offline")
+		b.equal("of the first again", fill("evil.example"), 0)
+		b.equal("of one whose name begins like it", fill("evil.example.org"), 7) // 3*8 > 40-18
+		if n := fill("friend.example"); n == 0 {
+			b.Fatal("nothing is left for a third one")
+		}
+		o.Fair = false
+		if n := fill("contact.example"); n < 10 {
+			b.Fatalf("only %d of what is not shared", n)
+		}
+		b.size(l, "romeo", 40, 40)
+		records, _, err := l.Page(b.ctx, "romeo", storage.Query{Peer: "evil.example", Limit: 3})
+		b.must(err)
+		for _, r := range records {
+			b.durable(l.Remove(b.ctx, "romeo", r.ID))
+		}
+		o.Fair = true
+		b.equal("of a new one when little is free", fill("new.example"), 0) // 3*1 > 40-38
+	}},
+	{"OnePeerGetsNoMoreThanItsShareOfTheBytes", func(b *bench) {
+		l, o := b.Log("offline"), storage.AppendOptions{MaxBytes: 4000, Fair: true}
+		add := func(peer string, n int) error {
+			_, _, _, err := l.Append(b.ctx, "romeo", storage.Record{Peer: peer, Data: make([]byte, n)}, o)
+			return err
+		}
+		b.must(add("evil.example", 600))
+		b.want(add("evil.example", 401), storage.ErrFull)
+		b.must(add("evil.example", 400))
+		b.want(add("evil.example", 1), storage.ErrFull)
+		b.must(add("friend.example", 700))
+		b.must(add("", 2000))
+		b.want(add("late.example", 200), storage.ErrFull)
+		b.size(l, "romeo", 4, 3700)
+	}},
 	{"QuotaHoldsUnderConcurrency", func(b *bench) {
 		l := b.Log("offline")
 		var wg sync.WaitGroup

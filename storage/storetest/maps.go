@@ -63,6 +63,31 @@ var mapTests = []test{
 			b.finished("the update without changes", first)
 		}
 	}},
+	{"SizeCountsWhatIsThereNow", func(b *bench) {
+		m := b.Map("pep")
+		check := func(keys int, bytes int64) {
+			b.Helper()
+			n, size, err := m.Size(b.ctx, "romeo")
+			b.must(err)
+			b.equal("size", words(n, size), words(keys, bytes))
+		}
+		check(0, 0)
+		_, p, err := m.Update(b.ctx, "romeo", storage.AnyVersion, storage.Change{Key: "ab", Value: make([]byte, 10)},
+			storage.Change{Key: "c", Value: make([]byte, 1000)}, storage.Change{Key: "", Value: nil})
+		b.durable(p, err)
+		check(3, 1013)
+		_, _, err = m.Update(b.ctx, "rome", storage.AnyVersion, storage.Change{Key: "o/c", Value: make([]byte, 10)})
+		b.must(err)
+		_, p, err = m.Update(b.ctx, "romeo", storage.AnyVersion, storage.Change{Key: "c", Delete: true},
+			storage.Change{Key: "ab", Value: []byte("1:Lx")})
+		b.durable(p, err)
+		check(2, 6)
+		b.reopen()
+		m = b.Map("pep")
+		check(2, 6)
+		b.durable(m.DeleteOwner(b.ctx, "romeo"))
+		check(0, 0)
+	}},
 	{"UpdateIsReadBeforeItIsDurable", func(b *bench) {
 		m := b.Map("roster")
 		for i := range 50 {

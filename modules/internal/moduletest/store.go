@@ -165,6 +165,20 @@ func (m *Map) Since(_ context.Context, owner string, version uint64) ([]storage.
 	return out, o.version, true, nil
 }
 
+// Size implements storage.Map.
+func (m *Map) Size(_ context.Context, owner string) (keys int, bytes int64, err error) {
+	m.s.mu.Lock()
+	defer m.s.mu.Unlock()
+	if o := m.owners[owner]; o != nil {
+		for _, e := range o.entries {
+			if !e.Deleted {
+				keys, bytes = keys+1, bytes+int64(len(e.Key)+len(e.Value))
+			}
+		}
+	}
+	return keys, bytes, m.s.fail
+}
+
 // DeleteOwner implements storage.Map.
 func (m *Map) DeleteOwner(_ context.Context, owner string) (*storage.Pending, error) {
 	m.s.mu.Lock()
@@ -203,6 +217,16 @@ func (l *Log) Append(_ context.Context, owner string, r storage.Record, o storag
 	size := int64(len(r.Data))
 	for _, x := range w.records {
 		size += int64(len(x.Data))
+	}
+	own, ownSize := 0, int64(0)
+	for _, x := range w.records {
+		if x.Peer == r.Peer {
+			own, ownSize = own+1, ownSize+int64(len(x.Data))
+		}
+	}
+	if more := int64(len(r.Data)); o.Fair && r.Peer != "" && !(storage.Fair(int64(o.MaxRecords), int64(len(w.records)), int64(own), 1) &&
+		storage.Fair(o.MaxBytes, size-more, ownSize, more)) {
+		return 0, false, nil, storage.ErrFull
 	}
 	if o.MaxRecords > 0 && len(w.records) >= o.MaxRecords || o.MaxBytes > 0 && size > o.MaxBytes {
 		return 0, false, nil, storage.ErrFull
