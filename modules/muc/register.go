@@ -131,10 +131,14 @@ func (r *room) guarded(who jid.JID) bool {
 // petition keeps a registration until an admin has decided, and asks them (§9.9).
 func (r *room) petition(e *router.Envelope, nick string) *xmpp.Error {
 	user := e.Stanza.From.Bare().String()
-	p, asking := r.people[user], 0
-	for _, other := range r.people {
+	p, asking, own := r.people[user], int64(0), int64(0)
+	who := r.m.o.Router.Sharer(e.Stanza.From)
+	for name, other := range r.people {
 		if other.Asks != "" {
 			asking++
+			if one, err := jid.Parse(name); err == nil && r.m.o.Router.Sharer(one) == who {
+				own++
+			}
 		}
 	}
 	switch {
@@ -145,7 +149,7 @@ func (r *room) petition(e *router.Envelope, nick string) *xmpp.Error {
 		}
 		r.m.o.Router.AnswerAfter(e, pending, nil)
 		return nil
-	case p.Asks == "" && asking >= maxAsking, !r.m.guests.mayTalk(user, r.m.o.Limits(), time.Now()) && !r.m.exempt(e):
+	case p.Asks == "" && !storage.Fair(maxAsking, asking, own, 1), !r.m.guests.mayTalk(user, r.m.o.Limits(), time.Now()) && !r.m.exempt(e):
 		return xmpp.ResourceConstraint("too many want to register")
 	}
 	p.Asks = nick

@@ -24,27 +24,34 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// Options bound what waits for one user; 0 means no bound.
+// Options bound what waits for one user; 0 means no bound. Contacts and the user's own clients may fill it; strangers have
+// shares of it (storage.Fair), so that one of them keeps nobody else out.
 type Options struct {
 	MaxMessages int
 	MaxBytes    int64
 }
 
+// Contacts knows who is in a user's roster. Both addresses are bare.
+type Contacts interface {
+	Has(user, contact jid.JID) (bool, error)
+}
+
 // New returns the module. The messages are kept in the given log, which nobody else writes.
 // The options are asked for with each message.
-func New(r *router.Router, messages storage.Log, o func() Options, log *slog.Logger) router.Module {
-	return newModule(r, messages, o, log).module()
+func New(r *router.Router, contacts Contacts, messages storage.Log, o func() Options, log *slog.Logger) router.Module {
+	return newModule(r, contacts, messages, o, log).module()
 }
 
 const shards = 64
 
 type module struct {
-	router *router.Router
-	store  storage.Log
-	limits func() Options
-	log    *slog.Logger
-	seed   maphash.Seed
-	shards [shards]shard
+	router   *router.Router
+	contacts Contacts
+	store    storage.Log
+	limits   func() Options
+	log      *slog.Logger
+	seed     maphash.Seed
+	shards   [shards]shard
 }
 
 // A shard orders what happens to the stored messages of its owners: whoever appends and marks,
@@ -70,9 +77,8 @@ type flight struct {
 	more  []*router.Session
 }
 
-func newModule(r *router.Router, messages storage.Log, o func() Options, log *slog.Logger) *module {
-	m := &module{router: r, store: messages, log: log, seed: maphash.MakeSeed(),
-		limits: o}
+func newModule(r *router.Router, contacts Contacts, messages storage.Log, o func() Options, log *slog.Logger) *module {
+	m := &module{router: r, contacts: contacts, store: messages, limits: o, log: log, seed: maphash.MakeSeed()}
 	for i := range m.shards {
 		m.shards[i].owners = map[string]*owner{}
 	}
@@ -168,7 +174,7 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b 
 func (m *module) append(e *router.Envelope, owner string, payload []byte, o storage.AppendOptions) (id uint64, dup bool, err error) {
 	buf := buffers.Get().(*[]byte)
 	*buf = appendRecord((*buf)[:0], e.Stanza, payload, e.StanzaID != 0)
-	id, dup, pending, err := m.store.Append(context.Background(), owner, storage.Record{Data: *buf}, o)
+	id, dup, pending, err := m.store.Append(context.Background(), owner, storage.Record{Peer: m.router.Sharer(e.Stanza.From), Data: *buf}, o)
 	if cap(*buf) <= 64<<10 {
 		buffers.Put(buf)
 	}
@@ -248,12 +254,22 @@ func (m *module) unclaimed(e *router.Envelope) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	l := m.limits()
-	o := storage.AppendOptions{Dedup: e.DedupKey(), MaxRecords: l.MaxMessages, MaxBytes: l.MaxBytes}
+	o := storage.AppendOptions{Dedup: e.DedupKey(), MaxRecords: l.MaxMessages, MaxBytes: l.MaxBytes, Fair: true}
 	if st := sh.owners[name]; st != nil && st.catching != nil {
 		// Who is taking what waited is not to be cut off from what comes meanwhile.
 		o.MaxRecords, o.MaxBytes = 2*o.MaxRecords, 2*o.MaxBytes
 	}
 	id, dup, err := m.append(e, name, e.Stanza.Payload, o)
+	if errors.Is(err, storage.ErrFull) {
+		// Only now does it matter who the sender is.
+		var known bool
+		if known, err = m.knows(e); err == nil {
+			if err = storage.ErrFull; known {
+				o.Fair = false
+				id, dup, err = m.append(e, name, e.Stanza.Payload, o)
+			}
+		}
+	}
 	switch {
 	case errors.Is(err, storage.ErrFull):
 		// XEP-0160 §2 would have service-unavailable, which says "never": this
@@ -268,6 +284,15 @@ func (m *module) unclaimed(e *router.Envelope) {
 		st.returned = id // what is in flight may come back after it
 	}
 	e.Settle(router.Stored)
+}
+
+// knows says whether a message is of a contact, or of the user.
+func (m *module) knows(e *router.Envelope) (bool, error) {
+	user, from := ownerOf(e), e.Stanza.From.Bare()
+	if e.FromOwn() || from == user || from.IsZero() {
+		return true, nil
+	}
+	return m.contacts.Has(user, from)
 }
 
 // pass gives a message that must not be stored to who would have got it if the account were not held;

@@ -28,12 +28,18 @@ type scene struct {
 	store *moduletest.Store
 	log   storage.Log
 	romeo *moduletest.Client
+	known map[string]bool // contacts of juliet
+}
+
+func (c *scene) Has(user, contact jid.JID) (bool, error) {
+	return user == julietJID && c.known[contact.String()], nil
 }
 
 func newScene(t *testing.T, o Options) *scene {
 	c := &scene{T: t, r: moduletest.New("romeo", "juliet"), store: moduletest.NewStore()}
 	c.log = c.store.Log("offline")
-	c.m = newModule(c.r, c.log, func() Options { return o }, moduletest.Discard())
+	c.known = map[string]bool{"romeo@example.org": true}
+	c.m = newModule(c.r, c, c.log, func() Options { return o }, moduletest.Discard())
 	c.r.Use(c.m.module())
 	c.romeo = moduletest.Login(t, c.r, "romeo/a")
 	t.Cleanup(func() {
@@ -714,7 +720,7 @@ func TestIDThatAnArchiveGaveStaysTheOnlyOne(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := moduletest.New("romeo", "juliet")
-			r.Use(archive(test.id), New(r, moduletest.NewStore().Log("offline"), func() Options { return Options{} }, moduletest.Discard()))
+			r.Use(archive(test.id), New(r, &scene{}, moduletest.NewStore().Log("offline"), func() Options { return Options{} }, moduletest.Discard()))
 			romeo, juliet := moduletest.Login(t, r, "romeo/a"), moduletest.Login(t, r, "juliet/b")
 			check := func(where string) {
 				t.Helper()

@@ -222,13 +222,27 @@ func TestOwnerHearsOfSubscribersIfItWants(t *testing.T) {
 func TestSubscribersAndAffiliatesOfANodeAreBounded(t *testing.T) {
 	w := newWorld(t)
 	w.make("urn:n", "access_model", "open")
-	home := w.login("nurse/home")
-	for i := range 1000 {
-		if got := w.do(home, "set", juliet, pubsubXML(fmt.Sprintf("<subscribe node='urn:n' jid='%s/%d'/>", nurse, i))); !strings.Contains(got, "subscribed") {
-			t.Fatalf("subscription %d: %s", i, got)
+	const full = "wait policy-violation too-many-subscriptions"
+	home, orchard := w.login("nurse/home"), w.login("romeo/orchard")
+	subscribe := func(c *moduletest.Client, who string, times int) (n int) {
+		for i := range times {
+			switch got := w.do(c, "set", juliet, pubsubXML(fmt.Sprintf("<subscribe node='urn:n' jid='%s/%d'/>", who, i))); {
+			case strings.Contains(got, "subscribed"):
+				n++
+			case got != full:
+				t.Fatalf("subscription %d: %s", i, got)
+			}
 		}
+		return n
 	}
-	w.want(home, "set", juliet, pubsubXML("<subscribe node='urn:n' jid='"+nurse+"'/>"), "wait policy-violation too-many-subscriptions")
+	if n := subscribe(home, nurse, 300); n != 250 { // a stranger leaves room for others
+		t.Errorf("%d subscriptions of a stranger", n)
+	}
+	w.want(home, "set", juliet, pubsubXML("<subscribe node='urn:n' jid='"+nurse+"'/>"), full)
+	if n := subscribe(orchard, romeo, 1000); n != 750 { // a contact needs not
+		t.Errorf("%d subscriptions of a contact", n)
+	}
+	w.want(orchard, "set", juliet, pubsubXML("<subscribe node='urn:n' jid='"+romeo+"'/>"), full)
 	desk := w.login("juliet/desk")
 	var all strings.Builder
 	for i := range 1000 {

@@ -85,14 +85,22 @@ func readField(b []byte) (field, rest []byte, err error) {
 	return b[k : k+int(n)], b[k+int(n):], nil
 }
 
+// smallRequest is a request without what it says, where that is too much: the request itself must not be lost.
+func smallRequest(s *xmpp.Stanza) *xmpp.Stanza {
+	if len(s.ID)+len(s.Lang)+len(s.Attrs)+len(s.Payload) <= maxRequest {
+		return s
+	}
+	small := xmpp.Stanza{Kind: s.Kind, Type: s.Type, From: s.From, To: s.To}
+	if len(s.ID) <= maxText {
+		small.ID = s.ID
+	}
+	return &small
+}
+
 // requestRecord is a request as it is stored: version, id, lang, payload.
 func requestRecord(s *xmpp.Stanza) []byte {
 	b := appendField([]byte{recordVersion}, s.ID)
-	b = appendField(b, s.Lang)
-	if len(s.Payload) > maxRequest {
-		return b // without what it says: the request itself must not be lost
-	}
-	return append(b, s.Payload...)
+	return append(appendField(b, s.Lang), s.Payload...)
 }
 
 func readRequest(b []byte, from, to jid.JID) (*xmpp.Stanza, error) {

@@ -21,7 +21,7 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// maxRequest is how many bytes a request may say beside being one, to be kept whole.
+// maxRequest is how many bytes a request may say beside being one: it is shown at each login until it is answered.
 const maxRequest = 4 << 10
 
 // maxText is the longest name of an item or group in bytes (RFC 6121 §2.3.3 leaves it to us).

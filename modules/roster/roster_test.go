@@ -233,6 +233,76 @@ func TestRequestThatSaysTooMuchIsKeptWithoutIt(t *testing.T) {
 	}
 }
 
+func TestRequestThatSaysTooMuchIsShownWithoutIt(t *testing.T) {
+	c := newScene(t, Options{})
+	juliet := moduletest.Login(t, c.r, "juliet/b")
+	juliet.Available(0)
+	for _, test := range []struct{ is, shown string }{
+		{`id='1' xml:lang='it'><status>` + strings.Repeat("x", 200<<10) + `</status>`, ` id='1'/>`},
+		{`id='` + strings.Repeat("x", 5<<10) + `'>`, `/>`},
+		{`x='` + strings.Repeat("x", 5<<10) + `'>`, `/>`},
+	} {
+		e := &router.Envelope{Stanza: moduletest.Parse(t, `<presence from='x@example.net' to='juliet@example.org' type='subscribe' `+
+			test.is+`</presence>`), Quiet: true}
+		if c.r.Route(e); e.Outcome != router.Delivered {
+			t.Fatalf("%v, %v", e.Outcome, e.Err)
+		}
+		want := `<presence from='x@example.net' to='juliet@example.org' type='subscribe'` + test.shown
+		juliet.Want(want)
+		requests, err := c.m.Requests(julietJID)
+		if err != nil || len(requests) != 1 {
+			t.Fatalf("requests: %v, %v", requests, err)
+		}
+		moduletest.Same(t, string(requests[0].Append(nil)), want)
+		juliet.Send(`<presence to='x@example.net' type='unsubscribed'/>`) // there are no other servers here
+		juliet.Received()
+	}
+}
+
+var julietJID = jid.MustParse("juliet@example.org")
+
+func TestRequestsOfOneDomainLeaveRoomForOthers(t *testing.T) {
+	c := newScene(t, Options{MaxItems: 100})
+	asks := func(from string) bool {
+		e := &router.Envelope{Stanza: moduletest.Parse(t, `<presence from='`+from+`' to='juliet@example.org' type='subscribe'/>`), Quiet: true}
+		c.r.Route(e)
+		if e.Outcome == router.Refused && (e.Err.Condition != xmpp.CondResourceConstraint || e.Err.Type != xmpp.ErrorWait) {
+			t.Fatalf("%s: %v", from, e.Err)
+		}
+		return e.Outcome != router.Refused
+	}
+	flood := func(format string) (n int) {
+		for i := range 100 {
+			if asks(fmt.Sprintf(format, i)) {
+				n++
+			}
+		}
+		return n
+	}
+	if n := flood("x%d@evil.example"); n != 25 {
+		t.Errorf("%d requests of one domain wait", n)
+	}
+	if n := flood("x@%d.evil.example"); n != 0 {
+		t.Errorf("%d more of its subdomains", n)
+	}
+	if !asks("friend@example.net") {
+		t.Error("a friend does not get through")
+	}
+	for i := range 40 {
+		flood("x%d@evil" + fmt.Sprint(i) + ".example")
+	}
+	requests, err := c.m.Requests(julietJID)
+	if err != nil || len(requests) > 98 {
+		t.Fatalf("%d requests wait, %v", len(requests), err)
+	}
+	// Whom the user has asked, too, gets through in any case.
+	juliet := c.login("juliet/b")
+	juliet.Send(set(`<item jid='nurse@evil.example'/>`))
+	if !asks("nurse@evil.example") {
+		t.Error("a contact does not get through")
+	}
+}
+
 func TestNobodyIsAskedOnBehalfOfNobody(t *testing.T) {
 	c := newScene(t, Options{})
 	romeo := c.login("romeo/a")

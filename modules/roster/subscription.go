@@ -127,10 +127,11 @@ func (r *Roster) change(user, contact jid.JID, e *router.Envelope, inbound bool)
 	next := fx.next
 	var request *xmpp.Stanza
 	if next.PendingIn && !before.PendingIn {
-		if r.limits().MaxItems > 0 && len(u.requests) >= r.limits().MaxItems {
+		if old == nil && !r.mayWait(u, contact) {
 			return fx, nil, xmpp.ResourceConstraint("too many requests wait for an answer"), nil
 		}
-		request = e.Stanza
+		small := smallRequest(e.Stanza)
+		request, e.Stanza = small, small
 	}
 	forget := before.PendingIn && !next.PendingIn
 	it := old
@@ -155,6 +156,22 @@ func (r *Roster) change(user, contact jid.JID, e *router.Envelope, inbound bool)
 		r.push(e.Batch, u, contact, it)
 	}
 	return fx, p, nil, nil
+}
+
+// mayWait says whether the request of somebody who is not in the roster may wait for an answer, beside those of others. Who is in
+// the roster may always. The caller holds the roster.
+func (r *Roster) mayWait(u *user, contact jid.JID) bool {
+	most, all := int64(r.limits().MaxItems), int64(len(u.requests))
+	if storage.Fair(most, all, all, 1) {
+		return true
+	}
+	who, own := r.router.Sharer(contact), int64(0)
+	for other := range u.requests {
+		if r.router.Sharer(other) == who {
+			own++
+		}
+	}
+	return storage.Fair(most, all, own, 1)
 }
 
 // deliver gives a stanza to the available resources if it is a request (RFC 6121 §3.1.3), else to the

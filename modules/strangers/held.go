@@ -12,7 +12,7 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// What is held for one user is bounded, and what of one sender, so that one cannot shut the others out.
+// What is held for one user is bounded, and what of one sender and of one domain, so that none can shut the others out.
 const (
 	keep          = 30 * 24 * time.Hour
 	maxHeld       = 200
@@ -34,14 +34,18 @@ func (s *Strangers) hold(e *router.Envelope, user jid.JID) {
 	if _, err := s.Held.Trim(ctx, name, storage.IDAt(time.Now().Add(-keep)), 0); err != nil {
 		s.Log.Warn("what was held for long stays", "user", user, "error", err)
 	}
+	record := storage.Record{Peer: from.String(), Data: mam.AppendMessage(nil, e.Stanza)}
 	of, _, err := s.Held.Page(ctx, name, storage.Query{Peer: from.String(), Limit: maxHeldSender})
 	if err == nil && len(of) >= maxHeldSender {
 		err = storage.ErrFull
 	}
+	if err == nil {
+		err = s.fair(ctx, name, from, int64(len(record.Data)))
+	}
 	var p *storage.Pending
 	dup := false
 	if err == nil {
-		_, dup, p, err = s.Held.Append(ctx, name, storage.Record{Peer: from.String(), Data: mam.AppendMessage(nil, e.Stanza)},
+		_, dup, p, err = s.Held.Append(ctx, name, record,
 			storage.AppendOptions{Dedup: e.DedupKey(), MaxRecords: maxHeld, MaxBytes: maxHeldBytes})
 	}
 	switch {
@@ -62,6 +66,38 @@ func (s *Strangers) hold(e *router.Envelope, user jid.JID) {
 	if known, err := s.knows(user, from); err == nil && known {
 		s.do(user, job{of: from})
 	}
+}
+
+// fair is storage.ErrFull if a stranger, with all others of the same domain, has its share of what is held for a user. Records
+// are by sender, so the domain's are counted here, and only when it matters.
+func (s *Strangers) fair(ctx context.Context, user string, from jid.JID, more int64) error {
+	n, size, err := s.Held.Size(ctx, user)
+	if err != nil {
+		return err
+	}
+	fits := func(records, bytes int64) bool {
+		return storage.Fair(maxHeld, int64(n), records, 1) && storage.Fair(maxHeldBytes, size, bytes, more)
+	}
+	if fits(int64(n), size) {
+		return nil
+	}
+	if n >= maxHeld || size+more > maxHeldBytes {
+		return storage.ErrFull
+	}
+	records, _, err := s.Held.Page(ctx, user, storage.Query{Limit: maxHeld})
+	if err != nil {
+		return err
+	}
+	who, own, bytes := s.Router.Sharer(from), int64(0), int64(0)
+	for i := range records {
+		if other, err := jid.Parse(records[i].Peer); err == nil && s.Router.Sharer(other) == who {
+			own, bytes = own+1, bytes+int64(len(records[i].Data))
+		}
+	}
+	if !fits(own, bytes) {
+		return storage.ErrFull
+	}
+	return nil
 }
 
 // A job is something to be done for a user in the background.

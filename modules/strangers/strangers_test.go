@@ -290,10 +290,25 @@ func TestOfOneSenderAndForOneUserSoMuchIsHeld(t *testing.T) {
 			}
 		}
 		for i := range maxHeld {
-			e := h.route(fmt.Sprintf("s%d@peer.example/x", i), body(i))
-			if full(e) != (i >= maxHeld-maxHeldSender) {
-				t.Fatalf("sender %d: %v, %v", i, e.Outcome, e.Err)
+			e := h.route(fmt.Sprintf("s%d@%d.peer.example/x", i, i), body(i))
+			if full(e) != (i >= maxHeld/4-maxHeldSender) {
+				t.Fatalf("sender %d of one domain: %v, %v", i, e.Outcome, e.Err)
 			}
+		}
+		if e := h.route("s@peer.net/x", body(0)); e.Outcome != router.Stored {
+			t.Errorf("of another domain: %v, %v", e.Outcome, e.Err)
+		}
+		if e := h.route("s@peer.org/x", "<body>"+strings.Repeat("x", maxHeldBytes/4)+"</body>"); !full(e) {
+			t.Errorf("of a third, and large: %v, %v", e.Outcome, e.Err)
+		}
+		held := maxHeld/4 + 1
+		for i := range maxHeld {
+			if !full(h.route(fmt.Sprintf("s@peer%d.example/x", i), body(i))) {
+				held++
+			}
+		}
+		if n, _, err := h.o.Held.Size(t.Context(), "juliet@example.org"); err != nil || n != held || n > maxHeld-3 || n < maxHeld/2 {
+			t.Errorf("%d are held, %d were taken, %v", n, held, err)
 		}
 		time.Sleep(keep + time.Second)
 		if e := h.route(tybalt, body("next month")); e.Outcome != router.Stored {
@@ -372,7 +387,7 @@ func TestAfterARestartTheUserIsRemindedOnce(t *testing.T) {
 			h.route(tybalt, body(1))
 		}
 		for i := range page {
-			h.route(fmt.Sprintf("s%d@peer.example/x", i), body(i))
+			h.route(fmt.Sprintf("s@peer%d.example/x", i), body(i))
 		}
 		h.start()
 		h.reminded = nil

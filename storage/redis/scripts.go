@@ -7,7 +7,7 @@ import "github.com/redis/go-redis/v9"
 
 // KEYS: token, meta, i, p, d, x today, x yesterday, x tomorrow.
 // ARGV: token life, now, peer, data, dedup, max records, max bytes, dedup life, fair.
-// fits is storage.Fair.
+// fair is storage.Fair.
 var appendScript = redis.NewScript(`
 local reply = redis.call('GET', KEYS[1])
 if reply then return reply end
@@ -27,9 +27,10 @@ if maxn > 0 and redis.call('ZCARD', KEYS[3]) + 1 > maxn then return finish('full
 if maxb > 0 and (tonumber(meta[2]) or 0) + size > maxb then return finish('full') end
 if ARGV[9] == '1' and ARGV[3] ~= '' then
   local n, b = redis.call('ZCARD', KEYS[3]), tonumber(meta[2]) or 0
-  local function fits(own, bytes)
-    return (maxn == 0 or 3 * (own + 1) <= maxn - n - 1) and (maxb == 0 or 3 * (bytes + size) <= maxb - b - size)
+  local function fair(most, all, own, more)
+    return most == 0 or all == 0 and more <= most or 3 * (own + more) <= most - all - more
   end
+  local function fits(own, bytes) return fair(maxn, n, own, 1) and fair(maxb, b, bytes, size) end
   if not fits(n, b) then
     local own, bytes, base = 0, 0, '[' .. ARGV[3] .. '\0'
     for _, m in ipairs(redis.call('ZRANGEBYLEX', KEYS[4], base, base .. '9999999999999999')) do

@@ -56,7 +56,10 @@ func (g *Engine) subscribe(r *request) ([]byte, error) {
 		st = pending
 	}
 	if n.subs[who] != st {
-		if len(n.subs) >= maxSubscriptions { // §6.1.3.9
+		switch fits, err := g.oneMore(r, n, who); {
+		case err != nil:
+			return nil, err
+		case !fits: // §6.1.3.9
 			return nil, condition(xmpp.PolicyViolation("").WithType(xmpp.ErrorWait), "too-many-subscriptions")
 		}
 		p, err := g.setState(r.svc, n, who, st)
@@ -79,6 +82,35 @@ func (g *Engine) subscribe(r *request) ([]byte, error) {
 	w.Start(xmpp.NSPubSub, "pubsub")
 	writeSubscription(&w, n.name, who, st)
 	return w.End().Bytes(), nil
+}
+
+// oneMore says whether a node may have the subscription of an address. Who may see the owner's presence may subscribe as long as
+// there is room; strangers share it.
+func (g *Engine) oneMore(r *request, n *node, who jid.JID) (bool, error) {
+	all := int64(len(n.subs))
+	switch {
+	case n.subs[who] != 0:
+		return true, nil
+	case storage.Fair(maxSubscriptions, all, all, 1):
+		return true, nil
+	}
+	near := r.owner
+	if !near {
+		var err error
+		if near, err = g.o.Profile.Sees(r.service, r.actor); err != nil {
+			return false, err
+		}
+	}
+	if near {
+		return all < maxSubscriptions, nil
+	}
+	sharer, own := g.o.Router.Sharer(who), int64(0)
+	for other := range n.subs {
+		if g.o.Router.Sharer(other) == sharer {
+			own++
+		}
+	}
+	return storage.Fair(maxSubscriptions, all, own, 1), nil
 }
 
 func writeSubscription(w *xmpp.Writer, node string, who jid.JID, st state) {
