@@ -2,6 +2,7 @@ package pep
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -9,6 +10,7 @@ import (
 
 	"jackdaw/modules/internal/moduletest"
 	"jackdaw/router"
+	"jackdaw/storage"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 )
@@ -69,28 +71,113 @@ func TestContactThatCannotBeAskedIsPassedOver(t *testing.T) {
 	}
 }
 
-func TestMemoryOfCapabilitiesIsBounded(t *testing.T) {
+func TestMemoryOfCapabilitiesIsBoundedAndShared(t *testing.T) {
 	w := newWorld(t)
 	c := &w.pep.caps
-	for i := range maxKnown + 100 {
-		c.mu.Lock()
-		c.load()
-		c.keep(fmt.Sprintf("sha-1 %d", i), &interest{[]string{"urn:n"}})
-		c.mu.Unlock()
+	large := make([]string, 8)
+	for i := range large {
+		large[i] = fmt.Sprint(i, strings.Repeat("n", maxNode-1))
 	}
-	if len(c.known) != maxKnown {
-		t.Errorf("%d are known", len(c.known))
+	keep := func(who, ver string, nodes ...string) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.load()
+		c.keep("sha-1 "+ver, &interest{nodes}, who)
+	}
+	keep(romeo, "a", "urn:n")
+	for i := range 1000 {
+		keep("evil.example", fmt.Sprint("evil", i), large...)
+	}
+	keep(romeo, "b", "urn:n")
+	if n := c.known.Weight(); n > maxKnown/4+2000 {
+		t.Errorf("%d bytes are known", n)
 	}
 	entries, _, err := w.store.Map("pep-caps").List(t.Context(), capsOwner)
-	if err != nil || len(entries) != maxKnown {
-		t.Errorf("%d are kept, %v", len(entries), err)
+	if err != nil || len(entries) != c.known.Len() {
+		t.Errorf("%d are kept and %d known, %v", len(entries), c.known.Len(), err)
 	}
 	w.start()
-	known := false
-	w.pep.caps.learn(capability{"sha-1", "urn:client", fmt.Sprint(maxKnown + 99)}, jid.MustParse("romeo@example.org/x"), jid.MustParse(romeo),
-		func(_ *router.Batch, in *interest) { known = in.has("urn:n") }, nil)
-	if !known {
-		t.Error("what came last is not known after a restart")
+	for _, ver := range []string{"a", "b"} {
+		known := false
+		w.pep.caps.learn(capability{"sha-1", "urn:client", ver}, jid.MustParse("romeo@example.org/x"), jid.MustParse(romeo),
+			func(_ *router.Batch, in *interest) { known = in.has("urn:n") }, nil)
+		if !known {
+			t.Errorf("%s is not known after a restart", ver)
+		}
+	}
+}
+
+func TestCapabilitiesOfAnEarlierVersionThatAreTooLargeAreForgotten(t *testing.T) {
+	w := newWorld(t)
+	in := &interest{[]string{"urn:n"}}
+	for i := range maxInterest {
+		in.nodes = append(in.nodes, fmt.Sprint(i, strings.Repeat("n", 1000)))
+	}
+	store := w.store.Map("pep-caps")
+	for i := range 10 {
+		if _, _, err := store.Update(t.Context(), capsOwner, storage.AnyVersion, storage.Change{Key: fmt.Sprint("sha-1 ", i), Value: in.record()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.login("juliet/desk", "urn:n")
+	if entries, _, err := store.List(t.Context(), capsOwner); err != nil || len(entries) != 1 {
+		t.Errorf("%d are kept, %v", len(entries), err)
+	}
+}
+
+// shows sends a presence with capabilities that nobody knows, and returns how many stanzas came for it.
+func (w *world) shows(c *moduletest.Client, ver string) int {
+	c.Send("<presence><c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='urn:client' ver='" + ver + "'/></presence>")
+	return len(c.Deliveries())
+}
+
+func TestOneWhoSaysAlwaysSomethingNewKeepsNobodyFromEvents(t *testing.T) {
+	w := newWorld(t)
+	evil := moduletest.Login(t, w.Router, "nurse/evil")
+	for i := range maxWaiting + 500 {
+		w.shows(evil, fmt.Sprint(i))
+	}
+	if n := len(w.pep.caps.byID); n != 1 {
+		t.Errorf("%d questions to one client wait", n)
+	}
+	w.contacts.befriend(juliet, "x@evil.example")
+	for i := range maxWaiting + 500 {
+		w.peer("<presence from='x@evil.example/" + fmt.Sprint(i) + "' to='" + juliet + "'>" + capsOf(fmt.Sprint("urn:", i)) + "</presence>")
+	}
+	if n := w.pep.caps.waiting; n > maxWaiting/4+1 {
+		t.Errorf("%d wait", n)
+	}
+	w.make("urn:n")
+	orchard := w.login("romeo/orchard", "urn:n")
+	w.got(orchard, "romeo@example.org/orchard|items urn:n first:1 delay")
+}
+
+func TestNobodyWaitsForTheAnswerOfAnother(t *testing.T) {
+	w := newWorld(t)
+	evil := moduletest.Login(t, w.Router, "nurse/evil")
+	evil.Send("<presence>" + capsOf("urn:n") + "</presence>") // and never answers
+	evil.Received()
+	w.make("urn:n")
+	orchard := w.login("romeo/orchard", "urn:n")
+	w.got(orchard, "romeo@example.org/orchard|items urn:n first:1 delay")
+	// By now it is known to all.
+	if n := len(w.pep.caps.byID) + len(w.pep.caps.asked) + len(w.pep.caps.of) + len(w.pep.caps.taken) + int(w.pep.caps.waiting); n != 0 {
+		t.Errorf("%d entries wait", n)
+	}
+}
+
+func TestAddressesOfOneContactAreBounded(t *testing.T) {
+	w := newWorld(t)
+	w.login("juliet/desk")
+	for i := range 3 * maxClients {
+		w.come(fmt.Sprint(benvolio, "/", i), "urn:n")
+	}
+	if n := len(w.pep.remote.who(jid.MustParse(juliet), "urn:n")); n != maxClients {
+		t.Errorf("%d addresses are known", n)
+	}
+	last := fmt.Sprint(benvolio, "/", 3*maxClients-1)
+	if !slices.Contains(w.pep.remote.who(jid.MustParse(juliet), "urn:n"), jid.MustParse(last)) {
+		t.Error("the last is not among them")
 	}
 }
 
@@ -107,6 +194,17 @@ func TestWishesOfOneClientAreBounded(t *testing.T) {
 	in := interestOf(el)
 	if len(in.nodes) != maxInterest || !in.has("urn:0") {
 		t.Errorf("%d nodes are wanted", len(in.nodes))
+	}
+	all = nil
+	for i := range maxInterest {
+		all = append(all, fmt.Sprint(i, strings.Repeat("n", 1000)))
+	}
+	info, _ = disco(all...)
+	if el, err = xmpp.ParseElement([]byte(info)); err != nil {
+		t.Fatal(err)
+	}
+	if n := interestOf(el).bytes(); n > maxInterestBytes || n < maxInterestBytes-2000 {
+		t.Errorf("the names of the nodes that are wanted have %d bytes", n)
 	}
 	if back := readInterest(in.record()); back == nil || len(back.nodes) != len(in.nodes) {
 		t.Errorf("the record holds %v", back)

@@ -12,9 +12,12 @@ import (
 // A watch is what the client behind an address wants.
 type watch struct {
 	caps capability               // as its presence says
-	raw  string                   // the same as XML, for sessions of ours
+	raw  string                   // the same as XML, for sessions of ours; cut short where it is long
 	in   atomic.Pointer[interest] // nil until that is known
 }
+
+// maxRaw is the longest XML of a capability that need not be read again.
+const maxRaw = 1 << 10
 
 func (w *watch) wants(node string) bool {
 	in := w.in.Load()
@@ -52,14 +55,14 @@ func (p *PEP) leaving(e *router.Envelope) {
 	case xmpp.TypeAvailable:
 		raw := e.Stanza.ChildBytes(capsName)
 		old := p.here.of(s)
-		if old != nil && old.raw == string(raw) && s.Presence() != nil {
+		if old != nil && old.raw == string(raw) && len(raw) <= maxRaw && s.Presence() != nil {
 			return // as nearly always
 		}
 		c := capabilityOf(raw)
 		if old != nil && old.caps == c && s.Presence() != nil {
 			return
 		}
-		w := &watch{caps: c, raw: string(raw)}
+		w := &watch{caps: c, raw: string(raw[:min(len(raw), maxRaw+1)])}
 		p.here.sessions.Store(s, w)
 		if s.Presence() == nil {
 			old = nil

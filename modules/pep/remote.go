@@ -4,25 +4,34 @@ import (
 	"strings"
 	"sync"
 
+	"jackdaw/modules/internal/share"
+	"jackdaw/router"
 	"jackdaw/xmpp/jid"
 )
 
 const (
-	// maxWatchers bounds the addresses of contacts of one user whose wishes are known.
+	// maxWatchers bounds the contacts of one user whose wishes are known, maxClients the addresses of one contact.
 	maxWatchers = 10000
-	// maxSeen bounds each of the two generations of what is remembered for users who are away.
-	maxSeen = 16384
+	maxClients  = 20
+	// maxSeen bounds what is remembered for users who are away.
+	maxSeen = 32768
 )
 
 // remote holds what contacts on other servers want, for users who are there.
 type remote struct {
-	mu    sync.Mutex // guards the rest
-	users map[jid.JID]map[jid.JID]*watch
-	// Who has been sent the last items of whom, and with which capabilities; at least the last maxSeen.
-	now, old map[pair]capability
+	router *router.Router
+
+	mu    sync.Mutex                                 // guards the rest
+	users map[jid.JID]map[jid.JID]map[jid.JID]*watch // by user, contact and full address
+	// Who has been sent the last items of whom, and with which capabilities; each domain has its share.
+	sent *share.Table[pair, capability]
 }
 
 type pair struct{ user, full jid.JID }
+
+func (r *remote) init(o Options) {
+	r.router, r.users, r.sent = o.Router, map[jid.JID]map[jid.JID]map[jid.JID]*watch{}, share.New[pair, capability](maxSeen)
+}
 
 // come notes the presence of a contact. fresh says that it is the first, or that it has other capabilities than before, which are
 // those of old then.
@@ -30,51 +39,58 @@ func (r *remote) come(user, full jid.JID, c capability, online bool) (w, old *wa
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	w = &watch{caps: c}
-	if old = r.users[user][full]; old != nil && old.caps == c {
+	contact := full.Bare()
+	if old = r.users[user][contact][full]; old != nil && old.caps == c {
 		return nil, nil, false
 	}
-	user, full = clone(user), clone(full)
-	if online && len(r.users[user]) < maxWatchers {
-		switch {
-		case r.users == nil:
-			r.users = map[jid.JID]map[jid.JID]*watch{}
-			fallthrough
-		case r.users[user] == nil:
-			r.users[user] = map[jid.JID]*watch{}
-		}
-		r.users[user][full] = w
+	user, full, contact = clone(user), clone(full), clone(contact)
+	if online {
+		r.put(user, contact, full, w)
 	}
 	// Seen while the user was away, or before it went.
-	known, seen := r.seen(pair{user, full})
-	r.note(pair{user, full}, c)
+	known, seen := r.sent.Get(pair{user, full})
+	r.sent.Put(r.router.Sharer(full), pair{user, full}, c, 1)
 	if seen && known == c {
 		return w, w, online // what it wants is to be learnt, and it has got everything
 	}
 	return w, old, true
 }
 
-func (r *remote) seen(k pair) (capability, bool) {
-	c, ok := r.now[k]
-	if !ok {
-		c, ok = r.old[k]
+// put keeps the watch of an address, if need be in place of another of that contact, which may have gone without a word. The caller
+// holds mu.
+func (r *remote) put(user, contact, full jid.JID, w *watch) {
+	contacts := r.users[user]
+	if contacts == nil {
+		contacts = map[jid.JID]map[jid.JID]*watch{}
+		r.users[user] = contacts
 	}
-	return c, ok
-}
-
-func (r *remote) note(k pair, c capability) {
-	if r.now == nil || len(r.now) >= maxSeen {
-		r.old, r.now = r.now, map[pair]capability{}
+	clients := contacts[contact]
+	if clients == nil {
+		if len(contacts) >= maxWatchers {
+			return
+		}
+		clients = map[jid.JID]*watch{}
+		contacts[contact] = clients
 	}
-	r.now[k] = c
+	for other := range clients {
+		if len(clients) < maxClients || clients[full] != nil {
+			break
+		}
+		delete(clients, other)
+	}
+	clients[full] = w
 }
 
 // gone forgets an address.
 func (r *remote) gone(user, full jid.JID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.users[user], full)
-	delete(r.now, pair{user, full})
-	delete(r.old, pair{user, full})
+	contact := full.Bare()
+	clients := r.users[user][contact]
+	if delete(clients, full); len(clients) == 0 {
+		delete(r.users[user], contact)
+	}
+	r.sent.Delete(pair{user, full})
 }
 
 // leave forgets what the contacts of a user want who is away now.
@@ -101,10 +117,8 @@ type watcher struct {
 func (r *remote) of(user, contact jid.JID) (out []watcher) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for full, w := range r.users[user] {
-		if full.Bare() == contact {
-			out = append(out, watcher{full, w})
-		}
+	for full, w := range r.users[user][contact] {
+		out = append(out, watcher{full, w})
 	}
 	return out
 }
@@ -113,9 +127,11 @@ func (r *remote) of(user, contact jid.JID) (out []watcher) {
 func (r *remote) who(user jid.JID, node string) (full []jid.JID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for one, w := range r.users[user] {
-		if w.wants(node) {
-			full = append(full, one)
+	for _, clients := range r.users[user] {
+		for one, w := range clients {
+			if w.wants(node) {
+				full = append(full, one)
+			}
 		}
 	}
 	return full
