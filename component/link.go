@@ -298,7 +298,8 @@ func (l *link) element(e *router.Envelope) error {
 	if name.Space != xmpp.NSClient || xmpp.KindOf(name.Local) == 0 {
 		return fault(stream.UnsupportedStanzaType, "")
 	}
-	x, err := stream.ParseStanza(raw, stream.Limits{Bytes: len(raw), Depth: l.limits.Depth, Elements: l.limits.Elements,
+	// It has been counted already; what it has gained since is counted again.
+	x, err := stream.ParseStanza(raw, stream.Limits{Bytes: 2 * l.limits.ServerStanzaBytes, Depth: l.limits.Depth, Elements: l.limits.Elements,
 		Attributes: l.limits.Attributes, Declarations: l.limits.Namespaces})
 	if bad, ok := errors.AsType[*stream.SyntaxError](err); ok {
 		return fault(bad.Condition, bad.What)

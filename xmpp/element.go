@@ -79,14 +79,19 @@ func (e *Element) Text() string {
 }
 
 // Append appends the element as XML, self-contained as a child of a payload: xmlns is left out where it is NSClient.
+//
+// A namespace is written again wherever an element does not share it with its parent. What that makes of a tree that was read
+// is bounded where it was read: the scanner of package stream counts it against the limit for the stanza.
 func (e *Element) Append(dst []byte) []byte { return e.appendIn(dst, NSClient) }
 
+// appendIn appends the element where in is the default namespace.
 func (e *Element) appendIn(dst []byte, in string) []byte {
 	dst = append(dst, '<')
-	dst = append(dst, e.Name.Local...)
-	if e.Name.Space != in {
+	dst = e.appendName(dst)
+	if e.Name.Space != in && e.Name.Space != NSXML {
+		in = e.Name.Space
 		dst = append(dst, " xmlns='"...)
-		dst = append(AppendAttr(dst, e.Name.Space), '\'')
+		dst = append(AppendAttr(dst, in), '\'')
 	}
 	for i := range e.Attrs {
 		a := &e.Attrs[i]
@@ -95,12 +100,16 @@ func (e *Element) appendIn(dst []byte, in string) []byte {
 		case "":
 		case NSXML:
 			dst = append(dst, "xml:"...)
-		default: // a prefix for each: attributes in a namespace are rare
-			dst = append(dst, "xmlns:ns"...)
-			dst = strconv.AppendInt(dst, int64(i), 10)
-			dst = append(dst, "='"...)
-			dst = append(AppendAttr(dst, a.Name.Space), "' ns"...)
-			dst = strconv.AppendInt(dst, int64(i), 10)
+		default: // a prefix for each namespace: attributes in one are rare
+			first := slices.IndexFunc(e.Attrs, func(o Attr) bool { return o.Name.Space == a.Name.Space })
+			if first == i {
+				dst = append(dst, "xmlns:ns"...)
+				dst = strconv.AppendInt(dst, int64(i), 10)
+				dst = append(dst, "='"...)
+				dst = append(AppendAttr(dst, a.Name.Space), "' "...)
+			}
+			dst = append(dst, "ns"...)
+			dst = strconv.AppendInt(dst, int64(first), 10)
 			dst = append(dst, ':')
 		}
 		dst = append(dst, a.Name.Local...)
@@ -113,12 +122,20 @@ func (e *Element) appendIn(dst []byte, in string) []byte {
 	dst = append(dst, '>')
 	for i := range e.Content {
 		if c := e.Content[i].Elem; c != nil {
-			dst = c.appendIn(dst, e.Name.Space)
+			dst = c.appendIn(dst, in)
 		} else {
 			dst = AppendText(dst, e.Content[i].Text)
 		}
 	}
 	dst = append(dst, '<', '/')
-	dst = append(dst, e.Name.Local...)
+	dst = e.appendName(dst)
 	return append(dst, '>')
+}
+
+// appendName appends the name as tags have it.
+func (e *Element) appendName(dst []byte) []byte {
+	if e.Name.Space == NSXML { // it cannot be the default namespace (Namespaces in XML 1.0 §3)
+		dst = append(dst, "xml:"...)
+	}
+	return append(dst, e.Name.Local...)
 }

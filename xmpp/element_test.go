@@ -35,6 +35,32 @@ func TestElementDefaultsToTheContentNamespace(t *testing.T) {
 	}
 }
 
+func TestNamespaceOfAttributesIsDeclaredOncePerElement(t *testing.T) {
+	e, err := ParseElement([]byte("<x xmlns:a='urn:a' a:k='1' xmlns:b='urn:b' b:l='2' a:m='3' n='4'/>"))
+	want := "<x xmlns:ns0='urn:a' ns0:k='1' xmlns:ns1='urn:b' ns1:l='2' ns0:m='3' n='4'/>"
+	if err != nil || string(e.Append(nil)) != want {
+		t.Errorf("%s, %v, want %s", e.Append(nil), err, want)
+	}
+}
+
+// Namespaces in XML 1.0 §3: the namespace of the prefix xml must not be declared as the default. A client that was given that would end
+// its stream.
+func TestElementOfTheNamespaceOfXMLKeepsItsPrefix(t *testing.T) {
+	in := "<x xmlns='urn:x'><xml:y xml:lang='en'><z/></xml:y></x>"
+	e, err := ParseElement([]byte(in))
+	if err != nil || string(e.Append(nil)) != in || e.Children()[0].Name.Space != NSXML {
+		t.Errorf("%s, %v", e.Append(nil), err)
+	}
+}
+
+func TestLengthOfAnAttributeIsKnownBeforeItIsWritten(t *testing.T) {
+	for _, s := range []string{"", "urn:x", "a'b\"c<d>e&f\tg\nh\ri", "é😀"} {
+		if got := AttrLen(s); got != len(AppendAttr(nil, s)) {
+			t.Errorf("%q: %d", s, got)
+		}
+	}
+}
+
 func TestWhatIsNoElementIsRefused(t *testing.T) {
 	for _, in := range []string{
 		"", "x", "<", "<a", "<a>", "<a/", "<a/>x", "<a/><b/>", "<a></b>", "<a></a", "<a></a x>", "<a b/>", "<a b=/>", "<a b='/>",

@@ -155,6 +155,22 @@ func AppendText(dst []byte, s string) []byte { return appendEscaped(dst, s, esca
 // becomes U+FFFD.
 func AppendAttr(dst []byte, s string) []byte { return appendEscaped(dst, s, escapeAttr) }
 
+// AttrLen is the length of what AppendAttr appends for s, which ValidText holds of.
+func AttrLen(s string) int {
+	n := len(s)
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case '\'', '"':
+			n += len("&apos;") - 1
+		case '&', '\n', '\r':
+			n += len("&amp;") - 1
+		case '<', '>', '\t':
+			n += len("&gt;") - 1
+		}
+	}
+	return n
+}
+
 func appendEscaped(dst []byte, s string, mode uint8) []byte {
 	last := 0
 	for i := 0; i < len(s); {

@@ -62,6 +62,10 @@ var attacks = []struct {
 	{"path out of the API", call{path: "/api/1.0/xmppdomains/../../message", body: toBob}, 404},
 	{"other account in the path", call{path: gatewayPath + "/bob%2F..", user: "robot", body: toBob, headers: []string{xmlType}}, 404},
 	{"line end in a name", call{path: gatewayPath + "/a%0ab", user: "robot", body: toBob, headers: []string{xmlType}}, 400},
+	{"prefix that stands for much", call{body: `<message to="bob@im.example.org" xmlns:a="` + strings.Repeat("u", 50000) + `"><body>x</body>` + strings.Repeat("<a:x/>", 4000) + `</message>`}, 400},
+	{"prefix that stands for much, deeper", call{body: `<message to="bob@im.example.org"><p xmlns:a="` + strings.Repeat("u", 50000) + `">` + strings.Repeat("<a:x/>", 4000) + `</p></message>`}, 400},
+	{"prefix that stands for much, in JSON", call{headers: []string{jsonType}, body: `{"to":"bob@im.example.org","extra_elements":"<p xmlns:a='` + strings.Repeat("u", 50000) + `'>` + strings.Repeat("<a:x/>", 4000) + `</p>"}`}, 400},
+	{"text that grows by its escapes", call{headers: []string{jsonType}, body: `{"to":"bob@im.example.org","body":"` + strings.Repeat("<", 200000) + `"}`}, 400},
 	{"compressed body", call{headers: []string{"Content-Encoding: gzip"}, body: "\x1f\x8b\x08\x00\x00"}, 400},
 }
 

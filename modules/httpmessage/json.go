@@ -50,9 +50,7 @@ func (p *post) parseJSON() *refusal {
 	if err != nil {
 		return badRequest(err.Error() + ".")
 	}
-	limits := p.set.Stanza
-	limits.Bytes = len(b) // the body was checked, and escapes may have made it grow
-	st, err := stream.ParseStanza(b, limits)
+	st, err := stream.ParseStanza(b, p.set.Stanza) // it may have become larger than the body was
 	if err != nil {
 		return badRequest("the message cannot be written as XML: " + err.Error() + ".")
 	}

@@ -10,7 +10,7 @@ const (
 	isSpace     uint8 = 1 << iota // S of XML 1.0 §2.3
 	isNameStart                   // ASCII that may begin an NCName
 	isName                        // ASCII that may go on one
-	isPlain                       // stands for itself in an attribute value of either quote
+	isPlain                       // stands for itself in an attribute value, also in one that we write
 	isText                        // stands for itself in character data
 )
 
@@ -27,7 +27,7 @@ var class = func() (t [256]uint8) {
 		if letter || b >= '0' && b <= '9' || b == '-' || b == '.' {
 			t[c] |= isName
 		}
-		if b >= 0x20 && b != '<' && b != '&' && b != '\'' && b != '"' {
+		if b >= 0x20 && b != '<' && b != '>' && b != '&' && b != '\'' && b != '"' {
 			t[c] |= isPlain
 		}
 		if (b >= 0x20 || t[c]&isSpace != 0) && b != '<' && b != '&' && b != '>' {
@@ -60,12 +60,13 @@ func plainText(b []byte, p int) int {
 	return p
 }
 
-// plainValue does the same for an attribute value: it stops at the quote, '<' and '&'.
-func plainValue(b []byte, p int, quote byte) int {
-	q := ones * uint64(quote)
+// plainValue does the same for an attribute value: it stops at what is not plain.
+func plainValue(b []byte, p int) int {
 	for p+8 <= len(b) {
 		x := binary.LittleEndian.Uint64(b[p:])
-		m := ((x-ones*0x20)|((x^q)-ones)|((x^(ones*'<'))-ones)|((x^(ones*'&'))-ones))&^x&highs | x&highs
+		angle := (x &^ (ones * 2)) ^ (ones * '<') // as above
+		single := (x &^ ones) ^ (ones * '&')      // '&' and '\'' differ in one bit
+		m := ((x-ones*0x20)|(angle-ones)|(single-ones)|((x^(ones*'"'))-ones))&^x&highs | x&highs
 		if m != 0 {
 			return p + bits.TrailingZeros64(m)/8
 		}

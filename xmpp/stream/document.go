@@ -60,6 +60,9 @@ func ParseContent(b []byte, l Limits) (payload []byte, err error) {
 	if bad == nil && (w.state != inText || w.pos != len(b) || len(w.stack) > 0) {
 		bad = fail(len(b), NotWellFormed, "end inside an element")
 	}
+	if bad == nil {
+		bad = s.fits(len(b))
+	}
 	if bad != nil {
 		return nil, s.refuse(b, bad)
 	}

@@ -18,6 +18,9 @@ func seeds() []string {
 	for _, c := range refusals {
 		out = append(out, c.in)
 	}
+	for _, text := range bombs {
+		out = append(out, strings.NewReplacer("L", "urn:llllllllllllllll", "Q", `"""`).Replace(text))
+	}
 	return append(out, chat, samples["presence"], samples["iq"])
 }
 
@@ -56,6 +59,7 @@ func FuzzScan(f *testing.F) {
 			case ItemStanza:
 				checkPayload(t, s.Stanza().Payload, s.Stanza().Children)
 				checkRescan(t, s.Stanza())
+				checkMade(t, s.Stanza().Payload, len(s.Stanza().Attrs), l.Bytes)
 			case ItemElement:
 				_, raw := s.Element()
 				// The content namespace may be named in it: it can be the wrong one.
@@ -64,6 +68,7 @@ func FuzzScan(f *testing.F) {
 					t.Fatalf("element %q does not stand on its own: %v", raw, err)
 				}
 				checkPayload(t, payload, nil)
+				checkMade(t, raw, 0, l.Bytes)
 			}
 		}
 	})
@@ -96,6 +101,23 @@ func checkPayload(t *testing.T, payload []byte, children []xmpp.Child) {
 			t.Fatalf("element %q: scanned %v, parsed %v", payload[c.Start:c.End], c.Name, e.Name)
 		}
 		checkWritten(t, e)
+	}
+}
+
+// checkMade: neither a payload nor the trees made of it and written again are larger than the limit for what was received.
+func checkMade(t *testing.T, payload []byte, more, limit int) {
+	t.Helper()
+	trees := 0
+	for _, c := range xmpp.Index(payload) {
+		e, err := xmpp.ParseElement(payload[c.Start:c.End])
+		if err != nil {
+			t.Fatalf("element %q: %v", payload[c.Start:c.End], err)
+		}
+		trees += len(e.Append(nil))
+	}
+	if more+max(len(payload), trees) > limit {
+		t.Fatalf("payload of %d and trees of %d bytes, with %d in the head, where %d are the limit: %q",
+			len(payload), trees, more, limit, payload)
 	}
 }
 
@@ -144,6 +166,9 @@ func FuzzParseContent(f *testing.F) {
 			return
 		}
 		checkPayload(t, payload, nil)
+		if tight, err := ParseContent(in, Limits{Bytes: len(in) + 32}); err == nil {
+			checkMade(t, tight, 0, len(in)+32)
+		}
 		st, err := ParseStanza(append(append([]byte("<message xmlns='jabber:client'>"), payload...), "</message>"...), wide)
 		if err != nil || !bytes.Equal(st.Payload, payload) {
 			t.Fatalf("content %q leaves its message: %+v, %v", payload, st, err)
@@ -162,5 +187,8 @@ func FuzzParseStanza(f *testing.F) {
 		}
 		checkPayload(t, st.Payload, st.Children)
 		checkRescan(t, st)
+		if tight, err := ParseStanza(in, Limits{Bytes: len(in) + 32}); err == nil {
+			checkMade(t, tight.Payload, len(tight.Attrs), len(in)+32)
+		}
 	})
 }

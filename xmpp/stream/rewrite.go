@@ -44,6 +44,29 @@ func (w *scratch) lean(prefix []byte, uri string, at int) {
 		}
 	}
 	w.needs = append(w.needs, need{child, w.intern(prefix), uri})
+	w.made += declarationLen(prefix, uri)
+}
+
+// fits refuses an item of which more is made than may be received; size is how much of it there is so far. Whatever adds to
+// w.made is followed by it before long, so that what is noted is bounded, too.
+//
+// Beside what contained makes of the item this counts what its elements take when each is parsed and written again
+// (xmpp.Element): with the names of namespaces that they do not share with their parents, and with characters escaped that
+// need not be.
+func (s *Scanner) fits(size int) *SyntaxError {
+	if w := s.w; w.made > 0 && size+w.made > s.limits.Bytes {
+		return fail(w.tag, PolicyViolation, "larger than allowed once its prefixes and characters are written out")
+	}
+	return nil
+}
+
+// declarationLen is the length of what appendDeclaration appends.
+func declarationLen(prefix []byte, uri string) int {
+	n := len(" xmlns=''") + xmpp.AttrLen(uri)
+	if len(prefix) > 0 {
+		n += 1 + len(prefix)
+	}
+	return n
 }
 
 // outward is the name by which a payload may mention a namespace. A content namespace other than the usual two, such as that of
@@ -55,13 +78,27 @@ func (s *Scanner) outward(uri string) string {
 	return uri
 }
 
-// leanAttr does the same for a prefixed attribute.
-func (s *Scanner) leanAttr(b []byte, a *attr) {
-	if a.bind != builtin && int(a.bind) < s.w.outside {
-		uri, at := s.resolve(a.prefix(b))
-		s.w.lean(a.prefix(b), s.outward(uri), at)
+// leanAttr does the same for a prefixed attribute, the i-th of its tag.
+func (s *Scanner) leanAttr(b []byte, i int) {
+	w := s.w
+	a := &w.attrs[i]
+	if a.bind == builtin {
+		return
 	}
+	uri, at := s.resolve(a.prefix(b))
+	uri = s.outward(uri)
+	for j := range i {
+		if o := &w.attrs[j]; o.colon >= 0 && !o.declares && bytes.Equal(o.prefix(b), a.prefix(b)) {
+			w.made += len(writtenPrefix)
+			return
+		}
+	}
+	w.made += declarationLen([]byte(writtenPrefix), uri) + len(writtenPrefix)
+	w.lean(a.prefix(b), uri, at)
 }
+
+// writtenPrefix is as long as a prefix becomes that xmpp.Element makes.
+const writtenPrefix = "ns999"
 
 // finish fills the results of an item that is complete in b.
 func (s *Scanner) finish(b []byte, item ItemKind) {
@@ -135,6 +172,18 @@ func (w *scratch) shift(from int) {
 		w.children[i].Start = place(w.children[i].Start)
 		w.children[i].End = place(w.children[i].End)
 	}
+}
+
+// cdataLen is the length of what appendCDATA appends.
+func cdataLen(section []byte) int {
+	n := len(section) - len("<![CDATA[]]>")
+	for _, c := range [...]struct {
+		b    byte
+		more int
+	}{{'<', len("lt;")}, {'>', len("gt;")}, {'&', len("amp;")}} {
+		n += c.more * bytes.Count(section[len("<![CDATA["):len(section)-len("]]>")], []byte{c.b})
+	}
+	return n
 }
 
 // appendCDATA appends a whole CDATA section as the text it stands for.

@@ -224,8 +224,12 @@ scan:
 					err = fail(p, NotWellFormed, "']]>' in text")
 					break scan
 				}
+				w.made += len("&gt;") - 1
 				if w.cdata { // without the section's bounds it could end a ']]>'
 					w.edits = append(w.edits, edit{a: p, b: p + 1, what: escaped})
+					if err = s.fits(p); err != nil {
+						break scan
+					}
 				}
 				p++
 			}
@@ -332,7 +336,7 @@ scan:
 			}
 
 		case inValue:
-			if p = plainValue(b, p, w.quote); p == len(b) {
+			if p = plainValue(b, p); p == len(b) {
 				break scan
 			}
 			for c = b[p]; class[c]&isPlain != 0; c = b[p] {
@@ -364,6 +368,10 @@ scan:
 				w.attrs[len(w.attrs)-1].dirty = true
 				p += n
 			case c == '\'' || c == '"':
+				w.made += len("&apos;") - 1
+				p++
+			case c == '>':
+				w.made += len("&gt;") - 1
 				p++
 			case c == '\t' || c == '\n' || c == '\r':
 				w.attrs[len(w.attrs)-1].dirty = true
@@ -447,6 +455,10 @@ scan:
 			p++
 			if b[p-1] == '>' && p-3 >= w.tok && b[p-2] == ']' && b[p-3] == ']' {
 				w.edits = append(w.edits, edit{a: w.tag, b: p, what: cdataSection})
+				w.made += cdataLen(b[w.tag:p]) - (p - w.tag)
+				if err = s.fits(p); err != nil {
+					break scan
+				}
 				w.cdata = true
 				st = inText
 			}
@@ -459,7 +471,10 @@ scan:
 		}
 	}
 	w.state, w.pos = st, p
-	if item != ItemNone && s.mode != inContent {
+	if err == nil && item != ItemNone && s.mode != inContent {
+		if err = s.fits(p); err != nil {
+			return ItemNone, p, err
+		}
 		s.finish(b, item)
 	}
 	return item, p, err

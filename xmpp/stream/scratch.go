@@ -26,6 +26,7 @@ type scratch struct {
 	stack []open
 	binds []binding // declared in the item, innermost last
 	count int       // elements so far
+	made  int       // by how much what is made of the item is larger than the item, see grow
 
 	kind     ItemKind
 	start    int  // of its tag
@@ -93,8 +94,9 @@ func (a *attr) prefix(b []byte) []byte { return b[a.at:a.colon] } // of a name w
 func (a *attr) local(b []byte) []byte  { return b[a.colon+1 : a.end] }
 
 type open struct {
-	name span
-	mark int // length of binds before the element
+	name   span
+	mark   int // length of binds before the element
+	source int // where its namespace was found, as resolve says it; plain for a name without a prefix
 }
 
 type binding struct{ prefix, uri string }
@@ -111,7 +113,7 @@ const maxKept = 16 << 10
 
 // begin prepares for a new item.
 func (w *scratch) begin() {
-	w.pos, w.count, w.level, w.outside = 0, 0, -1, 0
+	w.pos, w.count, w.made, w.level, w.outside = 0, 0, 0, -1, 0
 	w.kind, w.foreign, w.cdata = ItemNone, false, false
 	w.stack, w.binds, w.children, w.tagEnds = w.stack[:0], w.binds[:0], w.children[:0], w.tagEnds[:0]
 	w.needs, w.edits = w.needs[:0], w.edits[:0]

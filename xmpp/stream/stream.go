@@ -7,6 +7,10 @@
 // stanza stays the bytes received; only one that leans on a prefix declared outside it, holds a CDATA section, or
 // declares the content namespace once more is rewritten.
 //
+// What is made of an item is counted like what was received of it: a payload that grows while it is rewritten, and one that would grow
+// if its elements were written one by one, each with the namespaces that it needs. So nothing that is made of an item later,
+// by whomever, is larger than the limit for the item, whatever its prefixes stand for.
+//
 // [ParseStanza], [ParseContent] and [Scanner.Frame] do the same for a whole document, as HTTP and WebSocket (RFC 7395)
 // bring it. The package opens no sockets and starts no goroutines; negotiation is the work of its callers. It reads no
 // encoding but UTF-8 (RFC 6120 §11.6) and validates against no schema.
@@ -20,7 +24,7 @@ import (
 // Limits bound what one item at the top of a stream may cost; they are applied while its bytes arrive. A field that is
 // zero takes its value from DefaultLimits.
 type Limits struct {
-	Bytes        int // of the item as received
+	Bytes        int // of the item as received, and of what is made of it (scratch.grow)
 	Depth        int // of nesting; the stanza itself counts 1
 	Elements     int // in the item, itself included
 	Attributes   int // of one element, namespace declarations included
@@ -29,6 +33,9 @@ type Limits struct {
 
 // DefaultLimits are those of an authenticated client.
 var DefaultLimits = Limits{Bytes: 256 << 10, Depth: 100, Elements: 4096, Attributes: 64, Declarations: 64}
+
+// maxOuter bounds the names and prefixes of all namespaces that a stream header declares. Each stanza may repeat them.
+const maxOuter = 4 << 10
 
 // maxBytes keeps offsets inside an item within 32 bits.
 const maxBytes = 1 << 30

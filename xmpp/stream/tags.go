@@ -9,8 +9,10 @@ import (
 // Places of a namespace declaration, as resolve gives them beside indexes of scratch.binds.
 const (
 	unbound  = -1
-	atHeader = -2 // declared by the stream header, or by nothing: the default namespace around an item
+	around   = -2 // the default namespace around an item: declared by the stream header, or by nothing
 	builtin  = -3 // the prefix xml
+	plain    = -4 // no prefix; never given by resolve
+	atHeader = -5 // the first prefix that the stream header declares; those after it come below
 )
 
 // openTag handles the start tag that ends at end. Its pieces are in w.tag, w.name and w.attrs.
@@ -30,6 +32,7 @@ func (s *Scanner) openTag(b []byte, end int, empty bool) (ItemKind, *SyntaxError
 			return ItemNone, err
 		}
 	}
+	source := plain
 	if level == 0 && s.mode != inContent {
 		if err := s.head(b, end); err != nil {
 			return ItemNone, err
@@ -40,12 +43,20 @@ func (s *Scanner) openTag(b []byte, end int, empty bool) (ItemKind, *SyntaxError
 		case w.kind == ItemHeader || empty:
 			w.body = span{end, end}
 			return w.kind, nil
+		case w.kind == ItemElement && w.ncol >= 0:
+			_, source = s.resolve(w.prefix(b))
 		}
-	} else if err := s.inner(b, level); err != nil {
+	} else {
+		var err *SyntaxError
+		if source, err = s.inner(b, level, mark); err != nil {
+			return ItemNone, err
+		}
+	}
+	if err := s.fits(end); err != nil {
 		return ItemNone, err
 	}
 	if !empty {
-		w.stack = append(w.stack, open{w.name, mark})
+		w.stack = append(w.stack, open{w.name, mark, source})
 		return ItemNone, nil
 	}
 	w.binds = w.binds[:mark]
@@ -155,11 +166,11 @@ func (s *Scanner) resolve(prefix []byte) (string, int) {
 		}
 	}
 	if len(prefix) == 0 {
-		return s.implied, atHeader
+		return s.implied, around
 	}
-	for _, o := range s.outer {
+	for i, o := range s.outer {
 		if o.prefix == string(prefix) {
-			return o.uri, atHeader
+			return o.uri, atHeader - i
 		}
 	}
 	if string(prefix) == "xml" {
@@ -183,21 +194,33 @@ func (s *Scanner) contentSpace(uri string) bool {
 	return uri == xmpp.NSClient || uri == xmpp.NSServer || uri == s.content
 }
 
-// inner handles an element below the top, or anywhere in content.
-func (s *Scanner) inner(b []byte, level int) *SyntaxError {
+// inner handles an element below the top, or anywhere in content. Declarations from mark on are its own. It says where the
+// namespace of the element was found.
+func (s *Scanner) inner(b []byte, level, mark int) (source int, err *SyntaxError) {
 	w := s.w
 	child := level == w.level
-	if w.ncol < 0 && !child && !w.foreign && len(w.attrs) == 0 {
-		return nil
+	above := plain
+	if level > 0 {
+		above = w.stack[level-1].source
 	}
+	if w.ncol < 0 && !child && !w.foreign && len(w.attrs) == 0 && above == plain {
+		return plain, nil
+	}
+	source = plain
 	if child {
 		w.tagEnds = append(w.tagEnds, w.name.b)
 	}
-	if w.ncol >= 0 || child || w.foreign {
+	if w.ncol >= 0 || child || w.foreign || above != plain {
 		prefix := w.prefix(b)
 		uri, at := s.resolve(prefix)
 		if at == unbound {
-			return fail(w.tag, NotWellFormed, "prefix without a namespace")
+			return plain, fail(w.tag, NotWellFormed, "prefix without a namespace")
+		}
+		if w.ncol >= 0 {
+			source = at
+		}
+		if !child && source != above && at < mark && at != builtin {
+			w.made += declarationLen(nil, s.outward(uri))
 		}
 		if w.ncol >= 0 || w.foreign {
 			w.lean(prefix, s.outward(uri), at)
@@ -225,12 +248,13 @@ func (s *Scanner) inner(b []byte, level int) *SyntaxError {
 				w.edits = append(w.edits, edit{a: int(a.at) - 1, b: int(a.to) + 1, what: cut})
 			case s.outward(uri) != uri:
 				w.edits = append(w.edits, edit{a: int(a.from), b: int(a.to), what: renamed})
+				w.made += max(0, len(xmpp.NSClient)-int(a.to-a.from))
 			}
 		case a.colon >= 0:
-			s.leanAttr(b, a)
+			s.leanAttr(b, i)
 		}
 	}
-	return nil
+	return source, nil
 }
 
 // head handles the start tag of an item.
@@ -252,8 +276,8 @@ func (s *Scanner) head(b []byte, end int) *SyntaxError {
 	if s.bare && (uri == "" || uri == xmpp.NSClient) {
 		s.content = uri
 	}
-	around, _ := s.resolve(nil)
-	w.foreign = around != s.content
+	outside, _ := s.resolve(nil)
+	w.foreign = outside != s.content
 	w.body = span{end, end}
 	if kind := xmpp.KindOf(local); kind != 0 && uri == s.content {
 		w.kind, w.level, w.outside = ItemStanza, 1, len(w.binds)
@@ -272,7 +296,7 @@ func (s *Scanner) head(b []byte, end int) *SyntaxError {
 	}
 	for i := range w.attrs {
 		if a := &w.attrs[i]; a.colon >= 0 && !a.declares {
-			s.leanAttr(b, a)
+			s.leanAttr(b, i)
 		}
 	}
 	return nil
@@ -331,7 +355,10 @@ func (s *Scanner) keepAttr(b []byte, i int) {
 			return
 		}
 	}
-	uri, _ := s.resolve(a.prefix(b))
+	uri, at := s.resolve(a.prefix(b))
+	if at <= atHeader {
+		w.made += declarationLen(a.prefix(b), s.outward(uri))
+	}
 	w.headAttrs = appendDeclaration(w.headAttrs, string(a.prefix(b)), s.outward(uri))
 }
 
@@ -358,7 +385,11 @@ func (s *Scanner) streamHeader(b []byte, uri, local string, prefix []byte) *Synt
 		return fail(w.tag, BadNamespacePrefix, "stream element without a prefix")
 	}
 	h := Header{Prefix: string(prefix)}
+	outer := 0
 	for _, d := range w.binds {
+		if outer += len(d.prefix) + len(d.uri); outer > maxOuter {
+			return fail(w.tag, PolicyViolation, "namespace declarations longer than allowed")
+		}
 		if d.prefix == "" {
 			h.Content = d.uri
 			continue
