@@ -2,8 +2,8 @@
 // account may do. SASL, HTTP, in-band registration and the control socket all
 // ask it.
 //
-// It keeps SCRAM keys only (RFC 5802 §3, RFC 7677), never a password; prepares
-// passwords with the OpaqueString profile (RFC 8265 §4.2); bounds the work of
+// It keeps SCRAM keys only (RFC 5802 §3, RFC 7677), never a password; takes a
+// password in the forms in which clients prepare it (sasl.Forms); bounds the work of
 // key derivation; remembers verified passwords for a short time, so that a
 // request over HTTP costs a keyed hash and no derivation; answers for unknown
 // and disabled accounts as it does for a wrong password, in the same time
@@ -11,10 +11,7 @@
 // were granted, configured or follow from being an administrator.
 //
 // Left out: SASL itself (package sasl), tokens, and the question which domains
-// are served here: whoever creates an account has asked that before. Clients
-// that prepare passwords with SASLprep, as RFC 5802 says, and not with its
-// successor OpaqueString derive the same keys for all ASCII passwords, and may
-// differ for some others.
+// are served here: whoever creates an account has asked that before.
 package accounts
 
 import (
@@ -186,8 +183,7 @@ func (s *Service) create(ctx context.Context, user jid.JID, password string) (*s
 	if !user.IsBare() || !named(user) {
 		return nil, fmt.Errorf("create %q: %w", user, ErrUser)
 	}
-	prepared, err := prepare(password)
-	if err != nil {
+	if err := fitting(password); err != nil {
 		return nil, err
 	}
 	// A name that is taken must not cost a derivation.
@@ -197,7 +193,7 @@ func (s *Service) create(ctx context.Context, user jid.JID, password string) (*s
 	case !errors.Is(err, storage.ErrNotFound):
 		return nil, about(user.String(), err)
 	}
-	credentials, err := s.derive(ctx, prepared)
+	credentials, err := s.derive(ctx, password)
 	if err != nil {
 		return nil, err
 	}
@@ -218,14 +214,13 @@ func (s *Service) create(ctx context.Context, user jid.JID, password string) (*s
 // SetPassword replaces the password. Errors: ErrPassword, ErrNotFound,
 // ErrUnavailable, or the context's.
 func (s *Service) SetPassword(ctx context.Context, user jid.JID, password string) error {
-	prepared, err := prepare(password)
-	if err != nil {
+	if err := fitting(password); err != nil {
 		return err
 	}
 	if _, err := s.users.store.Get(ctx, user.Bare().String()); err != nil {
 		return about(user.Bare().String(), err)
 	}
-	credentials, err := s.derive(ctx, prepared)
+	credentials, err := s.derive(ctx, password)
 	if err != nil {
 		return err
 	}

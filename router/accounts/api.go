@@ -45,8 +45,7 @@ func (s *Service) CreateAPI(ctx context.Context, name, password string, domains 
 	if err != nil {
 		return err
 	}
-	prepared, err := prepare(password)
-	if err != nil {
+	if err := fitting(password); err != nil {
 		return err
 	}
 	if len(domains) == 0 {
@@ -61,7 +60,7 @@ func (s *Service) CreateAPI(ctx context.Context, name, password string, domains 
 		clean = append(clean, j.Domain())
 	}
 	slices.Sort(clean)
-	credentials, err := s.derive(ctx, prepared)
+	credentials, err := s.derive(ctx, password)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package accounts
 
 import (
+	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -13,8 +14,6 @@ import (
 	"net/netip"
 	"time"
 	"unicode/utf8"
-
-	"golang.org/x/text/secure/precis"
 
 	"jackdaw/storage"
 	"jackdaw/xmpp/jid"
@@ -114,8 +113,7 @@ func (s *Service) verify(ctx context.Context, b *book, name, password string, ag
 	if a := b.recall(name, &mac); a != nil {
 		return a, nil
 	}
-	prepared, err := prepare(password)
-	if err != nil {
+	if fitting(password) != nil {
 		return nil, ErrNotAuthorized
 	}
 	if err := s.acquire(ctx); err != nil {
@@ -136,7 +134,7 @@ func (s *Service) verify(ctx context.Context, b *book, name, password string, ag
 	if err != nil && !errors.Is(err, storage.ErrNotFound) {
 		return nil, about(name, err)
 	}
-	if !s.fits(a, err == nil, name, prepared) {
+	if !s.fits(a, err == nil, name, password) {
 		return nil, ErrNotAuthorized
 	}
 	b.remembered.put(name, remembered{mac, time.Now().Add(rememberFor), &a}, epoch)
@@ -155,7 +153,7 @@ func (b *book) recall(name string, mac *[sha256.Size]byte) *storage.Account {
 // It takes the time of the iterations of new passwords for an account with
 // fewer, such as an imported one. One with more, or with SHA-1 keys only, can
 // be told from the others by time.
-func (s *Service) fits(a storage.Account, found bool, name, prepared string) bool {
+func (s *Service) fits(a storage.Account, found bool, name, password string) bool {
 	iterations := s.settings.Load().iterations
 	fake := sasl.FakeKeys(s.secret[:], sasl.SHA256, name, iterations)
 	keys, ok := keysOf(a, sasl.SHA256)
@@ -165,21 +163,26 @@ func (s *Service) fits(a storage.Account, found bool, name, prepared string) boo
 	if !ok {
 		keys = fake
 	}
-	right := keys.VerifyPassword(prepared)
+	right := keys.VerifyPassword(password)
 	if fake.Iterations -= keys.Iterations; fake.Iterations > 0 {
-		fake.VerifyPassword(prepared) // for the time it takes
+		fake.VerifyPassword(password) // for the time it takes
 	}
 	return right && ok && found && !a.Disabled
 }
 
-// keysOf returns the keys of an account for one hash, if it has sound ones.
-func keysOf(a storage.Account, h sasl.Hash) (sasl.Keys, bool) {
+// keysOf returns the keys of an account for one hash, if it has sound ones. Those of a second form follow in a credential of
+// their own, with the same salt.
+func keysOf(a storage.Account, h sasl.Hash) (k sasl.Keys, ok bool) {
 	for _, c := range a.Credentials {
-		if c.Hash == h.String() && len(c.Salt) > 0 && len(c.StoredKey) == h.Size() && len(c.ServerKey) == h.Size() && c.Iterations > 0 {
-			return sasl.Keys{Hash: h, Salt: c.Salt, Iterations: c.Iterations, StoredKey: c.StoredKey, ServerKey: c.ServerKey}, true
+		switch {
+		case c.Hash != h.String() || len(c.Salt) == 0 || len(c.StoredKey) != h.Size() || len(c.ServerKey) != h.Size() || c.Iterations <= 0:
+		case !ok:
+			k, ok = sasl.Keys{Hash: h, Salt: c.Salt, Iterations: c.Iterations, StoredKey: c.StoredKey, ServerKey: c.ServerKey}, true
+		case bytes.Equal(c.Salt, k.Salt) && c.Iterations == k.Iterations:
+			k.OtherStoredKey, k.OtherServerKey = c.StoredKey, c.ServerKey
 		}
 	}
-	return sasl.Keys{}, false
+	return k, ok
 }
 
 // Keys returns the keys of a user for SCRAM. For an unknown or disabled user,
@@ -206,8 +209,8 @@ func (s *Service) FakeParameters() (secret []byte, iterations int) {
 	return append([]byte(nil), s.secret[:]...), s.settings.Load().iterations
 }
 
-// derive makes the keys of a prepared password for all hashes, in one slot.
-func (s *Service) derive(ctx context.Context, prepared string) ([]storage.Credential, error) {
+// derive makes the keys of a password for all hashes, in one slot.
+func (s *Service) derive(ctx context.Context, password string) ([]storage.Credential, error) {
 	if err := s.acquire(ctx); err != nil {
 		return nil, err
 	}
@@ -215,11 +218,16 @@ func (s *Service) derive(ctx context.Context, prepared string) ([]storage.Creden
 	iterations := s.settings.Load().iterations
 	out := make([]storage.Credential, 0, len(hashes))
 	for _, h := range hashes {
-		k, err := sasl.NewKeys(h, prepared, iterations)
+		k, err := sasl.NewKeys(h, password, iterations)
 		if err != nil {
 			return nil, fmt.Errorf("derive keys: %w", err)
 		}
-		out = append(out, storage.Credential{Hash: h.String(), Salt: k.Salt, StoredKey: k.StoredKey, ServerKey: k.ServerKey, Iterations: k.Iterations})
+		c := storage.Credential{Hash: h.String(), Salt: k.Salt, StoredKey: k.StoredKey, ServerKey: k.ServerKey, Iterations: k.Iterations}
+		out = append(out, c)
+		if k.OtherStoredKey != nil {
+			c.StoredKey, c.ServerKey = k.OtherStoredKey, k.OtherServerKey
+			out = append(out, c)
+		}
 	}
 	return out, nil
 }
@@ -236,27 +244,21 @@ func (s *Service) acquire(ctx context.Context) error {
 
 func (s *Service) release() { <-s.slots }
 
-// prepare normalises a password as OpaqueString (RFC 8265 §4.2) or says why it
-// cannot be one.
-func prepare(password string) (string, error) {
-	if password == "" {
-		return "", fmt.Errorf("%w: it is empty", ErrPassword)
+// fitting says why something cannot be a password: what it is once a client has prepared it must be allowed (sasl.Forms).
+func fitting(password string) error {
+	switch {
+	case password == "":
+		return fmt.Errorf("%w: it is empty", ErrPassword)
+	case len(password) > sasl.MaxPassword:
+		return fmt.Errorf("%w: it is longer than %d bytes", ErrPassword, sasl.MaxPassword)
+	case !utf8.ValidString(password):
+		return fmt.Errorf("%w: it is not valid UTF-8", ErrPassword)
 	}
-	if len(password) > sasl.MaxPassword {
-		return "", fmt.Errorf("%w: it is longer than %d bytes", ErrPassword, sasl.MaxPassword)
+	if _, err := sasl.Forms(password); err != nil {
+		return fmt.Errorf("%w: it has control characters or others that are not allowed (RFC 8265 §4.2), or becomes longer than %d bytes",
+			ErrPassword, sasl.MaxPassword)
 	}
-	// precis would put U+FFFD for what is not UTF-8.
-	if !utf8.ValidString(password) {
-		return "", fmt.Errorf("%w: it is not valid UTF-8", ErrPassword)
-	}
-	prepared, err := precis.OpaqueString.String(password)
-	if err != nil || prepared == "" {
-		return "", fmt.Errorf("%w: it has control characters or others that are not allowed (RFC 8265 §4.2)", ErrPassword)
-	}
-	if len(prepared) > sasl.MaxPassword {
-		return "", fmt.Errorf("%w: normalised, it is longer than %d bytes", ErrPassword, sasl.MaxPassword)
-	}
-	return prepared, nil
+	return nil
 }
 
 // loadSecret reads the secret of fake keys, or makes it on an empty store.

@@ -93,7 +93,11 @@ func (c *Client) Next(challenge []byte) ([]byte, error) {
 	if err != nil {
 		return nil, ErrServer
 	}
-	salted, err := saltedPassword(c.hash, c.cred.Password, salt, m.iterations)
+	forms, err := Forms(c.cred.Password)
+	if err != nil {
+		return nil, err
+	}
+	salted, err := saltedPassword(c.hash, forms[0], salt, m.iterations)
 	if err != nil {
 		return nil, err
 	}

@@ -10,9 +10,6 @@ import (
 	"crypto/subtle"
 	"errors"
 	"hash"
-	"unicode/utf8"
-
-	"golang.org/x/text/secure/precis"
 )
 
 // Hash is a hash function of SCRAM. The numbers are fit for storage.
@@ -119,6 +116,10 @@ type Keys struct {
 	Iterations int
 	StoredKey  []byte
 	ServerKey  []byte
+
+	// The same of the password's second form, with the same salt; nil where it has one only (Forms).
+	OtherStoredKey []byte
+	OtherServerKey []byte
 }
 
 // NewKeys derives keys with a fresh salt. The keys of an account for several
@@ -129,12 +130,9 @@ func NewKeys(h Hash, password string, iterations int) (Keys, error) {
 	return DeriveKeys(h, password, salt, iterations)
 }
 
-// DeriveKeys derives keys from a password; it takes some milliseconds. The
-// password is normalised by the OpaqueString profile of RFC 8265, which replaces
-// the SASLprep of RFC 5802. For ASCII they agree. They differ for characters
-// with a compatibility mapping, such as ligatures: a client that still uses
-// SASLprep cannot log in by SCRAM with such a password, but can by PLAIN. The
-// salt is kept.
+// DeriveKeys derives keys from a password as it was typed; it takes some
+// milliseconds, and twice as long for a password of two Forms: who logs in may
+// prove either. The salt is kept.
 func DeriveKeys(h Hash, password string, salt []byte, iterations int) (Keys, error) {
 	switch {
 	case h.Size() == 0:
@@ -144,13 +142,23 @@ func DeriveKeys(h Hash, password string, salt []byte, iterations int) (Keys, err
 	case iterations < MinIterations || iterations > MaxIterations:
 		return Keys{}, ErrIterations
 	}
-	k := Keys{Hash: h, Salt: salt, Iterations: iterations}
-	salted, err := saltedPassword(h, password, salt, iterations)
+	forms, err := Forms(password)
 	if err != nil {
 		return Keys{}, err
 	}
-	k.StoredKey = h.sum(nil, h.mac(salted, clientKey))
-	k.ServerKey = h.mac(salted, serverKey)
+	k := Keys{Hash: h, Salt: salt, Iterations: iterations}
+	for i, form := range forms {
+		salted, err := saltedPassword(h, form, salt, iterations)
+		if err != nil {
+			return Keys{}, err
+		}
+		stored, server := h.sum(nil, h.mac(salted, clientKey)), h.mac(salted, serverKey)
+		if i == 0 {
+			k.StoredKey, k.ServerKey = stored, server
+		} else {
+			k.OtherStoredKey, k.OtherServerKey = stored, server
+		}
+	}
 	return k, nil
 }
 
@@ -169,18 +177,24 @@ func FakeKeys(secret []byte, h Hash, user string, iterations int) Keys {
 	}
 }
 
-// VerifyPassword says whether k was derived from password, in constant time but
-// for the lengths. It takes as long as DeriveKeys.
+// VerifyPassword says whether k was derived from password, as it was typed or as
+// a client has prepared it, in constant time but for the lengths. It takes as
+// long as DeriveKeys.
 func (k Keys) VerifyPassword(password string) bool {
-	if !k.usable(k.Hash) {
+	forms, err := Forms(password)
+	if err != nil || !k.usable(k.Hash) {
 		return false
 	}
-	salted, err := saltedPassword(k.Hash, password, k.Salt, k.Iterations)
-	if err != nil {
-		return false
+	right := 0
+	for _, form := range forms { // keys made before there were two forms are of the last
+		salted, err := saltedPassword(k.Hash, form, k.Salt, k.Iterations)
+		if err != nil {
+			return false
+		}
+		stored := k.Hash.sum(nil, k.Hash.mac(salted, clientKey))
+		right |= subtle.ConstantTimeCompare(stored, k.StoredKey) | subtle.ConstantTimeCompare(stored, k.OtherStoredKey)
 	}
-	stored := k.Hash.sum(nil, k.Hash.mac(salted, clientKey))
-	return subtle.ConstantTimeCompare(stored, k.StoredKey) == 1
+	return right == 1
 }
 
 // usable says that k is complete and made with h.
@@ -190,34 +204,7 @@ func (k Keys) usable(h Hash) bool {
 		k.Iterations >= 1 && k.Iterations <= MaxIterations
 }
 
-// saltedPassword is Hi(Normalize(password), salt, i) of RFC 5802 §3.
+// saltedPassword is Hi(password, salt, i) of RFC 5802 §3, of a password that has been prepared.
 func saltedPassword(h Hash, password string, salt []byte, iterations int) ([]byte, error) {
-	p, err := normalise(password)
-	if err != nil {
-		return nil, err
-	}
-	return pbkdf2.Key(h.new(), p, salt, iterations, h.Size())
-}
-
-// normalise applies OpaqueString (RFC 8265 §4.2).
-func normalise(password string) (string, error) {
-	if password == "" || len(password) > MaxPassword {
-		return "", ErrPassword
-	}
-	plain := true
-	for i := 0; i < len(password) && plain; i++ {
-		plain = password[i] >= ' ' && password[i] < 0x7f
-	}
-	if plain {
-		return password, nil
-	}
-	// The profile alone lets some invalid sequences pass.
-	if !utf8.ValidString(password) {
-		return "", ErrPassword
-	}
-	p, err := precis.OpaqueString.String(password)
-	if err != nil {
-		return "", ErrPassword
-	}
-	return p, nil
+	return pbkdf2.Key(h.new(), password, salt, iterations, h.Size())
 }

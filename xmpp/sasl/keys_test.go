@@ -11,6 +11,7 @@ import (
 	"errors"
 	"math/big"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -81,9 +82,13 @@ func TestClientAndServerAgree(t *testing.T) {
 		}
 		// Few iterations: keys from elsewhere, and a quick test.
 		salt := rapid.SliceOfN(rapid.Byte(), 1, 32).Draw(t, "salt")
-		salted, err := saltedPassword(m.Hash(), password, salt, 2)
+		forms, err := Forms(password)
 		if err != nil {
-			return // PRECIS refuses it; so does an account.
+			return // so does an account
+		}
+		salted, err := saltedPassword(m.Hash(), forms[0], salt, 2)
+		if err != nil {
+			t.Fatal(err)
 		}
 		keys := Keys{Hash: m.Hash(), Salt: salt, Iterations: 2,
 			StoredKey: m.Hash().sum(nil, m.Hash().mac(salted, clientKey)), ServerKey: m.Hash().mac(salted, serverKey)}
@@ -199,5 +204,57 @@ func BenchmarkServerLogin(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+func TestPasswordsArePreparedAsClientsDo(t *testing.T) {
+	for in, want := range map[string][]string{
+		"r0m30 my r0m30": {"r0m30 my r0m30"},
+		"p\u00e4ss":      {"p\u00e4ss"},
+		"pa\u0308ss":     {"p\u00e4ss"},
+		"a\u00a0b":       {"a b"},
+		"\u00b5torrent":  {"\u03bctorrent", "\u00b5torrent"}, // micro sign
+		"m\u00b2":        {"m2", "m\u00b2"},
+		"\uff11\ufb01":   {"1fi", "\uff11\ufb01"}, // full width, ligature
+		"\u2026\u00bd":   {"...1\u20442", "\u2026\u00bd"},
+		"a\u00adb":       {"ab"}, // OpaqueString forbids a soft hyphen
+		"\U0001f600":     {"\U0001f600"},
+		"I\u00adX":       {"IX"}, // RFC 4013 §3, and the next two
+		"\u00aa":         {"a", "\u00aa"},
+		"\u2168":         {"IX", "\u2168"},
+	} {
+		if got, err := Forms(in); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%q: %q, %v, want %q", in, got, err, want)
+		}
+	}
+	for _, in := range []string{"", "\u0007", "a\nb", "a\u0085", "\u00ad", "\ufeff", "\ue000", "\ufdd0", "a\xff", strings.Repeat("x", MaxPassword+1)} {
+		if got, err := Forms(in); err != ErrPassword {
+			t.Errorf("%q: %q, %v", in, got, err)
+		}
+	}
+}
+
+func TestEitherFormOfAPasswordLogsIn(t *testing.T) {
+	const typed, prepared = "\u00b5torrent", "\u03bctorrent"
+	keys, err := NewKeys(SHA256, typed, MinIterations)
+	if err != nil || !keys.VerifyPassword(typed) || !keys.VerifyPassword(prepared) || keys.VerifyPassword("utorrent") {
+		t.Fatalf("%+v, %v", keys, err)
+	}
+	// SCRAM proves the first form, and with only the other's keys known as the second, that.
+	cfg := verona()
+	for _, k := range []Keys{keys, {Hash: keys.Hash, Salt: keys.Salt, Iterations: keys.Iterations, StoredKey: keys.OtherStoredKey,
+		ServerKey: keys.OtherServerKey, OtherStoredKey: keys.StoredKey, OtherServerKey: keys.ServerKey}} {
+		cfg.Lookup = func(string, Hash) (Keys, bool, error) { return k, true, nil }
+		if _, err := login(ScramSHA256, cfg, Credentials{User: "juliet", Password: typed}, nil); err != nil {
+			t.Error(err)
+		}
+		if _, err := login(ScramSHA256, cfg, Credentials{User: "juliet", Password: "other"}, nil); err != NotAuthorized {
+			t.Errorf("a wrong password: %v", err)
+		}
+	}
+	// Keys made when OpaqueString alone counted.
+	old := Keys{Hash: keys.Hash, Salt: keys.Salt, Iterations: keys.Iterations, StoredKey: keys.OtherStoredKey, ServerKey: keys.OtherServerKey}
+	if !old.VerifyPassword(typed) || old.VerifyPassword(prepared) {
+		t.Error("old keys")
 	}
 }

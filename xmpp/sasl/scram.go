@@ -117,7 +117,9 @@ func (s *scram) bind() error {
 			return nil
 		}
 	}
-	return MalformedRequest
+	// A type that this connection does not have, such as tls-unique with TLS 1.3 (RFC 9266 §3): nothing is wrong with the request, but the
+	// authentication fails (RFC 5802 §6).
+	return NotAuthorized
 }
 
 // finish answers the client-final-message.
@@ -142,16 +144,25 @@ func (s *scram) finish(message string) ([]byte, error) {
 	right := subtle.ConstantTimeCompare(want, []byte(m.binding))
 	right &= subtle.ConstantTimeCompare([]byte(s.full), []byte(m.nonce))
 
-	// RFC 5802 §3: ClientKey := ClientProof XOR HMAC(StoredKey, AuthMessage)
 	auth := authMessage(s.first.bare, s.server, m.withoutProof)
-	subtle.XORBytes(proof, proof, s.hash.mac(s.keys.StoredKey, auth))
-	var keyRoom [sha512.Size]byte
-	key := s.hash.sum(keyRoom[:0], proof)
-	right &= subtle.ConstantTimeCompare(key, s.keys.StoredKey)
-	if right != 1 || !s.known {
+	serverKey := s.keys.ServerKey
+	proved := s.proves(proof, s.keys.StoredKey, auth)
+	if len(s.keys.OtherStoredKey) == n && s.proves(proof, s.keys.OtherStoredKey, auth) == 1 {
+		proved, serverKey = 1, s.keys.OtherServerKey
+	}
+	if right&proved != 1 || !s.known {
 		return nil, NotAuthorized
 	}
-	return base64.StdEncoding.AppendEncode([]byte("v="), s.hash.mac(s.keys.ServerKey, auth)), nil
+	return base64.StdEncoding.AppendEncode([]byte("v="), s.hash.mac(serverKey, auth)), nil
+}
+
+// proves returns 1 if proof is that of the key that is stored, else 0.
+func (s *scram) proves(proof, stored, auth []byte) int {
+	// RFC 5802 §3: ClientKey := ClientProof XOR HMAC(StoredKey, AuthMessage)
+	var room, keyRoom [sha512.Size]byte
+	key := room[:len(proof)]
+	subtle.XORBytes(key, proof, s.hash.mac(stored, auth))
+	return subtle.ConstantTimeCompare(s.hash.sum(keyRoom[:0], key), stored)
 }
 
 // authMessage is what both proofs sign (RFC 5802 §3).

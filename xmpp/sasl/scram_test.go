@@ -185,9 +185,9 @@ func TestChannelBindingIsEnforced(t *testing.T) {
 		{"-PLUS and not announced", ScramSHA1Plus, channel, "y,,", MalformedRequest},
 		{"announced type", ScramSHA1Plus, channel, "p=tls-exporter,,", nil},
 		{"other announced type", ScramSHA256Plus, channel, "p=tls-server-end-point,,", nil},
-		{"type not announced", ScramSHA1Plus, channel, "p=tls-unique,,", MalformedRequest},
-		{"type in other case", ScramSHA1Plus, channel, "p=TLS-exporter,,", MalformedRequest},
-		{"type without data", ScramSHA1Plus, []Binding{{Type: TLSExporter}}, "p=tls-exporter,,", MalformedRequest},
+		{"type not announced", ScramSHA1Plus, channel, "p=tls-unique,,", NotAuthorized},
+		{"type in other case", ScramSHA1Plus, channel, "p=TLS-exporter,,", NotAuthorized},
+		{"type without data", ScramSHA1Plus, []Binding{{Type: TLSExporter}}, "p=tls-exporter,,", NotAuthorized},
 	} {
 		s, err := New(c.m, verona(c.bindings...))
 		if err != nil {
