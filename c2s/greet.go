@@ -21,10 +21,13 @@ import (
 type greeting struct {
 	*conn
 	from     accounts.Source
-	host     jid.JID // zero before the first header
-	user     jid.JID // zero before authentication
-	began    bool    // our header for the present stream is out
-	failures int
+	host     jid.JID      // zero before the first header
+	user     jid.JID      // zero before authentication
+	began    bool         // our header for the present stream is out
+	failures int          // logins with a wrong proof
+	declines int          // attempts without any
+	unsaid   sasl.Failure // why the last of them was declined, and who it was: logged if no login follows
+	claimed  string
 	offered  []sasl.Mechanism
 	sasl     sasl.Config
 	out      []byte
@@ -41,6 +44,9 @@ func (c *conn) greet(from netip.Addr, m Mode) {
 		return
 	}
 	defer c.srv.left(c)
+	if g.unsaid != "" && g.user.IsZero() {
+		g.noteFailure(g.claimed, g.unsaid)
+	}
 	if c.srv.closing.Load() {
 		err = fault(stream.SystemShutdown, "")
 	}
@@ -278,7 +284,7 @@ func (g *greeting) introduce() error {
 				return err
 			}
 		case name == xmpp.Name{Space: xmpp.NSSASL, Local: "abort"}, name == xmpp.Name{Space: xmpp.NSSASL, Local: "response"}:
-			if err := g.failed(sasl.MalformedRequest, ""); err != nil {
+			if err := g.declined(sasl.MalformedRequest, ""); err != nil {
 				return err
 			}
 		case name.Space == xmpp.NSSM: // XEP-0198 §3

@@ -92,28 +92,31 @@ func (g *greeting) login(raw []byte) (again bool, err error) {
 		if g.tls == nil && (m == sasl.Plain || len(g.offered) == 0) {
 			why = sasl.EncryptionRequired // RFC 6120 §6.5.4
 		}
-		return true, g.failed(why, "")
+		return true, g.declined(why, "")
 	}
 	exchange, err := sasl.New(m, &g.sasl)
 	if err != nil {
-		return true, g.failed(sasl.Condition(err), "")
+		return true, g.declined(sasl.Condition(err), "")
 	}
 	text, challenged := el.Text(), false
 	for {
 		response, ok := decode(text)
 		if !ok {
-			return true, g.failed(sasl.IncorrectEncoding, exchange.Username())
+			return true, g.declined(sasl.IncorrectEncoding, exchange.Username())
 		}
 		challenge, done, err := exchange.Next(response)
 		if err != nil {
-			// A wrong proof counts against who tried; PLAIN has been counted where it was verified. Before the
-			// challenge nothing was guessed.
+			// Only a wrong proof is a failed login. Before the challenge of SCRAM nothing was guessed.
 			// COMPAT(slixmpp 1.8): it knows no channel binding of TLS 1.3 and says "y" in every SCRAM attempt, which
 			// RFC 5802 §6 has us refuse; then it comes with PLAIN, and must not find itself throttled.
-			if user := exchange.Username(); sasl.Condition(err) == sasl.NotAuthorized && challenged && m != sasl.Plain && user != "" {
+			user := exchange.Username()
+			if sasl.Condition(err) != sasl.NotAuthorized || !challenged && m != sasl.Plain {
+				return true, g.declined(sasl.Condition(err), user)
+			}
+			if m != sasl.Plain && user != "" { // PLAIN has been counted where it was verified
 				g.strike(user)
 			}
-			return true, g.failed(sasl.Condition(err), exchange.Username())
+			return true, g.failed(user)
 		}
 		if done {
 			return g.succeed(m, exchange, challenge)
@@ -137,10 +140,10 @@ func (g *greeting) login(raw []byte) (again bool, err error) {
 		name, raw := g.scan.Element()
 		switch {
 		case name == xmpp.Name{Space: xmpp.NSSASL, Local: "abort"}:
-			return true, g.failed(sasl.Aborted, exchange.Username())
+			return true, g.declined(sasl.Aborted, exchange.Username())
 		case name == xmpp.Name{Space: xmpp.NSSASL, Local: "response"}:
 		case name.Space == xmpp.NSSASL:
-			return true, g.failed(sasl.MalformedRequest, exchange.Username())
+			return true, g.declined(sasl.MalformedRequest, exchange.Username())
 		default:
 			return false, fault(stream.UnsupportedStanzaType, "")
 		}
@@ -181,11 +184,11 @@ func (g *greeting) strike(user string) {
 func (g *greeting) succeed(m sasl.Mechanism, exchange sasl.Server, last []byte) (again bool, err error) {
 	user, err := g.account(exchange.Username())
 	if err != nil {
-		return true, g.failed(sasl.NotAuthorized, "")
+		return true, g.declined(sasl.NotAuthorized, "")
 	}
 	if id := exchange.AuthzID(); id != "" { // RFC 6120 §6.3.8
 		if as, err := jid.Parse(id); err != nil || as != user {
-			return true, g.failed(sasl.InvalidAuthzID, exchange.Username())
+			return true, g.declined(sasl.InvalidAuthzID, exchange.Username())
 		}
 	}
 	if m != sasl.Plain {
@@ -201,20 +204,41 @@ func (g *greeting) succeed(m sasl.Mechanism, exchange sasl.Server, last []byte) 
 	return false, nil
 }
 
-// failed reports a failed attempt; the last one that is allowed ends the stream (RFC 6120 §6.4.5).
-func (g *greeting) failed(why sasl.Failure, user string) error {
+// failed reports a login whose proof was wrong; the last one that is allowed ends the stream (RFC 6120 §6.4.5).
+func (g *greeting) failed(user string) error {
 	g.failures++
 	g.srv.Stats.AuthFailures.Add(1)
-	if user != "" {
-		g.srv.log.Info("login failed", "user", user, "host", g.host.String(), "from", g.from.Addr, "why", string(why))
-	}
+	g.unsaid = ""
+	g.noteFailure(user, sasl.NotAuthorized)
+	return g.fail(sasl.NotAuthorized, g.failures >= g.srv.limits().FailedLogins)
+}
+
+// maxDeclined is how often a stream may try what is no login, for each login that may fail.
+const maxDeclined = 4
+
+// declined reports an attempt in which nothing was proved: a mechanism that is not offered or does not suit the connection, a
+// message that cannot be read. Clients go through what they know in this way before they come to the mechanism that works.
+func (g *greeting) declined(why sasl.Failure, user string) error {
+	g.declines++
+	g.unsaid, g.claimed = why, user
+	return g.fail(why, g.declines >= maxDeclined*g.srv.limits().FailedLogins)
+}
+
+func (g *greeting) fail(why sasl.Failure, last bool) error {
 	g.out = append(g.out, "<failure xmlns='"+xmpp.NSSASL+"'><"...)
 	g.out = append(append(g.out, why...), "/></failure>"...)
 	if err := g.write(); err != nil {
 		return err
 	}
-	if g.failures >= g.srv.limits().FailedLogins {
+	if last {
 		return fault(stream.PolicyViolation, "too many failed logins")
 	}
 	return nil
+}
+
+// noteFailure leaves the one line that a failed login gets.
+func (g *greeting) noteFailure(user string, why sasl.Failure) {
+	if user != "" {
+		g.srv.log.Info("login failed", "user", user, "host", g.host.String(), "from", g.from.Addr, "why", string(why))
+	}
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/base64"
+	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -106,7 +108,7 @@ func TestLoginsThatFailSayWhy(t *testing.T) {
 	}
 }
 
-func TestMalformedLoginsSayWhyAndTheFifthEndsTheStream(t *testing.T) {
+func TestMalformedLoginsSayWhyAndAreNotFailedLogins(t *testing.T) {
 	h := open(t, nil)
 	defer h.close()
 	auth := func(mechanism, text string) string {
@@ -120,7 +122,13 @@ func TestMalformedLoginsSayWhyAndTheFifthEndsTheStream(t *testing.T) {
 	c.send(auth("PLAIN", "=")).expect("<failure", "<malformed-request/>")
 	c.send(auth("SCRAM-SHA-1", "")).expect("<challenge")
 	c.send("<abort xmlns='"+xmpp.NSSASL+"'/>").expect("<failure", "<aborted/>")
-	c.send("<response xmlns='"+xmpp.NSSASL+"'/>").expect("<failure", "<malformed-request/>")
+	for range 15 { // four for each login that may fail
+		c.send("<response xmlns='"+xmpp.NSSASL+"'/>").expect("<failure", "<malformed-request/>")
+	}
+	if n := h.Stats.AuthFailures.Load(); n != 0 {
+		t.Errorf("%d failed logins", n)
+	}
+	c.send(auth("DIGEST-MD5", "")).expect("<failure", "<invalid-mechanism/>")
 	c.expectError("policy-violation")
 
 	c = h.connect(DirectTLS).handshake()
@@ -306,3 +314,49 @@ func TestNewlinesBehindWhatEndsAStreamAreNoData(t *testing.T) {
 	d.header()
 	d.send("<starttls xmlns='" + xmpp.NSTLS + "'/>\n<x/>").expectError("policy-violation")
 }
+
+// COMPAT(slixmpp 1.8): four mechanisms that cannot work come before the one that does.
+func TestMechanismsThatDoNotSuitLeaveEveryAttemptAndOneLine(t *testing.T) {
+	var mu sync.Mutex
+	var log strings.Builder
+	h := open(t, func(o *Options) {
+		o.Log = slog.New(slog.NewTextHandler(writerFunc(func(b []byte) (int, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			return log.Write(b)
+		}), nil))
+	})
+	defer h.close()
+	lines := func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return strings.Count(log.String(), "login failed")
+	}
+	unfit := sasl.Credentials{User: "romeo", Password: password, Binding: sasl.Binding{Type: "tls-unique", Data: []byte("x")}}
+	c := h.connect(DirectTLS).handshake()
+	c.header()
+	for range 4 {
+		c.auth(sasl.ScramSHA256Plus, unfit)
+	}
+	for range 4 { // the fifth would end the stream
+		if got := c.auth(sasl.Plain, sasl.Credentials{User: "romeo", Password: "x"}); !strings.Contains(got, "<not-authorized/>") {
+			t.Fatal(got)
+		}
+	}
+	if got := c.auth(sasl.Plain, sasl.Credentials{User: "romeo", Password: password}); !strings.HasPrefix(got, "<success") {
+		t.Errorf("then %s", got)
+	}
+	c.close()
+	eventually(t, "one line for each wrong password", func() bool { return h.Stats.Connections.Load() == 0 && lines() == 4 })
+	c = h.connect(DirectTLS).handshake()
+	c.header()
+	for range 4 {
+		c.auth(sasl.ScramSHA256Plus, unfit)
+	}
+	c.close()
+	eventually(t, "one line for no login at all", func() bool { return h.Stats.Connections.Load() == 0 && lines() == 5 })
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
