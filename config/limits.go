@@ -67,6 +67,10 @@ type Limits struct {
 	PeerBackoffMax time.Duration `yaml:"peer_backoff_max"`
 	PeerAge        time.Duration `yaml:"peer_age"` // how long a message waits for its peer
 
+	// What waits for all peer domains together; beyond: resource-constraint, type wait.
+	PeerAccountBytes int `yaml:"peer_account_bytes"` // of one sender, with what a domain costs
+	PeerTotalBytes   int `yaml:"peer_total_bytes"`   // of all senders
+
 	// Rooms; beyond: resource-constraint, type wait.
 	RoomOccupants   int `yaml:"room_occupants"`
 	RoomsPerUser    int `yaml:"rooms_per_user"`
@@ -127,6 +131,9 @@ func defaultLimits() Limits {
 		PeerBackoffMin: time.Second,
 		PeerBackoffMax: 5 * time.Minute,
 		PeerAge:        10 * time.Minute,
+
+		PeerAccountBytes: 16 << 20,
+		PeerTotalBytes:   64 << 20,
 
 		RoomOccupants:   500,
 		RoomsPerUser:    50,

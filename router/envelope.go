@@ -54,6 +54,9 @@ type Envelope struct {
 	// Own says that a service of ours has made the stanza and answers for every element in it: nobody else has put in what only
 	// a server may say.
 	Own bool
+	// Shared says that the bytes of the payload stay as they are for ever, so that who keeps the stanza need not copy
+	// them, and that others with the very same bytes are copies of this one, for other recipients.
+	Shared bool
 	// Returned says that a session had been given it, ended, and never took it.
 	Returned bool
 	// Batch collects the sessions that must be flushed; never nil inside Route.

@@ -34,7 +34,7 @@ func (p *post) with(c content) { p.head.Payload, p.head.Children = c.xml, c.chil
 func (p *post) to(s *seat) {
 	p.head.To = s.full
 	p.env.Reset()
-	p.env.Stanza, p.env.Quiet, p.env.Own = &p.head, true, true
+	p.env.Stanza, p.env.Quiet, p.env.Own, p.env.Shared = &p.head, true, true, true
 	if p.durable != nil {
 		p.env.Durable = p.durable.Durable
 	}
@@ -44,7 +44,8 @@ func (p *post) to(s *seat) {
 			p.durable.Await(w)
 		}
 	}
-	if p.env.Outcome == router.Refused && p.head.Kind == xmpp.Message {
+	// A queue that is full for a moment says nothing of who is at its end (RFC 6120 §8.3.3.18).
+	if err := p.env.Err; p.env.Outcome == router.Refused && p.head.Kind == xmpp.Message && err.Condition != xmpp.CondResourceConstraint {
 		p.lost = append(p.lost, s)
 	}
 }

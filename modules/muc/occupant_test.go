@@ -242,6 +242,24 @@ func TestGhostsAreRemovedWithAReason(t *testing.T) {
 	})
 }
 
+func TestAFullQueueThrowsNobodyOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.instant()
+		w.wantRefused(w.join("a@b.example/x", "a"), "delivered")
+		w.brief("crone")
+		w.remote.Full = map[string]bool{"b.example": true}
+		w.say("crone", "anybody there?")
+		w.wantBrief("crone", "first: anybody there?")
+		w.remote.Full = nil
+		w.remote.Sent()
+		w.say("crone", "still there?")
+		if sent := w.remote.Sent(); len(sent) != 1 || !strings.Contains(sent[0], "still there?") {
+			t.Errorf("the peer was sent %s", sent)
+		}
+	})
+}
+
 func TestAForgedSenderGetsNobodyIntoARoom(t *testing.T) {
 	w := newWorld(t)
 	w.instant()

@@ -52,7 +52,7 @@ func (p *pair) oversize() (out []item) {
 		return nil
 	}
 	p.unfit = false
-	return p.withdraw(p.queue.filter(p.written, func(it *item) bool { return it.n > p.limit }))
+	return p.withdraw(p.queue.filter(p.written, func(it *item) bool { return it.size() > p.limit }))
 }
 
 // tooLarge says whether the peer takes nothing of that size (XEP-0478). The caller holds mu.

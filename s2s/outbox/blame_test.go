@@ -95,7 +95,7 @@ func TestWhatIsTooLargeForALimitThatComesWhileItIsStoredIsNotWritten(t *testing.
 		synctest.Wait()
 		p := b.pair()
 		xml := []byte("<message id='x' from='romeo@here.example' to='juliet@there.example'><body>" + strings.Repeat("x", 1000) + "</body></message>")
-		p.domain.waiting.add(len(xml))
+		p.domain.waiting.add(amount{1, 1, len(xml)})
 		b.out.memory.Add(int64(len(xml)))
 		it := item{since: time.Now().UnixMicro(), class: lasting}
 		p.enqueue(it, xml)

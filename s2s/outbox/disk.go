@@ -118,9 +118,9 @@ func (o *Outbox) restore(ctx context.Context, name Pair, owner string) error {
 				unreadable++
 				continue
 			}
-			p.domain.waiting.add(len(xml))
+			p.domain.waiting.add(amount{1, 1, len(xml)})
 			o.memory.Add(int64(len(xml)))
-			p.enqueue(item{id: r.ID, since: since, class: class}, xml)
+			p.enqueue(item{id: r.ID, since: since, class: class}, xml) // on nobody's share, as it has been promised
 			p.used = time.Now()
 			o.Stats.Restored.Add(1)
 		}

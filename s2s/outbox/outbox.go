@@ -61,18 +61,19 @@ type Options struct {
 	Logger *slog.Logger // nil: slog.Default
 }
 
-// Limits bound the outbox. A field that is zero has the default given; the first six are limits.peer_* of the configuration.
+// Limits bound the outbox. A field that is zero has the default given; the first eight are limits.peer_* of the configuration.
 type Limits struct {
-	Stanzas    int           // that wait for one remote domain, all its pairs together; 1,000
+	Stanzas    int           // that wait for one remote domain, all its pairs together, the copies of one as one; 1,000
 	Bytes      int           // likewise, as XML; 4 MiB
+	Account    int           // bytes of one sender that wait for all domains, with what it costs to keep them; 16 MiB
 	Dials      int           // attempts to connect at a time, for one remote domain; 1
 	BackoffMin time.Duration // until the second attempt; doubled with each; 1 s
 	BackoffMax time.Duration // 5 min
 	Age        time.Duration // how long a message waits; 10 min
+	Memory     int           // bytes in all queues; beyond, only who has little waiting, and peers that take theirs; 64 MiB
 
 	Unacked      int           // stanzas written to a pair's stream and not acknowledged; beyond, writing pauses; 5,000
 	UnackedBytes int           // likewise; 4 MiB
-	Memory       int           // bytes in all queues; beyond, only domains that take their stanzas get more; 64 MiB
 	Domains      int           // remote domains with queues; 10,000
 	Idle         time.Duration // without a stanza until a stream is given up; 15 min
 }
@@ -90,6 +91,7 @@ func (l Limits) orDefault() Limits {
 	}
 	or(&l.Stanzas, 1000)
 	or(&l.Bytes, 4<<20)
+	or(&l.Account, 16<<20)
 	or(&l.Dials, 1)
 	orTime(&l.BackoffMin, time.Second)
 	orTime(&l.BackoffMax, 5*time.Minute)
@@ -130,7 +132,8 @@ type Outbox struct {
 	inForce  atomic.Pointer[limits]
 	log      *slog.Logger
 
-	memory  atomic.Int64   // bytes in all queues
+	memory  atomic.Int64 // bytes in all queues
+	shares  shares
 	running sync.WaitGroup // goroutines
 	quit    chan struct{}  // closed when the goroutines must end
 	ctx     context.Context
@@ -199,8 +202,13 @@ func (o *Outbox) Push(e *router.Envelope) {
 	} else {
 		e.Settle(router.Queued)
 	}
-	if cap(b) <= 64<<10 {
-		*buf = b
+	*buf = b
+	recycle(buf)
+}
+
+// recycle gives a buffer back.
+func recycle(buf *[]byte) {
+	if cap(*buf) <= maxChunk+maxChunk/4 {
 		buffers.Put(buf)
 	}
 }
@@ -217,13 +225,18 @@ func (o *Outbox) push(e *router.Envelope, now time.Time, class class, record []b
 	if e.Session != nil && p.worthWaiting(now, l) {
 		p.awaitRoom(e, now, l)
 	}
-	if refused, err := p.admit(now, l, len(xml)); err != nil {
+	it := item{since: now.UnixMicro(), class: class, n: len(xml)}
+	if s := e.Stanza; e.Shared && len(s.Payload) > 0 {
+		it.n -= len(s.Payload)
+		p.queue.share(&it, s.Payload, it.n-len("</>")-len(s.Kind.String()))
+	}
+	if refused, err := p.admit(now, l, &it, len(xml), sender(e)); err != nil {
 		d.mu.Unlock()
 		return refused, err
 	}
-	d.waiting.add(len(xml))
-	o.memory.Add(int64(len(xml)))
-	it := item{since: now.UnixMicro(), class: class}
+	count := it.amount()
+	d.waiting.add(count)
+	o.memory.Add(int64(count.bytes))
 	if e.Durable && class.keepable() {
 		p.pins++
 		d.mu.Unlock()
@@ -231,8 +244,9 @@ func (o *Outbox) push(e *router.Envelope, now time.Time, class class, record []b
 		d.mu.Lock()
 		p.pins--
 		if err != nil || dup {
-			d.waiting.take(len(xml))
-			o.memory.Add(-int64(len(xml)))
+			d.waiting.take(count)
+			o.memory.Add(-int64(count.bytes))
+			o.shares.give(it.by, it.cost)
 			d.mu.Unlock()
 			if err != nil {
 				o.log.Debug("stanza for a peer refused, since it cannot be stored", "peer", remote, "error", err)

@@ -8,6 +8,7 @@ import (
 
 	"jackdaw/router"
 	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
 )
 
 // A domain is a peer, with the pairs that have it as their remote side.
@@ -33,10 +34,11 @@ type pair struct {
 	owner  string // in the log
 
 	queue   queue
-	writing *chunk // what the stream is writing lies in it
-	written int    // so many of the oldest were written to the stream, or to the one before while there is none
-	live    amount // all in the queue, but for those that are gone
-	flight  amount // of these, written to the stream that is alive
+	writing *chunk  // what the stream is writing lies in it,
+	joined  *[]byte // or here, put together from what copies share
+	written int     // so many of the oldest were written to the stream, or to the one before while there is none
+	live    amount  // all in the queue, but for those that are gone
+	flight  amount  // of these, written to the stream that is alive
 
 	stream   Stream          // nil: none
 	over     <-chan struct{} // the stream's
@@ -119,9 +121,11 @@ func (p *pair) lost() bool {
 	}
 }
 
-// admit says whether one more stanza may wait, or why not. The caller holds mu.
-func (p *pair) admit(now time.Time, l *Limits, bytes int) (Refusal, *xmpp.Error) {
-	d := p.domain
+// admit says whether one more stanza may wait, of so many bytes in all, or why not. It takes the stanza's cost from the share of its
+// sender. The caller holds mu.
+func (p *pair) admit(now time.Time, l *Limits, it *item, bytes int, sender jid.JID) (Refusal, *xmpp.Error) {
+	d, o := p.domain, p.domain.o
+	count := it.amount()
 	switch {
 	case d.closed:
 		return ForStopping, errStopping()
@@ -129,10 +133,28 @@ func (p *pair) admit(now time.Time, l *Limits, bytes int) (Refusal, *xmpp.Error)
 		return ForPeer, errorOf(p.why)
 	case p.tooLarge(bytes):
 		return ForSize, errTooLarge(d.name, p.limit)
-	case d.waiting.stanzas+1 > l.Stanzas || d.waiting.bytes+bytes > l.Bytes:
+	case d.waiting.units+count.units > l.Stanzas || d.waiting.bytes+count.bytes > l.Bytes:
 		return ForFull, errBusy(d.name)
-	case p.domain.o.memory.Load()+int64(bytes) > int64(l.Memory) && (p.stream == nil || d.waiting.bytes+bytes > spare):
+	}
+	it.cost = count.bytes + itemCost
+	if p.queue.len() == 0 {
+		it.cost += pairCost
+	}
+	all, most := o.memory.Load()+int64(count.bytes), int64(l.Memory)
+	small := all <= most+most/4 // the rest is for those who have next to nothing waiting,
+	switch {
+	case all <= most, p.stream != nil && d.waiting.bytes+count.bytes <= spare: // and for peers that take their stanzas
+		most = int64(l.Account)
+	case small:
+		most /= fewOf
+	default:
 		return ForMemory, errBusy(d.name)
+	}
+	if it.by = o.shares.take(sender, it.cost, int(most)); it.by == nil {
+		if most < int64(l.Account) {
+			return ForMemory, errBusy(d.name)
+		}
+		return ForShare, xmpp.ResourceConstraint("too much of yours waits for other servers, try again later")
 	}
 	return 0, nil
 }
@@ -142,7 +164,7 @@ func (p *pair) admit(now time.Time, l *Limits, bytes int) (Refusal, *xmpp.Error)
 func (p *pair) worthWaiting(now time.Time, l *Limits) bool {
 	d := p.domain
 	return p.stream != nil && !d.closed && now.Sub(p.progress) < stalled &&
-		(2*d.waiting.stanzas >= l.Stanzas || 2*d.waiting.bytes >= l.Bytes)
+		(2*d.waiting.units >= l.Stanzas || 2*d.waiting.bytes >= l.Bytes)
 }
 
 // awaitRoom waits until the queue has emptied to a part, or for as long as is fair to the one who sends. The caller holds mu, as
@@ -178,7 +200,7 @@ func (p *pair) awaitRoom(e *router.Envelope, now time.Time, l *Limits) {
 
 // relieve lets those go on who wait for room, if there is some or no use in waiting. The caller holds mu.
 func (d *domain) relieve(l *Limits, anyway bool) {
-	if d.room != nil && (anyway || 4*d.waiting.stanzas <= l.Stanzas && 4*d.waiting.bytes <= l.Bytes) {
+	if d.room != nil && (anyway || 4*d.waiting.units <= l.Stanzas && 4*d.waiting.bytes <= l.Bytes) {
 		close(d.room)
 		d.room = nil
 	}
@@ -191,7 +213,7 @@ func (p *pair) enqueue(it item, xml []byte) {
 	}
 	p.queue.push(it, xml)
 	p.unfit = p.unfit || p.tooLarge(len(xml)) // the stream may have come since admit
-	p.live.add(len(xml))
+	p.live.add(p.queue.get(p.queue.len() - 1).amount())
 	p.used = time.UnixMicro(it.since)
 }
 
@@ -220,13 +242,15 @@ func (p *pair) wakeUp() {
 
 // discount takes an item out of the counts. The caller holds mu.
 func (p *pair) discount(it *item, flying bool) {
-	p.live.take(it.n)
+	count := it.amount()
+	p.live.take(count)
 	if flying {
-		p.flight.take(it.n)
+		p.flight.take(count)
 	} else {
-		p.domain.waiting.take(it.n)
+		p.domain.waiting.take(count)
 	}
-	p.domain.o.memory.Add(-int64(it.n))
+	p.domain.o.memory.Add(-int64(count.bytes))
+	p.domain.o.shares.give(it.by, it.cost)
 }
 
 // acked notes that the peer has taken n more of the oldest stanzas that were written.
@@ -279,18 +303,28 @@ func (p *pair) take(l *Limits) (xml []byte, n int) {
 	var from, to int
 	for ; p.written < p.queue.len(); n++ {
 		it := p.queue.get(p.written)
+		count := it.amount()
 		switch {
-		case p.flight.stanzas > 0 && (p.flight.stanzas >= l.Unacked || p.flight.bytes+it.n > l.UnackedBytes ||
+		case p.flight.stanzas > 0 && (p.flight.stanzas >= l.Unacked || p.flight.bytes+count.bytes > l.UnackedBytes ||
 			p.window > 0 && p.flight.stanzas >= p.window):
-		case n > 0 && (it.at != c || it.off != to || to+it.n-from > maxChunk):
+		case n > 0 && (it.body != nil) != (p.joined != nil):
+		case n > 0 && it.body != nil && len(*p.joined)+it.size() > maxChunk:
+		case n > 0 && it.body == nil && (it.at != c || it.off != to || to+it.n-from > maxChunk):
 		default:
-			if n == 0 {
+			switch {
+			case it.body != nil:
+				if n == 0 {
+					p.joined = buffers.Get().(*[]byte)
+					*p.joined = (*p.joined)[:0]
+				}
+				*p.joined = it.append(*p.joined)
+			case n == 0:
 				c, from = it.at, it.off
 			}
 			to = it.off + it.n
 			p.written++
-			p.flight.add(it.n)
-			p.domain.waiting.take(it.n)
+			p.flight.add(count)
+			p.domain.waiting.take(count)
 			continue
 		}
 		break
@@ -299,12 +333,20 @@ func (p *pair) take(l *Limits) (xml []byte, n int) {
 		return nil, 0
 	}
 	p.domain.relieve(l, false)
+	if p.joined != nil {
+		return *p.joined, n
+	}
 	c.busy, p.writing = true, c
 	return c.b[from:to:to], n
 }
 
 // wrote notes that what take returned is not used any more. The caller holds mu.
 func (p *pair) wrote() {
+	if b := p.joined; b != nil {
+		p.joined = nil
+		recycle(b)
+		return
+	}
 	c := p.writing
 	p.writing, c.busy = nil, false
 	if c != p.queue.tail {

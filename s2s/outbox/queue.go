@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"time"
+	"unsafe"
 
 	"jackdaw/xmpp"
 )
@@ -39,8 +40,13 @@ func (c class) keepable() bool { return c&(lasting|silent) == lasting }
 
 // An item is a stanza that waits or has been written and not acknowledged.
 type item struct {
-	at     *chunk // its XML is at.b[off:off+n]
+	at     *chunk // its own XML is at.b[off:off+n]
 	off, n int
+	body   *body  // the rest of it, which belongs behind the first cut bytes; nil: there is none
+	cut    int    // likewise
+	first  bool   // of the copies that share body it is the one that counts for it
+	by     *share // whose it is; nil: nobody's
+	cost   int    // what it takes of the share
 	id     uint64 // of its record; 0: in memory only
 	since  int64  // when it came, in microseconds since 1970
 	class  class
@@ -55,7 +61,52 @@ func (it *item) lend() {
 	}
 }
 
-func (it *item) xml() []byte { return it.at.b[it.off : it.off+it.n : it.off+it.n] }
+// own is its XML without what it shares.
+func (it *item) own() []byte { return it.at.b[it.off : it.off+it.n : it.off+it.n] }
+
+func (it *item) xml() []byte {
+	if it.body == nil {
+		return it.own()
+	}
+	return it.append(nil)
+}
+
+// append appends its XML.
+func (it *item) append(dst []byte) []byte {
+	own := it.own()
+	if it.body == nil {
+		return append(dst, own...)
+	}
+	dst = append(append(dst, own[:it.cut]...), it.body.xml...)
+	return append(dst, own[it.cut:]...)
+}
+
+// size is the length of its XML.
+func (it *item) size() int {
+	if it.body == nil {
+		return it.n
+	}
+	return it.n + len(it.body.xml)
+}
+
+// amount is what it counts for in a queue: copies of one stanza count as one, and what they share once.
+func (it *item) amount() amount {
+	switch {
+	case it.body == nil:
+		return amount{1, 1, it.n}
+	case it.first:
+		return amount{1, 1, it.size()}
+	}
+	return amount{1, 0, it.n}
+}
+
+// A body is the payload of a stanza that goes to many at one domain, such as what is said in a room: it is kept once.
+type body struct{ xml []byte }
+
+// is says whether the payload is this one, and not just equal to it.
+func (b *body) is(payload []byte) bool {
+	return b != nil && len(b.xml) == len(payload) && unsafe.SliceData(b.xml) == unsafe.SliceData(payload)
+}
 
 // expires is when the item has waited enough.
 func (it *item) expires(l *Limits) time.Time {
@@ -79,7 +130,7 @@ type chunk struct {
 func (c *chunk) spent() bool { return c.items == 0 && !c.busy && !c.lent }
 
 const (
-	minChunk = 4 << 10
+	minChunk = 1 << 10
 	maxChunk = 64 << 10 // and what one Write takes, if it is not a single stanza
 	maxSpare = 4        // chunks of that size that a pair keeps for later
 )
@@ -90,6 +141,9 @@ type queue struct {
 	head  int
 	tail  *chunk   // where the next goes; nil: nowhere yet
 	spare []*chunk // spent ones of full size, for when the tail is full
+
+	bodies [4]*body // the newest: several rooms may speak to a domain at once
+	newest int      // of bodies
 }
 
 func (q *queue) len() int { return len(q.items) - q.head }
@@ -97,14 +151,35 @@ func (q *queue) len() int { return len(q.items) - q.head }
 // get returns the i-th item, to be used until the queue changes.
 func (q *queue) get(i int) *item { return &q.items[q.head+i] }
 
-// push copies a stanza in.
+// share makes a stanza use a payload that stays as it is, with others before it if there are.
+func (q *queue) share(it *item, payload []byte, cut int) {
+	it.cut = cut
+	for _, b := range q.bodies {
+		if b.is(payload) {
+			it.body = b
+			return
+		}
+	}
+	it.body, it.first = &body{payload}, true
+}
+
+// push copies a stanza in, all but what it shares.
 func (q *queue) push(it item, xml []byte) {
-	if q.tail == nil || cap(q.tail.b)-len(q.tail.b) < len(xml) {
-		q.advance(len(xml))
+	head, tail := xml, []byte(nil)
+	if it.body != nil {
+		head, tail = xml[:it.cut], xml[it.cut+len(it.body.xml):]
+		if it.first {
+			q.bodies[q.newest%len(q.bodies)] = it.body
+			q.newest++
+		}
+	}
+	n := len(head) + len(tail)
+	if q.tail == nil || cap(q.tail.b)-len(q.tail.b) < n {
+		q.advance(n)
 	}
 	q.tail.items++
-	it.at, it.off, it.n = q.tail, len(q.tail.b), len(xml)
-	q.tail.b = append(q.tail.b, xml...)
+	it.at, it.off, it.n = q.tail, len(q.tail.b), n
+	q.tail.b = append(append(q.tail.b, head...), tail...)
 	if q.head > 0 && len(q.items) == cap(q.items) && q.head >= len(q.items)/2 {
 		n := copy(q.items, q.items[q.head:])
 		clear(q.items[n:])
@@ -150,6 +225,7 @@ func (q *queue) pop() item {
 	q.items[q.head] = item{}
 	if q.head++; q.head == len(q.items) {
 		q.items, q.head = q.items[:0], 0
+		q.bodies = [4]*body{}
 	}
 	return it
 }
@@ -185,13 +261,17 @@ func (q *queue) release() {
 	}
 }
 
-// amount is a number of stanzas and their bytes.
-type amount struct{ stanzas, bytes int }
+// amount is a number of stanzas, of those that are no copies of others, and the bytes of all.
+type amount struct{ stanzas, units, bytes int }
 
-func (a *amount) add(bytes int) { a.stanzas++; a.bytes += bytes }
+func (a *amount) add(b amount) { *a = a.plus(b) }
 
-func (a *amount) take(bytes int) { a.stanzas--; a.bytes -= bytes }
+func (a *amount) take(b amount) { *a = a.minus(b) }
 
-func (a amount) plus(b amount) amount { return amount{a.stanzas + b.stanzas, a.bytes + b.bytes} }
+func (a amount) plus(b amount) amount {
+	return amount{a.stanzas + b.stanzas, a.units + b.units, a.bytes + b.bytes}
+}
 
-func (a amount) minus(b amount) amount { return amount{a.stanzas - b.stanzas, a.bytes - b.bytes} }
+func (a amount) minus(b amount) amount {
+	return amount{a.stanzas - b.stanzas, a.units - b.units, a.bytes - b.bytes}
+}

@@ -53,12 +53,13 @@ const (
 	ForStopping                // the server is being shut down
 	ForForgery                 // the stanza must not leave at all; a fault of ours
 	ForSize                    // the peer says that it takes no such large ones
+	ForShare                   // the sender has too much waiting
 	refusals
 )
 
 // String is the word for metrics.
 func (r Refusal) String() string {
-	return [refusals]string{"full", "memory", "domains", "peer", "storage", "stopping", "forgery", "size"}[r]
+	return [refusals]string{"full", "memory", "domains", "peer", "storage", "stopping", "forgery", "size", "share"}[r]
 }
 
 // A State is that of a pair.

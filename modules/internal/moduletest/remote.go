@@ -11,6 +11,7 @@ import (
 // A Remote remembers what was sent to peers. It implements router.Remote: plug it in with Router.SetRemote.
 type Remote struct {
 	Denied map[string]bool // domains that nothing may go to; not to be changed while in use
+	Full   map[string]bool // those whose queue takes no more for now; likewise
 
 	mu   sync.Mutex // guards sent
 	sent []string
@@ -28,6 +29,10 @@ func (r *Remote) Admits(domain string) *xmpp.Error {
 func (r *Remote) Send(e *router.Envelope) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.Full[e.Stanza.To.Domain()] {
+		e.Refuse(xmpp.ResourceConstraint(""))
+		return
+	}
 	r.sent = append(r.sent, string(e.Stanza.Append(nil)))
 	e.Settle(router.Queued)
 }
