@@ -41,6 +41,8 @@ type Options struct {
 	// AllowPlainWithoutTLS lets loopback clients send passwords in clear. It has no effect while TLS is required.
 	AllowPlainWithoutTLS bool
 
+	// Gate counts connections, with those of other listeners; nil: there are none.
+	Gate   *gate.Keeper
 	C2S    config.C2S
 	Limits config.Limits
 	Log    *slog.Logger
@@ -96,7 +98,7 @@ type Server struct {
 	reports   worker
 	acks      worker
 	resumable registry
-	gate      gate.Keeper
+	gate      *gate.Keeper
 
 	closing atomic.Bool
 	ctx     context.Context // ends with the server
@@ -123,6 +125,9 @@ func New(o Options) *Server {
 		conns: map[*conn]bool{}, sessions: map[*session]struct{}{}, listeners: map[net.Listener]struct{}{}}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.gate = o.Gate; s.gate == nil {
+		s.gate = new(gate.Keeper)
 	}
 	s.SetOptions(o.C2S, o.Limits)
 	if o.TLS != nil {
@@ -196,16 +201,15 @@ func (s *Server) Serve(l net.Listener, m Mode) error {
 		delete(s.listeners, l)
 		s.mu.Unlock()
 	}()
-	return gate.Accept(l, s.closing.Load, s.ctx.Done(), func(err error, again time.Duration) {
-		s.log.Warn("accept a client", "error", err, "again_in", again)
-	}, func(c net.Conn) { s.accept(c, m) })
+	return gate.Accept(l, "clients", s.closing.Load, s.ctx.Done(), s.log, func(c net.Conn) { s.accept(c, m) })
 }
 
 // accept begins to serve a connection.
 func (s *Server) accept(nc net.Conn, m Mode) {
 	s.Stats.Accepted.Add(1)
 	from := gate.RemoteIP(nc)
-	if why := s.gate.Enter(from, s.limits()); why != "" {
+	pass, why := s.gate.Admit(nc, from, s.limits())
+	if why != "" {
 		s.Stats.Refused.Add(1)
 		turnAway(nc, m, why)
 		return
@@ -214,12 +218,12 @@ func (s *Server) accept(nc net.Conn, m Mode) {
 		// What is below the stream may be found dead earlier than by our ping; without it that still comes.
 		_ = tc.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 30 * time.Second, Count: 4})
 	}
-	c := &conn{srv: s, t: newTransport(nc)}
+	c := &conn{srv: s, t: newTransport(nc), pass: pass}
 	c.r = c.t
 	s.mu.Lock()
 	if s.closing.Load() {
 		s.mu.Unlock()
-		s.gate.Leave(from, false)
+		pass.Leave()
 		_ = nc.Close() // it has heard nothing from us
 		return
 	}
@@ -265,7 +269,7 @@ func (s *Server) left(c *conn) {
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.mu.Unlock()
-	s.gate.Leave(gate.RemoteIP(c.t.conn), c.known)
+	c.pass.Leave()
 	s.Stats.Connections.Add(-1)
 	s.workers.Done()
 }

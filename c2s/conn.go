@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"jackdaw/router"
+	"jackdaw/router/gate"
 	"jackdaw/xmpp/stream"
 )
 
@@ -19,6 +20,7 @@ const maxRecord = 16 << 10
 // negotiates, then one whose stack has stayed small.
 type conn struct {
 	srv  *Server
+	pass *gate.Pass
 	t    *transport
 	tls  *tls.Conn // nil without TLS
 	r    io.Reader // t or tls

@@ -127,7 +127,7 @@ func (g *greeting) negotiate(m Mode) (err error) {
 		}
 	}
 	g.srv.Stats.Logins.Add(1)
-	g.srv.gate.Known(g.from.Addr)
+	g.pass.Known()
 	g.known = true
 	g.most = 0
 	g.offered, g.sasl = nil, sasl.Config{}

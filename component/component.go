@@ -38,6 +38,7 @@ type Options struct {
 	// Settings and Limits are those in force; asked for each new stream.
 	Settings func() config.Component
 	Limits   func() config.Limits
+	Gate     *gate.Keeper // counts connections, with those of other listeners; nil: there are none
 	Log      *slog.Logger // nil: nobody reads it
 }
 
@@ -65,7 +66,7 @@ type Server struct {
 	settings func() config.Component
 	limits   func() config.Limits
 	log      *slog.Logger
-	gate     gate.Keeper
+	gate     *gate.Keeper
 	closing  atomic.Bool
 	stopped  chan struct{}  // closed with closing
 	workers  sync.WaitGroup // goroutines of connections
@@ -81,6 +82,9 @@ type Server struct {
 func New(o Options) *Server {
 	s := &Server{router: o.Router, settings: o.Settings, limits: o.Limits, log: o.Log, stopped: make(chan struct{}),
 		conns: map[*link]struct{}{}, links: map[string]*link{}, ended: map[string]string{}, listeners: map[net.Listener]struct{}{}}
+	if s.gate = o.Gate; s.gate == nil {
+		s.gate = new(gate.Keeper)
+	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -133,9 +137,7 @@ func (s *Server) Serve(ln net.Listener) error {
 		delete(s.listeners, ln)
 		s.mu.Unlock()
 	}()
-	return gate.Accept(ln, s.closing.Load, s.stopped, func(err error, again time.Duration) {
-		s.log.Warn("accept a component", "error", err, "again_in", again)
-	}, s.accept)
+	return gate.Accept(ln, "components", s.closing.Load, s.stopped, s.log, s.accept)
 }
 
 // accept begins to serve a connection.
@@ -143,7 +145,8 @@ func (s *Server) accept(c net.Conn) {
 	s.Stats.Accepted.Add(1)
 	limits := s.limits()
 	from := gate.RemoteIP(c)
-	if why := s.gate.Enter(from, &limits); why != "" {
+	pass, why := s.gate.Admit(c, from, &limits)
+	if why != "" {
 		s.Stats.Refused.Add(1)
 		turnAway(c, why)
 		return
@@ -153,10 +156,11 @@ func (s *Server) accept(c net.Conn) {
 		_ = tc.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 30 * time.Second, Count: 4})
 	}
 	l := newLink(s, c, limits)
+	l.pass = pass
 	s.mu.Lock()
 	if s.closing.Load() {
 		s.mu.Unlock()
-		s.gate.Leave(from, false)
+		pass.Leave()
 		_ = c.Close() // it has heard nothing from us
 		return
 	}
@@ -170,7 +174,7 @@ func (s *Server) accept(c net.Conn) {
 		s.mu.Lock()
 		delete(s.conns, l)
 		s.mu.Unlock()
-		s.gate.Leave(from, l.secret != "")
+		pass.Leave()
 		s.Stats.Connections.Add(-1)
 	}()
 }

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"jackdaw/router/gate"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/stream"
 )
@@ -40,7 +39,7 @@ func (l *link) greet() (err error) {
 	if err := l.patience(0); err != nil {
 		return err
 	}
-	l.srv.gate.Known(gate.RemoteIP(l.conn))
+	l.pass.Known()
 	l.most = -1
 	l.scan.SetLimits(stream.Limits{Bytes: l.limits.ServerStanzaBytes, Depth: l.limits.Depth, Elements: l.limits.Elements,
 		Attributes: l.limits.Attributes, Declarations: l.limits.Namespaces})

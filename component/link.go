@@ -13,6 +13,7 @@ import (
 
 	"jackdaw/config"
 	"jackdaw/router"
+	"jackdaw/router/gate"
 	"jackdaw/storage"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/stream"
@@ -33,6 +34,7 @@ const (
 // has been proved.
 type link struct {
 	srv    *Server
+	pass   *gate.Pass
 	conn   net.Conn
 	limits config.Limits // when it began
 	domain string        // set before the stream can be seen, then fixed; likewise secret and since

@@ -52,6 +52,7 @@ func (p proof) String() string {
 // A link is one stream to or from a peer.
 type link struct {
 	srv      *Server
+	pass     *gate.Pass // nil for outgoing ones
 	conn     net.Conn
 	tls      *tls.Conn // nil without TLS
 	rw       net.Conn  // conn or tls
@@ -552,7 +553,7 @@ func (l *link) prove(p outbox.Pair, how proof, id string) (ok bool) {
 	l.proved[p] = how
 	l.srv.Stats.proofs[how].Add(1)
 	if !l.known.Swap(true) && !l.outgoing {
-		l.srv.gate.Known(gate.RemoteIP(l.conn))
+		l.pass.Known()
 		_ = l.conn.SetReadDeadline(time.Time{}) // the reader finds out if that does not work
 	}
 	l.srv.log.Info("link up", "peer", p.Remote, "local", p.Local, "direction", l.direction(), "by", how.String(), "tls", l.version)
@@ -591,5 +592,8 @@ func (s *Server) leave(l *link) {
 	s.mu.Lock()
 	delete(s.links, l)
 	s.mu.Unlock()
+	if l.outgoing {
+		s.gate.Release()
+	}
 	close(l.done)
 }

@@ -161,13 +161,18 @@ func isAlert(err error) bool {
 
 // tryAs is try with our certificate or without. The link is returned with a failure too, if there was one.
 func (s *Server) tryAs(ctx context.Context, p outbox.Pair, t lookup.Target, verify, bare bool) (*link, *outbox.Failure) {
+	if !s.gate.Reserve() {
+		return nil, &outbox.Failure{Text: "this server has too many connections", Condition: xmpp.CondRemoteServerTimeout}
+	}
 	c, err := s.o.Finder.DialTarget(ctx, t)
 	if err != nil {
+		s.gate.Release()
 		return nil, s.failure(err)
 	}
 	l := newLink(s, c.Conn, true)
 	l.local, l.remote, l.direct, l.bare = p.Local, p.Remote, c.DirectTLS, bare
 	if !s.enter(l) {
+		s.gate.Release()
 		_ = c.Close() // it has heard nothing from us
 		return nil, s.failure(net.ErrClosed)
 	}

@@ -61,6 +61,8 @@ type Options struct {
 	// offers no TLS.
 	TLS   *tls.Config
 	Roots *x509.CertPool // of the certificates of peers; nil: those of the system
+	// Gate counts connections, with those of other listeners; nil: there are none.
+	Gate *gate.Keeper
 	// Settings are those in force; asked each time it matters. The same pointer means that nothing has changed.
 	Settings func() *config.Config
 	Log      *slog.Logger
@@ -75,7 +77,7 @@ type Server struct {
 	log    *slog.Logger
 	rules  atomic.Pointer[policy]
 	secret atomic.Pointer[string] // the key of dialback keys, hashed (XEP-0185 §2)
-	gate   gate.Keeper
+	gate   *gate.Keeper
 	queue  queue
 	outbox *outbox.Outbox // queue, but in tests
 
@@ -116,6 +118,9 @@ func New(o Options) *Server {
 		verifying: make(chan struct{}, maxVerifications)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.gate = o.Gate; s.gate == nil {
+		s.gate = new(gate.Keeper)
 	}
 	if s.o.Now == nil {
 		s.o.Now = time.Now
@@ -188,31 +193,30 @@ func (s *Server) Serve(l net.Listener, m Mode) error {
 		delete(s.listeners, l)
 		s.mu.Unlock()
 	}()
-	return gate.Accept(l, s.stops, s.ctx.Done(), func(err error, again time.Duration) {
-		s.log.Warn("accept a peer", "error", err, "again_in", again)
-	}, func(c net.Conn) { s.accept(c, m) })
+	return gate.Accept(l, "peers", s.stops, s.ctx.Done(), s.log, func(c net.Conn) { s.accept(c, m) })
 }
 
 // accept begins to serve a connection.
 func (s *Server) accept(nc net.Conn, m Mode) {
 	s.Stats.Accepted.Add(1)
 	from := gate.RemoteIP(nc)
-	if why := s.gate.Enter(from, &s.policy().limits); why != "" {
+	pass, why := s.gate.Admit(nc, from, &s.policy().limits)
+	if why != "" {
 		s.Stats.Refused.Add(1)
 		turnAway(nc, m, why)
 		return
 	}
 	l := newLink(s, nc, false)
-	l.direct = m == DirectTLS
+	l.direct, l.pass = m == DirectTLS, pass
 	if !s.enter(l) {
-		s.gate.Leave(from, false)
+		pass.Leave()
 		_ = nc.Close() // it has heard nothing from us
 		return
 	}
 	go func() {
 		defer s.workers.Done()
 		l.receive()
-		s.gate.Leave(from, l.known.Load())
+		pass.Leave()
 	}()
 }
 

@@ -27,6 +27,7 @@ import (
 	"jackdaw/modules/upload"
 	"jackdaw/router"
 	"jackdaw/router/accounts"
+	"jackdaw/router/gate"
 	"jackdaw/s2s"
 	"jackdaw/s2s/lookup"
 	"jackdaw/storage"
@@ -103,6 +104,7 @@ type house struct {
 	metrics    *metrics // nil without a listener
 	web        *httpmessage.Server
 	sockets    listeners
+	gate       *gate.Keeper
 	ready      atomic.Bool
 	running    sync.WaitGroup // serving goroutines
 	reloads    sync.Mutex     // one at a time
@@ -110,7 +112,7 @@ type house struct {
 
 // assemble makes the parts, each from those before it. Nothing is served yet.
 func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o RunOptions) (*house, error) {
-	h := &house{o: o, store: store}
+	h := &house{o: o, store: store, gate: new(gate.Keeper)}
 	h.cfg.Store(cfg)
 	options, err := AccountOptions(cfg)
 	if err != nil {
@@ -124,7 +126,7 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 	h.features = modules.All(modules.Deps{Router: h.router, Store: store, Accounts: h.accounts, Config: h.cfg.Load,
 		Version: o.Version, Log: o.Log})
 	h.programs = component.New(component.Options{Router: h.router, Settings: func() config.Component { return h.cfg.Load().Component },
-		Limits: func() config.Limits { return h.cfg.Load().Limits }, Log: o.Log})
+		Limits: func() config.Limits { return h.cfg.Load().Limits }, Gate: h.gate, Log: o.Log})
 	// Which listeners there are is settled at the start, whatever the configuration says later.
 	h.filePlaces = func() []upload.Place { return filePlaces(h.cfg.Load(), &cfg.Listen) }
 	h.files = newFiles(fileParts{h.router, store, h.accounts, h.cfg.Load, h.filePlaces, o.Log})
@@ -135,10 +137,11 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 		return nil, err
 	}
 	h.clients = c2s.New(c2s.Options{Router: h.router, Accounts: h.accounts, TLS: h.certs.TLSConfig("xmpp-client"),
-		Register: h.features.Registration, AllowPlainWithoutTLS: !cfg.C2S.RequireTLS, C2S: cfg.C2S, Limits: cfg.Limits, Log: o.Log})
+		Register: h.features.Registration, AllowPlainWithoutTLS: !cfg.C2S.RequireTLS, Gate: h.gate, C2S: cfg.C2S, Limits: cfg.Limits, Log: o.Log})
 	if cfg.Federates() {
 		h.peering = s2s.New(s2s.Options{Router: h.router, Store: store, Finder: lookup.New(lookup.Options{Resolve: h.resolve}),
-			Certificate: h.certs.Certificate, TLS: h.certs.TLSConfig(xmpp.ALPNServer), Settings: h.cfg.Load, Log: o.Log})
+			Certificate: h.certs.Certificate, TLS: h.certs.TLSConfig(xmpp.ALPNServer), Gate: h.gate,
+			Settings: h.cfg.Load, Log: o.Log})
 		if err := h.peering.Start(ctx); err != nil {
 			return nil, err
 		}
@@ -214,9 +217,13 @@ func (h *house) listen(ctx context.Context) error {
 		{"s2s", l.S2S, func(ln net.Listener) { h.logged("s2s", h.peering.Serve(ln, s2s.STARTTLS)) }},
 		{"s2s_tls", l.S2STLS, func(ln net.Listener) { h.logged("s2s_tls", h.peering.Serve(ln, s2s.DirectTLS)) }},
 		{"component", l.Component, func(ln net.Listener) { h.logged("component", h.programs.Serve(ln)) }},
-		{"http", l.HTTP, func(ln net.Listener) { h.logged("http", h.web.Serve(ln)) }},
-		{"https", l.HTTPS, func(ln net.Listener) { h.logged("https", h.web.ServeTLS(ln, h.certs.TLSConfig())) }},
-		{"metrics", l.Metrics, func(ln net.Listener) { h.metrics.serve(ln, h.store, h.ready.Load) }},
+		{"http", l.HTTP, func(ln net.Listener) { h.logged("http", h.web.Serve(h.gated(ln, "http", httpmessage.TurnAway))) }},
+		{"https", l.HTTPS, func(ln net.Listener) {
+			h.logged("https", h.web.ServeTLS(h.gated(ln, "https", nil), h.certs.TLSConfig()))
+		}},
+		{"metrics", l.Metrics, func(ln net.Listener) {
+			h.metrics.serve(h.gated(ln, "metrics", httpmessage.TurnAway), h.store, h.ready.Load)
+		}},
 	} {
 		sockets, err := h.sockets.open(one.name, one.addrs)
 		if err != nil {
@@ -232,6 +239,7 @@ func (h *house) listen(ctx context.Context) error {
 		return err
 	}
 	h.sockets.all = append(h.sockets.all, control)
+	h.boundConnections()
 	first := ""
 	if len(l.HTTP) > 0 {
 		first = l.HTTP[0]

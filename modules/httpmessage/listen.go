@@ -10,6 +10,8 @@ import (
 	"os"
 	"sync/atomic"
 	"time"
+
+	"jackdaw/router/gate"
 )
 
 // Limits bound what a connection may take its time for (promises.md).
@@ -51,8 +53,11 @@ func NewServer(h http.Handler, l Limits, log *slog.Logger) *Server {
 		IdleTimeout:  l.Idle,
 		Protocols:    protocols,
 		HTTP2:        &http.HTTP2Config{MaxConcurrentStreams: l.Streams},
-		ConnState:    answerSlowTLS,
-		ErrorLog:     slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ConnState:    watchState,
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, passKey{}, passOf(c))
+		},
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	return s
 }
@@ -151,12 +156,54 @@ func (c *watchedConn) answer(to net.Conn) {
 	}
 }
 
-// answerSlowTLS is answer for a connection under TLS, which must be told before TLS
-// is closed. net/http calls this hook when a first request is complete or has failed.
-func answerSlowTLS(c net.Conn, state http.ConnState) {
+// watchState is told by net/http what becomes of a connection. Between two requests one may be closed for the sake of another.
+//
+// A slow header on a connection under TLS must be answered before TLS is closed: the hook is called when a first
+// request is complete or has failed.
+func watchState(c net.Conn, state http.ConnState) {
+	if pass := passOf(c); pass != nil && (state == http.StateActive || state == http.StateIdle) {
+		pass.Idle(state == http.StateIdle)
+	}
 	if t, ok := c.(*tls.Conn); ok && state == http.StateActive {
 		if w, ok := t.NetConn().(*watchedConn); ok {
 			w.answer(c)
 		}
+	}
+}
+
+// passKey is where the context of a request has the *gate.Pass of its connection.
+type passKey struct{}
+
+// passOf is the pass of a connection, under TLS or not; nil if nobody has counted it.
+func passOf(c net.Conn) *gate.Pass {
+	if t, ok := c.(*tls.Conn); ok {
+		c = t.NetConn()
+	}
+	w, ok := c.(*watchedConn)
+	if !ok {
+		return nil
+	}
+	if counted, ok := w.Conn.(*gate.Conn); ok {
+		return counted.Pass
+	}
+	return nil
+}
+
+// authenticated notes that a request had good credentials: its connection is no stranger's any more.
+func authenticated(r *http.Request) {
+	if pass, ok := r.Context().Value(passKey{}).(*gate.Pass); ok && pass != nil {
+		pass.Known()
+	}
+}
+
+// TurnAway answers a plain connection that is not let in, without waiting for what it wants.
+func TurnAway(c net.Conn, why string) {
+	if c.SetWriteDeadline(time.Now().Add(time.Second)) != nil {
+		return
+	}
+	_, _ = c.Write([]byte("HTTP/1.1 429 Too Many Requests\r\nContent-Type: text/plain; charset=utf-8\r\nRetry-After: 1\r\n" +
+		"Connection: close\r\n\r\nToo many requests: " + why + ".\n")) // a courtesy
+	if cw, ok := c.(interface{ CloseWrite() error }); ok {
+		_ = cw.CloseWrite() // so is this
 	}
 }

@@ -133,6 +133,7 @@ func (p *post) run() *refusal {
 	if x := p.authenticate(); x != nil {
 		return x
 	}
+	authenticated(p.r)
 	if x := p.authorise(); x != nil {
 		return x
 	}

@@ -2,9 +2,13 @@ package gate
 
 import (
 	"errors"
+	"log/slog"
 	"net"
 	"net/netip"
+	"os"
+	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -49,7 +53,7 @@ func TestAcceptGoesOnAfterWhatPasses(t *testing.T) {
 		served := 0
 		var stopping atomic.Bool
 		began := time.Now()
-		err := Accept(l, stopping.Load, nil, func(err error, again time.Duration) {
+		err := accept(l, stopping.Load, nil, func(err error, again time.Duration) {
 			if err != full {
 				t.Errorf("warned of %v", err)
 			}
@@ -63,7 +67,7 @@ func TestAcceptGoesOnAfterWhatPasses(t *testing.T) {
 			t.Errorf("waited %v, %v in all", waits, time.Since(began))
 		}
 		stopping.Store(true)
-		if err := Accept(l, stopping.Load, nil, nil, nil); err != nil {
+		if err := Accept(l, "client", stopping.Load, nil, nil, nil); err != nil {
 			t.Errorf("a listener closed by a stop: %v", err)
 		}
 	})
@@ -80,4 +84,20 @@ func TestRemoteIPIsPlain(t *testing.T) {
 			t.Errorf("%s: %v", addr, got)
 		}
 	}
+}
+
+func TestMissingDescriptorsAreSaidOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		full := &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", syscall.EMFILE)}
+		l := &scripted{next: []error{full, full, full, nil, nil, full, nil}}
+		var said strings.Builder
+		log := slog.New(slog.NewTextHandler(&said, nil))
+		if err := Accept(l, "clients", func() bool { return false }, nil, log, func(net.Conn) {}); err != net.ErrClosed {
+			t.Errorf("ended with %v", err)
+		}
+		if errs, ends := strings.Count(said.String(), "level=ERROR"), strings.Count(said.String(), "accepted again"); errs != 2 || ends != 2 ||
+			!strings.Contains(said.String(), "raise the limit of open files") {
+			t.Errorf("%d errors and %d ends: %s", errs, ends, said.String())
+		}
+	})
 }

@@ -1,8 +1,15 @@
-// Package gate counts the connections of each address, so that no address takes all: those of clients and of
-// peers (promises.md, "connections per address"). Loopback is not counted.
+// Package gate counts connections: of each address, so that no address takes all (promises.md, "connections per
+// address"), and in all, so that what the server itself has to open finds a file descriptor. One Keeper stands before all listeners.
+//
+// Loopback has no limit of its own, but the descriptors are counted for it too. When there is room for no more connections,
+// those that have not logged in are the first to go, the oldest before the others; so a stranger who holds many idle ones
+// keeps nobody out.
 package gate
 
 import (
+	"container/list"
+	"log/slog"
+	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -10,17 +17,30 @@ import (
 	"jackdaw/config"
 )
 
-// A Keeper counts connections by address, IPv6 by /64. The zero value is ready; safe for concurrent use.
+// A Keeper counts connections, by address and in all; IPv6 by /64. The zero value is ready and has room for any number. Safe for
+// concurrent use.
 type Keeper struct {
-	mu    sync.Mutex // guards from and swept
+	mu    sync.Mutex // guards the rest
 	from  map[netip.Addr]*visitor
 	swept time.Time
+	room  int       // connections at a time; 0: any number
+	all   int       // those there are
+	spare list.List // of *Pass: those that may be ended for another's sake, the first before the others
+	log   *slog.Logger
+	full  time.Time // when it was last said that there is no room
 }
 
 type visitor struct {
 	conns, strangers int     // all, and those not authenticated
 	tokens           float64 // new connections that may come now
 	at               time.Time
+}
+
+// Bound sets how many connections there may be at a time, of all addresses and in both directions; 0 is any number.
+func (g *Keeper) Bound(room int, log *slog.Logger) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.room, g.log = room, log
 }
 
 // neighbourhood is what counts as one address.
@@ -36,17 +56,57 @@ func neighbourhood(a netip.Addr) netip.Addr {
 // Exempt says whether the limits apply to an address at all.
 func Exempt(a netip.Addr) bool { return !a.IsValid() || a.IsLoopback() }
 
-// Enter admits a connection, or says why not.
-func (g *Keeper) Enter(a netip.Addr, l *config.Limits) (refusal string) {
-	if Exempt(a) {
-		return ""
-	}
-	a = neighbourhood(a)
+// A Pass is a connection that has been let in. Its methods may be called at any time.
+type Pass struct {
+	g    *Keeper
+	addr netip.Addr // zero: not counted by address
+	conn net.Conn
+
+	// The keeper's mu guards these.
+	known bool // authenticated
+	idle  bool // nothing is lost if it ends
+	gone  bool
+	spare *list.Element // its place among those that may be ended
+}
+
+// Admit lets in a connection from an address, or says why not. The connection may be closed later, for the sake of another, as
+// long as it is not known, or while it is idle. An invalid address stands for one without a limit of its own.
+func (g *Keeper) Admit(c net.Conn, a netip.Addr, l *config.Limits) (p *Pass, refusal string) {
+	p = &Pass{g: g, conn: c}
 	now := time.Now()
 	g.mu.Lock()
-	defer g.mu.Unlock()
+	var v *visitor
+	if !Exempt(a) {
+		p.addr = neighbourhood(a)
+		if v, refusal = g.visit(p.addr, now, l); refusal != "" {
+			g.mu.Unlock()
+			return nil, refusal
+		}
+	}
+	end, ok := g.makeRoom(now)
+	if ok {
+		g.all++
+		p.spare = g.spare.PushBack(p)
+		if v != nil {
+			v.tokens--
+			v.conns++
+			v.strangers++
+		}
+	}
+	g.mu.Unlock()
+	if end != nil {
+		_ = end.Close() // whoever serves it finds out
+	}
+	if !ok {
+		return nil, "the server has too many connections, try again later"
+	}
+	return p, ""
+}
+
+// visit says why an address may not have another connection now, if so. The caller holds mu.
+func (g *Keeper) visit(a netip.Addr, now time.Time, l *config.Limits) (v *visitor, refusal string) {
 	g.sweep(now, l)
-	v := g.from[a]
+	v = g.from[a]
 	if v == nil {
 		if g.from == nil {
 			g.from = map[netip.Addr]*visitor{}
@@ -57,16 +117,33 @@ func (g *Keeper) Enter(a netip.Addr, l *config.Limits) (refusal string) {
 	v.refill(now, l)
 	switch {
 	case v.tokens < 1:
-		return "too many new connections from your address, wait a second"
+		refusal = "too many new connections from your address, wait a second"
 	case v.conns >= l.ConnectionsPerAddress:
-		return "too many connections from your address"
+		refusal = "too many connections from your address"
 	case v.strangers >= l.UnauthenticatedPerAddress:
-		return "too many connections from your address that have not logged in"
+		refusal = "too many connections from your address that have not logged in"
 	}
-	v.tokens--
-	v.conns++
-	v.strangers++
-	return ""
+	return v, refusal
+}
+
+// makeRoom says whether there is room for one more connection, and which one is to be closed for it, if any. The
+// caller holds mu, and closes it without.
+func (g *Keeper) makeRoom(now time.Time) (end net.Conn, ok bool) {
+	if g.room == 0 || g.all < g.room {
+		return nil, true
+	}
+	if g.log != nil && now.Sub(g.full) >= time.Minute {
+		g.full = now
+		g.log.Error("no file descriptors are left for another connection: those that have not logged in are closed for new ones",
+			"connections", g.all, "do", "raise the limit of open files (LimitNOFILE, ulimit -n)")
+	}
+	first := g.spare.Front()
+	if first == nil {
+		return nil, false
+	}
+	p := first.Value.(*Pass)
+	p.leave()
+	return p.conn, true
 }
 
 func (v *visitor) refill(now time.Time, l *config.Limits) {
@@ -74,28 +151,87 @@ func (v *visitor) refill(now time.Time, l *config.Limits) {
 	v.at = now
 }
 
-// Known takes note that a connection has authenticated.
-func (g *Keeper) Known(a netip.Addr) { g.count(a, 0, -1) }
+// Known takes note that the connection has authenticated.
+func (p *Pass) Known() {
+	p.g.mu.Lock()
+	defer p.g.mu.Unlock()
+	if p.gone || p.known {
+		return
+	}
+	p.known = true
+	if v := p.g.from[p.addr]; v != nil {
+		v.strangers--
+	}
+	p.sort()
+}
 
-// Leave takes note that a connection has ended.
-func (g *Keeper) Leave(a netip.Addr, authenticated bool) {
-	if authenticated {
-		g.count(a, -1, 0)
-	} else {
-		g.count(a, -1, -1)
+// Idle says whether nothing is lost if the connection is closed now, as between two requests.
+func (p *Pass) Idle(is bool) {
+	p.g.mu.Lock()
+	defer p.g.mu.Unlock()
+	if !p.gone && p.idle != is {
+		p.idle = is
+		p.sort()
 	}
 }
 
-func (g *Keeper) count(a netip.Addr, conns, strangers int) {
-	if Exempt(a) {
+// sort puts the connection among those that may be ended, or takes it out. The caller holds the keeper's mu.
+func (p *Pass) sort() {
+	switch may := !p.known || p.idle; {
+	case may && p.spare == nil:
+		p.spare = p.g.spare.PushBack(p)
+	case !may && p.spare != nil:
+		p.g.spare.Remove(p.spare)
+		p.spare = nil
+	}
+}
+
+// Leave takes note that the connection has ended.
+func (p *Pass) Leave() {
+	p.g.mu.Lock()
+	defer p.g.mu.Unlock()
+	p.leave()
+}
+
+// leave is Leave for who holds the keeper's mu.
+func (p *Pass) leave() {
+	if p.gone {
 		return
 	}
+	p.gone = true
+	g := p.g
+	g.all--
+	if p.spare != nil {
+		g.spare.Remove(p.spare)
+		p.spare = nil
+	}
+	if v := g.from[p.addr]; v != nil {
+		v.conns--
+		if !p.known {
+			v.strangers--
+		}
+	}
+}
+
+// Reserve takes room for a connection that the server opens itself. It says whether there is some; Release gives it back.
+func (g *Keeper) Reserve() bool {
+	g.mu.Lock()
+	end, ok := g.makeRoom(time.Now())
+	if ok {
+		g.all++
+	}
+	g.mu.Unlock()
+	if end != nil {
+		_ = end.Close() // whoever serves it finds out
+	}
+	return ok
+}
+
+// Release gives back what Reserve took.
+func (g *Keeper) Release() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if v := g.from[neighbourhood(a)]; v != nil {
-		v.conns += conns
-		v.strangers += strangers
-	}
+	g.all--
 }
 
 // sweep forgets addresses that have nothing to be remembered for. The caller holds mu.

@@ -14,53 +14,127 @@ func TestAddressesHaveLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := config.Default().Limits
 		var g Keeper
+		var in []*Pass
+		enter := func(a netip.Addr) string {
+			p, why := g.Admit(nil, a, &l)
+			if p != nil {
+				in = append(in, p)
+			}
+			return why
+		}
 		a := netip.MustParseAddr("2001:db8::1")
 		for i := range 50 {
 			// The neighbours of one /64 count as one.
-			if why := g.Enter(netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 15: byte(i)}), &l); why != "" {
+			if why := enter(netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 15: byte(i)})); why != "" {
 				t.Fatalf("connection %d: %s", i, why)
 			}
 		}
-		if why := g.Enter(a, &l); !strings.Contains(why, "new connections") {
+		if why := enter(a); !strings.Contains(why, "new connections") {
 			t.Errorf("beyond the burst: %q", why)
 		}
 		time.Sleep(time.Second)
-		if why := g.Enter(a, &l); !strings.Contains(why, "not logged in") {
+		if why := enter(a); !strings.Contains(why, "not logged in") {
 			t.Errorf("beyond the unauthenticated: %q", why)
 		}
 		for i := range 150 {
-			g.Known(a)
+			in[i].Known()
 			time.Sleep(time.Second)
-			if why := g.Enter(a, &l); why != "" {
+			if why := enter(a); why != "" {
 				t.Fatalf("connection %d: %s", 50+i, why)
 			}
 		}
-		g.Known(a)
-		if why := g.Enter(a, &l); !strings.Contains(why, "too many connections") {
+		in[150].Known()
+		if why := enter(a); !strings.Contains(why, "too many connections") {
 			t.Errorf("beyond the number: %q", why)
 		}
-		if why := g.Enter(netip.MustParseAddr("2001:db8:0:1::1"), &l); why != "" {
+		if why := enter(netip.MustParseAddr("2001:db8:0:1::1")); why != "" {
 			t.Errorf("another net: %s", why)
 		}
 		for range 300 {
-			if why := g.Enter(netip.MustParseAddr("127.0.0.1"), &l); why != "" {
+			if why := enter(netip.MustParseAddr("127.0.0.1")); why != "" {
 				t.Fatalf("loopback: %s", why)
 			}
 		}
-		for range 50 {
-			g.Leave(a, false)
-		}
-		for range 150 {
-			g.Leave(a, true)
+		for _, p := range in[:200] {
+			p.Leave()
+			p.Leave()
 		}
 		time.Sleep(2 * time.Minute)
-		g.Leave(netip.MustParseAddr("2001:db8:0:1::1"), false)
-		g.Enter(netip.MustParseAddr("192.0.2.1"), &l)
+		in[200].Leave()
+		enter(netip.MustParseAddr("192.0.2.1"))
 		time.Sleep(2 * time.Minute)
-		g.Leave(netip.MustParseAddr("192.0.2.1"), false)
-		g.Enter(netip.MustParseAddr("192.0.2.2"), &l)
+		in[len(in)-1].Leave()
+		enter(netip.MustParseAddr("192.0.2.2"))
 		if len(g.from) > 2 {
 			t.Errorf("%d addresses are remembered", len(g.from))
+		}
+	})
+}
+
+// closing is a connection that says when it is closed.
+type closing struct {
+	addressed
+	closed *bool
+}
+
+func (c closing) Close() error {
+	*c.closed = true
+	return nil
+}
+
+func TestTheOldestStrangerMakesRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := config.Default().Limits
+		var g Keeper
+		g.Bound(4, nil)
+		var passes []*Pass
+		var closed [10]bool
+		admit := func() string {
+			i := len(passes)
+			p, why := g.Admit(closing{"192.0.2.7:5222", &closed[i]}, netip.MustParseAddr([]string{"127.0.0.1", "192.0.2.7"}[i%2]), &l)
+			if p != nil {
+				passes = append(passes, p)
+			}
+			return why
+		}
+		for i := range 4 {
+			if why := admit(); why != "" {
+				t.Fatalf("connection %d: %s", i, why)
+			}
+		}
+		passes[0].Known()
+		passes[1].Known()
+		passes[1].Idle(true) // now behind 2 and 3
+		for i, want := range []int{2, 3, 1, 4, 5} {
+			if why := admit(); why != "" || !closed[want] {
+				t.Fatalf("one too many: %q, closed: %v, want %d", why, closed, want)
+			}
+			passes[want].Leave() // as its server does, later
+			if i == 2 {
+				passes[6].Known()
+			}
+		}
+		passes[7].Known()
+		passes[8].Known()
+		if why := admit(); !strings.Contains(why, "too many connections") {
+			t.Errorf("with nobody to turn away: %q", why)
+		}
+		if g.Reserve() {
+			t.Error("there is room for a connection of ours")
+		}
+		passes[8].Leave()
+		if !g.Reserve() {
+			t.Error("there is no room for a connection of ours")
+		}
+		if why := admit(); why == "" {
+			t.Error("what is reserved is given away")
+		}
+		g.Release()
+		if why := admit(); why != "" {
+			t.Errorf("after a release: %s", why)
+		}
+		if v := g.from[netip.MustParseAddr("192.0.2.7")]; g.all != 4 || v.conns != 2 || v.strangers != 1 {
+			t.Errorf("%d in all, %+v", g.all, v)
 		}
 	})
 }
