@@ -75,7 +75,7 @@ type Stats struct {
 	Detached     atomic.Int64 // sessions that began to wait for resumption
 	Resumptions  atomic.Int64
 	Silent       atomic.Int64 // clients that did not answer a ping, or a request for an acknowledgement
-	Overflows    atomic.Int64 // sessions ended because their client took nothing
+	Overflows    atomic.Int64 // clients given up because they did not take what waited for them
 	Unreadable   atomic.Int64 // queued stanzas that could not be read back: a fault of the server
 	Panics       atomic.Int64 // likewise
 }

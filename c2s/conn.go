@@ -56,10 +56,14 @@ type conn struct {
 	left    bool  // the reader has left the router
 	gone    bool  // the reader has ended
 	rested  int64 // what heard was when the reader was replaced last
-	sent    int64 // plain bytes given to send
+	waits   bool  // the reader waits for the client to read
+	sent    int64 // plain bytes given to the writer
+	written int64 // of them, taken by the kernel
 
 	// Whoever has the writer's role.
-	accepted int64 // plain bytes that the kernel has taken
+	accepted int64  // plain bytes that the kernel has taken
+	chunk    *chunk // being written; nil between two
+	left     []byte // of it, not given to send yet
 	spans    []span
 }
 

@@ -110,7 +110,7 @@ func (s *session) tell() {
 	}
 	s.queue.buf = appendAck(s.queue.buf, s.sm.confirmed)
 	s.sm.told = s.sm.confirmed
-	s.checkQueue()
+	s.measure()
 }
 
 // acknowledge lets what has been stored through and calls itself again when more
@@ -226,6 +226,7 @@ func (s *session) acks(h uint32) *farewell {
 		}
 	}
 	s.tidy()
+	s.eased()
 	s.changed()
 	return nil
 }

@@ -542,7 +542,7 @@ func TestResumptionCanBeTurnedOff(t *testing.T) {
 }
 
 func TestClientThatAsksAndDoesNotReadIsGivenUp(t *testing.T) {
-	h := open(t, func(o *Options) { o.Limits.QueueBytes = 64 << 10 })
+	h := open(t, func(o *Options) { o.Limits.QueueBytes, o.Limits.WriteStall = 64<<10, time.Second })
 	defer h.close()
 	c := h.enter("juliet", "balcony")
 	defer c.close()

@@ -140,6 +140,7 @@ func (c *conn) work() (err error) {
 		if err != nil {
 			return err
 		}
+		c.keepPace()
 		if c.dead.Load() {
 			return io.EOF
 		}

@@ -3,7 +3,9 @@ package c2s
 import (
 	"context"
 	"errors"
+	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"jackdaw/router"
@@ -33,7 +35,7 @@ type session struct {
 	queue    *chunk     // not given to a connection yet
 	flight   []*chunk   // given to a connection and not taken by the client, oldest first
 	late     *chunk     // came after the end began
-	bytes    int        // of stanzas in all of them
+	bytes    int        // of stanzas in all of them, unacknowledged ones included
 	taken    []uint64   // kept copies to report; in the reporter's hands while reporting
 	sm       *management
 	idle     *inactivity // XEP-0352: nil while the client is active
@@ -44,12 +46,22 @@ type session struct {
 	ending   bool // nothing more is given to the connection but what is queued
 	draining bool // the kernel has not taken all that was written
 	ended    bool // Unbind has what was left
-	over     bool // beyond its limits
+	over     bool // beyond its hard bound
 	listed   bool // waits for the reporter
 	pinged   bool
 	expires  time.Time // of the detached session
 	timer    entry
+
+	// What the fields above come to, for those who only ask: see measure.
+	pressed, full atomic.Bool
 }
+
+const (
+	// readMark is how many bytes may be unwritten when the reader takes up the client's next stanza.
+	readMark = 256 << 10
+	// hardBound is how many times its share a session may have waiting, of what can wait nowhere else.
+	hardBound = 4
+)
 
 // Send implements router.Outlet.
 func (s *session) Send(d router.Delivery) (wake, ok bool) {
@@ -74,7 +86,7 @@ func (s *session) Send(d router.Delivery) (wake, ok bool) {
 	if s.sm != nil {
 		s.sm.unacked++
 	}
-	s.check()
+	s.measure()
 	return s.wake(), true
 }
 
@@ -87,22 +99,41 @@ func (s *session) wake() bool {
 	return true
 }
 
-// check ends a session that has more waiting than it may (promises.md). The caller holds mu.
-func (s *session) check() {
+// unwritten is how many bytes the kernel has not taken yet. The caller holds mu.
+func (s *session) unwritten() int {
+	n := 0
+	if s.queue != nil {
+		n = len(s.queue.buf)
+	}
+	if c := s.conn; c != nil {
+		n += int(c.sent - c.written)
+	}
+	return n
+}
+
+// measure compares what waits with what may. There are two measures: what is not written yet, for which the reader
+// waits before it handles the next stanza, and what the client has not acknowledged, which must not hold the reader
+// up, since acknowledgements come through it. A session that is full ends by neither: others are told to find
+// another way for what they bring (Full). Only what nobody can keep elsewhere may go on to the hard bound. The
+// caller holds mu.
+func (s *session) measure() {
 	if s.over || s.ending {
 		return
 	}
 	l := s.srv.limits()
-	if s.sm == nil && s.bytes <= l.QueueBytes || s.sm != nil && s.bytes <= l.UnackedBytes && s.sm.unacked <= l.UnackedStanzas {
-		return
+	unwritten := s.unwritten()
+	full, hard := unwritten > l.QueueBytes, hardBound
+	over := unwritten > hardBound*l.QueueBytes
+	if m := s.sm; m != nil {
+		if s.conn == nil { // it takes nothing
+			hard, over = 1, false
+		}
+		full = full || s.bytes > l.UnackedBytes || m.unacked > l.UnackedStanzas
+		over = over || s.bytes > hard*l.UnackedBytes || m.unacked > hard*l.UnackedStanzas
 	}
-	s.overflow()
-}
-
-// checkQueue is check for what is not a stanza, such as the answers to a client that
-// asks and does not read. The caller holds mu.
-func (s *session) checkQueue() {
-	if !s.over && !s.ending && len(s.queue.buf) > s.srv.limits().QueueBytes {
+	s.pressed.Store(unwritten > min(readMark, l.QueueBytes))
+	s.full.Store(full)
+	if over {
 		s.overflow()
 	}
 }
@@ -111,6 +142,27 @@ func (s *session) overflow() {
 	s.over = true
 	s.srv.Stats.Overflows.Add(1)
 	s.begin(farewell{condition: string(stream.ResourceConstraint), text: "the client does not take what is sent to it"})
+}
+
+// Full implements router.Outlet.
+func (s *session) Full() bool { return s.full.Load() }
+
+// keepPace holds the reader of c up until the client has nearly taken the answers to what it has asked before, so that
+// a client gets no more answers than it reads. A client that reads nothing for limits.write_stall loses its connection.
+func (c *conn) keepPace() {
+	s := c.s
+	if s == nil || !s.pressed.Load() {
+		return
+	}
+	c.flushAll() // what is to be waited for, and what others wait for
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.waits = true
+	for s.pressed.Load() && s.conn == c && !s.ending && !c.failed {
+		s.wait(nil)
+	}
+	c.waits = false
+	c.heard.Store(c.srv.now.Load()) // it may have said much meanwhile
 }
 
 // Flush implements router.Outlet.
@@ -125,28 +177,24 @@ func (s *session) Flush() {
 	s.mu.Unlock()
 }
 
+// maxPiece is how much is given to a connection before it is seen whether it takes it: what it does not take is copied.
+const maxPiece = 256 << 10
+
 // write is the writer's work. The caller holds mu and has the role; both are given up.
 func (s *session) write(c *conn) {
-	for s.queue != nil && s.conn == c && !c.failed {
-		q := s.queue
-		s.queue = nil
-		if s.sm != nil && !s.sm.asked && len(q.marks) > 0 {
-			q.buf = append(q.buf, requestAck...)
-			s.sm.asked = true
+	for s.conn == c && !c.failed && (c.chunk != nil || s.queue != nil) {
+		if c.chunk == nil {
+			s.load(c)
 		}
-		q.base, q.busy = c.sent, true
-		c.sent += int64(len(q.buf))
-		waits := len(q.marks) > 0 || s.sm == nil // for the client or the kernel to have it
-		if waits {
-			s.flight = append(s.flight, q)
-		}
+		q := c.chunk
+		piece := c.left[:min(len(c.left), maxPiece)]
+		c.left = c.left[len(piece):]
 		s.mu.Unlock()
-		err := c.send(q.buf)
+		err := c.send(piece)
 		left := c.progress()
 		s.mu.Lock()
-		q.busy = false
-		if !waits {
-			q.free()
+		if len(c.left) == 0 || err != nil {
+			s.unload(c, q)
 		}
 		s.settle(c)
 		if err != nil {
@@ -161,9 +209,41 @@ func (s *session) write(c *conn) {
 			return
 		}
 	}
+	if c.chunk != nil { // detached in the midst of it
+		s.unload(c, c.chunk)
+	}
 	c.writing = false
 	s.changed()
 	s.mu.Unlock()
+}
+
+// load gives the queue to a connection. The caller holds mu and has the writer's role.
+func (s *session) load(c *conn) {
+	q := s.queue
+	s.queue = nil
+	if s.sm != nil && !s.sm.asked && len(q.marks) > 0 {
+		q.buf = append(q.buf, requestAck...)
+		s.sm.asked = true
+	}
+	q.base, q.busy = c.sent, true
+	c.sent += int64(len(q.buf))
+	c.chunk, c.left = q, q.buf
+	if len(q.marks) > 0 || s.sm == nil { // for the client or the kernel to have it
+		s.flight = append(s.flight, q)
+	}
+}
+
+// unload ends the writing of a chunk. The caller holds mu and has the writer's role.
+func (s *session) unload(c *conn, q *chunk) {
+	c.chunk, c.left = nil, nil
+	q.busy = false
+	switch {
+	case s.sm == nil: // settle sees to it
+	case len(q.marks) == 0: // it waits for nobody
+		q.free()
+	default:
+		s.tidy() // some may be acknowledged already
+	}
 }
 
 // drain brings out what the kernel did not take, then goes on as the writer.
@@ -177,7 +257,13 @@ func (s *session) drain(c *conn) {
 		s.changed()
 		switch {
 		case err != nil:
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				s.srv.Stats.Overflows.Add(1)
+			}
 			c.fail()
+			if c.chunk != nil {
+				s.unload(c, c.chunk)
+			}
 			c.writing, s.draining = false, false
 			s.mu.Unlock()
 			return
@@ -193,7 +279,12 @@ func (s *session) drain(c *conn) {
 // settle lets go of what the kernel has accepted. With stream management only the
 // client's word counts. The caller holds mu.
 func (s *session) settle(c *conn) {
-	if s.sm != nil || s.conn != c {
+	if s.conn != c {
+		return
+	}
+	c.written = c.accepted
+	if s.sm != nil {
+		s.eased()
 		return
 	}
 	done := 0
@@ -209,7 +300,17 @@ func (s *session) settle(c *conn) {
 	}
 	s.shift(done)
 	s.report()
+	s.eased()
 	s.changed()
+}
+
+// eased measures anew where there was much. The caller holds mu.
+func (s *session) eased() {
+	if s.pressed.Load() || s.full.Load() {
+		if s.measure(); !s.pressed.Load() {
+			s.changed()
+		}
+	}
 }
 
 // pop takes the oldest stanza of a chunk as delivered. The caller holds mu.
@@ -271,7 +372,7 @@ func (s *session) nonza(b ...string) bool {
 	for _, p := range b {
 		s.queue.buf = append(s.queue.buf, p...)
 	}
-	s.checkQueue()
+	s.measure()
 	return s.wake()
 }
 

@@ -44,7 +44,7 @@ func (s *session) unanswered(c *conn, now int64, patience time.Duration) (silent
 	produced, accepted := c.t.written()
 	unsent, unread := c.t.kernel()
 	seen := doubt{since: now, heard: c.heard.Load(), acked: accepted - int64(unsent)}
-	seen.all = seen.acked == produced
+	seen.all = seen.acked == produced && c.chunk == nil
 	d := m.doubt
 	if d == nil || d.heard != seen.heard || unread > 0 || !d.all && seen.acked > d.acked {
 		m.doubt = &seen

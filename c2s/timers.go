@@ -153,6 +153,9 @@ func (s *session) look(now int64) {
 		}
 		silent, flush = s.unanswered(c, now, every)
 	}
+	if c.waits { // for the client to read, and what it says meanwhile is not looked at
+		c.heard.Store(now)
+	}
 	heard := c.heard.Load()
 	quiet := time.Duration(now-heard) * time.Second
 	if quiet >= restAfter && c.rested != heard {

@@ -18,6 +18,7 @@ type sink struct{ router.Outlet }
 func (sink) Send(router.Delivery) (wake, ok bool) { return false, true }
 func (sink) Flush()                               {}
 func (sink) Prompt() bool                         { return true }
+func (sink) Full() bool                           { return false }
 func (sink) Detached() bool                       { return false }
 func (sink) End(string, string)                   {}
 

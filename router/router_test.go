@@ -31,6 +31,7 @@ func (o *outlet) Send(d Delivery) (wake, ok bool) {
 func (o *outlet) Flush()                               { o.flushed++ }
 func (o *outlet) Detached() bool                       { return o.detached }
 func (o *outlet) Prompt() bool                         { return false }
+func (o *outlet) Full() bool                           { return false }
 func (o *outlet) WaitBelow(context.Context, int) error { return nil }
 func (o *outlet) End(condition, text string)           { o.ended = condition }
 
@@ -379,6 +380,7 @@ func (sink) Send(Delivery) (bool, bool)           { return false, true }
 func (sink) Flush()                               {}
 func (sink) Detached() bool                       { return false }
 func (sink) Prompt() bool                         { return true }
+func (sink) Full() bool                           { return false }
 func (sink) WaitBelow(context.Context, int) error { return nil }
 func (sink) End(string, string)                   {}
 

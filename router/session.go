@@ -43,6 +43,9 @@ type Outlet interface {
 	Prompt() bool
 	// Detached says that the connection is gone and the session waits to be resumed.
 	Detached() bool
+	// Full says that more waits for the session than it may have: what can wait elsewhere is not to be sent. It does
+	// not end for that.
+	Full() bool
 	// WaitBelow returns when less than n bytes are queued or unacknowledged,
 	// or with an error when the session has ended.
 	WaitBelow(ctx context.Context, n int) error
@@ -129,6 +132,9 @@ func (s *Session) Detached() bool { return s.out.Detached() }
 
 // Prompt says that the session takes at once what it is sent, as far as one can tell.
 func (s *Session) Prompt() bool { return s.out.Prompt() }
+
+// Full says that more waits for the session than it may have, though it may be taking it.
+func (s *Session) Full() bool { return s.out.Full() }
 
 // End closes the session's stream with a stream error, or politely if the
 // condition is empty.

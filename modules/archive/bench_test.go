@@ -162,6 +162,7 @@ type sink struct{}
 func (sink) Send(router.Delivery) (wake, ok bool) { return false, true }
 func (sink) Flush()                               {}
 func (sink) Prompt() bool                         { return false }
+func (sink) Full() bool                           { return false }
 func (sink) Detached() bool                       { return false }
 func (sink) WaitBelow(context.Context, int) error { return nil }
 func (sink) End(string, string)                   {}

@@ -306,6 +306,7 @@ func (o *outlet) received() []string {
 func (o *outlet) Flush()                               {}
 func (o *outlet) Detached() bool                       { return false }
 func (o *outlet) Prompt() bool                         { return false }
+func (o *outlet) Full() bool                           { return false }
 func (o *outlet) WaitBelow(context.Context, int) error { return nil }
 func (o *outlet) End(string, string)                   {}
 

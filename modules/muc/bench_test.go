@@ -23,6 +23,7 @@ func (s *sink) Send(d router.Delivery) (wake, ok bool) {
 }
 func (*sink) Flush()                               {}
 func (*sink) Prompt() bool                         { return true }
+func (*sink) Full() bool                           { return false }
 func (*sink) Detached() bool                       { return false }
 func (*sink) WaitBelow(context.Context, int) error { return nil }
 func (*sink) End(condition, text string)           {}

@@ -289,6 +289,7 @@ func (o *sink) Send(router.Delivery) (bool, bool)    { o.n++; return false, true
 func (o *sink) Flush()                               {}
 func (o *sink) Detached() bool                       { return false }
 func (o *sink) Prompt() bool                         { return false }
+func (o *sink) Full() bool                           { return false }
 func (o *sink) WaitBelow(context.Context, int) error { return nil }
 func (o *sink) End(string, string)                   {}
 func bind(r *router.Router, j string) (*router.Session, *sink) {

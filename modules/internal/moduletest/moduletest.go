@@ -51,6 +51,7 @@ type Outlet struct {
 	taken    int
 	detached bool
 	prompt   bool
+	full     bool
 	ended    bool
 	reason   string
 	logout   func() // what the client does when its stream is ended; nil: nothing
@@ -93,6 +94,20 @@ func (o *Outlet) Prompt() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.prompt
+}
+
+// Full implements router.Outlet.
+func (o *Outlet) Full() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.full
+}
+
+// Fill makes the outlet one that is full, or not.
+func (o *Outlet) Fill(full bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.full = full
 }
 
 // BePrompt makes the outlet one that takes what it gets at once, but for what Take has yet to.
