@@ -153,6 +153,8 @@ func (m *Rooms) call(e *router.Envelope, make newRoom, lock func(r *room) *sync.
 		}) {
 			return
 		}
+		r.order.Lock() // until nothing is left of it
+		r.order.Unlock()
 	}
 }
 

@@ -148,9 +148,10 @@ func (p person) empty() bool {
 	return p.Affiliation == unaffiliated && p.Nick == "" && len(p.Hats) == 0 && p.Asks == ""
 }
 
-// erase deletes all that is kept of a room that is gone. The Pending fails if something is left. It is called with order held.
+// erase deletes all that is kept of a room that is gone. The Pending fails if something is left. It is called with order
+// held. The room leaves the table last: until then nobody reads from storage what is about to be deleted (see Rooms.call).
 func (r *room) erase() *storage.Pending {
-	r.m.forget(r)
+	defer r.m.forget(r)
 	ctx, log := context.Background(), r.m.o.Log
 	var left error
 	warn := func(err error) {
