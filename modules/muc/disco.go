@@ -141,7 +141,7 @@ func (r *room) info(e *router.Envelope, q *xmpp.Element) {
 	}
 	name := r.conf.Name
 	if name == "" {
-		name = r.addr.Local()
+		name = r.addr.Unescaped()
 	}
 	w.Start("", "identity").Attr("category", "conference").Attr("type", "text").Attr("name", name).End()
 	for _, f := range r.features() {
@@ -167,7 +167,8 @@ func (r *room) features() []string {
 		list = append(list, xmpp.NSRegister, nsRegForm)
 	}
 	if c.Archived {
-		list = append(list, mam.Feature, mam.FeatureExtended, xmpp.NSStanzaID, nsRetract, nsRetract+"#tombstone", nsModerate)
+		list = append(list, mam.Feature, mam.FeatureExtended, xmpp.NSStanzaID, nsRetract, nsRetract+"#tombstone",
+			nsModerate, nsOldModerate)
 	}
 	slices.Sort(list)
 	return list

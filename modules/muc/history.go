@@ -164,7 +164,7 @@ func (r *room) recall() error {
 	}
 	for i := range records {
 		s, err := mam.ReadMessage(records[i].Data)
-		if err != nil || !s.Has(bodyName) {
+		if err != nil || !forHistory(&s) {
 			continue
 		}
 		payload := router.AppendStanzaID(cut(&s, userName), r.name, records[i].ID)

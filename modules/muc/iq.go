@@ -73,7 +73,11 @@ func (m *Rooms) asked(e *router.Envelope) {
 	case name == commandName && set:
 		m.visitInOrder(e, nil, func(r *room) { r.command(e, el) })
 	case name == moderateName && set:
-		m.visitInOrder(e, nil, func(r *room) { r.moderate(e, el) })
+		m.visitInOrder(e, nil, func(r *room) { r.moderate(e, el.Attr("id"), el, retractName) })
+	case name == fastenedName && set:
+		m.visitInOrder(e, nil, func(r *room) {
+			r.moderate(e, el.Attr("id"), el.Child(oldModerateName), oldRetractName)
+		})
 	default:
 		m.refuse(e, xmpp.ServiceUnavailable(""))
 	}
@@ -188,7 +192,12 @@ func (m *Rooms) answered(e *router.Envelope) {
 	})
 	r.settle()
 	if ok {
-		m.o.Router.Post(&xmpp.Stanza{Kind: xmpp.IQ, Type: s.Type, ID: q.id, Lang: s.Lang, From: q.of, To: q.asker, Payload: s.Payload, Children: s.Children}, e.Batch)
+		back := xmpp.Stanza{Kind: xmpp.IQ, Type: s.Type, ID: q.id, Lang: s.Lang, From: q.of, To: q.asker,
+			Payload: s.Payload, Children: s.Children}
+		if err := s.Err(); err != nil {
+			back.Payload, back.Children = veiled(err, s.From).Append(nil), nil
+		}
+		m.o.Router.Post(&back, e.Batch)
 		e.Settle(router.Delivered)
 	}
 }

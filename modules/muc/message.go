@@ -16,6 +16,8 @@ var (
 	bodyName    = xmpp.Name{Space: xmpp.NSClient, Local: "body"}
 	subjectName = xmpp.Name{Space: xmpp.NSClient, Local: "subject"}
 	threadName  = xmpp.Name{Space: xmpp.NSClient, Local: "thread"}
+	storeHint   = xmpp.Name{Space: xmpp.NSHints, Local: "store"}
+	noStoreHint = xmpp.Name{Space: xmpp.NSHints, Local: "no-store"}
 )
 
 // message is what is said to all, to one occupant, or to the room itself (§7.4, §7.5, §7.8, §7.13).
@@ -24,7 +26,7 @@ func (m *Rooms) message(e *router.Envelope) {
 	switch {
 	case s.Type == xmpp.TypeError:
 		e.Settle(router.Dropped)
-		// Another error is not passed on: it may be that of a message to all, whose sender would take it for the room's.
+		m.cameBack(e)
 		if err := s.Err(); deadly(err.Condition) && m.proven(e) {
 			m.part(e, departure{codes: []int{333}, reason: "an error came back: " + string(err.Condition)})
 		}
@@ -124,20 +126,35 @@ func (u *utterance) prepare() *xmpp.Error {
 	return nil
 }
 
-// clean is what an occupant says without what only the room says (§17.3, XEP-0359 §3, XEP-0421 §4).
+// clean is what an occupant says without what only the room, or this server, says (§17.3, XEP-0359 §3, XEP-0421 §4).
 func (r *room) clean(s *xmpp.Stanza) []byte {
 	kept := s.WithoutFunc(func(c xmpp.Child, raw []byte) bool {
 		switch c.Name {
-		case mucName, userName, occupantName, hatsName, stanzaID: // of the last there is only the room's: router.Envelope.Own
+		case mucName, userName, occupantName, hatsName:
 			return true
+		case stanzaID:
+			return r.ownsID(raw)
 		case delayName:
 			return delayedBy(raw, r.addr)
 		case retractName: // XEP-0425 §6: only the room moderates
 			return strings.Contains(string(raw), nsModerate)
+		case fastenedName:
+			return strings.Contains(string(raw), nsOldModerate)
 		}
 		return false
 	})
 	return append(make([]byte, 0, len(kept)+256), kept...)
+}
+
+// ownsID says whether a stanza-id is in the name of the room or of another address of this server, for all of which the
+// room answers (router.Envelope.Own). What others have given stays (XEP-0359 §3, rules 2 and 3).
+func (r *room) ownsID(raw []byte) bool {
+	el, err := xmpp.ParseElement(raw)
+	if err != nil {
+		return true
+	}
+	by, err := jid.Parse(el.Attr("by"))
+	return err != nil || r.m.o.Router.Owns(by.Domain())
 }
 
 // delayedBy says whether a delay is in the name of the room, or cannot be read.
@@ -194,11 +211,17 @@ func (u *utterance) spread(archived uint64, dup bool) {
 		return
 	}
 	p.broadcast()
-	if !u.subject && u.e.Stanza.Has(bodyName) {
+	if !u.subject && forHistory(u.e.Stanza) {
 		r.remember(said{from: u.from, id: u.id, lang: u.e.Stanza.Lang, payload: payload, at: time.Now(), archived: archived, author: u.o.name,
 			dated: u.e.Stanza.Has(delayName)})
 	}
 	p.finish()
+}
+
+// forHistory says whether a message is shown to those who enter later: what has a text, or is marked to be stored, such
+// as an encrypted one, and is not for those alone who are there (XEP-0334 §4.2, §4.4).
+func forHistory(s *xmpp.Stanza) bool {
+	return !s.Has(noStoreHint) && (s.Has(bodyName) || s.Has(storeHint))
 }
 
 // worthKeeping says whether a message goes into the archive of a room: what has content, and not what tells a state
@@ -228,57 +251,4 @@ func worthKeeping(s *xmpp.Stanza) bool {
 		}
 	}
 	return store || content && !noStore
-}
-
-// private passes a message to one occupant (§7.5).
-func (m *Rooms) private(e *router.Envelope) {
-	var to []jid.JID
-	var copied xmpp.Stanza
-	m.visit(e, nil, func(r *room) {
-		s := e.Stanza
-		seat := r.seatOf(e)
-		if seat == nil {
-			m.refuse(e, xmpp.NotAcceptable("you are not in this room"))
-			return
-		}
-		o := r.byNick[s.To.Resource()]
-		switch {
-		case o == nil:
-			m.refuse(e, xmpp.ItemNotFound("there is nobody of that nick"))
-			return
-		case seat.role < r.conf.PM:
-			m.refuse(e, xmpp.Forbidden("you may not send private messages here"))
-			return
-		}
-		payload := append(appendOccupantID(r.clean(s), seat.id), "<x xmlns='http://jabber.org/protocol/muc#user'/>"...)
-		copied = xmpp.Stanza{Kind: xmpp.Message, Type: s.Type, ID: s.ID, Lang: s.Lang, From: seat.addr, Attrs: s.Attrs, Payload: payload}
-		for _, one := range o.seats {
-			to = append(to, one.full)
-		}
-	})
-	if e.Settled() {
-		return
-	}
-	// Not with the room locked: this may be kept in storage until the client has taken it.
-	out := &router.Envelope{Batch: e.Batch}
-	for _, full := range to {
-		if m.o.Router.Serves(full.Domain()) && m.o.Router.Session(full) == nil {
-			continue // it is leaving; the message is for nobody else at that account
-		}
-		copied.To = full
-		out.Reset()
-		out.Stanza, out.Quiet, out.Durable = &copied, true, e.Durable
-		if key := e.DedupKey(); key != "" {
-			out.Dedup = key + "\n" + full.Resource()
-		}
-		if m.o.Router.Route(out); out.Outcome != router.Refused {
-			e.Settle(router.Delivered)
-		}
-		for _, p := range out.Pendings {
-			e.Await(p)
-		}
-	}
-	if !e.Settled() {
-		m.refuse(e, xmpp.RecipientUnavailable(""))
-	}
 }

@@ -16,9 +16,18 @@ import (
 const (
 	nsModerate = "urn:xmpp:message-moderate:1"
 	nsRetract  = "urn:xmpp:message-retract:1"
+	// COMPAT(slixmpp 1.8): knows version 0.2 of XEP-0425 alone, which fastens what it says to the message (XEP-0422).
+	nsOldModerate = "urn:xmpp:message-moderate:0"
+	nsOldRetract  = "urn:xmpp:message-retract:0"
+	nsFasten      = "urn:xmpp:fasten:0"
 )
 
-var retractName = xmpp.Name{Space: nsRetract, Local: "retract"}
+var (
+	retractName     = xmpp.Name{Space: nsRetract, Local: "retract"}
+	oldRetractName  = xmpp.Name{Space: nsOldRetract, Local: "retract"}
+	oldModerateName = xmpp.Name{Space: nsOldModerate, Local: "moderate"}
+	fastenedName    = xmpp.Name{Space: nsFasten, Local: "apply-to"}
+)
 
 // retract replaces a message by a tombstone if the utterance says so, and is its author's (XEP-0424 §5, §6). What
 // is another's, or is not there, stays as it is: the others' clients see by the occupant ids who wants what.
@@ -73,12 +82,13 @@ func (r *room) bury(id uint64, author string, tombstone []byte) (*storage.Pendin
 
 func bytesOf(b []byte) []byte { return append([]byte(nil), b...) }
 
-// moderate takes back what another has said (XEP-0425 §4). It is called with order held.
-func (r *room) moderate(e *router.Envelope, el *xmpp.Element) {
+// moderate takes back what another has said (XEP-0425 §4): the message that the room knows by the id. el, which may be
+// nil, holds the element that says so, of this name, and the reason. It is called with order held.
+func (r *room) moderate(e *router.Envelope, message string, el *xmpp.Element, retract xmpp.Name) {
 	r.mu.Lock()
 	seat := r.seats[e.Stanza.From]
 	r.mu.Unlock()
-	id, err := strconv.ParseUint(el.Attr("id"), 10, 64)
+	id, err := strconv.ParseUint(message, 10, 64)
 	switch {
 	case seat == nil:
 		r.m.refuse(e, xmpp.NotAcceptable("you are not in this room"))
@@ -89,7 +99,7 @@ func (r *room) moderate(e *router.Envelope, el *xmpp.Element) {
 	case !r.conf.Archived:
 		r.m.refuse(e, xmpp.FeatureNotImplemented("the room keeps no messages"))
 		return
-	case el.Child(retractName) == nil || el.Attr("id") == "":
+	case el == nil || el.Child(retract) == nil || message == "":
 		r.m.refuse(e, xmpp.BadRequest("which message is to be retracted is not said"))
 		return
 	case err != nil:
@@ -109,8 +119,8 @@ func (r *room) moderate(e *router.Envelope, el *xmpp.Element) {
 		w.End()
 	}
 	w := xmpp.NewWriter(nil).Start(nsRetract, "retracted").Attr("stamp", xmpp.FormatTime(time.Now()))
-	message := xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeGroupchat, ID: newID(), From: r.addr}
-	w.Attr("id", message.ID)
+	told := xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeGroupchat, ID: newID(), From: r.addr}
+	w.Attr("id", told.ID)
 	say(w)
 	buried, err := r.bury(id, "", w.Bytes())
 	switch {
@@ -122,19 +132,25 @@ func (r *room) moderate(e *router.Envelope, el *xmpp.Element) {
 		return
 	}
 	e.Await(buried)
-	told := xmpp.NewWriter(nil).Start(nsRetract, "retract").Attr("id", el.Attr("id"))
-	say(told)
-	message.Payload = told.Bytes()
-	kept, _, pending, err := r.m.o.Archive.Append(context.Background(), r.name, storage.Record{Data: mam.AppendMessage(nil, &message)}, storage.AppendOptions{})
+	x := xmpp.NewWriter(nil).Start(nsRetract, "retract").Attr("id", message)
+	say(x)
+	x.Start(nsFasten, "apply-to").Attr("id", message).Start(nsOldModerate, "moderated").Attr("by", seat.addr.String())
+	x.Start(nsOldRetract, "retract").End()
+	if reason != "" {
+		x.Leaf("", "reason", reason)
+	}
+	told.Payload = x.End().End().Bytes()
+	kept, _, pending, err := r.m.o.Archive.Append(context.Background(), r.name,
+		storage.Record{Data: mam.AppendMessage(nil, &told)}, storage.AppendOptions{})
 	if err != nil {
 		r.m.refuse(e, r.m.fault(err))
 		return
 	}
-	message.Payload = router.AppendStanzaID(message.Payload, r.name, kept)
+	told.Payload = router.AppendStanzaID(told.Payload, r.name, kept)
 	r.mu.Lock()
 	p := r.post(e.Batch)
-	p.head = message
-	p.with(contentOf(message.Payload))
+	p.head = told
+	p.with(contentOf(told.Payload))
 	p.broadcast()
 	p.finish()
 	r.mu.Unlock()

@@ -153,9 +153,14 @@ func (m *Rooms) call(e *router.Envelope, make newRoom, lock func(r *room) *sync.
 		}) {
 			return
 		}
-		r.order.Lock() // until nothing is left of it
-		r.order.Unlock()
+		r.awaitEnd()
 	}
+}
+
+// awaitEnd returns when nothing is left of a room that is gone.
+func (r *room) awaitEnd() {
+	r.order.Lock()
+	defer r.order.Unlock()
 }
 
 // absent is the error for who asks for a room that is not there. XEP-0410 §3.2 would take item-not-found, in answer to a ping, for a

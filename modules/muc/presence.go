@@ -42,7 +42,10 @@ func (m *Rooms) presence(e *router.Envelope) {
 		}
 	case xmpp.TypeInvalid:
 		m.refuse(e, xmpp.BadRequest("a type of presence that does not exist"))
-	default: // §17.3: a probe is no request to enter or to leave
+	case xmpp.TypeProbe:
+		e.Settle(router.Dropped)
+		m.probed(e)
+	default: // §17.3: no request to enter or to leave
 		e.Settle(router.Dropped)
 	}
 }

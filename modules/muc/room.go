@@ -87,6 +87,7 @@ type seat struct {
 	lang    string
 	heard   time.Time // when it last sent something, if it is remote
 	asked   time.Time // when it was asked for a sign of life; zero: it need not answer
+	letters []letter  // private messages of its own, the oldest first
 }
 
 const (
