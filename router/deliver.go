@@ -211,7 +211,7 @@ func (r *Router) iq(e *Envelope, to jid.JID) {
 	plan := r.plan.Load()
 	name, _ := e.Stanza.First()
 	handle := plan.accountIQ[name]
-	if handle == nil {
+	if handle == nil { // as where there is no account
 		e.Refuse(xmpp.ServiceUnavailable(""))
 		return
 	}
@@ -230,6 +230,20 @@ func (r *Router) iq(e *Envelope, to jid.JID) {
 	if !e.Settled() {
 		e.Refuse(xmpp.ServiceUnavailable(""))
 	}
+}
+
+// ownOnly refuses a request to an account that only the account itself may make. It comes before all that knows
+// something of the account: which ones exist, and whom they have blocked, cannot be told from the answer or its time.
+func (r *Router) ownOnly(e *Envelope, to jid.JID) bool {
+	if to.IsFull() || !e.Stanza.IsRequest() || e.FromOwn() {
+		return false
+	}
+	name, _ := e.Stanza.First()
+	err := r.plan.Load().ownIQ[name]
+	if err != nil {
+		e.Refuse(err)
+	}
+	return err != nil
 }
 
 // toHost answers what is addressed to a domain of ours itself (RFC 6120 §10.5.2).

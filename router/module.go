@@ -80,17 +80,20 @@ type Scope uint8
 // The scopes. A request without 'to' is one to the sender's own account (RFC 6120 §10.3.3).
 const (
 	Host    Scope = 1 << iota // a domain that we serve
-	Account                   // the bare address of a user of ours; the handler checks who asks
+	Account                   // the bare address of a user of ours
 )
 
 // An IQ says that a module owns the requests with this payload.
 type IQ struct {
 	Payload xmpp.Name
 	Scope   Scope
-	// Handle answers with Router.Answer, Router.AnswerAfter or Envelope.Refuse. For
-	// Account it is called for accounts that exist only.
+	// Handle answers with Router.Answer, Router.AnswerAfter or Envelope.Refuse. For Account it is called for accounts
+	// that exist, and for what their own sessions ask; for what others ask only with NoAccount.
 	Handle func(e *Envelope)
-	// NoAccount, if set, is called instead for an address at a domain of ours that is
-	// nobody's account. Without it, the request is refused as RFC 6121 §8.5.1 asks.
+	// NoAccount says that others than the account itself may ask. It is called instead for an address at a domain of
+	// ours that is nobody's account, and answers as Handle does to who may not know that there is one.
 	NoAccount func(e *Envelope)
+	// Others is what others are refused with if there is no NoAccount, whether there is such an account or not, so that
+	// nobody learns which accounts exist; nil stands for service-unavailable (RFC 6121 §8.5.1).
+	Others *xmpp.Error
 }

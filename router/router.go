@@ -64,6 +64,7 @@ type plan struct {
 	taken                        func(jid.JID, []uint64)
 	hostIQ, accountIQ            map[xmpp.Name]func(*Envelope)
 	nobodyIQ                     map[xmpp.Name]func(*Envelope)
+	ownIQ                        map[xmpp.Name]*xmpp.Error // the error for others than the account itself
 }
 
 // Stats count stanzas since the start. Arrays with three places are by kind: message, presence, iq.
@@ -101,7 +102,7 @@ func (r *Router) Serves(domain string) bool { return (*r.hosts.Load())[domain] }
 // same single part, which is a programmer's mistake.
 func (r *Router) Use(modules ...Module) {
 	p := &plan{all: modules, hostIQ: map[xmpp.Name]func(*Envelope){}, accountIQ: map[xmpp.Name]func(*Envelope){},
-		nobodyIQ: map[xmpp.Name]func(*Envelope){}, services: map[string]*Service{}}
+		nobodyIQ: map[xmpp.Name]func(*Envelope){}, ownIQ: map[xmpp.Name]*xmpp.Error{}, services: map[string]*Service{}}
 	for _, m := range modules {
 		if m.Off {
 			continue
@@ -145,8 +146,13 @@ func (r *Router) Use(modules ...Module) {
 			}
 			if q.Scope&Account != 0 {
 				own(p.accountIQ, q, m.Name)
-				if q.NoAccount != nil {
+				switch {
+				case q.NoAccount != nil:
 					p.nobodyIQ[q.Payload] = q.NoAccount
+				case q.Others != nil:
+					p.ownIQ[q.Payload] = q.Others
+				default:
+					p.ownIQ[q.Payload] = xmpp.ServiceUnavailable("")
 				}
 			}
 		}
@@ -233,6 +239,10 @@ func (r *Router) route(e *Envelope) {
 	// a request to the host?
 	if to.Local() == "" {
 		r.toHost(e)
+		return
+	}
+	// a request that an account takes from itself alone?
+	if e.Stanza.Kind == xmpp.IQ && r.ownOnly(e, to) {
 		return
 	}
 	// arriving: the recipient is ours

@@ -165,6 +165,13 @@ func TestIQDeliveryRules(t *testing.T) {
 		{"result to a session that is gone", "juliet@example.org/b", xmpp.TypeResult, "", ""},
 		{"error to a session that is gone", "juliet@example.org/b", xmpp.TypeError, "", ""},
 		{"to an account, owned payload", "juliet@example.org", xmpp.TypeGet, "<ping xmlns='urn:xmpp:ping'/>", "account"},
+		{"to an account, from itself alone", "juliet@example.org", xmpp.TypeGet, "<own xmlns='own'/>",
+			"service-unavailable"},
+		{"to nobody, from itself alone", "nobody@example.org", xmpp.TypeGet, "<own xmlns='own'/>",
+			"service-unavailable"},
+		{"to one's own account", "romeo@example.org", xmpp.TypeGet, "<own xmlns='own'/>", "own"},
+		{"to an account, an error of its own", "juliet@example.org", xmpp.TypeGet, "<no xmlns='own'/>", "forbidden"},
+		{"to nobody, an error of its own", "nobody@example.org", xmpp.TypeGet, "<no xmlns='own'/>", "forbidden"},
 		{"to an account, unknown payload", "juliet@example.org", xmpp.TypeGet, "<x xmlns='y'/>", "service-unavailable"},
 		{"to nobody", "nobody@example.org", xmpp.TypeGet, "<ping xmlns='urn:xmpp:ping'/>", "service-unavailable"},
 		{"result to an account", "juliet@example.org", xmpp.TypeResult, "", ""},
@@ -179,7 +186,12 @@ func TestIQDeliveryRules(t *testing.T) {
 			got := ""
 			m := Module{Name: "ping", IQ: []IQ{
 				{Payload: payload, Scope: Host, Handle: func(e *Envelope) { got = "host"; e.Settle(Delivered) }},
-				{Payload: payload, Scope: Account, Handle: func(e *Envelope) { got = "account"; e.Settle(Delivered) }},
+				{Payload: payload, Scope: Account, Handle: func(e *Envelope) { got = "account"; e.Settle(Delivered) },
+					NoAccount: func(*Envelope) {}},
+				{Payload: xmpp.Name{Space: "own", Local: "own"}, Scope: Account,
+					Handle: func(e *Envelope) { got = "own"; e.Settle(Delivered) }},
+				{Payload: xmpp.Name{Space: "own", Local: "no"}, Scope: Account, Others: xmpp.Forbidden(""),
+					Handle: func(e *Envelope) { got = "no"; e.Settle(Delivered) }},
 			}}
 			h := newHouse(t, m)
 			a := &outlet{}

@@ -80,8 +80,8 @@ const (
 // Module says where the archive takes part. It comes after what may stop or change a message, and before what copies or stores it.
 func (a *Archive) Module() router.Module {
 	own := func(name xmpp.Name, handle func(*router.Envelope, *xmpp.Element)) router.IQ {
-		return router.IQ{Payload: name, Scope: router.Account, Handle: a.owned(name, handle),
-			NoAccount: forbid} // nobody learns which accounts exist
+		return router.IQ{Payload: name, Scope: router.Account, Handle: owned(name, handle),
+			Others: xmpp.Forbidden("")} // XEP-0313 §8.1
 	}
 	return router.Module{
 		Name: "archive",

@@ -52,8 +52,6 @@ func (b *Blocking) Module() router.Module {
 		name := xmpp.Name{Space: xmpp.NSBlocking, Local: local}
 		return router.IQ{Payload: name, Scope: router.Account, Handle: func(e *router.Envelope) {
 			switch el := e.Stanza.Child(name); {
-			case !e.FromOwn():
-				e.Refuse(xmpp.Forbidden(""))
 			case el == nil, (e.Stanza.Type == xmpp.TypeGet) != (local == "blocklist"):
 				e.Refuse(xmpp.BadRequest(""))
 			default:

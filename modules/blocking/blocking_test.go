@@ -122,8 +122,8 @@ func TestRequestsThatCannotBeAreRefused(t *testing.T) {
 		block(append(many, "a@b")...): xmpp.CondResourceConstraint,
 		`<iq type='get' id='1'><block xmlns='urn:xmpp:blocking'/></iq>`:                            xmpp.CondBadRequest,
 		`<iq type='set' id='1'><blocklist xmlns='urn:xmpp:blocking'/></iq>`:                        xmpp.CondBadRequest,
-		`<iq type='get' id='1' to='romeo@example.org'><blocklist xmlns='urn:xmpp:blocking'/></iq>`: xmpp.CondForbidden,
-		`<iq type='set' id='1' to='romeo@example.org'><unblock xmlns='urn:xmpp:blocking'/></iq>`:   xmpp.CondForbidden,
+		`<iq type='get' id='1' to='romeo@example.org'><blocklist xmlns='urn:xmpp:blocking'/></iq>`: xmpp.CondServiceUnavailable,
+		`<iq type='set' id='1' to='romeo@example.org'><unblock xmlns='urn:xmpp:blocking'/></iq>`:   xmpp.CondServiceUnavailable,
 	} {
 		if e := c.juliet.Send(xml); e.Outcome != router.Refused || e.Err.Condition != want {
 			t.Errorf("%.80s: %v, %v", xml, e.Outcome, e.Err)

@@ -28,11 +28,8 @@ func New(r *router.Router) router.Module {
 			{Name: "XEP-0280", Version: "1.0.1", Note: "errors are not copied"},
 			{Name: "XEP-0297", Version: "1.0"},
 		},
-		Features: []string{xmpp.NSCarbons}, // §3
-		IQ: []router.IQ{
-			{Payload: xmpp.Name{Space: xmpp.NSCarbons, Local: "enable"}, Scope: router.Account, Handle: m.turn(true)},
-			{Payload: xmpp.Name{Space: xmpp.NSCarbons, Local: "disable"}, Scope: router.Account, Handle: m.turn(false)},
-		},
+		Features:   []string{xmpp.NSCarbons}, // §3
+		IQ:         []router.IQ{m.turn("enable", true), m.turn("disable", false)},
 		Leaving:    router.Stage{Message: m.leaving},
 		Delivering: m.delivering,
 		Unclaimed:  m.unclaimed,
@@ -40,17 +37,19 @@ func New(r *router.Router) router.Module {
 }
 
 // turn answers the requests to enable and disable, any number of them (§4, §5, §10.1).
-func (m *module) turn(on bool) func(*router.Envelope) {
-	return func(e *router.Envelope) {
-		switch {
-		case !e.FromOwn(): // §4.1, §5.1
-			e.Refuse(xmpp.NotAllowed(""))
-		case e.Stanza.Type != xmpp.TypeSet:
-			e.Refuse(xmpp.BadRequest(""))
-		default:
+func (m *module) turn(local string, on bool) router.IQ {
+	return router.IQ{
+		Payload: xmpp.Name{Space: xmpp.NSCarbons, Local: local},
+		Scope:   router.Account,
+		Others:  xmpp.NotAllowed(""), // §4.1, §5.1
+		Handle: func(e *router.Envelope) {
+			if e.Stanza.Type != xmpp.TypeSet {
+				e.Refuse(xmpp.BadRequest(""))
+				return
+			}
 			e.Session.Set(router.FlagCarbons, on)
 			m.router.Answer(e, nil)
-		}
+		},
 	}
 }
 

@@ -20,8 +20,7 @@ func New(r *router.Router) router.Module {
 			Payload: xmpp.Name{Space: xmpp.NSPing, Local: "ping"},
 			Scope:   router.Host | router.Account,
 			Handle: func(e *router.Envelope) {
-				// A pong for another's account would tell that it exists.
-				if e.Stanza.Type == xmpp.TypeGet && (e.Stanza.To.IsDomain() || e.FromOwn()) {
+				if e.Stanza.Type == xmpp.TypeGet {
 					r.Answer(e, nil)
 				}
 			},

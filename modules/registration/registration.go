@@ -82,13 +82,10 @@ func (g *Registration) Module() router.Module {
 		Features: []string{xmpp.NSRegister}, // §10: passwords can be changed
 		IQ: []router.IQ{
 			{Payload: query, Scope: router.Host, Handle: g.host},
-			{Payload: query, Scope: router.Account, Handle: g.account, NoAccount: forbid},
+			{Payload: query, Scope: router.Account, Handle: g.registered,
+				Others: xmpp.Forbidden("an account is registered by its owner")},
 		},
 	}
-}
-
-func forbid(e *router.Envelope) {
-	e.Refuse(xmpp.Forbidden("an account is registered by its owner"))
 }
 
 // host answers the users of a host; others have no account there.
@@ -99,14 +96,6 @@ func (g *Registration) host(e *router.Envelope) {
 			return
 		}
 		e.Refuse(xmpp.RegistrationRequired("")) // §3.2, table 1
-		return
-	}
-	g.registered(e)
-}
-
-func (g *Registration) account(e *router.Envelope) {
-	if !e.FromOwn() {
-		forbid(e)
 		return
 	}
 	g.registered(e)

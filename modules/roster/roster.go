@@ -63,7 +63,9 @@ func (r *Roster) Module() router.Module {
 		},
 		StreamFeature: "<ver xmlns='urn:xmpp:features:rosterver'/>" + // §2.6.1
 			"<sub xmlns='urn:xmpp:features:pre-approval'/>", // §3.4.1
-		IQ:       []router.IQ{{Payload: xmpp.Name{Space: xmpp.NSRoster, Local: "query"}, Scope: router.Account, Handle: r.query}},
+		IQ: []router.IQ{{Payload: xmpp.Name{Space: xmpp.NSRoster, Local: "query"}, Scope: router.Account,
+			Handle: r.query,
+			Others: xmpp.Forbidden("")}}, // §2.3.3
 		Leaving:  router.Stage{Presence: r.leaving},
 		Arriving: router.Stage{Presence: r.arriving},
 		Ended:    func(s *router.Session, _ *xmpp.Stanza) { r.ended(s.Bare()) },
@@ -164,10 +166,6 @@ func (r *Roster) Requests(bare jid.JID) ([]*xmpp.Stanza, error) {
 
 // query answers roster gets and sets.
 func (r *Roster) query(e *router.Envelope) {
-	if !e.FromOwn() { // §2.3.3
-		e.Refuse(xmpp.Forbidden(""))
-		return
-	}
 	q := e.Stanza.Child(xmpp.Name{Space: xmpp.NSRoster, Local: "query"})
 	if q == nil {
 		e.Refuse(xmpp.BadRequest(""))
