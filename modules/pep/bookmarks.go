@@ -125,14 +125,20 @@ func (p *PEP) setConferences(b *router.Batch, user jid.JID, all []*xmpp.Element,
 	for i := range items {
 		gone[items[i].ID] = &items[i]
 	}
-	seen := map[string]bool{}
-	for _, entry := range all {
+	last := map[string]int{} // of two entries of one room the later one counts
+	for i, entry := range all {
+		if room, err := jid.Parse(entry.Attr("jid")); err == nil {
+			last[room.String()] = i
+		}
+	}
+	kept := 0
+	for i, entry := range all {
 		room, err := jid.Parse(entry.Attr("jid"))
-		if err != nil || seen[room.String()] || len(seen) >= p.o.Limits().Items {
+		if err != nil || last[room.String()] != i || kept >= p.o.Limits().Items {
 			continue
 		}
 		id := room.String()
-		seen[id] = true
+		kept++
 		payload := native(entry, gone[id]).Append(nil)
 		same := gone[id] != nil && bytes.Equal(gone[id].Payload, payload)
 		delete(gone, id)

@@ -87,6 +87,20 @@ func TestBookmarksAreTheSameForClientsOfAllAges(t *testing.T) {
 	w.got(phone, "juliet@example.org/phone|items urn:xmpp:bookmarks:1 -b@rooms addresses")
 }
 
+func TestOfTwoBookmarksOfOneRoomTheLaterOneIsKept(t *testing.T) {
+	w := newWorld(t)
+	const pair = "<conference jid='a@rooms' name='Old'/><conference jid='b@rooms' name='B'/><conference jid='A@rooms' name='New'/>"
+	const kept = "<conference jid='b@rooms' name='B'/><conference jid='a@rooms' name='New'/>"
+	set(w, pair)
+	w.wantList(kept)
+	desk := w.login("juliet/desk")
+	w.want(desk, "set", "", pubsubXML("<retract node='urn:xmpp:bookmarks:1'><item id='a@rooms'/></retract>"), "ok")
+	w.want(desk, "set", "", listXML(pair), published(nodeOldBookmarks, "current"))
+	w.want(desk, "get", "", pubsubXML("<items node='urn:xmpp:bookmarks:1'><item id='a@rooms'/></items>"),
+		pubsubXML("<items node='urn:xmpp:bookmarks:1'><item id='a@rooms'><conference xmlns='urn:xmpp:bookmarks:1' name='New'/>"+
+			"</item></items>"))
+}
+
 func TestBookmarksArePrivateThoughTheClientDoesNotSaySo(t *testing.T) {
 	w := newWorld(t)
 	desk, orchard := w.login("juliet/desk"), w.login("romeo/orchard", nodeBookmarks, nodeOldBookmarks)

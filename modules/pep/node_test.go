@@ -43,8 +43,10 @@ func TestRequestsFailAsTheSpecificationSays(t *testing.T) {
 		{"7.1.3.7", "set", pubsubXML("<publish node='urn:transient'><item id='1'/></publish>"), "modify bad-request item-forbidden"},
 		{"7.1.5", "set", publishXML("urn:n", "1", "x", "access_model", "open"), "cancel conflict precondition-not-met"},
 		{"7.1.5", "set", publishXML("urn:n", "1", "x", "no_such_option", "1"), "cancel conflict precondition-not-met"},
-		{"7.1.5", "set", publishXML("urn:new", "1", "x", "no_such_option", "1"), "cancel conflict precondition-not-met"},
-		{"7.1.5", "set", publishXML("urn:new", "1", "x", "max_items", "11"), "cancel conflict precondition-not-met"},
+		{"7.1.5", "set", publishXML("urn:new", "1", "x", "no_such_option", "1"), "modify not-acceptable"},
+		{"7.1.5", "set", publishXML("urn:new", "1", "x", "max_items", "many"), "modify not-acceptable"},
+		{"7.1.5", "set", publishXML("urn:new", "1", "x", "access_model", "x"),
+			"modify not-acceptable unsupported-access-model"},
 		{"7.1.5", "set", pubsubXML("<publish node='urn:n'><item><t xmlns='urn:t'/></item></publish><publish-options/>"), "modify bad-request"},
 		{"7.1.5", "set", pubsubXML("<publish node='urn:n'><item><t xmlns='urn:t'/></item></publish><publish-options>" + form + "</publish-options>"), "modify bad-request"},
 		{"7.2.3.2", "set", pubsubXML("<retract node='urn:none'><item id='1'/></retract>"), noSuch},
@@ -291,6 +293,38 @@ func TestItemWithoutIDGetsOne(t *testing.T) {
 	}
 	id := el.ChildLocal("publish").ChildLocal("item").Attr("id")
 	w.want(desk, "get", "", pubsubXML("<items node='urn:n'/>"), pubsubXML("<items node='urn:n'>"+itemXML(id, "x")+"</items>"))
+}
+
+func TestPublishOptionsThatAskForMoreThanThereIsRoomForGetWhatThereIs(t *testing.T) {
+	w := newWorld(t)
+	desk := w.login("juliet/desk")
+	for _, id := range []string{"1", "2"} { // the second is a condition, which is met
+		w.want(desk, "set", "", publishXML("urn:n", id, "x", "max_items", "1000", "item_expire", "99999999999"),
+			published("urn:n", id))
+	}
+	got := w.do(desk, "get", "", ownerXML("<configure node='urn:n'/>"))
+	for _, name := range []string{"max_items", "item_expire"} {
+		if _, rest, _ := strings.Cut(got, "pubsub#"+name+"'"); !strings.Contains(rest[:strings.Index(rest,
+			"</field>")], "<value>max</value>") {
+			t.Errorf("%s is not the most there is: %s", name, got)
+		}
+	}
+	w.want(desk, "set", "", publishXML("urn:n", "3", "x", "max_items", "5"), "cancel conflict precondition-not-met")
+}
+
+// Clients refuse a form that does not follow the registry (XEP-0060 §16.4.4).
+func TestGroupsOfTheRosterAreAListThatTakesOthers(t *testing.T) {
+	w := newWorld(t)
+	desk := w.login("juliet/desk")
+	w.want(desk, "set", "", publishXML("urn:n", "1", "x", "access_model", "roster", "roster_groups_allowed",
+		"Friends"), published("urn:n", "1"))
+	got := w.do(desk, "get", "", ownerXML("<configure node='urn:n'/>"))
+	const want = `<field label='Groups of the roster that may subscribe' type='list-multi' var='pubsub#roster_groups_allowed'>` +
+		`<validate xmlns='http://jabber.org/protocol/xdata-validate' datatype='xs:string'><open/></validate>` +
+		`<value>Friends</value><option><value>Friends</value></option></field>`
+	if !strings.Contains(got, want) {
+		t.Errorf("the form is %s", got)
+	}
 }
 
 func TestPublishOptionsMakeTheNodeAndAreConditionsThen(t *testing.T) {

@@ -84,6 +84,7 @@ var (
 type setting struct {
 	name, kind, label string
 	options           []string
+	open              bool // the options are the values, and others are taken
 	get               func(c *Config) []string
 	// set puts the field's value in; false: that is no value for it.
 	set func(c *Config, f *forms.Field, l Limits) bool
@@ -95,7 +96,7 @@ var settings = []setting{
 	text("type", "The namespace of the payloads", func(c *Config) *string { return &c.Type }),
 	oneOf("access_model", "Who may subscribe and retrieve items", accesses, func(c *Config) *Access { return &c.Access }),
 	{
-		name: "roster_groups_allowed", kind: "text-multi", label: "Groups of the roster that may subscribe",
+		name: "roster_groups_allowed", kind: "list-multi", label: "Groups of the roster that may subscribe", open: true,
 		get: func(c *Config) []string { return c.Groups },
 		set: func(c *Config, f *forms.Field, _ Limits) bool {
 			c.Groups = nil
@@ -247,7 +248,11 @@ func (c *Config) form(kind, formType string) *forms.Form {
 			field.Type, field.Label = s.kind, s.label
 		}
 		if kind == forms.Ask {
-			for _, o := range s.options {
+			options := s.options
+			if field.Open = s.open; s.open {
+				options = field.Values
+			}
+			for _, o := range options {
 				field.Options = append(field.Options, forms.Option{Value: o})
 			}
 		}
@@ -268,27 +273,40 @@ func (c *Config) change(f *forms.Form, l Limits) (bad string) {
 	return ""
 }
 
-// meets says whether all that the options ask for is so; what is not known never is (§7.1.5).
+// meets says whether all that the options ask for is so, as far as there is room; what is not known never is (§7.1.5).
 func (c *Config) meets(f *forms.Form, l Limits) bool {
 	for i := range f.Fields {
-		field := &f.Fields[i]
+		field := capped(f.Fields[i], l)
 		s := settingOf(field.Var)
 		wanted := *c
-		if s == nil || !s.set(&wanted, field, l) || !slices.Equal(s.get(&wanted), s.get(c)) {
+		if s == nil || !s.set(&wanted, &field, l) || !slices.Equal(s.get(&wanted), s.get(c)) {
 			return false
 		}
 	}
 	return true
 }
 
-// apply makes all that the options ask for so; false if that cannot be.
-func (c *Config) apply(f *forms.Form, l Limits) bool {
+// apply makes all that the options ask for so, as far as there is room, for a node that is about to be made; the name
+// of one that is not known, or whose value makes no sense, is returned.
+func (c *Config) apply(f *forms.Form, l Limits) (bad string) {
 	for i := range f.Fields {
-		if s := settingOf(f.Fields[i].Var); s == nil || !s.set(c, &f.Fields[i], l) {
-			return false
+		field := capped(f.Fields[i], l)
+		if s := settingOf(field.Var); s == nil || !s.set(c, &field, l) {
+			return field.Var
 		}
 	}
-	return true
+	return ""
+}
+
+// capped is an option of a publication that asks for the most there is where it asks for more. Clients do not know the
+// limits before there is a node, and would give up.
+func capped(f forms.Field, l Limits) forms.Field {
+	n, err := strconv.ParseInt(f.Value(), 10, 64)
+	if err == nil && (f.Var == "pubsub#max_items" && n > int64(l.Items) || f.Var == "pubsub#item_expire" &&
+		n > maxExpire) {
+		f.Values = []string{"max"}
+	}
+	return f
 }
 
 // room is how many items the node keeps.

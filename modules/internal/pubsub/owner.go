@@ -61,14 +61,22 @@ func (g *Engine) submit(c *Config, f *forms.Form) error {
 	if f.Kind != forms.Submit {
 		return xmpp.BadRequest("the form is not filled in")
 	}
-	switch bad := c.change(f, g.o.Limits()); bad {
-	case "":
-		return nil
-	case "pubsub#access_model": // §8.1.2
-		return condition(xmpp.NotAcceptable(""), "unsupported-access-model")
-	default:
-		return xmpp.NotAcceptable("this is no value for " + strings.TrimPrefix(bad, "pubsub#"))
+	if bad := c.change(f, g.o.Limits()); bad != "" {
+		return unfit(bad)
 	}
+	return nil
+}
+
+// unfit refuses a field of a configuration.
+func unfit(field string) *xmpp.Error {
+	name := strings.TrimPrefix(field, "pubsub#")
+	switch {
+	case name == "access_model": // §8.1.2
+		return condition(xmpp.NotAcceptable("this is no value for "+name), "unsupported-access-model")
+	case settingOf(field) == nil:
+		return xmpp.NotAcceptable("there is no option " + name)
+	}
+	return xmpp.NotAcceptable("this is no value for " + name)
 }
 
 // configuration: §8.2.1.

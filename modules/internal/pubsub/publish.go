@@ -36,8 +36,11 @@ func (g *Engine) publish(r *request) ([]byte, error) {
 		config = n.config
 	case !r.owner:
 		return nil, noNode()
-	case options != nil && !config.apply(options, limits):
-		return nil, precondition()
+	case options != nil:
+		// Nothing is there that could be otherwise than it is asked for.
+		if bad := config.apply(options, limits); bad != "" {
+			return nil, unfit(bad)
+		}
 	}
 	items, err := newItems(r, &config, limits)
 	if err != nil {
