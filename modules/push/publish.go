@@ -3,6 +3,7 @@ package push
 import (
 	"crypto/rand"
 	"encoding/base64"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -86,7 +87,25 @@ func (p *Push) wake(u *user, r *registration, m *xmpp.Stanza) {
 	case Sender:
 		r.sender = m.From.String()
 	}
+	if has(m, rings) {
+		r.hurry(p.Settings().Interval)
+		p.disarm(u, r)
+	}
 	p.arm(u, r)
+}
+
+// atOnce is how many calls of an interval are told without waiting.
+const atOnce = 6
+
+// hurry lets the next notification go at once, unless its service fails, or has been hurried too often.
+func (r *registration) hurry(interval time.Duration) {
+	now := time.Now()
+	if now.Sub(r.hurried) > interval {
+		r.hurried, r.calls = now, 0
+	}
+	if r.calls++; r.calls <= atOnce && r.failures == 0 && r.next.After(now) {
+		r.next = now
+	}
 }
 
 // away says whether the client of a registration is not connected. The caller holds the user.
@@ -109,6 +128,11 @@ var (
 	calls = "urn:xmpp:jingle-message:0" // XEP-0353
 )
 
+// rings says whether an element makes a telephone ring or ends that: it is worth nothing later (XEP-0353 §3).
+func rings(n xmpp.Name) bool {
+	return n.Space == calls && (n.Local == "propose" || n.Local == "retract")
+}
+
 // wakes says whether a message is worth waking somebody for.
 func wakes(s *xmpp.Stanza) bool {
 	switch s.Type {
@@ -121,19 +145,11 @@ func wakes(s *xmpp.Stanza) bool {
 		children = xmpp.Index(s.Payload)
 	}
 	for _, c := range children {
-		switch c.Name.Space {
-		case xmpp.NSClient:
-			if c.Name == body {
-				return true
-			}
-		case xmpp.NSOMEMO, "urn:xmpp:omemo:2", "urn:xmpp:openpgp:0", "jabber:x:encrypted", "jabber:x:conference":
+		switch {
+		case c.Name == body, c.Name.Space == "jabber:x:conference", rings(c.Name), xmpp.Encrypted(c.Name):
 			return true
-		case xmpp.NSMUCUser:
+		case c.Name == mucX:
 			if x := s.Child(mucX); x != nil && x.ChildLocal("invite") != nil {
-				return true
-			}
-		case calls:
-			if c.Name.Local == "propose" || c.Name.Local == "retract" { // it rings, or does no more
 				return true
 			}
 		}
@@ -141,13 +157,16 @@ func wakes(s *xmpp.Stanza) bool {
 	return false
 }
 
-// textOf is what a message says, cut.
+// textOf is what a message says, cut. What is beside an encrypted message is not (XEP-0380 §3).
 func textOf(s *xmpp.Stanza) string {
 	el := s.Child(body)
-	if el == nil {
+	if el == nil || has(s, xmpp.Encrypted) {
 		return ""
 	}
 	t := el.Text()
+	if strings.HasPrefix(t, "?OTR") { // XEP-0364: the body itself is encrypted
+		return ""
+	}
 	if len(t) <= maxBody {
 		return strings.Clone(t)
 	}
@@ -156,6 +175,15 @@ func textOf(s *xmpp.Stanza) string {
 		n--
 	}
 	return strings.Clone(t[:n])
+}
+
+// has says whether a message has a child of such a name.
+func has(s *xmpp.Stanza, such func(xmpp.Name) bool) bool {
+	children := s.Children
+	if children == nil {
+		children = xmpp.Index(s.Payload)
+	}
+	return slices.ContainsFunc(children, func(c xmpp.Child) bool { return such(c.Name) })
 }
 
 // tell is what a timer does: it tells the service what has come, if the client is still away.

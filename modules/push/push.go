@@ -1,17 +1,19 @@
-// Package push wakes the clients of users who are away (XEP-0357): a client names a push service and a node of it,
-// and whenever a message comes that this client cannot see now, because its session waits to be resumed (XEP-0198 §5) or
-// is gone, the service is told. It tells the phone, by ways of its own.
+// Package push wakes the clients of users who are away (XEP-0357): a client names a push service and a node of it, and
+// whenever a message comes that this client cannot see now, because its session waits to be resumed (XEP-0198 §5) or is
+// gone, the service is told. It tells the phone, by ways of its own.
 //
 // Each client is judged by itself: a user who sits at a desk with one does not leave the phone asleep. Which client a
-// registration is of is known by the address from which it was enabled last, also after a restart; a client that
-// comes back under another address enables again, as clients do.
+// registration is of is known by the address from which it was enabled last, also after a restart; a client that comes
+// back under another address enables again, as clients do.
 //
-// What wakes: messages of people, with a text, an encrypted one or an invitation, and announcements of calls (XEP-0353), from
-// others than the user; of rooms, those for the client itself. Not what only says that somebody types or reads, nor
-// errors, headlines, presence and requests. A client that is connected and inactive (XEP-0352) gets all that at once by its stream.
+// What wakes: messages of people, with a text, an encrypted one or an invitation, and announcements of calls
+// (XEP-0353), from others than the user; of rooms, those for the client itself. Not what only says that somebody types
+// or reads, nor errors, headlines, presence and requests. A client that is connected and inactive (XEP-0352) gets all
+// that at once by its stream.
 //
-// The first message is told at once, further ones together after a while. An error of the service ends a registration, as §7.1
-// asks, unless it may pass: then the pauses grow, and after a day of nothing else the registration ends too.
+// The first message is told at once, further ones together after a while, but for calls, which cannot wait. An error of
+// the service ends a registration, as §7.1 asks, unless it may pass: then the pauses grow, and after a day of nothing
+// else the registration ends too.
 //
 // Left out: the number of pending subscription requests, and settings of the content by the user.
 package push
@@ -167,13 +169,14 @@ func optionsOf(el *xmpp.Element) ([]byte, *xmpp.Error) {
 	if x == nil {
 		return nil, nil
 	}
-	f, bad := forms.Parse(x)
+	f, bad := forms.ParseOptions(x)
 	switch {
 	case bad != nil:
 		return nil, bad
-	case f.Kind != forms.Submit || f.Type != publishOptions:
+	case f.Kind != forms.Submit || f.Type != publishOptions && f.Type != "":
 		return nil, xmpp.BadRequest("publish-options are expected")
 	}
+	f.Type = publishOptions // nothing else can be meant where it is left out
 	w := xmpp.NewWriter(nil)
 	f.Write(w)
 	if len(w.Bytes()) > maxForm {

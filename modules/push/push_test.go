@@ -577,3 +577,98 @@ func TestARecordThatCannotBeReadIsNoRegistration(t *testing.T) {
 		t.Error("a key without a node")
 	}
 }
+
+func TestOptionsWithoutATypeAreTakenForWhatTheyAre(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		for _, form := range []string{
+			`<x xmlns='jabber:x:data'><field var='secret'><value>s</value></field></x>`,
+			`<x xmlns='jabber:x:data' type='submit'><field var='secret'><value>s</value></field></x>`,
+			`<x xmlns='jabber:x:data'><field var='FORM_TYPE'><value>` + publishOptions + `</value></field>` +
+				`<field var='secret'><value>s</value></field></x>`,
+		} {
+			juliet := moduletest.Login(t, h.r, "juliet/phone")
+			if e := h.enable(juliet, "phone", form); e.Outcome != router.Delivered {
+				t.Fatalf("%s: %v, %v", form, e.Outcome, e.Err)
+			}
+			juliet.LogoutTaken()
+			h.say(hello)
+			got := strings.Join(h.service.told(), "")
+			if !strings.Contains(got,
+				`<publish-options><x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE' type='hidden'>`+
+					`<value>`+publishOptions+
+					`</value></field><field var='secret'><value>s</value></field></x></publish-options>`) {
+				t.Errorf("%s: the service was told %s", form, got)
+			}
+			time.Sleep(time.Minute)
+		}
+	})
+}
+
+func TestTheWordsBesideAnEncryptedMessageAreNotTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		h.settings.Content = Full
+		h.phone("phone").LogoutTaken()
+		for payload, told := range map[string]bool{
+			"": true,
+			"<encrypted xmlns='eu.siacs.conversations.axolotl'/>":             false,
+			"<encrypted xmlns='urn:xmpp:omemo:1'/>":                           false,
+			"<encrypted xmlns='urn:xmpp:omemo:2'/>":                           false,
+			"<openpgp xmlns='urn:xmpp:openpgp:0'>x</openpgp>":                 false,
+			"<x xmlns='jabber:x:encrypted'>x</x>":                             false,
+			"<encryption xmlns='urn:xmpp:eme:0' namespace='urn:xmpp:otr:0'/>": false,
+			"<x xmlns='jabber:x:oob'><url>https://example.org/</url></x>":     true,
+		} {
+			h.say(payload + "<body>readable words</body>")
+			got := strings.Join(h.service.told(), "")
+			if !strings.Contains(got, "last-message-sender") || strings.Contains(got, "readable words") != told {
+				t.Errorf("%s: the service was told %s", payload, got)
+			}
+			time.Sleep(time.Minute)
+		}
+		h.say("<body>?OTR:AAMD</body>")
+		if got := strings.Join(h.service.told(), ""); strings.Contains(got, "OTR") {
+			t.Errorf("the service was told %s", got)
+		}
+	})
+}
+
+func TestCallsAreToldAtOnce(t *testing.T) {
+	const propose, retract = "<propose xmlns='urn:xmpp:jingle-message:0' id='c'/>",
+		"<retract xmlns='urn:xmpp:jingle-message:0' id='c'/>"
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		h.settings.Interval = time.Minute
+		h.phone("phone").LogoutTaken()
+		h.say(hello)
+		h.want("phone=1")
+		h.say(hello)
+		h.want()
+		h.say(propose) // and with it what waits
+		h.want("phone=3")
+		time.Sleep(2 * time.Second)
+		h.say(retract)
+		h.want("phone=4")
+		h.say(hello)
+		h.want()
+		told := 0
+		for range 100 { // but not without end
+			h.say(propose)
+			told += len(h.service.told())
+		}
+		if told != atOnce-2 {
+			t.Errorf("%d of 100 calls were told at once", told)
+		}
+		time.Sleep(time.Minute)
+		h.want("phone=105")
+
+		// A service that fails is given its time.
+		h.service.answers(xmpp.ServiceUnavailable(""))
+		time.Sleep(time.Minute)
+		h.say(propose)
+		h.want("phone=106")
+		h.say(propose)
+		h.want()
+	})
+}

@@ -35,6 +35,8 @@ type registration struct {
 	body     string // of the last
 	id       string // of the request that was sent last
 	next     time.Time
+	hurried  time.Time   // when calls began to be counted
+	calls    int         // since then
 	timer    *time.Timer // nil: nothing to be told
 	failures int         // in a row
 	// detached is the session of the client that is known to have lost its connection.

@@ -68,8 +68,19 @@ func (f *Form) Field(name string) *Field {
 }
 
 // Parse reads an <x/>. Fields without a name, which only decorate, are left out; one that comes twice is an error.
-func Parse(x *xmpp.Element) (*Form, *xmpp.Error) {
-	f := &Form{Kind: x.Attr("type")}
+func Parse(x *xmpp.Element) (*Form, *xmpp.Error) { return read(x, x.Attr("type")) }
+
+// ParseOptions is Parse for options that go along with a request, which can only be submitted: some clients leave the
+// type out, though §3.2 asks for it.
+func ParseOptions(x *xmpp.Element) (*Form, *xmpp.Error) {
+	if !x.HasAttr("type") {
+		return read(x, Submit)
+	}
+	return Parse(x)
+}
+
+func read(x *xmpp.Element, kind string) (*Form, *xmpp.Error) {
+	f := &Form{Kind: kind}
 	switch f.Kind {
 	case Ask, Submit, Cancel, Result:
 	default:

@@ -68,7 +68,7 @@ func Parse(q *xmpp.Element) (*Query, *xmpp.Error) {
 	if x == nil {
 		return out, nil
 	}
-	form, bad := forms.Parse(x)
+	form, bad := forms.ParseOptions(x)
 	switch {
 	case bad != nil:
 		return nil, bad

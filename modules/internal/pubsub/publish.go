@@ -90,11 +90,18 @@ func publishOptions(body *xmpp.Element) (*forms.Form, error) {
 	if el == nil {
 		return nil, nil
 	}
-	f, err := form(el, prefix+"publish-options")
-	if err == nil && f == nil {
+	x := el.Child(forms.Name)
+	if x == nil {
 		return nil, xmpp.BadRequest("options without a form")
 	}
-	return f, err
+	f, bad := forms.ParseOptions(x)
+	switch {
+	case bad != nil:
+		return nil, bad
+	case f.Type != prefix+"publish-options":
+		return nil, xmpp.BadRequest("a form of another type is needed here")
+	}
+	return f, nil
 }
 
 // newItems reads what is to be published (§7.1.2, §7.1.3).
