@@ -295,20 +295,24 @@ func (m *module) knows(e *router.Envelope) (bool, error) {
 	return m.contacts.Has(user, from)
 }
 
-// pass gives a message that must not be stored to who would have got it if the account were not held;
-// without such a session it is lost, as its sender wants it.
+// pass gives a message that must not be stored to who would have got it if the account were not held. Without such a
+// session its sender is told so, if it says something (RFC 6121 §8.5.2.2.1: it is stored or refused); what only tells a
+// state, or that something has arrived, is lost.
 func (m *module) pass(e *router.Envelope) {
-	e.Settle(router.Dropped)
-	if e.Returned {
-		return
-	}
 	to := e.Stanza.To
 	named := to.IsFull() && m.router.Session(to) != nil // else as if to the bare address: RFC 6121 §8.5.3.2.1
 	for _, s := range m.router.Sessions(ownerOf(e)) {
-		if (named && s.Addr() == to || !named && ready(s)) &&
+		if !e.Returned && (named && s.Addr() == to || !named && ready(s)) &&
 			s.Send(e.Batch, router.Delivery{Stanza: e.Stanza, Copy: true}) {
 			e.Settle(router.Delivered)
 		}
+	}
+	switch {
+	case e.Settled():
+	case speaks(e.Stanza):
+		e.Refuse(xmpp.ServiceUnavailable(""))
+	default:
+		e.Settle(router.Dropped)
 	}
 }
 

@@ -146,7 +146,17 @@ func TestOnlyWhatIsWorthKeepingIsStored(t *testing.T) {
 		{"a state in a thread", `<message to='juliet@example.org' type='chat'><thread>1</thread>` + composing + `</message>`, router.Dropped},
 		{"a state with a body", `<message to='juliet@example.org' type='chat'><body>x</body>` + composing + `</message>`, router.Stored},
 		{"a receipt", `<message to='juliet@example.org'><received xmlns='urn:xmpp:receipts' id='1'/></message>`, router.Stored},
-		{"no-store", `<message to='juliet@example.org'><body>x</body><no-store xmlns='urn:xmpp:hints'/></message>`, router.Dropped},
+		{"no-store", `<message to='juliet@example.org'><body>x</body><no-store xmlns='urn:xmpp:hints'/></message>`,
+			router.Refused}, // RFC 6121 §8.5.2.2.1
+		{"no-store, encrypted", `<message to='juliet@example.org' type='chat'><encrypted xmlns='urn:xmpp:omemo:2'/>` +
+			`<no-store xmlns='urn:xmpp:hints'/></message>`, router.Refused},
+		{"no-store, a state", `<message to='juliet@example.org'>` + composing +
+			`<no-store xmlns='urn:xmpp:hints'/></message>`, router.Dropped},
+		{"no-store, a receipt", `<message to='juliet@example.org'><received xmlns='urn:xmpp:receipts' id='1'/>` +
+			`<no-store xmlns='urn:xmpp:hints'/></message>`, router.Dropped},
+		{"no-store, a marker",
+			`<message to='juliet@example.org'><displayed xmlns='urn:xmpp:chat-markers:0' id='1'/><thread>t</thread>` +
+				`<no-store xmlns='urn:xmpp:hints'/></message>`, router.Dropped},
 		{"no-permanent-store", `<message to='juliet@example.org'><body>x</body><no-permanent-store xmlns='urn:xmpp:hints'/></message>`, router.Stored},
 		{"store overrides", `<message to='juliet@example.org'>` + composing + `<store xmlns='urn:xmpp:hints'/></message>`, router.Stored},
 		{"not a hint", `<message to='juliet@example.org'><body>x</body><no-store xmlns='other'/></message>`, router.Stored},

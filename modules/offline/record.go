@@ -121,3 +121,17 @@ func worthKeeping(s *xmpp.Stanza) bool {
 	}
 	return store || !noStore && (other || !state)
 }
+
+// speaks says whether a message says something to its reader.
+func speaks(s *xmpp.Stanza) bool {
+	children := s.Children
+	if children == nil {
+		children = xmpp.Index(s.Payload)
+	}
+	for _, c := range children {
+		if c.Name.Space == xmpp.NSClient && c.Name.Local != "thread" || xmpp.Encrypted(c.Name) {
+			return true
+		}
+	}
+	return false
+}
