@@ -25,6 +25,8 @@ type MUC struct {
 	// Domain is that of the service; empty: rooms.<host>, for each host.
 	Domain string        `yaml:"domain"`
 	Keep   time.Duration `yaml:"keep"` // of a message in the archive of a room; 0: for ever
+	// OpenNewRooms opens a new room with the defaults at once, for whoever makes one and never configures it.
+	OpenNewRooms bool `yaml:"open_new_rooms"`
 }
 
 // RoomDomains are those of the service of rooms: the one that is configured, else one below each host that is not a component's.

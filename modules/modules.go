@@ -160,6 +160,12 @@ func All(d Deps) *Set {
 			return events.Nodes()
 		},
 		Replies: func() bool { return hook() != "" },
+		Shared: func() []string {
+			if domain := d.Config().Modules.MUC.Domain; domain != "" {
+				return []string{domain}
+			}
+			return nil
+		},
 		Forms: []disco.Form{func(host string) *xmpp.Element {
 			if h := d.Config().Host(host); h != nil && !off("contact") {
 				return contact.Form(&h.Contact)
@@ -221,7 +227,7 @@ func All(d Deps) *Set {
 			c := d.Config()
 			l := &c.Limits
 			return muc.Limits{Occupants: l.RoomOccupants, RoomsPerUser: l.RoomsPerUser, MessageRate: l.RoomMessageRate, History: l.RoomHistory,
-				Page: l.ArchivePage, Keep: c.Modules.MUC.Keep}
+				Page: l.ArchivePage, Keep: c.Modules.MUC.Keep, OpenNewRooms: c.Modules.MUC.OpenNewRooms}
 		},
 		Exempt: func(user jid.JID) bool {
 			r, err := d.Accounts.Rights(context.Background(), user)

@@ -1,17 +1,15 @@
-// Package disco answers who is who and what can be done with them: service
-// discovery (XEP-0030) of the hosts and, on behalf of their users, of accounts.
+// Package disco answers who is who and what can be done with them: service discovery (XEP-0030) of the hosts and, on
+// behalf of their users, of accounts.
 //
-// The features of all modules are announced; forms with more information
-// (XEP-0128) come from functions given to New. An account is seen by its owner and by
-// who may see its presence; all others get the answer of an account that does
-// not exist (XEP-0030 §8). The host answers for the node of its capabilities too
-// (XEP-0115 §6.2).
+// The features of all modules are announced; forms with more information (XEP-0128) come from functions given to New.
+// An account is seen by its owner and by who may see its presence; all others get the answer of an account that does
+// not exist (XEP-0030 §8). The host answers for the node of its capabilities too (XEP-0115 §6.2).
 //
-// An address at a host of ours that is nobody's account, and in whose name
-// messages were posted, says that it takes none (XEP-0506), to whoever asks and whoever
-// sends one. That is remembered in memory, for some thousands of addresses, until the server stops; an address that has
-// not been seen as a sender is told nothing about. Items of a host are the services below it; nodes of an
-// account are told of to everybody who may see them.
+// An address at a host of ours that is nobody's account, and in whose name messages were posted, says that it takes
+// none (XEP-0506), to whoever asks and whoever sends one. That is remembered in memory, for some thousands of
+// addresses, until the server stops; an address that has not been seen as a sender is told nothing about. Items of a
+// host are the services below it and those for all hosts; nodes of an account are told of to everybody who may see
+// them.
 package disco
 
 import (
@@ -55,6 +53,8 @@ type Options struct {
 	// Replies says whether our users' replies to senders that are no accounts are taken by somebody. Nil: they are not.
 	Replies func() bool
 	Forms   []Form
+	// Shared are the domains of services for all hosts, wherever these are below; nil: there are none.
+	Shared func() []string
 	// Nodes are those of accounts; a nil function, or one that returns nil: there are none.
 	Nodes func() Nodes
 	// Node and Ver make the node of the host's capabilities, Node#Ver(info), that the host
@@ -271,10 +271,18 @@ func (d *Disco) items(e *router.Envelope) {
 	d.answer(e, q, node)
 }
 
-// services are the domains that services answer for below a host, and below no other host of ours between, sorted.
+// services are the domains that services answer for below a host, and below no other host of ours between, and those
+// for all hosts, sorted.
 func (d *Disco) services(host string) []string {
-	var below []string
+	var below, shared []string
+	if d.o.Shared != nil {
+		shared = d.o.Shared()
+	}
 	for domain := range d.o.Router.Services() {
+		if slices.Contains(shared, domain) && !d.o.Router.Serves(domain) {
+			below = append(below, domain)
+			continue
+		}
 		for up := domain; up != ""; {
 			if _, up, _ = strings.Cut(up, "."); d.o.Router.Serves(up) {
 				if up == host {

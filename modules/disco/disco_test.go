@@ -92,6 +92,22 @@ func TestItemsOfAHostAreTheServicesBelowIt(t *testing.T) {
 	h.ask(t, itemsNS, "deep.example.org", "", `<item jid='bot.deep.example.org'/>`)
 }
 
+func TestServicesForAllHostsAreItemsOfEach(t *testing.T) {
+	h := newHouse(t)
+	h.SetHosts([]string{"example.org", "deep.example.org"})
+	service := &router.Service{Domains: func() []string {
+		return []string{"bot.example.org", "chat.example.net",
+			"b.deep.example.org"}
+	}}
+	h.disco.o.Shared = func() []string {
+		return []string{"chat.example.net", "b.deep.example.org", "off.example.org", "example.org"}
+	}
+	h.Use(h.disco.Module(), router.Module{Name: "services", Service: service})
+	const shared = `<item jid='chat.example.net'/>`
+	h.ask(t, itemsNS, "example.org", "", `<item jid='b.deep.example.org'/><item jid='bot.example.org'/>`+shared)
+	h.ask(t, itemsNS, "deep.example.org", "", `<item jid='b.deep.example.org'/>`+shared)
+}
+
 func TestTheHostAnswersForTheNodeOfItsCapabilities(t *testing.T) {
 	h := newHouse(t)
 	h.ask(t, infoNS, "example.org", "urn:node#ver=", hostInfo)

@@ -50,3 +50,20 @@ func TestWhoEntersARoomWhileItIsDestroyedGetsANewOne(t *testing.T) {
 		t.Errorf("after a restart the room is %s", got)
 	}
 }
+
+func TestANewRoomIsOpenAtOnceWhereTheConfigurationSaysSo(t *testing.T) {
+	w := newWorld(t)
+	w.limits.OpenNewRooms = true
+	w.join("crone", "first")
+	w.wantBrief("crone", "first owner/moderator jid 110 170 201,  subject:")
+	w.join("hag", "second")
+	w.wantBrief("hag", "first owner/moderator, second none/participant jid 110 170,  subject:")
+	w.send("king", `<iq type='get' id='i' to='`+domain+`'><query xmlns='http://jabber.org/protocol/disco#items'/></iq>`)
+	if got := strings.Join(w.got("king"), ""); !strings.Contains(got, coven) {
+		t.Errorf("the service lists %s", got)
+	}
+	w.configure("crone", "persistentroom=1")
+	w.restart()
+	w.join("king", "third")
+	w.wantBrief("king", "third none/participant jid 110 170,  subject:")
+}

@@ -29,7 +29,7 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// Limits of the service; each but Keep is above 0.
+// Limits of the service; each number but Keep is above 0.
 type Limits struct {
 	Occupants    int           // of a room
 	RoomsPerUser int           // that a user is in, and that a user has made
@@ -37,6 +37,7 @@ type Limits struct {
 	History      int           // messages shown to who enters
 	Page         int           // messages of one answer of an archive
 	Keep         time.Duration // how long a message stays in an archive; 0: for ever
+	OpenNewRooms bool          // a new room is not locked until it is configured
 }
 
 // Options of New; all are needed.

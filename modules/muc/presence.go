@@ -87,8 +87,10 @@ func (m *Rooms) enter(e *router.Envelope) {
 		return
 	}
 	var entered *room
+	made := false
 	exempt := m.exempt(e)
-	m.visit(e, m.maker(e, exempt), func(r *room) {
+	maker := m.maker(e, exempt)
+	m.visit(e, func(r *room) *xmpp.Error { made = true; return maker(r) }, func(r *room) {
 		entered = r
 		if now := r.seats[s.From]; now != nil { // §7.2.1: it has lost what it knew
 			switch {
@@ -99,7 +101,7 @@ func (m *Rooms) enter(e *router.Envelope) {
 			}
 			return
 		}
-		if bad := r.admit(e, x, exempt); bad != nil {
+		if bad := r.admit(e, x, exempt, made || r.locked); bad != nil {
 			m.refuse(e, bad)
 		}
 	})
@@ -108,8 +110,8 @@ func (m *Rooms) enter(e *router.Envelope) {
 	}
 }
 
-// admit checks all that may keep somebody out, and lets who passes in.
-func (r *room) admit(e *router.Envelope, x *xmpp.Element, exempt bool) *xmpp.Error {
+// admit checks all that may keep somebody out, and lets who passes in; fresh says that the room has just been made.
+func (r *room) admit(e *router.Envelope, x *xmpp.Element, exempt, fresh bool) *xmpp.Error {
 	s := e.Stanza
 	user := s.From.Bare()
 	name := user.String()
@@ -153,7 +155,7 @@ func (r *room) admit(e *router.Envelope, x *xmpp.Element, exempt bool) *xmpp.Err
 	seat.said(s)
 	r.sit(o, seat)
 	codes := r.greeting()
-	if r.locked {
+	if fresh { // §10.1.1
 		codes = append(codes, 201)
 	}
 	if addr != s.To {

@@ -412,10 +412,15 @@ func (m *Rooms) maker(e *router.Envelope, exempt bool) newRoom {
 			return m.fault(err)
 		}
 		r.mu.Lock()
-		defer r.mu.Unlock()
 		r.locked, r.creator, r.conf, r.secret = true, creator, defaults(limits), make([]byte, 32)
 		_, _ = rand.Read(r.secret) // never fails
 		r.people[creator] = person{Affiliation: owner}
+		r.mu.Unlock()
+		if limits.OpenNewRooms {
+			if _, err := r.keepSettings(r.conf); err != nil {
+				return m.fault(err)
+			}
+		}
 		return nil
 	}
 }
