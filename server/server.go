@@ -339,6 +339,9 @@ func (h *house) accountChanged(user jid.JID, what accounts.Change) {
 	switch what {
 	case accounts.PasswordChanged, accounts.Disabled:
 		for _, s := range h.router.Sessions(user) {
+			if what == accounts.PasswordChanged && h.features.Registration.Stays(s) {
+				continue
+			}
 			s.End("not-authorized", what.String())
 		}
 	case accounts.Deleted:

@@ -5,6 +5,8 @@
 // calls Handle; the stream feature (§8) is offered there too, where Offered says
 // so. Creations are limited for each address, but for loopback.
 //
+// The client that has changed the password stays logged in; the other sessions of the account end.
+//
 // Left out: data forms and redirection (§4, §5), and invitations, so that
 // "registration: invite" creates nothing in-band. Plain text passwords travel in these
 // requests: streams without TLS are accepted on loopback only, by the
@@ -59,10 +61,11 @@ type Registration struct {
 }
 
 type waiter struct {
+	session  *router.Session
 	what     accounts.Change
 	answer   func()
 	answered bool
-	done     chan struct{} // closed when it is answered
+	done     chan struct{} // closed when the account has been deleted, and that is answered
 }
 
 // New returns the answers. Whoever else listens to changes of accounts, ends the
@@ -148,7 +151,7 @@ func (g *Registration) remove(e *router.Envelope) {
 // before anything that follows from it may end the session.
 func (g *Registration) change(e *router.Envelope, what accounts.Change, do func(context.Context) error) {
 	s, user := e.Session, e.Session.Bare()
-	w := &waiter{what: what, done: make(chan struct{}), answer: func() {
+	w := &waiter{session: s, what: what, done: make(chan struct{}), answer: func() {
 		reply := e.Stanza.Result(nil)
 		reply.To = s.Addr()
 		if reply.From.IsZero() {
@@ -177,8 +180,8 @@ func (g *Registration) change(e *router.Envelope, what accounts.Change, do func(
 		g.mu.Unlock()
 		result <- err
 	}()
-	// This holds up the stream that asked, and no other; and it no longer than until the answer is out: what follows
-	// from the change may wait for the stream.
+	// This holds up the stream that asked, and no other. Of a deletion it waits for the answer only: what follows waits
+	// for the end of the stream.
 	var err error
 	select {
 	case <-w.done:
@@ -206,9 +209,19 @@ func (g *Registration) changed(user jid.JID, what accounts.Change) {
 	if w := g.underway[user]; w != nil && w.what == what && !w.answered {
 		w.answered = true
 		w.answer()
-		delete(g.underway, user)
-		close(w.done)
+		if what == accounts.Deleted {
+			close(w.done)
+		}
 	}
+}
+
+// Stays says whether a session is changing the password of its account now: it knows the new one, and has no reason to
+// log in again, unlike all others.
+func (g *Registration) Stays(s *router.Session) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	w := g.underway[s.Bare()]
+	return w != nil && w.session == s && w.what == accounts.PasswordChanged
 }
 
 // Offered says whether strangers may create accounts on this host, which is what the stream

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -140,6 +141,26 @@ func TestAUserChangesThePassword(t *testing.T) {
 		if got := h.book.passwords[bill]; got != "new" {
 			t.Errorf("to %q: the password is %q", to, got)
 		}
+	}
+}
+
+func TestOnlyTheClientThatHasChangedThePasswordStays(t *testing.T) {
+	synctest.Test(t, onlyTheClientThatHasChangedThePasswordStays)
+}
+
+func onlyTheClientThatHasChangedThePasswordStays(t *testing.T) {
+	h := newHouse(t)
+	other := moduletest.Login(t, h.Router, "bill/other")
+	var stay []bool
+	h.book.OnChange(func(jid.JID, accounts.Change) {
+		stay = append(stay, h.Stays(h.bill.Session), h.Stays(other.Session))
+	})
+	h.bill.Send(request("set", "", change))
+	h.book.notify(bill, accounts.PasswordChanged) // by an administrator
+	h.bill.Send(request("set", "", "<remove/>"))
+	synctest.Wait()
+	if want := []bool{true, false, false, false, false, false}; !slices.Equal(stay, want) {
+		t.Errorf("stay: %v, want %v", stay, want)
 	}
 }
 
