@@ -13,6 +13,8 @@ package roster
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"strconv"
 
 	"jackdaw/router"
@@ -242,8 +244,9 @@ func (r *Roster) get(e *router.Envelope, u *user, q *xmpp.Element) error {
 	} else {
 		w.Start(xmpp.NSRoster, "query")
 	}
-	for contact, it := range u.items {
-		it.write(w, contact)
+	// Some clients show contacts in the order in which they come.
+	for _, contact := range slices.SortedFunc(maps.Keys(u.items), jid.JID.Compare) {
+		u.items[contact].write(w, contact)
 	}
 	r.router.Answer(e, w.End().Bytes())
 	return nil

@@ -125,6 +125,24 @@ func TestWriteIsAnsweredOnceItIsDurable(t *testing.T) {
 	}
 }
 
+func TestARosterComesInOneOrder(t *testing.T) {
+	c := newScene(t, Options{})
+	romeo := c.login("romeo/orchard")
+	want := ""
+	for i := range 40 {
+		who := fmt.Sprintf("c%02d@example.net", i)
+		want += `<item jid='` + who + `' subscription='none'/>`
+		romeo.Send(set(fmt.Sprintf("<item jid='c%02d@example.net'/>", 39-i)))
+	}
+	for range 3 {
+		romeo.Received()
+		romeo.Send(get)
+		if got := strings.Join(romeo.Received(), ""); !strings.Contains(got, want) {
+			t.Errorf("the roster is %s", got)
+		}
+	}
+}
+
 func TestUnchangedRosterIsNotSentAgain(t *testing.T) {
 	c := newScene(t, Options{})
 	a := c.login("romeo/a")
