@@ -184,7 +184,8 @@ func postSettings(cfg *config.Config) httpmessage.Settings {
 	l := cfg.Limits
 	return httpmessage.Settings{MaxBody: cfg.HTTP.MaxBody, MaxRecipients: cfg.HTTP.MaxRecipients, BodyTime: l.HTTPBodyTime,
 		OwnAddress: cfg.HTTP.ForgedRemote == config.ForgedOwnAddress, TrustedProxies: cfg.HTTP.TrustedProxies,
-		Stanza: stream.Limits{Bytes: cfg.HTTP.MaxBody, Depth: l.Depth, Elements: l.Elements, Attributes: l.Attributes, Declarations: l.Namespaces}}
+		Resolve: cfg.S2S.Resolve, Stanza: stream.Limits{Bytes: cfg.HTTP.MaxBody, Depth: l.Depth, Elements: l.Elements,
+			Attributes: l.Attributes, Declarations: l.Namespaces}}
 }
 
 // webHandler is the files and the HTTP APIs, as long as their modules are on.

@@ -2,6 +2,7 @@ package xmpp
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -186,6 +187,12 @@ func TestTextThatXMLCannotHoldIsReplacedAndTold(t *testing.T) {
 		if ValidText(in) {
 			t.Errorf("%q passes for valid", in)
 		}
+		if got := MendText(in); got != want {
+			t.Errorf("%q is mended as %q, want %q", in, got, want)
+		}
+		if at, want := InvalidAt("ä\n"+in), len("ä\n")+max(strings.IndexByte(in, 0), 0); at != want {
+			t.Errorf("in %q the place is %d, want %d", in, at, want)
+		}
 		if got := string(AppendText(nil, in)); got != want {
 			t.Errorf("text %q becomes %q, want %q", in, got, want)
 		}
@@ -194,7 +201,7 @@ func TestTextThatXMLCannotHoldIsReplacedAndTold(t *testing.T) {
 		}
 	}
 	for _, in := range []string{"", "abc", "ä\t\n\r😀\uFFFD\x7f\u0085"} {
-		if !ValidText(in) {
+		if !ValidText(in) || MendText(in) != in {
 			t.Errorf("%q passes for invalid", in)
 		}
 	}

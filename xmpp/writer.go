@@ -2,6 +2,7 @@ package xmpp
 
 import (
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -228,7 +229,10 @@ func validRune(r rune, n int) bool {
 
 // ValidText reports whether s is UTF-8 and all its characters may stand in XML 1.0 (§2.2). Text from outside XML, such as
 // JSON, is refused where it is not.
-func ValidText(s string) bool {
+func ValidText(s string) bool { return InvalidAt(s) < 0 }
+
+// InvalidAt returns where in s the first character begins that ValidText does not take, -1 for nowhere.
+func InvalidAt(s string) int {
 	for i := 0; i < len(s); {
 		if c := s[i]; c >= 0x20 && c < 0x80 {
 			i++
@@ -236,9 +240,22 @@ func ValidText(s string) bool {
 		}
 		r, n := utf8.DecodeRuneInString(s[i:])
 		if !validRune(r, n) {
-			return false
+			return i
 		}
 		i += n
 	}
-	return true
+	return -1
+}
+
+// MendText returns s with the replacement character (U+FFFD) in place of each that ValidText does not take.
+func MendText(s string) string {
+	if ValidText(s) {
+		return s
+	}
+	return strings.Map(func(r rune) rune { // which has it for bytes that are no UTF-8
+		if !validRune(r, utf8.RuneLen(r)) {
+			return utf8.RuneError
+		}
+		return r
+	}, s)
 }

@@ -69,6 +69,8 @@ type Settings struct {
 	OwnAddress bool
 	// TrustedProxies are those whose X-Forwarded-For counts.
 	TrustedProxies []netip.Prefix
+	// Resolve has the domains of peers that are found without DNS.
+	Resolve map[string]string
 	// Stanza bounds the message; its Bytes are those of MaxBody.
 	Stanza stream.Limits
 }

@@ -89,8 +89,8 @@ func (f *form) appendXML(b, extra []byte) ([]byte, error) {
 		if b, err = appendAttrs(append(b, "<body"...), "body_attributes", f.bodyAttrs); err != nil {
 			return nil, err
 		}
-		if !xmpp.ValidText(f.body) {
-			return nil, fault("body: it holds a character that XML does not allow")
+		if at := xmpp.InvalidAt(f.body); at >= 0 {
+			return nil, faultf("body: it holds a character that XML does not allow, %s", placeIn(f.body, at))
 		}
 		b = append(xmpp.AppendText(append(b, '>'), f.body), "</body>"...)
 	} else if len(f.bodyAttrs) > 0 {
@@ -114,7 +114,8 @@ func appendAttrs(b []byte, field string, list []pair) ([]byte, error) {
 		case !isName(local):
 			return nil, faultf("%s: %s is not a name of an attribute", field, quoted(a.name))
 		case !xmpp.ValidText(a.value):
-			return nil, faultf("%s: %s holds a character that XML does not allow", field, quoted(a.name))
+			return nil, faultf("%s: %s holds a character that XML does not allow, %s", field, quoted(a.name),
+				placeIn(a.value, xmpp.InvalidAt(a.value)))
 		case a.name == "xmlns" && a.value != xmpp.NSClient:
 			return nil, faultf("%s: xmlns can only be %s", field, xmpp.NSClient)
 		case a.name == "xmlns":
@@ -126,6 +127,14 @@ func appendAttrs(b []byte, field string, list []pair) ([]byte, error) {
 		b = append(xmpp.AppendAttr(b, a.value), '\'')
 	}
 	return b, nil
+}
+
+// placeIn names a character of a text, and where it is: lines and columns count from 1.
+func placeIn(s string, at int) string {
+	r, _ := utf8.DecodeRuneInString(s[at:])
+	line := 1 + strings.Count(s[:at], "\n")
+	column := 1 + utf8.RuneCountInString(s[strings.LastIndexByte(s[:at], '\n')+1:at])
+	return fmt.Sprintf("%U at line %d, column %d of the text", r, line, column)
 }
 
 // isName says whether s is an NCName (Namespaces in XML 1.0 §3). Of the letters beyond ASCII

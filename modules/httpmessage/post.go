@@ -169,16 +169,24 @@ func (p *post) run() *refusal {
 func (p *post) contentType() *refusal {
 	media, params, _ := strings.Cut(p.r.Header.Get("Content-Type"), ";")
 	media = strings.TrimSpace(media)
-	p.isJSON = strings.EqualFold(media, "application/json")
+	p.isJSON = strings.EqualFold(media, "application/json") || hasSuffix(media, "+json")
 	if p.api == direct { // curl says that everything is a form
 		return nil
 	}
-	xml := strings.EqualFold(media, "application/xml") || strings.EqualFold(media, "text/xml")
+	xml := strings.EqualFold(media, "application/xml") || strings.EqualFold(media, "text/xml") || hasSuffix(media,
+		"+xml")
 	if p.isJSON || xml && utf8Charset(params) {
 		return nil
 	}
 	return &refusal{status: http.StatusUnsupportedMediaType, close: true,
 		text: "Unsupported media type: send application/xml, text/xml or application/json, in UTF-8."}
+}
+
+// hasSuffix says whether a media type has a structured syntax suffix (RFC 6839 §2): such a document can be read as what
+// the suffix says.
+func hasSuffix(media, suffix string) bool {
+	n := len(media) - len(suffix)
+	return n > 0 && strings.EqualFold(media[n:], suffix)
 }
 
 // utf8Charset is false for a charset parameter other than UTF-8.

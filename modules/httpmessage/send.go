@@ -39,6 +39,9 @@ func (p *post) decide() *refusal {
 			err = p.s.admit(p.user, r.to)
 			r.own = err == nil
 		}
+		if err == nil && p.leadsNowhere(r.to) {
+			err = xmpp.RemoteServerNotFound("")
+		}
 		if err != nil {
 			r.outcome, r.reason = router.Refused, reasonOf(err)
 			refused++

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"slices"
+	"strconv"
+	"strings"
 
 	"jackdaw/modules/internal/addresses"
 	"jackdaw/xmpp"
@@ -161,6 +163,15 @@ func (p *post) address() *refusal {
 		case p.stanza.To.IsZero():
 			return badRequest("the message has no recipient: 'to' is missing.")
 		}
+		if full, known := p.completed(p.stanza.To.String()); !known {
+			return badRequest("'to' is " + quoted(p.stanza.To.String()) + ", which has no domain.")
+		} else if p.stanza.To.IsDomain() {
+			j, err := jid.Parse(full)
+			if err != nil {
+				return badRequest("'to' is " + quoted(full) + ", which is not an address: " + err.Error() + ".")
+			}
+			p.stanza.To = j
+		}
 		p.recipients = append(p.recipients, recipient{to: p.stanza.To})
 		return nil
 	}
@@ -180,9 +191,40 @@ func (p *post) recipientsOf(list []string) *refusal {
 		return badRequest(textMulticast)
 	}
 	bad := addresses.Offenders{Most: listed}
+	for i, one := range list {
+		full, known := p.completed(one)
+		if !known {
+			bad.Add("address " + strconv.Itoa(i+1) + ", " + quoted(one) + ", has no domain")
+			continue
+		}
+		list[i] = full
+	}
 	all, _ := addresses.Normalise(list, p.set.MaxRecipients, &bad)
 	for _, j := range all {
 		p.recipients = append(p.recipients, recipient{to: j})
 	}
 	return offending(&bad)
+}
+
+// completed is a word alone with the domain that completes a user name, too, unless it is a domain itself; known is
+// false if there is none that does.
+func (p *post) completed(word string) (full string, known bool) {
+	if strings.ContainsAny(word, "@/.:") || word == addresses.Name {
+		return word, true
+	}
+	if j, err := jid.Parse(word); err != nil || !p.leadsNowhere(j) {
+		return word, true
+	}
+	_, domain := p.domains()
+	return word + "@" + domain, domain != ""
+}
+
+// leadsNowhere says whether an address is at a domain without a dot that nobody serves. No peer can be found by it.
+func (p *post) leadsNowhere(j jid.JID) bool {
+	d := j.Domain()
+	if strings.ContainsAny(d, ".:") || p.s.o.Router.Owns(d) {
+		return false
+	}
+	_, named := p.set.Resolve[d]
+	return !named
 }
