@@ -241,6 +241,16 @@ func TestSendPostsAsAnyProgramWould(t *testing.T) {
 		t.Errorf("got %s", body)
 	}
 
+	// What a program prints for a terminal.
+	for text, want := range map[string]string{"\x1b[31mred\x1b[0m\n": "\ufffd[31mred\ufffd[0m", "a\x00b": "a\ufffdb",
+		"\xef\xbb\xbfhello\n": "hello",
+		"a\ufeffb":            "a\ufeffb", "caf\xe9": "caf\ufffd", "\uffff": "\ufffd"} {
+		if code, errOut := post(text, "--to", "a@localhost"); code != 0 ||
+			body != "<message type='chat' to='a@localhost'><body>"+want+"</body></message>" {
+			t.Errorf("%q: exit code %d, %s, and got %s", text, code, errOut, body)
+		}
+	}
+
 	status = http.StatusForbidden
 	if code, errOut := post("secret", "--to", "a@localhost", "--password-stdin", "hi"); code != 1 ||
 		errOut != "jackdaw: 403 Forbidden: Forbidden: no\n" || password != "secret" {

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"jackdaw/config"
+	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 )
 
@@ -27,7 +28,8 @@ func sendCommand(s *settings) *cobra.Command {
 		Short: "post a message through the HTTP API",
 		Long: "Posts a message through the HTTP API, as any program would. Without TEXT it reads standard\n" +
 			"input. More than one --to needs the permission multicast, a --from that is not the\n" +
-			"account's own address the permission forge_sender.\n\n" +
+			"account's own address the permission forge_sender. Characters that a message cannot hold,\n" +
+			"such as the colours of a terminal, are replaced.\n\n" +
 			"It logs in as --user (else JACKDAW_USER) with the password in JACKDAW_PASSWORD, or from\n" +
 			"--password-stdin, or asks for it on the terminal.",
 		Example: "  JACKDAW_PASSWORD=secret jackdaw send --user build@example.org --to team@example.org 'It is green.'",
@@ -66,7 +68,7 @@ func sendCommand(s *settings) *cobra.Command {
 				}
 				text = strings.TrimSuffix(string(b), "\n")
 			}
-			message, err := compose(to, from, text)
+			message, err := compose(to, from, readable(text))
 			if err != nil {
 				return err
 			}
@@ -118,6 +120,10 @@ func endpointOf(cfg *config.Config, client *http.Client) (string, *http.Client, 
 	}
 	return "", nil, usagef("the configuration has no plain HTTP listener here; say where with --url, such as https://im.example.org:5284/message")
 }
+
+// readable is what a program has printed as a text that XML can hold: without the byte order mark before it, and with
+// replacement characters for those that cannot be in a message, such as the colours of a terminal.
+func readable(text string) string { return xmpp.MendText(strings.TrimPrefix(text, "\ufeff")) }
 
 // compose writes the stanza.
 func compose(to []string, from, text string) (string, error) {
