@@ -66,6 +66,7 @@ type Contact struct {
 	Feedback []string `yaml:"feedback"`
 	Sales    []string `yaml:"sales"`
 	Security []string `yaml:"security"`
+	Status   []string `yaml:"status"` // where it is said whether the server works
 	Support  []string `yaml:"support"`
 }
 

@@ -1,7 +1,5 @@
 // Package contact shows the addresses at which those who run a host can be
 // reached (XEP-0157): a form in the answer to disco#info of the host.
-//
-// Left out: status-addresses, which the configuration does not know.
 package contact
 
 import (
@@ -14,7 +12,7 @@ import (
 func New() router.Module {
 	return router.Module{
 		Name:  "contact",
-		Specs: []router.Spec{{Name: "XEP-0157", Version: "1.1.1", Note: "without status-addresses"}},
+		Specs: []router.Spec{{Name: "XEP-0157", Version: "1.1.1"}},
 	}
 }
 
@@ -45,7 +43,7 @@ func Form(c *config.Contact) *xmpp.Element {
 		addresses []string
 	}{
 		{"abuse", c.Abuse}, {"admin", c.Admin}, {"feedback", c.Feedback},
-		{"sales", c.Sales}, {"security", c.Security}, {"support", c.Support},
+		{"sales", c.Sales}, {"security", c.Security}, {"status", c.Status}, {"support", c.Support},
 	} {
 		if len(role.addresses) > 0 {
 			add("list-multi", role.name+"-addresses", role.addresses...)

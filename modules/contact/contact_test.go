@@ -21,9 +21,10 @@ func TestFormListsTheRolesThatHaveAddresses(t *testing.T) {
 
 func TestEveryRoleOfTheConfigurationIsShown(t *testing.T) {
 	one := []string{"xmpp:a@example.org"}
-	form := contact.Form(&config.Contact{Abuse: one, Admin: one, Feedback: one, Sales: one, Security: one, Support: one})
-	if n := len(form.Children()); n != 7 {
-		t.Errorf("%d fields, want FORM_TYPE and one for each of six roles", n)
+	form := contact.Form(&config.Contact{Abuse: one, Admin: one, Feedback: one, Sales: one, Security: one,
+		Status: one, Support: one})
+	if n := len(form.Children()); n != 8 {
+		t.Errorf("%d fields, want FORM_TYPE and one for each of seven roles", n)
 	}
 }
 
