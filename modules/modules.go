@@ -275,6 +275,8 @@ func All(d Deps) *Set {
 			}}),
 		reports.New(reports.Options{Tell: admins.Add, Log: d.Log}),
 		contacts.Module(),
+		// Before pep and presence, which act on what a user broadcasts.
+		caps.New(discovery.Info),
 		// Before presence, which settles what a user broadcasts, and before all that keeps or copies messages.
 		events.Module(),
 		// After the roster, and before presence and all that keeps or copies messages.
@@ -291,7 +293,6 @@ func All(d Deps) *Set {
 		pushes.Module(),
 		rooms.Module(),
 		discovery.Module(),
-		caps.New(discovery.Info),
 		ping.New(d.Router),
 		version.New(d.Router, d.Version),
 		time.New(d.Router),

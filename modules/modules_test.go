@@ -58,7 +58,8 @@ func TestWhoMustComeFirstDoes(t *testing.T) {
 	if all[0] != "blocking" {
 		t.Errorf("%s comes before blocking: who is blocked must be stopped before anything else happens", all[0])
 	}
-	for _, pair := range [][2]string{{"stanzaid", "offline"}, {"markers", "presence"}, {"markers", "carbons"}, {"markers", "offline"}, {"blocking", "forged"}, {"carbons", "forged"}, {"forged", "disco"}, {"carbons", "offline"}, {"archive", "carbons"}, {"stanzaid", "archive"}, {"last", "presence"}, {"pep", "presence"}, {"pep", "archive"}, {"pep", "carbons"}, {"multicast", "presence"}, {"multicast", "carbons"}, {"markers", "reports"}, {"markers", "strangers"}, {"stanzaid", "strangers"}, {"roster", "strangers"}, {"strangers", "presence"}, {"strangers", "archive"}, {"strangers", "carbons"}, {"strangers", "offline"}} {
+	for _, pair := range [][2]string{{"stanzaid", "offline"}, {"markers", "presence"}, {"markers", "carbons"},
+		{"markers", "offline"}, {"blocking", "forged"}, {"carbons", "forged"}, {"forged", "disco"}, {"carbons", "offline"}, {"archive", "carbons"}, {"stanzaid", "archive"}, {"last", "presence"}, {"caps", "pep"}, {"caps", "presence"}, {"pep", "presence"}, {"pep", "archive"}, {"pep", "carbons"}, {"multicast", "presence"}, {"multicast", "carbons"}, {"markers", "reports"}, {"markers", "strangers"}, {"stanzaid", "strangers"}, {"roster", "strangers"}, {"strangers", "presence"}, {"strangers", "archive"}, {"strangers", "carbons"}, {"strangers", "offline"}} {
 		i, k := slices.Index(all, pair[0]), slices.Index(all, pair[1])
 		if i < 0 || k < 0 || i > k {
 			t.Errorf("%s must come before %s: %v", pair[0], pair[1], all)

@@ -1,9 +1,10 @@
-// Package caps tells clients, before they ask, what the host can do: the
-// verification string of XEP-0115 §5.1 over the host's answer to disco#info, as a
-// stream feature (§6.3). Package disco answers for the node that it names.
+// Package caps tells clients, before they ask, what the host can do: the verification string of XEP-0115 §5.1 over the
+// host's answer to disco#info, as a stream feature (§6.3). Package disco answers for the node that it names.
 //
-// What clients say of themselves travels in their presence, untouched; package pep asks what it stands for, and Verify says whether
-// an answer is to be believed of others (§5.4). Left out: caps optimisation (§8.4).
+// What clients say of themselves travels in their presence, untouched; package pep asks what it stands for, and Verify
+// says whether an answer is to be believed of others (§5.4). A client may say it with its first presence and with
+// changes alone (§8.4): what it has said is added to the others. Left out: taking it out of presence for those who know
+// it, which the latest presence of several, all that an inactive client is given, would lack.
 package caps
 
 import (
@@ -23,18 +24,33 @@ import (
 // Node names this software (XEP-0115 §4, the attribute node).
 const Node = "urn:x-jackdaw:server"
 
-// New returns the module. info is the host's answer to disco#info without a node; it
-// is asked for each stream that has logged in, so that it may change.
+// New returns the module, which must come before those that act on presence. info is the host's answer to disco#info
+// without a node; it is asked for each stream that has logged in, so that it may change.
 func New(info func(host string) *xmpp.Element) router.Module {
 	return router.Module{
 		Name:     "caps",
-		Specs:    []router.Spec{{Name: "XEP-0115", Version: "1.6.0", Note: "without caps optimisation"}},
-		Features: []string{xmpp.NSCaps},
+		Specs:    []router.Spec{{Name: "XEP-0115", Version: "1.6.0", Note: "nothing is taken out of presence"}},
+		Features: []string{xmpp.NSCaps, xmpp.NSCaps + "#optimize"}, // §7
+		Leaving:  router.Stage{Presence: complete},
 		StreamFeatureOf: func(host string) string {
 			var w xmpp.Writer
 			w.Start(xmpp.NSCaps, "c").Attr("hash", "sha-1").Attr("node", Node).Attr("ver", Ver(info(host))).End()
 			return string(w.Bytes())
 		},
+	}
+}
+
+var name = xmpp.Name{Space: xmpp.NSCaps, Local: "c"}
+
+// complete adds what a client has said of itself with its last presence to one that says nothing (§8.4).
+func complete(e *router.Envelope) {
+	last := e.Session.Presence()
+	if last == nil || e.Stanza.Type != xmpp.TypeAvailable || !e.Stanza.To.IsZero() || e.Stanza.Has(name) {
+		return
+	}
+	if c := last.ChildBytes(name); c != nil {
+		s := e.Stanza.WithAdded(c)
+		e.Stanza = &s
 	}
 }
 

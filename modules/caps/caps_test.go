@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"jackdaw/modules/internal/moduletest"
+	"jackdaw/router"
 	"jackdaw/xmpp"
 )
 
@@ -110,5 +111,46 @@ func TestAnswerThatNamesSomethingTwiceIsIllFormed(t *testing.T) {
 	e.Content = append(e.Content, e.Content[len(e.Content)-2])
 	if Verify(e, "sha-1", Ver(e)) {
 		t.Error("a form that comes twice is believed (XEP-0115 §5.4)")
+	}
+}
+
+// XEP-0115 §8.4: a client says what it can do with its first presence, and when that changes.
+func TestWhatAClientCanDoIsAddedToPresenceThatDoesNotSaySo(t *testing.T) {
+	const (
+		one   = `<c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='n' ver='1'/>`
+		other = `<c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='n' ver='2'/>`
+		none  = `<show>away</show>`
+	)
+	r := moduletest.New("romeo")
+	var sent string
+	r.Use(New(func(string) *xmpp.Element { return nil }), router.Module{Name: "presence",
+		Leaving: router.Stage{Presence: func(e *router.Envelope) {
+			sent = string(e.Stanza.Payload)
+			if e.Stanza.To.IsZero() {
+				p := e.Stanza.Clone()
+				if p.Type == xmpp.TypeAvailable {
+					r.SetPresence(e.Session, &p, 0)
+				} else {
+					r.SetPresence(e.Session, nil, 0)
+				}
+			}
+			e.Settle(router.Delivered)
+		}}})
+	romeo := moduletest.Login(t, r, "romeo/orchard")
+	for i, step := range []struct{ attrs, said, sent string }{
+		{"", none, none}, // nothing has been said yet
+		{"", one, one},
+		{"", none, none + one},
+		{"", "", one},
+		{" to='juliet@example.org'", none, none}, // for its recipient alone
+		{"", other, other},
+		{"", none, none + other},
+		{" type='unavailable'", none, none},
+		{"", none, none}, // anew
+	} {
+		romeo.Send(`<presence` + step.attrs + `>` + step.said + `</presence>`)
+		if sent != step.sent {
+			t.Errorf("step %d: others see %s, want %s", i, sent, step.sent)
+		}
 	}
 }
