@@ -9,7 +9,7 @@ from slixmpp.exceptions import XMPPError
 
 from scene import Actor, check, child, condition, equal, is_message, message, play, presence
 from rooms_cast import (DELAY, INFO, ITEMS, MARK, MUC, OCCUPANT_ID, PLUGINS, STANZA_ID, USER, administer, all_hear, at, bounces, cast, change, codes,
-                        company, configure, declines, enter, has_form, hush, info, invites, item, kept_out, kept_out_by_plugin, kind_of, leave, listed,
+                        company, configure, declines, enter, has_form, hush, info, invites, is_error, item, kept_out, kept_out_by_plugin, kind_of, leave, listed,
                         may_not, own, refuses, room_of, staged, tells, walk_in)
 
 PING = "<ping xmlns='urn:xmpp:ping'/>"
@@ -292,6 +292,50 @@ async def private_messages_reach_one(house):
     crone.say(f"{room}/hag", "x", "chat")
     await hush(crone, witch)
     witch.none("what is not for it", is_message)
+
+
+async def errors_for_private_messages_come_back_without_an_address(house):
+    room, (crone, hag, witch) = await company(house, "crone", "hag", "witch")
+    crone.say(f"{room}/hag", "psst", "chat")
+    m = await hag.expect("it", message("psst", f"{room}/crone"))
+    await hush(crone, hag, witch)
+    no = "<error type='modify'><policy-violation xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"
+    hag.send_raw(f"<message type='error' id='{m['id']}' to='{room}/crone'>{no}</message>")
+    back = await crone.expect("the error", is_message, is_error)
+    equal((back["from"].full, back["id"]), (f"{room}/hag", m["id"]), "whose error, and for what")
+    check(str(hag.boundjid.bare) not in str(back), "an address is told")
+    crone.say(room, "to all", "groupchat")
+    m = await hag.expect("it", message("to all"))
+    await hush(crone, hag, witch)
+    hag.send_raw(f"<message type='error' id='{m['id']}' to='{room}/crone'>{no}</message>")
+    await hush(hag, crone, witch)
+    crone.none("an error for what was said to all", is_error)
+    witch.none("a farewell", at(room, "hag", "unavailable"))
+
+
+async def who_blocks_another_occupant_stays_in_the_room(house):
+    room, (crone, hag, witch) = await company(house, "crone", "hag", "witch")
+    await hag.ask("set", f"<block xmlns='urn:xmpp:blocking'><item jid='{room}/crone'/></block>")
+    for to, mtype in [(room, "groupchat"), (f"{room}/hag", "chat")]:
+        crone.say(to, "toil and trouble", mtype)
+        await hush(crone, hag)
+        hag.none("what is blocked", message("toil and trouble"))
+    hag.say(room, "still here", "groupchat")
+    await witch.expect("it", message("still here", f"{room}/hag"))
+    await hag.ask("set", "<unblock xmlns='urn:xmpp:blocking'/>")
+
+
+async def probes_of_occupants_are_answered(house):
+    room, (crone, hag) = await company(house, "crone", "hag")
+    _, _, stranger = await cast(house, 3)
+    await hush(crone, hag)
+    hag.show_presence(f"{room}/crone", "probe")
+    equal(item(await hag.expect("an answer", at(room, "crone")))[:2], ("owner", "moderator"), "who is there")
+    hag.show_presence(f"{room}/nobody", "probe")
+    await hag.expect("an answer", at(room, "nobody", "unavailable"))
+    stranger.show_presence(f"{room}/crone", "probe")
+    await hush(stranger)
+    stranger.none("an answer", at(room, "crone"))
 
 
 async def only_who_is_in_the_room_and_has_voice_speaks(house):
@@ -650,7 +694,8 @@ if __name__ == "__main__":
     play(*map(staged, [
         the_service_and_its_rooms_are_found, a_room_tells_what_it_is, a_room_is_made_entered_and_talked_in, who_enters_is_told_everything_in_order,
         history_is_shown_within_limits, what_keeps_somebody_out, a_room_is_closed_until_its_maker_has_configured_it,
-        nicks_and_availability_change_and_occupants_leave, private_messages_reach_one, only_who_is_in_the_room_and_has_voice_speaks, others_are_invited,
+        nicks_and_availability_change_and_occupants_leave, private_messages_reach_one,
+        errors_for_private_messages_come_back_without_an_address, who_blocks_another_occupant_stays_in_the_room, probes_of_occupants_are_answered, only_who_is_in_the_room_and_has_voice_speaks, others_are_invited,
         two_who_talk_take_a_third_with_them, moderators_take_and_give_voice, presence_of_some_is_not_shown, who_pings_itself_learns_whether_it_is_in_the_room,
         who_is_not_reached_any_more_is_removed, an_occupant_keeps_its_id, requests_pass_through_the_room, a_session_that_is_resumed_has_missed_nothing,
         one_user_has_two_clients_in_the_room, users_have_limits, members_register_their_nicks, admins_approve_of_registrations,

@@ -1,6 +1,6 @@
 """What is said in a room and kept: its archive (XEP-0313) in pages (0059), moderation (0425) and retraction (0424)."""
 
-from scene import check, child, equal, is_message, message, play
+from scene import check, child, equal, is_message, message, play, timely
 from rooms_cast import OCCUPANT_ID, STANZA_ID, USER, administer, cast, change, company, hush, leave, refuses, staged, walk_in
 
 MAM = "urn:xmpp:mam:2"
@@ -133,5 +133,30 @@ async def moderators_and_authors_take_messages_back(house):
     check(child(await hag.expect("it", message("x")), RETRACT + "retract") is None, "an occupant moderates")
 
 
+async def clients_of_the_old_version_moderate_too(house):
+    room, (crone, hag) = await company(house, "crone", "hag")
+    hag.say(room, "spam", "groupchat")
+    aid = (await crone.expect("it", message("spam"))).xml.find(STANZA_ID).get("id")
+    await hush(crone, hag)
+    await timely(crone["xep_0425"].moderate(room, aid, "Spam"), "moderation")  # slixmpp 1.8 knows urn:xmpp:message-moderate:0
+    for a in [crone, hag]:
+        m = await a.expect("a retraction", is_message, lambda s: child(s, RETRACT + "retract") is not None)
+        equal((m["apply_to"]["id"], str(m["apply_to"]["moderated"]["by"]), m["apply_to"]["moderated"]["reason"]),
+              (aid, f"{room}/crone", "Spam"), "what the plugin reads")
+    results, _ = await ask(hag, room, query())
+    check(results[0].find(MESSAGE).find(RETRACT + "retracted") is not None, "no tombstone")
+
+
+async def what_is_marked_to_be_stored_is_history(house):
+    room, (crone, hag) = await company(house, "crone", "hag")
+    crone.say(room, None, "groupchat", None, "<encrypted xmlns='urn:xmpp:omemo:2'/>", "<store xmlns='urn:xmpp:hints'/>")
+    crone.say(room, "for those who are here", "groupchat", None, "<no-store xmlns='urn:xmpp:hints'/>")
+    await hag.expect("both", message("for those who are here"))
+    await leave(hag, room)
+    got = [s for s in await walk_in(hag, room, "hag") if is_message(s) and child(s, "{urn:xmpp:delay}delay") is not None]
+    equal([child(s, "{urn:xmpp:omemo:2}encrypted") is not None for s in got], [True], "history")
+
+
 if __name__ == "__main__":
-    play(*map(staged, [a_room_has_an_archive, what_is_not_to_be_kept_is_not, moderators_and_authors_take_messages_back]))
+    play(*map(staged, [a_room_has_an_archive, what_is_not_to_be_kept_is_not, moderators_and_authors_take_messages_back,
+                       clients_of_the_old_version_moderate_too, what_is_marked_to_be_stored_is_history]))

@@ -9,7 +9,7 @@ from slixmpp.exceptions import PresenceError, XMPPError
 
 from scene import check, child, equal, is_message, presence, show, timely
 
-PLUGINS = ["xep_0004", "xep_0030", "xep_0045", "xep_0059", "xep_0249", "xep_0313", "xep_0421"]
+PLUGINS = ["xep_0004", "xep_0030", "xep_0045", "xep_0059", "xep_0249", "xep_0313", "xep_0421", "xep_0425"]
 MUC = "http://jabber.org/protocol/muc"
 USER = "{" + MUC + "#user}"
 INFO, ITEMS = "http://jabber.org/protocol/disco#info", "http://jabber.org/protocol/disco#items"

@@ -72,8 +72,10 @@ async def blocks_that_cannot_be_are_refused(house):
             ("set", blocking("block", romeo, ""), None, "jid-malformed"), ("set", blocking("unblock", "@"), None, "jid-malformed"),
             ("set", blocking("blocklist"), None, "bad-request"), ("get", blocking("block", romeo), None, "bad-request"),
             ("set", blocking("block", *(f"u{i}@x" for i in range(2001))), None, "resource-constraint"),
-            ("get", blocking("blocklist"), romeo, "forbidden"), ("set", blocking("block", juliet), romeo, "forbidden"),
-            ("set", blocking("unblock"), romeo, "forbidden")]:
+            # As for an address that is nobody's account.
+            ("get", blocking("blocklist"), romeo, "service-unavailable"), ("set", blocking("block", juliet), romeo, "service-unavailable"),
+            ("set", blocking("unblock"), romeo, "service-unavailable"),
+            ("get", blocking("blocklist"), f"nobody@{house.domain}", "service-unavailable")]:
         await denied(j.ask(verb, payload, to), want, f"{verb} {payload[:100]}")
     equal(await blocked(j), [], "nobody is blocked after that")
     await j.ask("set", blocking("block", juliet, house.domain))
