@@ -51,14 +51,14 @@ type conn struct {
 	rest   atomic.Bool  // another goroutine is to go on reading
 
 	// The session's mu guards these.
-	writing bool  // somebody has the writer's role
-	failed  bool  // writing is over
-	left    bool  // the reader has left the router
-	gone    bool  // the reader has ended
-	rested  int64 // what heard was when the reader was replaced last
-	waits   bool  // the reader waits for the client to read
-	sent    int64 // plain bytes given to the writer
-	written int64 // of them, taken by the kernel
+	writing   bool  // somebody has the writer's role
+	failed    bool  // writing is over
+	withdrawn bool  // the reader has left the router
+	gone      bool  // the reader has ended
+	rested    int64 // what heard was when the reader was replaced last
+	waits     bool  // the reader waits for the client to read
+	sent      int64 // plain bytes given to the writer
+	written   int64 // of them, taken by the kernel
 
 	// Whoever has the writer's role.
 	accepted int64  // plain bytes that the kernel has taken

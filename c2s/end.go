@@ -80,7 +80,7 @@ func (s *session) dismiss(how departure, stop <-chan struct{}) {
 			return
 		}
 	}
-	for c := s.recall(how); c != nil && s.conn == c && !c.left; {
+	for c := s.recall(how); c != nil && s.conn == c && !c.withdrawn; {
 		if s.wait(stop) {
 			return
 		}
@@ -90,7 +90,7 @@ func (s *session) dismiss(how departure, stop <-chan struct{}) {
 // recall tells the reader to leave the router, and returns its connection. The caller holds mu.
 func (s *session) recall(how departure) *conn {
 	c := s.conn
-	if c == nil || !s.ready || c.left {
+	if c == nil || !s.ready || c.withdrawn {
 		return nil
 	}
 	if departure(c.leave.Load()) < how {

@@ -78,7 +78,7 @@ func (c *conn) over(err error) {
 	s := c.s
 	c.flushAll()
 	s.mu.Lock()
-	c.left = true
+	c.withdrawn = true
 	s.changed()
 	s.mu.Unlock()
 	f, ours := errors.AsType[*farewell](err)
@@ -151,7 +151,7 @@ func (c *conn) work() (err error) {
 			if c.last == 0 {
 				c.last = c.total + maxLast
 			}
-			if c.total > c.last {
+			if c.total > c.last || c.s.pressed.Load() {
 				return errLeft
 			}
 		}

@@ -158,7 +158,7 @@ func (c *conn) keepPace() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c.waits = true
-	for s.pressed.Load() && s.conn == c && !s.ending && !c.failed {
+	for s.pressed.Load() && s.conn == c && !c.leaves() && !c.failed {
 		s.wait(nil)
 	}
 	c.waits = false
