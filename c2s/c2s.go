@@ -24,6 +24,7 @@ import (
 	"jackdaw/config"
 	"jackdaw/router"
 	"jackdaw/router/accounts"
+	"jackdaw/router/budget"
 	"jackdaw/router/gate"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/stream"
@@ -42,10 +43,12 @@ type Options struct {
 	AllowPlainWithoutTLS bool
 
 	// Gate counts connections, with those of other listeners; nil: there are none.
-	Gate   *gate.Keeper
-	C2S    config.C2S
-	Limits config.Limits
-	Log    *slog.Logger
+	Gate *gate.Keeper
+	// Budgets are those of accounts, by bare address, for all ways in; nil: there are no others.
+	Budgets *budget.Book
+	C2S     config.C2S
+	Limits  config.Limits
+	Log     *slog.Logger
 }
 
 // Registration answers jabber:iq:register before authentication (XEP-0077 §3.1). It is asked over TLS only.
@@ -99,6 +102,7 @@ type Server struct {
 	acks      worker
 	resumable registry
 	gate      *gate.Keeper
+	budgets   *budget.Book
 
 	closing atomic.Bool
 	ctx     context.Context // ends with the server
@@ -130,6 +134,11 @@ func New(o Options) *Server {
 		s.gate = new(gate.Keeper)
 	}
 	s.SetOptions(o.C2S, o.Limits)
+	if s.budgets = o.Budgets; s.budgets == nil {
+		s.budgets = budget.New(func() budget.Rate {
+			return budget.Rate{PerSecond: s.limits().StreamRate, Burst: s.limits().StreamBurst}
+		})
+	}
 	if o.TLS != nil {
 		s.tls = s.prepareTLS(o.TLS)
 	}
@@ -270,6 +279,7 @@ func (s *Server) left(c *conn) {
 	delete(s.conns, c)
 	s.mu.Unlock()
 	c.pass.Leave()
+	c.purse.Close()
 	s.Stats.Connections.Add(-1)
 	s.workers.Done()
 }

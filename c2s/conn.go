@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"jackdaw/router"
+	"jackdaw/router/budget"
 	"jackdaw/router/gate"
 	"jackdaw/xmpp/stream"
 )
@@ -37,12 +38,10 @@ type conn struct {
 	most   int // of them, before authentication; 0: no bound
 	env    router.Envelope
 	batch  router.Batch
-	flush  bool // the reader's own session has something queued
-	known  bool // authenticated
-	free   bool // no limit on the rate
-	budget int  // bytes that may be read at once
-	filled time.Time
-	last   int // plain bytes after which a reader that is told to leave does so; 0: not told
+	flush  bool           // the reader's own session has something queued
+	known  bool           // authenticated
+	purse  *budget.Budget // of the account; nil: no limit on the rate
+	last   int            // plain bytes after which a reader that is told to leave does so; 0: not told
 
 	heard  atomic.Int64 // second of the server's clock when bytes came last
 	dead   atomic.Bool  // nothing that comes is to be looked at any more
@@ -114,7 +113,7 @@ func (c *conn) more() error {
 		if n > 0 {
 			c.end += n
 			c.total += n
-			c.budget -= n
+			c.purse.Spend(n)
 			c.heard.Store(c.srv.now.Load())
 			return nil
 		}
@@ -216,17 +215,18 @@ func (c *conn) pause() {
 		c.flush = c.s.acknowledge() || c.flush
 		c.s.mu.Unlock()
 	}
-	if c.free || c.leaves() {
+	if c.purse == nil || c.leaves() {
 		return
 	}
-	l := c.srv.limits()
-	now := time.Now()
-	c.budget = int(min(float64(l.StreamBurst), float64(c.budget)+now.Sub(c.filled).Seconds()*float64(l.StreamRate)))
-	c.filled = now
-	if c.budget < 0 {
-		c.restFor(time.Duration(float64(-c.budget) / float64(l.StreamRate) * float64(time.Second)))
+	// An account may have a debt for hours, by multicasts; its streams are then read slowly, and not never.
+	if d := c.purse.Wait(); d > 0 {
+		c.restFor(min(d, longestRest))
+		c.heard.Store(c.srv.now.Load()) // that it is not read is not its silence
 	}
 }
+
+// longestRest is how long a stream is not read for its account's debt, before each read.
+const longestRest = 5 * time.Second
 
 // restFor waits, unless the session ends meanwhile.
 func (c *conn) restFor(d time.Duration) {

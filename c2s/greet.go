@@ -440,7 +440,9 @@ func (g *greeting) stillActive() {
 // commit writes what makes the session the client's, and hands the connection over.
 func (g *greeting) commit() error {
 	err := g.write()
-	g.free = g.from.Exempt || g.srv.accounts.Permitted(g.srv.ctx, g.user, accounts.PermAdmin)
+	if !g.from.Exempt && !g.srv.accounts.Permitted(g.srv.ctx, g.user, accounts.PermAdmin) {
+		g.purse = g.srv.budgets.Open(g.user.String())
+	}
 	if e := g.t.SetDeadline(time.Time{}); err != nil || e != nil {
 		g.t.interrupt() // the reader finds out
 	}

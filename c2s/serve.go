@@ -181,7 +181,7 @@ func (c *conn) stanza(x *xmpp.Stanza) error {
 	x.From = s.addr
 	e := &c.env
 	e.Reset()
-	e.Stanza, e.Session, e.Account, e.Batch = x, s.rs, s.rs.Bare(), &c.batch
+	e.Stanza, e.Session, e.Account, e.Budget, e.Batch = x, s.rs, s.rs.Bare(), c.purse, &c.batch
 	e.Durable = s.sm != nil
 	if bad := c.unfit(x); bad != nil {
 		c.refuse(x, bad)
@@ -363,7 +363,6 @@ func (c *conn) start() {
 	c.t.queue()
 	c.t.nowait = true
 	c.most = 0
-	c.filled, c.budget = time.Now(), c.srv.limits().StreamBurst
 	c.heard.Store(c.srv.now.Load())
 	c.srv.timers.add(&s.timer, restAfter)
 	c.srv.promoted(c, !s.ready) // ready is set here only

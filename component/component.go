@@ -27,6 +27,7 @@ import (
 
 	"jackdaw/config"
 	"jackdaw/router"
+	"jackdaw/router/budget"
 	"jackdaw/router/gate"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/stream"
@@ -39,6 +40,7 @@ type Options struct {
 	Settings func() config.Component
 	Limits   func() config.Limits
 	Gate     *gate.Keeper // counts connections, with those of other listeners; nil: there are none
+	Budgets  *budget.Book // of peer domains and components; nil: there are no others
 	Log      *slog.Logger // nil: nobody reads it
 }
 
@@ -67,6 +69,7 @@ type Server struct {
 	limits   func() config.Limits
 	log      *slog.Logger
 	gate     *gate.Keeper
+	budgets  *budget.Book
 	closing  atomic.Bool
 	stopped  chan struct{}  // closed with closing
 	workers  sync.WaitGroup // goroutines of connections
@@ -84,6 +87,12 @@ func New(o Options) *Server {
 		conns: map[*link]struct{}{}, links: map[string]*link{}, ended: map[string]string{}, listeners: map[net.Listener]struct{}{}}
 	if s.gate = o.Gate; s.gate == nil {
 		s.gate = new(gate.Keeper)
+	}
+	if s.budgets = o.Budgets; s.budgets == nil {
+		s.budgets = budget.New(func() budget.Rate {
+			l := o.Limits()
+			return budget.Rate{PerSecond: l.PeerRate, Burst: l.PeerBurst}
+		})
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"jackdaw/router/gate"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/stream"
 )
@@ -41,6 +42,9 @@ func (l *link) greet() (err error) {
 	}
 	l.pass.Known()
 	l.most = -1
+	if !gate.Exempt(gate.RemoteIP(l.conn)) {
+		l.purse = l.srv.budgets.Open(domain)
+	}
 	l.scan.SetLimits(stream.Limits{Bytes: l.limits.ServerStanzaBytes, Depth: l.limits.Depth, Elements: l.limits.Elements,
 		Attributes: l.limits.Attributes, Declarations: l.limits.Namespaces})
 	l.domain, l.secret, l.since = domain, secret, time.Now()

@@ -13,6 +13,7 @@ import (
 
 	"jackdaw/config"
 	"jackdaw/router"
+	"jackdaw/router/budget"
 	"jackdaw/router/gate"
 	"jackdaw/storage"
 	"jackdaw/xmpp"
@@ -50,14 +51,16 @@ type link struct {
 	most     int  // bytes that may still come before authentication; -1: no bound
 	answered bool // our header is out
 	batch    router.Batch
-	writes   int // that stanzas have begun since one was waited for
+	writes   int            // that stanzas have begun since one was waited for
+	purse    *budget.Budget // of the domain; nil: no limit on the rate
 
 	mu     sync.Mutex // guards the rest
 	wake   sync.Cond  // for the writer: queue or ending has changed
 	queue  outgoing
 	bytes  int // in queue, and in the writer's hands
 	ending *farewell
-	until  time.Time // when an ending stream stops to write
+	ends   chan struct{} // closed with ending
+	until  time.Time     // when an ending stream stops to write
 
 	// The writer's; whoever waits for stopped may read it then.
 	rest    outgoing // never taken
@@ -88,7 +91,7 @@ func (f *farewell) Error() string {
 func fault(c stream.Condition, text string) *farewell { return &farewell{condition: c, text: text} }
 
 func newLink(s *Server, c net.Conn, limits config.Limits) *link {
-	l := &link{srv: s, conn: c, limits: limits, stopped: make(chan struct{})}
+	l := &link{srv: s, conn: c, limits: limits, ends: make(chan struct{}), stopped: make(chan struct{})}
 	l.wake.L = &l.mu
 	return l
 }
@@ -108,6 +111,7 @@ func (l *link) endNow(f farewell) {
 		return
 	}
 	l.ending = &f
+	close(l.ends)
 	l.until = time.Now().Add(farewellTime)
 	// Errors: it can only be closed already.
 	_ = l.conn.SetReadDeadline(time.Unix(1, 0))
@@ -139,6 +143,7 @@ func (l *link) patience(d time.Duration) error {
 // run serves the connection until it is closed.
 func (l *link) run() {
 	defer l.conn.Close()
+	defer func() { l.purse.Close() }()
 	err := l.greet()
 	if l.secret == "" {
 		l.part(asFarewell(err, l.ended()))
@@ -252,7 +257,9 @@ func (l *link) more() error {
 	if l.most > 0 {
 		room = room[:min(l.most, len(room))]
 	}
+	l.pause()
 	n, err := l.conn.Read(room)
+	l.purse.Spend(n)
 	l.buf = l.buf[:len(l.buf)+n]
 	if l.most > 0 {
 		l.most -= n
@@ -261,6 +268,20 @@ func (l *link) more() error {
 		return nil
 	}
 	return err
+}
+
+// pause keeps a component that is not on this machine to its rate: reading waits, nothing is dropped.
+func (l *link) pause() {
+	d := l.purse.Wait()
+	if d == 0 {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-l.ends:
+	}
 }
 
 // read routes what the component sends until the stream is over, and returns why.

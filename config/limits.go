@@ -24,7 +24,8 @@ type Limits struct {
 	Attributes        int `yaml:"attributes"` // per element
 	Namespaces        int `yaml:"namespaces"` // declarations per element
 
-	// What a client stream may bring; beyond: reading pauses, nothing is dropped.
+	// What an account may bring over all its streams, posts over HTTP and copies of multicasts together; beyond:
+	// reading pauses, nothing is dropped; a post waits a moment or gets 429.
 	StreamRate  int `yaml:"stream_rate"` // bytes per second
 	StreamBurst int `yaml:"stream_burst"`
 
@@ -58,6 +59,10 @@ type Limits struct {
 	PEPItems     int `yaml:"pep_items"`     // per node
 	PEPItemBytes int `yaml:"pep_item_bytes"`
 	PEPNodes     int `yaml:"pep_nodes"` // per user
+
+	// What a peer domain, or a component, may bring over all its streams; beyond: reading pauses, nothing is dropped.
+	PeerRate  int `yaml:"peer_rate"` // bytes per second
+	PeerBurst int `yaml:"peer_burst"`
 
 	// What waits for one peer domain; beyond: bounced with the reason.
 	PeerStanzas    int           `yaml:"peer_stanzas"`
@@ -124,6 +129,9 @@ func defaultLimits() Limits {
 		PEPItems:     256,
 		PEPItemBytes: 64 << 10,
 		PEPNodes:     1000,
+
+		PeerRate:  1 << 20,
+		PeerBurst: 8 << 20,
 
 		PeerStanzas:    1000,
 		PeerBytes:      4 << 20,

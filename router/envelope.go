@@ -1,6 +1,7 @@
 package router
 
 import (
+	"jackdaw/router/budget"
 	"jackdaw/storage"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
@@ -37,6 +38,8 @@ type Envelope struct {
 	// Account is the authenticated account behind it. It differs from the
 	// sender's address when that is forged. Zero for peers, services and the server's own stanzas.
 	Account jid.JID
+	// Budget is that of who sent it, for what is made of it beyond what was read; nil: it has no limit.
+	Budget *budget.Budget
 	// Peer is the domain that brought it over a server stream, which has proved to be the sender's; "" for what is ours.
 	Peer string
 	// Durable says that the sender is promised an acknowledgement: what is not

@@ -296,6 +296,7 @@ func (l *link) stanza(x *xmpp.Stanza) error {
 			if !s.pong(x) { // which gives away nothing
 				s.Stats.Spoofed.Add(1)
 			}
+			l.pay(l.remote)
 			if l.in != nil {
 				l.received(nil)
 			}
@@ -305,6 +306,7 @@ func (l *link) stanza(x *xmpp.Stanza) error {
 		s.Stats.Spoofed.Add(1)
 		return err
 	}
+	l.pay(x.From.Domain())
 	l.stanzasIn.Add(1)
 	s.Stats.StanzasIn.Add(1)
 	e := &l.env

@@ -19,6 +19,7 @@ type input struct {
 	end    int
 	busy   bool // the last read filled its buffer
 	total  int  // bytes read
+	unpaid int  // of them, consumed and on nobody's budget yet
 	most   int  // of them, before authentication; 0: no bound
 }
 

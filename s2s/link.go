@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"jackdaw/router"
+	"jackdaw/router/budget"
 	"jackdaw/router/gate"
 	"jackdaw/s2s/outbox"
 	"jackdaw/xmpp"
@@ -67,12 +68,14 @@ type link struct {
 	input     input
 	batch     router.Batch
 	env       router.Envelope
-	offered   offered     // outgoing: by the peer
-	login     sasl.Server // incoming: the attempt that goes on, if any
-	external  bool        // incoming: EXTERNAL is offered
-	certainty error       // what is wrong with the peer's certificate for the domain of the header; nil: nothing
-	last      outbox.Pair // of the last stanza, which was fit
-	failures  int         // of SASL
+	offered   offered        // outgoing: by the peer
+	login     sasl.Server    // incoming: the attempt that goes on, if any
+	external  bool           // incoming: EXTERNAL is offered
+	certainty error          // what is wrong with the peer's certificate for the domain of the header; nil: nothing
+	last      outbox.Pair    // of the last stanza, which was fit
+	purse     *budget.Budget // of the domain of the last stanza
+	payer     string         // that domain; "" as long as purse is nobody's
+	failures  int            // of SASL
 
 	known atomic.Bool // authenticated
 	dying atomic.Bool // no more than last words is written
@@ -223,6 +226,7 @@ func (l *link) next() (stream.ItemKind, error) {
 		if in.pos < in.end {
 			item, n, err := l.scan.Scan(in.buf[in.pos:in.end])
 			in.pos += n
+			in.unpaid += n
 			if err != nil {
 				if bad, ok := errors.AsType[*stream.SyntaxError](err); ok {
 					return 0, fault(bad.Condition, bad.What)
@@ -243,6 +247,7 @@ func (l *link) next() (stream.ItemKind, error) {
 func (l *link) more() error {
 	l.batch.Flush() // what was routed leaves before we wait
 	l.throttle()
+	l.pause()
 	in := &l.input
 	if in.most > 0 && in.total > in.most && !l.known.Load() {
 		return fault(stream.PolicyViolation, "too much before authentication")
@@ -446,6 +451,7 @@ func (l *link) finish(err error) {
 		l.end(err)
 	}
 	l.input.free()
+	l.purse.Close()
 	l.scan.Release()
 	if ours {
 		l.linger()

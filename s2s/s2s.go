@@ -27,6 +27,7 @@ import (
 
 	"jackdaw/config"
 	"jackdaw/router"
+	"jackdaw/router/budget"
 	"jackdaw/router/gate"
 	"jackdaw/s2s/lookup"
 	"jackdaw/s2s/outbox"
@@ -63,6 +64,8 @@ type Options struct {
 	Roots *x509.CertPool // of the certificates of peers; nil: those of the system
 	// Gate counts connections, with those of other listeners; nil: there are none.
 	Gate *gate.Keeper
+	// Budgets are those of peer domains and components; nil: there are no others.
+	Budgets *budget.Book
 	// Settings are those in force; asked each time it matters. The same pointer means that nothing has changed.
 	Settings func() *config.Config
 	Log      *slog.Logger
@@ -73,13 +76,14 @@ type Options struct {
 type Server struct {
 	Stats Stats
 
-	o      Options
-	log    *slog.Logger
-	rules  atomic.Pointer[policy]
-	secret atomic.Pointer[string] // the key of dialback keys, hashed (XEP-0185 §2)
-	gate   *gate.Keeper
-	queue  queue
-	outbox *outbox.Outbox // queue, but in tests
+	o       Options
+	log     *slog.Logger
+	rules   atomic.Pointer[policy]
+	secret  atomic.Pointer[string] // the key of dialback keys, hashed (XEP-0185 §2)
+	gate    *gate.Keeper
+	budgets *budget.Book
+	queue   queue
+	outbox  *outbox.Outbox // queue, but in tests
 
 	callers   *tls.Config // for those who call
 	verifying chan struct{}
@@ -121,6 +125,12 @@ func New(o Options) *Server {
 	}
 	if s.gate = o.Gate; s.gate == nil {
 		s.gate = new(gate.Keeper)
+	}
+	if s.budgets = o.Budgets; s.budgets == nil {
+		s.budgets = budget.New(func() budget.Rate {
+			l := &s.policy().limits
+			return budget.Rate{PerSecond: l.PeerRate, Burst: l.PeerBurst}
+		})
 	}
 	if s.o.Now == nil {
 		s.o.Now = time.Now

@@ -12,16 +12,17 @@ import (
 )
 
 const (
-	// leastReserve and mostReserve bound the file descriptors that connections never get: they are for the store, files that are
-	// sent and received, hooks, questions to DNS and the commands of an administrator. Between the two it is an eighth.
+	// leastReserve and mostReserve bound the file descriptors that connections never get: they are for the store,
+	// files that are sent and received, hooks, questions to DNS and the commands of an administrator. Between the two
+	// it is an eighth.
 	leastReserve = 32
 	mostReserve  = 1024
 	// fewConnections is what a server for more than a family needs.
 	fewConnections = 256
 )
 
-// boundConnections leaves descriptors for what the server itself opens. It comes when all that is open for long is open. A system
-// that does not say how many there are has no bound.
+// boundConnections leaves descriptors for what the server itself opens. It comes when all that is open for long is
+// open. A system that does not say how many there are has no bound.
 func (h *house) boundConnections() {
 	var limit syscall.Rlimit
 	open, err := os.ReadDir("/proc/self/fd")
@@ -43,7 +44,8 @@ func connectionRoom(limit, open int) int {
 	return max(limit-open-min(max(limit/8, leastReserve), mostReserve), 8)
 }
 
-// gated has the connections of a listener for HTTP counted like all others. What comes through a trusted proxy comes from one address.
+// gated has the connections of a listener for HTTP counted like all others. What comes through a trusted proxy comes
+// from one address.
 func (h *house) gated(ln net.Listener, who string, refuse func(net.Conn, string)) net.Listener {
 	return &gate.Listener{Listener: ln, Who: who, Keeper: h.gate, Limits: func() *config.Limits { return &h.cfg.Load().Limits },
 		Trusted: func(a netip.Addr) bool {

@@ -27,6 +27,7 @@ import (
 	"jackdaw/modules/upload"
 	"jackdaw/router"
 	"jackdaw/router/accounts"
+	"jackdaw/router/budget"
 	"jackdaw/router/gate"
 	"jackdaw/s2s"
 	"jackdaw/s2s/lookup"
@@ -105,6 +106,8 @@ type house struct {
 	web        *httpmessage.Server
 	sockets    listeners
 	gate       *gate.Keeper
+	senders    *budget.Book // of accounts
+	others     *budget.Book // of peer domains and components
 	ready      atomic.Bool
 	running    sync.WaitGroup // serving goroutines
 	reloads    sync.Mutex     // one at a time
@@ -114,6 +117,14 @@ type house struct {
 func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o RunOptions) (*house, error) {
 	h := &house{o: o, store: store, gate: new(gate.Keeper)}
 	h.cfg.Store(cfg)
+	h.senders = budget.New(func() budget.Rate {
+		l := &h.cfg.Load().Limits
+		return budget.Rate{PerSecond: l.StreamRate, Burst: l.StreamBurst}
+	})
+	h.others = budget.New(func() budget.Rate {
+		l := &h.cfg.Load().Limits
+		return budget.Rate{PerSecond: l.PeerRate, Burst: l.PeerBurst}
+	})
 	options, err := AccountOptions(cfg)
 	if err != nil {
 		return nil, err
@@ -126,7 +137,7 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 	h.features = modules.All(modules.Deps{Router: h.router, Store: store, Accounts: h.accounts, Config: h.cfg.Load,
 		Version: o.Version, Log: o.Log})
 	h.programs = component.New(component.Options{Router: h.router, Settings: func() config.Component { return h.cfg.Load().Component },
-		Limits: func() config.Limits { return h.cfg.Load().Limits }, Gate: h.gate, Log: o.Log})
+		Limits: func() config.Limits { return h.cfg.Load().Limits }, Gate: h.gate, Budgets: h.others, Log: o.Log})
 	// Which listeners there are is settled at the start, whatever the configuration says later.
 	h.filePlaces = func() []upload.Place { return filePlaces(h.cfg.Load(), &cfg.Listen) }
 	h.files = newFiles(fileParts{h.router, store, h.accounts, h.cfg.Load, h.filePlaces, o.Log})
@@ -137,10 +148,11 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 		return nil, err
 	}
 	h.clients = c2s.New(c2s.Options{Router: h.router, Accounts: h.accounts, TLS: h.certs.TLSConfig("xmpp-client"),
-		Register: h.features.Registration, AllowPlainWithoutTLS: !cfg.C2S.RequireTLS, Gate: h.gate, C2S: cfg.C2S, Limits: cfg.Limits, Log: o.Log})
+		Register: h.features.Registration, AllowPlainWithoutTLS: !cfg.C2S.RequireTLS,
+		Gate: h.gate, Budgets: h.senders, C2S: cfg.C2S, Limits: cfg.Limits, Log: o.Log})
 	if cfg.Federates() {
 		h.peering = s2s.New(s2s.Options{Router: h.router, Store: store, Finder: lookup.New(lookup.Options{Resolve: h.resolve}),
-			Certificate: h.certs.Certificate, TLS: h.certs.TLSConfig(xmpp.ALPNServer), Gate: h.gate,
+			Certificate: h.certs.Certificate, TLS: h.certs.TLSConfig(xmpp.ALPNServer), Gate: h.gate, Budgets: h.others,
 			Settings: h.cfg.Load, Log: o.Log})
 		if err := h.peering.Start(ctx); err != nil {
 			return nil, err
@@ -148,7 +160,8 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 		h.router.SetRemote(h.peering)
 	}
 	h.posts = httpmessage.New(httpmessage.Options{Router: h.router, Accounts: h.accounts, Engine: store,
-		Hosts: func() []string { return domains(h.cfg.Load()) }, Settings: postSettings(cfg), Lanes: lanes(cfg), Log: o.Log})
+		Hosts: func() []string { return domains(h.cfg.Load()) }, Settings: postSettings(cfg),
+		Lanes: lanes(cfg), Budgets: h.senders, Log: o.Log})
 	h.web = httpmessage.NewServer(h.webHandler(), httpmessage.Limits{HeaderBytes: cfg.Limits.HTTPHeaderBytes,
 		HeaderTime: cfg.Limits.HTTPHeaderTime, BodyTime: cfg.Limits.HTTPBodyTime, Idle: cfg.Limits.HTTPIdle, Streams: cfg.Limits.HTTPStreams}, o.Log)
 	if len(cfg.Listen.Metrics) > 0 {

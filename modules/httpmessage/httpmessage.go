@@ -26,6 +26,7 @@ import (
 
 	"jackdaw/router"
 	"jackdaw/router/accounts"
+	"jackdaw/router/budget"
 	"jackdaw/storage"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
@@ -55,7 +56,9 @@ type Options struct {
 	// Lanes is how many recipients of a post are sent to at a time, so that what a distant storage takes for one
 	// is not waited for before the next; 0 is 1, which costs least where storage answers at once.
 	Lanes int
-	Log   *slog.Logger
+	// Budgets are those of accounts, by bare address, for all ways in; nil: there are none.
+	Budgets *budget.Book
+	Log     *slog.Logger
 }
 
 // Settings may change while the service runs. The zero value means the defaults.

@@ -156,7 +156,8 @@ func (c *watchedConn) answer(to net.Conn) {
 	}
 }
 
-// watchState is told by net/http what becomes of a connection. Between two requests one may be closed for the sake of another.
+// watchState is told by net/http what becomes of a connection. Between two requests one may be closed for the sake of
+// another.
 //
 // A slow header on a connection under TLS must be answered before TLS is closed: the hook is called when a first
 // request is complete or has failed.

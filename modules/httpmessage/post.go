@@ -15,6 +15,7 @@ import (
 
 	"jackdaw/router"
 	"jackdaw/router/accounts"
+	"jackdaw/router/budget"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 )
@@ -50,6 +51,8 @@ type post struct {
 	attempted string // who was not
 	mayPost   bool   // an API account may post for fqdn
 	rights    *accounts.Rights
+	purse     *budget.Budget // of the account; nil: no limit on the rate
+	paid      int            // of it, before the body had come
 
 	body       []byte
 	isJSON     bool
@@ -140,9 +143,14 @@ func (p *post) run() *refusal {
 	if x := p.contentType(); x != nil {
 		return x
 	}
+	if x := p.afford(); x != nil {
+		return x
+	}
+	defer p.purse.Close()
 	if x := p.read(); x != nil {
 		return x
 	}
+	p.purse.Spend(len(p.body) - p.paid)
 	if p.r.Header["Idempotency-Key"] != nil {
 		if x := p.enter(); x != nil || p.replay != nil {
 			return x

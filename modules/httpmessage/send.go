@@ -80,6 +80,7 @@ func reasonOf(err *xmpp.Error) string {
 
 // send routes the copies and waits until all that was accepted is safe.
 func (p *post) send() *refusal {
+	p.purse.Spend((len(p.recipients) - 1) * len(p.stanza.Payload)) // the first copy is the body
 	dedup := ""
 	if p.key != "" {
 		// The hash is part of it: if the server dies before the first answer is kept, another

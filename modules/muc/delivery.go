@@ -45,7 +45,7 @@ func (p *post) to(s *seat) {
 		}
 	}
 	// A queue that is full for a moment says nothing of who is at its end (RFC 6120 §8.3.3.18).
-	if err := p.env.Err; p.env.Outcome == router.Refused && p.head.Kind == xmpp.Message && err.Condition != xmpp.CondResourceConstraint {
+	if p.env.Outcome == router.Refused && p.head.Kind == xmpp.Message && p.env.Err.Condition != xmpp.CondResourceConstraint {
 		p.lost = append(p.lost, s)
 	}
 }

@@ -14,6 +14,7 @@ package multicast
 import (
 	"log/slog"
 	"sync"
+	"time"
 
 	"jackdaw/modules/internal/addresses"
 	"jackdaw/router"
@@ -40,6 +41,8 @@ const (
 	named = 10
 	// atOnce is how many bytes of copies wait before what has been sent is written out.
 	atOnce = 1 << 20
+	// longestDebt is what an account may owe in time and still begin: what it has just sent may not be paid yet.
+	longestDebt = 5 * time.Second
 )
 
 type module struct {
@@ -137,6 +140,10 @@ func (m *module) list(e *router.Envelope) *list {
 		e.Refuse(xmpp.Forbidden("the account does not have permission to multicast"))
 		return nil
 	}
+	if e.Budget.Wait() > longestDebt {
+		e.Refuse(xmpp.ResourceConstraint("the account sends too much, try again later"))
+		return nil
+	}
 	if !e.Stanza.To.IsDomain() { // §3
 		e.Refuse(xmpp.ServiceUnavailable("multicasts go to the address of the service itself"))
 		return nil
@@ -149,6 +156,7 @@ func (m *module) list(e *router.Envelope) *list {
 		e.Refuse(bad)
 		return nil
 	}
+	e.Budget.Spend((len(l.to) - 1) * len(e.Stanza.Payload)) // one has been counted when it was read
 	return l
 }
 

@@ -12,7 +12,8 @@ import (
 // Accept gives each connection of a listener to serve, which must not wait, until the listener is closed. It returns nil if
 // stopping then says that this was wanted. What the system cannot give now, such as file descriptors, is asked for again after
 // a while, or when done is closed; the log says so once, and once when it is over. Who is what comes, for the log.
-func Accept(l net.Listener, who string, stopping func() bool, done <-chan struct{}, log *slog.Logger, serve func(net.Conn)) error {
+func Accept(l net.Listener, who string, stopping func() bool, done <-chan struct{}, log *slog.Logger,
+	serve func(net.Conn)) error {
 	c := complaint{log: log, who: who}
 	return accept(l, stopping, done, c.failed, func(nc net.Conn) {
 		c.over()
@@ -20,7 +21,8 @@ func Accept(l net.Listener, who string, stopping func() bool, done <-chan struct
 	})
 }
 
-func accept(l net.Listener, stopping func() bool, done <-chan struct{}, warn func(err error, again time.Duration), serve func(net.Conn)) error {
+func accept(l net.Listener, stopping func() bool, done <-chan struct{}, warn func(err error, again time.Duration),
+	serve func(net.Conn)) error {
 	wait := time.Duration(0)
 	for {
 		c, err := l.Accept()
@@ -66,7 +68,8 @@ func (c *complaint) failed(err error, _ time.Duration) {
 
 func (c *complaint) over() {
 	if !c.since.IsZero() {
-		c.log.Info("connections are accepted again", "of", c.who, "after", time.Since(c.since).Round(time.Millisecond).String())
+		after := time.Since(c.since).Round(time.Millisecond)
+		c.log.Info("connections are accepted again", "of", c.who, "after", after.String())
 		c.since = time.Time{}
 	}
 }

@@ -1,9 +1,10 @@
 // Package gate counts connections: of each address, so that no address takes all (promises.md, "connections per
-// address"), and in all, so that what the server itself has to open finds a file descriptor. One Keeper stands before all listeners.
+// address"), and in all, so that what the server itself has to open finds a file descriptor. One Keeper stands before
+// all listeners.
 //
-// Loopback has no limit of its own, but the descriptors are counted for it too. When there is room for no more connections,
-// those that have not logged in are the first to go, the oldest before the others; so a stranger who holds many idle ones
-// keeps nobody out.
+// Loopback has no limit of its own, but the descriptors are counted for it too. When there is room for no more
+// connections, those that have not logged in are the first to go, the oldest before the others; so a stranger who
+// holds many idle ones keeps nobody out.
 package gate
 
 import (
@@ -17,8 +18,8 @@ import (
 	"jackdaw/config"
 )
 
-// A Keeper counts connections, by address and in all; IPv6 by /64. The zero value is ready and has room for any number. Safe for
-// concurrent use.
+// A Keeper counts connections, by address and in all; IPv6 by /64. The zero value is ready and has room for any
+// number. Safe for concurrent use.
 type Keeper struct {
 	mu    sync.Mutex // guards the rest
 	from  map[netip.Addr]*visitor
@@ -56,7 +57,7 @@ func neighbourhood(a netip.Addr) netip.Addr {
 // Exempt says whether the limits apply to an address at all.
 func Exempt(a netip.Addr) bool { return !a.IsValid() || a.IsLoopback() }
 
-// A Pass is a connection that has been let in. Its methods may be called at any time.
+// A Pass is a connection that has been let in. Its methods may be called at any time; nil is one that nobody counts.
 type Pass struct {
 	g    *Keeper
 	addr netip.Addr // zero: not counted by address
@@ -69,8 +70,9 @@ type Pass struct {
 	spare *list.Element // its place among those that may be ended
 }
 
-// Admit lets in a connection from an address, or says why not. The connection may be closed later, for the sake of another, as
-// long as it is not known, or while it is idle. An invalid address stands for one without a limit of its own.
+// Admit lets in a connection from an address, or says why not. The connection may be closed later, for the sake of
+// another, as long as it is not known, or while it is idle. An invalid address stands for one without a limit of its
+// own.
 func (g *Keeper) Admit(c net.Conn, a netip.Addr, l *config.Limits) (p *Pass, refusal string) {
 	p = &Pass{g: g, conn: c}
 	now := time.Now()
@@ -134,7 +136,7 @@ func (g *Keeper) makeRoom(now time.Time) (end net.Conn, ok bool) {
 	}
 	if g.log != nil && now.Sub(g.full) >= time.Minute {
 		g.full = now
-		g.log.Error("no file descriptors are left for another connection: those that have not logged in are closed for new ones",
+		g.log.Error("no file descriptors are left for another connection: strangers' are closed for new ones",
 			"connections", g.all, "do", "raise the limit of open files (LimitNOFILE, ulimit -n)")
 	}
 	first := g.spare.Front()
@@ -153,6 +155,9 @@ func (v *visitor) refill(now time.Time, l *config.Limits) {
 
 // Known takes note that the connection has authenticated.
 func (p *Pass) Known() {
+	if p == nil {
+		return
+	}
 	p.g.mu.Lock()
 	defer p.g.mu.Unlock()
 	if p.gone || p.known {
@@ -167,6 +172,9 @@ func (p *Pass) Known() {
 
 // Idle says whether nothing is lost if the connection is closed now, as between two requests.
 func (p *Pass) Idle(is bool) {
+	if p == nil {
+		return
+	}
 	p.g.mu.Lock()
 	defer p.g.mu.Unlock()
 	if !p.gone && p.idle != is {
@@ -188,6 +196,9 @@ func (p *Pass) sort() {
 
 // Leave takes note that the connection has ended.
 func (p *Pass) Leave() {
+	if p == nil {
+		return
+	}
 	p.g.mu.Lock()
 	defer p.g.mu.Unlock()
 	p.leave()
@@ -213,7 +224,8 @@ func (p *Pass) leave() {
 	}
 }
 
-// Reserve takes room for a connection that the server opens itself. It says whether there is some; Release gives it back.
+// Reserve takes room for a connection that the server opens itself. It says whether there is some; Release gives it
+// back.
 func (g *Keeper) Reserve() bool {
 	g.mu.Lock()
 	end, ok := g.makeRoom(time.Now())

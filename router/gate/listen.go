@@ -9,8 +9,8 @@ import (
 	"jackdaw/config"
 )
 
-// A Listener lets a server that accepts by itself, such as that of net/http, have only connections that the Keeper admits. Accept
-// returns a *Conn; it is called by one goroutine, which waits a while after an error that is temporary.
+// A Listener lets a server that accepts by itself, such as that of net/http, have only connections that the Keeper
+// admits. Accept returns a *Conn; it is called by one goroutine, which waits a while after an error that is temporary.
 type Listener struct {
 	net.Listener
 	Who    string // what comes, for the log

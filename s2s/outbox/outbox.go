@@ -61,7 +61,8 @@ type Options struct {
 	Logger *slog.Logger // nil: slog.Default
 }
 
-// Limits bound the outbox. A field that is zero has the default given; the first eight are limits.peer_* of the configuration.
+// Limits bound the outbox. A field that is zero has the default given; the first eight are limits.peer_* of the
+// configuration.
 type Limits struct {
 	Stanzas    int           // that wait for one remote domain, all its pairs together, the copies of one as one; 1,000
 	Bytes      int           // likewise, as XML; 4 MiB

@@ -121,8 +121,8 @@ func (p *pair) lost() bool {
 	}
 }
 
-// admit says whether one more stanza may wait, of so many bytes in all, or why not. It takes the stanza's cost from the share of its
-// sender. The caller holds mu.
+// admit says whether one more stanza may wait, of so many bytes in all, or why not. It takes the stanza's cost from
+// the share of its sender. The caller holds mu.
 func (p *pair) admit(now time.Time, l *Limits, it *item, bytes int, sender jid.JID) (Refusal, *xmpp.Error) {
 	d, o := p.domain, p.domain.o
 	count := it.amount()

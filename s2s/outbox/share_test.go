@@ -68,8 +68,9 @@ func TestWhatIsSaidToManyAtADomainCountsOnce(t *testing.T) {
 		}
 		p.domain.mu.Lock()
 		defer p.domain.mu.Unlock()
-		if n := b.out.memory.Load(); n != 0 || p.domain.waiting != (amount{}) || p.live != (amount{}) || len(b.out.shares.by) != 0 {
-			t.Errorf("%d bytes, %v waiting, %v live, %d shares are left", n, p.domain.waiting, p.live, len(b.out.shares.by))
+		n, shares := b.out.memory.Load(), len(b.out.shares.by)
+		if n != 0 || p.domain.waiting != (amount{}) || p.live != (amount{}) || shares != 0 {
+			t.Errorf("%d bytes, %v waiting, %v live, %d shares are left", n, p.domain.waiting, p.live, shares)
 		}
 	})
 }
@@ -107,7 +108,8 @@ func TestWhoHasTooMuchWaitingIsToldToWaitAndNobodyElse(t *testing.T) {
 			remote := fmt.Sprintf("d%d.example", domains)
 			domains++
 			b.peer.set(func() { b.peer.fail[remote] = errRefused })
-			e := &router.Envelope{Account: jid.MustParse(who), Stanza: &xmpp.Stanza{Kind: xmpp.Message, From: jid.MustParse(fmt.Sprintf("%d@%s", domains, here)),
+			from := jid.MustParse(fmt.Sprintf("%d@%s", domains, here))
+			e := &router.Envelope{Account: jid.MustParse(who), Stanza: &xmpp.Stanza{Kind: xmpp.Message, From: from,
 				To: jid.MustParse("a@" + remote), Payload: []byte("<body>hello</body>")}}
 			b.out.Push(e)
 			return e
