@@ -63,6 +63,9 @@ type Limits struct {
 	// What a peer domain, or a component, may bring over all its streams; beyond: reading pauses, nothing is dropped.
 	PeerRate  int `yaml:"peer_rate"` // bytes per second
 	PeerBurst int `yaml:"peer_burst"`
+	// Keys of dialback from one address that are verified in a minute, each with a call to who is named; ten times as
+	// many on streams that have proved a domain. Beyond: refused with resource-constraint.
+	PeerVerifications int `yaml:"peer_verifications"`
 
 	// What waits for one peer domain; beyond: bounced with the reason.
 	PeerStanzas    int           `yaml:"peer_stanzas"`
@@ -132,6 +135,8 @@ func defaultLimits() Limits {
 
 		PeerRate:  1 << 20,
 		PeerBurst: 8 << 20,
+
+		PeerVerifications: 20,
 
 		PeerStanzas:    1000,
 		PeerBytes:      4 << 20,

@@ -86,7 +86,7 @@ type Server struct {
 	outbox  *outbox.Outbox // queue, but in tests
 
 	callers   *tls.Config // for those who call
-	verifying chan struct{}
+	inquiries inquiries
 
 	closing atomic.Bool
 	ctx     context.Context // ends with the server
@@ -94,16 +94,17 @@ type Server struct {
 	workers sync.WaitGroup // goroutines of links
 	tasks   sync.WaitGroup // goroutines that end with ctx
 
-	mu        sync.Mutex // guards the rest
-	stopped   bool       // Shutdown has begun
-	links     map[*link]struct{}
-	out       map[string][]*link    // established ones that we opened, by remote domain
-	back      map[outbox.Pair]*link // those that peers opened and that carry this pair too (XEP-0288)
-	pings     map[string]*ping      // on their way, by id
-	lost      map[outbox.Pair]*lost // what may be resumed by us
-	parked    map[string]*parked    // what may be resumed by peers, by id
-	resumable map[string]*link      // likewise, while the link is there
-	listeners map[net.Listener]struct{}
+	mu          sync.Mutex // guards the rest
+	stopped     bool       // Shutdown has begun
+	links       map[*link]struct{}
+	out         map[string][]*link    // established ones that we opened, by remote domain
+	back        map[outbox.Pair]*link // those that peers opened and that carry this pair too (XEP-0288)
+	pings       map[string]*ping      // on their way, by id
+	lost        map[outbox.Pair]*lost // what may be resumed by us
+	parked      map[string]*parked    // what may be resumed by peers, by id
+	resumable   map[string]*link      // likewise, while the link is there
+	listeners   map[net.Listener]struct{}
+	authorities map[outbox.Pair]*authority
 }
 
 // queue is what is used of *outbox.Outbox.
@@ -119,7 +120,7 @@ func New(o Options) *Server {
 	s := &Server{o: o, log: o.Log, links: map[*link]struct{}{}, out: map[string][]*link{}, back: map[outbox.Pair]*link{},
 		pings: map[string]*ping{}, lost: map[outbox.Pair]*lost{}, parked: map[string]*parked{},
 		resumable: map[string]*link{}, listeners: map[net.Listener]struct{}{},
-		verifying: make(chan struct{}, maxVerifications)}
+		authorities: map[outbox.Pair]*authority{}}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

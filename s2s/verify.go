@@ -4,17 +4,15 @@ import (
 	"context"
 	"errors"
 
+	"jackdaw/router/gate"
 	"jackdaw/s2s/certificate"
 	"jackdaw/s2s/outbox"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/stream"
 )
 
-const (
-	// maxClaims is how many keys of one link may be on their way to those who can confirm them, maxVerifications that of all.
-	maxClaims        = 10
-	maxVerifications = 1000
-)
+// maxClaims is how many keys of one link may be on their way to those who can confirm them.
+const maxClaims = 10
 
 // claim handles, as the receiving server, that the peer wants to send for a pair (XEP-0220 §2.2.1).
 func (l *link) claim(d dialback) error {
@@ -58,10 +56,9 @@ func (l *link) claim(d dialback) error {
 	case many >= maxClaims:
 		return refuse(xmpp.ResourceConstraint("too many keys are being verified"))
 	}
-	select {
-	case s.verifying <- struct{}{}:
-	default:
-		return refuse(xmpp.ResourceConstraint("too many keys are being verified"))
+	from := gate.RemoteIP(l.conn)
+	if bad := s.inquiries.enter(from, l.known.Load(), policy.limits.PeerVerifications); bad != nil {
+		return refuse(bad)
 	}
 	l.mu.Lock()
 	l.claims[pair] = true
@@ -69,7 +66,7 @@ func (l *link) claim(d dialback) error {
 	s.workers.Add(1) // the reader is one
 	go func() {
 		defer s.workers.Done()
-		defer func() { <-s.verifying }()
+		defer s.inquiries.leave(from)
 		l.callBack(pair, id, d.key)
 	}()
 	return nil
@@ -162,15 +159,20 @@ func (s *Server) askAuthority(ctx context.Context, pair outbox.Pair, id, key str
 	if ctx.Err() != nil {
 		return false, xmpp.RemoteServerTimeout("")
 	}
-	l, f := s.dial(ctx, pair, true)
-	if f != nil {
+	a := s.authority(pair)
+	defer s.letGo(pair, a)
+	select {
+	case <-a.ready:
+	case <-ctx.Done():
+		return false, xmpp.RemoteServerTimeout("")
+	}
+	if f := a.failed; f != nil {
 		if f.Permanent {
 			return false, xmpp.RemoteServerNotFound(f.Text)
 		}
 		return false, xmpp.RemoteServerTimeout(f.Text)
 	}
-	defer l.part(&farewell{})
-	if v, ok := l.askKey(ctx, pair, id, key); ok {
+	if v, ok := a.link.askKey(ctx, pair, id, key); ok {
 		return v.valid, v.err
 	}
 	return false, xmpp.RemoteServerTimeout("your server did not confirm the key in time")

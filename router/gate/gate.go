@@ -44,8 +44,8 @@ func (g *Keeper) Bound(room int, log *slog.Logger) {
 	g.room, g.log = room, log
 }
 
-// neighbourhood is what counts as one address.
-func neighbourhood(a netip.Addr) netip.Addr {
+// Neighbourhood is what counts as one address.
+func Neighbourhood(a netip.Addr) netip.Addr {
 	a = a.Unmap().WithZone("")
 	if a.Is6() {
 		p, _ := a.Prefix(64) // an error only for more bits than there are
@@ -79,7 +79,7 @@ func (g *Keeper) Admit(c net.Conn, a netip.Addr, l *config.Limits) (p *Pass, ref
 	g.mu.Lock()
 	var v *visitor
 	if !Exempt(a) {
-		p.addr = neighbourhood(a)
+		p.addr = Neighbourhood(a)
 		if v, refusal = g.visit(p.addr, now, l); refusal != "" {
 			g.mu.Unlock()
 			return nil, refusal
