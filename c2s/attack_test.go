@@ -241,6 +241,9 @@ func TestUnfitStanzasAreAnswered(t *testing.T) {
 		{"<iq id='1'><query xmlns='urn:test'/></iq>", "bad-request"},
 		{"<presence type='foo' id='1'/>", "bad-request"},
 		{"<message to='a@b@c' id='1'/>", "jid-malformed"},
+		{"<presence to='r@example.org/a\u202eb' id='1'/>",
+			"jid-malformed xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>" +
+				"<text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas' xml:lang='en'>'to' is no address"},
 		{"<iq to='@' type='get' id='1'><query xmlns='urn:test'/></iq>", "jid-malformed"},
 		{"<iq to='example.org' type='get' id='1'><query xmlns='urn:nobody'/></iq>", "service-unavailable"},
 	} {

@@ -222,7 +222,7 @@ func (p *post) completed(word string) (full string, known bool) {
 // leadsNowhere says whether an address is at a domain without a dot that nobody serves. No peer can be found by it.
 func (p *post) leadsNowhere(j jid.JID) bool {
 	d := j.Domain()
-	if strings.ContainsAny(d, ".:") || p.s.o.Router.Owns(d) {
+	if strings.IndexByte(d, '.') >= 0 || strings.IndexByte(d, ':') >= 0 || p.s.o.Router.Owns(d) {
 		return false
 	}
 	_, named := p.set.Resolve[d]

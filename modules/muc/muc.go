@@ -86,7 +86,7 @@ func (m *Rooms) Module() router.Module {
 			{Name: "XEP-0410", Version: "1.1.0"},
 			{Name: "XEP-0421", Version: "1.0.1"},
 			{Name: "XEP-0424", Version: "0.4.2", Note: "tombstones in archives of rooms"},
-			{Name: "XEP-0425", Version: "0.3.0"},
+			{Name: "XEP-0425", Version: "0.3.0", Note: "and requests of version 0.2"},
 			{Name: "XEP-0486", Version: "0.1.0"},
 		},
 		Service: m.service,
