@@ -82,9 +82,14 @@ async def messages_wait_in_order_with_their_time(house):
         # RFC 6121 §8.5.3.2.1: of what is for a resource that is gone, only chat is for the account.
         r.say([juliet, f"{juliet}/gone"][i % 2], f"m{i}", ["chat", "normal"][i % 2 == 0 and i % 3 == 0])
     r.say(juliet, "headline", "headline")
-    r.say(juliet, "do not keep", "chat", None, "<no-store xmlns='urn:xmpp:hints'/>")
     r.say(juliet, None, "chat", None, "<composing xmlns='http://jabber.org/protocol/chatstates'/>")
+    r.say(juliet, None, "chat", None, "<received xmlns='urn:xmpp:receipts' id='1'/>", "<no-store xmlns='urn:xmpp:hints'/>")
     await r.settle()
+    r.none("an error", message(mtype="error"))
+    # RFC 6121 §8.5.2.2.1: what says something is stored or refused.
+    mid = r.say(juliet, "do not keep", "chat", None, "<no-store xmlns='urn:xmpp:hints'/>")
+    equal(condition(await r.expect("an error", message(mtype="error"), lambda s: s["id"] == mid)), "service-unavailable", "condition")
+    r.forget()
     j = await house.login(juliet)
     await j.caught_up(r)
     got = [s for s in j.inbox if message()(s)]
