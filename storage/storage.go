@@ -28,6 +28,7 @@ var (
 	ErrConflict    = errors.New("changed meanwhile") // Change with a version condition
 	ErrFull        = errors.New("over quota")        // Log.Append over AppendOptions' limits; nothing was written
 	ErrUnavailable = errors.New("storage is unavailable")
+	ErrTaken       = errors.New("another server has taken the storage") // with ErrUnavailable; for good
 	ErrClosed      = errors.New("storage is closed")
 )
 

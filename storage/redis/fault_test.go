@@ -447,7 +447,7 @@ func TestPromiseFollowsFromTheSettings(t *testing.T) {
 		{"no", "always", "NO APPEND-ONLY FILE"},
 	} {
 		s.CLI("config", "set", "appendonly", test.appendonly, "appendfsync", test.appendfsync, "min-replicas-to-write", "0")
-		if p := open(t, Options{Addrs: []string{s.Addr}}).Promise(); !strings.Contains(p, test.want) {
+		if p := open(t, Options{Addrs: []string{s.Addr}, Prefix: test.want}).Promise(); !strings.Contains(p, test.want) {
 			t.Errorf("%+v: %s", test, p)
 		}
 	}

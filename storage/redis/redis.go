@@ -1,6 +1,6 @@
 // Package redis keeps everything in Redis 6.2 or later: one server, a master with
-// replicas behind Sentinel, or a Cluster. It is for more than one node of jackdaw, or
-// where Redis is already at home.
+// replicas behind Sentinel, or a Cluster. It is for where Redis is already at home. One server at a time
+// works on the keys of a prefix, which it has a lease of (see lease.go), until there are nodes.
 //
 // All keys of an owner share a hash tag, and each step that must be atomic is one script
 // on one slot. A call returns when Redis has replied, so the pendings of this
@@ -17,6 +17,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sort"
 	"strings"
 	"sync"
@@ -41,6 +42,8 @@ type Options struct {
 	WaitReplicas int
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
+	// Log gets what somebody must act on or may want to know; nil: slog.Default().
+	Log *slog.Logger
 }
 
 // Patience is how long a call waits for Redis before it returns storage.ErrUnavailable.
@@ -58,6 +61,7 @@ type engine struct {
 	// observer is that of Observe; it may be nil.
 	observer atomic.Pointer[func(time.Duration)]
 
+	lease   lease
 	probing sync.WaitGroup
 }
 
@@ -68,7 +72,8 @@ func (quiet) Printf(context.Context, string, ...any) {}
 
 var silence = sync.OnceFunc(func() { redis.SetLogger(quiet{}) })
 
-// Open connects and reads from Redis what it promises.
+// Open connects, reads from Redis what it promises, and takes the lease of the prefix. If a server has it that may have
+// been killed, Open waits until it runs out.
 func Open(ctx context.Context, o Options) (storage.Engine, error) {
 	silence()
 	if len(o.Addrs) == 0 {
@@ -79,6 +84,9 @@ func Open(ctx context.Context, o Options) (storage.Engine, error) {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
 	}
 	e := &engine{o: o}
 	e.connect(o.MasterName == "" && len(o.Addrs) > 1)
@@ -96,6 +104,9 @@ func Open(ctx context.Context, o Options) (storage.Engine, error) {
 	}
 	if err == nil {
 		e.promise, err = e.readPromise(ctx)
+	}
+	if err == nil {
+		err = e.acquire(ctx)
 	}
 	if err != nil {
 		e.disconnect() // the first error is the one to tell
@@ -193,7 +204,7 @@ func (e *engine) eachMaster(ctx context.Context, f func(*redis.Client) error) er
 	return err
 }
 
-// probe keeps away up to date.
+// probe keeps away up to date, and the lease.
 func (e *engine) probe(ctx context.Context) {
 	const calm, tense = time.Second, 100 * time.Millisecond
 	timer := time.NewTimer(calm)
@@ -204,7 +215,15 @@ func (e *engine) probe(ctx context.Context) {
 			return
 		case <-timer.C:
 		}
-		switch err := e.ping(ctx); {
+		// Whichever part of a cluster is away: the lease is kept as long as that can be.
+		err := e.renew(ctx)
+		if errors.Is(err, storage.ErrTaken) {
+			return
+		}
+		if err2 := e.ping(ctx); err == nil {
+			err = err2
+		}
+		switch {
 		case err == nil:
 			e.away.Store(nil)
 			timer.Reset(calm)
@@ -231,6 +250,9 @@ func (e *engine) Err() error {
 	if e.closed.Load() {
 		return storage.ErrClosed
 	}
+	if err := e.lease.taken.Load(); err != nil {
+		return *err
+	}
 	if err := e.away.Load(); err != nil {
 		return *err
 	}
@@ -255,6 +277,7 @@ func (e *engine) Close() error {
 	}
 	e.stop()
 	e.probing.Wait()
+	e.release()
 	return e.disconnect()
 }
 

@@ -37,10 +37,18 @@ func (e *engine) run(ctx context.Context, c call) (any, error) {
 	if err := e.away.Load(); err != nil && e.cluster == nil {
 		return nil, *err
 	}
+	return e.try(ctx, c)
+}
+
+// try is run for who does not know whether Redis is away.
+func (e *engine) try(ctx context.Context, c call) (any, error) {
 	limited, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
 	var askAddr string
 	for wait := 5 * time.Millisecond; ; wait *= 2 {
+		if err := e.lease.taken.Load(); err != nil {
+			return nil, *err
+		}
 		v, err := e.once(limited, c, askAddr)
 		if err == nil {
 			return v, nil
@@ -124,7 +132,7 @@ func (e *engine) pipeline(ctx context.Context, node *redis.Client, calls []call,
 	begun := time.Now()
 	pipe := node.Pipeline()
 	commands := make([]*redis.Cmd, len(calls))
-	write := false
+	write, gated := false, false
 	for i, c := range calls {
 		if asking {
 			pipe.Do(ctx, "ASKING")
@@ -134,7 +142,12 @@ func (e *engine) pipeline(ctx context.Context, node *redis.Client, calls []call,
 		} else {
 			commands[i] = c.script.EvalSha(ctx, pipe, c.keys, c.args...)
 		}
-		write = write || c.write
+		write, gated = write || c.write, gated || c.write && c.script != acquireScript
+	}
+	if gated {
+		if err := e.lease.holds(begun); err != nil {
+			return nil, err
+		}
 	}
 	var touch *redis.StatusCmd
 	var wait *redis.Cmd
@@ -175,6 +188,12 @@ func (e *engine) pipeline(ctx context.Context, node *redis.Client, calls []call,
 			err = fmt.Errorf("%w: %d of %d", errReplicas, n, e.o.WaitReplicas)
 		}
 		if err != nil {
+			return nil, err
+		}
+	}
+	if gated {
+		// What was written after the end of the lease may have been behind somebody's back.
+		if err := e.lease.holds(time.Now()); err != nil {
 			return nil, err
 		}
 	}
