@@ -22,7 +22,7 @@ const (
 	// spareRoom is how many times as much those may leave waiting who make room or must not wait.
 	spareRoom = 4
 
-	longestWait = 5 * time.Second
+	longestWait = 10 * time.Second
 )
 
 // The length of a frame is written in 32 bits.
