@@ -42,7 +42,7 @@ func (a *accounts) read(user string) (storage.Account, error) {
 
 // step runs f alone among the steps on one user, and writes what it returns; nil deletes.
 func (a *accounts) step(ctx context.Context, user string, f func(storage.Account, error) (*storage.Account, error)) (*storage.Pending, error) {
-	if err := a.check(ctx, user); err != nil {
+	if err := a.checkWrite(ctx, false, user); err != nil {
 		return nil, err
 	}
 	s := a.shard(user)

@@ -80,7 +80,7 @@ func (e *engine) write(b *batch) (ticket, error) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	g, active, err := e.admit(b.lazy)
+	g, active, err := e.admit()
 	if err != nil {
 		return ticket{}, err
 	}
@@ -88,19 +88,11 @@ func (e *engine) write(b *batch) (ticket, error) {
 	return ticket{g.pending, g.number}, nil
 }
 
-// admit returns the group and the table that the next write goes to, once there is room in them. The caller holds mu,
-// which is let go of while it waits.
-func (e *engine) admit(lazy bool) (*group, *memtable, error) {
-	for e.err == nil && !e.finished && (e.crowded(lazy) || e.behind()) {
-		if !e.awaitRoom() {
-			return nil, nil, errSlow
-		}
-	}
-	switch {
-	case e.err != nil:
-		return nil, nil, e.err
-	case e.finished:
-		return nil, nil, storage.ErrClosed
+// admit returns the group and the table that the next write goes to. The caller holds mu, which is let go of while it
+// waits: that is seldom, since it has been through awaitTurn.
+func (e *engine) admit() (*group, *memtable, error) {
+	if err := e.awaitRoom(spareRoom, 2); err != nil {
+		return nil, nil, err
 	}
 	return e.current, e.tables.Load().active, nil
 }
@@ -117,6 +109,7 @@ func (e *engine) add(g *group, active *memtable, b *batch) {
 		g.writes++
 		e.hurry()
 	}
+	e.fill()
 }
 
 // hurry has the current group written. The caller holds mu.
@@ -198,7 +191,7 @@ func (e *engine) commit() {
 		}
 		e.current, e.flying = newGroup(g.number+1, e.spare), g
 		e.spare = nil
-		e.room.made(&e.changed)
+		e.progress()
 		// Freezing here keeps the border between journals that between tables: all
 		// that the frozen table holds is in this journal or an earlier one.
 		freeze := e.err == nil && !e.merging && e.journal.size+len(g.frame) >= e.limit
@@ -234,7 +227,7 @@ func (e *engine) commit() {
 		if freeze && err != nil {
 			e.merging = false
 		}
-		e.room.made(&e.changed)
+		e.progress()
 		e.mu.Unlock()
 		if freeze && err == nil {
 			go e.checkpoint(old.path)
@@ -392,7 +385,7 @@ func (e *engine) checkpoint(path string) {
 		e.tables.Store(&tables{active: e.tables.Load().active})
 	}
 	e.merging = false
-	e.room.made(&e.changed)
+	e.progress()
 }
 
 // merge writes a table into the tree in one transaction, and purges the Dedup

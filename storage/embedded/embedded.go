@@ -297,3 +297,11 @@ func (e *engine) check(ctx context.Context, names ...string) error {
 	}
 	return ctx.Err()
 }
+
+// checkWrite is the start of every call that writes to one owner.
+func (e *engine) checkWrite(ctx context.Context, lazy bool, names ...string) error {
+	if err := e.check(ctx, names...); err != nil {
+		return err
+	}
+	return e.awaitTurn(lazy)
+}

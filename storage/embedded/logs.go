@@ -176,6 +176,9 @@ func (l *logSpace) Append(ctx context.Context, owner string, r storage.Record, o
 }
 
 func (l *logSpace) append(owner string, r storage.Record, o storage.AppendOptions) (id uint64, dup bool, t ticket, err error) {
+	if err := l.awaitTurn(false); err != nil {
+		return 0, false, ticket{}, err
+	}
 	s := l.shard(owner)
 	s.Lock()
 	defer s.Unlock()
@@ -370,7 +373,7 @@ func (l *logSpace) Lookup(ctx context.Context, owner, dedup string) (storage.Rec
 }
 
 func (l *logSpace) Remove(ctx context.Context, owner string, ids ...uint64) (*storage.Pending, error) {
-	if err := l.check(ctx, owner); err != nil {
+	if err := l.checkWrite(ctx, true, owner); err != nil {
 		return nil, err
 	}
 	s := l.shard(owner)
@@ -394,7 +397,7 @@ func (l *logSpace) Remove(ctx context.Context, owner string, ids ...uint64) (*st
 }
 
 func (l *logSpace) Replace(ctx context.Context, owner string, id uint64, data []byte) (*storage.Pending, error) {
-	if err := l.check(ctx, owner); err != nil {
+	if err := l.checkWrite(ctx, false, owner); err != nil {
 		return nil, err
 	}
 	s := l.shard(owner)

@@ -127,7 +127,7 @@ func (m *mapSpace) List(ctx context.Context, owner string) ([]storage.Entry, uin
 }
 
 func (m *mapSpace) Update(ctx context.Context, owner string, version uint64, changes ...storage.Change) (uint64, *storage.Pending, error) {
-	if err := m.check(ctx, owner); err != nil {
+	if err := m.checkWrite(ctx, false, owner); err != nil {
 		return 0, nil, err
 	}
 	s := m.shard(owner)
@@ -257,7 +257,7 @@ func (m *mapSpace) Size(ctx context.Context, owner string) (keys int, bytes int6
 }
 
 func (m *mapSpace) DeleteOwner(ctx context.Context, owner string) (*storage.Pending, error) {
-	if err := m.check(ctx, owner); err != nil {
+	if err := m.checkWrite(ctx, true, owner); err != nil {
 		return nil, err
 	}
 	s := m.shard(owner)

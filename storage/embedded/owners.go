@@ -15,7 +15,7 @@ const trimAtOnce = 5000
 // Trim reads keys only, which hold the id and the peer; the size of the data stands
 // beside them.
 func (l *logSpace) Trim(ctx context.Context, owner string, before uint64, keep int) (*storage.Pending, error) {
-	if err := l.check(ctx, owner); err != nil {
+	if err := l.checkWrite(ctx, true, owner); err != nil {
 		return nil, err
 	}
 	s := l.shard(owner)
@@ -50,7 +50,7 @@ func (l *logSpace) trim(owner string, st *logState, before uint64, keep int) (la
 }
 
 func (l *logSpace) DeleteOwner(ctx context.Context, owner string) (*storage.Pending, error) {
-	if err := l.check(ctx, owner); err != nil {
+	if err := l.checkWrite(ctx, true, owner); err != nil {
 		return nil, err
 	}
 	s := l.shard(owner)

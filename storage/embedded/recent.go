@@ -174,7 +174,7 @@ func (l *logSpace) writeRecord(st *logState, owner string, key []byte, id uint64
 	e := l.engine
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	g, active, err := e.admit(false)
+	g, active, err := e.admit()
 	if err != nil {
 		return ticket{}, err
 	}

@@ -3,7 +3,7 @@ package embedded
 import (
 	"errors"
 	"fmt"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"jackdaw/storage"
@@ -19,7 +19,7 @@ const (
 	// leastRoom and mostRoom bound what waits for the committer; between them it is the size of a journal.
 	leastRoom = 64 << 10
 	mostRoom  = 256 << 20
-	// spareRoom is how many times as much those may leave waiting who make room or must not wait.
+	// spareRoom is how many times as much may wait of those who make room, must not wait, or have waited already.
 	spareRoom = 4
 
 	longestWait = 10 * time.Second
@@ -33,8 +33,9 @@ var (
 	errSlow     = fmt.Errorf("%w now: the disk does not keep up", storage.ErrUnavailable)
 )
 
-// A room is the state of those who wait. The engine's mu guards it.
+// A room is the state of those who wait. The engine's mu guards all but full.
 type room struct {
+	full      atomic.Bool // whoever is going to write asks awaitTurn first
 	waiting   int
 	until     time.Time // when those who wait give up
 	alarm     *time.Timer
@@ -54,11 +55,12 @@ func (r *room) init(e *engine) {
 	r.alarm.Stop()
 }
 
-// made tells those who wait that there is room, or will be soon.
-func (r *room) made(changed *sync.Cond) {
-	r.stuck = false
-	r.extend()
-	changed.Broadcast()
+// progress tells those who wait that there is room, or will be soon. The caller holds mu.
+func (e *engine) progress() {
+	e.room.stuck = false
+	e.room.extend()
+	e.fill()
+	e.changed.Broadcast()
 }
 
 // extend has those who wait do so for longestWait from now.
@@ -69,37 +71,68 @@ func (r *room) extend() {
 	}
 }
 
-// crowded says whether the group has no room for another write. The caller holds mu.
-func (e *engine) crowded(lazy bool) bool {
-	bound := min(max(e.limit, leastRoom), mostRoom)
-	if lazy || e.room.finishing {
-		bound *= spareRoom
+// fill notes whether there is room. The caller holds mu.
+func (e *engine) fill() {
+	if full := e.crowded(1) || e.behind(1); full != e.room.full.Load() {
+		e.room.full.Store(full)
 	}
-	return len(e.current.frame) > bound
+}
+
+// crowded says whether the group has no room for another write. The caller holds mu.
+func (e *engine) crowded(times int) bool {
+	return len(e.current.frame) > times*min(max(e.limit, leastRoom), mostRoom)
 }
 
 // behind says whether the checkpoint cannot follow. The caller holds mu.
-func (e *engine) behind() bool {
-	return e.merging && e.tables.Load().active.bytes.Load() > 2*int64(e.limit)
+func (e *engine) behind(times int64) bool {
+	return e.merging && e.tables.Load().active.bytes.Load() > times*2*int64(e.limit)
 }
 
-// awaitRoom returns when there may be room, or false if the write is to be refused. The caller holds mu.
-func (e *engine) awaitRoom() bool {
+// awaitTurn returns when there is room for a write, or an error if that is to be refused. It comes before the owner is
+// locked, so that whoever waits holds up nobody who only reads. A lazy write, which removes records, waits later.
+func (e *engine) awaitTurn(lazy bool) error {
+	if !e.room.full.Load() {
+		return nil
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	times := 1
+	if lazy {
+		times = spareRoom
+	}
+	return e.awaitRoom(times, 1)
+}
+
+// awaitRoom returns when the group and the table have so many times the usual room. The caller holds mu.
+func (e *engine) awaitRoom(group int, table int64) error {
 	r := &e.room
-	if r.stuck || r.finishing && !e.behind() {
-		return false
+	for {
+		most := group
+		if r.finishing {
+			most = spareRoom
+		}
+		late := e.behind(table)
+		switch {
+		case e.err != nil:
+			return e.err
+		case e.finished:
+			return storage.ErrClosed
+		case !late && !e.crowded(most):
+			return nil
+		case r.stuck || r.finishing && !late:
+			return errSlow
+		}
+		if r.waiting++; r.waiting == 1 {
+			r.extend()
+		}
+		if !e.current.empty() { // it may hold nothing but lazy batches
+			e.hurry()
+		}
+		e.changed.Wait()
+		if r.waiting--; r.waiting == 0 {
+			r.alarm.Stop()
+		}
 	}
-	if r.waiting++; r.waiting == 1 {
-		r.extend()
-	}
-	if !e.current.empty() { // it may hold nothing but lazy batches
-		e.hurry()
-	}
-	e.changed.Wait()
-	if r.waiting--; r.waiting == 0 {
-		r.alarm.Stop()
-	}
-	return !r.stuck
 }
 
 // finish tells whoever waits for a group of its outcome. What is called may write, or wait for a lock that a writer
