@@ -106,7 +106,7 @@ func (e *engine) awaitTurn(lazy bool) error {
 // awaitRoom returns when the group and the table have so many times the usual room. The caller holds mu.
 func (e *engine) awaitRoom(group int, table int64) error {
 	r := &e.room
-	for {
+	for again := false; ; again = true {
 		most := group
 		if r.finishing {
 			most = spareRoom
@@ -122,7 +122,11 @@ func (e *engine) awaitRoom(group int, table int64) error {
 		case r.stuck || r.finishing && !late:
 			return errSlow
 		}
-		if r.waiting++; r.waiting == 1 {
+		switch r.waiting++; {
+		case r.waiting > 1:
+		case again: // woken, perhaps without any progress
+			r.alarm.Reset(time.Until(r.until))
+		default:
 			r.extend()
 		}
 		if !e.current.empty() { // it may hold nothing but lazy batches
