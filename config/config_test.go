@@ -254,6 +254,7 @@ func TestWrongFilesAreRefusedWithThePlaceAndWhatWasExpected(t *testing.T) {
 		{"stanza", "limits: {client_stanza_bytes: 9999}", "f:1:31: c2s.max_stanza: expected 10000 or more"},
 		{"limit of nothing", "limits: {elements: 0}", "f:1:20: limits.elements: expected 1 or more, found 0"},
 		{"limit below none", "limits: {auth_time: -1s}", "limits.auth_time: expected a time above 0"},
+		{"disk", "limits: {disk_warn: 1}", "f:1:21: limits.disk_warn: expected disk_reserve (268435456) or more"},
 		{"back-off", "limits: {login_backoff_max: 1ms}", "limits.login_backoff_max: expected login_backoff_min"},
 		{"registration", "registration: maybe", "f:1:15: registration: expected one of closed, invite, open, found \"maybe\""},
 		{"engine", "storage: {engine: bdb}", "f:1:19: storage.engine: expected one of embedded, redis"},

@@ -59,6 +59,18 @@ type Limits struct {
 	PEPItems     int `yaml:"pep_items"`     // per node
 	PEPItemBytes int `yaml:"pep_item_bytes"`
 	PEPNodes     int `yaml:"pep_nodes"` // per user
+	PEPBytes     int `yaml:"pep_bytes"` // per user, in all
+	VCardBytes   int `yaml:"vcard_bytes"`
+	PrivateBytes int `yaml:"private_bytes"` // per user, in all
+
+	// Archives; beyond: the oldest messages go.
+	ArchiveBytes      int `yaml:"archive_bytes"`       // per account
+	RoomArchiveBytes  int `yaml:"room_archive_bytes"`  // per room
+	RoomsArchiveBytes int `yaml:"rooms_archive_bytes"` // of all rooms that one user has made
+
+	// The disk of the data directory.
+	DiskWarn    int `yaml:"disk_warn"`    // bytes free; below: a warning, and no uploads
+	DiskReserve int `yaml:"disk_reserve"` // bytes free; below: see docs/jackdaw.yaml
 
 	// What a peer domain, or a component, may bring over all its streams; beyond: reading pauses, nothing is dropped.
 	PeerRate  int `yaml:"peer_rate"` // bytes per second
@@ -80,10 +92,12 @@ type Limits struct {
 	PeerTotalBytes   int `yaml:"peer_total_bytes"`   // of all senders
 
 	// Rooms; beyond: resource-constraint, type wait.
-	RoomOccupants   int `yaml:"room_occupants"`
-	RoomsPerUser    int `yaml:"rooms_per_user"`
-	RoomMessageRate int `yaml:"room_message_rate"` // per second and user
-	RoomHistory     int `yaml:"room_history"`      // messages shown to who enters; more are never shown
+	RoomOccupants     int `yaml:"room_occupants"`
+	RoomsPerUser      int `yaml:"rooms_per_user"`
+	RoomMessageRate   int `yaml:"room_message_rate"`   // per second and user
+	RoomHistory       int `yaml:"room_history"`        // messages shown to who enters; more are never shown
+	RoomHistoryBytes  int `yaml:"room_history_bytes"`  // of these of one room
+	RoomHistoryMemory int `yaml:"room_history_memory"` // of these of all rooms
 
 	// HTTP; beyond: 431, 408.
 	HTTPHeaderBytes int           `yaml:"http_header_bytes"`
@@ -130,8 +144,18 @@ func defaultLimits() Limits {
 		RosterGroups: 20,
 		ArchivePage:  100,
 		PEPItems:     256,
-		PEPItemBytes: 64 << 10,
+		PEPItemBytes: 128 << 10,
 		PEPNodes:     1000,
+		PEPBytes:     64 << 20,
+		VCardBytes:   128 << 10,
+		PrivateBytes: 4 << 20,
+
+		ArchiveBytes:      512 << 20,
+		RoomArchiveBytes:  256 << 20,
+		RoomsArchiveBytes: 1 << 30,
+
+		DiskWarn:    1 << 30,
+		DiskReserve: 256 << 20,
 
 		PeerRate:  1 << 20,
 		PeerBurst: 8 << 20,
@@ -148,10 +172,12 @@ func defaultLimits() Limits {
 		PeerAccountBytes: 16 << 20,
 		PeerTotalBytes:   64 << 20,
 
-		RoomOccupants:   500,
-		RoomsPerUser:    50,
-		RoomMessageRate: 10,
-		RoomHistory:     100,
+		RoomOccupants:     500,
+		RoomsPerUser:      50,
+		RoomMessageRate:   10,
+		RoomHistory:       100,
+		RoomHistoryBytes:  1 << 20,
+		RoomHistoryMemory: 64 << 20,
 
 		HTTPHeaderBytes: 16 << 10,
 		HTTPHeaderTime:  5 * time.Second,

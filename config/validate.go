@@ -362,6 +362,9 @@ func (c *Config) checkLimits(k *checker) {
 	if l.LoginBackoffMax < l.LoginBackoffMin {
 		k.add("limits.login_backoff_max", "expected login_backoff_min (%s) or more", l.LoginBackoffMin)
 	}
+	if l.DiskWarn < l.DiskReserve {
+		k.add("limits.disk_warn", "expected disk_reserve (%d) or more", l.DiskReserve)
+	}
 	if l.PeerBackoffMax < l.PeerBackoffMin {
 		k.add("limits.peer_backoff_max", "expected peer_backoff_min (%s) or more", l.PeerBackoffMin)
 	}

@@ -138,14 +138,14 @@ func All(d Deps) *Set {
 		return d.Config().HTTP.SenderHook
 	}
 	var events *pep.PEP
-	cards := vcard.New(d.Router, d.Store.Map("vcard"),
+	cards := vcard.New(d.Router, d.Store.Map("vcard"), func() int { return d.Config().Limits.VCardBytes },
 		func(b *router.Batch, c vcard.Change, written *storage.Pending) *storage.Pending {
 			if off("pep") {
 				return written
 			}
 			return events.PhotoChanged(b, pep.PhotoChange(c), written)
 		}, d.Log)
-	pieces := private.New(d.Router, d.Store.Map("private"),
+	pieces := private.New(d.Router, d.Store.Map("private"), func() int { return d.Config().Limits.PrivateBytes },
 		func() private.Bookmarks {
 			if off("pep") {
 				return nil
@@ -187,7 +187,7 @@ func All(d Deps) *Set {
 		Nodes: d.Store.Map("pep"), Items: d.Store.Map("pep-items"), Caps: d.Store.Map("pep-caps"),
 		Limits: func() pep.Limits {
 			l := d.Config().Limits
-			return pep.Limits{Nodes: l.PEPNodes, Items: l.PEPItems, ItemBytes: l.PEPItemBytes}
+			return pep.Limits{Nodes: l.PEPNodes, Items: l.PEPItems, ItemBytes: l.PEPItemBytes, Bytes: int64(l.PEPBytes)}
 		},
 		Photos: func() pep.Photos {
 			if off("vcard") {
@@ -218,7 +218,7 @@ func All(d Deps) *Set {
 		Contacts: contacts, Log: d.Log,
 		Limits: func() archive.Limits {
 			c := d.Config()
-			return archive.Limits{Page: c.Limits.ArchivePage, Keep: c.Modules.Archive.Keep}
+			return archive.Limits{Page: c.Limits.ArchivePage, Keep: c.Modules.Archive.Keep, Bytes: int64(c.Limits.ArchiveBytes)}
 		}})
 
 	rooms := muc.New(muc.Options{Router: d.Router, Rooms: d.Store.Map("rooms"), Archive: d.Store.Log("rooms"), Log: d.Log,
@@ -227,7 +227,9 @@ func All(d Deps) *Set {
 			c := d.Config()
 			l := &c.Limits
 			return muc.Limits{Occupants: l.RoomOccupants, RoomsPerUser: l.RoomsPerUser, MessageRate: l.RoomMessageRate, History: l.RoomHistory,
-				Page: l.ArchivePage, Keep: c.Modules.MUC.Keep, OpenNewRooms: c.Modules.MUC.OpenNewRooms}
+				Page: l.ArchivePage, Keep: c.Modules.MUC.Keep, OpenNewRooms: c.Modules.MUC.OpenNewRooms,
+				HistoryBytes: int64(l.RoomHistoryBytes), Memory: int64(l.RoomHistoryMemory),
+				ArchiveBytes: int64(l.RoomArchiveBytes), MadeBytes: int64(l.RoomsArchiveBytes)}
 		},
 		Exempt: func(user jid.JID) bool {
 			r, err := d.Accounts.Rights(context.Background(), user)

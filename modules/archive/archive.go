@@ -30,6 +30,8 @@ import (
 type Limits struct {
 	Page int           // messages of one answer
 	Keep time.Duration // how long a message stays; 0: for ever
+	// Bytes are those that one account may have, 0 for no bound; beyond, its oldest messages go.
+	Bytes int64
 }
 
 // Contacts knows who is in a user's roster. Both addresses are bare.
@@ -227,9 +229,9 @@ const refusals = 50
 // write appends a record, once for each deduplication value, unless the first was taken back since: then the
 // value counts as another.
 func (a *Archive) write(owner string, r storage.Record, dedup string) (id uint64, dup bool, p *storage.Pending, err error) {
-	ctx := context.Background()
+	ctx, most := context.Background(), a.o.Limits().Bytes
 	for range refusals {
-		id, dup, p, err = a.o.Messages.Append(ctx, owner, r, storage.AppendOptions{Dedup: dedup})
+		id, dup, p, err = mam.Append(ctx, a.o.Messages, owner, r, storage.AppendOptions{Dedup: dedup, MaxBytes: most})
 		if err != nil || !dup {
 			return id, dup, p, err
 		}
@@ -238,7 +240,7 @@ func (a *Archive) write(owner string, r storage.Record, dedup string) (id uint64
 		}
 		dedup += "+"
 	}
-	return a.o.Messages.Append(ctx, owner, r, storage.AppendOptions{})
+	return mam.Append(ctx, a.o.Messages, owner, r, storage.AppendOptions{MaxBytes: most})
 }
 
 // takeBack removes a message that was refused after all.

@@ -44,7 +44,10 @@ func newHouse(t *testing.T, others ...router.Module) *house {
 		limits: Limits{Page: 100}}
 	h.log = h.store.Log("archive")
 	h.a = New(Options{Router: h.r, Messages: h.log, Prefs: h.store.Map("archive-prefs"), Contacts: h.contacts,
-		Limits: func() Limits { return Limits{Page: h.limits.Page, Keep: time.Duration(h.keep.Load())} }, Log: moduletest.Discard()})
+		Limits: func() Limits {
+			return Limits{Page: h.limits.Page, Bytes: h.limits.Bytes, Keep: time.Duration(h.keep.Load())}
+		},
+		Log: moduletest.Discard()})
 	h.r.Use(append([]router.Module{h.a.Module()}, others...)...)
 	h.romeo, h.juliet = moduletest.Login(t, h.r, "romeo/a"), moduletest.Login(t, h.r, "juliet/b")
 	h.romeo.Available(0)
@@ -464,5 +467,29 @@ func TestArchiveOfARemovedAccountGoesWithIt(t *testing.T) {
 	h.store.Fail(storage.ErrUnavailable)
 	if err := h.a.removed(jid.MustParse("romeo@example.org")); !errors.Is(err, storage.ErrUnavailable) {
 		t.Errorf("removal without storage: %v", err)
+	}
+}
+
+func TestArchiveOfOneAccountIsBoundedInBytes(t *testing.T) {
+	h := newHouse(t)
+	h.limits.Bytes = 20_000
+	for i := range 60 {
+		e := h.romeo.Send(fmt.Sprintf(`<message to='juliet@example.org' type='chat'><body>%d%s</body></message>`, i, strings.Repeat("x", 1000)))
+		if e.Outcome != router.Delivered {
+			t.Fatalf("message %d: %v, %v", i, e.Outcome, e.Err)
+		}
+	}
+	if n := len(h.juliet.Deliveries()); n != 60 {
+		t.Errorf("juliet got %d messages", n)
+	}
+	for _, user := range []string{"romeo", "juliet"} {
+		_, size, err := h.log.Size(t.Context(), user+"@example.org")
+		if err != nil || size > 20_000 || size < 15_000 {
+			t.Errorf("%s has %d bytes archived, %v", user, size, err)
+		}
+		list := h.records(user)
+		if !strings.Contains(string(list[len(list)-1].Data), "59x") {
+			t.Errorf("the last message is not in the archive of %s", user)
+		}
 	}
 }

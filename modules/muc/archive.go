@@ -2,6 +2,7 @@ package muc
 
 import (
 	"context"
+	"errors"
 
 	"jackdaw/modules/internal/mam"
 	"jackdaw/router"
@@ -64,6 +65,72 @@ func (m *Rooms) query(e *router.Envelope, el *xmpp.Element) {
 			m.refuse(e, bad)
 		}
 	}
+}
+
+// grown is by how much the archive of a room grows before it is looked again at what there is for it.
+const grown = 16 << 20
+
+// record puts a message into the archive of the room. The archives of all rooms that one user has made share a bound; each
+// room is sure of its part of that, and may have more as long as the others leave it. It is called with order held.
+func (r *room) record(rec storage.Record, o storage.AppendOptions) (id uint64, dup bool, p *storage.Pending, err error) {
+	ctx, l := context.Background(), r.m.o.Limits()
+	if r.may == 0 {
+		r.may = l.sure()
+	}
+	if o.MaxBytes = r.may; r.may == 0 {
+		return r.m.o.Archive.Append(ctx, r.name, rec, o)
+	}
+	id, dup, p, err = r.m.o.Archive.Append(ctx, r.name, rec, o)
+	if !errors.Is(err, storage.ErrFull) {
+		return id, dup, p, err
+	}
+	if r.may, err = r.allowance(ctx, l); err != nil {
+		return 0, false, nil, err
+	}
+	o.MaxBytes = r.may
+	return mam.Append(ctx, r.m.o.Archive, r.name, rec, o)
+}
+
+// sure is what each room may have whatever the others have, 0 for no bound.
+func (l *Limits) sure() int64 {
+	switch {
+	case l.MadeBytes == 0:
+		return l.ArchiveBytes
+	case l.ArchiveBytes == 0:
+		return max(l.MadeBytes/int64(l.RoomsPerUser), 1)
+	}
+	return max(min(l.ArchiveBytes, l.MadeBytes/int64(l.RoomsPerUser)), 1)
+}
+
+// allowance is how large the archive of the room may get for now.
+func (r *room) allowance(ctx context.Context, l Limits) (int64, error) {
+	sure := l.sure()
+	if l.MadeBytes == 0 || sure == 0 {
+		return sure, nil
+	}
+	list, err := r.m.listed(r.addr.Domain())
+	if err != nil {
+		return 0, err
+	}
+	most := l.MadeBytes
+	for _, local := range list.madeBy(r.creator) {
+		if local == r.addr.Local() {
+			continue
+		}
+		_, size, err := r.m.o.Archive.Size(ctx, local+"@"+r.addr.Domain())
+		if err != nil {
+			return 0, err
+		}
+		most -= size
+	}
+	_, own, err := r.m.o.Archive.Size(ctx, r.name)
+	if err != nil {
+		return 0, err
+	}
+	if most = min(most, own+grown); l.ArchiveBytes > 0 {
+		most = min(most, l.ArchiveBytes)
+	}
+	return max(most, sure), nil
 }
 
 // disclose adds who has said something, for those who may know it though the room did not tell everybody (XEP-0313 §6.1.2).

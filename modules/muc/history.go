@@ -3,6 +3,7 @@ package muc
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strconv"
 	"time"
 
@@ -31,14 +32,43 @@ func (r *room) remember(s said) {
 	if s.dated && r.people[s.author].Affiliation == owner {
 		s.delayed = contentOf(s.payload)
 	}
-	most := r.conf.History
-	if most == 0 {
+	r.outlive(r.conf.History - 1)
+	if r.conf.History == 0 {
 		return
 	}
-	if len(r.past) >= 2*most { // the front is let go of now and then, not with each
-		r.past = append(r.past[:0:0], r.past[len(r.past)-most+1:]...)
+	for !r.m.memory.take(r, s.size(), r.m.o.Limits()) {
+		if len(r.past) == 0 { // it alone would be too much
+			return
+		}
+		r.outlive(len(r.past) - 1)
 	}
 	r.past = append(r.past, s)
+}
+
+// size is roughly the memory of a message.
+func (s *said) size() int64 { return int64(256 + len(s.id) + len(s.lang) + len(s.payload)) }
+
+// outlive lets go of all but so many of the latest messages.
+func (r *room) outlive(most int) {
+	n := len(r.past) - max(most, 0)
+	if n <= 0 {
+		return
+	}
+	for i := range r.past[:n] {
+		r.m.memory.give(r, r.past[i].size())
+		r.past[i] = said{}
+	}
+	r.past = r.past[n:]
+}
+
+// unsay lets go of a message that was taken back.
+func (r *room) unsay(archived uint64) {
+	r.past = slices.DeleteFunc(r.past, func(s said) bool {
+		if s.archived == archived {
+			r.m.memory.give(r, s.size())
+		}
+		return s.archived == archived
+	})
 }
 
 // latest are the messages to show at most.
@@ -153,14 +183,31 @@ func (u *utterance) keepSubject(dup bool) *xmpp.Error {
 	return nil
 }
 
+// recalled is how many messages are read at a time: more than can be shown may be large.
+const recalled = 20
+
 // recall reads from the archive what is shown to who enters. It is called before anybody can be in the room.
 func (r *room) recall() error {
 	if r.conf.History == 0 || !r.conf.Archived {
 		return nil
 	}
-	records, _, err := r.m.o.Archive.Page(context.Background(), r.name, storage.Query{Limit: r.conf.History, Backward: true})
-	if err != nil {
-		return err
+	var records []storage.Record
+	most := r.m.o.Limits().HistoryBytes
+	for before, size, more := uint64(0), int64(0), true; more && len(records) < r.conf.History && (most == 0 || size < most); {
+		var page []storage.Record
+		var err error
+		page, more, err = r.m.o.Archive.Page(context.Background(), r.name,
+			storage.Query{Before: before, Limit: min(r.conf.History-len(records), recalled), Backward: true})
+		if err != nil {
+			return err
+		}
+		for i := range page {
+			size += int64(len(page[i].Data))
+		}
+		if len(page) > 0 {
+			before = page[0].ID
+		}
+		records = append(page, records...)
 	}
 	for i := range records {
 		s, err := mam.ReadMessage(records[i].Data)

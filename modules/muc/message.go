@@ -1,7 +1,6 @@
 package muc
 
 import (
-	"context"
 	"strings"
 	"time"
 
@@ -179,7 +178,7 @@ func (u *utterance) archive() (id uint64, dup bool, bad *xmpp.Error) {
 		kept.Payload = n.append(u.payload[:len(u.payload):len(u.payload)], u.seat.full, false)
 	}
 	o := storage.AppendOptions{Dedup: u.e.DedupKey()}
-	id, dup, p, err := r.m.o.Archive.Append(context.Background(), r.name, storage.Record{Peer: u.o.name, Data: mam.AppendMessage(nil, &kept)}, o)
+	id, dup, p, err := r.record(storage.Record{Peer: u.o.name, Data: mam.AppendMessage(nil, &kept)}, o)
 	if err != nil {
 		return 0, false, r.m.fault(err)
 	}

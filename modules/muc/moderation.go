@@ -3,7 +3,6 @@ package muc
 import (
 	"context"
 	"errors"
-	"slices"
 	"strconv"
 	"time"
 
@@ -75,7 +74,7 @@ func (r *room) bury(id uint64, author string, tombstone []byte) (*storage.Pendin
 		return nil, err
 	}
 	r.mu.Lock()
-	r.past = slices.DeleteFunc(r.past, func(p said) bool { return p.archived == id })
+	r.unsay(id)
 	r.mu.Unlock()
 	return pending, nil
 }
@@ -140,8 +139,7 @@ func (r *room) moderate(e *router.Envelope, message string, el *xmpp.Element, re
 		x.Leaf("", "reason", reason)
 	}
 	told.Payload = x.End().End().Bytes()
-	kept, _, pending, err := r.m.o.Archive.Append(context.Background(), r.name,
-		storage.Record{Data: mam.AppendMessage(nil, &told)}, storage.AppendOptions{})
+	kept, _, pending, err := r.record(storage.Record{Data: mam.AppendMessage(nil, &told)}, storage.AppendOptions{})
 	if err != nil {
 		r.m.refuse(e, r.m.fault(err))
 		return

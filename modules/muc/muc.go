@@ -29,12 +29,16 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// Limits of the service; each number but Keep is above 0.
+// Limits of the service; each number is above 0 if nothing else is said.
 type Limits struct {
 	Occupants    int           // of a room
 	RoomsPerUser int           // that a user is in, and that a user has made
 	MessageRate  int           // per second and user
 	History      int           // messages shown to who enters
+	HistoryBytes int64         // of these, of a room; 0: no bound
+	Memory       int64         // for these of all rooms; 0: no bound
+	ArchiveBytes int64         // of the archive of a room; 0: no bound
+	MadeBytes    int64         // of the archives of all rooms that a user has made; 0: no bound
 	Page         int           // messages of one answer of an archive
 	Keep         time.Duration // how long a message stays in an archive; 0: for ever
 	OpenNewRooms bool          // a new room is not locked until it is configured
@@ -58,6 +62,7 @@ type Rooms struct {
 	o       Options
 	service *router.Service
 	guests  guests
+	memory  memory
 	desk    mam.Desk
 
 	mu    sync.Mutex // guards the rest
@@ -69,6 +74,7 @@ type Rooms struct {
 func New(o Options) *Rooms {
 	m := &Rooms{o: o, rooms: map[jid.JID]*room{}, lists: map[string]*directory{},
 		desk: mam.Desk{Router: o.Router, Log: o.Log, Limit: func() int { return o.Limits().Page }, Most: queriedAtOnce}}
+	m.memory.rooms, m.memory.makers = map[*room]kept{}, map[string]int64{}
 	m.guests.by, m.guests.in = map[string]*guest{}, map[jid.JID][]*room{}
 	m.service = &router.Service{Domains: o.Domains, Handle: m.handle}
 	return m
@@ -231,6 +237,7 @@ func (m *Rooms) find(addr jid.JID, make newRoom) (*room, *xmpp.Error) {
 
 // forget takes a room that is gone out of the table.
 func (m *Rooms) forget(r *room) {
+	m.memory.forget(r)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.rooms[r.addr] == r {

@@ -200,7 +200,7 @@ func (r *room) applySettings(e *router.Envelope, was *settings, codes []int) {
 		o.forgetShown()
 	}
 	if !r.conf.Archived || r.conf.History < was.History {
-		r.past = slices.Clone(r.latest())
+		r.outlive(r.conf.History)
 	}
 	p := r.post(e.Batch)
 	if r.conf.MembersOnly && !was.MembersOnly { // §10.2

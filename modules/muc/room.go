@@ -44,6 +44,7 @@ type room struct {
 	card    []byte   // <vCard/> of the room; nil: none
 	hashes  []string // of the pictures in it (XEP-0486)
 	hats    []hat
+	may     int64 // bytes of the archive, for now; 0: not reckoned yet
 
 	mu        sync.Mutex // guards the rest
 	occupants []*occupant

@@ -377,6 +377,18 @@ func (d *directory) creators(user string) int {
 	return d.made[user]
 }
 
+// madeBy are the rooms that a user has made.
+func (d *directory) madeBy(user string) (locals []string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for local, l := range d.rooms {
+		if l.Creator == user {
+			locals = append(locals, local)
+		}
+	}
+	return locals
+}
+
 // public lists what may be shown, by address.
 func (d *directory) public() (locals []string, names map[string]string) {
 	d.mu.Lock()

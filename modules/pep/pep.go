@@ -48,6 +48,8 @@ type Options struct {
 	// Nodes, Items and Caps are of this module alone.
 	Nodes, Items, Caps storage.Map
 	Limits             func() Limits
+	// Full, if not nil, says that nothing more can be kept for now.
+	Full func() bool
 	// Photos are the vCards' (XEP-0398); a nil function, or one that returns nil: there are none.
 	Photos func() Photos
 	// Private are the bookmarks in private storage (XEP-0049); a nil function, or one that returns nil: there are none.
@@ -70,7 +72,7 @@ func New(o Options) *PEP {
 	p := &PEP{o: o}
 	p.caps.init(o)
 	p.remote.init(o)
-	p.engine = pubsub.New(pubsub.Options{Router: o.Router, Nodes: o.Nodes, Items: o.Items, Profile: profile{p}, Limits: o.Limits,
+	p.engine = pubsub.New(pubsub.Options{Router: o.Router, Nodes: o.Nodes, Items: o.Items, Profile: profile{p}, Limits: o.Limits, Full: o.Full,
 		Changed: p.changed, Before: func(node string) bool { return node == nodeCard }, Log: o.Log})
 	return p
 }

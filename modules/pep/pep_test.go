@@ -73,6 +73,7 @@ type world struct {
 	remote   *moduletest.Remote
 	blocked  map[string]bool // "juliet@… romeo@…"
 	limits   Limits
+	full     bool
 	held     []string // sent to peers while a contact came
 	options  Options
 }
@@ -93,7 +94,7 @@ func (w *world) start() {
 		Nodes: w.store.Map("pep"), Items: w.store.Map("pep-items"), Caps: w.store.Map("pep-caps"),
 		Blocks: func(user, other jid.JID) bool { return w.blocked[user.String()+" "+other.String()] },
 		Verify: func(info *xmpp.Element, hash, ver string) bool { return hash == "sha-1" && verOf(info) == ver },
-		Limits: func() Limits { return w.limits }}
+		Limits: func() Limits { return w.limits }, Full: func() bool { return w.full }}
 	w.pep = New(w.options)
 	w.Use(w.pep.Module(), presences(w.Router))
 }

@@ -38,7 +38,7 @@ func element(t *testing.T, xml string) *xmpp.Element {
 func TestBookmarksOfRoomsAreThoseThatAreKeptElsewhere(t *testing.T) {
 	h := newHouse(t)
 	s := &shelf{}
-	p := New(h.Router, h.store.Map("private"), func() Bookmarks { return s }, moduletest.Discard())
+	p := New(h.Router, h.store.Map("private"), limit, func() Bookmarks { return s }, moduletest.Discard())
 	h.Use(p.Module())
 	const empty, url = `<storage xmlns='storage:bookmarks'/>`, `<url url='https://example.org/'/>`
 	h.get(empty, empty)
@@ -65,7 +65,7 @@ func TestBookmarksOfRoomsAreThoseThatAreKeptElsewhere(t *testing.T) {
 
 func TestBookmarksThatCannotBeReadAreAReasonToWait(t *testing.T) {
 	h := newHouse(t)
-	h.Use(New(h.Router, h.store.Map("private"), func() Bookmarks { return &shelf{broken: errors.New("away")} }, moduletest.Discard()).Module())
+	h.Use(New(h.Router, h.store.Map("private"), limit, func() Bookmarks { return &shelf{broken: errors.New("away")} }, moduletest.Discard()).Module())
 	for _, kind := range []string{"get", "set"} {
 		h.hamlet.Send(request(kind, "", `<storage xmlns='storage:bookmarks'><conference jid='a@rooms'/></storage>`))
 		got := h.hamlet.Deliveries()

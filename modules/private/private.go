@@ -23,7 +23,7 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// What an account may keep.
+// What an account may keep, beside the bytes in all that New is told of.
 const (
 	MaxSize   = 256 << 10 // bytes of one piece
 	MaxPieces = 100
@@ -46,17 +46,18 @@ type Bookmarks interface {
 type Private struct {
 	router    *router.Router
 	store     storage.Map
+	limit     func() int
 	bookmarks func() Bookmarks
 	log       *slog.Logger
 }
 
-// New returns the module. The store is of this module alone. A nil function, or one that returns nil: bookmarks are kept
-// nowhere else.
-func New(r *router.Router, store storage.Map, bookmarks func() Bookmarks, log *slog.Logger) *Private {
+// New returns the module. The store is of this module alone. limit says how many bytes an account may keep, whenever that matters.
+// A nil function for bookmarks, or one that returns nil: they are kept nowhere else.
+func New(r *router.Router, store storage.Map, limit func() int, bookmarks func() Bookmarks, log *slog.Logger) *Private {
 	if bookmarks == nil {
 		bookmarks = func() Bookmarks { return nil }
 	}
-	return &Private{r, store, bookmarks, log}
+	return &Private{r, store, limit, bookmarks, log}
 }
 
 // Module says where private storage takes part.
@@ -158,7 +159,7 @@ func (p *Private) set(e *router.Envelope, pieces []*xmpp.Element) {
 	for {
 		version, fits, err := p.room(ctx, owner, changes)
 		if err == nil && !fits {
-			e.Refuse(xmpp.ResourceConstraint("there is room for 100 elements"))
+			e.Refuse(xmpp.ResourceConstraint("there is no room for more elements"))
 			return
 		}
 		var pending *storage.Pending
@@ -187,41 +188,27 @@ func (p *Private) set(e *router.Envelope, pieces []*xmpp.Element) {
 	}
 }
 
-// room says whether the account has room for the changes, and at which version.
-// Counting reads everything, so it is done only for pieces that are new.
+// room says whether the account has room for the changes, and at which version. What does not grow fits.
 func (p *Private) room(ctx context.Context, owner string, changes []storage.Change) (version uint64, fits bool, err error) {
-	grows := false
-	for _, c := range changes {
-		if c.Delete {
-			continue
-		}
-		_, err := p.store.Get(ctx, owner, c.Key)
-		switch {
-		case errors.Is(err, storage.ErrNotFound):
-			grows = true
-		case err != nil:
-			return 0, false, err
-		}
-	}
-	if !grows {
-		return storage.AnyVersion, true, nil
-	}
 	entries, version, err := p.store.List(ctx, owner)
 	if err != nil {
 		return 0, false, err
 	}
-	keys := make(map[string]bool, len(entries))
+	sizes, before, after := make(map[string]int, len(entries)+len(changes)), 0, 0
 	for _, e := range entries {
-		keys[e.Key] = true
+		sizes[e.Key] = len(e.Key) + len(e.Value)
+		before += sizes[e.Key]
 	}
 	for _, c := range changes {
-		if c.Delete {
-			delete(keys, c.Key)
-		} else {
-			keys[c.Key] = true
+		if delete(sizes, c.Key); !c.Delete {
+			sizes[c.Key] = len(c.Key) + len(c.Value)
 		}
 	}
-	return version, len(keys) <= MaxPieces, nil
+	for _, n := range sizes {
+		after += n
+	}
+	fits = len(sizes) <= max(MaxPieces, len(entries)) && after <= max(p.limit(), before)
+	return version, fits, nil
 }
 
 // key of a piece. No name has a space in it.

@@ -12,6 +12,8 @@ import (
 	"jackdaw/xmpp"
 )
 
+func limit() int { return 1 << 20 }
+
 type house struct {
 	*router.Router
 	t      *testing.T
@@ -21,7 +23,7 @@ type house struct {
 
 func newHouse(t *testing.T) *house {
 	h := &house{Router: moduletest.New("hamlet", "macbeth"), t: t, store: moduletest.NewStore()}
-	h.Use(New(h.Router, h.store.Map("private"), nil, moduletest.Discard()).Module())
+	h.Use(New(h.Router, h.store.Map("private"), limit, nil, moduletest.Discard()).Module())
 	h.hamlet = moduletest.Login(t, h.Router, "hamlet/denmark")
 	return h
 }
@@ -125,6 +127,33 @@ func TestTheNumberOfElementsIsBounded(t *testing.T) {
 	h.get("<a xmlns='urn:more'/>", "<a xmlns='urn:more'>x</a>")
 }
 
+func TestTheBytesOfAllElementsAreBounded(t *testing.T) {
+	h := newHouse(t)
+	piece := func(i, size int) string {
+		return fmt.Sprintf("<a xmlns='urn:%d'>%s</a>", i, strings.Repeat("x", size))
+	}
+	for i := range 4 {
+		h.set(piece(i, 250<<10))
+	}
+	h.refused(request("set", "", piece(4, 30<<10)), xmpp.CondResourceConstraint, xmpp.ErrorWait)
+	h.set(piece(3, 200<<10))
+	h.set(piece(4, 30<<10))
+	h.refused(request("set", "", piece(3, 250<<10)), xmpp.CondResourceConstraint, xmpp.ErrorWait)
+	h.set("<a xmlns='urn:0'/>" + piece(3, 250<<10))
+}
+
+func TestWhoHasMoreThanThereIsRoomForMayWriteWhatIsNoMore(t *testing.T) {
+	h := newHouse(t)
+	for i := range MaxPieces + 1 {
+		c := storage.Change{Key: fmt.Sprint("a urn:", i), Value: append([]byte{recordVersion}, make([]byte, 20<<10)...)}
+		if _, _, err := h.store.Map("private").Update(t.Context(), "hamlet@example.org", storage.AnyVersion, c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.set("<a xmlns='urn:1'>x</a>")
+	h.refused(request("set", "", "<b xmlns='urn:1'>x</b>"), xmpp.CondResourceConstraint, xmpp.ErrorWait)
+}
+
 // racing is a store in which another session writes between counting and writing.
 type racing struct {
 	storage.Map
@@ -143,7 +172,7 @@ func (r *racing) Update(ctx context.Context, owner string, version uint64, c ...
 
 func TestARaceOfTwoSessionsIsRunAgain(t *testing.T) {
 	h := &house{Router: moduletest.New("hamlet"), t: t, store: moduletest.NewStore()}
-	h.Use(New(h.Router, &racing{h.store.Map("private"), 2}, nil, moduletest.Discard()).Module())
+	h.Use(New(h.Router, &racing{h.store.Map("private"), 2}, limit, nil, moduletest.Discard()).Module())
 	h.hamlet = moduletest.Login(t, h.Router, "hamlet/denmark")
 	h.set("<a xmlns='urn:x'>1</a>")
 	h.get("<a xmlns='urn:x'/>", "<a xmlns='urn:x'>1</a>")

@@ -13,7 +13,7 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// ErrTooLarge says that a vCard would be over MaxSize with a change.
+// ErrTooLarge says that a vCard would be longer than it may be with a change.
 var ErrTooLarge = errors.New("the vCard would be too large")
 
 // photo reads the picture in a vCard (XEP-0153 §4.4); white space in it does not count. ok is false where there is none that can be
@@ -113,7 +113,7 @@ func (v *VCard) Change(user jid.JID, f func(card *xmpp.Element) bool) (*storage.
 		var changes []storage.Change // none: the Pending is that of the card as it is
 		if f(card) {
 			record := card.Append([]byte{recordVersion})
-			if len(record) > MaxSize+1 {
+			if len(record)-1 > v.limit() {
 				return nil, ErrTooLarge
 			}
 			changes = append(changes, storage.Change{Key: key, Value: record})

@@ -17,7 +17,7 @@ var juliet = jid.MustParse("juliet@example.org")
 
 func TestPhotoIsPutInAndTakenOutOfTheVCard(t *testing.T) {
 	h := newHouse(t)
-	v := New(h.Router, h.store.Map("vcard"), nil, moduletest.Discard())
+	v := New(h.Router, h.store.Map("vcard"), limit, nil, moduletest.Discard())
 	put := func(typ, data, want string) {
 		t.Helper()
 		if _, err := v.SetPhoto(juliet, typ, []byte(data)); err != nil {
@@ -40,7 +40,7 @@ func TestPhotoIsPutInAndTakenOutOfTheVCard(t *testing.T) {
 	}
 	put("image/jpeg", "hi", `<vCard xmlns='vcard-temp'><FN>J</FN><DESC>x</DESC><PHOTO><TYPE>image/jpeg</TYPE><BINVAL>aGk=</BINVAL></PHOTO></vCard>`)
 	put("", "", `<vCard xmlns='vcard-temp'><FN>J</FN><DESC>x</DESC></vCard>`)
-	if _, err := v.SetPhoto(juliet, "image/png", bytes.Repeat([]byte{1}, MaxSize)); err != ErrTooLarge {
+	if _, err := v.SetPhoto(juliet, "image/png", bytes.Repeat([]byte{1}, maxSize)); err != ErrTooLarge {
 		t.Errorf("a photo without end: %v", err)
 	}
 }
@@ -49,7 +49,7 @@ func TestWhoKeepsAvatarsLearnsOfPhotos(t *testing.T) {
 	h := newHouse(t)
 	var got []Change
 	later := storage.NewPending()
-	v := New(h.Router, h.store.Map("vcard"), func(_ *router.Batch, c Change, _ *storage.Pending) *storage.Pending {
+	v := New(h.Router, h.store.Map("vcard"), limit, func(_ *router.Batch, c Change, _ *storage.Pending) *storage.Pending {
 		got = append(got, c)
 		return later
 	}, moduletest.Discard())
@@ -95,7 +95,7 @@ func (r *racing) Update(ctx context.Context, owner string, version uint64, c ...
 
 func TestChangeOfACardLosesNothingOfAFasterOne(t *testing.T) {
 	h := newHouse(t)
-	v := New(h.Router, &racing{h.store.Map("vcard"), 1}, nil, moduletest.Discard())
+	v := New(h.Router, &racing{h.store.Map("vcard"), 1}, limit, nil, moduletest.Discard())
 	calls := 0
 	name := func(card *xmpp.Element) bool {
 		calls++

@@ -8,6 +8,7 @@ package vcard
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 
 	"jackdaw/router"
@@ -15,9 +16,6 @@ import (
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 )
-
-// MaxSize is the longest vCard in bytes.
-const MaxSize = 64 << 10
 
 const (
 	key           = "vcard" // of the only record of an owner
@@ -41,13 +39,15 @@ type Changed func(b *router.Batch, c Change, written *storage.Pending) *storage.
 type VCard struct {
 	router  *router.Router
 	store   storage.Map
+	limit   func() int
 	changed Changed
 	log     *slog.Logger
 }
 
-// New returns the module. The store is of this module alone; changed may be nil.
-func New(r *router.Router, store storage.Map, changed Changed, log *slog.Logger) *VCard {
-	return &VCard{r, store, changed, log}
+// New returns the module. The store is of this module alone. limit says how many bytes a vCard may have, whenever that matters;
+// changed may be nil.
+func New(r *router.Router, store storage.Map, limit func() int, changed Changed, log *slog.Logger) *VCard {
+	return &VCard{r, store, limit, changed, log}
 }
 
 // Module says where vCards take part.
@@ -108,8 +108,8 @@ func (v *VCard) set(e *router.Envelope) {
 		return
 	}
 	card := e.Stanza.ChildBytes(payload)
-	if len(card) > MaxSize {
-		e.Refuse(xmpp.ResourceConstraint("a vCard takes 64 KiB at most").WithType(xmpp.ErrorModify))
+	if most := v.limit(); len(card) > most {
+		e.Refuse(xmpp.ResourceConstraint(fmt.Sprintf("a vCard takes %d bytes at most", most)).WithType(xmpp.ErrorModify))
 		return
 	}
 	c, known := v.change(e, card)

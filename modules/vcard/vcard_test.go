@@ -11,6 +11,10 @@ import (
 	"jackdaw/xmpp"
 )
 
+const maxSize = 64 << 10
+
+func limit() int { return maxSize }
+
 type house struct {
 	*router.Router
 	store         *moduletest.Store
@@ -19,7 +23,7 @@ type house struct {
 
 func newHouse(t *testing.T) *house {
 	h := &house{Router: moduletest.New("romeo", "juliet"), store: moduletest.NewStore()}
-	h.Use(New(h.Router, h.store.Map("vcard"), nil, moduletest.Discard()).Module())
+	h.Use(New(h.Router, h.store.Map("vcard"), limit, nil, moduletest.Discard()).Module())
 	h.romeo, h.juliet = moduletest.Login(t, h.Router, "romeo/orchard"), moduletest.Login(t, h.Router, "juliet/balcony")
 	return h
 }
@@ -72,10 +76,10 @@ func TestACardIsBounded(t *testing.T) {
 		const frame = len(`<vCard xmlns='vcard-temp'><FN></FN></vCard>`)
 		return `<vCard xmlns='vcard-temp'><FN>` + strings.Repeat("x", size-frame) + `</FN></vCard>`
 	}
-	if e := h.juliet.Send(`<iq type='set' id='1'>` + of(MaxSize) + `</iq>`); e.Err != nil {
+	if e := h.juliet.Send(`<iq type='set' id='1'>` + of(maxSize) + `</iq>`); e.Err != nil {
 		t.Errorf("a card of the greatest size: %v", e.Err)
 	}
-	refused(t, h.juliet.Send(`<iq type='set' id='2'>`+of(MaxSize+1)+`</iq>`), xmpp.CondResourceConstraint)
+	refused(t, h.juliet.Send(`<iq type='set' id='2'>`+of(maxSize+1)+`</iq>`), xmpp.CondResourceConstraint)
 }
 
 func TestTheResultOfAWriteComesWhenItIsDurable(t *testing.T) {

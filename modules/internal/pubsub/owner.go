@@ -222,7 +222,7 @@ func (g *Engine) remove(r *request) ([]byte, error) {
 		return nil, err
 	}
 	r.await(p)
-	n.index = nil
+	n.setIndex(nil)
 	changes := []storage.Change{{Key: key(keyNode, n.name), Delete: true}}
 	for who := range n.subs {
 		changes = append(changes, storage.Change{Key: key(keySubscription, n.name, who), Delete: true})
@@ -261,7 +261,7 @@ func (g *Engine) purge(r *request) ([]byte, error) {
 		return nil, err
 	}
 	r.await(p)
-	n.index, n.indexed = nil, true
+	n.setIndex(nil)
 	r.changed = true
 	if n.config.Deliver {
 		var w xmpp.Writer

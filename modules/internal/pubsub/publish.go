@@ -57,6 +57,9 @@ func (g *Engine) publish(r *request) ([]byte, error) {
 		}
 	}
 	if n == nil { // §7.1.4
+		if err := g.grow(r.svc, weighItems(items)); err != nil {
+			return nil, err
+		}
 		made, p, err := g.newNode(r.svc, r.node, config)
 		if err != nil {
 			return nil, err
@@ -191,11 +194,14 @@ func (g *Engine) store(s *service, n *node, items []Item) (_ *storage.Pending, g
 		changes = append(changes, storage.Change{Key: index[0].id, Delete: true})
 		gone = append(gone, index[0].id)
 	}
+	if err := g.grow(s, weigh(index)-weigh(old)); err != nil {
+		return nil, nil, err
+	}
 	_, p, err := g.o.Items.Update(context.Background(), itemsOwner(s.jid, n.name), storage.AnyVersion, changes...)
 	if err != nil {
 		return nil, nil, err
 	}
-	n.index = index
+	n.setIndex(index)
 	return s.watch(p), gone, nil
 }
 
@@ -209,7 +215,7 @@ func (g *Engine) drop(s *service, n *node, ids []string) (*storage.Pending, erro
 	if err != nil {
 		return nil, err
 	}
-	n.index = slices.DeleteFunc(slices.Clone(n.index), func(p place) bool { return slices.Contains(ids, p.id) })
+	n.setIndex(slices.DeleteFunc(slices.Clone(n.index), func(p place) bool { return slices.Contains(ids, p.id) }))
 	return s.watch(p), nil
 }
 
@@ -285,6 +291,9 @@ func (g *Engine) Publish(b *router.Batch, of jid.JID, name string, make Config, 
 	n := s.nodes[name]
 	var made *storage.Pending
 	if n == nil {
+		if err := g.grow(s, weighItems(items)); err != nil {
+			return nil, err
+		}
 		if n, made, err = g.newNode(s, name, make); err != nil {
 			return nil, err
 		}

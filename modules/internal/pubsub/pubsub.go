@@ -72,17 +72,19 @@ type Profile interface {
 	Resources(service, subscriber jid.JID, node string) []jid.JID
 }
 
-// Limits bound what a service keeps; each is above 0.
+// Limits bound what a service keeps; each but Bytes is above 0.
 type Limits struct {
-	Nodes     int // of a service
-	Items     int // of a node
-	ItemBytes int // of one payload, as XML
+	Nodes     int   // of a service
+	Items     int   // of a node
+	ItemBytes int   // of one payload, as XML
+	Bytes     int64 // of a service, with everything that is kept of it; 0: no bound
 }
 
 // The bounds that nobody has to set.
 const (
 	maxName          = 1024 // bytes of the name of a node or an item
 	maxSubscriptions = 1000 // of a node
+	maxSubscribed    = 5000 // of a service
 	maxAffiliations  = 1000 // of a node
 	maxAnswer        = 400 << 10
 	maxExpire        = 10_000_000_000 // seconds
@@ -104,6 +106,8 @@ type Options struct {
 	Nodes, Items storage.Map
 	Profile      Profile
 	Limits       func() Limits
+	// Full, if not nil, says that there is no room for more on the disk.
+	Full func() bool
 	// Changed, if not nil, is called when the items of a node have changed, before the request is answered; the answer waits
 	// for what it returns. No service is locked meanwhile. What Publish and Retract do is not told.
 	Changed func(c Change) []*storage.Pending

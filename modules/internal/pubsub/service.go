@@ -49,6 +49,7 @@ type service struct {
 	mu     sync.Mutex // guards the rest
 	loaded bool
 	nodes  map[string]*node
+	head   int64 // bytes that are kept besides items, or a little more
 }
 
 // watch has the service loaded anew if a write fails in the end. It returns the write.
@@ -73,6 +74,8 @@ type node struct {
 	affs    map[jid.JID]affiliation
 	index   []place // of the items, oldest first
 	indexed bool
+	size    int64 // bytes of the items, if that is known
+	sized   bool
 }
 
 // place is where an item stands in its node.
@@ -183,7 +186,10 @@ func (g *Engine) load(s *service) error {
 	if err != nil {
 		return fmt.Errorf("load the nodes of %s: %w", s.jid, err)
 	}
-	s.nodes = nil
+	s.nodes, s.head = nil, 0
+	for _, e := range entries {
+		s.head += int64(len(e.Key) + len(e.Value))
+	}
 	for _, e := range entries { // keyNode comes behind keyAffiliation: two rounds
 		if e.Key[0] != keyNode {
 			continue
@@ -273,10 +279,11 @@ func (g *Engine) places(s *service, n *node) ([]place, error) {
 		if err != nil {
 			return nil, err
 		}
-		n.index, n.indexed = nil, true
+		var index []place
 		for _, it := range items {
-			n.index = append(n.index, place{it.ID, it.At, by(s, it.By), len(it.Payload)})
+			index = append(index, place{it.ID, it.At, by(s, it.By), len(it.Payload)})
 		}
+		n.setIndex(index)
 	}
 	return n.index, g.expire(s, n)
 }
@@ -359,6 +366,9 @@ func (g *Engine) last(s *service, n *node) (*Item, error) {
 
 // put writes the configuration of a node and other keys of the service's. Without any, the write is the last one.
 func (g *Engine) put(s *service, changes ...storage.Change) (*storage.Pending, error) {
+	if err := g.growHead(s, changes); err != nil {
+		return nil, err
+	}
 	_, p, err := g.o.Nodes.Update(context.Background(), s.jid.String(), storage.AnyVersion, changes...)
 	return s.watch(p), err
 }

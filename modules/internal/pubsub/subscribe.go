@@ -87,11 +87,14 @@ func (g *Engine) subscribe(r *request) ([]byte, error) {
 // oneMore says whether a node may have the subscription of an address. Who may see the owner's presence may subscribe as long as
 // there is room; strangers share it.
 func (g *Engine) oneMore(r *request, n *node, who jid.JID) (bool, error) {
-	all := int64(len(n.subs))
-	switch {
-	case n.subs[who] != 0:
-		return true, nil
-	case storage.Fair(maxSubscriptions, all, all, 1):
+	all, whole := int64(len(n.subs)), int64(0)
+	for _, one := range r.svc.nodes {
+		whole += int64(len(one.subs))
+	}
+	fits := func(own, ownWhole int64) bool {
+		return storage.Fair(maxSubscriptions, all, own, 1) && storage.Fair(maxSubscribed, whole, ownWhole, 1)
+	}
+	if n.subs[who] != 0 || fits(all, whole) {
 		return true, nil
 	}
 	near := r.owner
@@ -102,15 +105,20 @@ func (g *Engine) oneMore(r *request, n *node, who jid.JID) (bool, error) {
 		}
 	}
 	if near {
-		return all < maxSubscriptions, nil
+		return all < maxSubscriptions && whole < maxSubscribed, nil
 	}
-	sharer, own := g.o.Router.Sharer(who), int64(0)
-	for other := range n.subs {
-		if g.o.Router.Sharer(other) == sharer {
-			own++
+	sharer, own, ownWhole := g.o.Router.Sharer(who), int64(0), int64(0)
+	for _, one := range r.svc.nodes {
+		for other := range one.subs {
+			if g.o.Router.Sharer(other) != sharer {
+				continue
+			}
+			if ownWhole++; one == n {
+				own++
+			}
 		}
 	}
-	return storage.Fair(maxSubscriptions, all, own, 1), nil
+	return fits(own, ownWhole), nil
 }
 
 func writeSubscription(w *xmpp.Writer, node string, who jid.JID, st state) {
