@@ -40,19 +40,21 @@ import (
 	"jackdaw/modules/version"
 	"jackdaw/router"
 	"jackdaw/router/accounts"
+	"jackdaw/router/space"
 	"jackdaw/storage"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 )
 
-// Deps are what the modules need; all are.
+// Deps are what the modules need; all but Space are.
 type Deps struct {
 	Router   *router.Router
 	Store    Store    // a storage.Engine
 	Accounts Accounts // router/accounts
 	// Config returns the configuration in force; it is asked whenever it matters.
 	Config  func() *config.Config
-	Version string // of the build
+	Space   *space.Watch // of the disk on which the store is; nil: there is always room
+	Version string       // of the build
 	Log     *slog.Logger
 }
 
@@ -189,6 +191,7 @@ func All(d Deps) *Set {
 			l := d.Config().Limits
 			return pep.Limits{Nodes: l.PEPNodes, Items: l.PEPItems, ItemBytes: l.PEPItemBytes, Bytes: int64(l.PEPBytes)}
 		},
+		Full: d.Space.Low,
 		Photos: func() pep.Photos {
 			if off("vcard") {
 				return nil
@@ -215,13 +218,13 @@ func All(d Deps) *Set {
 		Hook: hook})
 
 	messages := archive.New(archive.Options{Router: d.Router, Messages: d.Store.Log("archive"), Prefs: d.Store.Map("archive-prefs"),
-		Contacts: contacts, Log: d.Log,
+		Contacts: contacts, Full: d.Space.Low, Log: d.Log,
 		Limits: func() archive.Limits {
 			c := d.Config()
 			return archive.Limits{Page: c.Limits.ArchivePage, Keep: c.Modules.Archive.Keep, Bytes: int64(c.Limits.ArchiveBytes)}
 		}})
 
-	rooms := muc.New(muc.Options{Router: d.Router, Rooms: d.Store.Map("rooms"), Archive: d.Store.Log("rooms"), Log: d.Log,
+	rooms := muc.New(muc.Options{Router: d.Router, Rooms: d.Store.Map("rooms"), Archive: d.Store.Log("rooms"), Full: d.Space.Low, Log: d.Log,
 		Domains: func() []string { return d.Config().RoomDomains() },
 		Limits: func() muc.Limits {
 			c := d.Config()
@@ -253,7 +256,7 @@ func All(d Deps) *Set {
 			return []jid.JID{j}
 		}})
 	guard = strangers.New(strangers.Options{Router: d.Router, Users: d.Accounts, Contacts: contacts, Log: d.Log,
-		Written: d.Store.Map("strangers"), Held: d.Store.Log("strangers"), Tell: admins.Add, Remind: reminders.Add,
+		Written: d.Store.Map("strangers"), Held: d.Store.Log("strangers"), Full: d.Space.Low, Tell: admins.Add, Remind: reminders.Add,
 		Policy:     func(host string) strangers.Policy { return strangers.Policy(d.Config().Modules.Strangers.Of(host)) },
 		Recipients: func() int { return d.Config().Modules.Strangers.Recipients },
 		Admin:      func(host string, who jid.JID) bool { return slices.Contains(adminsOf(d.Config(), host), who) },
@@ -291,7 +294,10 @@ func All(d Deps) *Set {
 		carbons.New(d.Router),
 		fakes.Module(),
 		offline.New(d.Router, contacts, d.Store.Log("offline"),
-			func() offline.Options { return offline.Options(d.Config().Modules.Offline) }, d.Log),
+			func() offline.Options {
+				o := d.Config().Modules.Offline
+				return offline.Options{MaxMessages: o.MaxMessages, MaxBytes: o.MaxBytes, Full: d.Space.Out()}
+			}, d.Log),
 		pushes.Module(),
 		rooms.Module(),
 		discovery.Module(),

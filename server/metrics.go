@@ -60,6 +60,9 @@ func (m *metrics) parts(h *house) {
 		o.Observe(func(d time.Duration) { m.commit.Observe(d.Seconds()) })
 	}
 	c := &h.clients.Stats
+	m.gauge("jackdaw_disk_free_bytes", "Free bytes on the disk of the data directory.", h.space.Free)
+	m.gauge("jackdaw_disk_level", "0: plenty of room; 1: below disk_warn; 2: below disk_reserve; 3: below a quarter of that.",
+		func() int64 { return int64(h.space.Level()) })
 	m.gauge("jackdaw_connections", "Open client connections.", c.Connections.Load)
 	m.counters([]counter{
 		{"jackdaw_connections_refused_total", "Connections refused by the limits of their address.", c.Refused.Load},

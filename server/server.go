@@ -29,6 +29,7 @@ import (
 	"jackdaw/router/accounts"
 	"jackdaw/router/budget"
 	"jackdaw/router/gate"
+	"jackdaw/router/space"
 	"jackdaw/s2s"
 	"jackdaw/s2s/lookup"
 	"jackdaw/storage"
@@ -75,6 +76,7 @@ func Run(ctx context.Context, cfg *config.Config, o RunOptions) error {
 	go giveBack(ctx)
 	s.running.Go(func() { s.features.Run(ctx) })
 	s.running.Go(func() { s.files.Run(ctx) })
+	s.running.Go(func() { s.space.Run(ctx) })
 	s.wait(ctx)
 	s.ready.Store(false)
 	o.Log.Info("stopping")
@@ -94,6 +96,7 @@ type house struct {
 	accounts *accounts.Service
 	router   *router.Router
 	features *modules.Set
+	space    *space.Watch
 	certs    *CertStore
 	clients  *c2s.Server
 	programs *component.Server
@@ -134,8 +137,13 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 	}
 	h.router = router.New(router.Options{Hosts: domains(cfg), Users: h.accounts,
 		MaxSessions: cfg.Limits.ResourcesPerAccount, Log: o.Log})
+	h.space = space.New(space.Options{Dir: cfg.Data, Bounds: func() space.Bounds { return spaceBounds(h.cfg.Load()) }, Log: o.Log})
+	onDisk := h.space
+	if cfg.Storage.Engine == config.EngineRedis { // what modules keep is elsewhere
+		onDisk = nil
+	}
 	h.features = modules.All(modules.Deps{Router: h.router, Store: store, Accounts: h.accounts, Config: h.cfg.Load,
-		Version: o.Version, Log: o.Log})
+		Space: onDisk, Version: o.Version, Log: o.Log})
 	h.programs = component.New(component.Options{Router: h.router, Settings: func() config.Component { return h.cfg.Load().Component },
 		Limits: func() config.Limits { return h.cfg.Load().Limits }, Gate: h.gate, Budgets: h.others, Log: o.Log})
 	// Which listeners there are is settled at the start, whatever the configuration says later.

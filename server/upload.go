@@ -14,6 +14,7 @@ import (
 	"jackdaw/modules/upload"
 	"jackdaw/router"
 	"jackdaw/router/accounts"
+	"jackdaw/router/space"
 	"jackdaw/storage"
 	"jackdaw/xmpp/jid"
 )
@@ -39,8 +40,14 @@ func newFiles(p fileParts) *upload.Service {
 		Settings: func() upload.Settings {
 			c := p.config()
 			u := &c.Modules.Upload
-			return upload.Settings{MaxSize: u.MaxSize, Quota: u.Quota, Keep: u.Keep, Stall: c.Limits.HTTPBodyTime}
+			return upload.Settings{MaxSize: u.MaxSize, Quota: u.Quota, Keep: u.Keep, Stall: c.Limits.HTTPBodyTime,
+				Space: spaceBounds(c)}
 		}})
+}
+
+// spaceBounds are how much is to stay free on the disk.
+func spaceBounds(c *config.Config) space.Bounds {
+	return space.Bounds{Warn: int64(c.Limits.DiskWarn), Reserve: int64(c.Limits.DiskReserve)}
 }
 
 // filePlaces are the domains at which files can be uploaded, and where clients find them: none where no listener is known that clients reach.

@@ -39,13 +39,14 @@ type Contacts interface {
 	Has(user, contact jid.JID) (bool, error)
 }
 
-// Options of New; all are needed.
+// Options of New; all but Full are needed.
 type Options struct {
 	Router   *router.Router
 	Messages storage.Log // nobody else writes it
 	Prefs    storage.Map // likewise
 	Contacts Contacts
 	Limits   func() Limits // asked whenever it matters
+	Full     func() bool   // whether the disk has no room for archives now; nil: it always has
 	Log      *slog.Logger
 }
 

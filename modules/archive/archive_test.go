@@ -35,6 +35,7 @@ type house struct {
 	log           storage.Log
 	limits        Limits       // but for Keep, which changes while it is used
 	keep          atomic.Int64 // Limits.Keep
+	full          atomic.Bool
 	contacts      contacts
 	romeo, juliet *moduletest.Client
 }
@@ -44,6 +45,7 @@ func newHouse(t *testing.T, others ...router.Module) *house {
 		limits: Limits{Page: 100}}
 	h.log = h.store.Log("archive")
 	h.a = New(Options{Router: h.r, Messages: h.log, Prefs: h.store.Map("archive-prefs"), Contacts: h.contacts,
+		Full: h.full.Load,
 		Limits: func() Limits {
 			return Limits{Page: h.limits.Page, Bytes: h.limits.Bytes, Keep: time.Duration(h.keep.Load())}
 		},
@@ -492,4 +494,25 @@ func TestArchiveOfOneAccountIsBoundedInBytes(t *testing.T) {
 			t.Errorf("the last message is not in the archive of %s", user)
 		}
 	}
+}
+
+func TestArchivesPauseWhenTheDiskIsFull(t *testing.T) {
+	h := newHouse(t)
+	send := func(body string) {
+		t.Helper()
+		e := h.romeo.Send(`<message to='juliet@example.org' type='chat'><body>` + body + `</body></message>`)
+		if e.Outcome != router.Delivered {
+			t.Fatalf("%v, %v", e.Outcome, e.Err)
+		}
+	}
+	send("1")
+	h.full.Store(true)
+	send("2")
+	h.full.Store(false)
+	send("3")
+	if n := len(h.juliet.Deliveries()); n != 3 {
+		t.Errorf("juliet got %d messages", n)
+	}
+	h.archived("romeo", "1", "3")
+	h.archived("juliet", "1", "3")
 }

@@ -180,6 +180,9 @@ func (a *Archive) preferences(e *router.Envelope, el *xmpp.Element) {
 // wants says whether a user has what is exchanged with an address archived. A user's own resources are always in the
 // roster.
 func (a *Archive) wants(user, with jid.JID) (bool, error) {
+	if a.o.Full != nil && a.o.Full() {
+		return false, nil
+	}
 	p, err := a.prefs.get(user.String())
 	if err != nil {
 		return false, err

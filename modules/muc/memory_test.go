@@ -142,3 +142,20 @@ func TestWhatWasTakenBackIsNotCounted(t *testing.T) {
 		t.Errorf("%d bytes are counted, %d before", got, before)
 	}
 }
+
+func TestArchivesOfRoomsPauseWhenTheDiskIsFull(t *testing.T) {
+	w := newWorld(t)
+	w.instant("persistentroom=1", "muc#roomconfig_enablearchiving=1")
+	w.join("hag", "third")
+	w.client("hag").Received()
+	for _, body := range []string{"1", "2", "3"} {
+		w.full = body == "2"
+		w.wantRefused(w.say("crone", body), "delivered")
+	}
+	if n := len(w.client("hag").Deliveries()); n != 3 {
+		t.Errorf("hag got %d messages", n)
+	}
+	if n := len(w.ids("crone")); n != 2 {
+		t.Errorf("%d are archived", n)
+	}
+}

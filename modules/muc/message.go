@@ -169,7 +169,7 @@ func delayedBy(raw []byte, room jid.JID) bool {
 // archive gives the message its place. A repetition keeps the first one's.
 func (u *utterance) archive() (id uint64, dup bool, bad *xmpp.Error) {
 	r := u.r
-	if !r.conf.Archived || !worthKeeping(u.e.Stanza) {
+	if !r.conf.Archived || !worthKeeping(u.e.Stanza) || r.m.o.Full != nil && r.m.o.Full() {
 		return 0, false, nil
 	}
 	kept := xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeGroupchat, ID: u.id, Lang: u.e.Stanza.Lang, From: u.from, Payload: u.payload}

@@ -44,7 +44,7 @@ type Limits struct {
 	OpenNewRooms bool          // a new room is not locked until it is configured
 }
 
-// Options of New; all are needed.
+// Options of New; all but Full are needed.
 type Options struct {
 	Router  *router.Router
 	Rooms   storage.Map // nobody else writes it
@@ -52,6 +52,8 @@ type Options struct {
 	// Domains are those of the service, each with the host that it belongs to. Asked by router.Use.
 	Domains func() []string
 	Limits  func() Limits // asked whenever it matters
+	// Full, if not nil, says that the disk has no room for archives now: then nothing is archived.
+	Full func() bool
 	// Exempt says whether an account, a bare address, is above the limits.
 	Exempt func(user jid.JID) bool
 	Log    *slog.Logger

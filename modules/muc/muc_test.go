@@ -26,6 +26,7 @@ type world struct {
 	remote *moduletest.Remote
 	limits Limits
 	exempt string
+	full   bool // the disk
 	users  map[string]*moduletest.Client
 }
 
@@ -40,7 +41,7 @@ func newWorld(t testing.TB) *world {
 // restart forgets all that is not in storage.
 func (w *world) restart() {
 	w.m = New(Options{Router: w.Router, Rooms: w.store.Map("rooms"), Archive: w.store.Log("rooms"),
-		Domains: func() []string { return []string{domain} }, Limits: func() Limits { return w.limits },
+		Domains: func() []string { return []string{domain} }, Limits: func() Limits { return w.limits }, Full: func() bool { return w.full },
 		Exempt: func(user jid.JID) bool { return user.Local() == w.exempt && w.exempt != "" }, Log: moduletest.Discard()})
 	w.Use(w.m.Module())
 }

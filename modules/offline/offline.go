@@ -29,6 +29,8 @@ import (
 type Options struct {
 	MaxMessages int
 	MaxBytes    int64
+	// Full says that the disk has no room for what waits.
+	Full bool
 }
 
 // Contacts knows who is in a user's roster. Both addresses are bare.
@@ -254,6 +256,10 @@ func (m *module) unclaimed(e *router.Envelope) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	l := m.limits()
+	if l.Full && !e.Returned { // what was given to a session has been promised
+		e.Refuse(xmpp.ResourceConstraint("the server has no room for messages that wait at the moment"))
+		return
+	}
 	o := storage.AppendOptions{Dedup: e.DedupKey(), MaxRecords: l.MaxMessages, MaxBytes: l.MaxBytes, Fair: true}
 	if st := sh.owners[name]; st != nil && st.catching != nil {
 		// Who is taking what waited is not to be cut off from what comes meanwhile.

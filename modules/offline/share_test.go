@@ -59,3 +59,21 @@ func TestAStrangersDomainLeavesRoomForOthersAndContacts(t *testing.T) {
 		})
 	}
 }
+
+func TestNothingMoreWaitsWhenTheDiskIsFull(t *testing.T) {
+	full := false
+	c := newScene(t, Options{})
+	c.m.limits = func() Options { return Options{Full: full} }
+	j := c.juliet("b")
+	j.Available(0)
+	c.romeo.Send(message("given"))
+	full = true
+	j.Logout() // without having taken it
+	c.wantStored(1)
+	if e := c.romeo.Send(hi); e.Outcome != router.Refused || e.Err.Condition != xmpp.CondResourceConstraint || e.Err.Type != xmpp.ErrorWait {
+		t.Errorf("%v, %v", e.Outcome, e.Err)
+	}
+	full = false
+	c.romeo.Send(hi)
+	c.wantStored(2)
+}

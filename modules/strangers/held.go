@@ -34,6 +34,10 @@ func (s *Strangers) hold(e *router.Envelope, user jid.JID) {
 	if _, err := s.Held.Trim(ctx, name, storage.IDAt(time.Now().Add(-keep)), 0); err != nil {
 		s.Log.Warn("what was held for long stays", "user", user, "error", err)
 	}
+	if s.Full != nil && s.Full() {
+		e.Refuse(xmpp.ResourceConstraint("the server has no room for messages that wait at the moment"))
+		return
+	}
 	record := storage.Record{Peer: from.String(), Data: mam.AppendMessage(nil, e.Stanza)}
 	of, _, err := s.Held.Page(ctx, name, storage.Query{Peer: from.String(), Limit: maxHeldSender})
 	if err == nil && len(of) >= maxHeldSender {

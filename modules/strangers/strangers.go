@@ -48,13 +48,16 @@ type Contacts interface {
 	Has(user, contact jid.JID) (bool, error)
 }
 
-// Options of New; all are needed.
+// Options of New; all but Full are needed.
 type Options struct {
 	Router   *router.Router
 	Users    router.Users
 	Contacts Contacts
 	Written  storage.Map // whom users wrote to; of this module alone
 	Held     storage.Log // likewise
+
+	// Full says that the disk has no room for what is held now; nil: it always has.
+	Full func() bool
 
 	// These are asked whenever it matters.
 	Policy     func(host string) Policy

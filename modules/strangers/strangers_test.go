@@ -26,6 +26,7 @@ type house struct {
 	policy  Policy
 	limit   int
 	exempt  bool
+	full    bool            // the disk
 	contact map[string]bool // of juliet
 	fail    error           // of the roster
 	refuse  *xmpp.Error     // what happens to messages behind us
@@ -49,6 +50,7 @@ func newHouse(t *testing.T, policy Policy) *house {
 		Policy: func(string) Policy { return h.policy }, Recipients: func() int { return h.limit },
 		Admin:  func(_ string, who jid.JID) bool { return who.Local() == "admin" },
 		Exempt: func(jid.JID) bool { return h.exempt },
+		Full:   func() bool { return h.full },
 		Tell:   func(host, line string) { h.note(&h.told, host+": "+line) },
 		Remind: func(user, line string) { h.note(&h.reminded, user+": "+line) }}
 	h.start()
@@ -313,6 +315,20 @@ func TestOfOneSenderAndForOneUserSoMuchIsHeld(t *testing.T) {
 		time.Sleep(keep + time.Second)
 		if e := h.route(tybalt, body("next month")); e.Outcome != router.Stored {
 			t.Errorf("next month: %v, %v", e.Outcome, e.Err)
+		}
+	})
+}
+
+func TestNothingIsHeldWhenTheDiskIsFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, Hold)
+		h.full = true
+		if e := h.route(tybalt, body(1)); e.Outcome != router.Refused || e.Err.Type != xmpp.ErrorWait {
+			t.Errorf("%v, %v", e.Outcome, e.Err)
+		}
+		h.full = false
+		if e := h.route(tybalt, body(1)); e.Outcome != router.Stored {
+			t.Errorf("%v, %v", e.Outcome, e.Err)
 		}
 	})
 }

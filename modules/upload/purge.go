@@ -91,7 +91,7 @@ func (s *Service) room(size int64) error {
 	s.mu.Lock()
 	claim := s.claim
 	s.mu.Unlock()
-	if free-claim-size >= min(reserve, all/reservePart) {
+	if free-claim-size >= s.o.Settings().Space.Of(all).Warn {
 		return nil
 	}
 	now := time.Now().Unix()

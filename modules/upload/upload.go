@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"jackdaw/router"
+	"jackdaw/router/space"
 	"jackdaw/storage"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
@@ -47,9 +48,6 @@ const (
 	openSlots = 50
 	atOnce    = 10
 	allAtOnce = 100
-	// reserve is what must stay free on the disk, on which the messages are too; of a small one a part in reservePart.
-	reserve     = 1 << 30
-	reservePart = 20
 	// slowest is the rate, in bytes a second, below which nobody is waited for; grace comes before it counts.
 	slowest = 4 << 10
 	grace   = time.Minute
@@ -66,6 +64,7 @@ type Settings struct {
 	Quota   int64         // bytes that an account may upload in a day
 	Keep    time.Duration // of a file; 0: for ever
 	Stall   time.Duration // without a byte, of who sends or fetches
+	Space   space.Bounds  // files leave what Warn says to the messages, which are on the same disk
 }
 
 // Options of New; all are needed but Free.
@@ -134,7 +133,7 @@ type Service struct {
 // New returns the service, which has not touched its directory.
 func New(o Options) *Service {
 	if o.Free == nil {
-		o.Free = free
+		o.Free = space.Free
 	}
 	s := &Service{o: o, slots: map[string]*slot{}, users: map[string]map[*slot]bool{}}
 	s.service = &router.Service{Handle: s.handle, Domains: func() (all []string) {

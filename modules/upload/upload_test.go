@@ -15,6 +15,7 @@ import (
 
 	"jackdaw/modules/internal/moduletest"
 	"jackdaw/router"
+	"jackdaw/router/space"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 )
@@ -39,6 +40,9 @@ type house struct {
 	left          int64           // bytes on the disk
 }
 
+// reserve is what must stay free.
+const reserve = 1 << 30
+
 func newHouse(t *testing.T) *house {
 	t.Helper()
 	return houseIn(t, filepath.Join(t.TempDir(), "upload"))
@@ -47,7 +51,8 @@ func newHouse(t *testing.T) *house {
 func houseIn(t *testing.T, dir string) *house {
 	t.Helper()
 	h := &house{t: t, r: moduletest.New("romeo", "juliet"), store: moduletest.NewStore(), places: []Place{{domain, base}}, left: 1 << 40,
-		set: Settings{MaxSize: 1000, Quota: 5000, Keep: 30 * day, Stall: 5 * time.Second}, barred: map[string]bool{}}
+		set:    Settings{MaxSize: 1000, Quota: 5000, Keep: 30 * day, Stall: 5 * time.Second, Space: space.Bounds{Warn: reserve}},
+		barred: map[string]bool{}}
 	h.Service = New(Options{Router: h.r, Records: h.store.Log("upload"), Dir: dir, Log: moduletest.Discard(),
 		Places:   func() []Place { return h.places },
 		May:      func(_ context.Context, user jid.JID) (bool, error) { return !h.barred[user.String()], h.bad },

@@ -1,4 +1,4 @@
-package upload
+package space
 
 import (
 	"fmt"
@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// free says how many bytes the server may still write on the disk of a directory, and how large the disk is.
-func free(dir string) (left, all int64, err error) {
+// Free says how many bytes the server may still write on the disk of a directory, and how large the disk is.
+func Free(dir string) (left, all int64, err error) {
 	var s unix.Statfs_t
 	if err := unix.Statfs(dir, &s); err != nil {
 		return 0, 0, fmt.Errorf("ask for free space: %w", err)
