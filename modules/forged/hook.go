@@ -29,7 +29,7 @@ const (
 	hookAge   = 24 * time.Hour
 	hookFirst = time.Second
 	hookMost  = 5 * time.Minute
-	// maxReplies and maxReplyBytes bound what waits.
+	// maxReplies and maxReplyBytes bound what waits; who replies has a share of it.
 	maxReplies    = 10000
 	maxReplyBytes = 64 << 20
 
@@ -98,8 +98,8 @@ func (h *hook) take(e *router.Envelope) {
 	err := w.Encode(reply{From: s.From.String(), To: s.To.String(), ID: s.ID, Body: text, Stanza: string(s.AppendQualified(nil))})
 	if err == nil {
 		var p *storage.Pending
-		_, _, p, err = h.queue.Append(context.Background(), replies, storage.Record{Data: record.Bytes()},
-			storage.AppendOptions{Dedup: e.DedupKey(), MaxRecords: maxReplies, MaxBytes: maxReplyBytes})
+		_, _, p, err = h.queue.Append(context.Background(), replies, storage.Record{Peer: h.router.Sharer(s.From), Data: record.Bytes()},
+			storage.AppendOptions{Dedup: e.DedupKey(), MaxRecords: maxReplies, MaxBytes: maxReplyBytes, Fair: true})
 		e.Await(p)
 	}
 	switch {

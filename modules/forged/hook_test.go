@@ -256,3 +256,24 @@ func TestTheQueueIsBounded(t *testing.T) {
 		t.Errorf("the last reply fared as %v", last.Outcome)
 	}
 }
+
+func TestRepliesOfOneLeaveRoomForThoseOfOthers(t *testing.T) {
+	h := newHouse(t)
+	h.hook = "http://127.0.0.1:1/"
+	h.post("ticket-1@trac", "romeo@example.org")
+	h.forged.Close() // nothing is taken out
+	big := make([]byte, maxReplyBytes/8)
+	for _, who := range []string{"romeo@example.org", "romeo@example.org", "other.example"} {
+		if _, _, _, err := h.forged.hook.queue.Append(t.Context(), replies, storage.Record{Peer: who, Data: big}, storage.AppendOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if e := h.reply("ticket-1@trac"); e.Err == nil || e.Err.Condition != xmpp.CondResourceConstraint || e.Err.Type != xmpp.ErrorWait {
+		t.Errorf("a reply of one who has his share fared as %v, %v", e.Outcome, e.Err)
+	}
+	_, _, _, err := h.forged.hook.queue.Append(t.Context(), replies, storage.Record{Peer: "juliet@example.org", Data: big[:1000]},
+		storage.AppendOptions{MaxRecords: maxReplies, MaxBytes: maxReplyBytes, Fair: true})
+	if err != nil {
+		t.Errorf("one of another: %v", err)
+	}
+}

@@ -10,6 +10,8 @@ import (
 
 // guests knows who is where, and how much each says.
 type guests struct {
+	sharer func(jid.JID) string // router.Sharer
+
 	mu sync.Mutex // guards the rest
 	by map[string]*guest
 	in map[jid.JID][]*room // by full address
@@ -45,6 +47,19 @@ func (b *bucket) take(rate, most int, now time.Time) bool {
 
 // burst is for how many seconds a user may have saved messages up.
 const burst = 3
+
+// manyGuests is how many are told apart as long as they are in no room: then those of one domain are one.
+const manyGuests = 10000
+
+// passer is guest for somebody who may be in no room: what is remembered of those does not grow without end.
+func (g *guests) passer(user string) *guest {
+	if g.by[user] == nil && len(g.by) >= manyGuests {
+		if j, err := jid.Parse(user); err == nil {
+			user = g.sharer(j)
+		}
+	}
+	return g.guest(user)
+}
 
 // guest returns that of a user. The caller holds mu.
 func (g *guests) guest(user string) *guest {
@@ -116,7 +131,7 @@ func (g *guests) others(user jid.JID, r *room) int {
 func (g *guests) mayTalk(user string, l Limits, now time.Time) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.guest(user).talk.take(l.MessageRate, burst*l.MessageRate, now)
+	return g.passer(user).talk.take(l.MessageRate, burst*l.MessageRate, now)
 }
 
 // mayMove says whether a user may enter a room or show another presence now, and counts it: in all rooms at once, as
@@ -124,5 +139,5 @@ func (g *guests) mayTalk(user string, l Limits, now time.Time) bool {
 func (g *guests) mayMove(user string, l Limits, now time.Time) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.guest(user).moves.take(l.MessageRate, 2*l.RoomsPerUser+burst*l.MessageRate, now)
+	return g.passer(user).moves.take(l.MessageRate, 2*l.RoomsPerUser+burst*l.MessageRate, now)
 }

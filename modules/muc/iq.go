@@ -5,6 +5,7 @@ import (
 
 	"jackdaw/modules/internal/mam"
 	"jackdaw/router"
+	"jackdaw/storage"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 )
@@ -96,7 +97,7 @@ type question struct {
 type questions map[string]question
 
 const (
-	maxQuestions = 500
+	maxQuestions = 500             // shared by those in the room (storage.Fair)
 	patience     = 5 * time.Minute // after which nobody waits any more
 )
 
@@ -150,13 +151,17 @@ func (r *room) ask(q question) (id string, ok bool) {
 	if r.questions == nil {
 		r.questions = questions{}
 	}
-	if len(r.questions) >= maxQuestions {
+	if all := int64(len(r.questions)); !storage.Fair(maxQuestions, all, all, 1) {
+		own, who := int64(0), q.asker.Bare()
 		for id, old := range r.questions {
-			if q.since.Sub(old.since) > patience {
+			switch {
+			case q.since.Sub(old.since) > patience:
 				delete(r.questions, id)
+			case old.asker.MatchesBare(who):
+				own++
 			}
 		}
-		if len(r.questions) >= maxQuestions {
+		if !storage.Fair(maxQuestions, int64(len(r.questions)), own, 1) {
 			return "", false
 		}
 	}

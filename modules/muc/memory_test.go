@@ -2,9 +2,11 @@ package muc
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
+	"jackdaw/router"
 	"jackdaw/storage"
 	"jackdaw/xmpp/jid"
 )
@@ -157,5 +159,42 @@ func TestArchivesOfRoomsPauseWhenTheDiskIsFull(t *testing.T) {
 	}
 	if n := len(w.ids("crone")); n != 2 {
 		t.Errorf("%d are archived", n)
+	}
+}
+
+func TestRequestsOfOneOccupantLeaveRoomForThoseOfOthers(t *testing.T) {
+	w := newWorld(t)
+	w.instant()
+	w.join("hag", "third")
+	w.join("witch", "second")
+	ask := func(who string) *router.Envelope {
+		return w.send(who, `<iq type='get' id='v' to='`+coven+`/first'><query xmlns='jabber:iq:version'/></iq>`)
+	}
+	n := 0
+	for range maxQuestions {
+		if e := ask("hag"); e.Outcome != router.Refused {
+			n++
+		}
+	}
+	if n != maxQuestions/4 {
+		t.Errorf("%d requests of one occupant are on their way", n)
+	}
+	w.wantRefused(ask("hag"), "wait:resource-constraint")
+	w.wantRefused(ask("witch"), "delivered")
+}
+
+func TestWhoPassesByIsNotRememberedWithoutEnd(t *testing.T) {
+	w := newWorld(t)
+	w.instant("membersonly=1")
+	for i := range manyGuests + 500 {
+		w.join("x"+strconv.Itoa(i)+"@"+strconv.Itoa(i)+".evil.example/x", "x")
+	}
+	if n := len(w.m.guests.by); n > manyGuests+2 {
+		t.Errorf("%d are remembered", n)
+	}
+	w.admin("crone", `<item jid='hag@example.org' affiliation='member'/>`)
+	w.wantRefused(w.join("hag", "third"), "delivered")
+	if w.m.guests.by["hag@example.org"] == nil {
+		t.Error("somebody in a room is not told apart")
 	}
 }

@@ -77,6 +77,7 @@ func New(o Options) *Rooms {
 	m := &Rooms{o: o, rooms: map[jid.JID]*room{}, lists: map[string]*directory{},
 		desk: mam.Desk{Router: o.Router, Log: o.Log, Limit: func() int { return o.Limits().Page }, Most: queriedAtOnce}}
 	m.memory.rooms, m.memory.makers = map[*room]kept{}, map[string]int64{}
+	m.guests.sharer = o.Router.Sharer
 	m.guests.by, m.guests.in = map[string]*guest{}, map[jid.JID][]*room{}
 	m.service = &router.Service{Domains: o.Domains, Handle: m.handle}
 	return m

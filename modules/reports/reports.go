@@ -36,8 +36,8 @@ const (
 
 // Options of New; all are needed.
 type Options struct {
-	// Tell lets the administrators of a host know. It must not route anything itself.
-	Tell func(host, line string)
+	// Tell lets the administrators of a host know of a report by somebody. It must not route anything itself.
+	Tell func(host, by, line string)
 	Log  *slog.Logger
 }
 
@@ -99,7 +99,7 @@ func (m *module) arriving(e *router.Envelope) {
 		case n > maxReports+1:
 		case n > maxReports:
 			m.Log.Warn("a user makes too many reports; further ones are not looked at", "user", user)
-			m.Tell(user.Domain(), fmt.Sprintf("%s makes very many reports. Further ones are not told for a while.", user))
+			m.Tell(user.Domain(), user.String(), fmt.Sprintf("%s makes very many reports. Further ones are not told for a while.", user))
 		default:
 			m.take(user, r.about, r.what)
 		}
@@ -129,7 +129,7 @@ func (m *module) take(user, about jid.JID, r *xmpp.Element) {
 	if text := textOf(r); text != "" {
 		line += fmt.Sprintf(" The user says: %q", text)
 	}
-	m.Tell(user.Domain(), line)
+	m.Tell(user.Domain(), user.String(), line)
 }
 
 // word is a reason as people say it (§4).

@@ -64,7 +64,7 @@ func (s *Strangers) hold(e *router.Envelope, user jid.JID) {
 	e.Await(p)
 	e.Settle(router.Stored)
 	if len(of) == 0 && !dup {
-		s.Remind(name, reminder(from))
+		s.Remind(name, s.Router.Sharer(from), reminder(from))
 	}
 	// Between the look into the roster and the append the stranger may have become known.
 	if known, err := s.knows(user, from); err == nil && known {
@@ -181,7 +181,7 @@ func (s *Strangers) work(user jid.JID, j job) error {
 				return err
 			}
 		case !again: // a reminder may have ended with the server
-			s.Remind(name, reminder(from))
+			s.Remind(name, s.Router.Sharer(from), reminder(from))
 		}
 	}
 	return nil

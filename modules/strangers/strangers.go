@@ -66,8 +66,9 @@ type Options struct {
 	Exempt     func(user jid.JID) bool             // whether an account may write to as many as it likes
 
 	// Tell lets the administrators of a host know, Remind a user. They must not route anything themselves.
-	Tell   func(host, line string)
-	Remind func(user, line string)
+	// about is whom the line is about: an account, or a stranger's domain.
+	Tell   func(host, about, line string)
+	Remind func(user, about, line string)
 	Log    *slog.Logger
 }
 

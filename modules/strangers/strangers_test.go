@@ -51,8 +51,8 @@ func newHouse(t *testing.T, policy Policy) *house {
 		Admin:  func(_ string, who jid.JID) bool { return who.Local() == "admin" },
 		Exempt: func(jid.JID) bool { return h.exempt },
 		Full:   func() bool { return h.full },
-		Tell:   func(host, line string) { h.note(&h.told, host+": "+line) },
-		Remind: func(user, line string) { h.note(&h.reminded, user+": "+line) }}
+		Tell:   func(host, _, line string) { h.note(&h.told, host+": "+line) },
+		Remind: func(user, _, line string) { h.note(&h.reminded, user+": "+line) }}
 	h.start()
 	t.Cleanup(func() { h.s.Close() })
 	return h

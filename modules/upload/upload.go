@@ -44,7 +44,7 @@ const (
 	// day is what the quota is for, and filesADay how many files an account may send meanwhile, however small.
 	day       = 24 * time.Hour
 	filesADay = 1000
-	// openSlots and atOnce bound what an account may begin, allAtOnce what all may.
+	// openSlots and atOnce bound what an account may begin, allAtOnce what all may, who share it (storage.Fair).
 	openSlots = 50
 	atOnce    = 10
 	allAtOnce = 100

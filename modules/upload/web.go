@@ -11,6 +11,8 @@ import (
 	"runtime/debug"
 	"strings"
 	"time"
+
+	"jackdaw/storage"
 )
 
 // scheme begins the Authorization header of a slot (RFC 6750 §2.1).
@@ -202,7 +204,7 @@ func (s *Service) begin(r *http.Request, id, name string) (*slot, *refusal) {
 		return nil, &refusal{http.StatusBadRequest, "Bad request: the slot is for another size."}
 	case !sameType(sl.kind, r.Header.Get("Content-Type")):
 		return nil, &refusal{http.StatusUnsupportedMediaType, "Unsupported media type: the slot is for another one."}
-	case s.closed, s.active >= allAtOnce:
+	case s.closed:
 		return nil, &refusal{http.StatusServiceUnavailable, "Try again later."}
 	}
 	own := 0
@@ -213,6 +215,9 @@ func (s *Service) begin(r *http.Request, id, name string) (*slot, *refusal) {
 	}
 	if own >= atOnce {
 		return nil, &refusal{http.StatusTooManyRequests, "Too many files at once."}
+	}
+	if !storage.Fair(allAtOnce, int64(s.active), int64(own), 1) {
+		return nil, &refusal{http.StatusServiceUnavailable, "Try again later."}
 	}
 	sl.state = taking
 	s.active++

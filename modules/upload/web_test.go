@@ -292,3 +292,20 @@ func TestSlotsInUseAreBounded(t *testing.T) {
 		t.Errorf("files: %q", all)
 	}
 }
+
+func TestFilesOfAFewLeaveRoomForThoseOfOthers(t *testing.T) {
+	h := newHouse(t)
+	h.mu.Lock()
+	h.active = allAtOnce - 4
+	h.mu.Unlock()
+	h.upload(h.romeo, "filename='a' size='5'", "12345")
+	h.mu.Lock()
+	h.active = allAtOnce - 3
+	h.mu.Unlock()
+	if code := h.put(h.slot(h.romeo, "filename='a' size='5'", ""), "12345"); code != http.StatusServiceUnavailable {
+		t.Errorf("one too many: %d", code)
+	}
+	h.mu.Lock()
+	h.active = 0
+	h.mu.Unlock()
+}

@@ -27,7 +27,7 @@ type Desk struct {
 	Router *router.Router
 	Log    *slog.Logger
 	Limit  func() int // messages of one answer; asked for each
-	Most   int        // clients that are answered at a time; 0: any number
+	Most   int        // clients that are answered at a time, shared (storage.Fair); 0: any number
 
 	mu     sync.Mutex // guards asking
 	asking map[client]*line
@@ -60,7 +60,7 @@ func (d *Desk) Ask(e *router.Envelope, q Question) *xmpp.Error {
 	who := client{q.Session, q.IQ.From}
 	l := d.asking[who]
 	switch {
-	case l == nil && d.Most > 0 && len(d.asking) >= d.Most, l != nil && len(l.questions) >= Waiting:
+	case l == nil && !d.fits(who.addr), l != nil && len(l.questions) >= Waiting:
 		return xmpp.ResourceConstraint("too many queries at once")
 	case l == nil:
 		if d.asking == nil {
@@ -73,6 +73,21 @@ func (d *Desk) Ask(e *router.Envelope, q Question) *xmpp.Error {
 	l.questions = append(l.questions, q)
 	e.Settle(router.Delivered)
 	return nil
+}
+
+// fits says whether one client more of an account or domain may be answered. The caller holds mu.
+func (d *Desk) fits(who jid.JID) bool {
+	most, all := int64(d.Most), int64(len(d.asking))
+	if storage.Fair(most, all, all, 1) {
+		return true
+	}
+	sharer, own := d.Router.Sharer(who), int64(0)
+	for other := range d.asking {
+		if d.Router.Sharer(other.addr) == sharer {
+			own++
+		}
+	}
+	return storage.Fair(most, all, own, 1)
 }
 
 // Clients is how many are being answered.

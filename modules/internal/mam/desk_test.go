@@ -61,6 +61,28 @@ func TestADeskServesOnlySoMany(t *testing.T) {
 	}
 }
 
+func TestClientsOfOneDomainLeaveADeskToOthers(t *testing.T) {
+	d, ask := bureau(t, 0, nil)
+	d.Most = 20
+	d.asking = map[client]*line{}
+	taken := 0
+	for i := range 20 {
+		who := jid.MustParse(fmt.Sprintf("a%d@%d.evil.example/x", i, i))
+		d.mu.Lock()
+		if d.fits(who) {
+			d.asking[client{addr: who}] = &line{}
+			taken++
+		}
+		d.mu.Unlock()
+	}
+	if taken != 5 {
+		t.Errorf("%d clients of one domain are answered at a time", taken)
+	}
+	if bad := ask(envelope(moduletest.Login(t, d.Router, "juliet/desk")), 1); bad != nil {
+		t.Errorf("another is refused: %v", bad)
+	}
+}
+
 // Who comes with the address of a session that has ended does not end with it.
 func TestANewSessionOfAnAddressIsAnswered(t *testing.T) {
 	d, ask := bureau(t, 12, nil) // more than what may be in flight

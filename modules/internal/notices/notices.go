@@ -4,6 +4,7 @@ package notices
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -20,7 +21,7 @@ const ToAdmins = 5 * time.Minute
 const ToUsers = time.Hour
 
 const (
-	maxLines = 20   // of one message
+	maxLines = 20   // of one message, in which nobody's lines keep those of others out
 	maxLine  = 1024 // bytes of a line
 )
 
@@ -46,19 +47,47 @@ type Notices struct {
 
 // A topic is there from its first notice until nothing new has come for a while.
 type topic struct {
-	lines []string
+	lines []line
 	more  int // beyond maxLines
 	timer *time.Timer
+}
+
+// A line is about somebody.
+type line struct{ about, text string }
+
+// room makes room for a line about somebody, in place of the last about whom there are most, if these are more. It says whether
+// there is room.
+func (t *topic) room(about string) bool {
+	if len(t.lines) < maxLines {
+		return true
+	}
+	count, most := map[string]int{}, about
+	for _, l := range t.lines {
+		if count[l.about]++; count[l.about] > count[most] {
+			most = l.about
+		}
+	}
+	if count[most] <= count[about]+1 {
+		return false
+	}
+	for i := len(t.lines) - 1; i >= 0; i-- {
+		if t.lines[i].about == most {
+			t.lines = slices.Delete(t.lines, i, i+1)
+			t.more++
+			return true
+		}
+	}
+	return false
 }
 
 // New returns notices without any.
 func New(o Options) *Notices { return &Notices{o: o, topics: map[string]*topic{}} }
 
-// Add has a line written. It routes nothing itself, so that its caller may hold locks. The line must not be of more than
+// Add has a line about somebody written: who fills the notices with what is about himself hides nothing about others. It routes nothing itself, so that its caller may hold locks. The line must not be of more than
 // one line; what is too long is cut.
-func (n *Notices) Add(name, line string) {
-	if len(line) > maxLine {
-		line = strings.ToValidUTF8(line[:maxLine], "") + "…"
+func (n *Notices) Add(name, about, text string) {
+	if len(text) > maxLine {
+		text = strings.ToValidUTF8(text[:maxLine], "") + "…"
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -71,11 +100,11 @@ func (n *Notices) Add(name, line string) {
 		n.topics[strings.Clone(name)] = t
 		n.wait(name, t, 0)
 	}
-	if len(t.lines) >= maxLines {
+	if !t.room(about) {
 		t.more++
 		return
 	}
-	t.lines = append(t.lines, strings.Clone(line))
+	t.lines = append(t.lines, line{strings.Clone(about), strings.Clone(text)})
 }
 
 // wait has the topic looked at. The caller holds mu.
@@ -95,7 +124,13 @@ func (n *Notices) send(name string, t *topic) {
 		n.mu.Unlock()
 		return
 	}
-	text := strings.Join(t.lines, "\n")
+	text := ""
+	for i, l := range t.lines {
+		if i > 0 {
+			text += "\n"
+		}
+		text += l.text
+	}
 	if t.more > 0 {
 		text += fmt.Sprintf("\nand %d more", t.more)
 	}

@@ -46,17 +46,17 @@ func TestTheFirstIsWrittenAtOnceAndTheRestTogether(t *testing.T) {
 				moduletest.Same(t, got[i], said(want[i]))
 			}
 		}
-		n.Add("a", "one <&>")
-		n.Add("b", "nobody hears this")
+		n.Add("a", "who", "one <&>")
+		n.Add("b", "who", "nobody hears this")
 		want("one &lt;&amp;&gt;")
-		n.Add("a", "two")
-		n.Add("a", "three")
+		n.Add("a", "who", "two")
+		n.Add("a", "who", "three")
 		want()
 		time.Sleep(time.Minute)
 		want("two\nthree")
 		time.Sleep(time.Hour)
 		want()
-		n.Add("a", "four")
+		n.Add("a", "who", "four")
 		want("four")
 		n.mu.Lock()
 		defer n.mu.Unlock()
@@ -69,10 +69,10 @@ func TestTheFirstIsWrittenAtOnceAndTheRestTogether(t *testing.T) {
 func TestAFloodIsCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, heard := start(t)
-		n.Add("a", "first")
+		n.Add("a", "who", "first")
 		heard()
 		for i := range 1000 {
-			n.Add("a", fmt.Sprint(strings.Repeat("ä", maxLine), i))
+			n.Add("a", "who", fmt.Sprint(strings.Repeat("ä", maxLine), i))
 		}
 		time.Sleep(2 * time.Minute)
 		got := heard()
@@ -82,14 +82,33 @@ func TestAFloodIsCounted(t *testing.T) {
 	})
 }
 
+func TestOneHidesNothingAboutOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, heard := start(t)
+		n.Add("a", "who", "first")
+		heard()
+		for i := range 100 {
+			n.Add("a", "evil", fmt.Sprint("evil ", i, "."))
+		}
+		n.Add("a", "friend", "friend 1.")
+		n.Add("a", "friend", "friend 2.")
+		n.Add("a", "evil", "evil again.")
+		time.Sleep(2 * time.Minute)
+		got := heard()
+		if len(got) != 1 || strings.Count(got[0], "evil") != maxLines-2 || strings.Count(got[0], "friend") != 2 || !strings.Contains(got[0], "\nand 83 more</body>") {
+			t.Errorf("got %.900q", got)
+		}
+	})
+}
+
 func TestNothingIsWrittenAfterTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, heard := start(t)
-		n.Add("a", "one")
+		n.Add("a", "who", "one")
 		heard()
-		n.Add("a", "two")
+		n.Add("a", "who", "two")
 		n.Close()
-		n.Add("a", "three")
+		n.Add("a", "who", "three")
 		time.Sleep(time.Hour)
 		if got := heard(); len(got) > 0 {
 			t.Errorf("got %q", got)
