@@ -55,8 +55,9 @@ type Limits struct {
 	// What an account may keep; beyond: resource-constraint.
 	RosterItems  int `yaml:"roster_items"`
 	RosterGroups int `yaml:"roster_groups"` // per item
-	ArchivePage  int `yaml:"archive_page"`  // items of one page (RSM)
-	PEPItems     int `yaml:"pep_items"`     // per node
+	RosterBytes  int `yaml:"roster_bytes"`
+	ArchivePage  int `yaml:"archive_page"` // items of one page (RSM)
+	PEPItems     int `yaml:"pep_items"`    // per node
 	PEPItemBytes int `yaml:"pep_item_bytes"`
 	PEPNodes     int `yaml:"pep_nodes"` // per user
 	PEPBytes     int `yaml:"pep_bytes"` // per user, in all
@@ -142,6 +143,7 @@ func defaultLimits() Limits {
 
 		RosterItems:  2000,
 		RosterGroups: 20,
+		RosterBytes:  2 << 20,
 		ArchivePage:  100,
 		PEPItems:     256,
 		PEPItemBytes: 128 << 10,

@@ -131,7 +131,7 @@ func All(d Deps) *Set {
 	contacts := roster.New(d.Router, d.Accounts, d.Store.Map("roster"),
 		func() roster.Options {
 			l := d.Config().Limits
-			return roster.Options{MaxItems: l.RosterItems, MaxGroups: l.RosterGroups}
+			return roster.Options{MaxItems: l.RosterItems, MaxGroups: l.RosterGroups, MaxBytes: l.RosterBytes}
 		}, d.Log)
 	hook := func() string {
 		if off("forged") {

@@ -21,8 +21,11 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// maxItems is how many addresses a user may block.
-const maxItems = 2000
+// What a user may block.
+const (
+	maxItems = 2000      // addresses
+	maxBytes = 512 << 10 // of all of them
+)
 
 var errTooMany = errors.New("too many addresses are blocked")
 

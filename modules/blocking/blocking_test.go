@@ -389,3 +389,24 @@ func BenchmarkBlocks(b *testing.B) {
 		}
 	})
 }
+
+func TestAListIsBoundedInBytes(t *testing.T) {
+	l := newLists(moduletest.NewStore().Map("blocking"))
+	ignore := func(_, _ *list) {}
+	add := func(i int) error {
+		_, err := l.change("romeo@example.org", []jid.JID{jid.MustParse(fmt.Sprintf("%s@x%d.example/%s", strings.Repeat("a", 1000), i, strings.Repeat("r", 1000)))}, true, ignore)
+		return err
+	}
+	n := 0
+	for ; n < maxItems && add(n) == nil; n++ {
+	}
+	if n < 250 || n > 262 {
+		t.Errorf("%d long addresses are blocked", n)
+	}
+	if err := add(n); !errors.Is(err, errTooMany) {
+		t.Errorf("one more: %v", err)
+	}
+	if err := add(0); err != nil {
+		t.Errorf("one that is blocked already: %v", err)
+	}
+}

@@ -71,6 +71,14 @@ func (l *list) with(items []jid.JID, add bool, version uint64) *list {
 	return n.index()
 }
 
+// bytes are those of all addresses.
+func (l *list) bytes() (n int) {
+	for item := range l.items {
+		n += len(item)
+	}
+	return n
+}
+
 func (l *list) index() *list {
 	for _, j := range l.addresses() {
 		l.resources = l.resources || j.Local() == "" && j.IsFull()
@@ -211,16 +219,17 @@ func (l *lists) change(owner string, items []jid.JID, add bool, then func(before
 		items = before.addresses()
 	}
 	var changes []storage.Change
-	seen := map[string]bool{}
+	seen, grown := map[string]bool{}, 0
 	for _, item := range items {
 		key := item.String()
 		if _, has := before.items[key]; has == add || seen[key] {
 			continue
 		}
 		seen[key] = true
+		grown += len(key)
 		changes = append(changes, storage.Change{Key: key, Value: []byte{recordVersion}, Delete: !add})
 	}
-	if add && len(before.items)+len(changes) > maxItems {
+	if add && len(changes) > 0 && (len(before.items)+len(changes) > maxItems || before.bytes()+grown > maxBytes) {
 		return nil, errTooMany
 	}
 	version, p, err := l.store.Update(context.Background(), owner, storage.AnyVersion, changes...)

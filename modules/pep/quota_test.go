@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"jackdaw/xmpp/jid"
 )
 
 func TestWhatAnAccountKeepsIsBoundedInBytes(t *testing.T) {
@@ -89,4 +91,39 @@ func TestNothingNewIsPublishedWhenTheDiskIsFull(t *testing.T) {
 	w.want(desk, "set", "", publishXML("urn:n", "1", ""), published("urn:n", "1"))
 	w.full = false
 	w.want(desk, "set", "", publishXML("urn:m", "1", "x"), published("urn:m", "1"))
+}
+
+func TestAnAnswerOfManyPiecesIsBounded(t *testing.T) {
+	w := newWorld(t)
+	w.limits = Limits{Nodes: 1000, Items: 10, ItemBytes: 1000}
+	desk := w.login("juliet/desk")
+	name := func(i int) string { return fmt.Sprint(i, strings.Repeat("n", 1000)) }
+	for i := range 500 {
+		w.do(desk, "set", "", pubsubXML("<create node='"+name(i)+"'/>"))
+	}
+	const tooLong = "modify resource-constraint"
+	w.want(desk, "get", "", pubsubXML("<affiliations/>"), tooLong)
+	all, err := w.pep.Nodes().List(jid.MustParse(juliet), jid.MustParse(juliet))
+	size := 0
+	for _, el := range all {
+		size += len(el.Append(nil))
+	}
+	if err != nil || len(all) < 300 || size > 500<<10 {
+		t.Errorf("%d nodes with %d bytes are listed, %v", len(all), size, err)
+	}
+	for i := range 500 {
+		w.do(desk, "set", "", pubsubXML(fmt.Sprintf("<subscribe node='%s' jid='%s'/>", name(i), juliet)))
+	}
+	w.want(desk, "get", "", pubsubXML("<subscriptions/>"), tooLong)
+	if got := w.do(desk, "get", "", pubsubXML("<subscriptions node='"+name(1)+"'/>")); !strings.Contains(got, "subscribed") {
+		t.Errorf("of one node: %s", got)
+	}
+	for part := range 5 {
+		var some strings.Builder
+		for i := range 100 {
+			fmt.Fprintf(&some, "<affiliation jid='%s%d-%d@example.org' affiliation='member'/>", strings.Repeat("u", 1000), part, i)
+		}
+		w.want(desk, "set", "", ownerXML("<affiliations node='"+name(1)+"'>"+some.String()+"</affiliations>"), "ok")
+	}
+	w.want(desk, "get", "", ownerXML("<affiliations node='"+name(1)+"'/>"), tooLong)
 }

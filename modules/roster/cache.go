@@ -15,8 +15,8 @@ import (
 
 const (
 	shards = 64
-	// idleCost bounds, for each shard, the rosters kept of users without a session: their
-	// items and one each.
+	// idleCost bounds, for each shard, the rosters kept of users without a session: one each, one for
+	// each item and one for each 256 bytes of them.
 	idleCost = 2000
 )
 
@@ -47,6 +47,7 @@ type user struct {
 	loaded   bool
 	version  uint64
 	items    map[jid.JID]*Item
+	size     int              // of the items in bytes
 	requests map[jid.JID]bool // who has asked for a subscription and not been answered
 	// Lists made on demand, shared with readers and never changed: see Subscribers.
 	from, to []jid.JID
@@ -85,7 +86,7 @@ func (r *Roster) lock(bare jid.JID) (*user, error) {
 }
 
 func (r *Roster) unlock(u *user) {
-	cost := len(u.items) + 1
+	cost := u.weight()
 	u.mu.Unlock()
 	sh := r.cache.shard(u.bare)
 	sh.mu.Lock()
@@ -123,7 +124,7 @@ func (r *Roster) ended(bare jid.JID) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if u := sh.users[bare.String()]; u != nil && u.use == 0 { // so nobody changes items
-		r.rest(sh, u, len(u.items)+1)
+		r.rest(sh, u, u.weight())
 	}
 }
 
@@ -136,7 +137,7 @@ func (r *Roster) load(u *user) error {
 	if err != nil {
 		return fmt.Errorf("load roster of %s: %w", u.bare, err)
 	}
-	u.version, u.items, u.requests = version, nil, nil
+	u.version, u.items, u.size, u.requests = version, nil, 0, nil
 	for _, e := range entries {
 		kind, contact, err := readKey(e.Key)
 		if err != nil {
@@ -168,6 +169,7 @@ func readKey(key string) (kind string, contact jid.JID, err error) {
 
 func (u *user) setItem(contact jid.JID, it *Item) {
 	u.listed = false
+	u.size += it.size(contact) - u.items[contact].size(contact)
 	switch {
 	case it == nil:
 		delete(u.items, contact)
@@ -177,6 +179,9 @@ func (u *user) setItem(contact jid.JID, it *Item) {
 	}
 	u.items[contact] = it
 }
+
+// weight is the cost of an idle roster.
+func (u *user) weight() int { return 1 + len(u.items) + u.size/256 }
 
 func (u *user) setRequest(contact jid.JID, on bool) {
 	switch {

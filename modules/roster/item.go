@@ -52,6 +52,18 @@ func (it *Item) record() []byte {
 	return b
 }
 
+// size is how many bytes an item takes in the store, roughly; of none, 0.
+func (it *Item) size(contact jid.JID) int {
+	if it == nil {
+		return 0
+	}
+	n := 16 + len(contact.String()) + len(it.Name)
+	for _, g := range it.Groups {
+		n += 2 + len(g)
+	}
+	return n
+}
+
 func readItem(b []byte) (*Item, error) {
 	if len(b) < 2 || b[0] != recordVersion {
 		return nil, errRecord

@@ -33,6 +33,7 @@ const maxText = 1023
 type Options struct {
 	MaxItems  int // also bounds the requests that wait for an answer
 	MaxGroups int // of an item
+	MaxBytes  int // of all items as they are stored
 }
 
 // Roster is the module. It is safe for concurrent use.
@@ -299,14 +300,18 @@ func (r *Roster) wanted(u *user, q *xmpp.Element) (jid.JID, *Item, *xmpp.Error) 
 	}
 	if old != nil {
 		it.State = old.State
-	} else if r.full(u) {
+	}
+	if r.full(u, contact, it) {
 		return none, nil, xmpp.ResourceConstraint("the roster is full")
 	}
 	return contact, it, nil
 }
 
-func (r *Roster) full(u *user) bool {
-	return r.limits().MaxItems > 0 && len(u.items) >= r.limits().MaxItems
+// full says whether there is no room for an item. One in place of another may always be as small as that.
+func (r *Roster) full(u *user, contact jid.JID, it *Item) bool {
+	l, old := r.limits(), u.items[contact]
+	more := it.size(contact) - old.size(contact)
+	return l.MaxItems > 0 && old == nil && len(u.items) >= l.MaxItems || l.MaxBytes > 0 && more > 0 && u.size+more > l.MaxBytes
 }
 
 func pushPayload(contact jid.JID, it *Item, version uint64) []byte {

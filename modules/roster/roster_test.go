@@ -481,3 +481,46 @@ func FuzzReadItem(f *testing.F) {
 		}
 	})
 }
+
+func TestARosterIsBoundedInBytes(t *testing.T) {
+	c := newScene(t, Options{MaxItems: 2000, MaxBytes: 10_000})
+	romeo := c.login("romeo/a")
+	item := func(i, size int) *router.Envelope {
+		defer romeo.Received()
+		return romeo.Send(set(fmt.Sprintf(`<item jid='x%d@example.net' name='%s'/>`, i, strings.Repeat("n", size))))
+	}
+	n := 0
+	for ; n < 100 && item(n, 900).Outcome != router.Refused; n++ {
+	}
+	if n != 10 {
+		t.Errorf("%d items are kept", n)
+	}
+	if e := item(n, 900); e.Err == nil || e.Err.Condition != xmpp.CondResourceConstraint {
+		t.Errorf("one more: %v", e.Err)
+	}
+	if e := item(0, 1000); e.Outcome == router.Refused {
+		t.Errorf("a longer name while there is room: %v", e.Err)
+	}
+	c.m.limits = func() Options { return Options{MaxBytes: 1000} } // now it is far beyond
+	if e := item(1, 901); e.Outcome != router.Refused {
+		t.Error("what grows beyond the bound is taken")
+	}
+	if e := item(1, 900); e.Outcome == router.Refused {
+		t.Errorf("what does not grow: %v", e.Err)
+	}
+	if e := romeo.Send(set(`<item jid='x1@example.net' subscription='remove'/>`)); e.Outcome == router.Refused {
+		t.Errorf("a removal: %v", e.Err)
+	}
+	u, err := c.m.lock(jid.MustParse("romeo@example.org"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.m.unlock(u)
+	size := 0
+	for contact, it := range u.items {
+		size += it.size(contact)
+	}
+	if u.size != size {
+		t.Errorf("the size is reckoned as %d and is %d", u.size, size)
+	}
+}

@@ -140,10 +140,10 @@ func (r *Roster) change(user, contact jid.JID, e *router.Envelope, inbound bool)
 	case old != nil && old.State != next:
 		it = &Item{Name: old.Name, Groups: old.Groups, State: next}
 	case old == nil && next != State{}: // §3.1.2, §3.1.5, §3.4.2: who is dealt with gets an item
-		if r.full(u) {
+		it = &Item{State: next}
+		if r.full(u, contact, it) {
 			return fx, nil, xmpp.ResourceConstraint("the roster is full"), nil
 		}
-		it = &Item{State: next}
 	}
 	p, err := r.put(u, contact, it, request, forget)
 	if err != nil {
@@ -229,7 +229,7 @@ func (r *Roster) removed(user jid.JID) error {
 	items, requests := u.items, u.requests
 	p, err := r.store.DeleteOwner(context.Background(), user.String())
 	if err == nil {
-		u.loaded, u.items, u.requests, u.listed = false, nil, nil, false
+		u.loaded, u.items, u.size, u.requests, u.listed = false, nil, 0, nil, false
 	}
 	r.unlock(u)
 	if err != nil {

@@ -279,7 +279,11 @@ func (g *Engine) subscribers(r *request) ([]byte, error) {
 	}
 	var w xmpp.Writer
 	w.Start(NSOwner, "pubsub").Start("", "subscriptions").Attr("node", n.name)
+	var a answer
 	for _, who := range addresses(n.subs) {
+		if !a.add(who.String()) {
+			return nil, tooLong()
+		}
 		writeSubscription(&w, "", who, n.subs[who])
 	}
 	return w.End().End().Bytes(), nil
@@ -325,7 +329,11 @@ func (g *Engine) affiliated(r *request) ([]byte, error) {
 	var w xmpp.Writer
 	w.Start(NSOwner, "pubsub").Start("", "affiliations").Attr("node", n.name)
 	w.Start("", "affiliation").Attr("jid", r.actor.String()).Attr("affiliation", owner.String()).End()
+	var a answer
 	for _, who := range addresses(n.affs) {
+		if !a.add(who.String()) {
+			return nil, tooLong()
+		}
 		w.Start("", "affiliation").Attr("jid", who.String()).Attr("affiliation", n.affs[who].String()).End()
 	}
 	return w.End().End().Bytes(), nil

@@ -88,3 +88,19 @@ func (g *Engine) growHead(s *service, changes []storage.Change) error {
 	}
 	return err
 }
+
+// An answer grows with each entry, up to maxAnswer.
+type answer int
+
+// add counts an entry with these parts. It says whether there is room for it.
+func (a *answer) add(parts ...string) bool {
+	*a += 100 // the element
+	for _, p := range parts {
+		*a += answer(len(p))
+	}
+	return *a <= maxAnswer
+}
+
+func tooLong() *xmpp.Error {
+	return xmpp.ResourceConstraint("the answer would be too long: ask for less").WithType(xmpp.ErrorModify)
+}

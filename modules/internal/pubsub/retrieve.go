@@ -166,7 +166,8 @@ type Description struct {
 	Node, Title string
 }
 
-// Visible are the nodes of a service that an entity, a bare address, may subscribe to or read (§5.2, XEP-0163 §6.2), by name.
+// Visible are the nodes of a service that an entity, a bare address, may subscribe to or read (§5.2, XEP-0163 §6.2), by name, as far as
+// they fit into one answer.
 func (g *Engine) Visible(of, entity jid.JID) ([]Description, error) {
 	s, err := g.lock(of)
 	if err != nil {
@@ -174,10 +175,16 @@ func (g *Engine) Visible(of, entity jid.JID) ([]Description, error) {
 	}
 	defer g.unlock(s)
 	var out []Description
+	var a answer
 	for _, name := range s.sorted() {
-		if n := s.nodes[name]; g.may(s, n, entity) == nil {
-			out = append(out, Description{name, n.config.Title})
+		n := s.nodes[name]
+		if g.may(s, n, entity) != nil {
+			continue
 		}
+		if !a.add(s.jid.String(), name, n.config.Title) {
+			break
+		}
+		out = append(out, Description{name, n.config.Title})
 	}
 	return out, nil
 }

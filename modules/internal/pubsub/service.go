@@ -18,8 +18,8 @@ import (
 
 const (
 	shards = 64
-	// idleCost bounds, for each shard, what is kept of services that nobody works with: one each, one for each node,
-	// subscription and affiliation, and one for each item whose place in its node is known.
+	// idleCost bounds, for each shard, what is kept of services that nobody works with: one each, one for each node and each 128 bytes of
+	// nodes, subscriptions and affiliations, and one for each item whose place in its node is known.
 	idleCost = 2000
 )
 
@@ -151,9 +151,9 @@ func (g *Engine) lock(of jid.JID) (*service, error) {
 }
 
 func (g *Engine) unlock(s *service) {
-	cost := 1
+	cost := 1 + int(s.head/128)
 	for _, n := range s.nodes {
-		cost += 1 + len(n.index) + len(n.subs) + len(n.affs)
+		cost += 1 + len(n.index)
 	}
 	s.mu.Unlock()
 	sh := g.cache.shard(s.jid)

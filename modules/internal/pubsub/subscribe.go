@@ -161,6 +161,7 @@ func (g *Engine) subscriptions(r *request) ([]byte, error) {
 		return nil, noNode()
 	}
 	var w xmpp.Writer
+	var a answer
 	w.Start(xmpp.NSPubSub, "pubsub").Start("", "subscriptions").AttrIf("node", r.node)
 	for _, name := range r.svc.sorted() {
 		n := r.svc.nodes[name]
@@ -168,9 +169,13 @@ func (g *Engine) subscriptions(r *request) ([]byte, error) {
 			continue
 		}
 		for _, who := range addresses(n.subs) {
-			if who.Bare() == r.actor {
-				writeSubscription(&w, name, who, n.subs[who])
+			if who.Bare() != r.actor {
+				continue
 			}
+			if !a.add(name, who.String()) {
+				return nil, tooLong()
+			}
+			writeSubscription(&w, name, who, n.subs[who])
 		}
 	}
 	return w.End().End().Bytes(), nil
@@ -192,11 +197,15 @@ func (g *Engine) affiliations(r *request) ([]byte, error) {
 		return nil, noNode()
 	}
 	var w xmpp.Writer
+	var size answer
 	w.Start(xmpp.NSPubSub, "pubsub").Start("", "affiliations")
 	for _, name := range r.svc.sorted() {
 		a := g.affiliation(r.svc, r.svc.nodes[name], r.actor)
 		if a == none || r.node != "" && r.node != name {
 			continue
+		}
+		if !size.add(name) {
+			return nil, tooLong()
 		}
 		w.Start("", "affiliation").Attr("node", name).Attr("affiliation", a.String()).End()
 	}
