@@ -292,10 +292,12 @@ func (m *module) unclaimed(e *router.Envelope) {
 	e.Settle(router.Stored)
 }
 
-// knows says whether a message is of a contact, or of the user.
+// knows says whether a message is of a contact, of the user, of the house, or of a program that may speak for others.
 func (m *module) knows(e *router.Envelope) (bool, error) {
 	user, from := ownerOf(e), e.Stanza.From.Bare()
-	if e.FromOwn() || from == user || from.IsZero() {
+	switch {
+	case e.FromOwn(), from == user, from.IsZero(), from.IsDomain() && m.router.Serves(from.Domain()),
+		e.Session == nil && !e.Account.IsZero() && !e.Stanza.From.MatchesBare(e.Account):
 		return true, nil
 	}
 	return m.contacts.Has(user, from)

@@ -9,6 +9,7 @@ import (
 	"jackdaw/modules/internal/moduletest"
 	"jackdaw/router"
 	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
 )
 
 func TestAStrangersDomainLeavesRoomForOthersAndContacts(t *testing.T) {
@@ -76,4 +77,19 @@ func TestNothingMoreWaitsWhenTheDiskIsFull(t *testing.T) {
 	full = false
 	c.romeo.Send(hi)
 	c.wantStored(2)
+}
+
+func TestProgramsThatSpeakForOthersAndTheHouseAreNoStrangers(t *testing.T) {
+	c := newScene(t, Options{MaxMessages: 8})
+	for i := range 8 {
+		from, account := "ticket@trac", jid.MustParse("romeo@example.org")
+		if i%2 == 0 {
+			from, account = "example.org", jid.JID{}
+		}
+		e := &router.Envelope{Quiet: true, Account: account, Stanza: moduletest.Parse(t,
+			`<message type='chat' from='`+from+`' to='juliet@example.org'><body>x</body></message>`)}
+		if c.r.Route(e); e.Outcome != router.Stored {
+			t.Fatalf("message %d: %v, %v", i, e.Outcome, e.Err)
+		}
+	}
 }

@@ -118,7 +118,7 @@ async def publishers_hear_what_is_wrong(house):
         ("7.1.3.1", orchard, "set", put("everybody"), juliet, FORBIDDEN),
         ("7.1.3.3", orchard, "set", put("none"), juliet, MISSING),
         ("7.1.3.4", desk, "set", put("full", f"<item id='2'>{thing()}</item>"), None, "cancel conflict node-full"),
-        ("7.1.3.5", desk, "set", put("n", f"<item id='2'>{thing('x' * 65536)}</item>"), None, "modify not-acceptable payload-too-big"),
+        ("7.1.3.5", desk, "set", put("n", f"<item id='2'>{thing('x' * 131072)}</item>"), None, "modify not-acceptable payload-too-big"),
         ("7.1.3.6", desk, "set", put("n", f"<item>{thing()}{thing()}</item>"), None, "modify bad-request invalid-payload"),
         ("7.1.3.6", desk, "set", put("n", "<item><body xmlns='jabber:client'/></item>"), None, "modify bad-request invalid-payload"),
         ("7.1.3.7", desk, "set", put("n", ""), None, "modify bad-request item-required"),
@@ -234,7 +234,7 @@ async def keepers_of_other_things_hear_what_is_wrong(house):
         ("0054 3.2", desk, "set", card, f"nobody@{house.domain}", FORBIDDEN),
         ("0054 3.3", desk, "get", card, romeo, "cancel service-unavailable"),
         ("0054 3.3", desk, "get", card, f"nobody@{house.domain}", "cancel service-unavailable"),
-        ("0054", desk, "set", f"<vCard xmlns='vcard-temp'><FN>{'x' * 65536}</FN></vCard>", None, "modify resource-constraint"),
+        ("0054", desk, "set", f"<vCard xmlns='vcard-temp'><FN>{'x' * 131072}</FN></vCard>", None, "modify resource-constraint"),
     ])
 
 

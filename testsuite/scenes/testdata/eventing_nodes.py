@@ -221,8 +221,8 @@ async def quotas_are_errors(house):
     await desk.ask("set", owner("<delete node='n0'/>"))
     await publish(desk, "more", "1", thing())
     await publish(desk, "n1", "1", thing("x" * 60000))
-    equal(await outcome(desk, "set", entity(f"<publish node='n1'><item id='1'>{thing('x' * 65536)}</item></publish>")),
-          "modify not-acceptable payload-too-big", "a payload of more than 64 KiB")
+    equal(await outcome(desk, "set", entity(f"<publish node='n1'><item id='1'>{thing('x' * 131072)}</item></publish>")),
+          "modify not-acceptable payload-too-big", "a payload of more than 128 KiB")
     many = "".join(f"<item id='{i}'>{thing()}</item>" for i in range(256))
     await desk.ask("set", entity(f"<publish node='n1'>{many}</publish>"))
     await publish(desk, "n1", "256", thing())
