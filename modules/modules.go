@@ -224,7 +224,8 @@ func All(d Deps) *Set {
 			return archive.Limits{Page: c.Limits.ArchivePage, Keep: c.Modules.Archive.Keep, Bytes: int64(c.Limits.ArchiveBytes)}
 		}})
 
-	rooms := muc.New(muc.Options{Router: d.Router, Rooms: d.Store.Map("rooms"), Archive: d.Store.Log("rooms"), Full: d.Space.Low, Log: d.Log,
+	rooms := muc.New(muc.Options{Router: d.Router, Rooms: d.Store.Map("rooms"), Archive: d.Store.Log("rooms"),
+		Full: d.Space.Low, Log: d.Log,
 		Domains: func() []string { return d.Config().RoomDomains() },
 		Limits: func() muc.Limits {
 			c := d.Config()
@@ -256,7 +257,8 @@ func All(d Deps) *Set {
 			return []jid.JID{j}
 		}})
 	guard = strangers.New(strangers.Options{Router: d.Router, Users: d.Accounts, Contacts: contacts, Log: d.Log,
-		Written: d.Store.Map("strangers"), Held: d.Store.Log("strangers"), Full: d.Space.Low, Tell: admins.Add, Remind: reminders.Add,
+		Written: d.Store.Map("strangers"), Held: d.Store.Log("strangers"),
+		Full: d.Space.Low, Tell: admins.Add, Remind: reminders.Add,
 		Policy:     func(host string) strangers.Policy { return strangers.Policy(d.Config().Modules.Strangers.Of(host)) },
 		Recipients: func() int { return d.Config().Modules.Strangers.Recipients },
 		Admin:      func(host string, who jid.JID) bool { return slices.Contains(adminsOf(d.Config(), host), who) },

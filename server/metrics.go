@@ -61,7 +61,8 @@ func (m *metrics) parts(h *house) {
 	}
 	c := &h.clients.Stats
 	m.gauge("jackdaw_disk_free_bytes", "Free bytes on the disk of the data directory.", h.space.Free)
-	m.gauge("jackdaw_disk_level", "0: plenty of room; 1: below disk_warn; 2: below disk_reserve; 3: below a quarter of that.",
+	m.gauge("jackdaw_disk_level",
+		"0: plenty of room; 1: below disk_warn; 2: below disk_reserve; 3: below a quarter of that.",
 		func() int64 { return int64(h.space.Level()) })
 	m.gauge("jackdaw_connections", "Open client connections.", c.Connections.Load)
 	m.counters([]counter{

@@ -137,7 +137,8 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 	}
 	h.router = router.New(router.Options{Hosts: domains(cfg), Users: h.accounts,
 		MaxSessions: cfg.Limits.ResourcesPerAccount, Log: o.Log})
-	h.space = space.New(space.Options{Dir: cfg.Data, Bounds: func() space.Bounds { return spaceBounds(h.cfg.Load()) }, Log: o.Log})
+	h.space = space.New(space.Options{Dir: cfg.Data, Log: o.Log,
+		Bounds: func() space.Bounds { return spaceBounds(h.cfg.Load()) }})
 	onDisk := h.space
 	if cfg.Storage.Engine == config.EngineRedis { // what modules keep is elsewhere
 		onDisk = nil

@@ -128,10 +128,10 @@ type AppendOptions struct {
 	Fair bool
 }
 
-// Fair says whether one of those who share a place may have more of it. In the place is room for most, 0 for no bound; all
-// is what is taken, own what that one has taken of it. One may have a third of what is left free beside all. Alone that is
-// a quarter of the place; and however many take as much as they may, something is left for whoever comes next. The first may
-// have what it wants of a place that is small.
+// Fair says whether one of those who share a place may have more of it. In the place is room for most, 0 for no bound;
+// all is what is taken, own what that one has taken of it. One may have a third of what is left free beside all. Alone
+// that is a quarter of the place; and however many take as much as they may, something is left for whoever comes next.
+// The first may have what it wants of a place that is small.
 func Fair(most, all, own, more int64) bool {
 	return most == 0 || all == 0 && more <= most || 3*(own+more) <= most-all-more
 }

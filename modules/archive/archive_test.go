@@ -476,7 +476,8 @@ func TestArchiveOfOneAccountIsBoundedInBytes(t *testing.T) {
 	h := newHouse(t)
 	h.limits.Bytes = 20_000
 	for i := range 60 {
-		e := h.romeo.Send(fmt.Sprintf(`<message to='juliet@example.org' type='chat'><body>%d%s</body></message>`, i, strings.Repeat("x", 1000)))
+		e := h.romeo.Send(fmt.Sprintf(`<message to='juliet@example.org' type='chat'><body>%d%s</body></message>`, i,
+			strings.Repeat("x", 1000)))
 		if e.Outcome != router.Delivered {
 			t.Fatalf("message %d: %v, %v", i, e.Outcome, e.Err)
 		}

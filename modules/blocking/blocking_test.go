@@ -394,7 +394,8 @@ func TestAListIsBoundedInBytes(t *testing.T) {
 	l := newLists(moduletest.NewStore().Map("blocking"))
 	ignore := func(_, _ *list) {}
 	add := func(i int) error {
-		_, err := l.change("romeo@example.org", []jid.JID{jid.MustParse(fmt.Sprintf("%s@x%d.example/%s", strings.Repeat("a", 1000), i, strings.Repeat("r", 1000)))}, true, ignore)
+		_, err := l.change("romeo@example.org", []jid.JID{jid.MustParse(fmt.Sprintf("%s@x%d.example/%s",
+			strings.Repeat("a", 1000), i, strings.Repeat("r", 1000)))}, true, ignore)
 		return err
 	}
 	n := 0

@@ -98,7 +98,8 @@ func (h *hook) take(e *router.Envelope) {
 	err := w.Encode(reply{From: s.From.String(), To: s.To.String(), ID: s.ID, Body: text, Stanza: string(s.AppendQualified(nil))})
 	if err == nil {
 		var p *storage.Pending
-		_, _, p, err = h.queue.Append(context.Background(), replies, storage.Record{Peer: h.router.Sharer(s.From), Data: record.Bytes()},
+		r := storage.Record{Peer: h.router.Sharer(s.From), Data: record.Bytes()}
+		_, _, p, err = h.queue.Append(context.Background(), replies, r,
 			storage.AppendOptions{Dedup: e.DedupKey(), MaxRecords: maxReplies, MaxBytes: maxReplyBytes, Fair: true})
 		e.Await(p)
 	}

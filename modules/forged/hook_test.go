@@ -264,14 +264,17 @@ func TestRepliesOfOneLeaveRoomForThoseOfOthers(t *testing.T) {
 	h.forged.Close() // nothing is taken out
 	big := make([]byte, maxReplyBytes/8)
 	for _, who := range []string{"romeo@example.org", "romeo@example.org", "other.example"} {
-		if _, _, _, err := h.forged.hook.queue.Append(t.Context(), replies, storage.Record{Peer: who, Data: big}, storage.AppendOptions{}); err != nil {
+		if _, _, _, err := h.forged.hook.queue.Append(t.Context(), replies, storage.Record{Peer: who, Data: big},
+			storage.AppendOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if e := h.reply("ticket-1@trac"); e.Err == nil || e.Err.Condition != xmpp.CondResourceConstraint || e.Err.Type != xmpp.ErrorWait {
+	if e := h.reply("ticket-1@trac"); e.Err == nil || e.Err.Condition != xmpp.CondResourceConstraint ||
+		e.Err.Type != xmpp.ErrorWait {
 		t.Errorf("a reply of one who has his share fared as %v, %v", e.Outcome, e.Err)
 	}
-	_, _, _, err := h.forged.hook.queue.Append(t.Context(), replies, storage.Record{Peer: "juliet@example.org", Data: big[:1000]},
+	_, _, _, err := h.forged.hook.queue.Append(t.Context(), replies, storage.Record{Peer: "juliet@example.org",
+		Data: big[:1000]},
 		storage.AppendOptions{MaxRecords: maxReplies, MaxBytes: maxReplyBytes, Fair: true})
 	if err != nil {
 		t.Errorf("one of another: %v", err)

@@ -70,9 +70,11 @@ func (m *Rooms) query(e *router.Envelope, el *xmpp.Element) {
 // grown is by how much the archive of a room grows before it is looked again at what there is for it.
 const grown = 16 << 20
 
-// record puts a message into the archive of the room. The archives of all rooms that one user has made share a bound; each
-// room is sure of its part of that, and may have more as long as the others leave it. It is called with order held.
-func (r *room) record(rec storage.Record, o storage.AppendOptions) (id uint64, dup bool, p *storage.Pending, err error) {
+// record puts a message into the archive of the room. The archives of all rooms that one user has made share a bound;
+// each room is sure of its part of that, and may have more as long as the others leave it. It is called with order
+// held.
+func (r *room) record(rec storage.Record, o storage.AppendOptions) (
+	id uint64, dup bool, p *storage.Pending, err error) {
 	ctx, l := context.Background(), r.m.o.Limits()
 	if r.may == 0 {
 		r.may = l.sure()

@@ -193,7 +193,8 @@ func (r *room) recall() error {
 	}
 	var records []storage.Record
 	most := r.m.o.Limits().HistoryBytes
-	for before, size, more := uint64(0), int64(0), true; more && len(records) < r.conf.History && (most == 0 || size < most); {
+	before, size, more := uint64(0), int64(0), true
+	for more && len(records) < r.conf.History && (most == 0 || size < most) {
 		var page []storage.Record
 		var err error
 		page, more, err = r.m.o.Archive.Page(context.Background(), r.name,

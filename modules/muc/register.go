@@ -149,7 +149,8 @@ func (r *room) petition(e *router.Envelope, nick string) *xmpp.Error {
 		}
 		r.m.o.Router.AnswerAfter(e, pending, nil)
 		return nil
-	case p.Asks == "" && !storage.Fair(maxAsking, asking, own, 1), !r.m.guests.mayTalk(user, r.m.o.Limits(), time.Now()) && !r.m.exempt(e):
+	case p.Asks == "" && !storage.Fair(maxAsking, asking, own, 1),
+		!r.m.guests.mayTalk(user, r.m.o.Limits(), time.Now()) && !r.m.exempt(e):
 		return xmpp.ResourceConstraint("too many want to register")
 	}
 	p.Asks = nick

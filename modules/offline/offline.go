@@ -24,8 +24,8 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// Options bound what waits for one user; 0 means no bound. Contacts and the user's own clients may fill it; strangers have
-// shares of it (storage.Fair), so that one of them keeps nobody else out.
+// Options bound what waits for one user; 0 means no bound. Contacts and the user's own clients may fill it; strangers
+// have shares of it (storage.Fair), so that one of them keeps nobody else out.
 type Options struct {
 	MaxMessages int
 	MaxBytes    int64
@@ -176,7 +176,8 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b 
 func (m *module) append(e *router.Envelope, owner string, payload []byte, o storage.AppendOptions) (id uint64, dup bool, err error) {
 	buf := buffers.Get().(*[]byte)
 	*buf = appendRecord((*buf)[:0], e.Stanza, payload, e.StanzaID != 0)
-	id, dup, pending, err := m.store.Append(context.Background(), owner, storage.Record{Peer: m.router.Sharer(e.Stanza.From), Data: *buf}, o)
+	record := storage.Record{Peer: m.router.Sharer(e.Stanza.From), Data: *buf}
+	id, dup, pending, err := m.store.Append(context.Background(), owner, record, o)
 	if cap(*buf) <= 64<<10 {
 		buffers.Put(buf)
 	}

@@ -730,7 +730,8 @@ func TestIDThatAnArchiveGaveStaysTheOnlyOne(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := moduletest.New("romeo", "juliet")
-			r.Use(archive(test.id), New(r, &scene{}, moduletest.NewStore().Log("offline"), func() Options { return Options{} }, moduletest.Discard()))
+			r.Use(archive(test.id), New(r, &scene{}, moduletest.NewStore().Log("offline"),
+				func() Options { return Options{} }, moduletest.Discard()))
 			romeo, juliet := moduletest.Login(t, r, "romeo/a"), moduletest.Login(t, r, "juliet/b")
 			check := func(where string) {
 				t.Helper()

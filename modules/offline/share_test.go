@@ -71,7 +71,8 @@ func TestNothingMoreWaitsWhenTheDiskIsFull(t *testing.T) {
 	full = true
 	j.Logout() // without having taken it
 	c.wantStored(1)
-	if e := c.romeo.Send(hi); e.Outcome != router.Refused || e.Err.Condition != xmpp.CondResourceConstraint || e.Err.Type != xmpp.ErrorWait {
+	if e := c.romeo.Send(hi); e.Outcome != router.Refused || e.Err.Condition != xmpp.CondResourceConstraint ||
+		e.Err.Type != xmpp.ErrorWait {
 		t.Errorf("%v, %v", e.Outcome, e.Err)
 	}
 	full = false

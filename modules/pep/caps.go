@@ -106,9 +106,9 @@ type learner func(b *router.Batch, in *interest)
 
 // caps knows what verification strings stand for, and asks clients for what it does not know.
 //
-// Whoever says things of itself that nobody knows makes work and takes up memory. So clients wait for an answer to a question of their
-// own account or domain only, and both what waits and what is known is shared (router.Sharer): who never answers, or has always
-// something new to say, keeps nobody else from events.
+// Whoever says things of itself that nobody knows makes work and takes up memory. So clients wait for an answer to a
+// question of their own account or domain only, and both what waits and what is known is shared (router.Sharer): who
+// never answers, or has always something new to say, keeps nobody else from events.
 type caps struct {
 	router *router.Router
 	store  storage.Map
@@ -247,7 +247,8 @@ func (c *caps) expire(now time.Time) (again []turn) {
 	return again
 }
 
-// next ends the turn of who is asked, and returns the question for the first of those who wait behind it. The caller holds mu.
+// next ends the turn of who is asked, and returns the question for the first of those who wait behind it. The caller
+// holds mu.
 func (c *caps) next(q *question) []turn {
 	delete(c.byID, q.id)
 	c.release(q, q.asking.pair())
@@ -367,7 +368,8 @@ func sound(el *xmpp.Element) bool {
 	return true
 }
 
-// keep remembers what a verification string stands for, also after a restart, for the one who has said so. The caller holds mu.
+// keep remembers what a verification string stands for, also after a restart, for the one who has said so. The caller
+// holds mu.
 func (c *caps) keep(key string, in *interest, who string) {
 	changes := []storage.Change{{Key: key, Value: in.record()}}
 	for _, old := range c.known.Put(who, key, in, cost(key, in)) {

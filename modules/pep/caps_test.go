@@ -115,7 +115,8 @@ func TestCapabilitiesOfAnEarlierVersionThatAreTooLargeAreForgotten(t *testing.T)
 	}
 	store := w.store.Map("pep-caps")
 	for i := range 10 {
-		if _, _, err := store.Update(t.Context(), capsOwner, storage.AnyVersion, storage.Change{Key: fmt.Sprint("sha-1 ", i), Value: in.record()}); err != nil {
+		if _, _, err := store.Update(t.Context(), capsOwner, storage.AnyVersion, storage.Change{Key: fmt.Sprint("sha-1 ",
+			i), Value: in.record()}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -127,7 +128,8 @@ func TestCapabilitiesOfAnEarlierVersionThatAreTooLargeAreForgotten(t *testing.T)
 
 // shows sends a presence with capabilities that nobody knows, and returns how many stanzas came for it.
 func (w *world) shows(c *moduletest.Client, ver string) int {
-	c.Send("<presence><c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='urn:client' ver='" + ver + "'/></presence>")
+	c.Send("<presence><c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='urn:client' ver='" + ver +
+		"'/></presence>")
 	return len(c.Deliveries())
 }
 
@@ -142,7 +144,8 @@ func TestOneWhoSaysAlwaysSomethingNewKeepsNobodyFromEvents(t *testing.T) {
 	}
 	w.contacts.befriend(juliet, "x@evil.example")
 	for i := range maxWaiting + 500 {
-		w.peer("<presence from='x@evil.example/" + fmt.Sprint(i) + "' to='" + juliet + "'>" + capsOf(fmt.Sprint("urn:", i)) + "</presence>")
+		w.peer("<presence from='x@evil.example/" + fmt.Sprint(i) + "' to='" + juliet + "'>" + capsOf(fmt.Sprint("urn:",
+			i)) + "</presence>")
 	}
 	if n := w.pep.caps.waiting; n > maxWaiting/4+1 {
 		t.Errorf("%d wait", n)
@@ -161,7 +164,8 @@ func TestNobodyWaitsForTheAnswerOfAnother(t *testing.T) {
 	orchard := w.login("romeo/orchard", "urn:n")
 	w.got(orchard, "romeo@example.org/orchard|items urn:n first:1 delay")
 	// By now it is known to all.
-	if n := len(w.pep.caps.byID) + len(w.pep.caps.asked) + len(w.pep.caps.of) + len(w.pep.caps.taken) + int(w.pep.caps.waiting); n != 0 {
+	if n := len(w.pep.caps.byID) + len(w.pep.caps.asked) + len(w.pep.caps.of) + len(w.pep.caps.taken) +
+		int(w.pep.caps.waiting); n != 0 {
 		t.Errorf("%d entries wait", n)
 	}
 }

@@ -72,8 +72,8 @@ func New(o Options) *PEP {
 	p := &PEP{o: o}
 	p.caps.init(o)
 	p.remote.init(o)
-	p.engine = pubsub.New(pubsub.Options{Router: o.Router, Nodes: o.Nodes, Items: o.Items, Profile: profile{p}, Limits: o.Limits, Full: o.Full,
-		Changed: p.changed, Before: func(node string) bool { return node == nodeCard }, Log: o.Log})
+	p.engine = pubsub.New(pubsub.Options{Router: o.Router, Nodes: o.Nodes, Items: o.Items, Profile: profile{p}, Limits: o.Limits,
+		Full: o.Full, Changed: p.changed, Before: func(node string) bool { return node == nodeCard }, Log: o.Log})
 	return p
 }
 

@@ -25,7 +25,8 @@ func TestWhatAnAccountKeepsIsBoundedInBytes(t *testing.T) {
 			}
 		}
 	}
-	w.do(desk, "set", "", pubsubXML("<create node='urn:a'/><configure>"+formXML("node_config", "max_items", "100", "persist_items", "1")+"</configure>"))
+	w.do(desk, "set", "", pubsubXML("<create node='urn:a'/><configure>"+formXML("node_config", "max_items", "100",
+		"persist_items", "1")+"</configure>"))
 	if n := fill("urn:a"); n < 15 || n > 20 {
 		t.Errorf("%d items are kept", n)
 	}
@@ -75,7 +76,8 @@ func TestConfigurationsAndAffiliationsCountToo(t *testing.T) {
 	}
 	// What is written again is not new.
 	for range 100 {
-		if got := w.do(desk, "set", "", ownerXML("<configure node='urn:n'>"+formXML("node_config", "title", "x")+"</configure>")); got != "ok" {
+		if got := w.do(desk, "set", "", ownerXML("<configure node='urn:n'>"+formXML("node_config", "title",
+			"x")+"</configure>")); got != "ok" {
 			t.Fatalf("a configuration: %s", got)
 		}
 	}
@@ -115,13 +117,15 @@ func TestAnAnswerOfManyPiecesIsBounded(t *testing.T) {
 		w.do(desk, "set", "", pubsubXML(fmt.Sprintf("<subscribe node='%s' jid='%s'/>", name(i), juliet)))
 	}
 	w.want(desk, "get", "", pubsubXML("<subscriptions/>"), tooLong)
-	if got := w.do(desk, "get", "", pubsubXML("<subscriptions node='"+name(1)+"'/>")); !strings.Contains(got, "subscribed") {
+	if got := w.do(desk, "get", "", pubsubXML("<subscriptions node='"+name(1)+"'/>")); !strings.Contains(got,
+		"subscribed") {
 		t.Errorf("of one node: %s", got)
 	}
 	for part := range 5 {
 		var some strings.Builder
 		for i := range 100 {
-			fmt.Fprintf(&some, "<affiliation jid='%s%d-%d@example.org' affiliation='member'/>", strings.Repeat("u", 1000), part, i)
+			fmt.Fprintf(&some, "<affiliation jid='%s%d-%d@example.org' affiliation='member'/>", strings.Repeat("u", 1000),
+				part, i)
 		}
 		w.want(desk, "set", "", ownerXML("<affiliations node='"+name(1)+"'>"+some.String()+"</affiliations>"), "ok")
 	}

@@ -30,7 +30,8 @@ type remote struct {
 type pair struct{ user, full jid.JID }
 
 func (r *remote) init(o Options) {
-	r.router, r.users, r.sent = o.Router, map[jid.JID]map[jid.JID]map[jid.JID]*watch{}, share.New[pair, capability](maxSeen)
+	r.router, r.users = o.Router, map[jid.JID]map[jid.JID]map[jid.JID]*watch{}
+	r.sent = share.New[pair, capability](maxSeen)
 }
 
 // come notes the presence of a contact. fresh says that it is the first, or that it has other capabilities than before, which are
@@ -56,8 +57,8 @@ func (r *remote) come(user, full jid.JID, c capability, online bool) (w, old *wa
 	return w, old, true
 }
 
-// put keeps the watch of an address, if need be in place of another of that contact, which may have gone without a word. The caller
-// holds mu.
+// put keeps the watch of an address, if need be in place of another of that contact, which may have gone without a
+// word. The caller holds mu.
 func (r *remote) put(user, contact, full jid.JID, w *watch) {
 	contacts := r.users[user]
 	if contacts == nil {

@@ -65,7 +65,8 @@ func TestBookmarksOfRoomsAreThoseThatAreKeptElsewhere(t *testing.T) {
 
 func TestBookmarksThatCannotBeReadAreAReasonToWait(t *testing.T) {
 	h := newHouse(t)
-	h.Use(New(h.Router, h.store.Map("private"), limit, func() Bookmarks { return &shelf{broken: errors.New("away")} }, moduletest.Discard()).Module())
+	h.Use(New(h.Router, h.store.Map("private"), limit, func() Bookmarks { return &shelf{broken: errors.New("away")} },
+		moduletest.Discard()).Module())
 	for _, kind := range []string{"get", "set"} {
 		h.hamlet.Send(request(kind, "", `<storage xmlns='storage:bookmarks'><conference jid='a@rooms'/></storage>`))
 		got := h.hamlet.Deliveries()

@@ -51,8 +51,8 @@ type Private struct {
 	log       *slog.Logger
 }
 
-// New returns the module. The store is of this module alone. limit says how many bytes an account may keep, whenever that matters.
-// A nil function for bookmarks, or one that returns nil: they are kept nowhere else.
+// New returns the module. The store is of this module alone. limit says how many bytes an account may keep, whenever
+// that matters. A nil function for bookmarks, or one that returns nil: they are kept nowhere else.
 func New(r *router.Router, store storage.Map, limit func() int, bookmarks func() Bookmarks, log *slog.Logger) *Private {
 	if bookmarks == nil {
 		bookmarks = func() Bookmarks { return nil }

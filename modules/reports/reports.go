@@ -99,7 +99,8 @@ func (m *module) arriving(e *router.Envelope) {
 		case n > maxReports+1:
 		case n > maxReports:
 			m.Log.Warn("a user makes too many reports; further ones are not looked at", "user", user)
-			m.Tell(user.Domain(), user.String(), fmt.Sprintf("%s makes very many reports. Further ones are not told for a while.", user))
+			m.Tell(user.Domain(), user.String(),
+				fmt.Sprintf("%s makes very many reports. Further ones are not told for a while.", user))
 		default:
 			m.take(user, r.about, r.what)
 		}

@@ -26,7 +26,8 @@ type house struct {
 
 func newHouse(t *testing.T) *house {
 	h := &house{T: t, r: moduletest.New("romeo", "juliet")}
-	h.r.Use(New(Options{Tell: func(host, _, line string) { h.told = append(h.told, host+": "+line) }, Log: slog.New(slog.NewTextHandler(&h.log, nil))}),
+	h.r.Use(New(Options{Tell: func(host, _, line string) { h.told = append(h.told, host+": "+line) },
+		Log: slog.New(slog.NewTextHandler(&h.log, nil))}),
 		router.Module{Name: "blocking", IQ: []router.IQ{{Payload: block, Scope: router.Account, Handle: func(e *router.Envelope) {
 			h.blocked++
 			h.r.Answer(e, nil)

@@ -311,7 +311,8 @@ func (r *Roster) wanted(u *user, q *xmpp.Element) (jid.JID, *Item, *xmpp.Error) 
 func (r *Roster) full(u *user, contact jid.JID, it *Item) bool {
 	l, old := r.limits(), u.items[contact]
 	more := it.size(contact) - old.size(contact)
-	return l.MaxItems > 0 && old == nil && len(u.items) >= l.MaxItems || l.MaxBytes > 0 && more > 0 && u.size+more > l.MaxBytes
+	return l.MaxItems > 0 && old == nil && len(u.items) >= l.MaxItems ||
+		l.MaxBytes > 0 && more > 0 && u.size+more > l.MaxBytes
 }
 
 func pushPayload(contact jid.JID, it *Item, version uint64) []byte {

@@ -158,8 +158,8 @@ func (r *Roster) change(user, contact jid.JID, e *router.Envelope, inbound bool)
 	return fx, p, nil, nil
 }
 
-// mayWait says whether the request of somebody who is not in the roster may wait for an answer, beside those of others. Who is in
-// the roster may always. The caller holds the roster.
+// mayWait says whether the request of somebody who is not in the roster may wait for an answer, beside those of others.
+// Who is in the roster may always. The caller holds the roster.
 func (r *Roster) mayWait(u *user, contact jid.JID) bool {
 	most, all := int64(r.limits().MaxItems), int64(len(u.requests))
 	if storage.Fair(most, all, all, 1) {

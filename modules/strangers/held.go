@@ -72,8 +72,8 @@ func (s *Strangers) hold(e *router.Envelope, user jid.JID) {
 	}
 }
 
-// fair is storage.ErrFull if a stranger, with all others of the same domain, has its share of what is held for a user. Records
-// are by sender, so the domain's are counted here, and only when it matters.
+// fair is storage.ErrFull if a stranger, with all others of the same domain, has its share of what is held for a user.
+// Records are by sender, so the domain's are counted here, and only when it matters.
 func (s *Strangers) fair(ctx context.Context, user string, from jid.JID, more int64) error {
 	n, size, err := s.Held.Size(ctx, user)
 	if err != nil {

@@ -42,7 +42,8 @@ func (s *Strangers) bound(e *router.Envelope, user, to jid.JID) {
 	e.Refuse(xmpp.ResourceConstraint("you have written to too many different addresses within a minute, try again later").WithType(xmpp.ErrorWait))
 	if s.recipients.tell(user, now) {
 		s.Log.Warn("an account writes to too many addresses", "user", user, "a minute", limit)
-		s.Tell(user.Domain(), user.String(), fmt.Sprintf("%s writes to more than %d different addresses a minute. Further ones are refused.", user, limit))
+		s.Tell(user.Domain(), user.String(),
+			fmt.Sprintf("%s writes to more than %d different addresses a minute. Further ones are refused.", user, limit))
 	}
 }
 

@@ -309,7 +309,8 @@ func TestOfOneSenderAndForOneUserSoMuchIsHeld(t *testing.T) {
 				held++
 			}
 		}
-		if n, _, err := h.o.Held.Size(t.Context(), "juliet@example.org"); err != nil || n != held || n > maxHeld-3 || n < maxHeld/2 {
+		if n, _, err := h.o.Held.Size(t.Context(), "juliet@example.org"); err != nil || n != held || n > maxHeld-3 ||
+			n < maxHeld/2 {
 			t.Errorf("%d are held, %d were taken, %v", n, held, err)
 		}
 		time.Sleep(keep + time.Second)

@@ -51,7 +51,8 @@ func newHouse(t *testing.T) *house {
 func houseIn(t *testing.T, dir string) *house {
 	t.Helper()
 	h := &house{t: t, r: moduletest.New("romeo", "juliet"), store: moduletest.NewStore(), places: []Place{{domain, base}}, left: 1 << 40,
-		set:    Settings{MaxSize: 1000, Quota: 5000, Keep: 30 * day, Stall: 5 * time.Second, Space: space.Bounds{Warn: reserve}},
+		set: Settings{MaxSize: 1000, Quota: 5000, Keep: 30 * day, Stall: 5 * time.Second,
+			Space: space.Bounds{Warn: reserve}},
 		barred: map[string]bool{}}
 	h.Service = New(Options{Router: h.r, Records: h.store.Log("upload"), Dir: dir, Log: moduletest.Discard(),
 		Places:   func() []Place { return h.places },

@@ -44,8 +44,8 @@ type VCard struct {
 	log     *slog.Logger
 }
 
-// New returns the module. The store is of this module alone. limit says how many bytes a vCard may have, whenever that matters;
-// changed may be nil.
+// New returns the module. The store is of this module alone. limit says how many bytes a vCard may have, whenever that
+// matters; changed may be nil.
 func New(r *router.Router, store storage.Map, limit func() int, changed Changed, log *slog.Logger) *VCard {
 	return &VCard{r, store, limit, changed, log}
 }

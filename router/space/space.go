@@ -1,6 +1,6 @@
-// Package space watches how much room there is on the disk of the data directory. A store that meets a full disk fails as a
-// whole, so what can be done without stops before: first the files of users, then archives and what accounts publish, and in the
-// end messages for who is away. What is on its way to somebody who is there has the rest.
+// Package space watches how much room there is on the disk of the data directory. A store that meets a full disk fails
+// as a whole, so what can be done without stops before: first the files of users, then archives and what accounts
+// publish, and in the end messages for who is away. What is on its way to somebody who is there has the rest.
 package space
 
 import (
@@ -24,7 +24,8 @@ const (
 const (
 	// every is how often a Watch looks.
 	every = 2 * time.Second
-	// outPart is which part of the reserve is kept to the last, smallPart that of a small disk which counts as much as either bound.
+	// outPart is which part of the reserve is kept to the last, smallPart that of a small disk which counts as much as
+	// either bound.
 	outPart, smallPart = 4, 20
 )
 
@@ -124,7 +125,8 @@ func (w *Watch) look() {
 	case now == Low:
 		w.o.Log.Error("the disk is nearly full: archives pause, and nothing new is published; make room", facts...)
 	default:
-		w.o.Log.Error("the disk is full but for the last reserve: messages for who is away are refused; make room now", facts...)
+		w.o.Log.Error("the disk is full but for the last reserve: messages for who is away are refused; make room now",
+			facts...)
 	}
 }
 

@@ -19,7 +19,8 @@ func TestRoomBecomesScarceStepByStep(t *testing.T) {
 		var broken atomic.Bool
 		var lines bytes.Buffer
 		free.Store(5000)
-		w := New(Options{Dir: "data", Bounds: func() Bounds { return Bounds{Warn: 1000, Reserve: 400} }, Log: slog.New(slog.NewTextHandler(&lines, nil)),
+		w := New(Options{Dir: "data", Bounds: func() Bounds { return Bounds{Warn: 1000, Reserve: 400} },
+			Log: slog.New(slog.NewTextHandler(&lines, nil)),
 			Free: func(string) (int64, int64, error) {
 				if broken.Load() {
 					return 0, 0, errors.New("no such disk")
@@ -35,16 +36,19 @@ func TestRoomBecomesScarceStepByStep(t *testing.T) {
 			log  string // the level of a new line
 		}{
 			{1000, Plenty, ""}, {999, Scarce, "WARN"}, {990, Scarce, ""}, {1010, Scarce, ""}, {1020, Plenty, "INFO"},
-			{399, Low, "ERROR"}, {410, Low, ""}, {99, Out, "ERROR"}, {0, Out, ""}, {110, Out, ""}, {120, Low, "INFO"}, {2000, Plenty, "INFO"},
+			{399, Low, "ERROR"}, {410, Low, ""}, {99, Out, "ERROR"}, {0, Out, ""}, {110, Out, ""}, {120, Low, "INFO"}, {2000,
+				Plenty, "INFO"},
 		} {
 			lines.Reset()
 			free.Store(step.free)
 			time.Sleep(every + time.Second)
 			synctest.Wait()
-			if w.Level() != step.want || w.Low() != (step.want >= Low) || w.Out() != (step.want == Out) || w.Free() != step.free {
+			if w.Level() != step.want || w.Low() != (step.want >= Low) || w.Out() != (step.want == Out) ||
+				w.Free() != step.free {
 				t.Errorf("%d free: level %d, %d known", step.free, w.Level(), w.Free())
 			}
-			if got := lines.String(); step.log == "" && got != "" || step.log != "" && strings.Count(got, "level="+step.log) != 1 {
+			if got := lines.String(); step.log == "" && got != "" || step.log != "" && strings.Count(got,
+				"level="+step.log) != 1 {
 				t.Errorf("%d free: %s", step.free, got)
 			}
 		}

@@ -230,8 +230,8 @@ func (l *logSpace) append(owner string, r storage.Record, o storage.AppendOption
 	return next.last, false, t, nil
 }
 
-// fair says whether a record's peer keeps within its share. It counts only when all that there is, were it that peer's, would
-// be more. The caller holds the shard.
+// fair says whether a record's peer keeps within its share. It counts only when all that there is, were it that peer's,
+// would be more. The caller holds the shard.
 func (l *logSpace) fair(owner string, st *logState, r storage.Record, o storage.AppendOptions) (bool, error) {
 	fits := func(records int, bytes int64) bool {
 		return storage.Fair(int64(o.MaxRecords), int64(st.records), int64(records), 1) &&

@@ -164,6 +164,9 @@ func fall(t *testing.T, s *harness.Server, user string) *night {
 	t.Helper()
 	n := &night{s: s, user: user, romeo: enterManaged(t, s, "romeo", user), phone: wake(t, s, user)}
 	n.phone.appear()
+	// Who is no contact fills no more than a share of what waits for somebody.
+	n.phone.say("<iq type='set' id='contact'><query xmlns='jabber:iq:roster'><item jid='romeo@localhost'/></query></iq>")
+	n.phone.until("<iq", "contact")
 	n.say(t, 0, 1)
 	_, ids := n.said(t, n.phone.brought(n.mark(t)))
 	n.last = ids[0]

@@ -7,11 +7,12 @@ import (
 	"jackdaw/storage"
 )
 
-// spare is how much more than needed goes when an archive is full, so that not every message has to make room for itself.
+// spare is how much more than needed goes when an archive is full, so that not every message has to make room for
+// itself.
 const spare = 256 << 10
 
-// Append appends a message to an archive that may have o.MaxBytes, 0 for no bound. Where there is no room, the oldest go: what
-// has just been said is never the one that is not kept.
+// Append appends a message to an archive that may have o.MaxBytes, 0 for no bound. Where there is no room, the oldest
+// go: what has just been said is never the one that is not kept.
 func Append(ctx context.Context, log storage.Log, owner string, r storage.Record, o storage.AppendOptions) (
 	id uint64, dup bool, p *storage.Pending, err error) {
 	id, dup, p, err = log.Append(ctx, owner, r, o)

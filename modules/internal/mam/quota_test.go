@@ -26,7 +26,8 @@ func TestTheOldestGoForWhatIsNew(t *testing.T) {
 			t.Fatalf("%d bytes", size)
 		}
 	}
-	if _, _, _, err := Append(t.Context(), log, "juliet@example.org", storage.Record{Data: make([]byte, 20_000)}, o); err != nil {
+	if _, _, _, err := Append(t.Context(), log, "juliet@example.org", storage.Record{Data: make([]byte, 20_000)},
+		o); err != nil {
 		t.Errorf("what is larger than all: %v", err)
 	}
 	if n, _, _ := log.Size(t.Context(), "juliet@example.org"); n != 1 {

@@ -224,8 +224,10 @@ func (l *Log) Append(_ context.Context, owner string, r storage.Record, o storag
 			own, ownSize = own+1, ownSize+int64(len(x.Data))
 		}
 	}
-	if more := int64(len(r.Data)); o.Fair && r.Peer != "" && !(storage.Fair(int64(o.MaxRecords), int64(len(w.records)), int64(own), 1) &&
-		storage.Fair(o.MaxBytes, size-more, ownSize, more)) {
+	more := int64(len(r.Data))
+	fair := storage.Fair(int64(o.MaxRecords), int64(len(w.records)), int64(own), 1) &&
+		storage.Fair(o.MaxBytes, size-more, ownSize, more)
+	if o.Fair && r.Peer != "" && !fair {
 		return 0, false, nil, storage.ErrFull
 	}
 	if o.MaxRecords > 0 && len(w.records) >= o.MaxRecords || o.MaxBytes > 0 && size > o.MaxBytes {

@@ -55,8 +55,8 @@ type topic struct {
 // A line is about somebody.
 type line struct{ about, text string }
 
-// room makes room for a line about somebody, in place of the last about whom there are most, if these are more. It says whether
-// there is room.
+// room makes room for a line about somebody, in place of the last about whom there are most, if these are more. It says
+// whether there is room.
 func (t *topic) room(about string) bool {
 	if len(t.lines) < maxLines {
 		return true
@@ -83,8 +83,9 @@ func (t *topic) room(about string) bool {
 // New returns notices without any.
 func New(o Options) *Notices { return &Notices{o: o, topics: map[string]*topic{}} }
 
-// Add has a line about somebody written: who fills the notices with what is about himself hides nothing about others. It routes nothing itself, so that its caller may hold locks. The line must not be of more than
-// one line; what is too long is cut.
+// Add has a line about somebody written: who fills the notices with what is about himself hides nothing about others.
+// It routes nothing itself, so that its caller may hold locks. The line must not be of more than one line; what is too
+// long is cut.
 func (n *Notices) Add(name, about, text string) {
 	if len(text) > maxLine {
 		text = strings.ToValidUTF8(text[:maxLine], "") + "…"

@@ -95,7 +95,8 @@ func TestOneHidesNothingAboutOthers(t *testing.T) {
 		n.Add("a", "evil", "evil again.")
 		time.Sleep(2 * time.Minute)
 		got := heard()
-		if len(got) != 1 || strings.Count(got[0], "evil") != maxLines-2 || strings.Count(got[0], "friend") != 2 || !strings.Contains(got[0], "\nand 83 more</body>") {
+		if len(got) != 1 || strings.Count(got[0], "evil") != maxLines-2 || strings.Count(got[0], "friend") != 2 ||
+			!strings.Contains(got[0], "\nand 83 more</body>") {
 			t.Errorf("got %.900q", got)
 		}
 	})

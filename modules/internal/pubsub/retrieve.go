@@ -166,8 +166,8 @@ type Description struct {
 	Node, Title string
 }
 
-// Visible are the nodes of a service that an entity, a bare address, may subscribe to or read (§5.2, XEP-0163 §6.2), by name, as far as
-// they fit into one answer.
+// Visible are the nodes of a service that an entity, a bare address, may subscribe to or read (§5.2, XEP-0163 §6.2), by
+// name, as far as they fit into one answer.
 func (g *Engine) Visible(of, entity jid.JID) ([]Description, error) {
 	s, err := g.lock(of)
 	if err != nil {

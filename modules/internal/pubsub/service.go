@@ -18,8 +18,8 @@ import (
 
 const (
 	shards = 64
-	// idleCost bounds, for each shard, what is kept of services that nobody works with: one each, one for each node and each 128 bytes of
-	// nodes, subscriptions and affiliations, and one for each item whose place in its node is known.
+	// idleCost bounds, for each shard, what is kept of services that nobody works with: one each, one for each node and
+	// each 128 bytes of nodes, subscriptions and affiliations, and one for each item whose place in its node is known.
 	idleCost = 2000
 )
 

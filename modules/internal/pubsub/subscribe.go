@@ -84,8 +84,8 @@ func (g *Engine) subscribe(r *request) ([]byte, error) {
 	return w.End().Bytes(), nil
 }
 
-// oneMore says whether a node may have the subscription of an address. Who may see the owner's presence may subscribe as long as
-// there is room; strangers share it.
+// oneMore says whether a node may have the subscription of an address. Who may see the owner's presence may subscribe
+// as long as there is room; strangers share it.
 func (g *Engine) oneMore(r *request, n *node, who jid.JID) (bool, error) {
 	all, whole := int64(len(n.subs)), int64(0)
 	for _, one := range r.svc.nodes {
