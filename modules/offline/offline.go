@@ -176,7 +176,10 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b 
 func (m *module) append(e *router.Envelope, owner string, payload []byte, o storage.AppendOptions) (id uint64, dup bool, err error) {
 	buf := buffers.Get().(*[]byte)
 	*buf = appendRecord((*buf)[:0], e.Stanza, payload, e.StanzaID != 0)
-	record := storage.Record{Peer: m.router.Sharer(e.Stanza.From), Data: *buf}
+	record := storage.Record{Data: *buf}
+	if o.Fair { // copies of what is being delivered count for nobody, and need not be found by their sender
+		record.Peer = m.router.Sharer(e.Stanza.From)
+	}
 	id, dup, pending, err := m.store.Append(context.Background(), owner, record, o)
 	if cap(*buf) <= 64<<10 {
 		buffers.Put(buf)
