@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"jackdaw/modules/internal/mam"
 	"jackdaw/storage"
 )
 
@@ -21,6 +22,10 @@ const answerFor = 2 * storage.DedupWindow
 
 // sweepEvery is how often expired answers are removed.
 const sweepEvery = time.Hour
+
+// maxAnswers is how many bytes of answers are kept for one account; beyond, its oldest go. Their messages are still told from
+// repetitions by who got them, for storage.DedupWindow.
+const maxAnswers = 16 << 20
 
 const maxKey = 255
 
@@ -170,7 +175,8 @@ func (p *post) keep() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	_, _, pending, err := p.s.answers.Append(ctx, p.account, storage.Record{Data: a.encode()}, storage.AppendOptions{Dedup: p.key})
+	_, _, pending, err := mam.Append(ctx, p.s.answers, p.account, storage.Record{Data: a.encode()},
+		storage.AppendOptions{Dedup: p.key, MaxBytes: maxAnswers})
 	if err != nil {
 		return err
 	}

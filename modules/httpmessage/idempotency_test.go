@@ -209,3 +209,20 @@ func TestDamagedAnswerIsNoAnswer(t *testing.T) {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
+
+func TestAnswersOfOneAccountAreBounded(t *testing.T) {
+	h := newHouse(t)
+	andy := "andy@" + host
+	big := make([]byte, maxAnswers-10)
+	if _, _, _, err := h.engine.Log(answerSpace).Append(t.Context(), andy, storage.Record{Data: big}, storage.AppendOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if w := h.do(call{body: toBob, headers: []string{"Idempotency-Key: k"}}); w.Code != 200 {
+			t.Fatalf("answer %d", w.Code)
+		}
+	}
+	if n, size, err := h.engine.Log(answerSpace).Size(t.Context(), andy); err != nil || n != 1 || size > maxAnswers {
+		t.Errorf("%d answers with %d bytes are kept, %v", n, size, err)
+	}
+}

@@ -198,3 +198,43 @@ func TestWhoPassesByIsNotRememberedWithoutEnd(t *testing.T) {
 		t.Error("somebody in a room is not told apart")
 	}
 }
+
+func TestOccupantsOfOneDomainLeaveRoomForOthers(t *testing.T) {
+	w := newWorld(t)
+	w.limits.Occupants = 100
+	w.instant()
+	enter := func(who, nick string) bool { return w.join(who, nick).Outcome != router.Refused }
+	n := 0
+	for i := range 120 {
+		if enter(fmt.Sprintf("u%d@%d.b.example/x", i, i), fmt.Sprint("b", i)) {
+			n++
+		}
+	}
+	if n != 89 { // 9*(100-1-89) >= 89 and not for one more
+		t.Errorf("%d of one domain are in the room", n)
+	}
+	n = 0
+	for i := range 120 {
+		if enter(fmt.Sprintf("u%d@c.example/x", i), fmt.Sprint("c", i)) {
+			n++
+		}
+	}
+	if n < 5 || n > 9 {
+		t.Errorf("%d of another are", n)
+	}
+	if !enter("hag", "third") {
+		t.Error("a user of this server does not get in")
+	}
+}
+
+func TestClientsOfOneOccupantAreBounded(t *testing.T) {
+	w := newWorld(t)
+	w.instant()
+	for i := range maxSeats + 5 {
+		e := w.join(fmt.Sprintf("u@b.example/%d", i), "third")
+		if refused := e.Outcome == router.Refused; refused != (i >= maxSeats) {
+			t.Errorf("client %d: %v, %v", i, e.Outcome, e.Err)
+		}
+	}
+	w.wantRefused(w.join("u@b.example/1", "third"), "delivered") // once more is no more
+}

@@ -140,7 +140,7 @@ func (r *room) admit(e *router.Envelope, x *xmpp.Element, exempt, fresh bool) *x
 	o := r.byNick[nick]
 	if o == nil {
 		switch {
-		case r.full(rank) && !(exempt && !r.full(admin)): // §7.2.9
+		case r.full(rank) && !(exempt && !r.full(admin)), rank < member && !exempt && r.crowded(user): // §7.2.9
 			return xmpp.ServiceUnavailable("the room is full").WithType(xmpp.ErrorWait)
 		case !exempt && r.m.guests.others(user, r) >= limits.RoomsPerUser:
 			return xmpp.ResourceConstraint("you are in too many rooms")
@@ -150,6 +150,9 @@ func (r *room) admit(e *router.Envelope, x *xmpp.Element, exempt, fresh bool) *x
 			given = was
 		}
 		o = newOccupant(r, nick, addr, user, given)
+	}
+	if len(o.seats) >= maxSeats && r.seats[s.From] == nil {
+		return xmpp.ResourceConstraint("you are in this room with too many clients")
 	}
 	seat := &seat{full: s.From, session: e.Session, heard: time.Now()}
 	seat.said(s)

@@ -200,6 +200,33 @@ func (r *room) full(a affiliation) bool {
 	return len(r.occupants) >= most
 }
 
+const (
+	// maxSeats is how many clients may bear one nick.
+	maxSeats = 20
+	// crowdPart is how many times as many places as are left free those of one domain may have who are not members.
+	crowdPart = 9
+)
+
+// crowded says whether those of somebody's domain leave too little room for others: one server may have nine tenths of a
+// room, and the second one nine tenths of the rest. A user of ours has one place.
+func (r *room) crowded(user jid.JID) bool {
+	most := r.m.o.Limits().Occupants
+	if r.conf.MaxOccupants > 0 {
+		most = min(most, r.conf.MaxOccupants)
+	}
+	free := most - len(r.occupants) - 1
+	if crowdPart*free >= len(r.occupants)+1 {
+		return false
+	}
+	who, own := r.m.o.Router.Sharer(user), 0
+	for _, o := range r.occupants {
+		if r.m.o.Router.Sharer(o.user) == who {
+			own++
+		}
+	}
+	return own > 0 && crowdPart*free < own+1
+}
+
 // settle destroys a room that nobody is in, if it is not to stay, or has not been configured (§10.1.1).
 func (r *room) settle() {
 	r.mu.Lock()
