@@ -103,6 +103,7 @@ type Server struct {
 	resumable registry
 	gate      *gate.Keeper
 	budgets   *budget.Book
+	lines     gate.Lines
 
 	closing atomic.Bool
 	ctx     context.Context // ends with the server
@@ -220,6 +221,7 @@ func (s *Server) accept(nc net.Conn, m Mode) {
 	pass, why := s.gate.Admit(nc, from, s.limits())
 	if why != "" {
 		s.Stats.Refused.Add(1)
+		s.sayAbout(from, "connection of a client refused", "why", why)
 		turnAway(nc, m, why)
 		return
 	}

@@ -164,6 +164,7 @@ func (s *session) finish(f farewell) {
 		s.leave()
 		return
 	}
+	s.sayEnded(&f)
 	s.srv.router.Taken(rs, kept)
 	s.srv.router.Unbind(rs, s.leave)
 	s.srv.Stats.Sessions.Add(-1)
@@ -226,6 +227,7 @@ func (s *session) lost(c *conn, f farewell) {
 	s.mu.Unlock()
 	s.srv.timers.add(&s.timer, window)
 	s.srv.Stats.Detached.Add(1)
+	s.sayDetached(f.why(), window)
 	s.srv.router.Detached(s.rs, left)
 }
 

@@ -28,6 +28,7 @@ type greeting struct {
 	declines int          // attempts without any
 	unsaid   sasl.Failure // why the last of them was declined, and who it was: logged if no login follows
 	claimed  string
+	how      sasl.Mechanism // by which the user logged in
 	offered  []sasl.Mechanism
 	sasl     sasl.Config
 	out      []byte
@@ -50,7 +51,9 @@ func (c *conn) greet(from netip.Addr, m Mode) {
 	if c.srv.closing.Load() {
 		err = fault(stream.SystemShutdown, "")
 	}
+	g.sayStranger(m, err)
 	if f, ok := errors.AsType[*farewell](err); ok {
+		g.sayRefused(f)
 		g.part(f)
 	}
 	c.store = nil
@@ -416,6 +419,7 @@ func (g *greeting) bindResource(x *xmpp.Stanza) error {
 			b := append([]byte("<bind xmlns='"+xmpp.NSBind+"'><jid>"), xmpp.AppendText(nil, full.String())...)
 			b = append(b, "</jid></bind>"...)
 			g.out = (&xmpp.Stanza{Kind: xmpp.IQ, Type: xmpp.TypeResult, ID: id, Payload: b}).Append(g.out)
+			g.sayLogin()
 			return g.commit()
 		}
 		if !errors.Is(err, router.ErrTooManySessions) {
@@ -478,6 +482,7 @@ func (g *greeting) resume(raw []byte) error {
 	}
 	g.conn.s = s
 	g.srv.Stats.Resumptions.Add(1)
+	g.sayResumed()
 	g.out = append(g.out, "<resumed xmlns='"+xmpp.NSSM+"' previd='"...)
 	g.out = append(xmpp.AppendAttr(g.out, id), "' h='"...)
 	g.out = append(strconv.AppendUint(g.out, uint64(handled), 10), "'/>"...)

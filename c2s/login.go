@@ -199,7 +199,7 @@ func (g *greeting) succeed(m sasl.Mechanism, exchange sasl.Server, last []byte) 
 	if err := g.write(); err != nil {
 		return false, err
 	}
-	g.user = user
+	g.user, g.how = user, m
 	g.scan.Reset()
 	return false, nil
 }

@@ -340,7 +340,7 @@ func (s *session) ping() {
 // bind makes the session of a user on this connection. The result must be written
 // before anything that the router sends, so the writer's role stays with the caller.
 func (c *conn) bind(full jid.JID) error {
-	s := &session{srv: c.srv, addr: full, conn: c}
+	s := &session{srv: c.srv, addr: full, conn: c, began: time.Now().Unix()}
 	s.timer.s = s
 	c.writing = true
 	c.s = s

@@ -50,6 +50,7 @@ type session struct {
 	listed   bool // waits for the reporter
 	pinged   bool
 	expires  time.Time // of the detached session
+	began    int64     // second since 1970; set before anything else sees the session
 	timer    entry
 
 	// What the fields above come to, for those who only ask: see measure.

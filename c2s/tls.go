@@ -65,7 +65,7 @@ func (c *conn) handshake() error {
 	}
 	t := tls.Server(c.t, c.srv.tls)
 	if err := t.Handshake(); err != nil {
-		return err
+		return &tlsError{err}
 	}
 	c.tls, c.r = t, t
 	return nil

@@ -132,7 +132,7 @@ func (r *Router) give(e *Envelope, targets []*Session) {
 	d := Delivery{Stanza: e.Stanza, Kept: e.Kept, Copy: len(targets) > 1 && e.Kept == 0, Receipt: e.Receipt}
 	taken := e.Kept != 0
 	for _, s := range targets {
-		taken = s.Send(e.Batch, d) || taken
+		taken = r.sendTo(s, e, d) || taken
 	}
 	if taken {
 		e.Settle(Delivered)
@@ -183,7 +183,7 @@ func (r *Router) presence(e *Envelope, to jid.JID) {
 		if to.IsFull() && s.addr != to || to.IsBare() && s.Presence() == nil {
 			continue
 		}
-		if s.Send(e.Batch, d) {
+		if r.sendTo(s, e, d) {
 			e.Settle(Delivered)
 		}
 	}
@@ -193,7 +193,7 @@ func (r *Router) presence(e *Envelope, to jid.JID) {
 // (RFC 6121 §8.5.2.1.3, §8.5.3.1, §8.5.3.2.3).
 func (r *Router) iq(e *Envelope, to jid.JID) {
 	if to.IsFull() {
-		if s := r.table.session(to); s != nil && s.Send(e.Batch, Delivery{Stanza: e.Stanza}) {
+		if s := r.table.session(to); s != nil && r.sendTo(s, e, Delivery{Stanza: e.Stanza}) {
 			e.Settle(Delivered)
 			return
 		}

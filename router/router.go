@@ -200,7 +200,14 @@ func (r *Router) Route(e *Envelope) {
 	if own {
 		e.Batch = new(Batch)
 	}
+	follow := r.follows()
+	if follow {
+		r.sayCame(e)
+	}
 	r.route(e)
+	if follow {
+		r.saySettled(e)
+	}
 	r.Stats.Outcomes[e.Outcome].Add(1)
 	if e.Outcome == Refused && !e.Quiet {
 		r.bounce(e)

@@ -2,7 +2,9 @@ package router
 
 import (
 	"context"
+	"net/netip"
 	"sync/atomic"
+	"time"
 
 	"jackdaw/storage"
 	"jackdaw/xmpp"
@@ -52,6 +54,19 @@ type Outlet interface {
 	// End closes the stream with a stream error (RFC 6120 §4.9.3), or politely if
 	// the condition is empty. It returns at once.
 	End(condition, text string)
+}
+
+// A Connection is how the client of a session is connected.
+type Connection struct {
+	Address netip.Addr // zero while the session waits to be resumed
+	TLS     string     // the version; "" in the clear
+	Since   time.Time  // the beginning of the session
+	Expires time.Time  // of a session that waits to be resumed; zero else
+}
+
+// Connected is an Outlet that knows its connection. c2s implements it.
+type Connected interface {
+	Connection() Connection
 }
 
 // Flags are what a session has asked for, by the module that owns the flag.
@@ -129,6 +144,14 @@ func (s *Session) takes() bool {
 
 // Detached says that the connection is gone and the session waits to be resumed (XEP-0198 §5).
 func (s *Session) Detached() bool { return s.out.Detached() }
+
+// Connection is how the client is connected; zero where that is unknown.
+func (s *Session) Connection() Connection {
+	if c, ok := s.out.(Connected); ok {
+		return c.Connection()
+	}
+	return Connection{}
+}
 
 // Prompt says that the session takes at once what it is sent, as far as one can tell.
 func (s *Session) Prompt() bool { return s.out.Prompt() }
