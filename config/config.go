@@ -8,9 +8,11 @@
 // and true for a string, and knows no position for what is wrong only in
 // combination with another key.
 //
+// Relative paths are relative to the directory of the file; see place.
+//
 // Left out: YAML anchors, aliases and merge keys; several documents in one file;
 // values from the environment. Reading certificates and opening listeners is
-// done elsewhere: nothing here touches the network, nor any file but the one named
+// done elsewhere: nothing here touches the network, nor reads any file but the one named
 // (and password_file, when asked for).
 package config
 
@@ -26,8 +28,7 @@ import (
 // Config is the whole configuration. It is not changed after Validate, and may
 // then be read by any goroutine; a reload makes a new one.
 type Config struct {
-	// Data is the directory of everything the server keeps, relative to the
-	// working directory.
+	// Data is the directory of everything the server keeps.
 	Data         string       `yaml:"data"`
 	Hosts        []Host       `yaml:"hosts"`
 	Listen       Listen       `yaml:"listen"`
@@ -261,28 +262,38 @@ func (c *Config) Host(domain string) *Host {
 	return nil
 }
 
-// NotReloaded says in which keys next differs that a running server takes up
-// only when it is started again, a line for each.
-func NotReloaded(old, next *Config) (notes []string) {
-	for _, k := range []struct {
-		key  string
-		a, b any
-	}{
-		{"data", old.Data, next.Data},
-		{"listen", old.Listen, next.Listen},
-		{"storage", old.Storage, next.Storage},
-		{"c2s.require_tls", old.C2S.RequireTLS, next.C2S.RequireTLS},
-		{"limits.http_body_time", old.Limits.HTTPBodyTime, next.Limits.HTTPBodyTime},
-		{"limits.derivations_per_core", old.Limits.DerivationsPerCore, next.Limits.DerivationsPerCore},
-		{"limits.http_header_bytes", old.Limits.HTTPHeaderBytes, next.Limits.HTTPHeaderBytes},
-		{"limits.http_header_time", old.Limits.HTTPHeaderTime, next.Limits.HTTPHeaderTime},
-		{"limits.http_idle", old.Limits.HTTPIdle, next.Limits.HTTPIdle},
-		{"limits.http_streams", old.Limits.HTTPStreams, next.Limits.HTTPStreams},
-		{"log", old.Log, next.Log},
-	} {
-		if !reflect.DeepEqual(k.a, k.b) {
+// KeepRunning puts into next what a running server takes up only when it is started again, as it is in running, and
+// says in which keys the two differed, a line for each. What next says afterwards is what runs.
+func KeepRunning(running, next *Config) (notes []string) {
+	old, wanted := running.fixed(), next.fixed()
+	for i, k := range wanted {
+		now, then := reflect.ValueOf(old[i].at).Elem(), reflect.ValueOf(k.at).Elem()
+		if !reflect.DeepEqual(now.Interface(), then.Interface()) {
 			notes = append(notes, k.key+": the change is taken up when the server is started again")
+			then.Set(now)
 		}
 	}
 	return notes
+}
+
+// A fixedKey is one that only a start takes up.
+type fixedKey struct {
+	key string
+	at  any // points to its value
+}
+
+func (c *Config) fixed() []fixedKey {
+	return []fixedKey{
+		{"data", &c.Data},
+		{"listen", &c.Listen},
+		{"storage", &c.Storage},
+		{"c2s.require_tls", &c.C2S.RequireTLS},
+		{"limits.http_body_time", &c.Limits.HTTPBodyTime},
+		{"limits.derivations_per_core", &c.Limits.DerivationsPerCore},
+		{"limits.http_header_bytes", &c.Limits.HTTPHeaderBytes},
+		{"limits.http_header_time", &c.Limits.HTTPHeaderTime},
+		{"limits.http_idle", &c.Limits.HTTPIdle},
+		{"limits.http_streams", &c.Limits.HTTPStreams},
+		{"log.format", &c.Log.Format},
+	}
 }

@@ -408,7 +408,7 @@ func TestReloadNamesWhatNeedsARestart(t *testing.T) {
 	next.Limits.RosterItems++
 	next.Modules.Off = map[string]bool{"vcard": true}
 	next.HTTP.Permissions.Multicast = []string{"*"}
-	if got := NotReloaded(old, next); len(got) != 0 {
+	if got := KeepRunning(old, next); len(got) != 0 {
 		t.Errorf("taken up at once, and yet named: %q", got)
 	}
 	next.Data = "elsewhere"
@@ -416,9 +416,12 @@ func TestReloadNamesWhatNeedsARestart(t *testing.T) {
 	next.Storage.Redis.Addrs = []string{"a:1"}
 	next.Limits.HTTPIdle++
 	var keys []string
-	for _, note := range NotReloaded(old, next) {
+	for _, note := range KeepRunning(old, next) {
 		key, _, _ := strings.Cut(note, ":")
 		keys = append(keys, key)
+	}
+	if next.Data != old.Data || next.Limits.HTTPIdle != old.Limits.HTTPIdle || len(KeepRunning(old, next)) != 0 {
+		t.Error("what runs is not what the configuration says afterwards")
 	}
 	if diff := cmp.Diff([]string{"data", "listen", "storage", "limits.http_idle"}, keys); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -62,7 +63,14 @@ func Load(path string) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
-	return parse(path, b)
+	c, err := parse(path, b)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.place(path); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 func parse(path string, text []byte) (*Config, error) {
@@ -100,6 +108,7 @@ type decoder struct {
 }
 
 func (d *decoder) document(text []byte) {
+	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf")) // YAML 1.2 §5.2: a byte order mark is no content
 	f, err := parser.ParseBytes(text, 0)
 	if err != nil {
 		var y yaml.Error

@@ -2,6 +2,7 @@ package config
 
 import (
 	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"strings"
@@ -23,6 +24,9 @@ func TestReferenceFileSaysTheDefaults(t *testing.T) {
 		t.Errorf("warnings: %q", c.Warnings)
 	}
 	want := Default()
+	if want.Data, err = filepath.Abs(filepath.Join(filepath.Dir(referenceFile), want.Data)); err != nil {
+		t.Fatal(err) // relative to the file
+	}
 	// Default turns nothing off by naming nothing, the file by naming each as on.
 	for name, off := range c.Modules.Off {
 		if off {

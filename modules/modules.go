@@ -83,6 +83,7 @@ type Set struct {
 	pushes    *push.Push
 	notices   []*notices.Notices
 	strangers *strangers.Strangers
+	spaces    *spaces
 	config    func() *config.Config
 }
 
@@ -126,6 +127,8 @@ func (s *Set) Close() {
 // All makes the modules. Whoever else listens to changes of accounts must
 // do so after All (see registration.New).
 func All(d Deps) *Set {
+	spaces := &spaces{Store: d.Store}
+	d.Store = spaces
 	off := func(name string) bool { return d.Config().Modules.Off[name] }
 
 	contacts := roster.New(d.Router, d.Accounts, d.Store.Map("roster"),
@@ -311,7 +314,7 @@ func All(d Deps) *Set {
 		register.Module(),
 		contact.New(),
 	}
-	return &Set{Registration: register, Forged: fakes, all: all, archive: messages, events: events, rooms: rooms, pushes: pushes, strangers: guard,
+	return &Set{Registration: register, Forged: fakes, all: all, archive: messages, events: events, rooms: rooms, pushes: pushes, strangers: guard, spaces: spaces,
 		notices: []*notices.Notices{admins, reminders}, config: d.Config}
 }
 

@@ -43,6 +43,7 @@ type CertStore struct {
 type heldCerts struct {
 	byName map[string]*tls.Certificate // by A-label, lower case
 	first  *tls.Certificate            // for who names no host
+	hosts  []hostCertificate           // in the order of the configuration
 }
 
 // NewCertStore loads the certificate of each host, and makes a self-signed one
@@ -72,6 +73,7 @@ func (s *CertStore) Reload(cfg *config.Config) error {
 			return err
 		}
 		next.byName[name] = c
+		next.hosts = append(next.hosts, hostCertificate{domain: h.Domain, file: h.Cert, leaf: c.Leaf})
 		if next.first == nil {
 			next.first = c
 		}
@@ -105,6 +107,11 @@ func (s *CertStore) load(data string, h config.Host) (*tls.Certificate, error) {
 	if h.Cert == "" {
 		return s.selfSigned(data, h.Domain)
 	}
+	return loadPair(h)
+}
+
+// loadPair reads the files that the configuration names for a host.
+func loadPair(h config.Host) (*tls.Certificate, error) {
 	c, err := tls.LoadX509KeyPair(h.Cert, h.Key)
 	if err != nil {
 		return nil, fmt.Errorf("certificate of %s (%s, %s): %w", h.Domain, h.Cert, h.Key, err)
@@ -115,18 +122,12 @@ func (s *CertStore) load(data string, h config.Host) (*tls.Certificate, error) {
 // selfSigned returns the host's certificate under data/certs, made anew when it
 // is missing, about to expire, or not for this host.
 func (s *CertStore) selfSigned(data, domain string) (*tls.Certificate, error) {
-	name, err := asciiName(domain)
+	name, path, kept, err := readSelfSigned(data, domain)
 	if err != nil {
 		return nil, err
 	}
-	// One file for both, so that a crash never leaves a key that does not fit.
-	path := filepath.Join(data, "certs", filepath.Base(name)+".pem")
-	c, err := tls.LoadX509KeyPair(path, path)
-	switch {
-	case err == nil && c.Leaf.VerifyHostname(name) == nil && s.now().Add(renewBefore).Before(c.Leaf.NotAfter):
-		return &c, nil
-	case err != nil && !errors.Is(err, os.ErrNotExist):
-		return nil, fmt.Errorf("self-signed certificate of %s: %w; remove %s to have it made anew", domain, err, path)
+	if kept != nil && kept.Leaf.VerifyHostname(name) == nil && s.now().Add(renewBefore).Before(kept.Leaf.NotAfter) {
+		return kept, nil
 	}
 	text, err := s.sign(name)
 	if err != nil {
@@ -135,11 +136,29 @@ func (s *CertStore) selfSigned(data, domain string) (*tls.Certificate, error) {
 	if err := writePrivate(path, text); err != nil {
 		return nil, fmt.Errorf("keep the self-signed certificate of %s: %w", domain, err)
 	}
-	c, err = tls.X509KeyPair(text, text)
+	c, err := tls.X509KeyPair(text, text)
 	if err != nil {
 		return nil, fmt.Errorf("read the self-signed certificate of %s: %w", domain, err)
 	}
 	return &c, nil
+}
+
+// readSelfSigned reads the certificate of our own making for a host: c is nil if there is none as yet. name is the
+// host's in certificates.
+func readSelfSigned(data, domain string) (name, path string, c *tls.Certificate, err error) {
+	if name, err = asciiName(domain); err != nil {
+		return "", "", nil, err
+	}
+	// One file for both, so that a crash never leaves a key that does not fit.
+	path = filepath.Join(data, "certs", filepath.Base(name)+".pem")
+	pair, err := tls.LoadX509KeyPair(path, path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return name, path, nil, nil
+	case err != nil:
+		return "", "", nil, fmt.Errorf("self-signed certificate of %s: %w; remove %s to have it made anew", domain, err, path)
+	}
+	return name, path, &pair, nil
 }
 
 // sign returns certificate and key as PEM.
@@ -254,33 +273,4 @@ func (s *CertStore) TLSConfig(alpn ...string) *tls.Config {
 			tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 		},
 	}
-}
-
-// CheckCertificates loads the files that the configuration names, and says what is wrong
-// with them: all of it, joined. It makes none.
-func CheckCertificates(cfg *config.Config, now time.Time) error {
-	var wrong []error
-	for _, h := range cfg.Hosts {
-		if h.Cert == "" {
-			continue
-		}
-		c, err := (&CertStore{}).load(cfg.Data, h)
-		if err != nil {
-			wrong = append(wrong, err)
-			continue
-		}
-		name, err := asciiName(h.Domain)
-		if err == nil {
-			err = c.Leaf.VerifyHostname(name)
-		}
-		switch {
-		case err != nil:
-			wrong = append(wrong, fmt.Errorf("certificate of %s (%s): %w", h.Domain, h.Cert, err))
-		case now.After(c.Leaf.NotAfter):
-			wrong = append(wrong, fmt.Errorf("certificate of %s (%s): it expired on %s", h.Domain, h.Cert, c.Leaf.NotAfter.Format(time.DateOnly)))
-		case now.Before(c.Leaf.NotBefore):
-			wrong = append(wrong, fmt.Errorf("certificate of %s (%s): it is not valid before %s", h.Domain, h.Cert, c.Leaf.NotBefore.Format(time.DateOnly)))
-		}
-	}
-	return errors.Join(wrong...)
 }

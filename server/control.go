@@ -8,12 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 
 	"jackdaw/config"
+	"jackdaw/modules"
 	"jackdaw/router/accounts"
 	"jackdaw/xmpp/jid"
 )
@@ -29,6 +31,10 @@ type Control struct {
 	Accounts *accounts.Service
 	// Config returns the configuration in force.
 	Config func() *config.Config
+	// Kept tells what the modules keep of a user; nil where nobody asks.
+	Kept Kept
+	// Log hears what was changed; nil: nobody does.
+	Log *slog.Logger
 	// Live is nil when no server runs.
 	Live Live
 }
@@ -43,81 +49,21 @@ type Live interface {
 	// Peers lists the streams of other servers and of components, and what waits for peers.
 	Peers() PeersInfo
 	// Reload takes up the configuration and certificates as the files are now, and returns what
-	// the configuration warns of. On an error all stays as it was.
-	Reload() (warnings []string, err error)
+	// the configuration warns of. On an error all stays as it was. A host with accounts or sessions goes with dropHost only.
+	Reload(dropHost bool) (warnings []string, err error)
 }
 
-// SessionInfo is one connected resource.
-type SessionInfo struct {
-	JID       string // full
-	Available bool   // it has sent presence
-	Priority  int
-	Detached  bool // its connection is gone; it waits to be resumed
-}
-
-// PeersInfo is what may be shown of other servers.
-type PeersInfo struct {
-	Links  []LinkInfo
-	Queues []QueueInfo
-}
-
-// LinkInfo is one stream of a peer or a component.
-type LinkInfo struct {
-	Direction     string // "in", "out", "both" (XEP-0288), "component"
-	Local, Remote string // domains, as the stream has proved them; several with a comma
-	Authenticated string // "external", "dialback", "secret"; "" while it is not
-	TLS           string // version and cipher suite; "" in the clear
-	Extras        []string
-	Address       string
-	Since         time.Time
-	In, Out       int64 // stanzas
-}
-
-// QueueInfo is what waits for a peer, for one domain of ours.
-type QueueInfo struct {
-	Local, Remote string
-	State         string
-	Stanzas       int // waiting
-	Bytes         int
-	Unacked       int       // written, and not known to have been taken
-	Error         string    // of the last attempt; "" if it went well
-	Next          time.Time // attempt; zero if none is due
-}
-
-// UserInfo is what may be shown of an account.
-type UserInfo struct {
-	JID         string
-	Disabled    bool
-	Permissions []string // as granted; not those of the configuration
-	Created     time.Time
-	Changed     time.Time // when the password was set
-	Sessions    int       // of a running server
-}
-
-// APIAccountInfo is what may be shown of an API account.
-type APIAccountInfo struct {
-	Name    string
-	Domains []string
-	Created time.Time
-}
-
-// Login is a name, of a user or an API account, and its password.
-type Login struct {
-	Name     string
-	Password string
-	Domains  []string `json:",omitempty"` // of an API account
-}
-
-// BatchOutcome is how one line of a batch went; Error is empty if well.
-type BatchOutcome struct {
-	Index int
-	Error string `json:",omitempty"`
+// Kept is what Control asks of modules.Set.
+type Kept interface {
+	Stored(ctx context.Context, user jid.JID) ([]modules.Stored, error)
+	LastLeft(ctx context.Context, user jid.JID) (time.Time, error)
 }
 
 type (
 	nothing     struct{}
 	name        struct{ Name string }
 	switched    struct{ Name, To string }
+	reloading   struct{ DropHost bool }
 	permissions struct {
 		Name        string
 		Permissions []string
@@ -213,7 +159,15 @@ func (c *Control) addUser(ctx context.Context, in Login) (nothing, error) {
 	if err != nil {
 		return nothing{}, err
 	}
-	return nothing{}, c.Accounts.Create(ctx, j, in.Password)
+	return nothing{}, c.said(c.Accounts.Create(ctx, j, in.Password), "account created", "account", j)
+}
+
+// said logs what a command has changed, unless it failed.
+func (c *Control) said(err error, what string, args ...any) error {
+	if err == nil && c.Log != nil {
+		c.Log.Info(what, append(args, "by", "command")...)
+	}
+	return err
 }
 
 func (c *Control) setPassword(ctx context.Context, in Login) (nothing, error) {
@@ -221,7 +175,7 @@ func (c *Control) setPassword(ctx context.Context, in Login) (nothing, error) {
 	if err != nil {
 		return nothing{}, err
 	}
-	return nothing{}, c.Accounts.SetPassword(ctx, j, in.Password)
+	return nothing{}, c.said(c.Accounts.SetPassword(ctx, j, in.Password), "password set", "account", j)
 }
 
 func (c *Control) deleteUser(ctx context.Context, in name) (nothing, error) {
@@ -229,7 +183,7 @@ func (c *Control) deleteUser(ctx context.Context, in name) (nothing, error) {
 	if err != nil {
 		return nothing{}, err
 	}
-	return nothing{}, c.Accounts.Delete(ctx, j)
+	return nothing{}, c.said(c.Accounts.Delete(ctx, j), "account removed", "account", j)
 }
 
 func (c *Control) listUsers(ctx context.Context, in name) ([]UserInfo, error) {
@@ -252,17 +206,27 @@ func (c *Control) listUsers(ctx context.Context, in name) ([]UserInfo, error) {
 			connected[bare]++
 		}
 	}
+	if domain != "" && len(list) == 0 {
+		// A host that was taken out of the configuration may have accounts still.
+		if err := c.served(domain); err != nil {
+			return nil, err
+		}
+	}
 	out := make([]UserInfo, len(list))
 	for i, a := range list {
-		out[i] = shown(a, connected[a.User.String()])
+		out[i] = c.shown(a, connected[a.User.String()])
 	}
 	return out, nil
 }
 
-func shown(a accounts.Account, sessions int) UserInfo {
-	u := UserInfo{JID: a.User.String(), Disabled: a.Disabled, Created: a.Created, Changed: a.Changed, Sessions: sessions}
+func (c *Control) shown(a accounts.Account, sessions int) UserInfo {
+	u := UserInfo{JID: a.User.String(), Disabled: a.Disabled, Created: a.Created, Changed: a.Changed, Sessions: sessions,
+		Permissions: []string{}, Rights: []RightInfo{}} // not null in JSON
 	for _, p := range a.Permissions {
 		u.Permissions = append(u.Permissions, string(p))
+	}
+	for _, h := range c.Accounts.HeldOf(a) {
+		u.Rights = append(u.Rights, RightInfo{Permission: string(h.Permission), Source: h.Source, Everybody: h.Everybody})
 	}
 	return u
 }
@@ -276,15 +240,32 @@ func (c *Control) showUser(ctx context.Context, in name) (UserInfo, error) {
 	if err != nil {
 		return UserInfo{}, err
 	}
-	sessions := 0
+	sessions, newest := 0, time.Time{}
 	if c.Live != nil {
 		for _, s := range c.Live.Sessions() {
 			if bare, _, _ := strings.Cut(s.JID, "/"); bare == j.String() {
 				sessions++
+				if s.Since.After(newest) {
+					newest = s.Since
+				}
 			}
 		}
 	}
-	return shown(a, sessions), nil
+	u := c.shown(a, sessions)
+	u.LastLogin = newest
+	if c.Kept == nil {
+		return u, nil
+	}
+	if sessions == 0 {
+		if u.LastSeen, err = c.Kept.LastLeft(ctx, j); err != nil {
+			return UserInfo{}, err
+		}
+	}
+	stored, err := c.Kept.Stored(ctx, j)
+	for _, one := range stored {
+		u.Stored = append(u.Stored, StoredInfo(one))
+	}
+	return u, err
 }
 
 func (c *Control) switchUser(ctx context.Context, in switched) (nothing, error) {
@@ -292,7 +273,11 @@ func (c *Control) switchUser(ctx context.Context, in switched) (nothing, error) 
 	if err != nil {
 		return nothing{}, err
 	}
-	return nothing{}, c.Accounts.SetDisabled(ctx, j, in.To == "off")
+	what := "account enabled"
+	if in.To == "off" {
+		what = "account disabled"
+	}
+	return nothing{}, c.said(c.Accounts.SetDisabled(ctx, j, in.To == "off"), what, "account", j)
 }
 
 func (in permissions) parse() (jid.JID, []accounts.Permission, error) {
@@ -316,7 +301,7 @@ func (c *Control) grant(ctx context.Context, in permissions) (nothing, error) {
 	if err != nil {
 		return nothing{}, err
 	}
-	return nothing{}, c.Accounts.Grant(ctx, j, list...)
+	return nothing{}, c.said(c.Accounts.Grant(ctx, j, list...), "permissions granted", "account", j, "permissions", list)
 }
 
 func (c *Control) revoke(ctx context.Context, in permissions) (nothing, error) {
@@ -324,7 +309,10 @@ func (c *Control) revoke(ctx context.Context, in permissions) (nothing, error) {
 	if err != nil {
 		return nothing{}, err
 	}
-	return nothing{}, c.Accounts.Revoke(ctx, j, list...)
+	if err := c.said(c.Accounts.Revoke(ctx, j, list...), "permissions revoked", "account", j, "permissions", list); err != nil {
+		return nothing{}, err
+	}
+	return nothing{}, c.Accounts.StillHeld(ctx, j, list...)
 }
 
 func (c *Control) addAPIAccount(ctx context.Context, in Login) (nothing, error) {
@@ -337,11 +325,12 @@ func (c *Control) addAPIAccount(ctx context.Context, in Login) (nothing, error) 
 			return nothing{}, err
 		}
 	}
-	return nothing{}, c.Accounts.CreateAPI(ctx, in.Name, in.Password, in.Domains)
+	return nothing{}, c.said(c.Accounts.CreateAPI(ctx, in.Name, in.Password, in.Domains), "API account created",
+		"account", in.Name, "domains", in.Domains)
 }
 
 func (c *Control) deleteAPIAccount(ctx context.Context, in name) (nothing, error) {
-	return nothing{}, c.Accounts.DeleteAPI(ctx, in.Name)
+	return nothing{}, c.said(c.Accounts.DeleteAPI(ctx, in.Name), "API account removed", "account", in.Name)
 }
 
 func (c *Control) listAPIAccounts(ctx context.Context, _ nothing) ([]APIAccountInfo, error) {
@@ -374,7 +363,7 @@ func (c *Control) kick(_ context.Context, in name) (int, error) {
 	if n == 0 {
 		return 0, fmt.Errorf("%s is not connected", j)
 	}
-	return n, nil
+	return n, c.said(nil, "sessions ended", "address", j, "sessions", n)
 }
 
 func (c *Control) peers(context.Context, nothing) (PeersInfo, error) {
@@ -391,11 +380,11 @@ func (c *Control) peers(context.Context, nothing) (PeersInfo, error) {
 	return p, nil
 }
 
-func (c *Control) reload(context.Context, nothing) ([]string, error) {
+func (c *Control) reload(_ context.Context, in reloading) ([]string, error) {
 	if c.Live == nil {
 		return nil, ErrNotRunning
 	}
-	return c.Live.Reload()
+	return c.Live.Reload(in.DropHost)
 }
 
 // batch creates the accounts of a body with one Login per line, and answers
@@ -435,7 +424,7 @@ func (c *Control) batch(w http.ResponseWriter, r *http.Request) {
 	flush := http.NewResponseController(w)
 	shown := time.Now()
 	err := c.Accounts.CreateBatch(r.Context(), list, func(i int, err error) {
-		tell(index[i], err)
+		tell(index[i], c.said(err, "account created", "account", list[i].User))
 		if time.Since(shown) > 100*time.Millisecond { // a progress bar needs no more
 			shown = time.Now()
 			_ = flush.Flush()

@@ -183,9 +183,9 @@ func (c *Client) Kick(ctx context.Context, address string) (int, error) {
 }
 
 // Reload has the server read its configuration and certificates again, and
-// returns the warnings.
-func (c *Client) Reload(ctx context.Context) ([]string, error) {
-	return call[[]string](ctx, c, "reload", nothing{})
+// returns the warnings. Only with dropHost may a host go that has accounts or sessions.
+func (c *Client) Reload(ctx context.Context, dropHost bool) ([]string, error) {
+	return call[[]string](ctx, c, "reload", reloading{dropHost})
 }
 
 // batchSize is how many accounts go into one request.

@@ -2,22 +2,33 @@ package server
 
 import (
 	"jackdaw/router"
+	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 )
 
 // routerLive is Live on a router.
 type routerLive struct {
 	router *router.Router
-	reload func() (warnings []string, err error)
+	reload func(dropHost bool) (warnings []string, err error)
 	peers  func() PeersInfo
 }
 
 func (l routerLive) Sessions() []SessionInfo {
 	out := []SessionInfo{} // not null in JSON
 	l.router.EachSession(func(s *router.Session) bool {
-		out = append(out, SessionInfo{
-			JID: s.Addr().String(), Available: s.Presence() != nil, Priority: int(s.Priority()), Detached: s.Detached(),
-		})
+		at := s.Connection()
+		one := SessionInfo{JID: s.Addr().String(), State: StateConnected, Priority: int(s.Priority()), TLS: at.TLS, Client: clientOf(s),
+			Since: at.Since, ResumesBy: at.Expires}
+		if at.Address.IsValid() {
+			one.Address = at.Address.String()
+		}
+		switch {
+		case s.Detached():
+			one.State = StateDetached
+		case s.Presence() != nil:
+			one.State = StateAvailable
+		}
+		out = append(out, one)
 		return true
 	})
 	return out
@@ -40,4 +51,17 @@ func (l routerLive) Kick(user jid.JID) int {
 
 func (l routerLive) Peers() PeersInfo { return l.peers() }
 
-func (l routerLive) Reload() ([]string, error) { return l.reload() }
+func (l routerLive) Reload(dropHost bool) ([]string, error) { return l.reload(dropHost) }
+
+// clientOf is what the client says it is: the node of its capabilities, mostly the address of its website (XEP-0115 §4).
+func clientOf(s *router.Session) string {
+	p := s.Presence()
+	if p == nil {
+		return ""
+	}
+	c := p.Child(xmpp.Name{Space: xmpp.NSCaps, Local: "c"})
+	if c == nil {
+		return ""
+	}
+	return c.Attr("node")
+}

@@ -45,9 +45,16 @@ func AccountOptions(cfg *config.Config) (accounts.Options, error) {
 // OpenControl brings up a Control on the store itself, for a command when no
 // server runs: accounts, and the modules, which erase what they keep of a
 // deleted one. close waits for all writes and lets go of the store. The engine
-// refuses a store that another process holds.
-func OpenControl(ctx context.Context, cfg *config.Config) (c *Control, close func() error, err error) {
-	store, err := OpenStore(ctx, cfg)
+// refuses a store that another process holds. Only with create is a store made that is not there, else the error says so.
+func OpenControl(ctx context.Context, cfg *config.Config, create bool) (c *Control, close func() error, err error) {
+	open := openEngine
+	switch {
+	case create:
+		open = OpenStore
+	case !holdsData(cfg):
+		return nil, nil, fmt.Errorf("%s: %w", cfg.Data, ErrNoData)
+	}
+	store, err := open(ctx, cfg)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -72,7 +79,8 @@ func offlineControl(ctx context.Context, store storage.Engine, cfg *config.Confi
 	r := router.New(router.Options{Hosts: domains(cfg), Users: users, Log: log})
 	nowhere := func() []upload.Place { return nil }
 	files := newFiles(fileParts{r, store, users, current, nowhere, log})
-	r.Use(append(modules.All(modules.Deps{Router: r, Store: store, Accounts: users, Config: current, Log: log}).Modules(), files.Module())...)
+	features := modules.All(modules.Deps{Router: r, Store: store, Accounts: users, Config: current, Log: log})
+	r.Use(append(features.Modules(), files.Module())...)
 	users.OnChange(func(user jid.JID, what accounts.Change) {
 		if what != accounts.Deleted {
 			return
@@ -81,5 +89,5 @@ func offlineControl(ctx context.Context, store storage.Engine, cfg *config.Confi
 			log.Error("erase what is kept of a deleted account", "account", user, "error", err)
 		}
 	})
-	return &Control{Accounts: users, Config: current}, nil
+	return &Control{Accounts: users, Config: current, Kept: features}, nil
 }

@@ -34,7 +34,7 @@ func (f *fakeRun) Kick(user jid.JID) int {
 	return len(f.sessions)
 }
 
-func (f *fakeRun) Reload() ([]string, error) {
+func (f *fakeRun) Reload(bool) ([]string, error) {
 	f.reloads++
 	return []string{"careful"}, f.broken
 }
@@ -53,7 +53,7 @@ func controlConfig(t *testing.T) *config.Config {
 // running serves a Control on the socket until the test ends.
 func running(t *testing.T, cfg *config.Config, live Live) {
 	t.Helper()
-	c, closeStore, err := OpenControl(t.Context(), cfg)
+	c, closeStore, err := OpenControl(t.Context(), cfg, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func running(t *testing.T, cfg *config.Config, live Live) {
 
 func client(t *testing.T, cfg *config.Config) *Client {
 	t.Helper()
-	c, err := Dial(t.Context(), cfg.Data, func(ctx context.Context) (*Control, func() error, error) { return OpenControl(ctx, cfg) })
+	c, err := Dial(t.Context(), cfg.Data, func(ctx context.Context) (*Control, func() error, error) { return OpenControl(ctx, cfg, true) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -241,7 +241,7 @@ func TestSessionsAndReloadNeedARunningServer(t *testing.T) {
 	c := client(t, controlConfig(t))
 	_, sessions := c.Sessions(t.Context())
 	_, kick := c.Kick(t.Context(), "romeo@localhost")
-	_, reload := c.Reload(t.Context())
+	_, reload := c.Reload(t.Context(), false)
 	_, peers := c.Peers(t.Context())
 	_, dial := Dial(t.Context(), t.TempDir(), nil)
 	for _, err := range []error{sessions, kick, reload, peers, dial} {
@@ -254,7 +254,7 @@ func TestSessionsAndReloadNeedARunningServer(t *testing.T) {
 func TestARunningServerListsKicksAndReloads(t *testing.T) {
 	cfg := controlConfig(t)
 	run := &fakeRun{sessions: []SessionInfo{
-		{JID: "romeo@localhost/b", Available: true, Priority: -1}, {JID: "romeo@localhost/a", Detached: true}}}
+		{JID: "romeo@localhost/b", State: StateAvailable, Priority: -1}, {JID: "romeo@localhost/a", State: StateDetached}}}
 	running(t, cfg, run)
 	c := client(t, cfg)
 	ctx := t.Context()
@@ -281,11 +281,11 @@ func TestARunningServerListsKicksAndReloads(t *testing.T) {
 	if u, err := c.User(ctx, "romeo@localhost"); err != nil || u.Sessions != 2 {
 		t.Errorf("romeo: %+v, %v", u, err)
 	}
-	if w, err := c.Reload(ctx); err != nil || len(w) != 1 || run.reloads != 1 {
+	if w, err := c.Reload(ctx, false); err != nil || len(w) != 1 || run.reloads != 1 {
 		t.Errorf("reload: %q, %v", w, err)
 	}
 	run.broken = errors.New("jackdaw.yaml:1:1: no")
-	if _, err := c.Reload(ctx); err == nil || err.Error() != run.broken.Error() {
+	if _, err := c.Reload(ctx, false); err == nil || err.Error() != run.broken.Error() {
 		t.Errorf("reload of a broken file: %v", err)
 	}
 }
@@ -339,7 +339,7 @@ func TestALongDataDirectoryHasASocketToo(t *testing.T) {
 func TestAStoreThatIsInUseIsNotOpenedTwice(t *testing.T) {
 	cfg := controlConfig(t)
 	client(t, cfg)
-	if _, _, err := OpenControl(t.Context(), cfg); err == nil {
+	if _, _, err := OpenControl(t.Context(), cfg, true); err == nil {
 		t.Error("two processes could write to one store")
 	}
 }

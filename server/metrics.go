@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"strconv"
@@ -208,19 +209,30 @@ func (m *metrics) serve(ln net.Listener, store storage.Engine, ready func() bool
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		health(w, store.Err() == nil, "storage cannot acknowledge writes")
+		health(w, store.Err())
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		health(w, ready() && store.Err() == nil, "starting, stopping, or storage is away")
+		if !ready() {
+			health(w, errNotReady)
+			return
+		}
+		health(w, store.Err())
 	})
 	s := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second}
 	s.Serve(ln) // returns when the listener is closed, which is how it stops
 	s.Shutdown(context.Background())
 }
 
-func health(w http.ResponseWriter, ok bool, why string) {
-	if !ok {
-		http.Error(w, why, http.StatusServiceUnavailable)
+var errNotReady = errors.New("starting or stopping")
+
+// health answers 200 or, with the reason, 503.
+func health(w http.ResponseWriter, err error) {
+	switch {
+	case errors.Is(err, errNotReady):
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	case err != nil:
+		http.Error(w, "storage cannot acknowledge writes: "+err.Error(), http.StatusServiceUnavailable)
 		return
 	}
 	w.Write([]byte("OK\n"))

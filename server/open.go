@@ -16,14 +16,29 @@ import (
 	"jackdaw/storage/redis"
 )
 
+// ErrNoData is the answer to who asks for what is kept where nothing is kept.
+var ErrNoData = errors.New("there is no data yet: start the server first, or give the command the server's --config or --data")
+
+// holdsData says whether the embedded store is in a data directory.
+func holdsData(cfg *config.Config) bool {
+	_, err := os.Stat(storePath(cfg))
+	return cfg.Storage.Engine != config.EngineEmbedded || !errors.Is(err, os.ErrNotExist)
+}
+
+func storePath(cfg *config.Config) string { return filepath.Join(cfg.Data, "store") }
+
 // OpenStore opens the engine that the configuration names. The data directory is
 // made if it is not there, with mode 0700.
 func OpenStore(ctx context.Context, cfg *config.Config) (storage.Engine, error) {
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data directory: %w; create it or choose another with 'data:' or --data", err)
 	}
+	return openEngine(ctx, cfg)
+}
+
+func openEngine(ctx context.Context, cfg *config.Config) (storage.Engine, error) {
 	if cfg.Storage.Engine == config.EngineEmbedded {
-		return embedded.Open(filepath.Join(cfg.Data, "store"))
+		return embedded.Open(storePath(cfg))
 	}
 	secret, err := cfg.Storage.Redis.Secret()
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -43,7 +44,10 @@ type RunOptions struct {
 	ConfigPath string    // "" runs on the defaults
 	Stderr     io.Writer // for what a person who starts the server should read
 	Version    string    // of the build
+	Commit     string    // likewise; "" if it is not known
 	Log        *slog.Logger
+	// Level is that of Log; a reload sets it. Nil: it stays.
+	Level *slog.LevelVar
 	// Load reads the configuration again, for a reload.
 	Load func() (*config.Config, error)
 }
@@ -54,9 +58,11 @@ const drainTime = 10 * time.Second
 // Run serves until ctx ends, then drains and returns nil. Before it has printed "jackdaw: ready"
 // it returns an error that says what to do.
 func Run(ctx context.Context, cfg *config.Config, o RunOptions) error {
+	o.Log.Info("starting", "version", o.Version, "commit", o.Commit, "go", runtime.Version(), "data", cfg.Data, "configuration", o.ConfigPath)
 	for _, w := range cfg.Warnings {
 		o.Log.Warn("configuration", "note", w)
 	}
+	sayIfRoot(o, cfg.Data)
 	store, err := OpenStore(ctx, cfg)
 	if err != nil {
 		return err
@@ -73,7 +79,12 @@ func Run(ctx context.Context, cfg *config.Config, o RunOptions) error {
 	fmt.Fprintln(o.Stderr, "jackdaw: ready")
 	s.ready.Store(true)
 	s.sayWhereFilesAre()
+	s.sayCertificatesInUse()
+	s.sayCertificates()
+	s.sayWhoIsServed()
 	go giveBack(ctx)
+	s.running.Go(func() { s.watchStorage(ctx) })
+	s.running.Go(func() { s.watchCertificates(ctx) })
 	s.running.Go(func() { s.features.Run(ctx) })
 	s.running.Go(func() { s.files.Run(ctx) })
 	s.running.Go(func() { s.space.Run(ctx) })
@@ -147,8 +158,10 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 		Space: onDisk, Version: o.Version, Log: o.Log})
 	h.programs = component.New(component.Options{Router: h.router, Settings: func() config.Component { return h.cfg.Load().Component },
 		Limits: func() config.Limits { return h.cfg.Load().Limits }, Gate: h.gate, Budgets: h.others, Log: o.Log})
-	// Which listeners there are is settled at the start, whatever the configuration says later.
-	h.filePlaces = func() []upload.Place { return filePlaces(h.cfg.Load(), &cfg.Listen) }
+	h.filePlaces = func() []upload.Place {
+		running := h.cfg.Load()
+		return filePlaces(running, &running.Listen)
+	}
 	h.files = newFiles(fileParts{h.router, store, h.accounts, h.cfg.Load, h.filePlaces, o.Log})
 	h.files.Recover()
 	h.router.Use(h.modules()...)
@@ -252,11 +265,12 @@ func (h *house) listen(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		for _, ln := range sockets {
+		for i, ln := range sockets {
+			h.o.Log.Info("listening", "for", one.name, "address", ln.Addr(), "configured", one.addrs[i])
 			h.running.Go(func() { one.serve(ln) })
 		}
 	}
-	control, err := ListenControl(cfg.Data, &Control{Accounts: h.accounts, Config: h.cfg.Load,
+	control, err := ListenControl(cfg.Data, &Control{Accounts: h.accounts, Config: h.cfg.Load, Kept: h.features, Log: h.o.Log,
 		Live: routerLive{router: h.router, reload: h.reload, peers: h.peers}})
 	if err != nil {
 		return err
@@ -287,8 +301,8 @@ func (h *house) wait(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-hup:
-			if _, err := h.reload(); err != nil {
-				h.o.Log.Error("configuration kept as it was", "error", err)
+			if _, err := h.reload(false); err != nil {
+				h.o.Log.Error("configuration kept as it was", "error", err, "do", "mend the file, then run `jackdaw reload`")
 			}
 		}
 	}
@@ -322,43 +336,11 @@ func (h *house) stop() {
 	h.running.Wait()
 }
 
-// reload takes up the configuration and the certificates as the files are now.
-func (h *house) reload() (warnings []string, err error) {
-	h.reloads.Lock()
-	defer h.reloads.Unlock()
-	cfg, err := h.o.Load()
-	if err != nil {
-		return nil, err
-	}
-	options, err := AccountOptions(cfg)
-	if err != nil {
-		return nil, err
-	}
-	if err := h.certs.Reload(cfg); err != nil {
-		return nil, err
-	}
-	if err := h.accounts.SetOptions(options); err != nil {
-		return nil, err
-	}
-	h.router.SetHosts(domains(cfg))
-	h.router.SetMaxSessions(cfg.Limits.ResourcesPerAccount)
-	h.clients.SetOptions(cfg.C2S, cfg.Limits)
-	h.posts.Configure(postSettings(cfg))
-	warnings = append(cfg.Warnings, config.NotReloaded(h.cfg.Load(), cfg)...)
-	h.cfg.Store(cfg)
-	h.router.Use(h.modules()...) // as the configuration now in force says
-	h.programs.Reload()
-	h.sayWhereFilesAre()
-	for _, w := range warnings {
-		h.o.Log.Warn("configuration", "note", w)
-	}
-	h.o.Log.Info("configuration reloaded")
-	return warnings, nil
-}
-
 // accountChanged ends what a changed account must not go on with (cli.md).
 func (h *house) accountChanged(user jid.JID, what accounts.Change) {
-	h.o.Log.Info("account changed", "account", user, "change", what)
+	if what != accounts.PermissionsChanged { // which says too little; the command that changed them has told
+		h.o.Log.Info("account changed", "account", user, "change", what)
+	}
 	switch what {
 	case accounts.PasswordChanged, accounts.Disabled:
 		for _, s := range h.router.Sessions(user) {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -16,7 +17,11 @@ func apiAccountCommand(s *settings) *cobra.Command {
 		&cobra.Command{
 			Use: "del NAME", Short: "remove an API account", Args: cobra.ExactArgs(1),
 			RunE: action(func(cmd *cobra.Command, args []string) error {
-				return s.with(cmd, func(ctx context.Context, c *server.Client) error { return c.DeleteAPIAccount(ctx, args[0]) })
+				err := s.with(cmd, func(ctx context.Context, c *server.Client) error { return c.DeleteAPIAccount(ctx, args[0]) })
+				if err != nil {
+					return err
+				}
+				return s.done(cmd)
 			}),
 		},
 		&cobra.Command{
@@ -24,10 +29,15 @@ func apiAccountCommand(s *settings) *cobra.Command {
 			RunE: action(func(cmd *cobra.Command, _ []string) error {
 				return s.with(cmd, func(ctx context.Context, c *server.Client) error {
 					list, err := c.APIAccounts(ctx)
-					for _, a := range list {
-						fmt.Fprintf(cmd.OutOrStdout(), "%s\t%s\n", a.Name, strings.Join(a.Domains, ","))
+					if err != nil {
+						return err
 					}
-					return err
+					return s.print(cmd, orEmpty(list), func(w io.Writer) error {
+						for _, a := range list {
+							fmt.Fprintf(w, "%s\t%s\n", a.Name, strings.Join(a.Domains, ","))
+						}
+						return nil
+					})
 				})
 			}),
 		},
@@ -46,13 +56,13 @@ func apiAccountAdd(s *settings) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			err = s.with(cmd, func(ctx context.Context, c *server.Client) error {
+			err = s.creating(cmd, func(ctx context.Context, c *server.Client) error {
 				return c.AddAPIAccount(ctx, args[0], password, domains)
 			})
-			if err == nil {
-				p.shown(cmd, password)
+			if err != nil {
+				return err
 			}
-			return err
+			return p.shown(s, cmd, password)
 		}),
 	}
 	p.flags(c, true)

@@ -22,7 +22,7 @@ func addBatch(s *settings, cmd *cobra.Command) error {
 	}
 	bar := newProgress(cmd.ErrOrStderr(), len(list))
 	refused := 0
-	err = s.with(cmd, func(ctx context.Context, c *server.Client) error {
+	err = s.creating(cmd, func(ctx context.Context, c *server.Client) error {
 		return c.AddUsers(ctx, list, func(o server.BatchOutcome) {
 			bar.step()
 			if o.Error != "" {
@@ -39,22 +39,27 @@ func addBatch(s *settings, cmd *cobra.Command) error {
 	case refused > 0:
 		return fmt.Errorf("%d of %d accounts were not created: mend the lines above and give them again", refused, len(list))
 	}
-	return nil
+	return s.done(cmd)
 }
 
-// readBatch reads JID PASSWORD lines; empty ones are passed over. A password may
-// hold spaces. lines has the number of each.
+// readBatch reads lines of an address, spaces or tabs, and a password, which is all that follows: it may hold both. Empty lines and
+// those that begin with # are passed over, and so is a byte order mark. lines has the number of each.
 func readBatch(r io.Reader) (list []server.Login, lines []int, err error) {
 	in := bufio.NewScanner(r)
 	for n := 1; in.Scan(); n++ {
 		line := strings.TrimSuffix(in.Text(), "\r")
-		if strings.TrimSpace(line) == "" {
+		if n == 1 {
+			line = strings.TrimPrefix(line, "\ufeff")
+		}
+		line = strings.TrimLeft(line, " \t")
+		if line == "" || line[0] == '#' {
 			continue
 		}
-		user, password, ok := strings.Cut(line, " ")
-		if !ok || password == "" {
+		end := strings.IndexAny(line, " \t")
+		if end < 0 || strings.Trim(line[end:], " \t") == "" {
 			return nil, nil, fmt.Errorf("line %d: expected JID PASSWORD; nothing was created", n)
 		}
+		user, password := line[:end], strings.TrimLeft(line[end:], " \t")
 		list, lines = append(list, server.Login{Name: user, Password: password}), append(lines, n)
 	}
 	if err := in.Err(); err != nil {

@@ -5,12 +5,16 @@
 // to accounts or sessions is package server's, and runs in the server
 // where one is running, else on the store itself.
 //
+// With --json they print JSON. Commands that only read create nothing; run as root, all but serve and send act as the owner of
+// the data directory.
+//
 // Exit codes: 0 done, 1 it failed (one line on standard error says what and what to do), 2 wrong
 // usage.
 package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -60,6 +64,7 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 // settings are the flags that every command takes.
 type settings struct {
 	file, data string
+	json       bool // for programs, not for people
 }
 
 func newRoot() *cobra.Command {
@@ -72,9 +77,10 @@ func newRoot() *cobra.Command {
 	}
 	root.PersistentFlags().StringVar(&s.file, "config", "", "configuration `FILE` (default: jackdaw.yaml here, else /etc/jackdaw/jackdaw.yaml, else the defaults)")
 	root.PersistentFlags().StringVar(&s.data, "data", "", "data `DIR`, instead of what the configuration says")
+	root.PersistentFlags().BoolVar(&s.json, "json", false, "print JSON, for programs")
 	root.AddCommand(
 		serveCommand(s), userCommand(s), apiAccountCommand(s), sendCommand(s),
-		sessionsCommand(s), s2sCommand(s), reloadCommand(s), checkCommand(s), versionCommand(),
+		sessionsCommand(s), s2sCommand(s), reloadCommand(s), checkCommand(s), versionCommand(s),
 	)
 	return root
 }
@@ -135,15 +141,43 @@ func (s *settings) load() (*config.Config, string, error) {
 	return cfg, file, nil
 }
 
-// with runs f with the operations of the running server, or of the store if none runs.
+// print writes what a command has found out, as JSON or by human.
+func (s *settings) print(cmd *cobra.Command, v any, human func(w io.Writer) error) error {
+	if !s.json {
+		return human(cmd.OutOrStdout())
+	}
+	e := json.NewEncoder(cmd.OutOrStdout())
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+// done is print for a command that has changed something and has nothing to show: an empty object.
+func (s *settings) done(cmd *cobra.Command) error {
+	return s.print(cmd, struct{}{}, func(io.Writer) error { return nil })
+}
+
+// with runs f with the operations of the running server, or of the store if none runs. It creates no store.
 func (s *settings) with(cmd *cobra.Command, f func(context.Context, *server.Client) error) error {
-	cfg, _, err := s.load()
+	return s.client(cmd, false, f)
+}
+
+// creating is with for what may be the first to be stored.
+func (s *settings) creating(cmd *cobra.Command, f func(context.Context, *server.Client) error) error {
+	return s.client(cmd, true, f)
+}
+
+func (s *settings) client(cmd *cobra.Command, create bool, f func(context.Context, *server.Client) error) error {
+	cfg, err := s.prepare()
 	if err != nil {
 		return err
 	}
 	ctx := cmd.Context()
 	c, err := server.Dial(ctx, cfg.Data, func(ctx context.Context) (*server.Control, func() error, error) {
-		return server.OpenControl(ctx, cfg)
+		if _, there := server.OwnerOf(cfg.Data); !there && create && os.Geteuid() == 0 {
+			fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s is made by root; give it to the server's user (chown -R) before that starts\n", cfg.Data)
+		}
+		return server.OpenControl(ctx, cfg, create)
 	})
 	if err != nil {
 		return err
@@ -153,9 +187,18 @@ func (s *settings) with(cmd *cobra.Command, f func(context.Context, *server.Clie
 	return errors.Join(f(ctx, c), c.Close())
 }
 
+// prepare reads the configuration, and gives root's rights up for those of the owner of the data.
+func (s *settings) prepare() (*config.Config, error) {
+	cfg, _, err := s.load()
+	if err != nil {
+		return nil, err
+	}
+	return cfg, server.ActAsOwner(cfg.Data)
+}
+
 // withRunning is with for what only a running server can do.
 func (s *settings) withRunning(cmd *cobra.Command, f func(context.Context, *server.Client) error) error {
-	cfg, _, err := s.load()
+	cfg, err := s.prepare()
 	if err != nil {
 		return err
 	}

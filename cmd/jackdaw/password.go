@@ -52,10 +52,16 @@ func (p *passwordSource) get(cmd *cobra.Command, whom string) (string, error) {
 }
 
 // shown prints a generated password, alone on a line.
-func (p *passwordSource) shown(cmd *cobra.Command, password string) {
-	if p.generate {
-		fmt.Fprintln(cmd.OutOrStdout(), password)
+func (p *passwordSource) shown(s *settings, cmd *cobra.Command, password string) error {
+	if !p.generate {
+		return s.done(cmd)
 	}
+	return s.print(cmd, struct {
+		Password string `json:"password"`
+	}{password}, func(w io.Writer) error {
+		_, err := fmt.Fprintln(w, password)
+		return err
+	})
 }
 
 // readPassword takes all of r but the end of its last line.

@@ -30,7 +30,8 @@ last error, and when the next attempt is made.`,
 				if err != nil {
 					return err
 				}
-				return printPeers(cmd.OutOrStdout(), p, time.Now())
+				p.Links, p.Queues = orEmpty(p.Links), orEmpty(p.Queues)
+				return s.print(cmd, p, func(w io.Writer) error { return printPeers(w, p, time.Now()) })
 			})
 		}),
 	}
@@ -60,6 +61,14 @@ func printPeers(out io.Writer, p server.PeersInfo, now time.Time) error {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\n", q.State, orDash(q.Local), q.Remote, q.Stanzas, q.Bytes, q.Unacked, next, orDash(q.Error))
 	}
 	return w.Flush()
+}
+
+// orEmpty is a list that is not null in JSON.
+func orEmpty[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
 }
 
 func orDash(s string) string {

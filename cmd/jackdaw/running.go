@@ -3,9 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"runtime"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -14,22 +18,26 @@ import (
 
 func sessionsCommand(s *settings) *cobra.Command {
 	c := &cobra.Command{
-		Use: "sessions", Short: "list who is connected: address, state, priority",
+		Use: "sessions", Short: "list who is connected: address, state, priority, from where, TLS, client, since",
+		Long: `List who is connected, a line for each session, with tabs between: address, state, priority, where the client is,
+its version of TLS, what it says it is, and since when the session lasts.
+
+The state is available, connected (it has sent no presence) or detached (its connection is gone; it waits to be
+resumed). What is not known is -.`,
 		Args: cobra.NoArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) error {
 			return s.withRunning(cmd, func(ctx context.Context, c *server.Client) error {
 				list, err := c.Sessions(ctx)
-				for _, one := range list {
-					state := "connected"
-					switch {
-					case one.Detached:
-						state = "detached" // XEP-0198: waits to be resumed
-					case one.Available:
-						state = "available"
-					}
-					fmt.Fprintf(cmd.OutOrStdout(), "%s\t%s\t%d\n", one.JID, state, one.Priority)
+				if err != nil {
+					return err
 				}
-				return err
+				return s.print(cmd, orEmpty(list), func(w io.Writer) error {
+					for _, one := range list {
+						fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\n", one.JID, one.State, one.Priority,
+							orDash(one.Address), orDash(one.TLS), orDash(printable(one.Client)), moment(one.Since))
+					}
+					return nil
+				})
 			})
 		}),
 	}
@@ -38,43 +46,97 @@ func sessionsCommand(s *settings) *cobra.Command {
 		Args: cobra.ExactArgs(1),
 		RunE: action(func(cmd *cobra.Command, args []string) error {
 			return s.withRunning(cmd, func(ctx context.Context, c *server.Client) error {
-				_, err := c.Kick(ctx, args[0])
-				return err
+				n, err := c.Kick(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				return s.print(cmd, struct {
+					Ended int `json:"ended"`
+				}{n}, func(io.Writer) error { return nil })
 			})
 		}),
 	})
 	return c
 }
 
+// moment is a time as tables show it.
+func moment(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+// printable keeps what a client says of itself from writing to a terminal more than letters.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+// A warned result is nothing but warnings.
+type warned struct {
+	Warnings []string `json:"warnings"`
+}
+
+// warn prints warnings on standard error, or all of them as JSON.
+func (s *settings) warn(cmd *cobra.Command, warnings []string) error {
+	return s.print(cmd, warned{orEmpty(warnings)}, func(io.Writer) error {
+		for _, w := range warnings {
+			fmt.Fprintln(cmd.ErrOrStderr(), "warning: "+w)
+		}
+		return nil
+	})
+}
+
 func reloadCommand(s *settings) *cobra.Command {
-	return &cobra.Command{
+	dropHost := false
+	c := &cobra.Command{
 		Use: "reload", Short: "have the running server take up its configuration and certificates anew",
+		Long: "Has the running server take up its configuration and certificates anew. If anything is wrong with\n" +
+			"them, all stays as it was. So it does when the file no longer names a host that has accounts or\n" +
+			"sessions, unless --drop-host says that this is meant.",
 		Args: cobra.NoArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) error {
 			return s.withRunning(cmd, func(ctx context.Context, c *server.Client) error {
-				warnings, err := c.Reload(ctx)
-				for _, w := range warnings {
-					fmt.Fprintln(cmd.ErrOrStderr(), "warning: "+w)
+				warnings, err := c.Reload(ctx, dropHost)
+				if err != nil {
+					return err
 				}
-				return err
+				return s.warn(cmd, warnings)
 			})
 		}),
 	}
+	c.Flags().BoolVar(&dropHost, "drop-host", false, "take up a configuration without a host that has accounts or sessions")
+	return c
 }
 
 func checkCommand(s *settings) *cobra.Command {
 	return &cobra.Command{
 		Use: "check", Short: "check the configuration and the certificates it names",
+		Long: "Checks the configuration and the certificates it names, and creates nothing. It fails on what a\n" +
+			"start refuses, and warns of what the server or its clients will not be content with.",
 		Args: cobra.NoArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) error {
 			cfg, file, err := s.load()
 			if err != nil {
 				return err
 			}
-			for _, w := range cfg.Warnings {
-				fmt.Fprintln(cmd.ErrOrStderr(), "warning: "+w)
+			if err := server.ActAsOwner(cfg.Data); err != nil {
+				return err // the certificates must be readable for the server, not for root
 			}
-			if err := server.CheckCertificates(cfg, time.Now()); err != nil {
+			warnings, err := server.CheckCertificates(cfg, time.Now())
+			warnings = append(slices.Clone(cfg.Warnings), warnings...)
+			if err != nil {
+				for _, w := range warnings {
+					fmt.Fprintln(cmd.ErrOrStderr(), "warning: "+w)
+				}
+				return err
+			}
+			if err := s.warn(cmd, warnings); err != nil || s.json {
 				return err
 			}
 			if file == "" {
@@ -105,15 +167,24 @@ func build() (v, commit string) {
 	return v, commit
 }
 
-func versionCommand() *cobra.Command {
+func versionCommand(s *settings) *cobra.Command {
 	return &cobra.Command{
-		Use: "version", Short: "print the version", Args: cobra.NoArgs,
-		Run: func(cmd *cobra.Command, _ []string) {
+		Use: "version", Short: "print the version, the commit, and the Go it was built with", Args: cobra.NoArgs,
+		RunE: action(func(cmd *cobra.Command, _ []string) error {
 			v, commit := build()
-			if commit != "" {
-				commit = ", commit " + commit
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "jackdaw %s (%s, %s/%s%s)\n", v, runtime.Version(), runtime.GOOS, runtime.GOARCH, commit)
-		},
+			return s.print(cmd, struct {
+				Version string `json:"version"`
+				Commit  string `json:"commit"`
+				Go      string `json:"go"`
+				OS      string `json:"os"`
+				Arch    string `json:"arch"`
+			}{v, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH}, func(w io.Writer) error {
+				if commit != "" {
+					commit = ", commit " + commit
+				}
+				_, err := fmt.Fprintf(w, "jackdaw %s (%s, %s/%s%s)\n", v, runtime.Version(), runtime.GOOS, runtime.GOARCH, commit)
+				return err
+			})
+		}),
 	}
 }

@@ -1,13 +1,16 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"html"
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -31,7 +34,9 @@ func sendCommand(s *settings) *cobra.Command {
 			"account's own address the permission forge_sender. Characters that a message cannot hold,\n" +
 			"such as the colours of a terminal, are replaced.\n\n" +
 			"It logs in as --user (else JACKDAW_USER) with the password in JACKDAW_PASSWORD, or from\n" +
-			"--password-stdin, or asks for it on the terminal.",
+			"--password-stdin, or asks for it on the terminal.\n\n" +
+			"It fails if one recipient or more were refused, and says which and why; the others got the\n" +
+			"message. With --url it needs no configuration.",
 		Example: "  JACKDAW_PASSWORD=secret jackdaw send --user build@example.org --to team@example.org 'It is green.'",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: action(func(cmd *cobra.Command, args []string) error {
@@ -44,7 +49,7 @@ func sendCommand(s *settings) *cobra.Command {
 			if p.stdin && len(args) == 0 {
 				return usagef("standard input cannot hold the password and the text; give TEXT as an argument")
 			}
-			url, client, err := s.endpoint(where)
+			target, client, err := s.endpoint(where)
 			if err != nil {
 				return err
 			}
@@ -72,12 +77,17 @@ func sendCommand(s *settings) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return post(cmd.Context(), client, url, login, password, message)
+			outcome, err := post(cmd.Context(), client, target, login, password, message)
+			if err != nil {
+				return err
+			}
+			err = outcome.tell(cmd.ErrOrStderr())
+			return errors.Join(s.print(cmd, outcome, func(io.Writer) error { return nil }), err)
 		}),
 	}
 	c.Flags().StringArrayVar(&to, "to", nil, "`JID` of a recipient; may be given more than once")
 	c.Flags().StringVar(&from, "from", "", "send in the name of this `JID`")
-	c.Flags().StringVar(&where, "url", "", "`URL` to post to (default: POST /message on the first HTTP listener of the configuration)")
+	c.Flags().StringVar(&where, "url", "", "`URL` to post to, or unix:PATH (default: the first HTTP listener of the configuration); without a path: /message")
 	c.Flags().StringVar(&login, "user", "", "`JID` to log in as (default: JACKDAW_USER)")
 	p.flags(c, false)
 	return require(c, "to")
@@ -90,8 +100,21 @@ func (s *settings) endpoint(where string) (string, *http.Client, error) {
 		// A password must not follow a redirection to wherever.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
+	if path, ok := strings.CutPrefix(where, "unix:"); ok {
+		if path == "" {
+			return "", nil, usagef("--url unix: needs a PATH")
+		}
+		return overSocket(client, path, "localhost"), client, nil
+	}
 	if where != "" {
-		return where, client, nil
+		u, err := url.Parse(where)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+			return "", nil, usagef("%q: expected a URL such as https://im.example.org:5284/message, or unix:PATH", where)
+		}
+		if u.Path == "" || u.Path == "/" {
+			u.Path = "/message"
+		}
+		return u.String(), client, nil
 	}
 	cfg, _, err := s.load()
 	if err != nil {
@@ -100,14 +123,19 @@ func (s *settings) endpoint(where string) (string, *http.Client, error) {
 	return endpointOf(cfg, client)
 }
 
+// overSocket has the client use a unix socket, and is what to post to there.
+func overSocket(client *http.Client, path, host string) string {
+	client.Transport = &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", path)
+	}}
+	return "http://" + host + "/message"
+}
+
 func endpointOf(cfg *config.Config, client *http.Client) (string, *http.Client, error) {
 	for _, addr := range cfg.Listen.HTTP {
 		if path, ok := strings.CutPrefix(addr, "unix:"); ok {
-			client.Transport = &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-				var d net.Dialer
-				return d.DialContext(ctx, "unix", path)
-			}}
-			return "http://" + cfg.Hosts[0].Domain + "/message", client, nil
+			return overSocket(client, path, cfg.Hosts[0].Domain), client, nil
 		}
 		host, port, err := net.SplitHostPort(addr)
 		if err != nil {
@@ -157,25 +185,67 @@ func compose(to []string, from, text string) (string, error) {
 	return b.String(), nil
 }
 
-func post(ctx context.Context, client *http.Client, url, user, password, message string) error {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(message))
+// maxReport bounds the answer that is read: 10,000 recipients with the longest of addresses.
+const maxReport = 64 << 20
+
+// A report is what the server says of a post: modules/httpmessage's, or problem details (RFC 9457).
+type report struct {
+	ID         string      `json:"id"`
+	Accepted   int         `json:"accepted"`
+	Recipients []recipient `json:"recipients"`
+	Detail     string      `json:"detail,omitempty"`
+}
+
+type recipient struct {
+	JID     string `json:"jid"`
+	Outcome string `json:"outcome"`
+	Reason  string `json:"reason,omitempty"`
+}
+
+// post returns what became of the message; the error is what kept it from being posted at all.
+func post(ctx context.Context, client *http.Client, where, user, password, message string) (report, error) {
+	var out report
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, where, strings.NewReader(message))
 	if err != nil {
-		return usagef("%v", err)
+		return out, usagef("%v", err)
 	}
 	r.SetBasicAuth(user, password)
 	r.Header.Set("Content-Type", "application/xml")
+	r.Header.Set("Accept", "application/json")
 	resp, err := client.Do(r)
 	if err != nil {
-		return fmt.Errorf("post the message: %w; is the server running?", err)
+		return out, fmt.Errorf("post the message: %w; is the server running?", err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode == http.StatusOK {
+	b, err := io.ReadAll(io.LimitReader(resp.Body, maxReport))
+	if err != nil && resp.StatusCode == http.StatusOK {
+		return out, fmt.Errorf("read the answer: %w", err)
+	}
+	if json.Unmarshal(b, &out) != nil { // not ours: a proxy, or another program
+		out.Detail, _, _ = strings.Cut(strings.TrimSpace(string(b)), "\n")
+	}
+	switch {
+	case resp.StatusCode == http.StatusOK, len(out.Recipients) > 0:
+		return out, nil
+	case out.Detail == "":
+		return out, errors.New(resp.Status)
+	}
+	return out, fmt.Errorf("%s: %s", resp.Status, out.Detail)
+}
+
+// tell names the recipients who did not get the message. The error says how many.
+func (r report) tell(errOut io.Writer) error {
+	refused := 0
+	for _, one := range r.Recipients {
+		switch one.Outcome {
+		case "delivered", "stored", "queued":
+			continue
+		}
+		refused++
+		fmt.Fprintf(errOut, "%s: %s\n", printable(one.JID), printable(cmp.Or(one.Reason, one.Outcome)))
+	}
+	if refused == 0 {
 		return nil
 	}
-	b, _ := io.ReadAll(io.LimitReader(resp.Body, 4096)) // the status alone says enough
-	first, _, _ := strings.Cut(strings.TrimSpace(string(b)), "\n")
-	if first == "" {
-		return errors.New(resp.Status)
-	}
-	return fmt.Errorf("%s: %s", resp.Status, first)
+	return fmt.Errorf("%d of %d recipients were refused, the lines above say why", refused, len(r.Recipients))
 }

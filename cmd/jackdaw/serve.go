@@ -26,16 +26,19 @@ func serveCommand(s *settings) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			log := slog.New(logHandler(cmd.ErrOrStderr(), cfg.Log))
+			level := new(slog.LevelVar)
+			log := slog.New(logHandler(cmd.ErrOrStderr(), cfg.Log, level))
 			ctx, cancel := context.WithCancel(cmd.Context())
 			defer cancel()
 			defer watchSignals(cancel, log)()
-			version, _ := build()
+			version, commit := build()
 			return server.Run(ctx, cfg, server.RunOptions{
 				ConfigPath: file,
 				Version:    version,
+				Commit:     commit,
 				Stderr:     cmd.ErrOrStderr(),
 				Log:        log,
+				Level:      level,
 				Load: func() (*config.Config, error) {
 					cfg, _, err := s.load()
 					return cfg, err
@@ -45,10 +48,10 @@ func serveCommand(s *settings) *cobra.Command {
 	}
 }
 
-func logHandler(w io.Writer, l config.Log) slog.Handler {
-	var level slog.Level
+// logHandler sets the level, which may be changed later.
+func logHandler(w io.Writer, l config.Log, level *slog.LevelVar) slog.Handler {
 	if err := level.UnmarshalText([]byte(l.Level)); err != nil {
-		level = slog.LevelInfo // the configuration was checked
+		level.Set(slog.LevelInfo) // the configuration was checked
 	}
 	o := &slog.HandlerOptions{Level: level}
 	if l.Format == "json" {

@@ -2,10 +2,13 @@ package main
 
 import (
 	"bufio"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -18,13 +21,41 @@ type process struct {
 	lines chan string // of standard error; closed at its end
 }
 
+// tempBinary is the directory of built, once there is one.
+var tempBinary string
+
+// built is the directory of the binary, which is built once, and what went wrong.
+var built = sync.OnceValues(func() (dir string, err error) {
+	if dir, err = os.MkdirTemp("", "jackdaw-"); err != nil {
+		return "", err
+	}
+	tempBinary = dir
+	if out, bad := exec.Command("go", "build", "-o", filepath.Join(dir, "jackdaw"), ".").CombinedOutput(); bad != nil {
+		err = fmt.Errorf("build: %w\n%s", bad, out)
+	}
+	return dir, errors.Join(err, os.Chmod(dir, 0o755)) // other users run it, too
+})
+
+func binary(t *testing.T) string {
+	t.Helper()
+	dir, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(dir, "jackdaw")
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if tempBinary != "" {
+		os.RemoveAll(tempBinary) // nothing to do about what stays
+	}
+	os.Exit(code)
+}
+
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "jackdaw")
-	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
-	p := &process{t: t, cmd: exec.Command(binary, append(args, "serve")...), lines: make(chan string, 1000)}
+	p := &process{t: t, cmd: exec.Command(binary(t), append(args, "serve")...), lines: make(chan string, 1000)}
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // it must not outlive the test
 	errOut, err := p.cmd.StderrPipe()
 	if err == nil {
@@ -158,5 +189,107 @@ func TestServeSaysWhatKeepsItFromStarting(t *testing.T) {
 	s.configure("c2s: {scram_iterations: 1}\n")
 	if code, _, errOut := s.try("", "serve"); code != 1 || !strings.Contains(errOut, "jackdaw.yaml:2:25: c2s.scram_iterations") {
 		t.Errorf("an impossible value: exit code %d\n%s", code, errOut)
+	}
+}
+
+func TestServeSaysWhatItServesAndWithWhat(t *testing.T) {
+	s := newShell(t)
+	s.configure(anyPort + "hosts: [{domain: a.example}]\n")
+	p := start(t, s.flags...)
+	said := p.until("only this machine is served")
+	for _, want := range []string{"msg=starting version=", "go=go1.", `msg=listening for=c2s address=127.0.0.1:`, "msg=listening for=https",
+		`msg="certificate in use" host=a.example file=self-signed`} {
+		if !strings.Contains(said, want) {
+			t.Errorf("no %q in\n%s", want, said)
+		}
+	}
+}
+
+func TestReloadKeepsAHostThatHasAccounts(t *testing.T) {
+	s := newShell(t)
+	const both = "hosts: [{domain: localhost}, {domain: a.example}, {domain: empty.example}]\n"
+	s.configure(anyPort + both)
+	p := start(t, s.flags...)
+	p.until("jackdaw: ready")
+	s.do("x", "user", "add", "romeo@a.example", "--password-stdin")
+	s.configure(anyPort)
+	code, _, errOut := s.try("", "reload")
+	if code != 1 || !strings.Contains(errOut, "no longer serves a.example (accounts: 1, sessions: 0)") || !strings.Contains(errOut, "--drop-host") ||
+		strings.Contains(errOut, "empty.example") {
+		t.Errorf("exit code %d: %s", code, errOut)
+	}
+	s.do("x", "user", "add", "juliet@empty.example", "--password-stdin") // nothing was changed
+	p.signal(syscall.SIGHUP)
+	p.until("configuration kept as it was")
+	s.do("", "reload", "--drop-host")
+	if code, _, _ := s.try("x", "user", "add", "b@a.example", "--password-stdin"); code != 1 {
+		t.Errorf("the host is still served: exit code %d", code)
+	}
+	if got := s.do("", "user", "list", "a.example"); got != "romeo@a.example\tactive\t\n" {
+		t.Errorf("the accounts of the host that was dropped: %q", got)
+	}
+}
+
+func TestNotesOfAReloadCompareWithWhatRuns(t *testing.T) {
+	s := newShell(t)
+	s.configure(anyPort)
+	p := start(t, s.flags...)
+	p.until("jackdaw: ready")
+	const note = "limits.http_idle: the change is taken up when the server is started again"
+	reload := func(text string) string {
+		t.Helper()
+		s.configure(anyPort + text)
+		code, _, errOut := s.try("", "reload")
+		if code != 0 {
+			t.Fatalf("exit code %d: %s", code, errOut)
+		}
+		return errOut
+	}
+	for range 2 { // the second file is the first, and still not what runs
+		if got := reload("limits: {http_idle: 5s}\n"); !strings.Contains(got, note) {
+			t.Errorf("got %q", got)
+		}
+	}
+	if got := reload(""); got != "" {
+		t.Errorf("back to what runs: %q", got)
+	}
+	if got := reload("log: {level: debug}\n"); got != "" {
+		t.Errorf("the level is taken up: %q", got)
+	}
+	p.until("configuration reloaded")
+	s.do("x", "user", "add", "romeo@localhost", "--password-stdin")
+	s.do("", "sessions")
+	reload("log: {level: warn}\n")
+	s.do("", "user", "grant", "romeo@localhost", "admin")
+	p.signal(syscall.SIGTERM)
+	rest := ""
+	for line := range p.lines {
+		rest += line + "\n"
+	}
+	if strings.Contains(rest, "permissions granted") || !strings.Contains(rest, "account created") {
+		t.Errorf("the level was not taken up:\n%s", rest)
+	}
+}
+
+func TestWhatACommandChangedIsInTheLog(t *testing.T) {
+	s := newShell(t)
+	s.configure(anyPort)
+	p := start(t, s.flags...)
+	p.until("jackdaw: ready")
+	s.do("secret word", "user", "add", "romeo@localhost", "--password-stdin")
+	s.do("", "user", "grant", "romeo@localhost", "multicast", "forge_sender=*@trac")
+	s.do("", "user", "revoke", "romeo@localhost", "multicast")
+	s.do("", "user", "disable", "romeo@localhost")
+	s.do("", "user", "del", "romeo@localhost")
+	said := p.until("account removed")
+	for _, want := range []string{`msg="account created" account=romeo@localhost by=command`,
+		`msg="permissions granted" account=romeo@localhost permissions="[multicast forge_sender=*@trac]"`,
+		`msg="permissions revoked" account=romeo@localhost permissions=[multicast]`, `msg="account disabled" account=romeo@localhost`} {
+		if !strings.Contains(said, want) {
+			t.Errorf("no %q in\n%s", want, said)
+		}
+	}
+	if strings.Contains(said, "secret word") {
+		t.Error("the log holds a password")
 	}
 }

@@ -3,9 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -42,8 +42,9 @@ func userAdd(s *settings) *cobra.Command {
 		Use:   "add {JID | --batch}",
 		Short: "create an account (asks for the password), or many",
 		Long: "Creates an account. Without a flag it asks for the password on the terminal.\n\n" +
-			"With --batch it reads lines of JID, space, PASSWORD from standard input; what cannot be\n" +
-			"created is named by its line, and the others are created all the same.",
+			"With --batch it reads lines of JID, spaces or tabs, PASSWORD from standard input, but for empty ones\n" +
+			"and those that begin with #; what cannot be created is named by its line, and the others are\n" +
+			"created all the same.",
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
 			case batch && len(args) > 0:
@@ -65,11 +66,11 @@ func userAdd(s *settings) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			err = s.with(cmd, func(ctx context.Context, c *server.Client) error { return c.AddUser(ctx, user, password) })
-			if err == nil {
-				p.shown(cmd, password)
+			err = s.creating(cmd, func(ctx context.Context, c *server.Client) error { return c.AddUser(ctx, user, password) })
+			if err != nil {
+				return err
 			}
-			return err
+			return p.shown(s, cmd, password)
 		}),
 	}
 	p.flags(c, true)
@@ -95,10 +96,10 @@ func userPasswd(s *settings) *cobra.Command {
 				return err
 			}
 			err = s.with(cmd, func(ctx context.Context, c *server.Client) error { return c.SetPassword(ctx, user, password) })
-			if err == nil {
-				p.shown(cmd, password)
+			if err != nil {
+				return err
 			}
-			return err
+			return p.shown(s, cmd, password)
 		}),
 	}
 	p.flags(c, true)
@@ -114,7 +115,10 @@ func userAction(s *settings, verb, short string, f func(*server.Client, context.
 			if err != nil {
 				return err
 			}
-			return s.with(cmd, func(ctx context.Context, c *server.Client) error { return f(c, ctx, user) })
+			if err := s.with(cmd, func(ctx context.Context, c *server.Client) error { return f(c, ctx, user) }); err != nil {
+				return err
+			}
+			return s.done(cmd)
 		}),
 	}
 }
@@ -134,7 +138,10 @@ func userPermissions(s *settings, verb, short string, f func(*server.Client, con
 					return usagef("%v", err)
 				}
 			}
-			return s.with(cmd, func(ctx context.Context, c *server.Client) error { return f(c, ctx, user, args[1:]) })
+			if err := s.with(cmd, func(ctx context.Context, c *server.Client) error { return f(c, ctx, user, args[1:]) }); err != nil {
+				return err
+			}
+			return s.done(cmd)
 		}),
 	}
 }
@@ -142,6 +149,8 @@ func userPermissions(s *settings, verb, short string, f func(*server.Client, con
 func userList(s *settings) *cobra.Command {
 	return &cobra.Command{
 		Use: "list [DOMAIN]", Short: "list accounts: address, state, permissions", Args: cobra.MaximumNArgs(1),
+		Long: "Lists accounts, a line for each, with tabs between: address, state, the permissions that were\n" +
+			"granted, and if there are any those that the configuration gives to this account, but not to all.",
 		RunE: action(func(cmd *cobra.Command, args []string) error {
 			domain := ""
 			if len(args) > 0 {
@@ -156,11 +165,17 @@ func userList(s *settings) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				for _, u := range list {
-					// Tabs, since that is what cut(1) takes.
-					fmt.Fprintf(cmd.OutOrStdout(), "%s\t%s\t%s\n", u.JID, state(u), strings.Join(u.Permissions, ","))
-				}
-				return nil
+				return s.print(cmd, orEmpty(list), func(w io.Writer) error {
+					for _, u := range list {
+						// Tabs, since that is what cut(1) takes.
+						fmt.Fprintf(w, "%s\t%s\t%s", u.JID, state(u), strings.Join(u.Permissions, ","))
+						if more := configured(u); len(more) > 0 {
+							fmt.Fprintf(w, "\t%s", strings.Join(more, ","))
+						}
+						fmt.Fprintln(w)
+					}
+					return nil
+				})
 			})
 		}),
 	}
@@ -186,21 +201,68 @@ func userShow(s *settings) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-				fmt.Fprintf(w, "address\t%s\nstate\t%s\npermissions\t%s\ncreated\t%s\npassword set\t%s\n",
-					u.JID, state(u), orNone(u.Permissions), u.Created.Format(time.RFC3339), u.Changed.Format(time.RFC3339))
-				if c.Running() {
-					fmt.Fprintf(w, "sessions\t%d\n", u.Sessions)
-				}
-				return w.Flush()
+				return s.print(cmd, u, func(w io.Writer) error { return printUser(w, u, c.Running()) })
 			})
 		}),
 	}
 }
 
-func orNone(list []string) string {
-	if len(list) == 0 {
-		return "none granted"
+// configured are the permissions that the configuration gives to this account, but not to all.
+func configured(u server.UserInfo) (list []string) {
+	for _, r := range u.Rights {
+		if r.Source != accounts.SourceGrant && r.Source != accounts.SourceAdmin && !r.Everybody {
+			list = append(list, r.Permission)
+		}
 	}
-	return strings.Join(list, " ")
+	return list
+}
+
+func printUser(out io.Writer, u server.UserInfo, running bool) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "address\t%s\nstate\t%s\n", u.JID, state(u))
+	if len(u.Rights) == 0 {
+		fmt.Fprintln(w, "permissions\tnone")
+	}
+	for i, r := range u.Rights {
+		label := "permissions"
+		if i > 0 {
+			label = ""
+		}
+		source := r.Source
+		if r.Source != accounts.SourceGrant && r.Source != accounts.SourceAdmin {
+			source = "configuration: " + source
+		}
+		fmt.Fprintf(w, "%s\t%s (%s)\n", label, r.Permission, source)
+	}
+	fmt.Fprintf(w, "created\t%s\npassword set\t%s\n", moment(u.Created), moment(u.Changed))
+	if running {
+		fmt.Fprintf(w, "sessions\t%d\n", u.Sessions)
+	}
+	if u.Sessions > 0 {
+		fmt.Fprintf(w, "last login\t%s, connected now\n", moment(u.LastLogin))
+	} else {
+		fmt.Fprintf(w, "last seen\t%s\n", moment(u.LastSeen))
+	}
+	total := int64(0)
+	for _, one := range u.Stored {
+		total += one.Bytes
+	}
+	fmt.Fprintf(w, "stored\t%s\n", size(total))
+	for _, one := range u.Stored {
+		fmt.Fprintf(w, "  %s\t%s, %d records\n", one.Space, size(one.Bytes), one.Records)
+	}
+	return w.Flush()
+}
+
+// size is a number of bytes for people.
+func size(n int64) string {
+	const units = "KMGT"
+	if n < 1024 {
+		return fmt.Sprintf("%d bytes", n)
+	}
+	f, unit := float64(n)/1024, 0
+	for f >= 1024 && unit < len(units)-1 {
+		f, unit = f/1024, unit+1
+	}
+	return fmt.Sprintf("%.1f %ciB", f, units[unit])
 }

@@ -218,6 +218,19 @@ func (l *last) answer(e *router.Envelope, ago time.Duration, status string) {
 	l.Router.Answer(e, w.End().Bytes())
 }
 
+// Left returns when the last session of a user ended, from the map of this module; zero if that is not known.
+func Left(ctx context.Context, store storage.Map, user jid.JID) (time.Time, error) {
+	b, err := store.Get(ctx, user.Bare().String(), key)
+	if errors.Is(err, storage.ErrNotFound) {
+		return time.Time{}, nil
+	}
+	var r record
+	if err == nil {
+		r, err = parse(b)
+	}
+	return r.at, err
+}
+
 // A record is when a user left, and what was said then.
 type record struct {
 	at     time.Time

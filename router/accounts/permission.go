@@ -139,26 +139,11 @@ func (c *settings) rights(user jid.JID, a storage.Account, active bool) *Rights 
 		r.user = jid.JID{}
 		return r
 	}
-	add := func(p Permission) {
-		if pattern, ok := p.Pattern(); ok {
+	for _, h := range c.held(user, a) {
+		if pattern, ok := h.Permission.Pattern(); ok {
 			r.forge = append(r.forge, pattern)
 		}
-		r.has = append(r.has, p)
-	}
-	for _, p := range a.Permissions {
-		add(Permission(p))
-	}
-	for _, rule := range c.everyone {
-		if slices.ContainsFunc(rule.accounts, func(p Pattern) bool { return p.Matches(user) }) {
-			add(rule.permission)
-		}
-	}
-	if c.admins[user] {
-		add(PermAdmin)
-	}
-	if r.Has(PermAdmin) {
-		add(PermMulticast)
-		add(PermForgeSender)
+		r.has = append(r.has, h.Permission)
 	}
 	return r
 }

@@ -1,0 +1,95 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"jackdaw/config"
+	"jackdaw/storage"
+)
+
+// healthEvery is how often a running server looks whether its storage can acknowledge writes.
+const healthEvery = time.Second
+
+// watchStorage says once that the storage cannot acknowledge any more, with what to do, and once that it can again, until
+// ctx ends. /healthz asks the same question, storage.Engine.Err, so the two never disagree for longer than healthEvery.
+func (h *house) watchStorage(ctx context.Context) {
+	tick := time.NewTicker(healthEvery)
+	defer tick.Stop()
+	var since time.Time // zero while all is well
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		err := h.store.Err()
+		switch {
+		case err == nil && !since.IsZero():
+			h.o.Log.Info("storage is back, writes are acknowledged again", "after", time.Since(since).Round(time.Second))
+			since = time.Time{}
+		case err != nil && since.IsZero() && !errors.Is(err, storage.ErrClosed):
+			since = time.Now()
+			h.o.Log.Error("storage failed, nothing is acknowledged", "error", err, "do", remedy(h.cfg.Load(), err))
+		}
+	}
+}
+
+// remedy says what an administrator does about an error of the storage.
+func remedy(cfg *config.Config, err error) string {
+	if cfg.Storage.Engine == config.EngineRedis {
+		return fmt.Sprintf("bring Redis at %s back, or the way to it; this server goes on by itself then", strings.Join(cfg.Storage.Redis.Addrs, ", "))
+	}
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return "make room on the disk of " + cfg.Data + ", then restart this server if it does not say that storage is back"
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return "raise the limit of open files (LimitNOFILE), then restart this server if it does not say that storage is back"
+	case errors.Is(err, os.ErrPermission), errors.Is(err, syscall.EROFS):
+		return "make " + cfg.Data + " writable for the user of this server, then restart it"
+	}
+	return "look at the disk of " + cfg.Data + " and at the system's log, then restart this server; what was acknowledged is on disk"
+}
+
+// sayWhoIsServed says whether others than this machine can reach the server.
+func (h *house) sayWhoIsServed() {
+	cfg := h.cfg.Load()
+	l := cfg.Listen
+	for _, list := range [][]string{l.C2S, l.C2STLS, l.S2S, l.S2STLS, l.HTTP, l.HTTPS} {
+		for _, addr := range list {
+			if !config.Loopback(addr) {
+				return
+			}
+		}
+	}
+	log := h.o.Log.Info
+	if len(cfg.Hosts) != 1 || cfg.Hosts[0].Domain != "localhost" { // somebody has said whom it is for
+		log = h.o.Log.Warn
+	}
+	log("only this machine is served: every listener is on loopback", "do", `for others set listen.c2s: [":5222"] and listen.c2s_tls: [":5223"]`)
+}
+
+// sayCertificatesInUse names the certificate of each host.
+func (h *house) sayCertificatesInUse() {
+	for _, c := range h.certs.held.Load().hosts {
+		file, issuer := c.file, c.leaf.Issuer.String()
+		if file == "" {
+			file, issuer = "self-signed", "this server"
+		}
+		h.o.Log.Info("certificate in use", "host", c.domain, "file", file, "issuer", issuer, "until", c.leaf.NotAfter.Format(time.DateOnly))
+	}
+}
+
+// sayIfRoot warns of a server that runs as root on another user's data: what it creates is closed to that user.
+func sayIfRoot(o RunOptions, data string) {
+	owner, ok := OwnerOf(data)
+	if os.Geteuid() == 0 && ok && owner.UID != 0 {
+		o.Log.Warn("this server runs as root, and its data directory belongs to another user, who will not be able to read what is new there",
+			"data", data, "owner", owner.UID, "do", "run it as that user (User= in the unit)")
+	}
+}
