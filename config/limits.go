@@ -52,6 +52,13 @@ type Limits struct {
 	LoginBackoffMax    time.Duration `yaml:"login_backoff_max"`
 	DerivationsPerCore int           `yaml:"derivations_per_core"` // concurrent; more of them queue
 
+	// Accounts that one address may create with a client (XEP-0077); beyond: not-acceptable, type wait. An attempt
+	// that finds its name taken counts as an attempt only.
+	Registrations            int           `yaml:"registrations"`              // at once
+	RegistrationEvery        time.Duration `yaml:"registration_every"`         // one more
+	RegistrationAttempts     int           `yaml:"registration_attempts"`      // at once
+	RegistrationAttemptEvery time.Duration `yaml:"registration_attempt_every"` // one more
+
 	// What an account may keep; beyond: resource-constraint.
 	RosterItems  int `yaml:"roster_items"`
 	RosterGroups int `yaml:"roster_groups"` // per item
@@ -140,6 +147,11 @@ func defaultLimits() Limits {
 		LoginBackoffMin:    time.Second,
 		LoginBackoffMax:    5 * time.Minute,
 		DerivationsPerCore: 2,
+
+		Registrations:            3,
+		RegistrationEvery:        20 * time.Minute,
+		RegistrationAttempts:     20,
+		RegistrationAttemptEvery: 3 * time.Minute,
 
 		RosterItems:  2000,
 		RosterGroups: 20,

@@ -183,6 +183,11 @@ func All(d Deps) *Set {
 				return config.RegistrationClosed
 			}
 			return d.Config().Registration
+		},
+		Limits: func() registration.Limits {
+			l := &d.Config().Limits
+			return registration.Limits{Creations: registration.Rate{Burst: l.Registrations, Every: l.RegistrationEvery},
+				Attempts: registration.Rate{Burst: l.RegistrationAttempts, Every: l.RegistrationAttemptEvery}}
 		}})
 
 	blocked := blocking.New(d.Router, d.Store.Map("blocking"), contacts, d.Log)

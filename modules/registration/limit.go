@@ -6,20 +6,19 @@ import (
 	"time"
 )
 
-// What one address (of IPv6, one /64) may do. Attempts are more than creations, since names
+// Limits are what one address (of IPv6, one /64) may do. Attempts are more than creations, since names
 // are taken; they are bounded, since each tells whether one is.
-var (
-	creations = rate{burst: 3, every: 20 * time.Minute}
-	attempts  = rate{burst: 20, every: 3 * time.Minute}
-)
+type Limits struct {
+	Creations, Attempts Rate
+}
 
 // maxAddresses bounds each of the two generations of addresses.
 const maxAddresses = 4096
 
-// A rate allows burst events at once, and one more each time that every has passed.
-type rate struct {
-	burst float64
-	every time.Duration
+// A Rate allows Burst events at once, and one more each time that Every has passed.
+type Rate struct {
+	Burst int
+	Every time.Duration
 }
 
 // A limiter counts by address. It remembers at least the last maxAddresses of them. The zero
@@ -37,11 +36,12 @@ type bucket struct {
 	at   time.Time // when left was right
 }
 
-func (b *bucket) take(r rate, now time.Time) bool {
+func (b *bucket) take(r Rate, now time.Time) bool {
+	most := float64(r.Burst)
 	if b.at.IsZero() {
-		b.left = r.burst
+		b.left = most
 	} else {
-		b.left = min(b.left+float64(now.Sub(b.at))/float64(r.every), r.burst)
+		b.left = min(b.left+float64(now.Sub(b.at))/float64(r.Every), most)
 	}
 	b.at = now
 	if b.left < 1 {
@@ -53,7 +53,7 @@ func (b *bucket) take(r rate, now time.Time) bool {
 
 // take says whether this address may try to create an account now. Who fails to create one
 // gives back what counted for that; the attempt still counts. Loopback is not limited.
-func (l *limiter) take(a netip.Addr, now time.Time) (ok bool, giveBack func()) {
+func (l *limiter) take(a netip.Addr, now time.Time, most Limits) (ok bool, giveBack func()) {
 	a = a.Unmap().WithZone("")
 	if a.IsLoopback() {
 		return true, func() {}
@@ -67,13 +67,13 @@ func (l *limiter) take(a netip.Addr, now time.Time) (ok bool, giveBack func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	u := l.usage(a)
-	if !u.attempts.take(attempts, now) || !u.creations.take(creations, now) {
+	if !u.attempts.take(most.Attempts, now) || !u.creations.take(most.Creations, now) {
 		return false, nil
 	}
 	return true, func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		u.creations.left = min(u.creations.left+1, creations.burst)
+		u.creations.left = min(u.creations.left+1, float64(most.Creations.Burst))
 	}
 }
 

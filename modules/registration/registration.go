@@ -42,6 +42,8 @@ type Options struct {
 	Accounts Accounts
 	// Policy says what the configuration says now. It is called for each request.
 	Policy func() config.Registration
+	// Limits says what one address may do now.
+	Limits func() Limits
 	Log    *slog.Logger
 }
 
@@ -264,7 +266,7 @@ func (g *Registration) stranger(ctx context.Context, host string, remote netip.A
 	if err != nil {
 		return nil, xmpp.NotAcceptable("no user can have this name")
 	}
-	allowed, giveBack := g.limit.take(remote, time.Now())
+	allowed, giveBack := g.limit.take(remote, time.Now(), g.o.Limits())
 	if !allowed { // §3.1.1
 		return nil, xmpp.NotAcceptable("too many registrations from your address, try again later").WithType(xmpp.ErrorWait)
 	}

@@ -79,6 +79,7 @@ type house struct {
 	*router.Router
 	*Registration
 	book    *book
+	limits  Limits
 	policy  config.Registration
 	erased  []jid.JID
 	bill    *moduletest.Client
@@ -87,11 +88,14 @@ type house struct {
 
 var bill = jid.MustParse("bill@example.org")
 
+// limits are those of the configuration's defaults.
+var limits = Limits{Creations: Rate{Burst: 3, Every: 20 * time.Minute}, Attempts: Rate{Burst: 20, Every: 3 * time.Minute}}
+
 func newHouse(t *testing.T) *house {
-	h := &house{Router: moduletest.New("bill", "juliet"), policy: config.RegistrationOpen, address: "192.0.2.1"}
+	h := &house{Router: moduletest.New("bill", "juliet"), policy: config.RegistrationOpen, address: "192.0.2.1", limits: limits}
 	h.book = &book{passwords: map[jid.JID]string{bill: "old", jid.MustParse("juliet@example.org"): "old"}}
 	h.Registration = New(Options{Router: h.Router, Accounts: h.book, Log: moduletest.Discard(),
-		Policy: func() config.Registration { return h.policy }})
+		Policy: func() config.Registration { return h.policy }, Limits: func() Limits { return h.limits }})
 	h.Use(h.Module(), router.Module{Name: "data", Removed: func(user jid.JID) error {
 		h.erased = append(h.erased, user)
 		return nil
@@ -399,6 +403,23 @@ func TestTakenNamesUseUpAttemptsOnly(t *testing.T) {
 	}
 }
 
+func TestTheLimitsAreThoseOfTheConfigurationInForce(t *testing.T) {
+	h := newHouse(t)
+	h.limits.Creations.Burst = 1
+	if got := h.register(t, form("hamlet", "x")); got != done {
+		t.Fatal(got)
+	}
+	if got := h.register(t, form("ophelia", "x")); got != "not-acceptable" {
+		t.Errorf("beyond one: %s", got)
+	}
+	h.limits.Creations.Burst, h.address = 5, "192.0.2.2"
+	for i := range 5 {
+		if got := h.register(t, form(fmt.Sprintf("u%d", i), "x")); got != done {
+			t.Errorf("number %d of 5: %s", i+1, got)
+		}
+	}
+}
+
 func TestLoopbackIsNotLimited(t *testing.T) {
 	h := newHouse(t)
 	for i, address := range []string{"127.0.0.1", "::1", "::ffff:127.0.0.1"} {
@@ -418,16 +439,16 @@ func TestTheAddressesRememberedAreBounded(t *testing.T) {
 	const n = 5 * maxAddresses / 2
 	for i := range n {
 		for range 3 {
-			l.take(address(i), now)
+			l.take(address(i), now, limits)
 		}
 	}
 	if len(l.now)+len(l.old) > 2*maxAddresses {
 		t.Errorf("%d addresses are kept", len(l.now)+len(l.old))
 	}
-	if ok, _ := l.take(address(n-1), now); ok {
+	if ok, _ := l.take(address(n-1), now, limits); ok {
 		t.Error("the last address is forgotten")
 	}
-	if ok, _ := l.take(address(n-maxAddresses), now); ok {
+	if ok, _ := l.take(address(n-maxAddresses), now, limits); ok {
 		t.Error("an address of the older generation is forgotten")
 	}
 }
