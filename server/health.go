@@ -11,6 +11,7 @@ import (
 
 	"jackdaw/config"
 	"jackdaw/storage"
+	"jackdaw/xmpp/jid"
 )
 
 // healthEvery is how often a running server looks whether its storage can acknowledge writes.
@@ -83,6 +84,27 @@ func (h *house) sayCertificatesInUse() {
 		}
 		h.o.Log.Info("certificate in use", "host", c.domain, "file", file, "issuer", issuer, "until", c.leaf.NotAfter.Format(time.DateOnly))
 	}
+}
+
+// sayAdmins warns of administrators of the configuration who have no account here, which is mostly a slip in the name, and
+// returns the same as text. Those of other servers are told of reports, and need none.
+func (h *house) sayAdmins(ctx context.Context) (warnings []string) {
+	cfg := h.cfg.Load()
+	for i, host := range cfg.Hosts {
+		for _, admin := range host.Admins {
+			user, err := jid.Parse(admin)
+			if err != nil || cfg.Host(user.Domain()) == nil { // it was checked
+				continue
+			}
+			if there, err := h.accounts.Exists(ctx, user); err != nil || there { // a store that cannot be read says so itself
+				continue
+			}
+			do := "create it with `jackdaw user add " + admin + "`, or correct the name"
+			h.o.Log.Warn("an administrator has no account", "account", admin, "key", fmt.Sprintf("hosts[%d].admins", i), "do", do)
+			warnings = append(warnings, fmt.Sprintf("hosts[%d].admins: %s has no account: %s", i, admin, do))
+		}
+	}
+	return warnings
 }
 
 // sayIfRoot warns of a server that runs as root on another user's data: what it creates is closed to that user.

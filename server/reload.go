@@ -55,6 +55,7 @@ func (h *house) reload(dropHost bool) (warnings []string, err error) {
 		h.o.Log.Warn("configuration", "note", w)
 	}
 	warnings = append(warnings, h.sayCertificates()...)
+	warnings = append(warnings, h.sayAdmins(context.Background())...)
 	h.sayCertificatesInUse()
 	h.o.Log.Info("configuration reloaded")
 	return warnings, nil

@@ -81,6 +81,7 @@ func Run(ctx context.Context, cfg *config.Config, o RunOptions) error {
 	s.sayWhereFilesAre()
 	s.sayCertificatesInUse()
 	s.sayCertificates()
+	s.sayAdmins(ctx)
 	s.sayWhoIsServed()
 	go giveBack(ctx)
 	s.running.Go(func() { s.watchStorage(ctx) })

@@ -194,11 +194,15 @@ func TestServeSaysWhatKeepsItFromStarting(t *testing.T) {
 
 func TestServeSaysWhatItServesAndWithWhat(t *testing.T) {
 	s := newShell(t)
-	s.configure(anyPort + "hosts: [{domain: a.example}]\n")
+	s.configure(anyPort + "hosts: [{domain: a.example, admins: [chef@a.example, friend@elsewhere.example]}]\n")
 	p := start(t, s.flags...)
 	said := p.until("only this machine is served")
+	if strings.Contains(said, "friend@") {
+		t.Errorf("an administrator of another server needs no account:\n%s", said)
+	}
 	for _, want := range []string{"msg=starting version=", "go=go1.", `msg=listening for=c2s address=127.0.0.1:`, "msg=listening for=https",
-		`msg="certificate in use" host=a.example file=self-signed`} {
+		`msg="certificate in use" host=a.example file=self-signed`,
+		`level=WARN msg="an administrator has no account" account=chef@a.example key=hosts[0].admins`} {
 		if !strings.Contains(said, want) {
 			t.Errorf("no %q in\n%s", want, said)
 		}
