@@ -86,6 +86,10 @@ func dialControl(ctx context.Context, data string) (net.Conn, error) {
 	if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOTDIR) {
 		return nil, errNoServer
 	}
+	if errors.Is(err, os.ErrPermission) {
+		return nil, fmt.Errorf("connect to the control socket %s: %w; run the command as the server's user, or as root",
+			filepath.Join(data, controlSocket), syscall.EACCES)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("connect to the control socket %s: %w", filepath.Join(data, controlSocket), err)
 	}

@@ -194,6 +194,15 @@ func TestRootActsAsTheOwnerOfTheData(t *testing.T) {
 			t.Errorf("%q: %v\n%s", args, err, out)
 		}
 	}
+	// Another user is told whom to be.
+	if err := os.Chmod(s.flags[1], 0o644); err != nil {
+		t.Fatal(err)
+	}
+	stranger := exec.Command(binary(t), append(s.flags, "user", "list")...)
+	stranger.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1, Gid: 1}}
+	if out, err := stranger.CombinedOutput(); err == nil || !strings.Contains(string(out), "permission denied") || !strings.Contains(string(out), s.data) {
+		t.Errorf("another user: %v\n%s", err, out)
+	}
 	err := filepath.WalkDir(s.data, func(path string, d os.DirEntry, err error) error {
 		if err != nil {
 			return err
