@@ -114,3 +114,54 @@ func keysOf(text string) map[string]bool {
 	}
 	return found
 }
+
+// securityKeys are the keys in the second column of the tables of docs/security.md; one without a dot is below limits.
+func securityKeys(t *testing.T) map[string]bool {
+	t.Helper()
+	b, err := os.ReadFile("../docs/security.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := map[string]bool{}
+	for row := range strings.Lines(string(b)) {
+		cells := strings.Split(row, "|")
+		if len(cells) < 4 {
+			continue
+		}
+		for i, word := range strings.Split(cells[2], "`") {
+			switch {
+			case i%2 == 0:
+			case strings.Contains(word, "."):
+				named[word] = true
+			default:
+				named["limits."+word] = true
+			}
+		}
+	}
+	return named
+}
+
+func TestTheSecurityPageNamesKeysThatThereAre(t *testing.T) {
+	b, err := os.ReadFile(referenceFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := keysOf(string(b))
+	for alias := range limitAliases {
+		keys["limits."+alias] = true
+	}
+	for key := range securityKeys(t) {
+		if !keys[key] {
+			t.Errorf("there is no key %s", key)
+		}
+	}
+}
+
+func TestTheSecurityPageNamesEveryLimit(t *testing.T) {
+	named := securityKeys(t)
+	for _, key := range yamlKeys("limits.", limitsType) {
+		if !named[key] {
+			t.Errorf("docs/security.md does not say what %s bounds", key)
+		}
+	}
+}
