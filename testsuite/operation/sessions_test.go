@@ -84,3 +84,48 @@ func TestDebugIsHadForAMoment(t *testing.T) {
 		t.Errorf("the log holds a text or a password:\n%s", log)
 	}
 }
+
+func TestAHostThatIsDroppedOnPurposeTakesItsSessionsAlong(t *testing.T) {
+	s := harness.Start(t, harness.Options{})
+	text, err := os.ReadFile(s.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(s.Config, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(strings.Replace(string(text), "hosts:\n", "hosts:\n  - domain: b.example\n", 1))
+	s.Command("", "reload")
+	s.AddUser("alice", "bob@b.example")
+	alice, err := harness.Connect(s.C2STLS, "alice", "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer alice.Close()
+	bob, err := harness.ConnectTo(s.C2STLS, "b.example", "bob", "b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer bob.Close()
+	write(string(text))
+	if out, err := s.TryCommand("", "reload"); err == nil || !strings.Contains(out, "b.example (accounts: 1, sessions: 1)") {
+		t.Errorf("the host goes without a word: %v %s", err, out)
+	}
+	if _, err := bob.Ask("p", "<iq type='get' id='p' to='b.example'><ping xmlns='urn:xmpp:ping'/></iq>"); err != nil {
+		t.Errorf("the reload was refused, and yet: %v", err)
+	}
+	s.Command("", "reload", "--drop-host")
+	// RFC 6120 §4.9.3.5
+	if el, err := bob.Until(func(el string) bool { return strings.Contains(el, "host-gone") }); err != nil {
+		t.Errorf("the session of the host goes on: %s, %v", el, err)
+	}
+	if _, err := alice.Ask("p", "<iq type='get' id='p' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>"); err != nil {
+		t.Errorf("a session of another host ended: %v", err)
+	}
+	if err := s.Output().Await(`msg="client session ended" session=bob@b.example/b why=host-gone`, 0, harness.Timeout, nil); err != nil {
+		t.Error(err)
+	}
+}
