@@ -219,7 +219,8 @@ func (l *link) recheck(now config.Component) {
 	switch {
 	case err != nil:
 		// The secret cannot be read now; that is no sign that it has changed.
-		l.srv.log.Error("check the secret of a component again", "domain", l.domain, "error", err)
+		l.srv.log.Error("check the secret of a component again", "domain", l.domain, "error", err,
+			"do", "make the file of component.secrets readable for the user of this server")
 	case !ok:
 		l.end(farewell{condition: stream.HostGone, text: "not a component of this server any more", drain: true}) // RFC 6120 §4.9.3.5
 	case secret != l.secret:

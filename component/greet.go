@@ -111,7 +111,8 @@ func (l *link) prove(domain, id string) (secret string, err error) {
 	secret, ok, err := l.srv.settings().Secret(domain)
 	switch {
 	case err != nil:
-		l.srv.log.Error("look up the secret of a component", "domain", domain, "error", err)
+		l.srv.log.Error("look up the secret of a component", "domain", domain, "error", err,
+			"do", "make the file of component.secrets readable for the user of this server")
 		return "", fault(stream.InternalServerError, "")
 	case !ok: // it has just been removed
 		return "", fault(stream.HostUnknown, "")

@@ -208,7 +208,8 @@ func (l *link) linger() {
 func (l *link) recovered(err *error) {
 	if v := recover(); v != nil {
 		l.srv.Stats.Panics.Add(1)
-		l.srv.log.Error("a component made the server panic", "panic", v, "stack", string(debug.Stack()))
+		l.srv.log.Error("a component made the server panic", "do", "report it as a fault of jackdaw, with this line",
+			"panic", v, "stack", string(debug.Stack()))
 		*err = fault(stream.InternalServerError, "")
 	}
 }

@@ -515,7 +515,8 @@ func (l *link) handle(item stream.ItemKind) error {
 // panicked notes a fault of ours. It is not to end the streams of everyone.
 func (s *Server) panicked(v any) error {
 	s.Stats.Panics.Add(1)
-	s.log.Error("a peer made the server panic", "panic", v, "stack", string(debug.Stack()))
+	s.log.Error("a peer made the server panic", "do", "report it as a fault of jackdaw, with this line",
+		"panic", v, "stack", string(debug.Stack()))
 	return fault(stream.InternalServerError, "")
 }
 

@@ -86,7 +86,8 @@ func offlineControl(ctx context.Context, store storage.Engine, cfg *config.Confi
 			return
 		}
 		if err := r.Remove(user); err != nil {
-			log.Error("erase what is kept of a deleted account", "account", user, "error", err)
+			log.Error("erase what is kept of a deleted account", "account", user, "error", err,
+				"do", "make the account once more and remove it again, when storage is well")
 		}
 	})
 	return &Control{Accounts: users, Config: current, Kept: features}, nil

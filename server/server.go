@@ -288,7 +288,7 @@ func (h *house) listen(ctx context.Context) error {
 // logged says that a listener ended other than by a stop.
 func (h *house) logged(listener string, err error) {
 	if err != nil && !errors.Is(err, net.ErrClosed) {
-		h.o.Log.Error("listener ended", "listener", listener, "error", err)
+		h.o.Log.Error("listener ended", "listener", listener, "error", err, "do", "restart this server")
 	}
 }
 
@@ -352,7 +352,8 @@ func (h *house) accountChanged(user jid.JID, what accounts.Change) {
 		}
 	case accounts.Deleted:
 		if err := h.router.Remove(user); err != nil {
-			h.o.Log.Error("erase an account", "account", user, "error", err)
+			h.o.Log.Error("erase an account", "account", user, "error", err,
+				"do", "make the account once more and remove it again, when storage is well")
 		}
 	}
 }

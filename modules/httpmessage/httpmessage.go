@@ -205,7 +205,8 @@ func (s *Service) recovered(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.Stats.Panics.Add(1)
-	s.o.Log.Error("panic in a request over HTTP", "path", r.URL.Path, "panic", x, "stack", string(debug.Stack()))
+	s.o.Log.Error("panic in a request over HTTP", "do", "report it as a fault of jackdaw, with this line",
+		"path", r.URL.Path, "panic", x, "stack", string(debug.Stack()))
 	w.Header().Set("Connection", "close")
 	form := shapeOf(r)
 	if strings.HasPrefix(r.URL.Path, pathGateway) {

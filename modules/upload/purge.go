@@ -96,7 +96,8 @@ func (s *Service) room(size int64) error {
 	}
 	now := time.Now().Unix()
 	if last := s.warned.Load(); now-last >= 60 && s.warned.CompareAndSwap(last, now) {
-		s.o.Log.Error("no room for uploads", "free", free, "wanted", size)
+		s.o.Log.Error("no room for uploads", "free", free, "wanted", size,
+			"do", "make room on the disk of the data directory, or put data/upload on one of its own")
 	}
 	return errFull
 }

@@ -34,7 +34,8 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request) {
 	defer func() {
 		if x := recover(); x != nil {
 			s.Stats.Panics.Add(1)
-			s.o.Log.Error("panic in a request over HTTP", "panic", x, "stack", string(debug.Stack()))
+			s.o.Log.Error("panic in a request over HTTP", "do", "report it as a fault of jackdaw, with this line",
+				"panic", x, "stack", string(debug.Stack()))
 			s.refuse(out, r, &refusal{http.StatusInternalServerError, "Internal server error."})
 		}
 		s.Stats.answered(r.Method, out.status)
@@ -97,7 +98,7 @@ func (s *Service) get(w *answer, r *http.Request, id, name string) *refusal {
 		if errors.Is(err, fs.ErrNotExist) {
 			return notFound
 		}
-		s.o.Log.Error("file not served", "file", short(id), "error", err)
+		s.o.Log.Error("file not served", "file", short(id), "error", err, "do", "look at the disk of the data directory")
 		return &refusal{http.StatusInternalServerError, "Internal server error."}
 	}
 	defer f.Close()
