@@ -63,7 +63,8 @@ func (s *Set) Stored(ctx context.Context, user jid.JID) (all []Stored, err error
 	return some, nil
 }
 
-// LastLeft is when the last session of a user ended; zero if that is not known.
-func (s *Set) LastLeft(ctx context.Context, user jid.JID) (time.Time, error) {
-	return last.Left(ctx, s.spaces.Store.Map("last"), user)
+// LastTimes are when a user last logged in, to the hour, and when the last session of the user ended; zero for what is
+// not known.
+func (s *Set) LastTimes(ctx context.Context, user jid.JID) (login, left time.Time, err error) {
+	return last.Times(ctx, s.spaces.Store.Map("last"), user)
 }

@@ -56,7 +56,7 @@ type Live interface {
 // Kept is what Control asks of modules.Set.
 type Kept interface {
 	Stored(ctx context.Context, user jid.JID) ([]modules.Stored, error)
-	LastLeft(ctx context.Context, user jid.JID) (time.Time, error)
+	LastTimes(ctx context.Context, user jid.JID) (login, left time.Time, err error)
 }
 
 type (
@@ -256,10 +256,15 @@ func (c *Control) showUser(ctx context.Context, in name) (UserInfo, error) {
 	if c.Kept == nil {
 		return u, nil
 	}
+	login, left, err := c.Kept.LastTimes(ctx, j)
+	if err != nil {
+		return UserInfo{}, err
+	}
+	if login.After(u.LastLogin) {
+		u.LastLogin = login
+	}
 	if sessions == 0 {
-		if u.LastSeen, err = c.Kept.LastLeft(ctx, j); err != nil {
-			return UserInfo{}, err
-		}
+		u.LastSeen = left
 	}
 	stored, err := c.Kept.Stored(ctx, j)
 	for _, one := range stored {

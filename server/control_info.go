@@ -64,7 +64,7 @@ type UserInfo struct {
 	Sessions    int         `json:"sessions"` // of a running server
 
 	// Of one account alone, not in a list.
-	LastLogin time.Time    `json:"last_login,omitzero"` // the beginning of the newest session there is
+	LastLogin time.Time    `json:"last_login,omitzero"` // to the hour; exact while the session lasts
 	LastSeen  time.Time    `json:"last_seen,omitzero"`  // the end of the last session, if there is none now
 	Stored    []StoredInfo `json:"stored,omitempty"`
 }

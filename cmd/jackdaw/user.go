@@ -241,7 +241,7 @@ func printUser(out io.Writer, u server.UserInfo, running bool) error {
 	if u.Sessions > 0 {
 		fmt.Fprintf(w, "last login\t%s, connected now\n", moment(u.LastLogin))
 	} else {
-		fmt.Fprintf(w, "last seen\t%s\n", moment(u.LastSeen))
+		fmt.Fprintf(w, "last login\t%s\nlast seen\t%s\n", moment(u.LastLogin), moment(u.LastSeen))
 	}
 	total := int64(0)
 	for _, one := range u.Stored {

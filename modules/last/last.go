@@ -5,8 +5,9 @@
 // an account that does not exist answers as one that is none of the asker's business. The
 // moment is that at which the last session was gone; with stream management that is
 // when nobody may resume it any more. Requests to a client are delivered to it under the
-// same condition (§4). Nothing is written while a session lasts, so that a killed
-// server remembers the logout before.
+// same condition (§4). Nothing of that is written while a session lasts, so that a killed
+// server remembers the logout before. For administrators the beginning of a session is
+// written too, the first of an hour and account (Times).
 package last
 
 import (
@@ -31,7 +32,13 @@ type Roster interface {
 }
 
 const (
-	key = "last" // of the only record of an owner
+	key      = "last"  // of the record of an owner's logout
+	loginKey = "login" // of that of a login
+
+	// loginEvery is how exact the time of a login is kept: who logs in again and again costs a write in that time.
+	loginEvery = time.Hour
+	// maxNoted bounds whom is remembered to have been written in that time; beyond, some are written once more.
+	maxNoted = 1 << 16
 
 	recordVersion = 1
 
@@ -54,7 +61,10 @@ type last struct {
 	Options
 	start time.Time
 
-	mu sync.Mutex // guards status
+	mu sync.Mutex // guards the rest
+	// noted are those whose login has been written since the time notedFrom.
+	noted     map[string]struct{}
+	notedFrom time.Time
 	// status is what a session said when it became unavailable, until it ends or comes back.
 	status map[*router.Session]string
 }
@@ -77,6 +87,7 @@ func (l *last) module() router.Module {
 		},
 		Leaving:  router.Stage{Presence: l.leaving},
 		Arriving: router.Stage{IQ: l.arriving},
+		Bound:    l.bound,
 		Ended:    l.ended,
 		Removed: func(user jid.JID) error {
 			p, err := l.Store.DeleteOwner(context.Background(), user.String())
@@ -182,6 +193,27 @@ func (l *last) leaving(e *router.Envelope) {
 	l.status[e.Session] = strings.Clone(text)
 }
 
+// bound notes when a user logged in.
+func (l *last) bound(s *router.Session) {
+	if now := time.Now(); l.note(s.Bare().String(), now) {
+		l.keep(s.Bare(), loginKey, record{at: now})
+	}
+}
+
+// note says whether the login of a user is worth a write.
+func (l *last) note(owner string, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.noted == nil || now.Sub(l.notedFrom) >= loginEvery || len(l.noted) >= maxNoted {
+		l.noted, l.notedFrom = map[string]struct{}{}, now
+	}
+	if _, known := l.noted[owner]; known {
+		return false
+	}
+	l.noted[strings.Clone(owner)] = struct{}{}
+	return true
+}
+
 // ended notes when the last session of a user went that had been there for others to see.
 func (l *last) ended(s *router.Session, presence *xmpp.Stanza) {
 	l.mu.Lock()
@@ -191,20 +223,24 @@ func (l *last) ended(s *router.Session, presence *xmpp.Stanza) {
 	if presence == nil && !left || len(l.Router.Sessions(s.Bare())) > 0 {
 		return
 	}
+	l.keep(s.Bare(), key, record{time.Now(), status})
+}
+
+// keep writes a record; nobody waits for it.
+func (l *last) keep(user jid.JID, key string, r record) {
 	// Sessions of a deleted account end after its data was erased.
 	ctx := context.Background()
-	if ok, err := l.Users.Exists(ctx, s.Bare()); err != nil || !ok {
+	if ok, err := l.Users.Exists(ctx, user); err != nil || !ok {
 		return
 	}
-	_, p, err := l.Store.Update(ctx, s.Bare().String(), storage.AnyVersion,
-		storage.Change{Key: key, Value: record{time.Now(), status}.append(nil)})
+	_, p, err := l.Store.Update(ctx, user.String(), storage.AnyVersion, storage.Change{Key: key, Value: r.append(nil)})
 	if err != nil {
-		l.Log.Warn("last activity not stored", "user", s.Bare(), "err", err)
+		l.Log.Warn("last activity not stored", "user", user, "err", err)
 		return
 	}
 	p.Then(func(err error) {
 		if err != nil {
-			l.Log.Warn("last activity not stored", "user", s.Bare(), "err", err)
+			l.Log.Warn("last activity not stored", "user", user, "err", err)
 		}
 	})
 }
@@ -218,8 +254,16 @@ func (l *last) answer(e *router.Envelope, ago time.Duration, status string) {
 	l.Router.Answer(e, w.End().Bytes())
 }
 
-// Left returns when the last session of a user ended, from the map of this module; zero if that is not known.
-func Left(ctx context.Context, store storage.Map, user jid.JID) (time.Time, error) {
+// Times returns when a user last logged in, which may have been up to an hour later, and when the last session of the user
+// ended, from the map of this module; zero for what is not known.
+func Times(ctx context.Context, store storage.Map, user jid.JID) (login, left time.Time, err error) {
+	if login, err = at(ctx, store, user, loginKey); err == nil {
+		left, err = at(ctx, store, user, key)
+	}
+	return login, left, err
+}
+
+func at(ctx context.Context, store storage.Map, user jid.JID, key string) (time.Time, error) {
 	b, err := store.Get(ctx, user.Bare().String(), key)
 	if errors.Is(err, storage.ErrNotFound) {
 		return time.Time{}, nil

@@ -216,3 +216,38 @@ func TestRecordsOfOtherVersionsAreRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestTheFirstLoginOfAnHourIsKeptForAdministrators(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first := time.Now()
+		h := newHouse(t)
+		romeo := jid.MustParse("romeo@example.org")
+		login := func() time.Time {
+			t.Helper()
+			login, left, err := Times(t.Context(), h.store.Map("last"), romeo)
+			if err != nil || !left.IsZero() {
+				t.Errorf("left at %v, %v", left, err)
+			}
+			return login
+		}
+		if got := login(); !got.Equal(first) {
+			t.Errorf("logged in at %v, kept is %v", first, got)
+		}
+		<-time.After(10 * time.Minute)
+		moduletest.Login(t, h.Router, "romeo/balcony")
+		if got := login(); !got.Equal(first) {
+			t.Errorf("ten minutes later it was written once more: %v", got)
+		}
+		<-time.After(time.Hour)
+		moduletest.Login(t, h.Router, "romeo/garden")
+		if got := login(); !got.Equal(first.Add(70 * time.Minute)) {
+			t.Errorf("an hour later: %v", got)
+		}
+		if err := h.module.Removed(romeo); err != nil {
+			t.Fatal(err)
+		}
+		if got := login(); !got.IsZero() {
+			t.Errorf("of an account that was removed: %v", got)
+		}
+	})
+}

@@ -56,7 +56,8 @@ func TestSessionsShowWhereAndWithWhat(t *testing.T) {
 			t.Errorf("no %q in the log: %v", want, err)
 		}
 	}
-	if show := s.Command("", "user", "show", "alice@localhost"); !strings.Contains(show, "last seen") || !strings.Contains(show, "stored") {
+	show := strings.Join(strings.Fields(s.Command("", "user", "show", "alice@localhost")), " ")
+	if !strings.Contains(show, "last login 2") || !strings.Contains(show, "last seen 2") || !strings.Contains(show, "stored ") {
 		t.Errorf("show: %s", show)
 	}
 }
