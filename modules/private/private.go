@@ -29,6 +29,9 @@ const (
 	MaxPieces = 100
 )
 
+// maxAnswer is how many bytes an answer may have before the last piece is added: two pieces of the largest size fit.
+const maxAnswer = MaxSize
+
 const recordVersion = 1 // the first byte; the rest is XML
 
 var query = xmpp.Name{Space: xmpp.NSPrivate, Local: "query"}
@@ -112,7 +115,16 @@ func (p *Private) get(e *router.Envelope, pieces []*xmpp.Element) {
 	}
 	var w xmpp.Writer
 	w.Start(xmpp.NSPrivate, "query")
+	given := make(map[string]bool, len(pieces))
 	for _, c := range pieces {
+		if given[c.Name.Local] { // each once, however often it is asked for
+			continue
+		}
+		given[c.Name.Local] = true
+		if len(w.Bytes()) > maxAnswer {
+			e.Refuse(xmpp.ResourceConstraint("too much for one answer: ask for less at a time").WithType(xmpp.ErrorModify))
+			return
+		}
 		b, err := p.store.Get(context.Background(), e.Session.Bare().String(), key(c.Name))
 		if c.Name == rooms {
 			b, err = p.withRooms(e.Session.Bare(), b, err)

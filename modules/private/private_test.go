@@ -207,3 +207,21 @@ func TestADeletedAccountKeepsNothing(t *testing.T) {
 		t.Errorf("kept: %v, %v", all, err)
 	}
 }
+
+func TestAPieceIsGivenOnceHoweverOftenItIsAskedFor(t *testing.T) {
+	h := newHouse(t)
+	h.set(`<a xmlns='urn:x'>1</a>`)
+	h.get(strings.Repeat(`<a xmlns='urn:x'/><c xmlns='urn:x'/>`, 2000), `<a xmlns='urn:x'>1</a><c xmlns='urn:x'/>`)
+}
+
+func TestAnswerOfManyPiecesIsBounded(t *testing.T) {
+	h := newHouse(t)
+	text := strings.Repeat("x", 200<<10)
+	names := ""
+	for i := range 20 {
+		h.set(fmt.Sprintf(`<a%d xmlns='urn:x'>%s</a%d>`, i, text, i))
+		names += fmt.Sprintf(`<a%d xmlns='urn:x'/>`, i)
+	}
+	h.get(`<a1 xmlns='urn:x'/><a2 xmlns='urn:x'/>`, `<a1 xmlns='urn:x'>`+text+`</a1><a2 xmlns='urn:x'>`+text+`</a2>`)
+	h.refused(request("get", "", names), xmpp.CondResourceConstraint, xmpp.ErrorModify)
+}
