@@ -111,6 +111,7 @@ func (g *greeting) negotiate(m Mode) (err error) {
 	l := g.srv.limits()
 	settings := g.srv.settings()
 	g.most = l.PreauthBytes
+	g.scan.Expect(xmpp.NSClient)
 	g.scan.SetLimits(stream.Limits{Bytes: settings.MaxStanzaPreauth, Depth: l.Depth, Elements: l.PreauthElements,
 		Attributes: l.Attributes, Declarations: l.Namespaces})
 	if m == DirectTLS {
@@ -152,7 +153,11 @@ func (g *greeting) header() {
 	if from.IsZero() {
 		from = h.To.DomainJID()
 	}
-	g.out = stream.AppendHeader(g.out, stream.Header{Content: xmpp.NSClient, From: from, To: h.From,
+	to := h.From
+	if !g.user.IsZero() && !to.IsZero() && to.Local() == "" {
+		to = g.user
+	}
+	g.out = stream.AppendHeader(g.out, stream.Header{Content: xmpp.NSClient, From: from, To: to,
 		ID: newID(), Version: "1.0", Lang: "en"})
 	g.began = true
 }
@@ -183,8 +188,9 @@ func (g *greeting) open() error {
 		return fault(stream.HostUnknown, "")
 	case !current(h.Version):
 		return fault(stream.UnsupportedVersion, "")
-	case h.BadFrom, !g.user.IsZero() && !h.From.IsZero() && h.From.Bare() != g.user:
-		return fault(stream.InvalidFrom, "") // RFC 6120 §4.7.1
+	case h.BadFrom, !g.user.IsZero() && h.From.Local() != "" && h.From.Bare() != g.user:
+		// RFC 6120 §4.7.1: somebody else. COMPAT(sendxmpp 1.24 with XML::Stream): a name of a machine is nobody, and 'from' is ours to write.
+		return fault(stream.InvalidFrom, "")
 	}
 	g.host = h.To
 	g.header()

@@ -27,6 +27,7 @@ func (l *link) greet() (err error) {
 		return err
 	}
 	l.most = l.limits.PreauthBytes
+	l.scan.Expect(xmpp.NSComponentAccept)
 	l.scan.SetLimits(stream.Limits{Bytes: preauthStanza, Depth: l.limits.Depth, Elements: l.limits.PreauthElements,
 		Attributes: l.limits.Attributes, Declarations: l.limits.Namespaces})
 	domain, id, err := l.open()

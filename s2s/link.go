@@ -279,6 +279,7 @@ func (l *link) strict() {
 	if l.outgoing { // features list what there is
 		limits.Bytes, limits.Elements = max(limits.Bytes, 16<<10), max(limits.Elements, 256)
 	}
+	l.scan.Expect(xmpp.NSServer)
 	l.scan.SetLimits(limits)
 }
 

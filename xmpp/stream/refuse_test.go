@@ -215,7 +215,6 @@ func TestBadStartOfAStreamIsRefused(t *testing.T) {
 		{"<stream:stream xmlns='jabber:client' xmlns:stream='urn:other'>", InvalidNamespace},
 		{"<stream:stream xmlns:stream='http://etherx.jabber.org/streams'>", InvalidNamespace},
 		{"<stream:other xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>", BadFormat},
-		{"<stream xmlns='http://etherx.jabber.org/streams'>", BadNamespacePrefix},
 		{strings.TrimSuffix(root, ">") + "/>", BadFormat},
 		{"</stream:stream>", NotWellFormed},
 		{"<stream:stream to='a' to='b' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>", NotWellFormed},

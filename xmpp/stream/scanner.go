@@ -67,6 +67,7 @@ type Scanner struct {
 	moved    bool   // something has been consumed since the start of the stream
 	bare     bool   // in a document: no namespace at the root counts as the content namespace
 	content  string // content namespace
+	expected string // of a stream whose header does not declare one; empty: jabber:client
 	implied  string // default namespace around an item
 	rootName string // of the stream's start tag as written
 	outer    []binding
@@ -78,6 +79,10 @@ type Scanner struct {
 // SetLimits changes the limits, from the next byte scanned on.
 func (s *Scanner) SetLimits(l Limits) { s.limits = l.orDefault() }
 
+// Expect says which content namespace a stream has whose header declares none, as it may where each stanza declares it (RFC 6120
+// §4.8.2, prefix-free canonicalization). Without it that is jabber:client. It stays when the stream is reset.
+func (s *Scanner) Expect(content string) { s.expected = content }
+
 // Reset begins a new stream on the same connection, as after TLS and SASL (RFC 6120 §5.4.3.3, §6.4.6). Limits stay.
 // Bytes of the old stream that are not consumed yet are the caller's to throw away.
 func (s *Scanner) Reset() {
@@ -85,7 +90,7 @@ func (s *Scanner) Reset() {
 	if s.w != nil {
 		s.w.state = between
 	}
-	*s = Scanner{limits: s.limits, w: s.w}
+	*s = Scanner{limits: s.limits, expected: s.expected, w: s.w}
 }
 
 // Release gives the working memory back while no item is half read; the caller does so when it goes to sleep. The

@@ -12,7 +12,7 @@ import (
 )
 
 const header = `<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'` +
-	` to='example.com' version='1.0' xml:lang='en'>`
+	` to='example.com' version='1.0'>`
 
 // record writes down all that a scanner says about an item.
 func record(s *Scanner, item ItemKind) string {
@@ -87,6 +87,7 @@ func items(t testing.TB, l Limits, text string) []string {
 }
 
 func TestHeaderIsRead(t *testing.T) {
+	header := strings.Replace(header, "'>", "' xml:lang='en'>", 1)
 	for _, text := range []string{header, "\xEF\xBB\xBF" + header, strings.TrimPrefix(header, "<?xml version='1.0'?>"),
 		strings.Replace(header, "?>", ` encoding = "utf-8" standalone='yes' ?>`+"\r\n ", 1),
 		" \n" + strings.TrimPrefix(header, "<?xml version='1.0'?>"),
@@ -250,5 +251,44 @@ func TestResetBeginsANewStream(t *testing.T) {
 	}
 	if got := feed(&s, header+header, whole); len(got) != 2 || !strings.HasPrefix(got[1], "restricted-xml") {
 		t.Errorf("restart without Reset: %q", got)
+	}
+}
+
+func TestStanzasTakeTheLanguageOfTheirStream(t *testing.T) {
+	head := strings.Replace(header, "'>", "' xml:lang='it'>", 1)
+	for in, want := range map[string]string{
+		"<message/>": "<message xml:lang='it'/>", "<message xml:lang='fr'/>": "<message xml:lang='fr'/>", "<presence/>": "<presence xml:lang='it'/>",
+		"<message xml:lang=''/>": "<message/>", "<iq type='get' id='1'><x xmlns='urn:x'/></iq>": "<iq type='get' id='1' xml:lang='it'><x xmlns='urn:x'/></iq>",
+	} {
+		if got := items(t, Limits{}, head+in); len(got) != 2 || !strings.HasPrefix(got[1], "stanza "+want+" ") {
+			t.Errorf("%s: %q", in, got)
+		}
+	}
+	long := strings.Replace(header, "'>", "' xml:lang='"+strings.Repeat("x", 65)+"'>", 1)
+	if got := items(t, Limits{}, long+"<message/>"); len(got) != 2 || !strings.HasPrefix(got[1], "stanza <message/> ") {
+		t.Errorf("a language that is none: %q", got)
+	}
+}
+
+func TestStreamWithoutAPrefixLeavesTheNamespaceToItsStanzas(t *testing.T) {
+	const head = "<stream xmlns='http://etherx.jabber.org/streams' to='example.com' version='1.0'>"
+	got := items(t, Limits{}, head+"<message xmlns='jabber:client' id='1'><body>x</body><x xmlns='urn:x'/></message>"+
+		"<c:message xmlns:c='jabber:client'><c:body/><y/></c:message><message/><auth xmlns='urn:a'/></stream>")
+	want := []string{"stanza <message id='1'><body>x</body><x xmlns='urn:x'/></message> ",
+		"stanza <message><c:body xmlns:c='jabber:client'/><y xmlns='http://etherx.jabber.org/streams'/></message> ",
+		"element {http://etherx.jabber.org/streams message} ", "element {urn:a auth} <auth xmlns='urn:a'/>", "end"}
+	if len(got) != 1+len(want) {
+		t.Fatalf("%q", got)
+	}
+	for i, w := range want {
+		if !strings.HasPrefix(got[i+1], w) {
+			t.Errorf("got  %s\nwant %s", got[i+1], w)
+		}
+	}
+	var s Scanner
+	s.Expect(xmpp.NSServer)
+	if got := feed(&s, head+"<message xmlns='jabber:server'/><message xmlns='jabber:client'/>", whole); len(got) != 3 ||
+		!strings.HasPrefix(got[1], "stanza <message/>") || !strings.HasPrefix(got[2], "element {jabber:client message}") {
+		t.Errorf("%q", got)
 	}
 }

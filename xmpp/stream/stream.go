@@ -37,6 +37,9 @@ var DefaultLimits = Limits{Bytes: 256 << 10, Depth: 100, Elements: 4096, Attribu
 // maxOuter bounds the names and prefixes of all namespaces that a stream header declares. Each stanza may repeat them.
 const maxOuter = 4 << 10
 
+// maxLang is the longest language of a stream that is remembered, to be written on stanzas; RFC 5646 §4.4.1 needs 35.
+const maxLang = 64
+
 // maxBytes keeps offsets inside an item within 32 bits.
 const maxBytes = 1 << 30
 

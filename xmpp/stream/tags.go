@@ -2,6 +2,7 @@ package stream
 
 import (
 	"bytes"
+	"cmp"
 
 	"jackdaw/xmpp"
 )
@@ -308,7 +309,7 @@ func (s *Scanner) stanzaHead(b []byte, kind xmpp.Kind) {
 	st := &w.stanza
 	*st = xmpp.Stanza{Kind: kind}
 	w.headAttrs = w.headAttrs[:0]
-	typ := ""
+	typ, spoken := "", false
 	for i := range w.attrs {
 		a := &w.attrs[i]
 		if a.declares {
@@ -328,12 +329,15 @@ func (s *Scanner) stanzaHead(b []byte, kind xmpp.Kind) {
 		case "type":
 			typ = w.intern(w.value(b, a))
 		case "xml:lang":
-			st.Lang = w.intern(w.value(b, a))
+			st.Lang, spoken = w.intern(w.value(b, a)), true
 		default:
 			s.keepAttr(b, i)
 		}
 	}
 	st.Type = xmpp.TypeOf(kind, typ)
+	if !spoken { // RFC 6120 §4.7.4: then it is in the language of its stream, which ends here
+		st.Lang = s.header.Lang
+	}
 	if len(w.headAttrs) > 0 {
 		st.Attrs = w.headAttrs
 	}
@@ -380,9 +384,6 @@ func (s *Scanner) streamHeader(b []byte, uri, local string, prefix []byte) *Synt
 		return fail(w.tag, InvalidNamespace, "root element outside the stream namespace") // RFC 6120 §4.9.3.10
 	case local != "stream":
 		return fail(w.tag, BadFormat, "root element other than 'stream'")
-	case len(prefix) == 0:
-		// The default namespace has to be the content namespace (RFC 6120 §4.8.3).
-		return fail(w.tag, BadNamespacePrefix, "stream element without a prefix")
 	}
 	h := Header{Prefix: string(prefix)}
 	outer := 0
@@ -418,11 +419,17 @@ func (s *Scanner) streamHeader(b []byte, uri, local string, prefix []byte) *Synt
 		case "version":
 			h.Version = w.intern(v)
 		case "xml:lang":
-			h.Lang = w.intern(v)
+			if len(v) <= maxLang {
+				h.Lang = w.intern(v)
+			}
 		}
 	}
 	s.header = h
 	s.content, s.implied = h.Content, h.Content
+	if len(prefix) == 0 { // the stanzas say it themselves (RFC 6120 §4.8.2)
+		s.header.Content = cmp.Or(s.expected, xmpp.NSClient)
+		s.content, s.implied = s.header.Content, xmpp.NSStream
+	}
 	s.rootName = string(b[w.name.a:w.name.b])
 	s.phase = underway
 	w.kind = ItemHeader
