@@ -218,9 +218,6 @@ func (r *reader) tag(e *Element) (empty bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		if uri == NSServer {
-			uri = NSClient
-		}
 		r.binds = append(r.binds, binding{Intern(local), uri})
 	}
 	prefix, local := split(name)

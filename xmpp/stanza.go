@@ -15,8 +15,8 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// Name is an expanded name (Namespaces in XML 1.0 §2.1). The content namespaces jabber:client and jabber:server are both
-// given as NSClient: which of the two it is depends on the stream, never on the stanza.
+// Name is an expanded name (Namespaces in XML 1.0 §2.1). The content namespace of every stream is given as NSClient; the scanner sees
+// to it.
 type Name struct{ Space, Local string }
 
 // Kind tells the three stanzas of RFC 6120 §8.2 apart. The zero value is none of them.

@@ -47,6 +47,24 @@ func (w *scratch) lean(prefix []byte, uri string, at int) {
 	w.made += declarationLen(prefix, uri)
 }
 
+// alien reports whether uri is the content namespace of another kind of stream. An element of it at the top of a payload would
+// become content when the payload leaves on such a stream, having been looked at as something else here.
+func (s *Scanner) alien(uri string) bool {
+	return (uri == xmpp.NSServer || uri == xmpp.NSComponentAccept) && uri != s.content
+}
+
+// drop leaves the child of the payload out that ends at end.
+func (w *scratch) drop(end int) {
+	n := len(w.children) - 1
+	w.edits = append(w.edits[:w.dropEdits], edit{a: w.children[n].Start, b: end, what: cut})
+	for len(w.needs) > 0 && w.needs[len(w.needs)-1].child == n {
+		w.needs = w.needs[:len(w.needs)-1]
+	}
+	w.children, w.tagEnds = w.children[:n], w.tagEnds[:n]
+	w.dropping = false
+	w.cdata = true // the text around it meets
+}
+
 // fits refuses an item of which more is made than may be received; size is how much of it there is so far. Whatever adds to
 // w.made is followed by it before long, so that what is noted is bounded, too.
 //
@@ -69,10 +87,10 @@ func declarationLen(prefix []byte, uri string) int {
 	return n
 }
 
-// outward is the name by which a payload may mention a namespace. A content namespace other than the usual two, such as that of
-// components (XEP-0114), means nothing outside its stream: there its elements are those of jabber:client.
+// outward is the name by which a payload may mention a namespace. The content namespace of a stream of peers or components (XEP-0114)
+// means nothing outside it: there its elements are those of jabber:client.
 func (s *Scanner) outward(uri string) string {
-	if uri == s.content && uri != "" && uri != xmpp.NSServer {
+	if uri == s.content && uri != "" {
 		return xmpp.NSClient
 	}
 	return uri

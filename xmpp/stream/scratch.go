@@ -34,10 +34,13 @@ type scratch struct {
 	outside  int  // binds below this index are declared outside the payload
 	foreign  bool // the default namespace around the payload is not the content namespace
 	body     span // the payload
+	dropping bool // the child being read is left out, with all edits from dropEdits on
 	children []xmpp.Child
 	tagEnds  []int // for each child, where its name ends
 	needs    []need
 	edits    []edit
+
+	dropEdits int
 
 	stanza   xmpp.Stanza
 	badTo    bool
@@ -114,7 +117,7 @@ const maxKept = 16 << 10
 // begin prepares for a new item.
 func (w *scratch) begin() {
 	w.pos, w.count, w.made, w.level, w.outside = 0, 0, 0, -1, 0
-	w.kind, w.foreign, w.cdata = ItemNone, false, false
+	w.kind, w.foreign, w.cdata, w.dropping = ItemNone, false, false, false
 	w.stack, w.binds, w.children, w.tagEnds = w.stack[:0], w.binds[:0], w.children[:0], w.tagEnds[:0]
 	w.needs, w.edits = w.needs[:0], w.edits[:0]
 	w.badTo, w.badFrom = false, false

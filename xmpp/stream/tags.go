@@ -62,9 +62,18 @@ func (s *Scanner) openTag(b []byte, end int, empty bool) (ItemKind, *SyntaxError
 	}
 	w.binds = w.binds[:mark]
 	if level == w.level {
-		w.children[len(w.children)-1].End = end
+		w.endChild(end)
 	}
 	return ItemNone, nil
+}
+
+// endChild ends a child of the payload.
+func (w *scratch) endChild(end int) {
+	if w.dropping {
+		w.drop(end)
+		return
+	}
+	w.children[len(w.children)-1].End = end
 }
 
 // closeTag handles the end tag that ends at end; its name has been checked.
@@ -78,7 +87,7 @@ func (s *Scanner) closeTag(end int) ItemKind {
 	w.binds = w.binds[:w.stack[level].mark]
 	w.stack = w.stack[:level]
 	if level == w.level {
-		w.children[len(w.children)-1].End = end
+		w.endChild(end)
 	}
 	if level > 0 || s.mode == inContent {
 		return ItemNone
@@ -190,10 +199,8 @@ func (w *scratch) prefix(b []byte) []byte {
 
 func (w *scratch) local(b []byte) []byte { return b[max(w.name.a, w.ncol+1):w.name.b] }
 
-// contentSpace reports whether uri stands for the content namespace: that of the stream, or either of the usual two.
-func (s *Scanner) contentSpace(uri string) bool {
-	return uri == xmpp.NSClient || uri == xmpp.NSServer || uri == s.content
-}
+// contentSpace reports whether uri stands for the content namespace: that of the stream, or that in which payloads have it.
+func (s *Scanner) contentSpace(uri string) bool { return uri == xmpp.NSClient || uri == s.content }
 
 // inner handles an element below the top, or anywhere in content. Declarations from mark on are its own. It says where the
 // namespace of the element was found.
@@ -227,8 +234,11 @@ func (s *Scanner) inner(b []byte, level, mark int) (source int, err *SyntaxError
 			w.lean(prefix, s.outward(uri), at)
 		}
 		if child {
-			if s.contentSpace(uri) {
+			switch {
+			case s.contentSpace(uri):
 				uri = xmpp.NSClient
+			case s.alien(uri):
+				w.dropping, w.dropEdits = true, len(w.edits)
 			}
 			c := w.addChild(w.tag)
 			c.Name.Local, c.Name.Space = w.intern(w.local(b)), uri
