@@ -119,6 +119,17 @@ func TestAnswersAreTheContractsToTheByte(t *testing.T) {
 
 var length = regexp.MustCompile(`Content-Length: \d+`)
 
+// RFC 9112 §6.1: else what follows could be the request of somebody else, for a proxy that counts in the other way.
+func TestConnectionEndsAfterARequestWithTwoLengths(t *testing.T) {
+	h := newHouse(t)
+	address := h.listen(DefaultLimits)
+	head := strings.Replace(strings.TrimSuffix(curl("Transfer-Encoding: chunked\r\n", toBob), toBob), "Connection: close\r\n", "", 1)
+	got := raw(t, address, head+fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(toBob), toBob)+"GET /second HTTP/1.1\r\nHost: im.example.org\r\n\r\n")
+	if strings.Count(got, "HTTP/1.1 ") != 1 || !strings.Contains(got, "Connection: close\r\n") {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestSlowAndLargeRequestsAreAnswered(t *testing.T) {
 	h := newHouse(t)
 	address := h.listen(quick)

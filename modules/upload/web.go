@@ -124,6 +124,9 @@ func (s *Service) get(w *answer, r *http.Request, id, name string) *refusal {
 
 // put takes a file (§ Upload).
 func (s *Service) put(w *answer, r *http.Request, id, name string) *refusal {
+	if r.Header.Get("Content-Range") != "" { // RFC 9110 §14.5
+		return &refusal{http.StatusBadRequest, "A part of a file cannot be put."}
+	}
 	sl, bad := s.begin(r, id, name)
 	if bad != nil {
 		return bad

@@ -33,6 +33,7 @@ func TestASlotIsForOneFileAsItWasAnnounced(t *testing.T) {
 		{"too short", path, g.auth, "1234", nil, 400},
 		{"too long", path, g.auth, "123456", nil, 413},
 		{"of another type", path, g.auth, "12345", []string{"Content-Type", "text/html"}, 415},
+		{"a part of it", path, g.auth, "12345", []string{"Content-Range", "bytes 0-4/10"}, 400},
 		{"of no type", path, g.auth, "12345", []string{"Content-Type", "text"}, 415},
 		{"as announced", path, g.auth, "12345", []string{"Content-Type", "text/plain; charset=utf-8"}, 201},
 		{"again", path, g.auth, "54321", nil, 409},
