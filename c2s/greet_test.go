@@ -50,3 +50,20 @@ func TestNameOfAMachineInTheHeaderIsNobodyElse(t *testing.T) {
 		c.close()
 	}
 }
+
+// COMPAT(xmpp4r 0.5): RFC 6120 §8.1.3 wants an id; such a library waits for ever where it is refused without one.
+func TestRequestToOwnServerNeedsNoID(t *testing.T) {
+	h := open(t, nil)
+	defer h.close()
+	c := h.enter("romeo", "orchard")
+	defer c.close()
+	for _, to := range []string{"", " to='example.org'", " to='romeo@example.org'"} {
+		if got := c.send("<iq type='set'" + to + "><session xmlns='" + xmpp.NSSession + "'/></iq>").read(); !strings.Contains(got, "type='result'") ||
+			strings.Contains(got, " id=") {
+			t.Errorf("%s: %s", to, got)
+		}
+	}
+	for _, in := range []string{"<iq type='get' to='juliet@example.org'><x xmlns='urn:x'/></iq>", "<iq type='get' to='example.net'><x xmlns='urn:x'/></iq>"} {
+		c.send(in).expect("type='error'", "<bad-request")
+	}
+}

@@ -205,12 +205,18 @@ func (c *conn) unfit(x *xmpp.Stanza) *xmpp.Error {
 		return xmpp.BadRequest("unknown type")
 	case x.Kind != xmpp.IQ:
 		return nil
-	case x.ID == "":
-		return xmpp.BadRequest("a request needs an id") // RFC 6120 §8.1.3
+	case x.ID == "" && !(x.IsRequest() && c.ours(x.To)):
+		// RFC 6120 §8.1.3. COMPAT(xmpp4r 0.5, old XMPPFramework): a request to its own server goes without and would wait for ever.
+		return xmpp.BadRequest("a request needs an id")
 	case x.IsRequest() && len(x.Children) != 1, x.Type == xmpp.TypeResult && len(x.Children) > 1:
 		return xmpp.BadRequest("a request has exactly one child") // RFC 6120 §8.2.3
 	}
 	return nil
+}
+
+// ours says whether a request to this address is answered here: by the user's account or the server.
+func (c *conn) ours(to jid.JID) bool {
+	return to.IsZero() || to == c.s.rs.Bare() || to == c.s.addr.DomainJID()
 }
 
 // refuse answers with an error, unless that would answer one.
