@@ -274,3 +274,22 @@ func checkWhole(t interface {
 		t.Errorf("length of a part of %.60q", j)
 	}
 }
+
+func TestResourceIsThatOfServersWithStringprep(t *testing.T) {
+	for in, want := range map[string]string{
+		"\u2764\ufe0f":                         "\u2764", // a heart with a variation selector
+		"\U0001f468\u200d\U0001f469":           "\U0001f468\U0001f469",
+		"a\u00adb\u200bc\u2060d\ufeffe":        "abcde",
+		"\u0645\u06cc\u200c\u062e\u0648\u0627": "\u0645\u06cc\u062e\u0648\u0627",
+	} {
+		j, err := Parse("room@conference.example.org/" + in)
+		if err != nil || j.Resource() != want {
+			t.Errorf("%q: %q, %v", in, j.Resource(), err)
+		}
+	}
+	for _, in := range []string{"\ufe0f", "\u200d\u200d", "a\u0007"} {
+		if j, err := Parse("room@conference.example.org/" + in); err == nil {
+			t.Errorf("%q: %q", in, j.Resource())
+		}
+	}
+}

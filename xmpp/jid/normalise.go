@@ -96,6 +96,13 @@ func resourcepart(s string) (string, error) {
 		if !utf8.ValidString(s) {
 			return "", ErrEncoding
 		}
+		// COMPAT(Prosody, ejabberd): stringprep maps these to nothing, OpaqueString forbids most of them; emoji are full of them.
+		s = strings.Map(func(r rune) rune {
+			if ignored(r) {
+				return -1
+			}
+			return r
+		}, s)
 		var ok bool
 		s, ok = settle(s, precis.OpaqueString.String)
 		// A wide space is an ASCII one only after the mapping.
@@ -107,6 +114,17 @@ func resourcepart(s string) (string, error) {
 		return "", ErrTooLong
 	}
 	return s, nil
+}
+
+// ignored says that a character is mapped to nothing by RFC 3454, table B.1, which servers with stringprep apply to resources (RFC 6122
+// §2.4): a resource has to be the same there and here.
+func ignored(r rune) bool {
+	switch {
+	case r == 0xAD, r == 0x34F, r == 0x1806, r >= 0x180B && r <= 0x180D, r >= 0x200B && r <= 0x200D, r == 0x2060,
+		r >= 0xFE00 && r <= 0xFE0F, r == 0xFEFF:
+		return true
+	}
+	return false
 }
 
 // domainpart brings a domain into lower case, U-labels and without a final dot
