@@ -262,7 +262,11 @@ func TestBindGivesAndPreparesResources(t *testing.T) {
 	c.header()
 	f := c.login("romeo")
 	f.send("<iq type='get' id='1'><bind xmlns='"+xmpp.NSBind+"'/></iq>").expect("type='error'", "<bad-request")
-	f.send("<iq type='set' id='2'><bind xmlns='"+xmpp.NSBind+"'><resource>a\u0085b</resource></bind></iq>").expect("type='error'", "<bad-request")
+	g := h.connect(DirectTLS).handshake() // RFC 6120 §7.7.1: one that cannot be is replaced
+	defer g.close()
+	g.header()
+	g.login("juliet")
+	g.send("<iq type='set' id='2'><bind xmlns='"+xmpp.NSBind+"'><resource>a\u0085b</resource></bind></iq>").expect("type='result'", "<jid>juliet@example.org/")
 	f.send("<iq type='set' id='3'><bind xmlns='" + xmpp.NSBind + "'/></iq>")
 	got := f.expect("type='result'", "<jid>romeo@example.org/")
 	if i := strings.Index(got, "org/"); len(got[i:strings.Index(got, "</jid>")]) != len("org/")+22 {

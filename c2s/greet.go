@@ -413,11 +413,14 @@ func (g *greeting) bindResource(x *xmpp.Stanza) error {
 		resource = r.Text()
 	}
 	full, err := g.user.WithResource(resource)
+	if err != nil { // RFC 6120 §7.7.1: the server may choose another; the client is told which
+		full, err = g.user.WithResource(newID())
+	}
 	switch {
 	case x.Type != xmpp.TypeSet || x.ID == "" || len(x.Children) != 1:
 		refusal = xmpp.BadRequest("")
 	case err != nil:
-		refusal = xmpp.BadRequest("not a resource") // RFC 6120 §7.7.2.1
+		return fault(stream.InternalServerError, "") // a resource of ours
 	default:
 		id := x.ID
 		if err = g.bind(full); err == nil {
