@@ -62,7 +62,7 @@ type conn struct {
 	// Whoever has the writer's role.
 	accepted int64  // plain bytes that the kernel has taken
 	chunk    *chunk // being written; nil between two
-	left     []byte // of it, not given to send yet
+	ahead    []byte // of it, not given to send yet
 	spans    []span
 }
 

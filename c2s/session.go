@@ -188,13 +188,13 @@ func (s *session) write(c *conn) {
 			s.load(c)
 		}
 		q := c.chunk
-		piece := c.left[:min(len(c.left), maxPiece)]
-		c.left = c.left[len(piece):]
+		piece := c.ahead[:min(len(c.ahead), maxPiece)]
+		c.ahead = c.ahead[len(piece):]
 		s.mu.Unlock()
 		err := c.send(piece)
 		left := c.progress()
 		s.mu.Lock()
-		if len(c.left) == 0 || err != nil {
+		if len(c.ahead) == 0 || err != nil {
 			s.unload(c, q)
 		}
 		s.settle(c)
@@ -228,7 +228,7 @@ func (s *session) load(c *conn) {
 	}
 	q.base, q.busy = c.sent, true
 	c.sent += int64(len(q.buf))
-	c.chunk, c.left = q, q.buf
+	c.chunk, c.ahead = q, q.buf
 	if len(q.marks) > 0 || s.sm == nil { // for the client or the kernel to have it
 		s.flight = append(s.flight, q)
 	}
@@ -236,7 +236,7 @@ func (s *session) load(c *conn) {
 
 // unload ends the writing of a chunk. The caller holds mu and has the writer's role.
 func (s *session) unload(c *conn, q *chunk) {
-	c.chunk, c.left = nil, nil
+	c.chunk, c.ahead = nil, nil
 	q.busy = false
 	switch {
 	case s.sm == nil: // settle sees to it

@@ -88,6 +88,8 @@ type Session struct {
 	stats *Stats
 	flags atomic.Uint32
 	state atomic.Pointer[availability] // nil: no presence sent yet, or unavailable
+
+	supplies supplies
 }
 
 // availability is what the session last broadcast (RFC 6121 §4.2). Immutable.
@@ -170,9 +172,17 @@ func (s *Session) WaitBelow(ctx context.Context, n int) error { return s.out.Wai
 // Send gives a stanza to this session alone and leaves the writing to the batch.
 // It says whether the session took it.
 func (s *Session) Send(b *Batch, d Delivery) bool {
+	if s.supplies.any.Load() && s.queues(b, &d) {
+		return true
+	}
 	wake, ok := s.out.Send(d)
+	return s.sent(b, d.Stanza, wake, ok)
+}
+
+// sent counts what the outlet has taken.
+func (s *Session) sent(b *Batch, what *xmpp.Stanza, wake, ok bool) bool {
 	if ok {
-		s.stats.Sent[d.Stanza.Kind-xmpp.Message].Add(1)
+		s.stats.Sent[what.Kind-xmpp.Message].Add(1)
 	}
 	if wake {
 		b.add(s.out)
@@ -182,12 +192,7 @@ func (s *Session) Send(b *Batch, d Delivery) bool {
 
 // SendNow is Send for who has no batch.
 func (s *Session) SendNow(d Delivery) bool {
-	wake, ok := s.out.Send(d)
-	if ok {
-		s.stats.Sent[d.Stanza.Kind-xmpp.Message].Add(1)
-	}
-	if wake {
-		s.out.Flush()
-	}
-	return ok
+	var b Batch
+	defer b.Flush()
+	return s.Send(&b, d)
 }

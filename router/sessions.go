@@ -43,9 +43,10 @@ func (r *Router) Unbind(s *Session, drain func() []Undelivered) {
 	r.WithOwner(s.bare.String(), func() {
 		held = r.table.remove(s)
 		if drain == nil {
+			s.unsupplied()
 			return
 		}
-		for _, u := range drain() {
+		for _, u := range append(drain(), s.unsupplied()...) {
 			switch e := r.returned(s, &u); e.Outcome {
 			case Refused:
 				refused = append(refused, e)

@@ -15,6 +15,9 @@ type post struct {
 	head    xmpp.Stanza
 	durable *router.Envelope // awaits what must be durable before its sender is told so; nil: nobody waits
 	lost    []*seat          // that could not be given a message
+
+	entering *seat         // a client that is told everything; nil: none
+	rest     []xmpp.Stanza // what it does not take at once
 }
 
 func (r *room) post(b *router.Batch) *post { return &post{r: r, env: router.Envelope{Batch: b}} }
@@ -33,6 +36,10 @@ func (p *post) with(c content) { p.head.Payload, p.head.Children = c.xml, c.chil
 // to gives the stanza in head to a client.
 func (p *post) to(s *seat) {
 	p.head.To = s.full
+	if s == p.entering && s.session != nil && (len(p.rest) > 0 || !s.session.TakesMore()) {
+		p.rest = append(p.rest, p.head)
+		return
+	}
 	p.env.Reset()
 	p.env.Stanza, p.env.Quiet, p.env.Own, p.env.Shared = &p.head, true, true, true
 	if p.durable != nil {
@@ -48,6 +55,23 @@ func (p *post) to(s *seat) {
 	if p.env.Outcome == router.Refused && p.head.Kind == xmpp.Message && p.env.Err.Condition != xmpp.CondResourceConstraint {
 		p.lost = append(p.lost, s)
 	}
+}
+
+// bringRest brings who enters what it has not taken at once, ahead of what is said from now on.
+func (p *post) bringRest() {
+	if len(p.rest) == 0 {
+		return
+	}
+	rest, next, to := p.rest, 0, p.r.m.o.Router
+	var env router.Envelope
+	p.entering.session.Bring(p.env.Batch, p.r.addr, func(b *router.Batch) bool {
+		env.Reset()
+		env.Stanza, env.Quiet, env.Own, env.Batch = &rest[next], true, true, b
+		to.Route(&env)
+		rest[next] = xmpp.Stanza{}
+		next++
+		return next < len(rest)
+	})
 }
 
 // finish removes those who could not be given a message: they would miss it and not know.

@@ -201,6 +201,7 @@ func (r *room) taken(nick, user string) bool {
 func (r *room) welcome(e *router.Envelope, s *seat, codes []int, x *xmpp.Element, tell bool) {
 	o := s.occupant
 	p := r.post(e.Batch)
+	p.entering = s
 	p.head = xmpp.Stanza{Kind: xmpp.Presence}
 	sees := r.sees(o)
 	for _, v := range r.occupants {
@@ -224,6 +225,7 @@ func (r *room) welcome(e *router.Envelope, s *seat, codes []int, x *xmpp.Element
 	}
 	p.history(s, x)
 	p.tellSubject(s)
+	p.bringRest()
 	p.finish()
 	e.Settle(router.Delivered)
 }

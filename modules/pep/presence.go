@@ -82,17 +82,24 @@ func (p *PEP) welcome(b *router.Batch, s *router.Session, in *interest) {
 		return
 	}
 	contacts, err := p.o.Contacts.Subscribers(s.Bare()) // who sees the session
-	if err == nil {
-		err = p.engine.Greet(b, s.Bare(), s.Addr(), in.has)
-	}
-	for _, contact := range contacts {
-		if err == nil && p.o.Router.Serves(contact.Domain()) {
-			err = p.engine.Greet(b, contact, s.Addr(), in.has)
-		}
-	}
 	if err != nil {
 		p.o.Log.Warn("a session is not sent all last items", "session", s.Addr(), "error", err)
 	}
+	of, next := s.Bare(), 0
+	s.Bring(b, jid.JID{}, func(b *router.Batch) bool {
+		if of == s.Bare() || p.o.Router.Serves(of.Domain()) {
+			if err := p.engine.Greet(b, of, s.Addr(), in.has); err != nil {
+				p.o.Log.Warn("a session is not sent all last items", "session", s.Addr(), "error", err)
+				return false
+			}
+		}
+		if next == len(contacts) || s.Presence() == nil && p.here.of(s) == nil {
+			return false
+		}
+		of = contacts[next]
+		next++
+		return true
+	})
 }
 
 // meet sends the sessions of a contact the last items of a user that they want, now that they may have more than before.

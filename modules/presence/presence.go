@@ -24,8 +24,10 @@ type Contacts interface {
 	Subscriptions(user jid.JID) ([]jid.JID, error)
 	// Sees says whether the other may see the user's presence.
 	Sees(user, other jid.JID) (bool, error)
-	// Requests are the subscription requests that wait for the user's answer.
-	Requests(user jid.JID) ([]*xmpp.Stanza, error)
+	// Requests are those whose subscription requests wait for the user's answer, Request is what one of them asks; nil
+	// if that has been answered.
+	Requests(user jid.JID) ([]jid.JID, error)
+	Request(user, other jid.JID) (*xmpp.Stanza, error)
 }
 
 // Blocks says whether a user has blocked an address (XEP-0191). It is asked for every contact of a broadcast.
@@ -128,22 +130,44 @@ func (m *module) welcome(b *router.Batch, s *router.Session) {
 	if err != nil {
 		m.log.Warn("nobody is probed", "user", s.Bare(), "error", err)
 	}
+	var env router.Envelope
 	var probe xmpp.Stanza
-	env := router.Envelope{Batch: b}
-	for _, contact := range list { // §4.3.1
+	m.bring(b, s, list, func(b *router.Batch, contact jid.JID) { // §4.3.1
 		if m.router.Serves(contact.Domain()) && !m.present(contact) || m.blocks(s.Bare(), contact) {
-			continue // of a user of ours who is away there is nothing to say
+			return // of a user of ours who is away there is nothing to say
 		}
 		probe = xmpp.Stanza{Kind: xmpp.Presence, Type: xmpp.TypeProbe, From: s.Addr(), To: contact}
+		env.Batch = b
 		m.route(&env, &probe, s.Bare())
-	}
+	})
 	requests, err := m.contacts.Requests(s.Bare())
 	if err != nil {
 		m.log.Warn("subscription requests are not brought", "user", s.Bare(), "error", err)
 	}
-	for _, request := range requests { // §3.1.3
-		s.Send(b, router.Delivery{Stanza: request, Copy: true})
+	m.bring(b, s, requests, func(b *router.Batch, contact jid.JID) { // §3.1.3
+		switch request, err := m.contacts.Request(s.Bare(), contact); {
+		case err != nil:
+			m.log.Warn("a subscription request is not brought", "user", s.Bare(), "error", err)
+		case request != nil:
+			s.Send(b, router.Delivery{Stanza: request, Copy: true})
+		}
+	})
+}
+
+// bring does something for each contact, as fast as the session takes what comes of it and while it is available.
+func (m *module) bring(b *router.Batch, s *router.Session, contacts []jid.JID, do func(*router.Batch, jid.JID)) {
+	if len(contacts) == 0 {
+		return
 	}
+	next := 0
+	s.Bring(b, jid.JID{}, func(b *router.Batch) bool {
+		if s.Presence() == nil {
+			return false
+		}
+		do(b, contacts[next])
+		next++
+		return next < len(contacts)
+	})
 }
 
 // present says whether a user of ours has an available session.

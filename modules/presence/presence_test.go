@@ -48,11 +48,15 @@ func (f *friends) Sees(user, other jid.JID) (bool, error) {
 	return f.sees[user.Local()+" "+other.Local()], f.err
 }
 
-func (f *friends) Requests(user jid.JID) (out []*xmpp.Stanza, err error) {
+func (f *friends) Requests(user jid.JID) (out []jid.JID, err error) {
 	if s := f.requests[user.Local()]; s != nil {
-		out = append(out, s)
+		out = append(out, s.From)
 	}
 	return out, f.err
+}
+
+func (f *friends) Request(user, _ jid.JID) (*xmpp.Stanza, error) {
+	return f.requests[user.Local()], nil
 }
 
 type scene struct {
@@ -304,10 +308,11 @@ func bind(r *router.Router, j string) (*router.Session, *sink) {
 // list is a roster that does not think.
 type list []jid.JID
 
-func (l list) Subscribers(jid.JID) ([]jid.JID, error)   { return l, nil }
-func (l list) Subscriptions(jid.JID) ([]jid.JID, error) { return nil, nil }
-func (l list) Sees(jid.JID, jid.JID) (bool, error)      { return true, nil }
-func (l list) Requests(jid.JID) ([]*xmpp.Stanza, error) { return nil, nil }
+func (l list) Subscribers(jid.JID) ([]jid.JID, error)     { return l, nil }
+func (l list) Subscriptions(jid.JID) ([]jid.JID, error)   { return nil, nil }
+func (l list) Sees(jid.JID, jid.JID) (bool, error)        { return true, nil }
+func (l list) Requests(jid.JID) ([]jid.JID, error)        { return nil, nil }
+func (l list) Request(_, _ jid.JID) (*xmpp.Stanza, error) { return nil, nil }
 
 func BenchmarkBroadcastTo20(b *testing.B) {
 	r := moduletest.New()

@@ -26,6 +26,9 @@ import (
 // maxRequest is how many bytes a request may say beside being one: it is shown at each login until it is answered.
 const maxRequest = 4 << 10
 
+// maxPushes is how many bytes of changes a roster get is answered with.
+const maxPushes = 128 << 10
+
 // maxText is the longest name of an item or group in bytes (RFC 6121 §2.3.3 leaves it to us).
 const maxText = 1023
 
@@ -146,25 +149,30 @@ func (r *Roster) changed(b *router.Batch, user, contact jid.JID, before, after S
 }
 
 // Requests are the subscription requests that wait for the user's answer, as they came (RFC 6121 §3.1.3).
-func (r *Roster) Requests(bare jid.JID) ([]*xmpp.Stanza, error) {
+func (r *Roster) Requests(bare jid.JID) ([]jid.JID, error) {
 	u, err := r.lock(bare)
 	if err != nil {
 		return nil, err
 	}
 	defer r.unlock(u)
-	var out []*xmpp.Stanza
-	for contact := range u.requests {
-		b, err := r.store.Get(context.Background(), bare.String(), requestKey+contact.String())
-		if err != nil {
-			return nil, err
-		}
-		s, err := readRequest(b, contact, bare)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, s)
+	return slices.Collect(maps.Keys(u.requests)), nil
+}
+
+// Request implements presence.Contacts.
+func (r *Roster) Request(bare, contact jid.JID) (*xmpp.Stanza, error) {
+	u, err := r.lock(bare)
+	if err != nil {
+		return nil, err
 	}
-	return out, nil
+	defer r.unlock(u)
+	if !u.requests[contact] { // answered meanwhile
+		return nil, nil
+	}
+	b, err := r.store.Get(context.Background(), bare.String(), requestKey+contact.String())
+	if err != nil {
+		return nil, err
+	}
+	return readRequest(b, contact, bare)
 }
 
 // query answers roster gets and sets.
@@ -228,14 +236,8 @@ func (r *Roster) get(e *router.Envelope, u *user, q *xmpp.Element) error {
 		if err != nil {
 			return err
 		}
-		// Beyond that the whole is shorter.
-		if ok && has > 0 && len(changes) <= len(u.items)/2+8 {
-			r.router.Answer(e, nil)
-			for _, c := range changes {
-				if kind, contact, err := readKey(c.Key); err == nil && kind == itemKey {
-					r.pushTo(e.Batch, e.Session, c.Version, pushPayload(contact, u.items[contact], c.Version))
-				}
-			}
+		// Beyond that the whole is shorter, or at least one answer, which later pushes cannot overtake.
+		if ok && has > 0 && len(changes) <= len(u.items)/2+8 && r.pushAll(e, u, changes) {
 			return nil
 		}
 	}
@@ -251,6 +253,30 @@ func (r *Roster) get(e *router.Envelope, u *user, q *xmpp.Element) error {
 	}
 	r.router.Answer(e, w.End().Bytes())
 	return nil
+}
+
+// pushAll answers a get with pushes of what has changed, unless that is more than a client is to be given at once. The
+// caller holds the roster.
+func (r *Roster) pushAll(e *router.Envelope, u *user, changes []storage.Entry) bool {
+	type push struct {
+		version uint64
+		payload []byte
+	}
+	var all []push
+	size := 0
+	for _, c := range changes {
+		if kind, contact, err := readKey(c.Key); err == nil && kind == itemKey {
+			all = append(all, push{c.Version, pushPayload(contact, u.items[contact], c.Version)})
+			if size += len(all[len(all)-1].payload); size > maxPushes {
+				return false
+			}
+		}
+	}
+	r.router.Answer(e, nil)
+	for _, p := range all {
+		r.pushTo(e.Batch, e.Session, p.version, p.payload)
+	}
+	return true
 }
 
 // wanted reads what a roster set asks for: an item, or nil to remove it (RFC 6121 §2.3, §2.5). The

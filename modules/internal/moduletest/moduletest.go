@@ -125,10 +125,14 @@ func (o *Outlet) Detach() {
 }
 
 // WaitBelow implements router.Outlet; what Take has not taken counts as queued.
-func (o *Outlet) WaitBelow(_ context.Context, n int) error {
+func (o *Outlet) WaitBelow(ctx context.Context, n int) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	defer context.AfterFunc(ctx, o.cond.Broadcast)()
 	for !o.ended && o.bytes >= n {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		o.cond.Wait()
 	}
 	if o.ended {
