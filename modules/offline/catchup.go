@@ -11,8 +11,10 @@ import (
 )
 
 const (
-	pageSize = 50
-	// inFlight is how many bytes a session may have queued or unacknowledged before it is sent more.
+	firstPage = 8  // records of the first page: they may be large
+	pageSize  = 50 // of any
+	// inFlight is how many bytes a session may have queued or unacknowledged before it is sent more, and how many it is
+	// sent then, but for the last message.
 	inFlight = 256 << 10
 )
 
@@ -25,6 +27,7 @@ type catching struct {
 	to    *router.Session // guarded by the shard; nil between two sessions
 	gone  chan struct{}   // closed when to has ended and given back its rest
 	after uint64          // the cursor, of the goroutine
+	limit int             // records of the next page, likewise
 }
 
 // catchUp implements router.Module.CatchUp. It is called at each login, and nearly always
@@ -42,7 +45,7 @@ func (m *module) catchUp(s *router.Session, done func()) {
 		}
 		n, _, err := m.store.Size(context.Background(), name)
 		if err == nil && n > 0 {
-			c := &catching{since: storage.IDAt(time.Now()), dones: []func(){done}}
+			c := &catching{since: storage.IDAt(time.Now()), dones: []func(){done}, limit: firstPage}
 			sh.state(name).catching = c
 			sh.mu.Unlock()
 			go m.run(s.Bare(), c, s)
@@ -129,7 +132,7 @@ func (m *module) page(user jid.JID, c *catching, s *router.Session) (n int, ok b
 	if c.again {
 		c.again, c.after = false, 0
 	}
-	records, _, err := m.store.Page(context.Background(), name, storage.Query{After: c.after, Limit: pageSize})
+	records, _, err := m.store.Page(context.Background(), name, storage.Query{After: c.after, Limit: c.limit})
 	if err != nil {
 		sh.mu.Unlock()
 		m.log.Warn("stored messages are not brought", "owner", name, "error", err)
@@ -137,7 +140,15 @@ func (m *module) page(user jid.JID, c *catching, s *router.Session) (n int, ok b
 	}
 	o := sh.state(name)
 	var parcels []parcel
+	size := 0
+	// What does not fit is read again: the next page is as long as this one should have been.
+	c.limit = min(2*c.limit, pageSize)
 	for i := range records {
+		if size >= inFlight {
+			records, c.limit = records[:i], i
+			break
+		}
+		size += len(records[i].Data)
 		id := records[i].ID
 		c.after = id
 		if _, flies := o.flight[id]; flies {
