@@ -18,7 +18,7 @@ func (r *Router) message(e *Envelope, to jid.JID) {
 	u := r.table.user(e.owner)
 	// The hold is asked for after the targets: it is set before the session can be seen among them.
 	offered := false
-	if targets := messageTargets(u.list(), e.Stanza, to); len(targets) > 0 && (!u.held() || !Storable(e.Stanza)) {
+	if targets := able(messageTargets(u.list(), e.Stanza, to), e.Stanza); len(targets) > 0 && (!u.held() || !Storable(e.Stanza)) {
 		if r.offer(e, targets); e.Settled() {
 			return
 		}
@@ -30,19 +30,28 @@ func (r *Router) message(e *Envelope, to jid.JID) {
 	if r.unstorable(e, to); e.Settled() {
 		return
 	}
-	// To storage. Look again under the lock, so that the message neither overtakes
-	// what is being brought from there nor arrives there after that has ended.
+	for _, s := range r.toStorage(e, to, offered) {
+		r.plan.Load().catchUp(s, func() { s.hold.Add(-1) })
+	}
+}
+
+// toStorage keeps a message that no session takes. It looks again under the owner's lock, so that the message neither
+// overtakes what is being brought from there nor arrives there after that has ended. It returns the sessions that are
+// full, and catch up from now on with what has been stored for them.
+func (r *Router) toStorage(e *Envelope, to jid.JID, offered bool) (full []*Session) {
 	mu := &r.table.owners[r.table.index(e.owner)]
 	mu.Lock()
 	defer mu.Unlock()
-	u = r.table.user(e.owner)
+	u := r.table.user(e.owner)
+	var targets []*Session
 	if !u.held() {
-		if targets := messageTargets(u.list(), e.Stanza, to); len(targets) > 0 {
+		targets = messageTargets(u.list(), e.Stanza, to)
+		if free := able(targets, e.Stanza); len(free) > 0 {
 			if !offered {
-				r.offer(e, targets)
+				r.offer(e, free)
 			}
 			if !e.Settled() {
-				r.give(e, targets)
+				r.give(e, free)
 			}
 		}
 	}
@@ -50,9 +59,39 @@ func (r *Router) message(e *Envelope, to jid.JID) {
 	if !e.Settled() {
 		r.mustExist(e, to)
 	}
-	if !e.Settled() {
-		r.unclaim(e)
+	if e.Settled() {
+		return nil
 	}
+	if r.unclaim(e); e.Outcome != Stored || r.plan.Load().catchUp == nil {
+		return nil
+	}
+	for _, s := range targets {
+		if !s.Held() && s.out.Full() {
+			s.hold.Add(1)
+			full = append(full, s)
+		}
+	}
+	return full
+}
+
+// able leaves out the sessions that are not to get a message now: what can be stored waits there for those that are full or
+// catch up, and headlines are not worth waiting.
+func able(targets []*Session, m *xmpp.Stanza) []*Session {
+	var waits func(*Session) bool
+	switch m.Type {
+	case xmpp.TypeNormal, xmpp.TypeChat:
+		waits = (*Session).waits
+	case xmpp.TypeHeadline:
+		waits = (*Session).Full
+	default:
+		return targets
+	}
+	for _, s := range targets {
+		if waits(s) {
+			return filter(targets, func(s *Session) bool { return !waits(s) })
+		}
+	}
+	return targets
 }
 
 // messageTargets are the sessions that a message goes to.
@@ -148,7 +187,7 @@ func (r *Router) unstorable(e *Envelope, to jid.JID) {
 	case xmpp.TypeGroupchat:
 		e.Refuse(xmpp.ServiceUnavailable(""))
 	case xmpp.TypeNormal:
-		if to.IsFull() && !r.table.user(e.owner).held() { // §8.5.3.2.1: never silently
+		if to.IsFull() && !r.table.user(e.owner).held() && r.table.session(to) == nil { // §8.5.3.2.1: never silently
 			e.Refuse(xmpp.ServiceUnavailable(""))
 		}
 	}
@@ -193,7 +232,12 @@ func (r *Router) presence(e *Envelope, to jid.JID) {
 // (RFC 6121 §8.5.2.1.3, §8.5.3.1, §8.5.3.2.3).
 func (r *Router) iq(e *Envelope, to jid.JID) {
 	if to.IsFull() {
-		if s := r.table.session(to); s != nil && r.sendTo(s, e, Delivery{Stanza: e.Stanza}) {
+		s := r.table.session(to)
+		if s != nil && e.Stanza.IsRequest() && s.Full() && (e.Session == nil || e.Session.bare != s.bare) {
+			e.Refuse(xmpp.ResourceConstraint("the recipient is busy, try again later").WithType(xmpp.ErrorWait))
+			return
+		}
+		if s != nil && r.sendTo(s, e, Delivery{Stanza: e.Stanza}) {
 			e.Settle(Delivered)
 			return
 		}

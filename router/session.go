@@ -89,6 +89,7 @@ type Session struct {
 	flags atomic.Uint32
 	state atomic.Pointer[availability] // nil: no presence sent yet, or unavailable
 
+	hold     atomic.Int32 // reasons why messages for it queue in storage; raised under the owner's lock
 	supplies supplies
 }
 
@@ -157,6 +158,12 @@ func (s *Session) Connection() Connection {
 
 // Prompt says that the session takes at once what it is sent, as far as one can tell.
 func (s *Session) Prompt() bool { return s.out.Prompt() }
+
+// Held says that messages for the session queue in storage, from where it is being brought them.
+func (s *Session) Held() bool { return s.hold.Load() > 0 }
+
+// waits says whether a message that can be stored goes to storage rather than to this session.
+func (s *Session) waits() bool { return s.Held() || s.out.Full() }
 
 // Full says that more waits for the session than it may have, though it may be taking it.
 func (s *Session) Full() bool { return s.out.Full() }

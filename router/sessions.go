@@ -141,6 +141,13 @@ func (r *Router) bringStored(u *user, bare jid.JID) {
 	catchUp(best[0], release)
 }
 
+// Hold lets messages for a session queue in storage until release is called, as they do for a whole account while a session
+// of it catches up. It is for the module that catches up, under the owner's lock.
+func (r *Router) Hold(s *Session) (release func()) {
+	s.hold.Add(1)
+	return func() { s.hold.Add(-1) }
+}
+
 // SetPresence records what the session broadcasts (nil: unavailable) and says whether it was
 // unavailable before. The stanza must be owned (Clone). When the account thereby becomes able
 // to take messages, what is stored for it is brought, ahead of new ones.

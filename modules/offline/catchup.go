@@ -18,16 +18,22 @@ const (
 	inFlight = 256 << 10
 )
 
-// catching is an account that is being brought what is stored for it, by one
-// goroutine at a time, so that nothing is sent twice.
+// patience is how long a session may let what waits for it wait before others stop waiting for it.
+const patience = time.Second
+
+// catching is a session that is being brought what is stored for its account, by one goroutine. One at a time does it for the
+// whole account; those that take nothing for a while, or are full, do it for themselves beside it. A stored message is given
+// to the first that comes to it.
 type catching struct {
-	since uint64          // what is stored from here on found the account held
-	dones []func()        // guarded by the shard; called at the end
-	again bool            // guarded by the shard; something may be stored before the cursor
-	to    *router.Session // guarded by the shard; nil between two sessions
-	gone  chan struct{}   // closed when to has ended and given back its rest
-	after uint64          // the cursor, of the goroutine
-	limit int             // records of the next page, likewise
+	s     *router.Session
+	since uint64        // what is stored from here on found the account held
+	dones []func()      // guarded by the shard; called at the end
+	again bool          // guarded by the shard; something may be stored before the cursor
+	gone  chan struct{} // closed when s has ended and given back its rest
+	// narrow says that messages queue in storage for this session alone; written under the shard.
+	narrow bool
+	after  uint64 // the cursor, of the goroutine
+	limit  int    // records of the next page, likewise
 }
 
 // catchUp implements router.Module.CatchUp. It is called at each login, and nearly always
@@ -35,28 +41,54 @@ type catching struct {
 func (m *module) catchUp(s *router.Session, done func()) {
 	name := s.Bare().String()
 	m.router.WithOwner(name, func() {
-		sh := m.shard(name)
-		sh.mu.Lock()
-		if o := sh.owners[name]; o != nil && o.catching != nil {
-			o.catching.dones = append(o.catching.dones, done)
-			o.catching.again = true
-			sh.mu.Unlock()
-			return
+		if m.begin(name, s, done) {
+			done()
 		}
-		n, _, err := m.store.Size(context.Background(), name)
-		if err == nil && n > 0 {
-			c := &catching{since: storage.IDAt(time.Now()), dones: []func(){done}, limit: firstPage}
-			sh.state(name).catching = c
-			sh.mu.Unlock()
-			go m.run(s.Bare(), c, s)
-			return
-		}
-		sh.mu.Unlock()
-		if err != nil {
-			m.log.Warn("stored messages are not brought", "owner", name, "error", err)
-		}
-		done()
 	})
+}
+
+// begin begins to bring a session what is stored, or the one that is best placed if it has left or takes nothing, or says that
+// there is no need to hold anything for that. The caller holds the owner's lock.
+func (m *module) begin(name string, s *router.Session, done func()) (free bool) {
+	sh := m.shard(name)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	user := s.Bare()
+	if !ready(s) || m.router.Session(s.Addr()) != s {
+		// Whoever is found in the table with the shard held has not passed Ended.
+		if s = best(m.router.Sessions(user)); s == nil {
+			return true
+		}
+	}
+	if o := sh.owners[name]; o != nil {
+		if c := o.catching[s]; c != nil && c.narrow {
+			c.again = true
+			return true
+		}
+		for _, c := range o.catching {
+			// Who is at it goes on, so that what it may give back is not overtaken.
+			if !c.narrow && (c.s == s || !s.Held()) {
+				c.again = true
+				c.dones = append(c.dones, done)
+				return false
+			}
+		}
+	}
+	n, _, err := m.store.Size(context.Background(), name)
+	if err != nil {
+		m.log.Warn("stored messages are not brought", "owner", name, "error", err)
+	}
+	if err != nil || n == 0 {
+		return true
+	}
+	c := &catching{s: s, since: storage.IDAt(time.Now()), dones: []func(){done}, gone: make(chan struct{}), narrow: s.Held(), limit: firstPage}
+	o := sh.state(name)
+	if o.catching == nil {
+		o.catching = map[*router.Session]*catching{}
+	}
+	o.catching[s] = c
+	go m.run(user, c)
+	return false
 }
 
 // bring catches up without holding the account: for what is stored though somebody could have taken it.
@@ -66,10 +98,14 @@ func (m *module) bring(user jid.JID) {
 	}
 }
 
-// best is the session that stored messages go to: XEP-0160 §2, RFC 6121 §8.5.2.1.1.
+// best is the session that stored messages go to: XEP-0160 §2, RFC 6121 §8.5.2.1.1; if possible none that has more than it
+// takes as it is.
 func best(list []*router.Session) (s *router.Session) {
 	for _, one := range list {
-		if ready(one) && (s == nil || one.Priority() > s.Priority()) {
+		if !ready(one) {
+			continue
+		}
+		if s == nil || s.Held() && !one.Held() || s.Held() == one.Held() && one.Priority() > s.Priority() {
 			s = one
 		}
 	}
@@ -78,56 +114,90 @@ func best(list []*router.Session) (s *router.Session) {
 
 func ready(s *router.Session) bool { return s.Presence() != nil && s.Priority() >= 0 }
 
-// run sends what is stored, page by page, to s or to who is best placed after it.
-func (m *module) run(user jid.JID, c *catching, s *router.Session) {
-	for {
-		if s == nil || !ready(s) || !m.turnTo(user, c, s) {
-			s = best(m.router.Sessions(user))
-			if s == nil || !m.turnTo(user, c, s) {
-				if m.finish(user, c, true) {
-					return
-				}
-				continue
-			}
-		}
-		switch n, ok := m.page(user, c, s); {
-		case !ok: // it has ended: what it was given must be back before another gets the rest
+// run sends what is stored, page by page.
+func (m *module) run(user jid.JID, c *catching) {
+	for ready(c.s) {
+		n, ok := m.page(user, c)
+		if !ok { // it has ended: what it was given must be back before another gets the rest
 			<-c.gone
-			s, c.after = nil, 0
-		case n == 0:
-			if m.finish(user, c, false) {
-				return
-			}
+			break
 		}
+		if n == 0 && m.finish(user, c) {
+			return
+		}
+	}
+	var dones []func()
+	m.router.WithOwner(user.String(), func() { dones = m.end(user, c) })
+	for _, done := range dones { // the others wait for the rest
+		m.catchUp(c.s, done)
 	}
 }
 
-// turnTo makes s the session that is sent to, unless it has left.
-func (m *module) turnTo(user jid.JID, c *catching, s *router.Session) bool {
-	sh := m.shard(user.String())
+// end forgets a session that has caught up, or will not. The caller holds the owner's lock.
+func (m *module) end(user jid.JID, c *catching) (dones []func()) {
+	name := user.String()
+	sh := m.shard(name)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if c.to == s {
-		return true
+	o := sh.state(name)
+	delete(o.catching, c.s)
+	sh.tidy(name, o)
+	return c.dones
+}
+
+// await waits until a session takes more. If that takes long, as it does when its connection is lost, new messages queue for
+// this session alone from then on, and what is stored is for the others to take.
+func (m *module) await(user jid.JID, c *catching) error {
+	if !c.narrow {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if c.s.Detached() {
+			cancel()
+		}
+		err := c.s.WaitBelow(ctx, inFlight)
+		if err == nil || ctx.Err() == nil {
+			return err
+		}
+		m.narrowed(user, c)
 	}
-	if m.router.Session(s.Addr()) != s {
-		return false
+	return c.s.WaitBelow(context.Background(), inFlight)
+}
+
+// narrowed turns the hold of the account into one of the session.
+func (m *module) narrowed(user jid.JID, c *catching) {
+	name := user.String()
+	var dones []func()
+	m.router.WithOwner(name, func() {
+		sh := m.shard(name)
+		sh.mu.Lock()
+		defer sh.mu.Unlock()
+		dones = c.dones
+		c.dones, c.narrow = []func(){m.router.Hold(c.s)}, true
+	})
+	for _, done := range dones {
+		// What others might have been given meanwhile is stored: they get it before anything new.
+		if other := best(m.router.Sessions(user)); other != nil && !other.Held() {
+			m.catchUp(other, done)
+			continue
+		}
+		done()
 	}
-	c.to, c.gone = s, make(chan struct{})
-	return true
 }
 
 // page sends one page. It returns how many records it has seen, and false if the session has ended.
-func (m *module) page(user jid.JID, c *catching, s *router.Session) (n int, ok bool) {
-	if s.WaitBelow(context.Background(), inFlight) != nil {
+func (m *module) page(user jid.JID, c *catching) (n int, ok bool) {
+	s := c.s
+	if m.await(user, c) != nil {
 		return 0, false
 	}
 	name := user.String()
 	sh := m.shard(name)
 	sh.mu.Lock()
-	if c.to != s { // ended meanwhile: nobody would end the flight of what is marked now
+	select {
+	case <-c.gone: // nobody would end the flight of what is marked now
 		sh.mu.Unlock()
 		return 0, false
+	default:
 	}
 	if c.again {
 		c.again, c.after = false, 0
@@ -162,7 +232,9 @@ func (m *module) page(user jid.JID, c *catching, s *router.Session) (n int, ok b
 		for _, t := range p.to {
 			o.mark(id, t)
 		}
-		parcels = append(parcels, p)
+		if p.to != nil {
+			parcels = append(parcels, p)
+		}
 	}
 	sh.mu.Unlock()
 	var batch router.Batch
@@ -202,18 +274,23 @@ func (m *module) parcel(c *catching, s *router.Session, r *storage.Record) (p pa
 		payload = router.AppendStanzaID(payload, owner, r.ID)
 	}
 	p.stanza.Payload = payload
-	if r.ID < c.since {
-		p.to = []*router.Session{s}
-		return p, nil
-	}
-	if to := p.stanza.To; to.IsFull() {
-		if t := m.router.Session(to); t != nil { // RFC 6121 §8.5.3.1
+	if to := p.stanza.To; to.IsFull() && to != s.Addr() {
+		t := m.router.Session(to)
+		switch { // RFC 6121 §8.5.3.1
+		case t == nil || r.ID < c.since && !t.Held():
+		case t.Held(): // it comes to it by itself
+			return p, nil
+		default:
 			p.to = []*router.Session{t}
 			return p, nil
 		}
 	}
+	if r.ID < c.since || p.stanza.To == s.Addr() {
+		p.to = []*router.Session{s}
+		return p, nil
+	}
 	for _, t := range m.router.Sessions(s.Bare()) { // RFC 6121 §8.5.2.1.1
-		if t == s || ready(t) {
+		if t == s || ready(t) && !t.Held() && !t.Full() {
 			p.to = append(p.to, t)
 		}
 	}
@@ -223,34 +300,20 @@ func (m *module) parcel(c *catching, s *router.Session, r *storage.Record) (p pa
 	return p, nil
 }
 
-// finish ends the catching up if nothing is left, or with nobody if no session can be sent to.
-// It looks under the owner's lock, so that nothing is stored in between.
-func (m *module) finish(user jid.JID, c *catching, nobody bool) (finished bool) {
+// finish ends the catching up if nothing is left. It looks under the owner's lock, so that nothing is stored in between.
+func (m *module) finish(user jid.JID, c *catching) (finished bool) {
 	name := user.String()
 	m.router.WithOwner(name, func() {
 		sh := m.shard(name)
 		sh.mu.Lock()
-		if nobody {
-			if best(m.router.Sessions(user)) != nil {
-				sh.mu.Unlock()
-				return
-			}
-		} else {
-			left, _, err := m.store.Page(context.Background(), name, storage.Query{After: c.after, Limit: 1})
-			if c.again || err == nil && len(left) > 0 {
-				sh.mu.Unlock()
-				return
-			}
-		}
-		o := sh.state(name)
-		o.catching = nil
-		sh.tidy(name, o)
-		dones := c.dones
+		left, _, err := m.store.Page(context.Background(), name, storage.Query{After: c.after, Limit: 1})
+		finished = !c.again && (err != nil || len(left) == 0)
 		sh.mu.Unlock()
-		for _, done := range dones {
-			done()
+		if finished {
+			for _, done := range m.end(user, c) {
+				done()
+			}
 		}
-		finished = true
 	})
 	return finished
 }

@@ -70,7 +70,7 @@ type owner struct {
 	// returned is the newest message that a session had been given without a copy and that
 	// was stored when it ended.
 	returned uint64
-	catching *catching // nil: not catching up
+	catching map[*router.Session]*catching // those that catch up
 }
 
 // flight lists the sessions that have been given a message. Nearly always it is one.
@@ -121,7 +121,7 @@ func (sh *shard) state(name string) *owner {
 
 // tidy forgets an owner of whom nothing need be known. The caller holds mu.
 func (sh *shard) tidy(name string, o *owner) {
-	if len(o.flight) == 0 && o.catching == nil {
+	if len(o.flight) == 0 && len(o.catching) == 0 {
 		delete(sh.owners, name)
 	}
 }
@@ -265,7 +265,7 @@ func (m *module) unclaimed(e *router.Envelope) {
 		return
 	}
 	o := storage.AppendOptions{Dedup: e.DedupKey(), MaxRecords: l.MaxMessages, MaxBytes: l.MaxBytes, Fair: true}
-	if st := sh.owners[name]; st != nil && st.catching != nil {
+	if st := sh.owners[name]; st != nil && len(st.catching) > 0 {
 		// Who is taking what waited is not to be cut off from what comes meanwhile.
 		o.MaxRecords, o.MaxBytes = 2*o.MaxRecords, 2*o.MaxBytes
 	}
@@ -314,7 +314,7 @@ func (m *module) pass(e *router.Envelope) {
 	to := e.Stanza.To
 	named := to.IsFull() && m.router.Session(to) != nil // else as if to the bare address: RFC 6121 §8.5.3.2.1
 	for _, s := range m.router.Sessions(ownerOf(e)) {
-		if !e.Returned && (named && s.Addr() == to || !named && ready(s)) &&
+		if !e.Returned && (named && s.Addr() == to || !named && ready(s)) && !s.Full() &&
 			s.Send(e.Batch, router.Delivery{Stanza: e.Stanza, Copy: true}) {
 			e.Settle(router.Delivered)
 		}
@@ -395,9 +395,8 @@ func (m *module) ended(s *router.Session, _ *xmpp.Stanza) {
 	}
 	o.returned = 0
 	loose := len(o.flight) < before
-	if c := o.catching; c != nil && c.to == s {
+	if c := o.catching[s]; c != nil {
 		close(c.gone)
-		c.to = nil
 	}
 	sh.tidy(name, o)
 	sh.mu.Unlock()
