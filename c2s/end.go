@@ -209,6 +209,9 @@ func (s *session) lost(c *conn, f farewell) {
 	window := time.Duration(0)
 	if s.sm != nil && !s.srv.closing.Load() {
 		window = s.sm.window
+		if s.sm.lossy {
+			window = 0
+		}
 	}
 	if window == 0 {
 		s.ending = true

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"jackdaw/config"
 	"jackdaw/storage"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
@@ -26,6 +27,10 @@ type management struct {
 	acked   uint32 // the client's last h
 	unacked int    // stanzas given to the session and not acknowledged
 	asked   bool   // an <r/> is out
+	spilled int    // of the unacknowledged, those of which only the number is left
+	spillAt int    // bytes, and below stanzas, above which it is worth looking for more of them
+	spillOf int
+	lossy   bool   // some have been spilled: the session cannot be resumed any more
 	doubt   *doubt // nil: it is answered, or was not looked at
 
 	// What the client has sent.
@@ -231,6 +236,30 @@ func (s *session) acks(h uint32) *farewell {
 	return nil
 }
 
+// spill forgets what an attached client has been written and has not acknowledged, as far as nothing of it would find
+// another way if the session ended, such as presence: it is only needed to resume, which the session cannot from then
+// on. Messages that wait for nobody but this session stay; there are no more of them than the limit, since storage
+// takes what comes then. The caller holds mu.
+func (s *session) spill(l *config.Limits) {
+	m := s.sm
+	for _, f := range s.flight {
+		if f.busy || f.base+int64(len(f.buf)) > s.conn.written {
+			continue
+		}
+		stanzas, bytes := f.spill()
+		if stanzas == 0 {
+			continue
+		}
+		// What is left of the chunk has another length; it has been written.
+		f.base = s.conn.written - int64(len(f.buf))
+		m.spilled += stanzas
+		s.bytes -= bytes
+		m.lossy = true
+	}
+	m.spillAt = max(l.UnackedBytes, s.bytes) + l.UnackedBytes/4
+	m.spillOf = max(l.UnackedStanzas, m.unacked-m.spilled) + l.UnackedStanzas/4
+}
+
 // tidy lets go of chunks in flight of which everything is acknowledged. The caller holds mu.
 func (s *session) tidy() {
 	done := 0
@@ -308,6 +337,9 @@ func (s *session) resume(c *conn, h uint32) (handled uint32, err error) {
 	defer cancel()
 
 	s.mu.Lock()
+	if s.sm.lossy {
+		s.begin(farewell{condition: string(stream.Conflict), text: "too much was left unacknowledged to resume it"})
+	}
 	if s.leaving || s.ending {
 		return s.came(ctx)
 	}

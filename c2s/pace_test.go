@@ -154,3 +154,54 @@ func TestReaderThatWaitsForItsClientIsNotTakenForIdle(t *testing.T) {
 		c.expect("id='q1'")
 	}
 }
+
+// A client reads everything and acknowledges nothing, though it is asked.
+func TestWhatIsNotAcknowledgedIsForgottenAndTheSessionGoesOnWithoutResumption(t *testing.T) {
+	h := open(t, func(o *Options) { withoutTLS(o); o.Limits.UnackedBytes, o.Limits.UnackedStanzas = 1<<20, 1000 })
+	defer h.close()
+	c := h.enter("juliet", "balcony")
+	id := c.manage()
+	s := h.find(c)
+	rs := h.router.Session(jid.MustParse(c.jid))
+	rs.SendNow(router.Delivery{Stanza: &xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeChat, ID: "m1"}})
+	c.expectMessages("m1")
+	sent := 1
+	give := func(n, size int) {
+		t.Helper()
+		payload := []byte("<status>" + strings.Repeat("x", size) + "</status>")
+		for i := range n {
+			rs.SendNow(router.Delivery{Copy: true, Stanza: &xmpp.Stanza{Kind: xmpp.Presence, ID: fmt.Sprint(i), Payload: payload}})
+			c.expect("<presence", fmt.Sprintf("id='%d'", i))
+			sent++
+		}
+	}
+	give(300, 50<<10)
+	give(6000, 10)
+	s.mu.Lock()
+	bytes, lossy := s.bytes, s.sm.lossy
+	kept := 0
+	for _, f := range s.flight {
+		kept += len(f.buf)
+	}
+	s.mu.Unlock()
+	if bytes > 2<<20 || kept > 2<<20 || !lossy {
+		t.Errorf("%d bytes count, %d are kept, lossy %t", bytes, kept, lossy)
+	}
+	if h.Stats.Overflows.Load() != 0 {
+		t.Error("the session has ended")
+	}
+	// Its numbers are still right.
+	c.send(fmt.Sprintf("<a xmlns='urn:xmpp:sm:3' h='%d'/>", sent-1)).ping()
+	s.mu.Lock()
+	if s.sm.unacked > 2 || s.sm.spilled > 1 {
+		t.Errorf("%d unacknowledged, %d spilled", s.sm.unacked, s.sm.spilled)
+	}
+	s.mu.Unlock()
+	rs.SendNow(router.Delivery{Stanza: &xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeChat, ID: "m2"}})
+	c.expectMessages("m2")
+	c.close()
+	eventually(t, "what it did not acknowledge is stored", func() bool { return slices.Equal(h.list(&h.stored), []string{"m2"}) })
+	d := h.resume("juliet", id, sent)
+	defer d.close()
+	d.expect("<failed", "<item-not-found")
+}

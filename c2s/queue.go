@@ -25,6 +25,7 @@ type chunk struct {
 type mark struct {
 	start, end int32
 	copy       bool
+	spare      bool // nobody would look for another way for it if the session ended: see spill
 	kept       uint64
 	receipt    *storage.Pending
 }
@@ -51,7 +52,8 @@ func (c *chunk) free() {
 func (c *chunk) add(d *router.Delivery) int {
 	start := len(c.buf)
 	c.buf = d.Stanza.Append(c.buf)
-	c.marks = append(c.marks, mark{start: int32(start), end: int32(len(c.buf)), copy: d.Copy, kept: d.Kept, receipt: d.Receipt})
+	c.marks = append(c.marks, mark{start: int32(start), end: int32(len(c.buf)), copy: d.Copy, kept: d.Kept, receipt: d.Receipt,
+		spare: d.Kept == 0 && d.Receipt == nil && (d.Copy || !router.Storable(d.Stanza))})
 	return len(c.buf) - start
 }
 
@@ -70,10 +72,33 @@ func (c *chunk) trim() {
 	}
 }
 
+// spill forgets the bytes of stanzas that are spare, but not that they were sent. It returns how many stanzas and bytes.
+func (c *chunk) spill() (stanzas, bytes int) {
+	for _, m := range c.marks[c.first:] {
+		if m.spare && m.end > m.start {
+			stanzas, bytes = stanzas+1, bytes+int(m.end-m.start)
+		}
+	}
+	if stanzas == 0 {
+		return 0, 0
+	}
+	var rest []byte
+	for i := range c.marks {
+		m := &c.marks[i]
+		at := int32(len(rest))
+		if i >= c.first && !m.spare {
+			rest = append(rest, c.buf[m.start:m.end]...)
+		}
+		m.start, m.end = at, int32(len(rest))
+	}
+	c.buf, c.keep = rest, true
+	return stanzas, bytes
+}
+
 // undelivered reads the stanzas back that nobody took.
 func (c *chunk) undelivered(to []router.Undelivered, broken *atomic.Int64) []router.Undelivered {
 	for _, m := range c.marks[c.first:] {
-		if m.copy && m.kept == 0 {
+		if m.copy && m.kept == 0 || m.start == m.end {
 			continue
 		}
 		// No limits but our own: it has been through them once, and grown a little since.

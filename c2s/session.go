@@ -62,6 +62,8 @@ const (
 	readMark = 256 << 10
 	// hardBound is how many times its share a session may have waiting, of what can wait nowhere else.
 	hardBound = 4
+	// maxSpilled is how many stanzas a client may leave unacknowledged that it has been written.
+	maxSpilled = 100000
 )
 
 // Send implements router.Outlet.
@@ -126,11 +128,15 @@ func (s *session) measure() {
 	full, hard := unwritten > l.QueueBytes, hardBound
 	over := unwritten > hardBound*l.QueueBytes
 	if m := s.sm; m != nil {
-		if s.conn == nil { // it takes nothing
+		switch {
+		case s.conn == nil: // it takes nothing
 			hard, over = 1, false
+		case s.bytes > max(l.UnackedBytes, m.spillAt), m.unacked-m.spilled > max(l.UnackedStanzas, m.spillOf):
+			s.spill(l)
 		}
-		full = full || s.bytes > l.UnackedBytes || m.unacked > l.UnackedStanzas
-		over = over || s.bytes > hard*l.UnackedBytes || m.unacked > hard*l.UnackedStanzas
+		stanzas := m.unacked - m.spilled
+		full = full || s.bytes > l.UnackedBytes || stanzas > l.UnackedStanzas
+		over = over || s.bytes > hard*l.UnackedBytes || stanzas > hard*l.UnackedStanzas || m.spilled > maxSpilled
 	}
 	s.pressed.Store(unwritten > min(readMark, l.QueueBytes))
 	s.full.Store(full)
@@ -319,6 +325,9 @@ func (s *session) pop(f *chunk) {
 	m := &f.marks[f.first]
 	f.first++
 	s.bytes -= int(m.end - m.start)
+	if m.start == m.end {
+		s.sm.spilled--
+	}
 	if m.kept != 0 {
 		s.taken = append(s.taken, m.kept)
 	}

@@ -29,11 +29,13 @@ type Limits struct {
 	StreamRate  int `yaml:"stream_rate"` // bytes per second
 	StreamBurst int `yaml:"stream_burst"`
 
-	// What waits to be written to a session; beyond: detach or close, the rest is stored.
+	// What waits to be written to a session; beyond: messages are stored until it has taken more. At four times of it, or
+	// without any progress: detach or close, the rest is stored.
 	QueueBytes int           `yaml:"queue_bytes"`
 	WriteStall time.Duration `yaml:"write_stall"` // without any progress
 
-	// What is kept for resumption (XEP-0198 §5); beyond: the session ends, the rest is stored.
+	// What is kept for resumption (XEP-0198 §5); beyond: messages are stored, the rest is forgotten once it is written, and
+	// the session cannot be resumed any more.
 	UnackedBytes   int `yaml:"unacked_bytes"`
 	UnackedStanzas int `yaml:"unacked_stanzas"`
 

@@ -73,7 +73,7 @@ func (m *metrics) parts(h *house) {
 		{"jackdaw_sessions_detached_total", "Sessions that began to wait for resumption.", c.Detached.Load},
 		{"jackdaw_sessions_resumed_total", "Sessions that were resumed.", c.Resumptions.Load},
 		{"jackdaw_sessions_silent_total", "Sessions whose client did not answer a ping or a request for an acknowledgement.", c.Silent.Load},
-		{"jackdaw_sessions_overflowed_total", "Sessions ended because their client took nothing.", c.Overflows.Load},
+		{"jackdaw_sessions_overflowed_total", "Clients given up because they did not take what waited for them.", c.Overflows.Load},
 		{"jackdaw_http_replayed_total", "Posts answered from memory (Idempotency-Key).", h.posts.Stats.Replayed.Load},
 		{"jackdaw_http_panics_total", "Panics recovered while answering a post.", h.posts.Stats.Panics.Load},
 	})
