@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"testing"
 
 	"jackdaw/modules/internal/moduletest"
@@ -337,5 +338,45 @@ func BenchmarkBroadcastTo20(b *testing.B) {
 	}
 	if outs[0].n != b.N {
 		b.Errorf("%d of %d arrived", outs[0].n, b.N)
+	}
+}
+
+// many is a user whom very many have asked.
+type many struct{ friends }
+
+func (m *many) Requests(jid.JID) (out []jid.JID, err error) {
+	for i := range 2000 {
+		out = append(out, jid.MustParse("u"+strconv.Itoa(i)+"@far.example"))
+	}
+	return out, nil
+}
+
+func (m *many) Request(user, other jid.JID) (*xmpp.Stanza, error) {
+	if other.Local() == "u7" {
+		return nil, nil // answered meanwhile
+	}
+	return &xmpp.Stanza{Kind: xmpp.Presence, Type: xmpp.TypeSubscribe, From: other, To: user, Payload: make([]byte, 4<<10)}, nil
+}
+
+func TestRequestsComeNoFasterThanTheyAreTaken(t *testing.T) {
+	r := moduletest.New("juliet")
+	r.Use(New(r, &many{}, nil, moduletest.Discard()))
+	j := moduletest.Login(t, r, "juliet/a")
+	j.Send("<presence/>")
+	seen := map[string]bool{}
+	for len(seen) < 1999 {
+		j.Wait(1)
+		got := j.Take()
+		if len(got) > 70 {
+			t.Fatalf("%d at once", len(got))
+		}
+		for _, d := range got {
+			if d.Stanza.Type == xmpp.TypeSubscribe {
+				seen[d.Stanza.From.Local()] = true
+			}
+		}
+	}
+	if seen["u7"] {
+		t.Error("an answered request was brought")
 	}
 }

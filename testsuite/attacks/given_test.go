@@ -152,6 +152,12 @@ func TestManySubscriptionRequestsKeepNobodyOut(t *testing.T) {
 func TestLargeOfflineMessagesKeepNobodyOut(t *testing.T) {
 	both(t, func(t *testing.T, managed bool) {
 		s := harness.Start(t, harness.Options{Users: []string{"victim", "mallory"}, Fast: true})
+		// Somebody the victim knows: what strangers may leave is bounded anyhow.
+		v := newTaker(t, s, "victim", false)
+		v.say("<iq type='set' id='add'><query xmlns='jabber:iq:roster'><item jid='mallory@localhost'/></query></iq>")
+		v.until(func(el string) bool { return harness.Attr(el, "id") == "add" })
+		v.say("</stream:stream>")
+		v.NextWithin(time.Second)
 		m := newTaker(t, s, "mallory", false)
 		const n = 36
 		body := strings.Repeat("x", 240<<10)
