@@ -138,8 +138,13 @@ func (s *session) measure() {
 		full = full || s.bytes > l.UnackedBytes || stanzas > l.UnackedStanzas
 		over = over || s.bytes > hard*l.UnackedBytes || stanzas > hard*l.UnackedStanzas || m.spilled > maxSpilled
 	}
-	s.pressed.Store(unwritten > min(readMark, l.QueueBytes))
-	s.full.Store(full)
+	// Nearly always they are what they were, and a look is cheaper than a store.
+	if pressed := unwritten > min(readMark, l.QueueBytes); pressed != s.pressed.Load() {
+		s.pressed.Store(pressed)
+	}
+	if full != s.full.Load() {
+		s.full.Store(full)
+	}
 	if over {
 		s.overflow()
 	}
