@@ -2,11 +2,7 @@ package embedded
 
 import (
 	"bytes"
-	"fmt"
-	"slices"
 	"time"
-
-	"go.etcd.io/bbolt"
 
 	"jackdaw/storage"
 )
@@ -178,6 +174,9 @@ const earlyDelay = 20 * time.Millisecond
 func (e *engine) commit() {
 	for {
 		e.gather()
+		if e.journal.size >= e.limit/2 {
+			e.prepare()
+		}
 		e.mu.Lock()
 		g := e.current
 		if !g.urgent {
@@ -194,7 +193,7 @@ func (e *engine) commit() {
 		e.progress()
 		// Freezing here keeps the border between journals that between tables: all
 		// that the frozen table holds is in this journal or an earlier one.
-		freeze := e.err == nil && !e.merging && e.journal.size+len(g.frame) >= e.limit
+		freeze := e.err == nil && !e.merging && e.reserve != nil && e.journal.size+len(g.frame) >= e.limit
 		if freeze {
 			e.freeze()
 		}
@@ -230,7 +229,7 @@ func (e *engine) commit() {
 		e.progress()
 		e.mu.Unlock()
 		if freeze && err == nil {
-			go e.checkpoint(old.path)
+			go e.checkpoint(old)
 		}
 	}
 }
@@ -291,38 +290,6 @@ func (e *engine) gather() {
 	e.expected = 0
 }
 
-// freeze begins a checkpoint. The caller holds mu and is the committer.
-func (e *engine) freeze() {
-	e.merging = true
-	e.tables.Store(&tables{active: newMemtable(), frozen: e.tables.Load().active})
-}
-
-// settle runs when there was no write for a while: it merges what there is, so
-// that an idle server holds little memory and opens quickly after a crash.
-func (e *engine) settle() {
-	e.mu.Lock()
-	// With lazy batches on their way the border between tables would not be that between journals;
-	// the committer that takes them calls again.
-	if e.running || e.merging || e.finished || e.err != nil || !e.current.empty() || e.tables.Load().active.empty() {
-		e.mu.Unlock()
-		return
-	}
-	e.running = true // in the committer's place
-	// Buffers grow as large as the largest group.
-	e.spare, e.current.frame = nil, newGroup(0, nil).frame
-	e.freeze()
-	old := e.journal
-	e.mu.Unlock()
-	if err := e.nextJournal(); err == nil {
-		go e.checkpoint(old.path)
-	} else {
-		e.mu.Lock()
-		e.merging = false
-		e.mu.Unlock()
-	}
-	e.commit()
-}
-
 // append makes a group durable. Its error is final for the engine.
 func (e *engine) append(g *group) error {
 	if g.empty() { // an empty frame would be that of end
@@ -334,125 +301,5 @@ func (e *engine) append(g *group) error {
 	if f := e.observer.Load(); f != nil {
 		(*f)(time.Since(g.since))
 	}
-	return nil
-}
-
-// nextJournal begins a new journal.
-func (e *engine) nextJournal() error {
-	if err := e.journal.end(); err != nil {
-		return e.fail("end the journal", err)
-	}
-	next, err := newJournal(e.files, e.dir, e.journal.number+1, e.limit)
-	if err != nil {
-		return e.fail("begin a journal", err)
-	}
-	e.mu.Lock()
-	e.journal = next
-	e.mu.Unlock()
-	return nil
-}
-
-// fail ends the engine's acknowledgements for ever, and returns what writes get from now on.
-func (e *engine) fail(what string, err error) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.err == nil {
-		e.err = fmt.Errorf("%w until a restart: %s: %w", storage.ErrUnavailable, what, err)
-	}
-	e.changed.Broadcast()
-	return e.err
-}
-
-// checkpoint merges the frozen table into the tree and sets its journal aside.
-func (e *engine) checkpoint(path string) {
-	err := e.merge(e.tables.Load().frozen)
-	if err != nil {
-		// Reads still need the frozen table, and the next Open its journal.
-		err = e.fail("merge the journal", err)
-	} else if err = setAside(e.files, path, e.limit); err != nil {
-		err = e.fail("set the journal aside", err)
-	}
-	e.mu.Lock()
-	busy := e.running
-	e.mu.Unlock()
-	if !busy { // the next merge would fetch it all again
-		e.release()
-		e.segments.buf = nil
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if err == nil {
-		e.tables.Store(&tables{active: e.tables.Load().active})
-	}
-	e.merging = false
-	e.progress()
-}
-
-// merge writes a table into the tree in one transaction, and purges the Dedup
-// values whose time is over.
-func (e *engine) merge(t *memtable) error {
-	if t.empty() && !e.stale() {
-		return nil
-	}
-	var gens []uint32
-	var out *placer
-	err := e.tree.Update(func(tx *bbolt.Tx) error {
-		var bucket *bbolt.Bucket
-		var name []byte
-		for n := t.head[0].Load(); n != nil; n = n.low.Load() {
-			cut := bytes.IndexByte(n.key, 0)
-			if cut <= 0 {
-				return errBadOps
-			}
-			if n.key[0] == 'p' { // of a journal of an earlier version
-				continue
-			}
-			if bucket == nil || !bytes.Equal(name, n.key[:cut]) {
-				var err error
-				name = n.key[:cut]
-				if bucket, err = tx.CreateBucketIfNotExists(name); err != nil {
-					return err
-				}
-				// Most keys are appended to what their owner has, so nothing will go between
-				// those there are: full pages make the file smaller and merging cheaper.
-				bucket.FillPercent = 0.9
-			}
-			var err error
-			if entry := n.entry.Load(); entry.deleted {
-				err = bucket.Delete(n.key[cut+1:])
-			} else {
-				err = bucket.Put(n.key[cut+1:], entry.value)
-			}
-			if err != nil {
-				return err
-			}
-		}
-		out = e.segments.begin(tx)
-		if err := mergeRecords(tx, t, out); err != nil {
-			return err
-		}
-		if err := out.finish(); err != nil {
-			return err
-		}
-		var err error
-		gens, err = e.purge(tx)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	if err := out.done(); err != nil {
-		return err
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	// Generations that began meanwhile are in the active table.
-	border := e.border()
-	for _, g := range *e.gens.Load() {
-		if g >= border && !slices.Contains(gens, g) {
-			gens = append(gens, g)
-		}
-	}
-	e.gens.Store(&gens)
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,6 +29,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(1)
 	}
+	slog.SetDefault(slog.New(slog.DiscardHandler)) // much of what is tested is told there
 	goleak.VerifyTestMain(m)
 }
 

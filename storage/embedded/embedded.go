@@ -40,11 +40,14 @@ type Options struct {
 	// JournalBytes is how large a journal may grow before it is merged into the
 	// tree; it bounds memory (to some four times as much, and 256 KiB) and the time to open. 0: 8 MiB.
 	JournalBytes int
+	// Failed is called once when the store cannot acknowledge until it is opened anew; nil: nobody is told.
+	Failed func(error)
 	// Log gets what somebody must act on or may want to know; nil: slog.Default().
 	Log *slog.Logger
 
 	files fileSystem    // nil: those of the operating system
 	idle  time.Duration // without writes until the journal is merged; 0: 5 s
+	again time.Duration // until what cannot be done now is tried again; 0: 1 s
 }
 
 // engine implements storage.Engine.
@@ -59,12 +62,19 @@ type engine struct {
 	log   *slog.Logger
 	// segments are what the tree refers to.
 	segments segments
+	names    names
+	merged   mark                   // the last journal that is in the tree; the merge's
+	once     bool                   // the last merge changed something: the tree before it is another one; the merge's
 	tables   atomic.Pointer[tables] // replaced under mu
 	closed   atomic.Bool
 	// observer is that of Observe; it may be nil.
 	observer atomic.Pointer[func(time.Duration)]
 
 	gens atomic.Pointer[[]uint32] // generations of Dedup values; replaced under mu
+
+	failed  func(error)   // of Options
+	again   time.Duration // of Options
+	closing chan struct{} // closed by Close
 
 	idle     time.Duration
 	settling *time.Timer // runs settle
@@ -85,7 +95,11 @@ type engine struct {
 	running  bool       // the committer runs
 	merging  bool       // a checkpoint runs
 	journal  *journal
-	spare    []byte // a buffer for the next group
+	kept     []*journal // that the last merge has moved into the tree
+	reserve  *reserve   // nil: none
+	obstacle error      // what cannot be done now; nil: nothing
+	resume   time.Time  // when it is tried again
+	spare    []byte     // a buffer for the next group
 	room     room
 	err      error
 	finished bool // Close has begun
@@ -125,6 +139,9 @@ func open(dir string, o Options) (*engine, error) {
 	if o.idle <= 0 {
 		o.idle = 5 * time.Second
 	}
+	if o.again <= 0 {
+		o.again = time.Second
+	}
 	if o.files == nil {
 		o.files = osFiles{}
 	}
@@ -135,8 +152,14 @@ func open(dir string, o Options) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &engine{now: o.Now, limit: o.JournalBytes, files: o.files, dir: dir, tree: tree, log: o.Log}
-	e.segments.dir, e.segments.files = dir, o.files
+	dirNames, err := o.files.openDir(dir)
+	if err != nil {
+		tree.Close() // the first error is the one to tell
+		return nil, err
+	}
+	e := &engine{now: o.Now, limit: o.JournalBytes, files: o.files, dir: dir, tree: tree, log: o.Log,
+		names: names{dirNames}, again: o.again, failed: o.Failed, closing: make(chan struct{})}
+	e.segments.dir, e.segments.files, e.segments.names = dir, o.files, e.names
 	e.changed.L = &e.mu
 	e.idle, e.settling = o.idle, time.AfterFunc(time.Hour, e.settle)
 	e.settling.Stop() // until there was a write
@@ -146,8 +169,7 @@ func open(dir string, o Options) (*engine, error) {
 	e.patience.Stop()
 	e.room.init(e)
 	if err := e.recover(); err != nil {
-		tree.Close() // the first error is the one to tell
-		e.segments.close()
+		e.closeFiles() // the first error is the one to tell
 		return nil, err
 	}
 	return e, nil
@@ -155,24 +177,24 @@ func open(dir string, o Options) (*engine, error) {
 
 // recover brings the tree up to date with the journals of the last run.
 func (e *engine) recover() error {
-	if err := removeDurably(e.files, e.spareFile()); err != nil {
+	if err := removeDurably(e.files, e.names, e.spareFile()); err != nil {
 		return err
 	}
 	old := false
-	if err := e.tree.View(func(tx *bbolt.Tx) error { old = outdated(tx); return nil }); err != nil {
+	if err := e.tree.View(func(tx *bbolt.Tx) error {
+		old, e.merged = outdated(tx), mergedInto(tx)
+		return nil
+	}); err != nil {
 		return err
 	}
 	if old {
-		if err := e.tree.Update(convert); err != nil {
+		if err := e.update(convert); err != nil {
 			return fmt.Errorf("bring the records into blocks: %w", err)
 		}
 	}
-	if err := e.segments.load(e.tree); err != nil {
-		return err
-	}
 	e.tables.Store(&tables{active: newMemtable()})
 	e.gens.Store(new([]uint32))
-	found, last, err := replay(e.files, e.dir, func(ops []byte) error {
+	done, found, err := replayer{e.files, e.dir, e.merged, e.log}.replay(func(ops []byte) error {
 		var bad error
 		err := eachOp(ops, func(o op) {
 			if o.key[0] == 'l' && bad == nil {
@@ -185,23 +207,33 @@ func (e *engine) recover() error {
 	if err != nil {
 		return err
 	}
+	// What these journals hold is in the tree, which is durable. Without them the tree of before cannot be gone back to,
+	// so what that refers to is given back after them.
+	for _, j := range done {
+		if err := removeDurably(e.files, e.names, j.path); err != nil {
+			return err
+		}
+	}
+	if err := e.segments.load(e.tree); err != nil {
+		return err
+	}
 	if err := e.loadGenerations(); err != nil {
 		return err
 	}
-	if t := e.tables.Load().active; !t.empty() || e.stale() {
-		if err := e.merge(t); err != nil {
-			return err
-		}
+	last := e.merged
+	if len(found) > 0 {
+		last = found[len(found)-1].mark()
+	}
+	e.kept = found
+	if err := e.mergeTwice(e.tables.Load().active, last); err != nil {
+		return err
 	}
 	e.tables.Store(&tables{active: newMemtable()})
-	for _, path := range found {
-		if err := removeDurably(e.files, path); err != nil {
-			return err
-		}
+	if !e.prepare() {
+		return e.obstacle
 	}
-	e.journal, err = newJournal(e.files, e.dir, last+1, e.limit)
 	e.current = newGroup(1, nil)
-	return err
+	return e.begin(last.number + 1)
 }
 
 // spareFile is where the file of a journal waits for a later one.
@@ -234,6 +266,9 @@ func (e *engine) Err() error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.err == nil && e.obstacle != nil && e.room.stuck {
+		return fmt.Errorf("%w now: %w", storage.ErrUnavailable, e.obstacle)
+	}
 	return e.err
 }
 
@@ -246,6 +281,7 @@ func (e *engine) Close() error {
 	}
 	e.finished = true
 	e.closed.Store(true)
+	close(e.closing)
 	e.settling.Stop()
 	e.overdue.Stop()
 	e.changed.Broadcast()
@@ -258,21 +294,55 @@ func (e *engine) Close() error {
 	failed := e.err
 	e.mu.Unlock()
 
-	err := e.journal.close()
-	// After an error the tree is left alone: the next Open replays the journal.
-	if failed == nil && err == nil {
-		if err = e.merge(e.tables.Load().active); err == nil {
-			err = removeDurably(e.files, e.journal.path)
-		}
+	// After an error the tree is left alone: the next Open replays the journals.
+	err := failed
+	if failed == nil {
+		e.kept = append(e.kept, e.journal)
+		err = e.mergeTwice(e.tables.Load().active, e.journal.mark())
 		if err == nil {
-			err = removeDurably(e.files, e.spareFile())
+			err = removeDurably(e.files, e.names, e.spareFile())
 		}
 	}
-	if err2 := errors.Join(e.tree.Close(), e.segments.close()); err == nil {
+	if err2 := e.closeFiles(); err == nil {
 		err = err2
 	}
-	if failed != nil {
-		return failed
+	return err
+}
+
+// mergeTwice brings a table into the tree, whose journals are those kept, and merges nothing after it: both states of
+// the tree are whole then without any journal.
+func (e *engine) mergeTwice(t *memtable, last mark) error {
+	if !t.empty() || e.stale() {
+		if err := e.merge(t, last); err != nil {
+			return err
+		}
+	}
+	if e.once || e.segments.unfinished.Load() {
+		if err := e.merge(newMemtable(), e.merged); err != nil {
+			return err
+		}
+	}
+	for _, j := range e.kept {
+		if err := removeDurably(e.files, e.names, j.path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// closeFiles closes all that is open.
+func (e *engine) closeFiles() error {
+	err := errors.Join(e.tree.Close(), e.segments.close(), e.names.Close())
+	for _, j := range e.kept {
+		if j.file != nil && j != e.journal {
+			err = errors.Join(err, j.close())
+		}
+	}
+	if e.journal != nil {
+		err = errors.Join(err, e.journal.close())
+	}
+	if e.reserve != nil {
+		err = errors.Join(err, e.reserve.file.Close())
 	}
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -215,6 +216,10 @@ func journalOf(t *testing.T, earlier bool) (data []byte, ends []int) {
 	return data, ends
 }
 
+func testReplayer(dir string) replayer {
+	return replayer{files: osFiles{}, dir: dir, log: slog.New(slog.DiscardHandler)}
+}
+
 func (e *engine) journalNumber() uint64 {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -292,12 +297,12 @@ func TestFramesOfAnEarlierJournalAreNotReplayed(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, filePrefix+"0000000000000006"), data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	paths, number, err := replay(osFiles{}, dir, func(ops []byte) error {
+	done, found, err := testReplayer(dir).replay(func(ops []byte) error {
 		t.Errorf("%q was replayed", ops)
 		return nil
 	})
-	if err != nil || len(paths) != 1 || number != 6 {
-		t.Errorf("%v, %d, %v", paths, number, err)
+	if err != nil || len(done) != 0 || len(found) != 1 || found[0].number != 6 {
+		t.Errorf("%v, %v, %v", done, found, err)
 	}
 }
 
@@ -325,7 +330,7 @@ func TestJournalWithoutItsEndIsRefusedBeforeOthers(t *testing.T) {
 			t.Fatal(err)
 		}
 		n := uint64(0)
-		_, _, err := replay(osFiles{}, dir, func([]byte) error { n++; return nil })
+		_, _, err := testReplayer(dir).replay(func([]byte) error { n++; return nil })
 		if n != frames || (err == nil) != ended {
 			t.Errorf("ended %v: %d frames, %v", ended, n, err)
 		}

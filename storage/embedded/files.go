@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -23,8 +22,9 @@ type fileSystem interface {
 	makeDir(dir string) error
 	rename(from, to string) error
 	remove(path string) error
-	// syncDir makes the names in a directory durable, syncPath also that of the directory and those above it.
-	syncDir(dir string) error
+	// openDir opens a directory, whose Sync makes the names in it durable.
+	openDir(dir string) (syncer, error)
+	// syncPath makes durable the names in a directory, its own, and those above it.
 	syncPath(dir string) error
 	// openTree opens a tree, which is made if it is not there.
 	openTree(path string) (*bbolt.DB, error)
@@ -39,6 +39,22 @@ type file interface {
 	Punch(at, size int64) error
 	Sync() error
 	Close() error
+}
+
+// A syncer is an open directory.
+type syncer interface {
+	Sync() error
+	Close() error
+}
+
+// names are those in the data directory, kept open: making them durable must not need a descriptor that is not there.
+type names struct{ syncer }
+
+func (n names) sync() error {
+	if err := n.Sync(); err != nil {
+		return doubt{err}
+	}
+	return nil
 }
 
 // osFiles are the files of the operating system.
@@ -59,7 +75,7 @@ func (osFiles) readDir(dir string) ([]os.DirEntry, error) { return os.ReadDir(di
 func (osFiles) makeDir(dir string) error                  { return os.MkdirAll(dir, 0o700) }
 func (osFiles) rename(from, to string) error              { return os.Rename(from, to) }
 func (osFiles) remove(path string) error                  { return os.Remove(path) }
-func (osFiles) syncDir(dir string) error                  { return storage.SyncDir(dir) }
+func (osFiles) openDir(dir string) (syncer, error)        { return os.Open(dir) }
 func (osFiles) syncPath(dir string) error                 { return storage.SyncPath(dir) }
 
 func (osFiles) openTree(path string) (*bbolt.DB, error) {
@@ -114,7 +130,7 @@ func syncWhole(files fileSystem, path string) error {
 }
 
 // removeDurably removes a file for good; one that is not there is no error.
-func removeDurably(files fileSystem, path string) error {
+func removeDurably(files fileSystem, n names, path string) error {
 	err := files.remove(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -122,5 +138,5 @@ func removeDurably(files fileSystem, path string) error {
 	if err != nil {
 		return err
 	}
-	return files.syncDir(filepath.Dir(path))
+	return n.sync()
 }

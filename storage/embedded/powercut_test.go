@@ -26,6 +26,10 @@ type hasty struct{ osFiles }
 
 type hastyFile struct{ file }
 
+type hastyDir struct{ *os.File }
+
+func (hastyDir) Sync() error { return nil }
+
 func (hastyFile) Sync() error { return nil }
 
 func (h hasty) create(path string) (file, error) {
@@ -38,7 +42,10 @@ func (h hasty) open(path string) (file, error) {
 	return hastyFile{f}, err
 }
 
-func (hasty) syncDir(string) error  { return nil }
+func (hasty) openDir(dir string) (syncer, error) {
+	d, err := os.Open(dir)
+	return hastyDir{d}, err
+}
 func (hasty) syncPath(string) error { return nil }
 
 func (h hasty) openTree(path string) (*bbolt.DB, error) {
@@ -180,8 +187,18 @@ func (f *forgetful) remove(path string) error {
 	})
 }
 
-func (f *forgetful) syncDir(string) error {
-	return f.step("sync names", func() error { f.durable = maps.Clone(f.names); return nil })
+type forgetfulDir struct {
+	syncer
+	f *forgetful
+}
+
+func (f *forgetful) openDir(dir string) (syncer, error) {
+	d, err := f.hasty.openDir(dir)
+	return forgetfulDir{d, f}, err
+}
+
+func (d forgetfulDir) Sync() error {
+	return d.f.step("sync names", func() error { d.f.durable = maps.Clone(d.f.names); return nil })
 }
 
 func (f *forgetful) syncPath(dir string) error {

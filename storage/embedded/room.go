@@ -85,7 +85,7 @@ func (e *engine) crowded(times int) bool {
 
 // behind says whether the checkpoint cannot follow. The caller holds mu.
 func (e *engine) behind(times int64) bool {
-	return e.merging && e.tables.Load().active.bytes.Load() > times*2*int64(e.limit)
+	return (e.merging || e.obstacle != nil) && e.tables.Load().active.bytes.Load() > times*2*int64(e.limit)
 }
 
 // awaitTurn returns when there is room for a write, or an error if that is to be refused. It comes before the owner is

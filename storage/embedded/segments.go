@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"go.etcd.io/bbolt"
 )
@@ -28,6 +29,7 @@ import (
 type segments struct {
 	dir   string
 	files fileSystem
+	names names
 
 	// reading is held by who reads blocks through a transaction. Places are given back when all
 	// have ended that may know of them.
@@ -36,10 +38,14 @@ type segments struct {
 	mu   sync.Mutex // guards open
 	open map[uint32]file
 
+	unfinished atomic.Bool // due or dead hold something
+
 	// The rest is for merges, of which there is one at a time.
 	rows map[uint32]segment
 	last uint32
-	out  file   // the last segment; nil: not open
+	out  file  // the last segment; nil: not open
+	due  []ref // what the last merge has freed
+	dead []uint32
 	left []ref  // rows of bucket d that are done with
 	buf  []byte // of place
 }
@@ -357,7 +363,7 @@ func (p *placer) next() error {
 	if p.out, err = p.files.create(p.path(p.last)); err != nil {
 		return err
 	}
-	return p.files.syncDir(p.dir)
+	return p.names.sync()
 }
 
 // end closes the segment that is being written.
@@ -384,7 +390,9 @@ func (p *placer) flush() error {
 func (p *placer) sync() error {
 	err := p.flush()
 	if err == nil && p.used {
-		err = p.out.Sync()
+		if err = p.out.Sync(); err != nil {
+			return doubt{err}
+		}
 		p.used = false
 	}
 	return err
@@ -446,43 +454,58 @@ func (s *segments) awaitReaders() {
 	defer s.reading.Unlock()
 }
 
-// done runs when the transaction has been committed.
+// done runs when the transaction has been committed. It gives back what the merge before has freed: the tree of before
+// that merge refers to it, and was needed in case this one was cut off.
 func (p *placer) done() error {
 	maps.Copy(p.rows, p.changed)
 	p.left = p.left[:0]
-	if len(p.freed) == 0 {
-		return nil
-	}
-	p.awaitReaders()
-	gone := false
+	due, dead := p.due, p.dead
+	p.due, p.dead = nil, nil
 	for number, row := range p.changed {
-		if row.live > 0 {
-			continue
-		}
-		delete(p.rows, number)
-		if number == p.last && p.out != nil {
-			if err := p.out.Close(); err != nil {
-				return err
-			}
-			p.out = nil
-		}
-		p.mu.Lock()
-		p.forget(number)
-		p.mu.Unlock()
-		if err := p.files.remove(p.path(number)); err != nil {
-			return err
-		}
-		gone = true
-	}
-	if gone {
-		if err := p.files.syncDir(p.dir); err != nil {
-			return err
+		if row.live <= 0 {
+			delete(p.rows, number)
+			p.dead = append(p.dead, number)
 		}
 	}
 	for _, r := range p.freed {
 		if _, ok := p.rows[r.segment]; ok {
-			p.left = append(p.left, r)
+			p.due = append(p.due, r)
 		}
 	}
-	return p.erase(p.left)
+	var err error
+	if len(due)+len(dead) > 0 {
+		p.awaitReaders()
+		if err = p.erase(due); err == nil {
+			p.left = append(p.left, due...)
+			due = nil
+		}
+		var err2 error
+		dead, err2 = p.give(dead)
+		err = errors.Join(err, err2)
+	}
+	// What could not be given back is tried again after the next merge.
+	p.due, p.dead = append(p.due, due...), append(p.dead, dead...)
+	p.unfinished.Store(len(p.due)+len(p.dead) > 0)
+	return err
+}
+
+// give removes segments, and returns those that it could not.
+func (s *segments) give(dead []uint32) ([]uint32, error) {
+	for len(dead) > 0 {
+		number := dead[0]
+		if number == s.last && s.out != nil {
+			if err := s.out.Close(); err != nil {
+				return dead, err
+			}
+			s.out = nil
+		}
+		s.mu.Lock()
+		s.forget(number)
+		s.mu.Unlock()
+		if err := removeDurably(s.files, s.names, s.path(number)); err != nil {
+			return dead, err
+		}
+		dead = dead[1:]
+	}
+	return nil, nil
 }

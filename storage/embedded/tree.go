@@ -54,7 +54,7 @@ func makeTree(files fileSystem, dir string) error {
 		return nil // another process was faster
 	}
 	path := filepath.Join(dir, newTreeName)
-	if err := removeDurably(files, path); err != nil {
+	if err := files.remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	tree, err := files.openTree(path)

@@ -1,0 +1,311 @@
+package embedded
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io/fs"
+	"slices"
+	"time"
+
+	"go.etcd.io/bbolt"
+)
+
+// freeze begins a checkpoint. The caller holds mu and is the committer.
+func (e *engine) freeze() {
+	e.merging = true
+	e.tables.Store(&tables{active: newMemtable(), frozen: e.tables.Load().active})
+}
+
+// settle runs when there was no write for a while: it merges what there is, so
+// that an idle server holds little memory and opens quickly after a crash.
+func (e *engine) settle() {
+	e.mu.Lock()
+	busy := e.running || e.merging || e.finished || e.err != nil || !e.current.empty()
+	if busy || e.tables.Load().active.empty() && !e.unfinished() {
+		e.mu.Unlock()
+		return
+	}
+	e.running = true // in the committer's place
+	e.mu.Unlock()
+	ready := e.prepare()
+	e.mu.Lock()
+	// With writes on their way the border between tables would not be that between journals; the committer that takes
+	// them calls again.
+	var old *journal
+	if ready = ready && e.err == nil && e.current.empty(); ready {
+		// Buffers grow as large as the largest group.
+		e.spare, e.current.frame = nil, newGroup(0, nil).frame
+		if e.tables.Load().active.empty() {
+			e.merging = true
+		} else {
+			e.freeze()
+			old = e.journal
+		}
+	}
+	e.mu.Unlock()
+	if ready && old != nil && e.nextJournal() != nil {
+		e.mu.Lock()
+		e.merging, ready = false, false
+		e.mu.Unlock()
+	}
+	if ready {
+		go e.checkpoint(old)
+	}
+	e.commit()
+}
+
+// unfinished says whether the last merge has left something for the next.
+func (e *engine) unfinished() bool { return len(e.kept) > 0 || e.segments.unfinished.Load() }
+
+// A reserve is the file of the next journal, already open: a checkpoint must not fail because there is no descriptor
+// or no room for a new file when it begins.
+type reserve struct {
+	file file
+	size int
+}
+
+// prepare makes the reserve if there is none. The caller is the committer.
+func (e *engine) prepare() bool {
+	e.mu.Lock()
+	wait := e.merging || e.reserve != nil || time.Now().Before(e.resume)
+	ready := e.reserve != nil
+	e.mu.Unlock()
+	if wait {
+		return ready
+	}
+	f, err := e.files.create(e.spareFile())
+	if err != nil {
+		e.hindered("make a file for the next journal", err)
+		return false
+	}
+	size, err := f.Size()
+	if err != nil {
+		e.hindered("make a file for the next journal", errors.Join(err, f.Close()))
+		return false
+	}
+	e.mu.Lock()
+	e.reserve = &reserve{f, int(size)}
+	e.mu.Unlock()
+	e.goesOn()
+	return true
+}
+
+// nextJournal ends the journal and begins a new one in the reserve.
+func (e *engine) nextJournal() error {
+	if err := e.journal.end(); err != nil {
+		return e.fail("end the journal", err)
+	}
+	return e.begin(e.journal.number + 1)
+}
+
+// begin begins a journal in the reserve.
+func (e *engine) begin(number uint64) error {
+	next := newJournal(e.dir, number, e.limit, e.reserve)
+	for {
+		err := e.files.rename(e.spareFile(), next.path)
+		if err == nil {
+			if err = e.names.sync(); err != nil {
+				return e.fail("begin a journal", err)
+			}
+			break
+		}
+		if !e.tryAgain("begin a journal", err) {
+			return e.fail("begin a journal", err)
+		}
+	}
+	e.goesOn()
+	e.mu.Lock()
+	e.journal, e.reserve = next, nil
+	e.mu.Unlock()
+	return nil
+}
+
+// checkpoint merges the frozen table into the tree. old is its journal, nil if there is nothing to merge and only what
+// the last merge has left is to be done.
+func (e *engine) checkpoint(old *journal) {
+	frozen, last := e.tables.Load().frozen, e.merged
+	if old == nil {
+		frozen = newMemtable()
+	} else {
+		last = old.mark()
+	}
+	err := e.merge(frozen, last)
+	for err != nil {
+		// Reads still need the frozen table, and the next Open its journal.
+		if inDoubt(err) || !e.tryAgain("merge the journal", err) {
+			err = e.fail("merge the journal", err)
+			break
+		}
+		err = e.merge(frozen, last)
+	}
+	if err == nil {
+		e.goesOn()
+		err = e.giveBack(old)
+	}
+	e.mu.Lock()
+	busy := e.running
+	e.mu.Unlock()
+	if !busy { // the next merge would fetch it all again
+		e.release()
+		e.segments.buf = nil
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err == nil {
+		e.tables.Store(&tables{active: e.tables.Load().active})
+	}
+	e.merging = false
+	if !e.running && !e.finished && e.unfinished() {
+		e.settling.Reset(e.idle)
+	}
+	e.progress()
+}
+
+// giveBack lets go of the journals whose merge is not the last one any more, and keeps that of the last one, which may
+// be nil. What cannot be removed now is tried again after the next merge: the order stays that of the journals.
+func (e *engine) giveBack(last *journal) error {
+	for len(e.kept) > 0 {
+		if err := e.setAside(e.kept[0]); inDoubt(err) {
+			return e.fail("give a journal back", err)
+		} else if err != nil {
+			e.hindered("give a journal back", err)
+			break
+		}
+		e.kept = e.kept[1:]
+	}
+	if last != nil {
+		e.kept = append(e.kept, last)
+	}
+	return nil
+}
+
+// setAside makes a journal the reserve, or removes it if there is one or if it grew far beyond the limit. It does so
+// for good: if it came back after a power cut without those that followed it, replaying it would undo what they did.
+func (e *engine) setAside(j *journal) error {
+	if j.file == nil || e.reserve != nil || j.room > 2*max(e.limit, len(zeros)) {
+		err := removeDurably(e.files, e.names, j.path)
+		if err == nil && j.file != nil {
+			err = j.close()
+		}
+		return err
+	}
+	if err := e.files.rename(j.path, e.spareFile()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := e.names.sync(); err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.reserve = &reserve{j.file, j.room}
+	return nil
+}
+
+// update is a transaction on the tree. Its error is in doubt if it may have been committed, or half.
+func (e *engine) update(f func(tx *bbolt.Tx) error) error {
+	var inside error
+	err := e.tree.Update(func(tx *bbolt.Tx) error { inside = f(tx); return inside })
+	if err != nil && inside == nil && !lacksRoom(err) {
+		return doubt{err}
+	}
+	return err
+}
+
+// The tree knows the last journal that was merged into it:
+//
+//	j  the journals    "merged" → number, checksum of its first frame
+var journalsBucket, mergedKey = []byte("j"), []byte("merged")
+
+func noteMerged(tx *bbolt.Tx, last mark) error {
+	b, err := tx.CreateBucketIfNotExists(journalsBucket)
+	if err != nil {
+		return err
+	}
+	return b.Put(mergedKey, binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(nil, last.number), last.first))
+}
+
+// mergedInto returns the last journal that is in a tree, the zero mark if it does not know.
+func mergedInto(tx *bbolt.Tx) mark {
+	if b := tx.Bucket(journalsBucket); b != nil {
+		if v := b.Get(mergedKey); len(v) == 12 {
+			return mark{binary.BigEndian.Uint64(v), binary.BigEndian.Uint32(v[8:])}
+		}
+	}
+	return mark{}
+}
+
+// merge writes a table into the tree in one transaction, and purges the Dedup
+// values whose time is over.
+//
+// What it frees is given back when the next merge is durable, and the journals of this one, the last of which is given, are
+// kept as long: until then the tree as it was before this merge is whole, too.
+func (e *engine) merge(t *memtable, last mark) error {
+	var gens []uint32
+	var out *placer
+	err := e.update(func(tx *bbolt.Tx) error {
+		var bucket *bbolt.Bucket
+		var name []byte
+		for n := t.head[0].Load(); n != nil; n = n.low.Load() {
+			cut := bytes.IndexByte(n.key, 0)
+			if cut <= 0 {
+				return errBadOps
+			}
+			if n.key[0] == 'p' { // of a journal of an earlier version
+				continue
+			}
+			if bucket == nil || !bytes.Equal(name, n.key[:cut]) {
+				var err error
+				name = n.key[:cut]
+				if bucket, err = tx.CreateBucketIfNotExists(name); err != nil {
+					return err
+				}
+				// Most keys are appended to what their owner has, so nothing will go between
+				// those there are: full pages make the file smaller and merging cheaper.
+				bucket.FillPercent = 0.9
+			}
+			var err error
+			if entry := n.entry.Load(); entry.deleted {
+				err = bucket.Delete(n.key[cut+1:])
+			} else {
+				err = bucket.Put(n.key[cut+1:], entry.value)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		out = e.segments.begin(tx)
+		if err := mergeRecords(tx, t, out); err != nil {
+			return err
+		}
+		if err := out.finish(); err != nil {
+			return err
+		}
+		if err := noteMerged(tx, last); err != nil {
+			return err
+		}
+		var err error
+		gens, err = e.purge(tx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	e.merged, e.once = last, !t.empty()
+	if err := out.done(); inDoubt(err) {
+		return err
+	} else if err != nil {
+		e.hindered("give room back", err)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	// Generations that began meanwhile are in the active table.
+	border := e.border()
+	for _, g := range *e.gens.Load() {
+		if g >= border && !slices.Contains(gens, g) {
+			gens = append(gens, g)
+		}
+	}
+	e.gens.Store(&gens)
+	return nil
+}

@@ -1,0 +1,84 @@
+package embedded
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"syscall"
+	"time"
+
+	"jackdaw/storage"
+)
+
+// Failures are of two kinds. After an error of fsync, or of a write to the journal or the tree, nobody knows what the
+// disk holds: it is *in doubt*, and final. Everything else leaves what is on the disk as it was: no descriptor, no room
+// for a new file, a file that cannot be created or removed. Then nothing goes further for *now*; it is tried again, and
+// what was accepted goes on as soon as it works.
+
+// doubt is an error after which nobody knows what the disk holds.
+type doubt struct{ error }
+
+func (d doubt) Unwrap() error { return d.error }
+
+func inDoubt(err error) bool { return errors.As(err, new(doubt)) }
+
+// lacksRoom says whether a commit of the tree failed before its meta page was written, for want of room. The tree's
+// file may have to grow, of which its library only tells in words.
+func lacksRoom(err error) bool {
+	var path *fs.PathError
+	full := errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || strings.Contains(err.Error(), syscall.ENOSPC.Error())
+	return full && (errors.As(err, &path) && path.Op == "write" || strings.HasPrefix(err.Error(), "file resize error"))
+}
+
+// fail ends the engine's acknowledgements for ever, and returns what writes get from now on.
+func (e *engine) fail(what string, err error) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.err == nil {
+		e.err = fmt.Errorf("%w until a restart: %s: %w", storage.ErrUnavailable, what, err)
+		e.log.Error("storage has failed: nothing is acknowledged any more; see to the disk, then start anew: nothing acknowledged is lost",
+			"failed", what, "error", err, "directory", e.dir)
+		if e.failed != nil {
+			go e.failed(e.err)
+		}
+	}
+	e.changed.Broadcast()
+	return e.err
+}
+
+// hindered notes that something cannot be done now.
+func (e *engine) hindered(what string, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.obstacle == nil {
+		e.log.Error("storage cannot go on for now: see to descriptors, room and rights; it is tried again",
+			"failed", what, "error", err, "directory", e.dir)
+	}
+	e.obstacle = fmt.Errorf("%s: %w", what, err)
+	e.resume = time.Now().Add(e.again)
+}
+
+// goesOn notes that what could not be done has been.
+func (e *engine) goesOn() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.obstacle != nil {
+		e.obstacle = nil
+		e.log.Info("storage goes on", "directory", e.dir)
+		e.progress()
+	}
+}
+
+// tryAgain returns true when it is time to try again what could not be done, false when the engine is closed meanwhile.
+func (e *engine) tryAgain(what string, err error) bool {
+	e.hindered(what, err)
+	timer := time.NewTimer(e.again)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-e.closing:
+		return false
+	}
+}

@@ -1,0 +1,184 @@
+package embedded
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A mark is how the tree knows the last journal that was merged into it: the number alone would not do, since an
+// earlier version begins again with 1.
+type mark struct {
+	number uint64
+	first  uint32
+}
+
+func (j *journal) mark() mark { return mark{j.number, j.first} }
+
+// A replayer reads the journals that the last run has left.
+type replayer struct {
+	files  fileSystem
+	dir    string
+	merged mark
+	log    *slog.Logger
+}
+
+// replay calls f with the ops of each whole frame in the order they were written, and returns the journals that were
+// in the tree already and those that it has called f for.
+func (r replayer) replay(f func(ops []byte) error) (done, found []*journal, err error) {
+	entries, err := r.files.readDir(r.dir) // sorted by name, and so by number
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, entry := range entries {
+		if digits, ok := strings.CutPrefix(entry.Name(), filePrefix); ok {
+			number, err := strconv.ParseUint(digits, 16, 32)
+			if err != nil {
+				return nil, nil, fmt.Errorf("read the name of journal %s: %w", entry.Name(), err)
+			}
+			found = append(found, &journal{path: filepath.Join(r.dir, entry.Name()), number: number})
+		}
+	}
+	if err := missing(found); err != nil {
+		return nil, nil, err
+	}
+	if i := slices.IndexFunc(found, func(j *journal) bool { return j.number == r.merged.number }); i >= 0 {
+		data, err := readWhole(r.files, found[i].path)
+		if err != nil {
+			return nil, nil, err
+		}
+		if frame := wholeFrame(data); frame != nil && binary.BigEndian.Uint32(frame[16:]) == r.merged.first {
+			done, found = found[:i+1], found[i+1:]
+		}
+	}
+	for i, j := range found {
+		data, err := readWhole(r.files, j.path)
+		if err != nil {
+			return nil, nil, err
+		}
+		if frame := wholeFrame(data); frame != nil {
+			j.first = binary.BigEndian.Uint32(frame[16:])
+		}
+		rest, next, ended, err := eachFrame(data, frameNumber(j.number, 1), f)
+		if err != nil {
+			return nil, nil, fmt.Errorf("replay %s: %w", j.path, err)
+		}
+		// A crash leaves at most one frame unfinished, the last of all. Anything else is
+		// damage, and going on would lose what was acknowledged.
+		if !ended && i < len(found)-1 || laterFrame(rest, next) {
+			return nil, nil, fmt.Errorf("%s is damaged at byte %d; restore the directory from a backup", j.path, len(data)-len(rest))
+		}
+		if !ended {
+			r.tell(j.path, len(data)-len(rest), rest, next)
+		}
+	}
+	return done, found, nil
+}
+
+// sector is what a disk writes whole or not at all.
+const sector = 512
+
+// tell logs what is dropped at the end of the last journal. A frame that a crash has cut off was never acknowledged.
+// One that the disk has changed was; they differ in that a part of the former was never written, which shows as far
+// as the file held zeros before.
+func (r replayer) tell(path string, at int, rest []byte, next uint64) {
+	if len(rest) < frameHeader {
+		if len(bytes.Trim(rest, "\x00")) > 0 {
+			r.log.Warn("the last group of the journal was cut off before it was acknowledged; it is dropped", "file", path, "byte", at, "bytes", len(rest))
+		}
+		return
+	}
+	magic, number := string(rest[:4]) == frameMagic, binary.BigEndian.Uint64(rest[8:]) == next
+	if !number && (!magic || binary.BigEndian.Uint64(rest[8:])>>32 != next>>32) {
+		return // zeros, or what an earlier journal has left
+	}
+	size := int(binary.BigEndian.Uint32(rest[4:]))
+	if size > len(rest)-frameHeader {
+		r.log.Warn("the last group of the journal was cut off before it was acknowledged; it is dropped", "file", path, "byte", at, "bytes", len(rest))
+		return
+	}
+	frame := rest[:frameHeader+size]
+	for from := -at & (sector - 1); from < len(frame); from += sector {
+		if part := frame[from:min(from+sector, len(frame))]; len(bytes.Trim(part, "\x00")) == 0 {
+			r.log.Warn("the last group of the journal was cut off before it was acknowledged; it is dropped", "file", path, "byte", at, "bytes", len(frame))
+			return
+		}
+	}
+	r.log.Error("the last group of the journal cannot be read and is dropped: if it was not cut off but damaged, what was acknowledged last is lost; "+
+		"see to the disk", "file", path, "byte", at, "bytes", len(frame))
+}
+
+// missing returns an error if one of the journals is. They are given up from the lowest number on, so those that a crash leaves
+// follow each other. Without what lies between, the later ones would be taken for what they are not: removals of what
+// was never there, sizes that count what is lost.
+func missing(found []*journal) error {
+	for i, j := range found {
+		if i > 0 && j.number != found[i-1].number+1 {
+			name := func(n uint64) string { return fmt.Sprintf("%s%016x", filePrefix, n) }
+			return fmt.Errorf("%s is missing, which lies between %s and %s; put it back, or restore the directory from a backup. "+
+				"To lose what was written from then on, move %s and all later ones away",
+				name(found[i-1].number+1), name(found[i-1].number), name(j.number), name(j.number))
+		}
+	}
+	return nil
+}
+
+// eachFrame calls f with the frames at the start of data, whose numbers begin with next, and returns what
+// follows them, the number that was expected there, and whether the last frame was that of end.
+func eachFrame(data []byte, next uint64, f func(ops []byte) error) ([]byte, uint64, bool, error) {
+	for {
+		frame := wholeFrame(data)
+		if frame == nil || binary.BigEndian.Uint64(frame[8:]) != next {
+			return data, next, false, nil
+		}
+		next++
+		data = data[len(frame):]
+		if len(frame) == frameHeader {
+			return data, next, true, nil
+		}
+		// The memory table keeps slices of what f gets.
+		if err := f(slices.Clone(frame[frameHeader:])); err != nil {
+			return data, next, false, err
+		}
+	}
+}
+
+// wholeFrame is the frame at the start of data, or nil if there is none or its checksum is wrong.
+func wholeFrame(data []byte) []byte {
+	if len(data) < frameHeader || string(data[:4]) != frameMagic {
+		return nil
+	}
+	n := int(binary.BigEndian.Uint32(data[4:]))
+	if n > len(data)-frameHeader {
+		return nil
+	}
+	frame := data[:frameHeader+n]
+	if binary.BigEndian.Uint32(frame[16:]) != frameSum(frame) {
+		return nil
+	}
+	return frame
+}
+
+// laterFrame says whether a whole frame of the same journal, with a number above bad, lies anywhere in data.
+func laterFrame(data []byte, bad uint64) bool {
+	for i := 1; i < len(data); i++ {
+		next := bytes.Index(data[i:], []byte(frameMagic))
+		if next < 0 {
+			return false
+		}
+		i += next
+		// Most are of earlier journals: no need for their checksums.
+		if len(data)-i < frameHeader {
+			return false
+		}
+		if n := binary.BigEndian.Uint64(data[i+8:]); n>>32 == bad>>32 && n > bad && wholeFrame(data[i:]) != nil {
+			return true
+		}
+	}
+	return false
+}
