@@ -14,6 +14,7 @@ import (
 //	s  sizes of a log       owner NUL → format, last id, records, bytes
 //	x  Dedup values         owner NUL value → id; the bucket's name begins with the generation
 //	m  keys of a map        owner NUL key → version, deleted, value
+//	y  damaged blocks       owner NUL id → nothing, given up
 //	v  versions of a map    owner NUL → format, version, floor, deleted keys
 //	a  accounts             domain NUL localpart → storage.EncodeAccount
 //	b  API accounts         NUL name → the same

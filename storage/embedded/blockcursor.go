@@ -25,6 +25,7 @@ type blockCursor struct {
 	op      recordOp // the record at hand
 	some    bool     // there is one
 	err     error
+	damaged []span // blocks that were stepped over
 }
 
 // newBlockCursor is nil if the tree holds no records of that log at all.
@@ -138,8 +139,7 @@ func (c *blockCursor) read(k, v []byte) bool {
 	}
 	if c.peer != nil {
 		if v = c.blocks.Get(binary.BigEndian.AppendUint64(bytes.Clone(c.owner), id)); v == nil {
-			c.err = errBadBlock
-			return false
+			return true // it was damaged and has been given up
 		}
 	}
 	r, elsewhere, err := readRef(v, id)
@@ -149,6 +149,10 @@ func (c *blockCursor) read(k, v []byte) bool {
 		}
 		if v, err = c.segments.read(r, c.space.block); err == nil {
 			c.space.block = v
+		} else if isDamage(err) {
+			c.segments.damages.meet(r, c.owner, err)
+			c.damaged = append(c.damaged, span{id, r.last})
+			return true
 		}
 	}
 	if c.err = err; err != nil {

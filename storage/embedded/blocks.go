@@ -187,7 +187,14 @@ func (w *blockWriter) block(prefix, key, value []byte, ops []recordOp) (err erro
 		case elsewhere && w.out == nil:
 			return errBadBlock // what is converted has none
 		case elsewhere:
-			if value, err = w.out.read(r, w.read); err != nil {
+			if value, err = w.out.read(r, w.read); isDamage(err) {
+				w.out.damages.meet(r, prefix, err)
+				if err := w.lose(prefix, id, r); err != nil {
+					return err
+				}
+				key = nil
+				break
+			} else if err != nil {
 				return err
 			}
 			w.read = value

@@ -246,12 +246,17 @@ func (e *engine) merge(t *memtable, last mark) error {
 	err := e.update(func(tx *bbolt.Tx) error {
 		var bucket *bbolt.Bucket
 		var name []byte
+		var given [][]byte // damaged blocks
 		for n := t.head[0].Load(); n != nil; n = n.low.Load() {
 			cut := bytes.IndexByte(n.key, 0)
 			if cut <= 0 {
 				return errBadOps
 			}
 			if n.key[0] == 'p' { // of a journal of an earlier version
+				continue
+			}
+			if n.key[0] == 'y' {
+				given = append(given, n.key[1:])
 				continue
 			}
 			if bucket == nil || !bytes.Equal(name, n.key[:cut]) {
@@ -277,6 +282,11 @@ func (e *engine) merge(t *memtable, last mark) error {
 		out = e.segments.begin(tx)
 		if err := mergeRecords(tx, t, out); err != nil {
 			return err
+		}
+		for _, key := range given {
+			if err := out.giveUp(key); err != nil {
+				return err
+			}
 		}
 		if err := out.finish(); err != nil {
 			return err

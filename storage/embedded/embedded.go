@@ -160,6 +160,7 @@ func open(dir string, o Options) (*engine, error) {
 	e := &engine{now: o.Now, limit: o.JournalBytes, files: o.files, dir: dir, tree: tree, log: o.Log,
 		names: names{dirNames}, again: o.again, failed: o.Failed, closing: make(chan struct{})}
 	e.segments.dir, e.segments.files, e.segments.names = dir, o.files, e.names
+	e.segments.damages.log = o.Log
 	e.changed.L = &e.mu
 	e.idle, e.settling = o.idle, time.AfterFunc(time.Hour, e.settle)
 	e.settling.Stop() // until there was a write

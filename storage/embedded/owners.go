@@ -28,7 +28,19 @@ func (l *logSpace) Trim(ctx context.Context, owner string, before uint64, keep i
 	return l.trim(owner, st, before, keep)
 }
 
-func (l *logSpace) trim(owner string, st *logState, before uint64, keep int) (last *storage.Pending, err error) {
+func (l *logSpace) trim(owner string, st *logState, before uint64, keep int) (*storage.Pending, error) {
+	last, err := l.trimRecords(owner, st, before, keep)
+	if err != nil {
+		return nil, err
+	}
+	b, next := &batch{}, *st
+	if err := l.giveUp(b, owner, &next, before); err != nil || len(b.ops) == 0 {
+		return last, err
+	}
+	return l.shrink(owner, st, next, b)
+}
+
+func (l *logSpace) trimRecords(owner string, st *logState, before uint64, keep int) (last *storage.Pending, err error) {
 	for {
 		b, next, n := &batch{}, *st, 0
 		err := l.records(owner, 0, 0, false, func(r record) bool {

@@ -39,6 +39,7 @@ type segments struct {
 	open map[uint32]file
 
 	unfinished atomic.Bool // due or dead hold something
+	damages    damages
 
 	// The rest is for merges, of which there is one at a time.
 	rows map[uint32]segment
@@ -240,10 +241,10 @@ func (s *segments) read(r ref, buffer []byte) ([]byte, error) {
 		if _, err = f.ReadAt(b, r.at); errors.Is(err, fs.ErrClosed) {
 			continue // others needed files, too
 		} else if err != nil {
-			return nil, fmt.Errorf("read a block: %w", err)
+			return nil, errDamaged(s.path(r.segment), r.at, err.Error())
 		}
 		if crc32.Checksum(b, castagnoli) != r.sum {
-			return nil, fmt.Errorf("%s is damaged at byte %d; restore the directory from a backup", s.path(r.segment), r.at)
+			return nil, errDamaged(s.path(r.segment), r.at, "it does not match its checksum")
 		}
 		return b, nil
 	}
