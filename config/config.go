@@ -147,7 +147,9 @@ const (
 // Storage chooses the engine.
 type Storage struct {
 	Engine string `yaml:"engine"` // EngineEmbedded or EngineRedis
-	Redis  Redis  `yaml:"redis"`
+	// ExitOnFailure ends the process when the embedded store cannot acknowledge until a restart.
+	ExitOnFailure bool  `yaml:"exit_on_failure"`
+	Redis         Redis `yaml:"redis"`
 }
 
 // The storage engines.
@@ -237,8 +239,8 @@ func Default() *Config {
 		Limits:       defaultLimits(),
 		Registration: RegistrationClosed,
 		Storage: Storage{
-			Engine: EngineEmbedded,
-			Redis:  Redis{Addrs: []string{"127.0.0.1:6379"}, Prefix: "jackdaw:"},
+			Engine: EngineEmbedded, ExitOnFailure: true,
+			Redis: Redis{Addrs: []string{"127.0.0.1:6379"}, Prefix: "jackdaw:"},
 		},
 		HTTP: HTTP{
 			MaxBody:       256 << 10,

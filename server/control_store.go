@@ -13,6 +13,7 @@ import (
 	"jackdaw/router"
 	"jackdaw/router/accounts"
 	"jackdaw/storage"
+	"jackdaw/storage/embedded"
 	"jackdaw/xmpp/jid"
 )
 
@@ -50,11 +51,11 @@ func OpenControl(ctx context.Context, cfg *config.Config, create bool) (c *Contr
 	open := openEngine
 	switch {
 	case create:
-		open = OpenStore
+		open = openStore
 	case !holdsData(cfg):
 		return nil, nil, fmt.Errorf("%s: %w", cfg.Data, ErrNoData)
 	}
-	store, err := open(ctx, cfg)
+	store, err := open(ctx, cfg, embedded.Options{})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -30,15 +30,19 @@ func storePath(cfg *config.Config) string { return filepath.Join(cfg.Data, "stor
 // OpenStore opens the engine that the configuration names. The data directory is
 // made if it is not there, with mode 0700.
 func OpenStore(ctx context.Context, cfg *config.Config) (storage.Engine, error) {
+	return openStore(ctx, cfg, embedded.Options{})
+}
+
+func openStore(ctx context.Context, cfg *config.Config, o embedded.Options) (storage.Engine, error) {
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data directory: %w; create it or choose another with 'data:' or --data", err)
 	}
-	return openEngine(ctx, cfg)
+	return openEngine(ctx, cfg, o)
 }
 
-func openEngine(ctx context.Context, cfg *config.Config) (storage.Engine, error) {
+func openEngine(ctx context.Context, cfg *config.Config, o embedded.Options) (storage.Engine, error) {
 	if cfg.Storage.Engine == config.EngineEmbedded {
-		return embedded.Open(storePath(cfg))
+		return embedded.OpenWith(storePath(cfg), o)
 	}
 	secret, err := cfg.Storage.Redis.Secret()
 	if err != nil {
@@ -50,7 +54,7 @@ func openEngine(ctx context.Context, cfg *config.Config) (storage.Engine, error)
 	}
 	r := cfg.Storage.Redis
 	return redis.Open(ctx, redis.Options{Addrs: r.Addrs, MasterName: r.MasterName, Username: r.Username,
-		Password: secret, DB: r.DB, Prefix: r.Prefix, WaitReplicas: r.WaitReplicas})
+		Password: secret, DB: r.DB, Prefix: r.Prefix, WaitReplicas: r.WaitReplicas, Log: o.Log})
 }
 
 // listeners are the open sockets of a server; opened all or none.

@@ -34,6 +34,7 @@ import (
 	"jackdaw/s2s"
 	"jackdaw/s2s/lookup"
 	"jackdaw/storage"
+	"jackdaw/storage/embedded"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 	"jackdaw/xmpp/stream"
@@ -63,7 +64,15 @@ func Run(ctx context.Context, cfg *config.Config, o RunOptions) error {
 		o.Log.Warn("configuration", "note", w)
 	}
 	sayIfRoot(o, cfg.Data)
-	store, err := OpenStore(ctx, cfg)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	// After such a failure the process tells its clients and ends, and closing the store says why: whoever supervises
+	// it starts it anew, which is what helps.
+	store, err := openStore(ctx, cfg, embedded.Options{Log: o.Log, Failed: func(error) {
+		if cfg.Storage.ExitOnFailure {
+			cancel()
+		}
+	}})
 	if err != nil {
 		return err
 	}

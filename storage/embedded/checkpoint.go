@@ -205,7 +205,12 @@ func (e *engine) setAside(j *journal) error {
 // update is a transaction on the tree. Its error is in doubt if it may have been committed, or half.
 func (e *engine) update(f func(tx *bbolt.Tx) error) error {
 	var inside error
-	err := e.tree.Update(func(tx *bbolt.Tx) error { inside = f(tx); return inside })
+	err := guarded(e.treePath(), func() error {
+		return e.tree.Update(func(tx *bbolt.Tx) error { inside = f(tx); return inside })
+	})
+	if isDamage(err) && inside == nil {
+		e.broken = true
+	}
 	if err != nil && inside == nil && !lacksRoom(err) {
 		return doubt{err}
 	}

@@ -123,7 +123,7 @@ func (e *engine) loadGenerations() error {
 		}
 		return err
 	}
-	err := e.tree.View(func(tx *bbolt.Tx) error {
+	err := e.read(func(tx *bbolt.Tx) error {
 		c := tx.Cursor()
 		for name, _ := c.Seek([]byte("x")); bytes.HasPrefix(name, []byte("x")); name, _ = c.Next() {
 			if err := know(name); err != nil {

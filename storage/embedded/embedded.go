@@ -59,7 +59,10 @@ type engine struct {
 	files fileSystem
 	dir   string
 	tree  *bbolt.DB
-	log   *slog.Logger
+	// broken: the library has panicked in a transaction and may not let go of its locks.
+	broken        bool
+	treeIsDamaged sync.Once // told
+	log           *slog.Logger
 	// segments are what the tree refers to.
 	segments segments
 	names    names
@@ -182,10 +185,7 @@ func (e *engine) recover() error {
 		return err
 	}
 	old := false
-	if err := e.tree.View(func(tx *bbolt.Tx) error {
-		old, e.merged = outdated(tx), mergedInto(tx)
-		return nil
-	}); err != nil {
+	if err := e.view(func(tx *bbolt.Tx) { old, e.merged = outdated(tx), mergedInto(tx) }); err != nil {
 		return err
 	}
 	if old {
@@ -215,7 +215,7 @@ func (e *engine) recover() error {
 			return err
 		}
 	}
-	if err := e.segments.load(e.tree); err != nil {
+	if err := e.segments.load(e); err != nil {
 		return err
 	}
 	if err := e.loadGenerations(); err != nil {
@@ -236,6 +236,8 @@ func (e *engine) recover() error {
 	e.current = newGroup(1, nil)
 	return e.begin(last.number + 1)
 }
+
+func (e *engine) treePath() string { return filepath.Join(e.dir, treeName) }
 
 // spareFile is where the file of a journal waits for a later one.
 func (e *engine) spareFile() string { return filepath.Join(e.dir, spareName) }
@@ -333,7 +335,10 @@ func (e *engine) mergeTwice(t *memtable, last mark) error {
 
 // closeFiles closes all that is open.
 func (e *engine) closeFiles() error {
-	err := errors.Join(e.tree.Close(), e.segments.close(), e.names.Close())
+	err := errors.Join(e.segments.close(), e.names.Close())
+	if !e.broken {
+		err = errors.Join(err, e.tree.Close())
+	}
 	for _, j := range e.kept {
 		if j.file != nil && j != e.journal {
 			err = errors.Join(err, j.close())

@@ -121,9 +121,9 @@ func segmentKey(number uint32) []byte { return binary.BigEndian.AppendUint32(nil
 func (r ref) key() []byte { return binary.BigEndian.AppendUint64(segmentKey(r.segment), uint64(r.at)) }
 
 // load reads what the tree knows, finishes what the last run has left, and checks that the files are there.
-func (s *segments) load(tree *bbolt.DB) error {
+func (s *segments) load(e *engine) error {
 	s.rows, s.open = map[uint32]segment{}, map[uint32]file{}
-	err := tree.View(func(tx *bbolt.Tx) error {
+	err := e.read(func(tx *bbolt.Tx) error {
 		if b := tx.Bucket([]byte("g")); b != nil {
 			s.last = uint32(b.Sequence())
 			err := b.ForEach(func(k, v []byte) error {

@@ -3,11 +3,13 @@ package embedded
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/fnv"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 
 	"go.etcd.io/bbolt"
@@ -40,7 +42,29 @@ func openTree(files fileSystem, dir string, log *slog.Logger) (*bbolt.DB, error)
 	if err := files.syncPath(dir); err != nil {
 		return nil, err
 	}
-	return files.openTree(path)
+	var tree *bbolt.DB
+	err = guarded(path, func() (err error) { tree, err = files.openTree(path); return err })
+	if err != nil && !errors.Is(err, errInUse) && !isDamage(err) {
+		err = treeDamage(path, err)
+	}
+	return tree, err
+}
+
+// guarded runs what reads the tree. Its library takes the pages of the file as they are: it panics, or the system ends
+// the process, when one is not what it should be or cannot be read. Here that becomes an error that says what to do.
+func guarded(path string, f func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			err = treeDamage(path, p)
+		}
+	}()
+	return f()
+}
+
+func treeDamage(path string, why any) error {
+	return damage{fmt.Errorf("%s is damaged (%v); see to the disk and restore the directory from a backup; "+
+		"'jackdaw verify' tells what else is damaged", path, why)}
 }
 
 // makeTree makes an empty tree.

@@ -35,9 +35,24 @@ func (e *engine) get(key []byte) (value []byte, group uint64, ok bool, err error
 
 // view reads the tree.
 func (e *engine) view(f func(tx *bbolt.Tx)) error {
-	err := e.tree.View(func(tx *bbolt.Tx) error { f(tx); return nil })
+	err := guarded(e.treePath(), func() error {
+		return e.tree.View(func(tx *bbolt.Tx) error { f(tx); return nil })
+	})
+	if isDamage(err) {
+		e.treeIsDamaged.Do(func() { e.log.Error("the store is damaged; what can be read is served", "error", err) })
+	}
 	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
 		return storage.ErrClosed
+	}
+	return err
+}
+
+// read is view for what may find an error.
+func (e *engine) read(f func(tx *bbolt.Tx) error) (err error) {
+	var inside error
+	err = e.view(func(tx *bbolt.Tx) { inside = f(tx) })
+	if err == nil {
+		err = inside
 	}
 	return err
 }
