@@ -57,6 +57,14 @@ func openEngine(ctx context.Context, cfg *config.Config, o embedded.Options) (st
 		Password: secret, DB: r.DB, Prefix: r.Prefix, WaitReplicas: r.WaitReplicas, Log: o.Log})
 }
 
+// Verify returns what is damaged in the embedded store, in words.
+func Verify(cfg *config.Config) (problems []string, err error) {
+	if cfg.Storage.Engine != config.EngineEmbedded {
+		return nil, errors.New("only the embedded store can be verified; Redis has its own tools")
+	}
+	return embedded.Verify(filepath.Join(cfg.Data, "store")), nil
+}
+
 // listeners are the open sockets of a server; opened all or none.
 type listeners struct{ all []net.Listener }
 

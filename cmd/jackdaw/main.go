@@ -80,7 +80,7 @@ func newRoot() *cobra.Command {
 	root.PersistentFlags().BoolVar(&s.json, "json", false, "print JSON, for programs")
 	root.AddCommand(
 		serveCommand(s), userCommand(s), apiAccountCommand(s), sendCommand(s),
-		sessionsCommand(s), s2sCommand(s), reloadCommand(s), checkCommand(s), versionCommand(s),
+		sessionsCommand(s), s2sCommand(s), reloadCommand(s), checkCommand(s), verifyCommand(s), versionCommand(s),
 	)
 	return root
 }

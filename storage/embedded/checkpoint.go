@@ -307,6 +307,9 @@ func (e *engine) merge(t *memtable, last mark) error {
 		return err
 	}
 	e.merged, e.once = last, !t.empty()
+	if err := e.writeSums(); err != nil {
+		e.log.Warn("checksums of the store were not written; it is not checked when it is opened next", "error", err)
+	}
 	if err := out.done(); inDoubt(err) {
 		return err
 	} else if err != nil {

@@ -54,11 +54,13 @@ type Options struct {
 //
 // Locks are taken in this order: a shard's, then mu.
 type engine struct {
-	now   func() time.Time
-	limit int
-	files fileSystem
-	dir   string
-	tree  *bbolt.DB
+	now      func() time.Time
+	limit    int
+	files    fileSystem
+	dir      string
+	tree     *bbolt.DB
+	treeFile file    // the tree's, for its checksums
+	states   []state // the last two of the tree; the merge's
 	// broken: the library has panicked in a transaction and may not let go of its locks.
 	broken        bool
 	treeIsDamaged sync.Once // told
@@ -151,7 +153,7 @@ func open(dir string, o Options) (*engine, error) {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	tree, err := openTree(o.files, dir, o.Log)
+	tree, states, err := openTree(o.files, dir, o.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +162,13 @@ func open(dir string, o Options) (*engine, error) {
 		tree.Close() // the first error is the one to tell
 		return nil, err
 	}
-	e := &engine{now: o.Now, limit: o.JournalBytes, files: o.files, dir: dir, tree: tree, log: o.Log,
+	treeFile, err := o.files.open(filepath.Join(dir, treeName))
+	if err != nil {
+		tree.Close() // as above
+		dirNames.Close()
+		return nil, err
+	}
+	e := &engine{now: o.Now, limit: o.JournalBytes, files: o.files, dir: dir, tree: tree, treeFile: treeFile, states: states, log: o.Log,
 		names: names{dirNames}, again: o.again, failed: o.Failed, closing: make(chan struct{})}
 	e.segments.dir, e.segments.files, e.segments.names = dir, o.files, e.names
 	e.segments.damages.log = o.Log
@@ -335,7 +343,7 @@ func (e *engine) mergeTwice(t *memtable, last mark) error {
 
 // closeFiles closes all that is open.
 func (e *engine) closeFiles() error {
-	err := errors.Join(e.segments.close(), e.names.Close())
+	err := errors.Join(e.segments.close(), e.names.Close(), e.treeFile.Close())
 	if !e.broken {
 		err = errors.Join(err, e.tree.Close())
 	}

@@ -434,11 +434,11 @@ func TestPowerCutAtEveryStepLosesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.live(t, e, 100)
+	p.live(t, e, 60)
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if len(kills) < 4 {
+	if len(kills) < 3 {
 		t.Errorf("%d commits were seen", len(kills))
 	}
 }
@@ -467,7 +467,7 @@ func TestPowerCutDuringRecoveryLosesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.live(t, e, 150)
+	p.live(t, e, 90)
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -24,6 +24,9 @@ func (f dataFile) Punch(at, size int64) error {
 	}
 }
 
+// lockTree finds out whether another process has the tree, and keeps others out until unlock.
+func lockTree(path string) (unlock func(), err error) { return lockDir(path) }
+
 // lockDir keeps other processes that do the same out of a directory until it is closed.
 func lockDir(dir string) (unlock func(), err error) {
 	d, err := os.Open(dir)

@@ -23,9 +23,9 @@ const (
 
 // openTree opens the tree of a directory, and makes both if they are not there. What it returns is durable, with its
 // name and those above it: what is found in it may be acted upon.
-func openTree(files fileSystem, dir string, log *slog.Logger) (*bbolt.DB, error) {
+func openTree(files fileSystem, dir string, log *slog.Logger) (*bbolt.DB, []state, error) {
 	if err := files.makeDir(dir); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	path := filepath.Join(dir, treeName)
 	// What a killed process wrote last is in memory only, and may be read and lost afterwards. So it is made durable
@@ -37,17 +37,26 @@ func openTree(files fileSystem, dir string, log *slog.Logger) (*bbolt.DB, error)
 		err = remakeTree(files, dir, log)
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := files.syncPath(dir); err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	unlock, err := lockTree(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	states, err := checkTree(files, dir, log, false)
+	unlock()
+	if err != nil {
+		return nil, nil, err
 	}
 	var tree *bbolt.DB
 	err = guarded(path, func() (err error) { tree, err = files.openTree(path); return err })
 	if err != nil && !errors.Is(err, errInUse) && !isDamage(err) {
 		err = treeDamage(path, err)
 	}
-	return tree, err
+	return tree, states, err
 }
 
 // guarded runs what reads the tree. Its library takes the pages of the file as they are: it panics, or the system ends
