@@ -156,7 +156,8 @@ func (e *engine) checkpoint(old *journal) {
 		e.tables.Store(&tables{active: e.tables.Load().active})
 	}
 	e.merging = false
-	if !e.running && !e.finished && e.unfinished() {
+	// It may have run meanwhile, in vain.
+	if !e.running && !e.finished && (e.unfinished() || !e.tables.Load().active.empty()) {
 		e.settling.Reset(e.idle)
 	}
 	e.progress()
