@@ -62,7 +62,7 @@ func Verify(cfg *config.Config) (problems []string, err error) {
 	if cfg.Storage.Engine != config.EngineEmbedded {
 		return nil, errors.New("only the embedded store can be verified; Redis has its own tools")
 	}
-	return embedded.Verify(filepath.Join(cfg.Data, "store")), nil
+	return embedded.Verify(filepath.Join(cfg.Data, "store"))
 }
 
 // listeners are the open sockets of a server; opened all or none.

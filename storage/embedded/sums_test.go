@@ -61,7 +61,7 @@ func TestChangedBitInTheTreeIsFound(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(damaged, treeName), whole, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if problems := Verify(damaged); len(problems) == 0 {
+		if problems, err := Verify(damaged); err != nil || len(problems) == 0 {
 			t.Errorf("page %d is damaged and verified as whole", n)
 		}
 		// The state before may be whole, and holds the same after a clean end.
@@ -70,7 +70,7 @@ func TestChangedBitInTheTreeIsFound(t *testing.T) {
 		}
 		whole[bit/8] ^= 1 << (bit % 8)
 	}
-	if problems := Verify(dir); len(problems) > 0 {
+	if problems, err := Verify(dir); err != nil || len(problems) > 0 {
 		t.Errorf("a whole store: %q", problems)
 	}
 }

@@ -13,7 +13,7 @@ import (
 
 // Verify reads everything that a store keeps and returns what is damaged, in words. No server may run on it. It
 // changes nothing.
-func Verify(dir string) (problems []string) {
+func Verify(dir string) (problems []string, err error) {
 	add := func(err error) {
 		if err != nil {
 			problems = append(problems, err.Error())
@@ -21,18 +21,18 @@ func Verify(dir string) (problems []string) {
 	}
 	path := filepath.Join(dir, treeName)
 	if _, err := os.Stat(path); err != nil {
-		return []string{fmt.Sprintf("there is no store in %s: %v", dir, err)}
+		return nil, fmt.Errorf("there is no store: %w", err)
 	}
 	unlock, err := lockTree(path)
 	if err != nil {
-		return []string{fmt.Sprintf("%s cannot be verified: %v; stop the server first", dir, err)}
+		return nil, fmt.Errorf("verify %s: %w; stop the server first", dir, err)
 	}
 	quiet := slog.New(slog.DiscardHandler)
 	_, err = checkTree(osFiles{}, dir, quiet, true)
 	unlock()
 	if err != nil {
 		add(err)
-		return problems // what it says of the rest cannot be relied on
+		return problems, nil // what it says of the rest cannot be relied on
 	}
 	add(guarded(path, func() error {
 		tree, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true, Timeout: 1, NoStatistics: true})
@@ -54,7 +54,7 @@ func Verify(dir string) (problems []string) {
 		add(bad)
 		return errors.Join(err, tree.Close())
 	}))
-	return problems
+	return problems, nil
 }
 
 // verifyBlocks reads the blocks of all records.
