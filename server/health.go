@@ -43,6 +43,9 @@ func (h *house) watchStorage(ctx context.Context) {
 
 // remedy says what an administrator does about an error of the storage.
 func remedy(cfg *config.Config, err error) string {
+	if errors.Is(err, storage.ErrTaken) {
+		return "end one of the two servers, then restart this one if it is to go on"
+	}
 	if cfg.Storage.Engine == config.EngineRedis {
 		return fmt.Sprintf("bring Redis at %s back, or the way to it; this server goes on by itself then", strings.Join(cfg.Storage.Redis.Addrs, ", "))
 	}
