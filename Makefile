@@ -5,7 +5,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 # What the tests start or ask: Redis, two servers to federate with, three clients, an XML parser; and
 # what the race detector links with.
-PACKAGES = redis-server prosody lua-unbound ejabberd python3-slixmpp python3-aiohttp profanity tmux go-sendxmpp libxml2-utils curl gcc libc6-dev
+PACKAGES = redis-server prosody lua-unbound ejabberd python3-slixmpp python3-aiohttp profanity tmux go-sendxmpp libxml2-utils curl iproute2 gcc libc6-dev
 
 FUZZTIME ?= 30s
 

@@ -18,6 +18,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	harness.Isolate(attackerIP, strangerIP, innocentIP)
 	code := m.Run()
 	harness.Cleanup()
 	os.Exit(code)

@@ -8,9 +8,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 	"time"
+
+	"jackdaw/testsuite/harness"
 )
 
 // A Way says how to connect to another server. The zero value is the best that both sides can.
@@ -21,6 +22,7 @@ type Way struct {
 	Anonymous   bool             // shows none
 	Dialback    bool             // even where EXTERNAL is offered
 	Bidi        bool             // if offered
+	From        string           // one of the machine's addresses; "" is any
 }
 
 // Open connects, says the header and negotiates TLS, and leaves the rest to the caller: the features are in
@@ -34,7 +36,7 @@ func (p *Peer) Open(from, to string, w Way) (*Link, error) {
 	if addr == "" {
 		return nil, fmt.Errorf("nobody has said where %s is", to)
 	}
-	conn, err := net.DialTimeout("tcp", addr, Timeout)
+	conn, err := harness.Dial(w.From, addr)
 	if err != nil {
 		return nil, err
 	}

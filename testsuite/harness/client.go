@@ -24,6 +24,8 @@ import (
 type Client struct {
 	Conn net.Conn
 	JID  string // as bound
+	// Header is what the header of the next stream says besides, as attributes.
+	Header string
 
 	domain string       // that the stream is to
 	raw    bytes.Buffer // what dec has read, from base on
@@ -39,7 +41,12 @@ func Open(addr string, plain bool) (*Client, error) { return OpenTo(addr, Domain
 
 // OpenTo is Open for a server of any domain.
 func OpenTo(addr, domain string, plain bool) (*Client, error) {
-	conn, err := net.DialTimeout("tcp", addr, Timeout)
+	return openFrom("", addr, domain, plain)
+}
+
+// openFrom is OpenTo from one of the machine's addresses; "" is any.
+func openFrom(from, addr, domain string, plain bool) (*Client, error) {
+	conn, err := Dial(from, addr)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +74,7 @@ func (c *Client) Restart() error {
 	c.at = 0
 	c.dec = xml.NewDecoder(io.TeeReader(c.Conn, &c.raw))
 	if err := c.Send("<?xml version='1.0'?><stream:stream to='" + c.domain +
-		"' version='1.0' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>"); err != nil {
+		"' version='1.0' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'" + c.Header + ">"); err != nil {
 		return err
 	}
 	c.Conn.SetReadDeadline(time.Now().Add(Timeout))
@@ -153,13 +160,23 @@ func (c *Client) Ask(id, iq string) (string, error) {
 }
 
 // Login opens a stream, authenticates by SCRAM-SHA-1 and restarts the stream; no resource is bound.
-func Login(addr, user string) (*Client, error) { return loginTo(addr, Domain, user) }
+func Login(addr, user string) (*Client, error) { return loginTo("", addr, Domain, user) }
 
-func loginTo(addr, domain, user string) (*Client, error) {
-	c, err := OpenTo(addr, domain, false)
+func loginTo(from, addr, domain, user string) (*Client, error) {
+	return authenticated(from, addr, domain, user, "")
+}
+
+// LoginFrom is Login from one of the machine's addresses; the header of the stream after authentication says more.
+func LoginFrom(from, addr, user, header string) (*Client, error) {
+	return authenticated(from, addr, Domain, user, header)
+}
+
+func authenticated(from, addr, domain, user, header string) (*Client, error) {
+	c, err := openFrom(from, addr, domain, false)
 	if err != nil {
 		return nil, err
 	}
+	c.Header = header
 	if err := c.authenticate(user, Password); err != nil {
 		c.Conn.Close()
 		return nil, fmt.Errorf("log in as %s: %w", user, err)
@@ -174,7 +191,16 @@ func Connect(addr, user, resource string) (*Client, error) {
 
 // ConnectTo is Connect for a server of any domain, ours or another's.
 func ConnectTo(addr, domain, user, resource string) (*Client, error) {
-	c, err := loginTo(addr, domain, user)
+	return connect("", addr, domain, user, resource)
+}
+
+// ConnectFrom is Connect from one of the machine's addresses.
+func ConnectFrom(from, addr, user, resource string) (*Client, error) {
+	return connect(from, addr, Domain, user, resource)
+}
+
+func connect(from, addr, domain, user, resource string) (*Client, error) {
+	c, err := loginTo(from, addr, domain, user)
 	if err != nil {
 		return nil, err
 	}

@@ -54,6 +54,7 @@ type Server struct {
 	t    testing.TB
 	bin  string
 	env  []string
+	ulim []string
 	cmd  *exec.Cmd
 	done chan struct{} // closed when the process has been reaped
 	log  *Output
@@ -78,6 +79,8 @@ type Options struct {
 	Cert     string   // PEM file of Domain's certificate; self-signed if empty
 	Key      string   // of its key
 	Env      []string // of the process, beyond that of the test's
+	// Ulimit are limits of the process, as arguments of the shell's ulimit: "-n 128".
+	Ulimit []string
 	// Fast builds the server without the race detector though the test has it, for
 	// what takes too long with it.
 	Fast bool
@@ -132,7 +135,8 @@ func Cleanup() {
 func Start(t testing.TB, o Options) *Server {
 	t.Helper()
 	// With the race detector each command would wait for a second at its end.
-	s := &Server{t: t, Dir: t.TempDir(), Domain: Domain, env: append([]string{"GORACE=atexit_sleep_ms=50"}, o.Env...), log: &Output{}}
+	s := &Server{t: t, Dir: t.TempDir(), Domain: Domain, env: append([]string{"GORACE=atexit_sleep_ms=50"}, o.Env...),
+		ulim: o.Ulimit, log: &Output{}}
 	if o.Domain != "" {
 		s.Domain = o.Domain
 	}
@@ -166,6 +170,9 @@ func Start(t testing.TB, o Options) *Server {
 		store = fmt.Sprintf("storage:\n  engine: redis\n  redis: {addrs: [%q]}\n", r.Addr)
 	}
 	s.Config = filepath.Join(s.Dir, "jackdaw.yaml")
+	if isolated() { // which is no loopback
+		o.HTTP += "\nallow_plaintext: true"
+	}
 	socket := ""
 	if o.Socket != "" {
 		socket = fmt.Sprintf(", %q", "unix:"+o.Socket)
@@ -223,7 +230,7 @@ func tail(s string, n int) string { return s[max(0, len(s)-n):] }
 // Launch starts the process on the data it has, and waits until it is ready.
 func (s *Server) Launch() {
 	s.t.Helper()
-	s.cmd = exec.Command(s.bin, "serve", "--config", s.Config)
+	s.cmd = exec.Command("/bin/sh", append([]string{"-c", limited, "sh", s.bin, "serve", "--config", s.Config}, s.ulim...)...)
 	s.cmd.Dir = s.Dir
 	s.cmd.Env = append(os.Environ(), s.env...)
 	from := s.log.Len()
@@ -315,13 +322,20 @@ func (s *Server) AddUser(names ...string) {
 	s.Command(batch.String(), "user", "add", "--batch")
 }
 
+// limited is a script that runs its first four arguments under the limits that follow them.
+const limited = `bin=$1 verb=$2 flag=$3 config=$4; shift 4; for l; do ulimit $l || exit 1; done; exec "$bin" "$verb" "$flag" "$config"`
+
 var lastPort atomic.Int32
 
 // FreeAddr is a loopback address that nobody else gets: each test process has an address of
-// 127.0.0.0/8 to itself, and the ports are below those that the kernel gives to clients.
+// 127.0.0.0/8 to itself, and the ports are below those that the kernel gives to clients. In a namespace (Isolate) it is one of
+// ServerIP.
 func FreeAddr() string {
 	pid := os.Getpid()
 	port := 10000 + lastPort.Add(1)
+	if isolated() {
+		return net.JoinHostPort(ServerIP, strconv.Itoa(int(port)))
+	}
 	return net.JoinHostPort(fmt.Sprintf("127.%d.%d.%d", 64+pid>>16&63, pid>>8&255, pid&255), strconv.Itoa(int(port)))
 }
 

@@ -1,0 +1,262 @@
+package attacks
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"jackdaw/testsuite/fakepeer"
+	"jackdaw/testsuite/harness"
+	"jackdaw/testsuite/peers"
+)
+
+// Addresses of the test's machine; none is loopback.
+const (
+	attackerIP = "198.51.100.7"
+	strangerIP = "198.51.100.8" // of a peer
+	innocentIP = "203.0.113.9"
+)
+
+// far is the domain of a peer that nobody here knows.
+const far = "far.example"
+
+// An ordeal is an attack on the resources that all share. It runs on a server of its own, once with what memory it takes and
+// once in a process that has no more than hardLimit.
+type ordeal struct {
+	name string
+	// options of the server; Users come on top of innocent, mallory, victim and friend.
+	options harness.Options
+	peer    bool // there is a peer for far
+	claims  int  // this many domains, d0.example and so on, are where nobody answers
+	run     func(t *testing.T, b *battle)
+	memory  int           // MiB that the attack may cost at most, beyond what the server had
+	wait    time.Duration // that an innocent client may wait for an answer meanwhile; 0: patience
+	cpu     time.Duration // that the attack may cost the server; 0: no bound
+}
+
+const (
+	hardLimit = 512 // MiB
+	// patience is for slow and busy machines; what an attack could do was to make others wait for ever.
+	patience = 5 * time.Second
+)
+
+// A battle is a server under attack.
+type battle struct {
+	*harness.Server
+	t    *testing.T
+	peer *fakepeer.Peer
+	// claimed counts the connections to where the domains of claims are.
+	claimed *atomic.Int64
+}
+
+// ordeals are all of them.
+var ordeals = slices.Concat(amplified, brought, shared)
+
+func TestNobodyTakesWhatAllShare(t *testing.T) {
+	for _, o := range ordeals {
+		t.Run(o.name, func(t *testing.T) {
+			t.Run("free", func(t *testing.T) { o.fight(t, false) })
+			t.Run(fmt.Sprintf("in %d MiB", hardLimit), func(t *testing.T) { o.fight(t, true) })
+		})
+	}
+}
+
+func (o ordeal) fight(t *testing.T, hard bool) {
+	b := &battle{t: t, claimed: new(atomic.Int64)}
+	h := o.options
+	h.Fast = true // the race detector's memory is not the server's
+	h.Users = append([]string{"innocent", "mallory", "victim", "friend"}, h.Users...)
+	if hard {
+		h.Env = append(h.Env, fmt.Sprintf("GOMEMLIMIT=%dMiB", hardLimit*3/4))
+		h.Ulimit = append(h.Ulimit, fmt.Sprintf("-d %d", hardLimit<<10)) // of writable memory, in KiB
+	}
+	if o.peer {
+		authority := peers.NewAuthority(t)
+		b.peer = fakepeer.Start(t, fakepeer.Options{Domains: []string{far}}.Certified(t, authority, peers.None))
+		cert := authority.Issue(harness.Domain, peers.None)
+		h.Federate, h.Cert, h.Key = true, cert.Cert, cert.Key
+		h.Env = append(h.Env, authority.Env()...)
+		h.S2S = fmt.Sprintf("resolve: {%q: %q}\n%s", far, b.peer.Addr, h.S2S)
+	}
+	if o.claims > 0 {
+		b.claim(&h, o.claims)
+	}
+	b.Server = harness.Start(t, h)
+	if o.peer {
+		b.peer.Locate(harness.Domain, b.S2S)
+	}
+	innocent := b.enter(innocentIP, "innocent", "desk")
+	defer innocent.Close()
+	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", b.PID()), []byte("5"), 0); err != nil { // the peak begins anew
+		t.Fatal(err)
+	}
+	before, spent := b.memory("VmRSS"), b.cpu()
+	w := watch(innocent)
+	o.run(t, b)
+	longest, err := w.end()
+	if !b.Alive() {
+		t.Fatalf("the process has ended:\n%s", b.Log())
+	}
+	if err != nil {
+		t.Errorf("the innocent client: %v", err)
+	}
+	if o.wait == 0 {
+		o.wait = patience
+	}
+	if longest > o.wait {
+		t.Errorf("the innocent client has waited for %v, at most %v is right", longest, o.wait)
+	}
+	peak := b.memory("VmHWM") - before
+	if !hard && peak > o.memory {
+		t.Errorf("%d MiB of memory beyond %d, at most %d is right", peak, before, o.memory)
+	}
+	used := b.cpu() - spent
+	if o.cpu > 0 && used > o.cpu {
+		t.Errorf("%v of CPU, at most %v is right", used, o.cpu)
+	}
+	t.Logf("peak +%d MiB on %d, longest wait %v, CPU %v", peak, before, longest.Round(time.Millisecond), used)
+	fresh := b.enter(innocentIP, "innocent", "phone") // and others still get in
+	fresh.Close()
+}
+
+// claim lets the server look for domains where somebody accepts connections and says nothing.
+func (b *battle) claim(h *harness.Options, domains int) {
+	b.t.Helper()
+	l, err := net.Listen("tcp", harness.FreeAddr())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			if _, err := l.Accept(); err != nil {
+				return
+			}
+			b.claimed.Add(1)
+		}
+	}()
+	var where strings.Builder
+	for i := range domains {
+		fmt.Fprintf(&where, "d%d.example: %q, ", i, l.Addr())
+	}
+	h.Federate, h.S2S = true, "require_tls: false\nresolve: {"+strings.TrimSuffix(where.String(), ", ")+"}\n"+h.S2S
+}
+
+// memory reads a figure of /proc/PID/status in MiB.
+func (b *battle) memory(name string) int {
+	b.t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", b.PID()))
+	if err != nil {
+		b.t.Fatalf("the process has ended:\n%s", b.Log())
+	}
+	_, after, _ := strings.Cut(string(text), name+":")
+	kib, err := strconv.Atoi(strings.Fields(after)[0])
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return kib >> 10
+}
+
+// cpu is what the process has used.
+func (b *battle) cpu() time.Duration {
+	b.t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", b.PID()))
+	if err != nil {
+		b.t.Fatalf("the process has ended:\n%s", b.Log())
+	}
+	_, after, _ := strings.Cut(string(text), ") ")
+	fields, ticks := strings.Fields(after), 0
+	for _, f := range fields[11:13] { // utime and stime, in hundredths of a second
+		n, err := strconv.Atoi(f)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
+}
+
+// enter logs in and is available.
+func (b *battle) enter(ip, user, resource string) *harness.Client {
+	b.t.Helper()
+	c, err := harness.ConnectFrom(ip, b.C2STLS, user, resource)
+	if err != nil {
+		b.t.Fatalf("%s logs in: %v", user, err)
+	}
+	if err := c.Send("<presence/>"); err != nil {
+		b.t.Fatal(err)
+	}
+	return c
+}
+
+// A watcher asks the server for an answer all the time.
+type watcher struct {
+	c       *harness.Client
+	stop    chan struct{}
+	done    sync.WaitGroup
+	longest time.Duration
+	err     error
+}
+
+func watch(c *harness.Client) *watcher {
+	w := &watcher{c: c, stop: make(chan struct{})}
+	w.done.Go(func() {
+		tick := time.NewTicker(50 * time.Millisecond)
+		defer tick.Stop()
+		for i := 0; ; i++ {
+			began := time.Now()
+			id := fmt.Sprintf("watch-%d", i)
+			if _, w.err = c.Ask(id, "<iq type='get' id='"+id+"' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>"); w.err != nil {
+				return
+			}
+			w.longest = max(w.longest, time.Since(began))
+			select {
+			case <-w.stop:
+				return
+			case <-tick.C:
+			}
+		}
+	})
+	return w
+}
+
+func (w *watcher) end() (longest time.Duration, err error) {
+	close(w.stop)
+	w.done.Wait()
+	return w.longest, w.err
+}
+
+// flood sends all and reads what comes until the stream ends, or until the answer to a ping behind it has come. It says what
+// ended the stream, if anything did.
+func flood(c *harness.Client, all ...string) (ended string) {
+	var sending sync.WaitGroup
+	sending.Go(func() {
+		for _, one := range all {
+			if c.Send(one) != nil {
+				return
+			}
+		}
+		c.Send("<iq type='get' id='flood-over' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>")
+	})
+	defer sending.Wait()
+	for {
+		el, err := c.Next()
+		switch {
+		case err != nil:
+			c.Conn.Close() // so that the sender stops
+			return err.Error()
+		case strings.HasPrefix(el, "<stream:error"):
+			c.Conn.Close()
+			return el
+		case strings.HasPrefix(el, "<iq") && harness.Attr(el, "id") == "flood-over":
+			return ""
+		}
+	}
+}
