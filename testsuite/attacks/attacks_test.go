@@ -261,7 +261,7 @@ func manyAttributes(n int) string {
 }
 
 func TestAttacksAreRefused(t *testing.T) {
-	s := harness.Start(t, harness.Options{Users: []string{"victim", "mallory", "witness"}})
+	s := harness.Start(t, harness.Options{Users: []string{"victim", "mallory", "witness"}, Config: quick})
 	victim, err := harness.Connect(s.C2STLS, "victim", "den")
 	if err != nil {
 		t.Fatal(err)

@@ -10,15 +10,15 @@ import (
 )
 
 // quick lets an attacker do in seconds what he would otherwise do in an hour.
-const quick = "limits: {stream_rate: 1000000000, stream_burst: 1000000000, room_message_rate: 1000}"
+const quick = "limits: {stream_rate: 1000000000, stream_burst: 1000000000, peer_rate: 1000000000, peer_burst: 1000000000, room_message_rate: 1000}"
 
 const kb = 1000
 
 // A session ends for not taking, never for being given much.
 var brought = []ordeal{
-	{name: "2,000 large subscription requests of a peer's users", memory: 128, peer: true, options: harness.Options{Config: quick}, run: func(t *testing.T, b *battle) {
+	{name: "1,500 large subscription requests of a peer's users", memory: 128, peer: true, options: harness.Options{Config: quick}, run: func(t *testing.T, b *battle) {
 		l := b.link()
-		for i := range 2000 {
+		for i := range 1500 {
 			if err := l.Send(fmt.Sprintf("<presence type='subscribe' from='s%d@far.example' to='victim@localhost'><status>%s</status></presence>", i, strings.Repeat("x", 4*kb))); err != nil {
 				break // turned away is right, too
 			}
@@ -72,7 +72,7 @@ var brought = []ordeal{
 	{name: "the history of rooms", memory: 160, options: harness.Options{Config: quick}, run: func(t *testing.T, b *battle) {
 		m := b.enter(attackerIP, "mallory", "lair")
 		defer m.Close()
-		const rooms = 5
+		const rooms = 3
 		for r := range rooms {
 			b.open(m, fmt.Sprintf("r%d@rooms.localhost", r))
 			for i := range 20 {

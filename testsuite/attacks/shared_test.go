@@ -1,10 +1,13 @@
 package attacks
 
 import (
+	"crypto/sha1"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -168,6 +171,53 @@ var shared = []ordeal{
 		for _, c := range streams {
 			c.Close()
 		}
+	}},
+	{name: "messages to 300 domains that do not answer", memory: 96, claims: 300, options: harness.Options{Config: quick}, run: func(t *testing.T, b *battle) {
+		m := b.enter(attackerIP, "mallory", "lair")
+		defer m.Close()
+		var all []string
+		for i := range 300 {
+			all = append(all, fmt.Sprintf("<message id='q%d' type='chat' to='x@d%d.example'><body>%s</body></message>", i, i, strings.Repeat("x", 240*kb)))
+		}
+		if ended := flood(m, all...); ended != "" {
+			t.Fatalf("the stream has ended: %s", ended)
+		}
+	}},
+	{name: "capabilities of a thousand clients, as large as they may be", memory: 128, options: harness.Options{Config: quick}, run: func(t *testing.T, b *battle) {
+		m := b.enter(attackerIP, "mallory", "lair")
+		defer m.Close()
+		var features []string
+		for i := range 1200 {
+			features = append(features, fmt.Sprintf("urn:%04d:%s", i, strings.Repeat("f", 90)))
+		}
+		var disco strings.Builder
+		for _, f := range features {
+			disco.WriteString("<feature var='" + f + "'/>")
+		}
+		go func() {
+			for i := range 1000 {
+				sum := sha1.Sum([]byte(fmt.Sprintf("client/pc//%d<", i) + strings.Join(features, "<") + "<"))
+				ver := base64.StdEncoding.EncodeToString(sum[:])
+				if m.Send("<presence><c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='"+strconv.Itoa(i)+"' ver='"+ver+"'/></presence>") != nil {
+					return
+				}
+			}
+			m.Send("<iq type='get' id='caps-over' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>")
+		}()
+		for over := false; !over; {
+			el, err := m.Next()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.HasPrefix(el, "<iq") && strings.Contains(el, "disco#info") {
+				node := harness.Attr(el[strings.Index(el, "<query"):], "node")
+				n, _, _ := strings.Cut(node, "#")
+				m.Send("<iq type='result' id='" + harness.Attr(el, "id") + "' to='" + harness.Attr(el, "from") + "'><query xmlns='http://jabber.org/protocol/disco#info' node='" + node + "'>" +
+					"<identity category='client' type='pc' name='" + n + "'/>" + disco.String() + "</query></iq>")
+			}
+			over = harness.Attr(el, "id") == "caps-over"
+		}
+		b.settled(m)
 	}},
 	{name: "a room with 400 occupants of one domain", memory: 128, peer: true, options: harness.Options{Config: quick}, run: func(t *testing.T, b *battle) {
 		const occupants, room = 400, "hall@rooms.localhost"
