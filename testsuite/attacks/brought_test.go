@@ -94,6 +94,18 @@ var brought = []ordeal{
 					c.Send(fmt.Sprintf("<presence to='r%d@rooms.localhost/victim'><x xmlns='http://jabber.org/protocol/muc'/></presence>", r))
 				}
 			})
+			var talk []string // and then there is talk
+			for i := range 20 {
+				talk = append(talk, fmt.Sprintf("<message id='t%d' type='groupchat' to='r0@rooms.localhost'><body>%s</body></message>", i, strings.Repeat("y", 240*kb)))
+			}
+			said := make(chan string, 1)
+			go func() {
+				said <- flood(m, append(talk, "<message id='over' type='groupchat' to='r0@rooms.localhost'><body>over</body></message>")...)
+			}()
+			c.until(func(el string) bool { return strings.Contains(el, "<body>over</body>") })
+			if ended := <-said; ended != "" {
+				t.Fatalf("who talks has lost the stream: %s", ended)
+			}
 			c.Close()
 		}
 	}},
@@ -202,14 +214,22 @@ func (b *battle) roster(c *harness.Client, n int) {
 	}
 }
 
-// receives logs in, does what comes first, and reads, acknowledging as clients do, until the wanted stanza has come. The session
-// must live on.
-func (b *battle) receives(user string, managed bool, wanted func(el string) bool, first ...func(c *harness.Client)) *harness.Client {
+// A taker is a client that takes what it gets, and acknowledges it as clients do.
+type taker struct {
+	*harness.Client
+	b       *battle
+	managed bool
+	stanzas int
+}
+
+// receives logs in, does what comes first, and takes what comes until the wanted stanza has come. The session must live on.
+func (b *battle) receives(user string, managed bool, wanted func(el string) bool, first ...func(c *harness.Client)) *taker {
 	b.t.Helper()
 	c, err := harness.ConnectFrom(innocentIP, b.C2STLS, user, fmt.Sprintf("home-%v", managed))
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	k := &taker{Client: c, b: b, managed: managed}
 	if managed {
 		if _, err := c.Enable(); err != nil {
 			b.t.Fatal(err)
@@ -219,31 +239,35 @@ func (b *battle) receives(user string, managed bool, wanted func(el string) bool
 	for _, f := range first {
 		f(c)
 	}
-	stanzas := 0
-	for {
-		el, err := c.Next()
+	k.until(wanted)
+	c.Send("<iq type='get' id='lives' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>")
+	k.until(func(el string) bool { return strings.HasPrefix(el, "<iq") && harness.Attr(el, "id") == "lives" })
+	return k
+}
+
+// until takes what comes until the wanted stanza has come.
+func (k *taker) until(wanted func(el string) bool) {
+	k.b.t.Helper()
+	for over := false; !over; {
+		el, err := k.Next()
 		if err != nil {
-			b.t.Fatalf("managed=%v: after %d stanzas: %v", managed, stanzas, err)
+			k.b.t.Fatalf("managed=%v: after %d stanzas: %v", k.managed, k.stanzas, err)
 		}
 		switch {
 		case strings.HasPrefix(el, "<stream:error"):
-			b.t.Fatalf("managed=%v: after %d stanzas: %s", managed, stanzas, el)
+			k.b.t.Fatalf("managed=%v: after %d stanzas: %s", k.managed, k.stanzas, el)
 		case strings.HasPrefix(el, "<r "):
-			c.Send(fmt.Sprintf("<a xmlns='urn:xmpp:sm:3' h='%d'/>", stanzas))
+			k.acknowledge()
 			continue
 		case strings.HasPrefix(el, "<a "):
 			continue
 		}
-		stanzas++
-		if wanted(el) {
-			break
-		}
+		k.stanzas++
+		over = wanted(el)
 	}
-	if managed {
-		c.Send(fmt.Sprintf("<a xmlns='urn:xmpp:sm:3' h='%d'/>", stanzas))
+	if k.managed {
+		k.acknowledge()
 	}
-	if ended := flood(c); ended != "" {
-		b.t.Fatalf("managed=%v: the session has ended: %s", managed, ended)
-	}
-	return c
 }
+
+func (k *taker) acknowledge() { k.Send(fmt.Sprintf("<a xmlns='urn:xmpp:sm:3' h='%d'/>", k.stanzas)) }

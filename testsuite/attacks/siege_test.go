@@ -69,6 +69,7 @@ func TestNobodyTakesWhatAllShare(t *testing.T) {
 }
 
 func (o ordeal) fight(t *testing.T, hard bool) {
+	t.Parallel()
 	b := &battle{t: t, claimed: new(atomic.Int64)}
 	h := o.options
 	h.Fast = true // the race detector's memory is not the server's
