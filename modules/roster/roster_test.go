@@ -290,8 +290,6 @@ func TestRequestThatSaysTooMuchIsShownWithoutIt(t *testing.T) {
 	}
 }
 
-var julietJID = jid.MustParse("juliet@example.org")
-
 func TestRequestsOfOneDomainLeaveRoomForOthers(t *testing.T) {
 	c := newScene(t, Options{MaxItems: 100})
 	asks := func(from string) bool {
