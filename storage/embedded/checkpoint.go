@@ -187,7 +187,7 @@ func (e *engine) setAside(j *journal) error {
 	if j.file == nil || e.reserve != nil || j.room > 2*max(e.limit, len(zeros)) {
 		err := removeDurably(e.files, e.names, j.path)
 		if err == nil && j.file != nil {
-			err = j.close()
+			j.close() // nothing in it is needed any more
 		}
 		return err
 	}

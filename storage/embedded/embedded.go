@@ -237,6 +237,7 @@ func (e *engine) recover() error {
 	if err := e.mergeTwice(e.tables.Load().active, last); err != nil {
 		return err
 	}
+	e.kept = nil // removed
 	e.tables.Store(&tables{active: newMemtable()})
 	if !e.prepare() {
 		return e.obstacle

@@ -31,12 +31,15 @@ func lacksRoom(err error) bool {
 	return full && (errors.As(err, &path) && path.Op == "write" || strings.HasPrefix(err.Error(), "file resize error"))
 }
 
+// ErrFailed is what all writes get after a failure in doubt, of which the engine's log has told.
+var ErrFailed = fmt.Errorf("%w until a restart", storage.ErrUnavailable)
+
 // fail ends the engine's acknowledgements for ever, and returns what writes get from now on.
 func (e *engine) fail(what string, err error) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.err == nil {
-		e.err = fmt.Errorf("%w until a restart: %s: %w", storage.ErrUnavailable, what, err)
+		e.err = fmt.Errorf("%w: %s: %w", ErrFailed, what, err)
 		e.log.Error("storage has failed: nothing is acknowledged any more; see to the disk, then start anew: nothing acknowledged is lost",
 			"failed", what, "error", err, "directory", e.dir)
 		if e.failed != nil {

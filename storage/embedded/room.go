@@ -119,7 +119,7 @@ func (e *engine) awaitRoom(group int, table int64) error {
 			return storage.ErrClosed
 		case !late && !e.crowded(most):
 			return nil
-		case r.stuck || r.finishing && !late:
+		case r.stuck || r.finishing && !(late && e.merging): // else only the committer makes room, and may wait for this
 			return errSlow
 		}
 		switch r.waiting++; {

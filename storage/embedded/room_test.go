@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -209,6 +210,35 @@ func TestWhoHearsOfAGroupMayWriteAlthoughItIsCrowded(t *testing.T) {
 		synctest.Wait()
 		if heard != 2 {
 			t.Errorf("%d of 2 went on", heard)
+		}
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Where the next journal cannot be begun, only the committer makes room: who writes while it tells of a group is refused
+// at once, instead of holding it up for as long as others wait.
+func TestWhoHearsOfAGroupIsRefusedAtOnceWhereOnlyTheCommitterMakesRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, d := openHanging(t, Options{JournalBytes: 64 << 10, again: time.Hour})
+		owners := apart(2)
+		e.hindered("make a file for the next journal", syscall.EMFILE)
+		release := d.hold()
+		first, err := addTo(t, e, owners[0], 200<<10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		refused := false
+		first.Then(func(error) {
+			_, err := addTo(t, e, owners[1], 40<<10)
+			refused = errors.Is(err, storage.ErrUnavailable)
+		})
+		synctest.Wait() // it is flying
+		release()
+		synctest.Wait()
+		if !refused {
+			t.Error("the committer waits for itself")
 		}
 		if err := e.Close(); err != nil {
 			t.Error(err)
