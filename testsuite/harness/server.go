@@ -257,6 +257,11 @@ func (s *Server) Kill() {
 // Stop ends the process with SIGTERM and returns its exit code.
 func (s *Server) Stop() int {
 	s.cmd.Process.Signal(syscall.SIGTERM)
+	return s.Exited()
+}
+
+// Exited waits for the end of a process that is about to end, and returns its exit code.
+func (s *Server) Exited() int {
 	select {
 	case <-s.done:
 	case <-time.After(30 * time.Second):
