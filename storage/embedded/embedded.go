@@ -203,7 +203,7 @@ func (e *engine) recover() error {
 	}
 	e.tables.Store(&tables{active: newMemtable()})
 	e.gens.Store(new([]uint32))
-	done, found, err := replayer{e.files, e.dir, e.merged, e.log}.replay(func(ops []byte) error {
+	done, found, err := replayer{files: e.files, dir: e.dir, merged: e.merged, log: e.log}.replay(func(ops []byte) error {
 		var bad error
 		err := eachOp(ops, func(o op) {
 			if o.key[0] == 'l' && bad == nil {

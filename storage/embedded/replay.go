@@ -26,6 +26,8 @@ type replayer struct {
 	dir    string
 	merged mark
 	log    *slog.Logger
+	// suspect gets what is dropped although it may have been acknowledged; nil: it is logged.
+	suspect func(error)
 }
 
 // replay calls f with the ops of each whole frame in the order they were written, and returns the journals that were
@@ -108,6 +110,11 @@ func (r replayer) tell(path string, at int, rest []byte, next uint64) {
 			r.log.Warn("the last group of the journal was cut off before it was acknowledged; it is dropped", "file", path, "byte", at, "bytes", len(frame))
 			return
 		}
+	}
+	if r.suspect != nil {
+		r.suspect(fmt.Errorf("%s may be damaged at byte %d, in its last group: unless a crash has cut that off, "+
+			"what was acknowledged last is lost; the next start drops it", path, at))
+		return
 	}
 	r.log.Error("the last group of the journal cannot be read and is dropped: if it was not cut off but damaged, what was acknowledged last is lost; "+
 		"see to the disk", "file", path, "byte", at, "bytes", len(frame))

@@ -50,7 +50,8 @@ func Verify(dir string) (problems []string, err error) {
 			}
 			return nil
 		})
-		_, _, bad := replayer{osFiles{}, dir, merged, quiet}.replay(func(ops []byte) error { return eachOp(ops, func(op) {}) })
+		journals := replayer{files: osFiles{}, dir: dir, merged: merged, log: quiet, suspect: add}
+		_, _, bad := journals.replay(func(ops []byte) error { return eachOp(ops, func(op) {}) })
 		add(bad)
 		return errors.Join(err, tree.Close())
 	}))
