@@ -22,6 +22,8 @@ const (
 	sumsMagic = "JDS1"
 	// checkedAtOpen is how large a tree may be to be checked whenever it is opened; `verify` checks any.
 	checkedAtOpen = 16 << 20
+	// pagesAtOnce is how many pages are read at once, where so many follow each other.
+	pagesAtOnce = 64
 )
 
 // A state is a tree as one transaction has left it.
@@ -91,18 +93,30 @@ func sumPages(f file, m meta, before *state) ([]uint32, error) {
 		}
 	}
 	of := make([]uint32, m.pages)
-	for n := uint64(2); n < m.pages; n++ {
-		if free[n] {
+	if before != nil && before.tx+1 == m.tx {
+		copy(of, before.of)
+	}
+	for n, isFree := range free {
+		if isFree {
+			of[n] = 0
+		}
+	}
+	run := make([]byte, min(pagesAtOnce, len(of))*m.size)
+	for n := 2; n < len(of); n++ {
+		first := n
+		for n < len(of) && n-first < pagesAtOnce && of[n] == 0 && !free[n] {
+			n++
+		}
+		if n == first {
 			continue
 		}
-		if before != nil && before.tx+1 == m.tx && n < uint64(len(before.of)) && before.of[n] != 0 {
-			of[n] = before.of[n]
-			continue
+		if _, err := f.ReadAt(run[:(n-first)*m.size], int64(first)*int64(m.size)); err != nil {
+			return nil, fmt.Errorf("pages %d to %d: %w", first, n-1, err)
 		}
-		if _, err := f.ReadAt(page, int64(n)*int64(m.size)); err != nil {
-			return nil, fmt.Errorf("page %d: %w", n, err)
+		for i := range n - first {
+			of[first+i] = max(crc32.Checksum(run[i*m.size:(i+1)*m.size], castagnoli), 1)
 		}
-		of[n] = max(crc32.Checksum(page, castagnoli), 1)
+		n-- // of the next round
 	}
 	return of, nil
 }
