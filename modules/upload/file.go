@@ -231,7 +231,7 @@ func (s *Service) finish(sl *slot, name string) error {
 	if err := os.Rename(name, filepath.Join(to, sl.id)); err != nil {
 		return err
 	}
-	return errors.Join(storage.SyncDir(to), storage.SyncDir(s.o.Dir), storage.SyncDir(filepath.Dir(s.o.Dir)))
+	return errors.Join(s.syncDir(to), s.syncDir(s.o.Dir), s.syncDir(filepath.Dir(s.o.Dir)))
 }
 
 // removed erases the files of an account, and the slots it has.
@@ -245,6 +245,7 @@ func (s *Service) removed(user jid.JID) error {
 	s.mu.Unlock()
 	s.removal.Unlock()
 	ctx := context.Background()
+	folders := map[string]bool{}
 	for after := uint64(0); ; {
 		list, more, err := s.o.Records.Page(ctx, owner, storage.Query{After: after})
 		if err != nil {
@@ -260,9 +261,16 @@ func (s *Service) removed(user jid.JID) error {
 			if err := os.Remove(filepath.Join(s.o.Dir, in, id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
+			folders[in] = true // also where the file is gone already: perhaps in memory only
 		}
 		if !more {
 			break
+		}
+	}
+	// The records are what names the files, so they go when no power cut brings a file back.
+	for in := range folders {
+		if err := s.syncDir(filepath.Join(s.o.Dir, in)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
 		}
 	}
 	p, err := s.o.Records.DeleteOwner(ctx, owner)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -170,14 +172,27 @@ func TestARemovedAccountLeavesNoFile(t *testing.T) {
 	if err := os.Remove(h.files()[3]); err != nil { // such as a crash leaves
 		t.Fatal(err)
 	}
-	removed := h.Module().Removed
+	removed, in := h.Module().Removed, filepath.Dir(h.files()[0])
 	h.store.Fail(errors.New("away"))
 	if err := removed(h.romeo.Bare()); err == nil {
 		t.Error("removed without storage")
 	}
 	h.store.Fail(nil)
+	// As long as a power cut may bring a file back, the account's records name it.
+	h.syncDir = func(string) error { return errors.New("the disk fails") }
+	if err := removed(h.romeo.Bare()); err == nil {
+		t.Error("removed without the disk")
+	}
+	if n, _, err := h.o.Records.Size(t.Context(), "romeo@example.org"); n == 0 || err != nil {
+		t.Errorf("%d records of files that may come back, %v", n, err)
+	}
+	var synced []string
+	h.syncDir = func(dir string) error { synced = append(synced, dir); return nil }
 	if err := removed(h.romeo.Bare()); err != nil {
 		t.Fatal(err)
+	}
+	if !slices.Contains(synced, in) {
+		t.Errorf("synced %q instead of %s", synced, in)
 	}
 	h.wants(first, 404, "")
 	h.wants(other, 200, "54321")

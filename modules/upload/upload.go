@@ -118,6 +118,7 @@ type Service struct {
 	service *router.Service
 	working sync.WaitGroup // files being taken
 	warned  atomic.Int64   // unix seconds of the last warning of a full disk
+	syncDir func(string) error
 
 	// removal is held for reading while a file appears, so that an account that is removed meanwhile leaves none.
 	removal sync.RWMutex
@@ -135,7 +136,7 @@ func New(o Options) *Service {
 	if o.Free == nil {
 		o.Free = space.Free
 	}
-	s := &Service{o: o, slots: map[string]*slot{}, users: map[string]map[*slot]bool{}}
+	s := &Service{o: o, slots: map[string]*slot{}, users: map[string]map[*slot]bool{}, syncDir: storage.SyncDir}
 	s.service = &router.Service{Handle: s.handle, Domains: func() (all []string) {
 		for _, p := range o.Places() {
 			all = append(all, p.Domain)
