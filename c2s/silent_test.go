@@ -2,11 +2,12 @@ package c2s
 
 import (
 	"slices"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"jackdaw/router"
+	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 )
 
@@ -201,8 +202,16 @@ func TestClientThatReadsSlowlyIsNotSilent(t *testing.T) {
 func TestAnswerThatNobodyHasReadYetCounts(t *testing.T) {
 	h := open(t, withoutTLS)
 	defer h.close()
+	entered, leave := make(chan struct{}), make(chan struct{})
+	stuck := router.IQ{Payload: xmpp.Name{Space: "urn:test", Local: "stuck"}, Scope: router.Account, Handle: func(e *router.Envelope) {
+		close(entered)
+		<-leave
+		h.router.Answer(e, nil)
+	}}
+	h.router.Use(append(slices.Clone(h.router.Modules()), router.Module{Name: "stuck", IQ: []router.IQ{stuck}})...)
 	c := h.narrow(false)
 	defer c.close()
+	defer close(leave)
 	c.header()
 	c.login("juliet").bind("balcony").manage()
 	s := h.find(c)
@@ -217,15 +226,13 @@ func TestAnswerThatNobodyHasReadYetCounts(t *testing.T) {
 		return silent
 	}
 	look(1000)
-	s.mu.Lock() // so that the reader gets no further than the first acknowledgement
-	conn := s.conn
-	c.send("<a xmlns='urn:xmpp:sm:3' h='0'/>")
-	eventually(t, "the reader waits", func() bool { _, unread := conn.t.kernel(); return unread == 0 })
-	c.send(strings.Repeat(" ", 10))
-	eventually(t, "there is more", func() bool { _, unread := conn.t.kernel(); return unread > 0 })
-	heard := conn.heard.Load()
-	s.sm.doubt.heard = heard // as if it had come long ago
-	silent, _ := s.unanswered(conn, 2000, time.Minute)
+	c.send("<iq type='get' id='stuck'><stuck xmlns='urn:test'/></iq>")
+	<-entered // the reader gets no further
+	c.send("<a xmlns='urn:xmpp:sm:3' h='1'/>")
+	eventually(t, "there is more", func() bool { _, unread := s.conn.t.kernel(); return unread > 0 })
+	s.mu.Lock()
+	s.sm.doubt.heard = s.conn.heard.Load() // as if the request had come long ago
+	silent, _ := s.unanswered(s.conn, 2000, time.Minute)
 	s.mu.Unlock()
 	if silent {
 		t.Error("given up though bytes of it wait to be read")
