@@ -133,6 +133,8 @@ type house struct {
 	mu      sync.Mutex // guards the rest
 	stored  []string   // ids of messages for which there was no session
 	taken   []uint64
+	copied  bool                              // set before anybody connects: what is given is kept before something is stored behind it
+	copies  []string                          // their ids, the first of them under storage id 1
 	mute    bool                              // set before anybody connects: remember nothing
 	routed  []string                          // ids of what clients sent
 	ended   int                               // sessions
@@ -199,13 +201,32 @@ func (h *house) module() router.Module {
 		},
 		Unclaimed: func(e *router.Envelope) {
 			h.mu.Lock()
-			h.stored = append(h.stored, e.Stanza.ID)
+			if !h.copied || e.Kept == 0 { // else it is there
+				h.stored = append(h.stored, e.Stanza.ID)
+			}
 			h.mu.Unlock()
 			e.Settle(router.Stored)
+		},
+		Keep: func(_ *router.Session, given []router.Undelivered) {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			for i := range given {
+				if h.copied && given[i].Kept == 0 {
+					h.copies = append(h.copies, given[i].Stanza.ID)
+					h.stored = append(h.stored, given[i].Stanza.ID)
+					given[i].Kept = uint64(len(h.copies))
+				}
+			}
 		},
 		Taken: func(_ jid.JID, kept []uint64) {
 			h.mu.Lock()
 			h.taken = append(h.taken, kept...)
+			if h.copied {
+				h.stored = slices.DeleteFunc(h.stored, func(id string) bool {
+					i := slices.Index(h.copies, id)
+					return i >= 0 && slices.Contains(kept, uint64(i+1))
+				})
+			}
 			h.mu.Unlock()
 		},
 		CatchUp: func(_ *router.Session, done func()) { done() },

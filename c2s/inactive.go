@@ -91,6 +91,7 @@ func (s *session) release() {
 			s.sm.unacked++
 		}
 	}
+	s.loose = true
 	i.chunk.free()
 }
 

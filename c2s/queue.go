@@ -6,6 +6,7 @@ import (
 
 	"jackdaw/router"
 	"jackdaw/storage"
+	"jackdaw/xmpp"
 	"jackdaw/xmpp/stream"
 )
 
@@ -25,6 +26,8 @@ type chunk struct {
 type mark struct {
 	start, end int32
 	copy       bool
+	storable   bool // if nobody takes it, it is for storage or has a copy there
+	loose      bool // storable, and without a copy as far as is known: see Uncopied
 	spare      bool // nobody would look for another way for it if the session ended: see spill
 	kept       uint64
 	receipt    *storage.Pending
@@ -52,8 +55,11 @@ func (c *chunk) free() {
 func (c *chunk) add(d *router.Delivery) int {
 	start := len(c.buf)
 	c.buf = d.Stanza.Append(c.buf)
-	c.marks = append(c.marks, mark{start: int32(start), end: int32(len(c.buf)), copy: d.Copy, kept: d.Kept, receipt: d.Receipt,
-		spare: d.Kept == 0 && d.Receipt == nil && (d.Copy || !router.Storable(d.Stanza))})
+	m := mark{start: int32(start), end: int32(len(c.buf)), copy: d.Copy, kept: d.Kept, receipt: d.Receipt}
+	m.storable = router.Storable(d.Stanza) && (!d.Copy || d.Kept != 0)
+	m.loose = m.storable && d.Kept == 0
+	m.spare = !m.storable && d.Kept == 0 && d.Receipt == nil
+	c.marks = append(c.marks, m)
 	return len(c.buf) - start
 }
 
@@ -101,14 +107,21 @@ func (c *chunk) undelivered(to []router.Undelivered, broken *atomic.Int64) []rou
 		if m.copy && m.kept == 0 || m.start == m.end {
 			continue
 		}
-		// No limits but our own: it has been through them once, and grown a little since.
-		limits := stream.Limits{Bytes: 1 << 26, Depth: 1 << 10, Elements: 1 << 20, Attributes: 1 << 10, Declarations: 1 << 10}
-		s, err := stream.ParseStanza(c.buf[m.start:m.end], limits)
-		if err != nil {
-			broken.Add(1) // a stanza that we made ourselves
-			continue
+		if s, ok := c.read(m, broken); ok {
+			to = append(to, router.Undelivered{Stanza: s, Kept: m.kept, Receipt: m.receipt})
 		}
-		to = append(to, router.Undelivered{Stanza: s.Clone(), Kept: m.kept, Receipt: m.receipt})
 	}
 	return to
+}
+
+// read reads a stanza back.
+func (c *chunk) read(m mark, broken *atomic.Int64) (s xmpp.Stanza, ok bool) {
+	// No limits but our own: it has been through them once, and grown a little since.
+	limits := stream.Limits{Bytes: 1 << 26, Depth: 1 << 10, Elements: 1 << 20, Attributes: 1 << 10, Declarations: 1 << 10}
+	p, err := stream.ParseStanza(c.buf[m.start:m.end], limits)
+	if err != nil {
+		broken.Add(1) // a stanza that we made ourselves
+		return s, false
+	}
+	return p.Clone(), true
 }

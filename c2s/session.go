@@ -36,6 +36,8 @@ type session struct {
 	flight   []*chunk   // given to a connection and not taken by the client, oldest first
 	late     *chunk     // came after the end began
 	bytes    int        // of stanzas in all of them, unacknowledged ones included
+	passed   uint64     // storable messages that the client has taken
+	loose    bool       // there may be messages without a copy
 	taken    []uint64   // kept copies to report; in the reporter's hands while reporting
 	sm       *management
 	idle     *inactivity // XEP-0352: nil while the client is active
@@ -78,6 +80,7 @@ func (s *session) Send(d router.Delivery) (wake, ok bool) {
 			s.late = newChunk()
 		}
 		s.late.add(&d)
+		s.loose = true
 		return false, true
 	case s.idle != nil && s.hold(&d):
 		return false, true
@@ -86,6 +89,7 @@ func (s *session) Send(d router.Delivery) (wake, ok bool) {
 		s.queue = newChunk()
 	}
 	s.bytes += s.queue.add(&d)
+	s.loose = s.loose || s.queue.marks[len(s.queue.marks)-1].loose
 	if s.sm != nil {
 		s.sm.unacked++
 	}
@@ -330,6 +334,9 @@ func (s *session) pop(f *chunk) {
 	m := &f.marks[f.first]
 	f.first++
 	s.bytes -= int(m.end - m.start)
+	if m.storable {
+		s.passed++
+	}
 	if m.start == m.end {
 		s.sm.spilled--
 	}

@@ -62,6 +62,7 @@ func (r *Router) toStorage(e *Envelope, to jid.JID, offered bool) (full []*Sessi
 	if e.Settled() {
 		return nil
 	}
+	r.keepGiven(u, e.owner)
 	if r.unclaim(e); e.Outcome != Stored || r.plan.Load().catchUp == nil {
 		return nil
 	}
@@ -72,6 +73,24 @@ func (r *Router) toStorage(e *Envelope, to jid.JID, offered bool) (full []*Sessi
 		}
 	}
 	return full
+}
+
+// keepGiven has copies stored of what the sessions of an account have been given without one and have not taken, so that
+// it stays ahead of what is stored from now on if they end. The caller holds the owner's lock.
+func (r *Router) keepGiven(u *user, bare string) {
+	keep := r.plan.Load().keep
+	if keep == nil {
+		return
+	}
+	for _, s := range r.table.unended(u, bare) {
+		if k, ok := s.out.(Keeper); ok {
+			if list, first := k.Uncopied(); len(list) > 0 {
+				keep(s, list)
+				k.Copied(list, first)
+			}
+		}
+		s.keepBehind(keep)
+	}
 }
 
 // able leaves out the sessions that are not to get a message now: what can be stored waits there for those that are full or

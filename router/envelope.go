@@ -1,6 +1,8 @@
 package router
 
 import (
+	"slices"
+
 	"jackdaw/router/budget"
 	"jackdaw/storage"
 	"jackdaw/xmpp"
@@ -123,6 +125,9 @@ func (e *Envelope) Await(p *storage.Pending) {
 	}
 	e.Pendings = append(e.Pendings, p)
 }
+
+// AfterAll calls f when all those writes have finished, or one of them has failed.
+func (e *Envelope) AfterAll(f func(error)) { afterAll(slices.Clone(e.Pendings), f) }
 
 // FromOwn says whether the stanza comes from a session of the account it is addressed to.
 func (e *Envelope) FromOwn() bool {

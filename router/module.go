@@ -50,6 +50,11 @@ type Module struct {
 	// Until done is called, further messages are offered to Unclaimed. At
 	// most one module has it.
 	CatchUp func(s *Session, done func())
+	// Keep stores copies of what a session has been given without one and has not taken yet, and sets Kept, before anything
+	// else is stored for the account: what is stored is brought in order. It finishes the receipts of what it stores, and
+	// takes them out. What already has a copy is among the messages since that may have to be moved behind. It runs under
+	// the owner's lock, and the session has not ended. At most one module has it.
+	Keep func(s *Session, given []Undelivered)
 	// Taken learns that a session has taken stanzas whose copies were kept. The
 	// slice is the caller's. At most one module has it.
 	Taken func(owner jid.JID, kept []uint64)

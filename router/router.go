@@ -62,6 +62,7 @@ type plan struct {
 	untaken                      []func(*Session, []Undelivered)
 	catchUp                      func(*Session, func())
 	taken                        func(jid.JID, []uint64)
+	keep                         func(*Session, []Undelivered)
 	hostIQ, accountIQ            map[xmpp.Name]func(*Envelope)
 	nobodyIQ                     map[xmpp.Name]func(*Envelope)
 	ownIQ                        map[xmpp.Name]*xmpp.Error // the error for others than the account itself
@@ -126,11 +127,11 @@ func (r *Router) Use(modules ...Module) {
 		if m.Untaken != nil {
 			p.untaken = append(p.untaken, m.Untaken)
 		}
-		if m.CatchUp != nil || m.Taken != nil {
-			if p.catchUp != nil || p.taken != nil {
+		if m.CatchUp != nil || m.Taken != nil || m.Keep != nil {
+			if p.catchUp != nil || p.taken != nil || p.keep != nil {
 				panic("router: a second module wants to keep messages: " + m.Name)
 			}
-			p.catchUp, p.taken = m.CatchUp, m.Taken
+			p.catchUp, p.taken, p.keep = m.CatchUp, m.Taken, m.Keep
 		}
 		if m.Service != nil {
 			for _, d := range m.Service.Domains() {

@@ -56,6 +56,16 @@ type Outlet interface {
 	End(condition, text string)
 }
 
+// A Keeper is an Outlet that can be told of copies of what it has been given. c2s implements it. Both methods are called
+// under the owner's lock.
+type Keeper interface {
+	// Uncopied returns the messages that the client has not taken, in order, from the first on that has no copy and has
+	// not been returned before: Kept is zero for those. first is for Copied.
+	Uncopied() (list []Undelivered, first uint64)
+	// Copied is told of the copies, as Kept. A message that has been taken meanwhile is reported with it.
+	Copied(list []Undelivered, first uint64)
+}
+
 // A Connection is how the client of a session is connected.
 type Connection struct {
 	Address netip.Addr // zero while the session waits to be resumed

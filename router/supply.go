@@ -22,16 +22,23 @@ type supply struct {
 	from   jid.JID           // whose live stanzas wait until all is brought; zero: nobody's
 	step   func(*Batch) bool // nil: only behind is left
 	batch  Batch             // only step sends through it
-	behind []Delivery        // owned
+	behind []*waiting        // owned
 	bytes  int               // of behind
+}
+
+// waiting is what waits behind a supply.
+type waiting struct {
+	Delivery
+	asked bool // a copy has been asked for
 }
 
 // supplies are those of one session, one after the other.
 type supplies struct {
-	mu    sync.Mutex // guards the rest
-	list  []*supply
-	ended bool
-	any   atomic.Bool // list is not empty; written under mu
+	moving sync.Mutex // held by who takes something off behind, or sees to it that nobody does; taken before mu
+	mu     sync.Mutex // guards the rest
+	list   []*supply
+	ended  bool
+	any    atomic.Bool // list is not empty; written under mu
 }
 
 // passed is a context that is over: waiting with it only asks.
@@ -122,8 +129,10 @@ func (s *Session) bring() {
 func (s *Session) follow(sup *supply) (over bool) {
 	p := &s.supplies
 	for s.below() {
+		p.moving.Lock()
 		p.mu.Lock()
 		if len(sup.behind) == 0 {
+			defer p.moving.Unlock()
 			defer p.mu.Unlock()
 			if p.ended {
 				return true
@@ -132,7 +141,7 @@ func (s *Session) follow(sup *supply) (over bool) {
 			p.any.Store(len(p.list) > 0)
 			return len(p.list) == 0
 		}
-		d := sup.behind[0]
+		d := sup.behind[0].Delivery
 		// Under the lock: what ends the session finds it either here or there.
 		wake, ok := s.out.Send(d)
 		if ok {
@@ -140,6 +149,7 @@ func (s *Session) follow(sup *supply) (over bool) {
 			sup.bytes -= len(d.Stanza.Payload)
 		}
 		p.mu.Unlock()
+		p.moving.Unlock()
 		s.sent(&sup.batch, d.Stanza, wake, ok)
 		if !ok {
 			return false // it has ended: the next wait says so
@@ -169,13 +179,46 @@ func (s *Session) queues(b *Batch, d *Delivery) bool {
 			continue
 		}
 		owned := d.Stanza.Clone()
-		sup.behind = append(sup.behind, Delivery{Stanza: &owned, Kept: d.Kept, Copy: d.Copy, Receipt: d.Receipt})
+		w := &waiting{Delivery: Delivery{Stanza: &owned, Kept: d.Kept, Copy: d.Copy, Receipt: d.Receipt}}
+		sup.behind = append(sup.behind, w)
 		if sup.bytes += len(owned.Payload); sup.bytes > maxBehind {
 			s.out.End("resource-constraint", "the client does not take what is sent to it")
 		}
 		return true
 	}
 	return false
+}
+
+// keepBehind has copies kept of what waits behind supplies and has none. The caller holds the owner's lock.
+func (s *Session) keepBehind(keep func(*Session, []Undelivered)) {
+	p := &s.supplies
+	if !p.any.Load() {
+		return
+	}
+	p.moving.Lock()
+	defer p.moving.Unlock()
+	var all []*waiting
+	var list []Undelivered
+	p.mu.Lock()
+	for _, sup := range p.list {
+		for _, w := range sup.behind {
+			if !Storable(w.Stanza) || w.Kept == 0 && w.Copy || len(all) == 0 && (w.asked || w.Kept != 0) {
+				continue
+			}
+			w.asked = true
+			all, list = append(all, w), append(list, Undelivered{Stanza: *w.Stanza, Kept: w.Kept, Receipt: w.Receipt})
+		}
+	}
+	p.mu.Unlock()
+	if len(list) == 0 {
+		return
+	}
+	keep(s, list)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, w := range all {
+		w.Kept, w.Receipt = list[i].Kept, list[i].Receipt
+	}
 }
 
 // unsupplied ends the supplies of a session that ends, and returns what had queued behind them.

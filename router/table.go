@@ -32,8 +32,9 @@ type user struct {
 	// hold counts the reasons why messages must queue behind what is in storage.
 	hold atomic.Int32
 	// The shard's mu guards the rest.
-	bound int           // sessions made and not ended to the last step, those included that another has replaced
-	none  chan struct{} // closed when bound falls to 0; nil: nobody waits for that
+	replaced []*Session    // by others with their addresses, until they have given back what was left
+	bound    int           // sessions made and not ended to the last step, those included that another has replaced
+	none     chan struct{} // closed when bound falls to 0; nil: nobody waits for that
 }
 
 var noSessions []*Session
@@ -92,6 +93,7 @@ func (t *table) add(s *Session, max int) (old *Session, ok bool) {
 	if i := slices.IndexFunc(list, func(o *Session) bool { return o.addr == s.addr }); i >= 0 {
 		old = list[i]
 		list = slices.Delete(list, i, i+1)
+		u.replaced = append(u.replaced, old)
 		u.hold.Add(1)
 	} else {
 		if max > 0 && len(list) >= max {
@@ -116,6 +118,7 @@ func (t *table) remove(s *Session) (held *user) {
 	list := s.u.list()
 	i := slices.Index(list, s)
 	if i < 0 { // another session has its address by now, and add holds the account
+		held.replaced = slices.DeleteFunc(held.replaced, func(o *Session) bool { return o == s })
 		return held
 	}
 	held.hold.Add(1)
@@ -123,6 +126,20 @@ func (t *table) remove(s *Session) (held *user) {
 	s.u.sessions.Store(&list)
 	t.count.Add(-1)
 	return held
+}
+
+// unended are the sessions of an account that may still give something back, those first that others have replaced.
+func (t *table) unended(u *user, bare string) []*Session {
+	if u == nil {
+		return nil
+	}
+	sh := &t.shards[t.index(bare)]
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	if len(u.replaced) == 0 {
+		return u.list()
+	}
+	return append(slices.Clone(u.replaced), u.list()...)
 }
 
 // release ends one hold.

@@ -59,3 +59,70 @@ func TestModulesSeeWhatReachedAnAccountAndWhatItsClientsDidNotTake(t *testing.T)
 		t.Errorf("accepted again: %q", accepted)
 	}
 }
+
+// keeper is an outlet that takes nothing.
+type keeper struct {
+	outlet
+	given []Undelivered
+	asked int
+}
+
+func (k *keeper) Send(d Delivery) (wake, ok bool) {
+	k.given = append(k.given, Undelivered{Stanza: d.Stanza.Clone(), Kept: d.Kept})
+	return false, true
+}
+
+func (k *keeper) Uncopied() (list []Undelivered, first uint64) {
+	first = uint64(k.asked)
+	k.asked = len(k.given)
+	return slices.Clone(k.given[first:]), first
+}
+
+func (k *keeper) Copied(list []Undelivered, first uint64) { copy(k.given[first:], list) }
+
+// Copies are kept of what sessions have been given before anything is stored behind it: of a session that another has
+// replaced, of one that is not available any more, and of what waits behind a supply.
+func TestNothingIsStoredAheadOfWhatSessionsHaveBeenGiven(t *testing.T) {
+	var stored []string
+	h := newHouse(t)
+	h.Use(Module{Name: "keeping",
+		Keep: func(_ *Session, given []Undelivered) {
+			for i := range given {
+				if given[i].Kept == 0 {
+					stored = append(stored, given[i].Stanza.ID)
+					given[i].Kept = uint64(len(stored))
+				}
+			}
+		},
+		Unclaimed: func(e *Envelope) {
+			if e.Settle(Stored); e.Kept == 0 {
+				stored = append(stored, e.Stanza.ID)
+			}
+		}})
+	post := func(to, id string) {
+		h.Post(&xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeChat, From: jid.MustParse("room@example.org/nick"), To: jid.MustParse(to), ID: id}, nil)
+	}
+	first := &keeper{}
+	a := h.bind("juliet@example.org/a", first)
+	post("juliet@example.org/a", "1")
+	post("juliet@example.org", "2") // a is not available
+	post("juliet@example.org/a", "3")
+	h.bind("juliet@example.org/a", &keeper{})
+	post("juliet@example.org/a", "4") // the account is held until the first is gone
+	h.Unbind(a, func() []Undelivered { return first.given })
+	if want := []string{"1", "2", "3", "4"}; !slices.Equal(stored, want) {
+		t.Errorf("stored %q, want %q", stored, want)
+	}
+
+	stored = nil
+	b, out := newSlow(t, h.Router)
+	out.bytes = supplyMark
+	b.Bring(nil, jid.MustParse("room@example.org"), func(*Batch) bool { return false })
+	post("juliet@example.org/balcony", "5")
+	post("juliet@example.org", "6")
+	out.end()
+	h.Unbind(b, func() []Undelivered { return nil })
+	if want := []string{"5", "6"}; !slices.Equal(stored, want) {
+		t.Errorf("stored %q, want %q", stored, want)
+	}
+}

@@ -99,6 +99,7 @@ func (m *module) module() router.Module {
 		Delivering: m.delivering,
 		Unclaimed:  m.unclaimed,
 		CatchUp:    m.catchUp,
+		Keep:       m.keep,
 		Taken:      m.taken,
 		Ended:      m.ended,
 		Removed:    m.removed,
@@ -338,9 +339,17 @@ func (m *module) reorder(e *router.Envelope, name string) {
 	if o == nil || o.returned < e.Kept {
 		return
 	}
+	if id := m.again(e, name, o); id != 0 {
+		o.returned = id
+	}
+}
+
+// again stores a message in flight once more, behind all others, in place of its copy, and returns its new id; 0 if it
+// stays where it is. The caller holds the shard.
+func (m *module) again(e *router.Envelope, name string, o *owner) (id uint64) {
 	f, ok := o.flight[e.Kept]
 	if !ok || len(f.more) > 0 { // taken, or for others to take
-		return
+		return 0
 	}
 	payload := e.Stanza.Payload
 	switch router.StanzaID(e.Stanza, name) {
@@ -352,13 +361,51 @@ func (m *module) reorder(e *router.Envelope, name string) {
 	id, _, err := m.append(e, name, payload, storage.AppendOptions{})
 	if err != nil {
 		m.log.Warn("message stays out of order", "owner", name, "error", err)
-		return
+		return 0
 	}
 	if _, err = m.store.Remove(context.Background(), name, e.Kept); err != nil {
 		m.log.Warn("message is stored twice", "owner", name, "error", err)
 	}
 	delete(o.flight, e.Kept)
-	o.returned = id
+	return id
+}
+
+// keep implements router.Module.Keep.
+func (m *module) keep(s *router.Session, given []router.Undelivered) {
+	name := s.Bare().String()
+	sh := m.shard(name)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	o := sh.state(name)
+	defer func() { sh.tidy(name, o) }()
+	last := uint64(0)
+	for i := range given {
+		g := &given[i]
+		e := &router.Envelope{Stanza: &g.Stanza, Kept: g.Kept, Returned: true}
+		switch {
+		case !worthKeeping(e.Stanza) || g.Kept > last && g.Kept != 0:
+			continue
+		case g.Kept != 0: // what came before it is stored behind it by now
+			if id := m.again(e, name, o); id != 0 {
+				o.mark(id, s)
+				g.Kept, last = id, id
+			}
+			continue
+		}
+		e.StanzaID = router.StanzaID(e.Stanza, name) // stamped on its way to the session
+		// It counts for no quota: it is given already, and would be stored if the session ended.
+		id, _, err := m.append(e, name, e.Stanza.Payload, storage.AppendOptions{})
+		if err != nil {
+			m.log.Warn("message given to a session has no copy", "owner", name, "error", err)
+			return
+		}
+		o.mark(id, s)
+		g.Kept, last = id, id
+		if g.Receipt != nil {
+			e.AfterAll(g.Receipt.Finish)
+			g.Receipt = nil
+		}
+	}
 }
 
 // taken removes what a session has taken.

@@ -129,3 +129,44 @@ func TestOthersGetMessagesAtOnceWhileASessionThatCatchesUpTakesNothing(t *testin
 		})
 	}
 }
+
+// What has no copy yet is stored first, so that nothing overtakes it.
+func TestFullSessionThatEndsLeavesItsMessagesInOrder(t *testing.T) {
+	c := newScene(t, Options{})
+	j := c.juliet("a")
+	j.Available(0)
+	c.romeo.Send(message("1"))
+	c.romeo.SendDurable(message("2")) // with a copy
+	c.romeo.Send(message("3"))
+	c.wantStored(1)
+	j.Out.Fill(true)
+	for _, body := range []string{"4", "5"} {
+		if e := c.romeo.Send(message(body)); e.Outcome != router.Stored {
+			t.Errorf("%s: %v", body, e.Outcome)
+		}
+	}
+	c.wantStored(5)
+	j.Logout()
+	k := c.juliet("b")
+	k.Available(0)
+	k.Wait(5)
+	if got := bodies(k.Take()); got != "1 2 3 4 5" {
+		t.Errorf("got %q", got)
+	}
+	waitFor(t, c.idle)
+	c.wantStored(0)
+}
+
+func TestFullSessionThatTakesWhatItWasGivenLeavesNoCopies(t *testing.T) {
+	c := newScene(t, Options{})
+	j := c.juliet("a")
+	j.Available(0)
+	c.romeo.Send(message("1"))
+	j.Out.Fill(true)
+	c.romeo.Send(message("2"))
+	c.wantStored(2)
+	j.Out.Fill(false)
+	waitFor(t, func() bool { j.Take(); return c.idle() })
+	j.Take()
+	c.wantStored(0)
+}

@@ -49,6 +49,8 @@ type Outlet struct {
 	read     int               // how many of got Next has returned
 	bytes    int               // of got from taken on
 	taken    int
+	asked    int // how many of got Uncopied has looked at
+	report   func(kept ...uint64)
 	detached bool
 	prompt   bool
 	full     bool
@@ -124,6 +126,49 @@ func (o *Outlet) Detach() {
 	o.detached = true
 }
 
+// Uncopied implements router.Keeper.
+func (o *Outlet) Uncopied() (list []router.Undelivered, first uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	waits := func(d router.Delivery) bool { return router.Storable(d.Stanza) && (!d.Copy || d.Kept != 0) }
+	from := max(o.asked, o.taken)
+	o.asked = len(o.got)
+	i := slices.IndexFunc(o.got[from:], func(d router.Delivery) bool { return waits(d) && d.Kept == 0 })
+	if i < 0 {
+		return nil, 0
+	}
+	for j := from + i; j < len(o.got); j++ {
+		d := &o.got[j]
+		u := router.Undelivered{Kept: d.Kept}
+		if waits(*d) {
+			u.Stanza = *d.Stanza
+			u.Receipt, d.Receipt = d.Receipt, nil
+		}
+		list = append(list, u)
+	}
+	return list, uint64(from + i)
+}
+
+// Copied implements router.Keeper.
+func (o *Outlet) Copied(list []router.Undelivered, first uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for i, u := range list {
+		d := &o.got[int(first)+i]
+		if u.Receipt != nil {
+			d.Receipt = u.Receipt
+		}
+		if d.Kept = u.Kept; int(first)+i < o.taken {
+			if d.Receipt != nil {
+				d.Receipt.Finish(nil)
+			}
+			if u.Kept != 0 {
+				go o.report(u.Kept)
+			}
+		}
+	}
+}
+
 // WaitBelow implements router.Outlet; what Take has not taken counts as queued.
 func (o *Outlet) WaitBelow(ctx context.Context, n int) error {
 	o.mu.Lock()
@@ -175,6 +220,7 @@ func Login(t testing.TB, r *router.Router, address string) *Client {
 	out.mu.Lock()
 	defer out.mu.Unlock()
 	out.logout = c.Logout
+	out.report = func(kept ...uint64) { r.Taken(s, kept) }
 	return c
 }
 
