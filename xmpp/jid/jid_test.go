@@ -106,6 +106,7 @@ func TestInvalidAddressesAreRefused(t *testing.T) {
 		// Domainpart
 		{"a@b@c", ErrDomain}, {"a@b c", ErrDomain}, {"a@b_c", ErrDomain}, {"a@-b", ErrDomain}, {"a@b-", ErrDomain},
 		{"a@b..c", ErrDomain}, {"a@.b", ErrDomain}, {"a@b..", ErrDomain}, {"a@.", ErrDomain}, {"a@b:5222", ErrDomain},
+		{"!@0.xn--/!", ErrDomain}, {"a@b.XN--", ErrDomain}, {"a@xn--.b", ErrDomain}, {"a@b.xn--.", ErrDomain}, {"a@b.\uff38n--", ErrDomain},
 		{"a@ab--c", ErrDomain}, {"a@xn--", ErrDomain}, {"a@xn--a", ErrDomain}, {"a@xn--a-", ErrDomain},
 		{"a@xn--\u00fc", ErrDomain}, {"a@\u265a.example", ErrDomain}, {"a@xn--45h.example", ErrDomain},
 		{"a@\u2488com", ErrDomain}, {"a@b\uff0fc", ErrDomain}, {"a@b\uff20c", ErrDomain}, {"a@\u2100", ErrDomain},

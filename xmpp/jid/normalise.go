@@ -133,12 +133,18 @@ func domainpart(s string) (string, error) {
 	if s[0] == '[' {
 		return ipLiteral(s)
 	}
+	// One dot, not several; and before the mapping, which makes an empty label of "xn--" alone, which is no A-label (RFC 5890
+	// §2.3.2.1). The mapping knows other full stops too.
+	for _, dot := range [...]string{".", "\u3002", "\uff0e", "\uff61"} {
+		if rest, ok := strings.CutSuffix(s, dot); ok {
+			s = rest
+			break
+		}
+	}
 	s, ok := settle(s, domainRules.ToUnicode)
 	if !ok {
 		return "", ErrDomain
 	}
-	// After the mapping, which knows other full stops too; one dot, not several.
-	s = strings.TrimSuffix(s, ".")
 	if len(s) > MaxPart {
 		return "", ErrTooLong
 	}
