@@ -200,7 +200,7 @@ func (c *conn) unfit(x *xmpp.Stanza) *xmpp.Error {
 	switch {
 	case c.scan.BadTo():
 		// RFC 6120 §8.3.3.8. Who enters a room by a nick that nobody can have sees these words.
-		return xmpp.JIDMalformed("'to' is no address: a part is empty, too long, or has characters that it cannot have")
+		return xmpp.JIDMalformed(xmpp.BadToText)
 	case x.Type == xmpp.TypeInvalid:
 		return xmpp.BadRequest("unknown type")
 	case x.Kind != xmpp.IQ:

@@ -166,6 +166,18 @@ func TestTimeBeforeTheHandshakeIsBounded(t *testing.T) {
 	h.expect("<message")
 }
 
+func TestStanzaWithoutFromIsTheDomains(t *testing.T) {
+	h := newHouse(t, nil)
+	bot := h.connect("bot.example.org", "botsecret")
+	for _, name := range []string{"message", "message xmlns='jabber:client'"} {
+		bot.say("<" + name + " to='a@users.example.org' id='1'/>")
+		h.expect("<message", " from='bot.example.org'", " id='1'")
+	}
+	bot.say("<iq type='get' id='2' to='a@users.example.org'/>")
+	bot.expect(" id='2'", " type='error'", " to='bot.example.org'")
+	h.nothing()
+}
+
 func TestStanzasThatAreNotTheComponentsEndTheStream(t *testing.T) {
 	h := newHouse(t, nil)
 	for say, condition := range map[string]stream.Condition{
@@ -174,7 +186,6 @@ func TestStanzasThatAreNotTheComponentsEndTheStream(t *testing.T) {
 		"<message from='a.bot.example.org' to='a@users.example.org'/>":           stream.InvalidFrom,
 		"<message from='bot.example.org@example.org' to='a@users.example.org'/>": stream.InvalidFrom,
 		"<message from='@' to='a@users.example.org'/>":                           stream.InvalidFrom,
-		"<message to='a@users.example.org'/>":                                    stream.ImproperAddressing,
 		"<message from='bot.example.org'/>":                                      stream.ImproperAddressing,
 		"<iq type='result' id='1' from='bot.example.org'/>":                      stream.ImproperAddressing,
 		"<handshake/>": stream.UnsupportedStanzaType,
@@ -202,7 +213,7 @@ func TestUnfitStanzasAreAnswered(t *testing.T) {
 	h := newHouse(t, nil)
 	bot := h.connect("bot.example.org", "botsecret")
 	for say, want := range map[string]string{
-		"<message id='m' from='a@bot.example.org' to='@'/>":                                               "<jid-malformed",
+		"<message id='m' from='a@bot.example.org' to='@'/>":                                               ">'to' is no address: ",
 		"<iq id='m' from='a@bot.example.org' to='b@users.example.org'/>":                                  "<bad-request",
 		"<iq id='m' type='x' from='a@bot.example.org' to='b@users.example.org'/>":                         "<bad-request",
 		"<iq id='m' type='get' from='a@bot.example.org' to='b@users.example.org'/>":                       "<bad-request",

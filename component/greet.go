@@ -48,7 +48,7 @@ func (l *link) greet() (err error) {
 	}
 	l.scan.SetLimits(stream.Limits{Bytes: l.limits.ServerStanzaBytes, Depth: l.limits.Depth, Elements: l.limits.Elements,
 		Attributes: l.limits.Attributes, Declarations: l.limits.Namespaces})
-	l.domain, l.secret, l.since = domain, secret, time.Now()
+	l.domain, l.address, l.secret, l.since = domain, l.scan.Header().To, secret, time.Now()
 	if old := l.srv.enter(l); old != nil {
 		<-old.stopped
 		l.inherit(&old.rest)

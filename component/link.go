@@ -17,6 +17,7 @@ import (
 	"jackdaw/router/gate"
 	"jackdaw/storage"
 	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
 	"jackdaw/xmpp/stream"
 )
 
@@ -34,13 +35,14 @@ const (
 // A link is one connection of a component, from its first byte on. One goroutine reads, another writes once the secret
 // has been proved.
 type link struct {
-	srv    *Server
-	pass   *gate.Pass
-	conn   net.Conn
-	limits config.Limits // when it began
-	domain string        // set before the stream can be seen, then fixed; likewise secret and since
-	secret string
-	since  time.Time
+	srv     *Server
+	pass    *gate.Pass
+	conn    net.Conn
+	limits  config.Limits // when it began
+	domain  string        // set before the stream can be seen, then fixed; likewise address, secret and since
+	address jid.JID       // of the domain
+	secret  string
+	since   time.Time
 
 	in, out atomic.Int64 // stanzas
 
@@ -338,11 +340,16 @@ func (l *link) element(e *router.Envelope) error {
 func (l *link) stanza(e *router.Envelope, x *xmpp.Stanza, badTo, badFrom bool) error {
 	l.in.Add(1)
 	l.srv.Stats.Received.Add(1)
-	switch { // XEP-0114 §3: "as in the 'jabber:server' namespace"
-	case badFrom, !x.From.IsZero() && x.From.Domain() != l.domain:
+	if x.From.IsZero() && !badFrom {
+		// XEP-0114 §3 wants one, and a stream has one domain, so that it is known which.
+		// COMPAT(slixmpp 1.8): a ComponentXMPP answers without.
+		stamped := *x
+		stamped.From = l.address
+		x = &stamped
+	}
+	switch { // "as in the 'jabber:server' namespace"
+	case badFrom, x.From.Domain() != l.domain:
 		return fault(stream.InvalidFrom, "'from' is not of the component's domain")
-	case x.From.IsZero():
-		return fault(stream.ImproperAddressing, "'from' is missing") // RFC 6120 §8.1.2.2
 	case x.To.IsZero() && !badTo:
 		return fault(stream.ImproperAddressing, "'to' is missing") // §8.1.1.2
 	}
@@ -375,7 +382,7 @@ func (l *link) pace(last *storage.Pending) {
 func unfit(x *xmpp.Stanza, badTo bool) *xmpp.Error {
 	switch {
 	case badTo:
-		return xmpp.JIDMalformed("") // RFC 6120 §8.3.3.8
+		return xmpp.JIDMalformed(xmpp.BadToText) // RFC 6120 §8.3.3.8
 	case x.Type == xmpp.TypeInvalid:
 		return xmpp.BadRequest("unknown type")
 	case x.Kind != xmpp.IQ:

@@ -12,6 +12,7 @@ import (
 	"jackdaw/config"
 	"jackdaw/s2s/outbox"
 	"jackdaw/xmpp"
+	"jackdaw/xmpp/stream"
 )
 
 const verona = "verona.example"
@@ -494,5 +495,24 @@ func TestNobodyIsProvedForMorePairsThanIsGood(t *testing.T) {
 	}
 	if n != maxPairs {
 		t.Errorf("%d pairs were taken", n)
+	}
+}
+
+func TestJIDMalformedSaysWhatIsWrong(t *testing.T) {
+	for say, want := range map[string]string{
+		"<message from='a@capulet.example' to='@' id='1'/>": xmpp.BadToText,
+		"<message from='@' to='a@b.example' id='1'/>":       "'from' is no address",
+	} {
+		var l link
+		in := "<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>"
+		if item, _, err := l.scan.Scan([]byte(in)); item != stream.ItemHeader || err != nil {
+			t.Fatal(item, err)
+		}
+		if item, _, err := l.scan.Scan([]byte(say)); item != stream.ItemStanza || err != nil {
+			t.Fatal(item, err)
+		}
+		if bad := l.unfit(l.scan.Stanza()); bad == nil || bad.Condition != xmpp.CondJIDMalformed || bad.Text != want {
+			t.Errorf("%s: %v", say, bad)
+		}
 	}
 }

@@ -382,8 +382,10 @@ func (l *link) fit(x *xmpp.Stanza) error {
 // unfit says what is wrong with a stanza before anyone else looks at it.
 func (l *link) unfit(x *xmpp.Stanza) *xmpp.Error {
 	switch {
-	case l.scan.BadFrom(), l.scan.BadTo():
-		return xmpp.JIDMalformed("") // RFC 6120 §8.3.3.8
+	case l.scan.BadTo(): // RFC 6120 §8.3.3.8
+		return xmpp.JIDMalformed(xmpp.BadToText)
+	case l.scan.BadFrom(): // to whom nothing can be said
+		return xmpp.JIDMalformed("'from' is no address")
 	case x.Type == xmpp.TypeInvalid:
 		return xmpp.BadRequest("unknown type")
 	case x.Kind != xmpp.IQ:

@@ -184,6 +184,9 @@ func ItemNotFound(text string) *Error {
 	return &Error{Type: ErrorCancel, Condition: CondItemNotFound, Text: text}
 }
 
+// BadToText is the text of jid-malformed where 'to' is at fault, on streams of every kind.
+const BadToText = "'to' is no address: a part is empty, too long, or has characters that it cannot have"
+
 // JIDMalformed: an address in the stanza is not valid (RFC 6120 §8.3.3.8).
 func JIDMalformed(text string) *Error {
 	return &Error{Type: ErrorModify, Condition: CondJIDMalformed, Text: text}
