@@ -220,6 +220,12 @@ func (r *Router) Route(e *Envelope) {
 }
 
 func (r *Router) route(e *Envelope) {
+	// RFC 6120 §10.3.1: as if it were addressed to the sender's own account, for whoever keeps, copies or gets it (§8.1.1.1).
+	if e.Session != nil && e.Stanza.Kind == xmpp.Message && e.Stanza.To.IsZero() {
+		addressed := *e.Stanza
+		addressed.To = e.Session.bare
+		e.Stanza = &addressed
+	}
 	// leaving: the sender is a session of ours
 	if e.Session != nil && !e.Left {
 		if ask(&r.plan.Load().leaving, e); e.Settled() {

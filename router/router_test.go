@@ -80,6 +80,43 @@ func (h *house) send(s xmpp.Stanza) *Envelope {
 	return e
 }
 
+func TestMessageWithoutToIsForTheSendersOwnAccount(t *testing.T) {
+	for _, away := range []bool{false, true} {
+		var kept string // as whoever keeps what is sent sees it
+		h := newHouse(t, Module{Name: "sent", Leaving: Stage{Message: func(e *Envelope) { kept = e.Stanza.To.String() }}})
+		phone := &outlet{}
+		if !away {
+			h.SetPresence(h.bind("romeo@example.org/phone", phone), &xmpp.Stanza{Kind: xmpp.Presence}, 0)
+		}
+		sent := xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeChat, ID: "1", Payload: []byte("<body>note</body>")}
+		h.send(sent)
+		got := phone.got
+		if away {
+			got = h.store
+		}
+		if len(got) != 1 || !strings.Contains(got[0], " to='romeo@example.org'") || kept != "romeo@example.org" {
+			t.Errorf("away %v: %q, and sent to %q", away, got, kept)
+		}
+	}
+}
+
+func TestEveryAnswerHasTo(t *testing.T) {
+	h := newHouse(t)
+	for _, kind := range []xmpp.Kind{xmpp.IQ, xmpp.Message} {
+		h.back.got = nil
+		typ := xmpp.TypeGet
+		if kind == xmpp.Message {
+			typ = xmpp.TypeGroupchat
+		}
+		h.send(xmpp.Stanza{Kind: kind, Type: typ, ID: "1", Payload: []byte("<x xmlns='urn:x'/>"),
+			Children: []xmpp.Child{{Name: xmpp.Name{Space: "urn:x", Local: "x"}, End: 18}}})
+		if len(h.back.got) != 1 || !strings.Contains(h.back.got[0], " to='romeo@example.org/orchard'") ||
+			!strings.Contains(h.back.got[0], " from='romeo@example.org'") {
+			t.Errorf("%v: %q", kind, h.back.got)
+		}
+	}
+}
+
 // TestMessageDeliveryRules has one case for each cell of RFC 6121 §8.5.4, table 1: the type of
 // the message, the kind of address, and the sessions of the recipient with their priorities.
 func TestMessageDeliveryRules(t *testing.T) {

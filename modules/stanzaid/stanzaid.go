@@ -29,13 +29,7 @@ func strip(r *router.Router, e *router.Envelope) {
 	if e.Own || !e.Stanza.Has(name) { // a room's message bears its id, for hundreds of recipients
 		return
 	}
-	var owner jid.JID
-	switch {
-	case !e.Stanza.To.IsZero():
-		owner = e.Stanza.To.Bare()
-	case e.Session != nil: // to the sender's own account
-		owner = e.Session.Bare()
-	}
+	owner := e.Stanza.To.Bare()
 	clean := e.Stanza.WithoutFunc(func(c xmpp.Child, raw []byte) bool {
 		if c.Name != name {
 			return false

@@ -39,7 +39,7 @@ func TestNoteToOneselfIsStrippedToo(t *testing.T) {
 	juliet := moduletest.Login(t, r, "juliet/b")
 	juliet.Available(0)
 	juliet.Send(`<message><stanza-id xmlns='urn:xmpp:sid:0' by='juliet@example.org' id='1'/><body>x</body></message>`)
-	juliet.Want(`<message from='juliet@example.org/b'><body>x</body></message>`)
+	juliet.Want(`<message from='juliet@example.org/b' to='juliet@example.org'><body>x</body></message>`)
 }
 
 func TestForgedSenderIsStrippedToo(t *testing.T) {
