@@ -229,7 +229,9 @@ func (b *Blocking) unblock(e *router.Envelope, el *xmpp.Element) {
 	b.change(e, items, false)
 }
 
+// itemsOf reads the addresses of a request. Each is told to the user's sessions once, however often it is named.
 func itemsOf(el *xmpp.Element) (items []jid.JID, bad *xmpp.Error) {
+	seen := map[jid.JID]bool{}
 	for _, c := range el.Children() {
 		if c.Name != (xmpp.Name{Space: xmpp.NSBlocking, Local: "item"}) {
 			continue
@@ -238,7 +240,10 @@ func itemsOf(el *xmpp.Element) (items []jid.JID, bad *xmpp.Error) {
 		if err != nil {
 			return nil, xmpp.JIDMalformed(err.Error())
 		}
-		items = append(items, j)
+		if !seen[j] {
+			seen[j] = true
+			items = append(items, j)
+		}
 	}
 	if len(items) > maxItems {
 		return nil, xmpp.ResourceConstraint("too many addresses")

@@ -85,6 +85,17 @@ func TestListIsKept(t *testing.T) {
 	c.juliet.Want(result(`<blocklist xmlns='urn:xmpp:blocking'/>`))
 }
 
+func TestAddressNamedTwiceIsPushedOnce(t *testing.T) {
+	c := newScene(t)
+	phone := moduletest.Login(t, c.r, "juliet/phone")
+	c.juliet.Send(blocklist)
+	c.juliet.Received()
+	phone.Send(block("x@example.net", "X@example.net", "x@example.net"))
+	c.juliet.Want(`<iq type='set' id='blocking-1' to='juliet@example.org/b'><block xmlns='urn:xmpp:blocking'><item jid='x@example.net'/></block></iq>`)
+	phone.Send(unblock("x@example.net", "x@example.net"))
+	c.juliet.Want(`<iq type='set' id='blocking-2' to='juliet@example.org/b'><unblock xmlns='urn:xmpp:blocking'><item jid='x@example.net'/></unblock></iq>`)
+}
+
 func TestChangesArePushedToWhoHasAskedForTheList(t *testing.T) {
 	c := newScene(t)
 	phone := moduletest.Login(t, c.r, "juliet/phone")

@@ -175,14 +175,25 @@ func (r *room) readOrder(c *xmpp.Element) (o order, bad *xmpp.Error) {
 	return o, nil
 }
 
-// mayAll checks all orders before any is carried out (§9.2).
+// mayAll checks all orders before any is carried out (§9.2). There is one for each person: all occupants hear of each, and a
+// second one would be judged by what was before the first.
 func (r *room) mayAll(by jid.JID, who party, orders []order) *xmpp.Error {
 	owners := r.peopleWith(owner)
+	type person struct {
+		o    *occupant
+		user jid.JID
+	}
+	named := map[person]bool{}
 	for i := range orders {
 		o := &orders[i]
 		if o.isRole != orders[0].isRole {
 			return xmpp.BadRequest("roles and affiliations are changed one after the other")
 		}
+		one := person{o.o, o.user}
+		if named[one] {
+			return xmpp.BadRequest("somebody is named twice")
+		}
+		named[one] = true
 		if o.isRole {
 			if bad := mayGiveRole(who, party{o.o.role, r.rank(o.o)}, o.role); bad != nil {
 				return bad

@@ -292,3 +292,24 @@ func TestARoomThatIsAMemberIsToldNothing(t *testing.T) {
 	w.wantRefused(w.admin("crone", `<item jid='`+coven+`' affiliation='none'/>`), "delivered")
 	w.wantRefused(w.configure("crone", "roomadmins="+coven), "delivered")
 }
+
+func TestEachPersonIsNamedOnceInWhatAnAdminOrders(t *testing.T) {
+	w := newWorld(t)
+	w.instant()
+	w.join("hag", "hag")
+	w.got("hag")
+	for _, orders := range []string{
+		strings.Repeat(`<item nick='hag' role='visitor'/>`, 2),
+		`<item nick='hag' role='visitor'/><item nick='hag' role='moderator'/>`,
+		`<item jid='hag@example.org' affiliation='member'/><item nick='hag' affiliation='admin'/>`,
+		// The second would undo what the third rests on: a room without an owner.
+		`<item jid='hag@example.org' affiliation='owner'/><item jid='hag@example.org' affiliation='none'/><item jid='crone@example.org' affiliation='none'/>`,
+	} {
+		if got := outcome(w.admin("crone", orders)); got != "bad-request" {
+			t.Errorf("%s: %s", orders, got)
+		}
+	}
+	if got := w.got("hag"); len(got) > 0 {
+		t.Errorf("told of what was refused: %q", got)
+	}
+}

@@ -256,7 +256,9 @@ func (g *Engine) retract(r *request) ([]byte, error) {
 		if affiliated < publisher && index[i].by != r.actor.String() {
 			return nil, forbidden()
 		}
-		ids = append(ids, id)
+		if !slices.Contains(ids, id) { // once in the event, too
+			ids = append(ids, id)
+		}
 	}
 	if len(ids) == 0 {
 		return nil, condition(xmpp.BadRequest("name the item"), "item-required")
