@@ -337,6 +337,9 @@ func (s *session) resume(c *conn, h uint32) (handled uint32, err error) {
 	defer cancel()
 
 	s.mu.Lock()
+	// A writer that is about to be through lets the old connection be ended politely.
+	for s.conn != nil && s.conn.writing && !s.draining && !s.leaving && !s.ending && !s.wait(ctx.Done()) {
+	}
 	if s.sm.lossy {
 		s.begin(farewell{condition: string(stream.Conflict), text: "too much was left unacknowledged to resume it"})
 	}

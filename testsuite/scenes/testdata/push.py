@@ -74,13 +74,13 @@ async def requests_that_cannot_be_meant_are_refused(house):
     for verb, attrs, inside, to, ask, want in [
             ("enable", "", "", None, "set", "bad-request"), ("enable", " jid=''", "", None, "set", "bad-request"),
             ("enable", " jid='@'", "", None, "set", "jid-malformed"), ("enable", f" jid='{BOT}'", "", None, "get", "bad-request"),
-            ("enable", f" jid='{juliet}'", "", None, "set", "not-allowed"), ("enable", f" jid='{BOT}'", "", romeo, "set", "forbidden"),
+            ("enable", f" jid='{juliet}'", "", None, "set", "not-allowed"), ("enable", f" jid='{BOT}'", "", romeo, "set", "service-unavailable"),
             ("enable", f" jid='{BOT}' node='{'n' * 1025}'", "", None, "set", "not-acceptable"),
             ("enable", f" jid='{BOT}'", form("submit", "urn:x"), None, "set", "bad-request"),
             ("enable", f" jid='{BOT}'", form("form", f"{PUBSUB}#publish-options"), None, "set", "bad-request"),
             ("enable", f" jid='{BOT}'", form("submit", f"{PUBSUB}#publish-options", "x" * 5000), None, "set", "not-acceptable"),
             ("disable", "", "", None, "set", "bad-request"), ("disable", " jid='@'", "", None, "set", "jid-malformed"),
-            ("disable", f" jid='{BOT}'", "", romeo, "set", "forbidden")]:
+            ("disable", f" jid='{BOT}'", "", romeo, "set", "service-unavailable")]:
         await denied(p.ask(ask, request(verb, attrs, inside, verb), to), want, f"{ask} {verb} {attrs[:80]} {inside[:200]} to {to}")
     await p.ask("set", request("disable", f" jid='{BOT}' node='unknown'", "", "disable"))  # as it is wanted already
     await p.leave()
@@ -188,7 +188,7 @@ async def disabled_is_not_told(house):
     for node in ["a", "b", "c"]:
         await enable(p, node)
     await p.ask("set", f"<disable xmlns='{NS}' jid='{BOT}' node='a'/>")
-    await denied(r.ask("set", f"<disable xmlns='{NS}' jid='{BOT}'/>", juliet), "forbidden", "of somebody else")
+    await denied(r.ask("set", f"<disable xmlns='{NS}' jid='{BOT}'/>", juliet), "service-unavailable", "of somebody else")
     await denied(p.ask("set", f"<enable xmlns='{NS}' node='a'/>"), "bad-request", "no service")
     await denied(p.ask("set", f"<enable xmlns='{NS}' jid='@'/>"), "jid-malformed", "no address")
     await denied(p.ask("set", f"<enable xmlns='{NS}' jid='{BOT}'><x xmlns='{FORM}' type='submit'/></enable>"), "bad-request", "no options")
