@@ -191,7 +191,7 @@ async def disabled_is_not_told(house):
     await denied(r.ask("set", f"<disable xmlns='{NS}' jid='{BOT}'/>", juliet), "service-unavailable", "of somebody else")
     await denied(p.ask("set", f"<enable xmlns='{NS}' node='a'/>"), "bad-request", "no service")
     await denied(p.ask("set", f"<enable xmlns='{NS}' jid='@'/>"), "jid-malformed", "no address")
-    await denied(p.ask("set", f"<enable xmlns='{NS}' jid='{BOT}'><x xmlns='{FORM}' type='submit'/></enable>"), "bad-request", "no options")
+    await denied(p.ask("set", f"<enable xmlns='{NS}' jid='{BOT}'><x xmlns='{FORM}' type='form'/></enable>"), "bad-request", "a form that is not filled in")
     await p.leave()
     r.say(juliet, "hello")
     for node in ["b", "c"]:
