@@ -12,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"jackdaw/modules/httpmessage"
 )
 
 // controlSocket is the name of the socket under the data directory.
@@ -122,7 +124,7 @@ type served struct {
 
 func (c *Control) serve(l net.Listener, closed func()) *served {
 	s := &served{Listener: l, done: make(chan struct{}), closed: closed,
-		http: &http.Server{Handler: c.Handler(), ReadHeaderTimeout: 5 * time.Second}}
+		http: &http.Server{Handler: httpmessage.Closing(c.Handler()), ReadHeaderTimeout: 5 * time.Second}}
 	go func() {
 		defer close(s.done)
 		s.http.Serve(l) // it ends with the listener, which is how it is stopped

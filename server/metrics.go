@@ -218,7 +218,7 @@ func (m *metrics) serve(ln net.Listener, store storage.Engine, ready func() bool
 		}
 		health(w, store.Err())
 	})
-	s := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second}
+	s := &http.Server{Handler: httpmessage.Closing(mux), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second}
 	s.Serve(ln) // returns when the listener is closed, which is how it stops
 	s.Shutdown(context.Background())
 }

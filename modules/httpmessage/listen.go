@@ -44,7 +44,7 @@ func NewServer(h http.Handler, l Limits, log *slog.Logger) *Server {
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true) // on TLS
 	s.http = http.Server{
-		Handler:           closing(h),
+		Handler:           Closing(h),
 		MaxHeaderBytes:    max(l.HeaderBytes-slop, 1),
 		ReadHeaderTimeout: l.HeaderTime,
 		// The handler sets the exact time of a body; this one holds for bodies that it leaves unread.
@@ -62,10 +62,11 @@ func NewServer(h http.Handler, l Limits, log *slog.Logger) *Server {
 	return s
 }
 
-// closing ends a connection of HTTP/1 after a request with Transfer-Encoding. One that has Content-Length as well is an attempt to have two
-// programs see two requests (RFC 9112 §6.1: "MUST close the connection"); net/http has taken that field away when a handler
-// looks, so it is done for all of them, which may cost who sends without a length a new connection.
-func closing(h http.Handler) http.Handler {
+// Closing ends a connection of HTTP/1 after a request with Transfer-Encoding. One that has Content-Length as well is an
+// attempt to have two programs see two requests (RFC 9112 §6.1: "MUST close the connection"). net/http has taken that
+// field away when a handler looks, so it is done for all of them; that may cost whoever sends without a length a new
+// connection. Every listener for HTTP has it.
+func Closing(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ProtoMajor == 1 && len(r.TransferEncoding) > 0 {
 			w.Header().Set("Connection", "close")
