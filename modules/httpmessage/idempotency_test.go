@@ -124,33 +124,32 @@ func (failing) Append(context.Context, string, storage.Record, storage.AppendOpt
 
 // A repetition is acknowledged with the first answer, so that must be durable, too.
 func TestFirstAnswerIsGivenAgainOnceItIsDurable(t *testing.T) {
-	h := newHouse(t)
-	c := call{body: toBob, headers: []string{"Idempotency-Key: k"}}
-	if w := h.do(c); w.Code != 200 {
-		t.Fatalf("answer %d", w.Code)
-	}
-	whole := h.answers
-	lost := storage.NewPending()
-	lost.Finish(storage.ErrUnavailable)
-	h.answers = found{whole, lost}
-	if w := h.do(c); w.Code != 503 {
-		t.Errorf("answer %d, though the first one is lost", w.Code)
-	}
-	written := storage.NewPending()
-	h.answers = found{whole, written}
-	done := make(chan int)
-	go func() { done <- h.do(c).Code }()
-	written.Then(func(error) {
-		select {
-		case code := <-done:
-			t.Errorf("answer %d before the first one is durable", code)
-		default:
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		c := call{body: toBob, headers: []string{"Idempotency-Key: k"}}
+		if w := h.do(c); w.Code != 200 {
+			t.Fatalf("answer %d", w.Code)
+		}
+		whole := h.answers
+		lost := storage.NewPending()
+		lost.Finish(storage.ErrUnavailable)
+		h.answers = found{whole, lost}
+		if w := h.do(c); w.Code != 503 {
+			t.Errorf("answer %d, though the first one is lost", w.Code)
+		}
+		written := storage.NewPending()
+		h.answers = found{whole, written}
+		done := make(chan int, 1)
+		go func() { done <- h.do(c).Code }()
+		synctest.Wait()
+		if len(done) > 0 {
+			t.Errorf("answer %d before the first one is durable", <-done)
+		}
+		written.Finish(nil)
+		if code := <-done; code != 200 {
+			t.Errorf("answer %d", code)
 		}
 	})
-	written.Finish(nil)
-	if code := <-done; code != 200 {
-		t.Errorf("answer %d", code)
-	}
 }
 
 // found has what it finds rest on a write.

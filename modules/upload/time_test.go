@@ -168,11 +168,11 @@ func TestARemovedAccountLeavesNoFile(t *testing.T) {
 		first = h.upload(h.romeo, "filename='a' size='5'", "12345")
 	}
 	open := h.slot(h.romeo, "filename='a' size='5'", "")
-	other := h.upload(h.juliet, "filename='a' size='5'", "54321")
 	if err := os.Remove(h.files()[3]); err != nil { // such as a crash leaves
 		t.Fatal(err)
 	}
 	removed, in := h.Module().Removed, filepath.Dir(h.files()[0])
+	other := h.upload(h.juliet, "filename='a' size='5'", "54321") // whose file is none of those above
 	h.store.Fail(errors.New("away"))
 	if err := removed(h.romeo.Bare()); err == nil {
 		t.Error("removed without storage")
