@@ -110,7 +110,7 @@ var shared = []ordeal{
 			t.Errorf("the server has read %d MiB in 3 s", sent>>20)
 		}
 	}},
-	{name: "450 idle connections over HTTP", memory: 64, options: harness.Options{Ulimit: []string{"-n 400"}}, run: func(t *testing.T, b *battle) {
+	{name: "450 idle connections over HTTP", memory: 64, options: harness.Options{Ulimit: []string{"-n 400"}, Config: "limits: {http_header_time: 60s}"}, run: func(t *testing.T, b *battle) {
 		var all []net.Conn
 		for range 450 {
 			if c, err := harness.Dial(attackerIP, b.HTTP); err == nil {
@@ -118,8 +118,12 @@ var shared = []ordeal{
 			}
 		}
 		<-time.After(time.Second)
+		began := time.Now()
 		c := b.enter(innocentIP, "friend", "desk") // while they are there
 		c.Close()
+		if took := time.Since(began); took > patience {
+			t.Errorf("a login has taken %v", took)
+		}
 		for _, c := range all {
 			c.Close()
 		}
