@@ -42,7 +42,7 @@ func (c *client) askResume(id string, seen int) *client {
 
 // message routes a message of the server's own to a user.
 func (h *house) message(to, id string, kept uint64) router.Outcome {
-	e := &router.Envelope{Kept: kept, Quiet: true, Stanza: &xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeChat, ID: id,
+	e := &router.Envelope{Fate: router.Fate{Kept: kept}, Quiet: true, Stanza: &xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeChat, ID: id,
 		From: jid.MustParse("romeo@example.org/post"), To: jid.MustParse(to), Payload: []byte("<body>" + id + "</body>")}}
 	h.router.Route(e)
 	return e.Outcome

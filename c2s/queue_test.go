@@ -19,7 +19,7 @@ import (
 
 // post routes a message of that size, built once.
 func (h *house) post(to, id string, size int, kept uint64) {
-	h.router.Route(&router.Envelope{Kept: kept, Quiet: true, Stanza: &xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeChat, ID: id,
+	h.router.Route(&router.Envelope{Fate: router.Fate{Kept: kept}, Quiet: true, Stanza: &xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeChat, ID: id,
 		From: jid.MustParse("romeo@example.org/post"), To: jid.MustParse(to), Payload: []byte("<body>" + strings.Repeat("x", size) + "</body>")}})
 }
 

@@ -187,14 +187,14 @@ func (r *Router) offer(e *Envelope, targets []*Session) {
 // give hands a message to sessions. It settles the message if one takes it, or if there is a copy in storage,
 // which is brought when the end of those sessions has been dealt with.
 func (r *Router) give(e *Envelope, targets []*Session) {
-	d := Delivery{Stanza: e.Stanza, Kept: e.Kept, Copy: len(targets) > 1 && e.Kept == 0, Receipt: e.Receipt}
+	d := Delivery{Stanza: e.Stanza, Kept: e.Kept, Copy: len(targets) > 1 && e.Kept == 0, Receipt: e.receipt}
 	taken := e.Kept != 0
 	for _, s := range targets {
 		taken = r.sendTo(s, e, d) || taken
 	}
 	if taken {
 		e.Settle(Delivered)
-		e.Await(e.Receipt)
+		e.Await(e.receipt)
 	}
 }
 

@@ -27,63 +27,83 @@ func (o Outcome) String() string {
 	return [...]string{"undecided", "delivered", "stored", "queued", "refused", "dropped"}[o]
 }
 
-// An Envelope is a stanza on its way, with what the router knows about it. It
-// belongs to the goroutine that called Route; neither it nor the bytes of its
-// Stanza may be kept after Route has returned.
+// An Envelope is a stanza on its way: what came in, which are its own fields, and what became of it, which is its Fate.
+// Whoever calls Route fills in what came in; from there on that stays as it is, but for the stanza, which a stage may
+// Replace. The Fate begins empty and is only written by the methods that it names. So nobody who is handed an envelope
+// assigns to a field of it (testsuite/house).
+//
+// It belongs to the goroutine that called Route; neither it nor the bytes of its Stanza may be kept after Route has
+// returned.
 type Envelope struct {
-	// Stanza is replaced, never changed: what a stage wants to say differently
-	// is a new head around the same payload.
+	// Stanza is what came, or what a stage has put in its place.
 	Stanza *xmpp.Stanza
 
 	// Session is the client session that sent it; nil for HTTP, peers, services and the server's own.
 	Session *Session
-	// Account is the authenticated account behind it. It differs from the
-	// sender's address when that is forged. Zero for peers, services and the server's own stanzas.
+	// Account is the authenticated account behind it. It differs from the sender's address when that is forged. It is
+	// zero for peers, services and the server's own stanzas.
 	Account jid.JID
-	// Budget is that of who sent it, for what is made of it beyond what was read; nil: it has no limit.
+	// Budget is that of the sender, for what is made of the stanza beyond what was read; nil: it has no limit.
 	Budget *budget.Budget
-	// Peer is the domain that brought it over a server stream, which has proved to be the sender's; "" for what is ours.
+	// Peer is the domain that brought it over a server stream, which has proved to be the sender's; "" for what is
+	// ours.
 	Peer string
-	// Durable says that the sender is promised an acknowledgement: what is not
-	// safely in the hands of the recipient must be in storage before the
-	// pendings have finished.
+	// Durable says that the sender is promised an acknowledgement: what is not safely in the hands of the recipient
+	// must be in storage before the pendings have finished.
 	Durable bool
-	// Dedup, if not empty, tells repeated sendings of the same message apart from
-	// new messages: (sender, key), for storage.DedupWindow.
+	// Dedup, if not empty, tells repeated sendings of the same message apart from new messages: (sender, key), for
+	// storage.DedupWindow. DedupKey knows more.
 	Dedup string
 	// Quiet suppresses the error reply to the sender; the caller of Route reads Err.
 	Quiet bool
-	// Left says that it left its session as part of another stanza, of which this is a copy: the leaving stage
-	// has seen that one.
+	// Left says that it left its session as part of another stanza, of which this is a copy: the leaving stage has
+	// seen that one.
 	Left bool
-	// Own says that a service of ours has made the stanza and answers for every element in it: nobody else has put in what only
-	// a server may say.
+	// Own says that a service of ours has made the stanza and answers for every element in it: nobody else has put in
+	// what only a server may say.
 	Own bool
-	// Shared says that the bytes of the payload stay as they are for ever, so that who keeps the stanza need not copy
-	// them, and that others with the very same bytes are copies of this one, for other recipients.
+	// Shared says that the bytes of the payload stay as they are for ever, so that whoever keeps the stanza need not
+	// copy them, and that others with the very same bytes are copies of this one, for other recipients.
 	Shared bool
-	// Returned says that a session had been given it, ended, and never took it.
+	// Returned says that a session had been given it, ended, and never took it. Its Fate then begins with the Kept of
+	// the first time.
 	Returned bool
 	// Batch collects the sessions that must be flushed; never nil inside Route.
 	Batch *Batch
 
+	Fate
+}
+
+// A Fate is what is decided about a stanza on its way. Everybody may read it. It is written by
+//
+//	Settle, Refuse, RefuseTold  Outcome and Err   whoever decides the way: a stage, a service, the router
+//	Await                       Pendings          whoever writes something that the acknowledgement has to wait for
+//	OnRefusal                                     whoever writes something that a refusal takes back
+//	Keep                        Kept              the module that keeps messages, before sessions get them
+//	Identify, Stamp             StanzaID          the recipient's archive; where there is none, the module that keeps
+//	IdentifySent                SentID            the sender's archive
+//	AwaitTaking                                   the module that keeps messages
+//	DedupKey                                      whoever asks first
+type Fate struct {
+	Outcome  Outcome
+	Err      *xmpp.Error // why it was refused
+	Pendings []*storage.Pending
+
 	// Kept is the id of the recipient's copy in storage, 0 if there is none.
 	Kept uint64
-	// StanzaID is the id under which the recipient's account knows the message, already stamped (Stamp). It is 0 as
-	// long as nobody has said, and NoStanzaID if nobody is to give it one.
+	// StanzaID is the id under which the recipient's account knows the message. It is 0 as long as nobody has said,
+	// and NoStanzaID if nobody is to give it one.
 	StanzaID uint64
 	// SentID is the id under which the sender's account knows the message, 0 for none. It is not in the stanza, which
 	// goes to others.
 	SentID uint64
-	// Receipt, if not nil, goes with the message to its one session and is awaited then (see Delivery).
-	Receipt *storage.Pending
 
-	Outcome  Outcome
-	Err      *xmpp.Error // why it was refused
-	Pendings []*storage.Pending
-	owner    string // the recipient's account while it is delivered
-	undo     []undo
-	stamped  *stamped
+	told    bool             // the sender has been told why it was refused
+	receipt *storage.Pending // goes with the message to its one session and is awaited then (see Delivery)
+	key     string           // of DedupKey, once it has been asked for
+	owner   string           // the recipient's account while it is delivered
+	undo    []undo
+	stamped *stamped
 }
 
 // undo is a write that a refusal takes back.
@@ -93,14 +113,18 @@ type undo struct {
 	id    uint64
 }
 
+// Replace puts another stanza in the place of the one that came: a new head around the same payload, or another
+// payload. The stanza before, which others may have, is not changed.
+func (e *Envelope) Replace(s *xmpp.Stanza) { e.Stanza = s }
+
 // Settled says whether the stanza's way has been decided.
-func (e *Envelope) Settled() bool { return e.Outcome != Undecided }
+func (f *Fate) Settled() bool { return f.Outcome != Undecided }
 
 // Settle decides the stanza's way; later stages are not asked.
-func (e *Envelope) Settle(o Outcome) { e.Outcome = o }
+func (f *Fate) Settle(o Outcome) { f.Outcome = o }
 
-// Refuse settles the stanza with an error for its sender. RFC 6120 §8.3.1: an
-// error is never answered with an error, so that one is dropped.
+// Refuse settles the stanza with an error for its sender. RFC 6120 §8.3.1: an error is never answered with an error, so
+// that one is dropped.
 func (e *Envelope) Refuse(err *xmpp.Error) {
 	for _, u := range e.undo {
 		u.f(u.owner, u.id)
@@ -113,21 +137,40 @@ func (e *Envelope) Refuse(err *xmpp.Error) {
 	e.Outcome, e.Err = Refused, err
 }
 
-// OnRefusal has f called if the stanza is refused later on its way: it takes back what its caller has written.
-func (e *Envelope) OnRefusal(f func(owner string, id uint64), owner string, id uint64) {
-	e.undo = append(e.undo, undo{f, owner, id})
+// RefuseTold is Refuse for whoever has told the sender already, in words of its own.
+func (e *Envelope) RefuseTold(err *xmpp.Error) {
+	e.told = true
+	e.Refuse(err)
 }
 
-// Await adds a write that must be durable before the stanza is acknowledged.
-func (e *Envelope) Await(p *storage.Pending) {
-	if p == nil || len(e.Pendings) > 0 && e.Pendings[len(e.Pendings)-1] == p {
-		return
+// OnRefusal has undone called if the stanza is refused later on its way: it takes back what its caller has written.
+func (f *Fate) OnRefusal(undone func(owner string, id uint64), owner string, id uint64) {
+	f.undo = append(f.undo, undo{undone, owner, id})
+}
+
+// Await adds writes that must be durable before the stanza is acknowledged.
+func (f *Fate) Await(writes ...*storage.Pending) {
+	for _, p := range writes {
+		if p != nil && (len(f.Pendings) == 0 || f.Pendings[len(f.Pendings)-1] != p) {
+			f.Pendings = append(f.Pendings, p)
+		}
 	}
-	e.Pendings = append(e.Pendings, p)
 }
 
-// AfterAll calls f when all those writes have finished, or one of them has failed.
-func (e *Envelope) AfterAll(f func(error)) { afterAll(slices.Clone(e.Pendings), f) }
+// AfterAll calls done when all those writes have finished, or one of them has failed.
+func (f *Fate) AfterAll(done func(error)) { afterAll(slices.Clone(f.Pendings), done) }
+
+// AwaitTaking says that the acknowledgement waits until the one session that gets the message has taken it.
+func (f *Fate) AwaitTaking() { f.receipt = storage.NewPending() }
+
+// Keep says which copy in storage goes once a session has taken the message.
+func (f *Fate) Keep(id uint64) { f.Kept = id }
+
+// Identify says under which id the recipient's account knows the message, or NoStanzaID.
+func (f *Fate) Identify(id uint64) { f.StanzaID = id }
+
+// IdentifySent says under which id the sender's account knows the message.
+func (f *Fate) IdentifySent(id uint64) { f.SentID = id }
 
 // FromOwn says whether the stanza comes from a session of the account it is addressed to.
 func (e *Envelope) FromOwn() bool {
@@ -137,7 +180,7 @@ func (e *Envelope) FromOwn() bool {
 // Reset makes the envelope ready for another stanza, keeping what it has allocated.
 func (e *Envelope) Reset() {
 	e.unstamp()
-	*e = Envelope{Pendings: e.Pendings[:0], Batch: e.Batch, undo: e.undo[:0]}
+	*e = Envelope{Batch: e.Batch, Fate: Fate{Pendings: e.Pendings[:0], undo: e.undo[:0]}}
 }
 
 // A Batch remembers which sessions have something to write, so that stanzas

@@ -8,7 +8,7 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// NoStanzaID as Envelope.StanzaID: the account has an archive and the message is not in it. Clients
+// NoStanzaID as Fate.StanzaID: the account has an archive and the message is not in it. Clients
 // take a stanza-id of the account for one of its archive (XEP-0313 §3.5), so it gets none.
 const NoStanzaID = ^uint64(0)
 
@@ -84,8 +84,11 @@ const maxOriginID = 200
 // XEP-0359 §3.2 asks to be unique for the sender. A peer that lost its stream sends again too. It is
 // empty for what cannot be told.
 func (e *Envelope) DedupKey() string {
-	if e.Dedup != "" || e.Session == nil && e.Peer == "" || e.Returned {
+	switch {
+	case e.Dedup != "" || e.Session == nil && e.Peer == "" || e.Returned:
 		return e.Dedup
+	case e.key != "":
+		return e.key
 	}
 	raw := e.Stanza.ChildBytes(originID)
 	if raw == nil {
@@ -99,8 +102,8 @@ func (e *Envelope) DedupKey() string {
 	if id == "" || len(id) > maxOriginID {
 		return ""
 	}
-	e.Dedup = OriginKey(e.Stanza.From, id)
-	return e.Dedup
+	e.key = OriginKey(e.Stanza.From, id)
+	return e.key
 }
 
 // OriginKey is the key of a message that this sender's client gave this origin-id.

@@ -29,7 +29,7 @@ type Module struct {
 	// Leaving sees what a session of ours sends, before anything else, but for the copies of a multicast (Envelope.Left).
 	// Departing sees what is about to go to a peer, whoever sends it, after the sender policy.
 	// Arriving sees what is addressed to an account of ours, existing or not, but for
-	// requests to the host. All may replace Envelope.Stanza, or settle the envelope.
+	// requests to the host. All may replace the stanza, or settle the envelope.
 	Leaving   Stage
 	Departing Stage
 	Arriving  Stage

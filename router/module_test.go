@@ -70,3 +70,29 @@ func TestWhoWatchesServicesSeesWhatIsAddressedToThem(t *testing.T) {
 		t.Errorf("the service saw %d stanzas", served)
 	}
 }
+
+func TestASenderWhoHasBeenToldGetsNoSecondError(t *testing.T) {
+	for _, told := range []bool{false, true} {
+		h := newHouse(t, Module{Name: "service", Service: &Service{
+			Domains: func() []string { return []string{"bot.example.org"} },
+			Handle: func(e *Envelope) {
+				if told {
+					e.RefuseTold(xmpp.Forbidden(""))
+				} else {
+					e.Refuse(xmpp.Forbidden(""))
+				}
+			},
+		}})
+		want := 1
+		if told {
+			want = 0
+		}
+		e := h.send(xmpp.Stanza{Kind: xmpp.Presence, To: jid.MustParse("x@bot.example.org")})
+		if e.Outcome != Refused || e.Err == nil || len(h.back.got) != want {
+			t.Errorf("told %v: %v, %v, and %d errors", told, e.Outcome, e.Err, len(h.back.got))
+		}
+		if e.Reset(); e.Settled() || e.Err != nil || e.told {
+			t.Errorf("an envelope that is used again begins as %+v", e.Fate)
+		}
+	}
+}

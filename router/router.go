@@ -210,7 +210,7 @@ func (r *Router) Route(e *Envelope) {
 		r.saySettled(e)
 	}
 	r.Stats.Outcomes[e.Outcome].Add(1)
-	if e.Outcome == Refused && !e.Quiet {
+	if e.Outcome == Refused && !e.Quiet && !e.told {
 		r.bounce(e)
 	}
 	if own {
@@ -224,7 +224,7 @@ func (r *Router) route(e *Envelope) {
 	if e.Session != nil && e.Stanza.Kind == xmpp.Message && e.Stanza.To.IsZero() {
 		addressed := *e.Stanza
 		addressed.To = e.Session.bare
-		e.Stanza = &addressed
+		e.Replace(&addressed)
 	}
 	// leaving: the sender is a session of ours
 	if e.Session != nil && !e.Left {

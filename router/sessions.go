@@ -89,7 +89,7 @@ func (r *Router) untaken(s *Session, left []Undelivered) {
 // returned finds another way for a stanza that a session never took (RFC 6120 §10, XEP-0198 §4).
 // The caller holds the owner's lock, and the account is held: messages join the queue in storage.
 func (r *Router) returned(s *Session, u *Undelivered) *Envelope {
-	e := &Envelope{Stanza: &u.Stanza, Kept: u.Kept, Returned: true, owner: s.bare.String()}
+	e := &Envelope{Stanza: &u.Stanza, Returned: true, Fate: Fate{Kept: u.Kept, owner: s.bare.String()}}
 	switch {
 	case u.Stanza.Kind == xmpp.Message && Storable(&u.Stanza):
 		// A deleted account must not come back as a queue of messages.

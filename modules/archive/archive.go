@@ -117,7 +117,7 @@ func (a *Archive) sent(e *router.Envelope, owner, from jid.JID) {
 	if e.SentID != 0 || !worthKeeping(e.Stanza) {
 		return
 	}
-	e.SentID = a.append(e, sentEntry(e, owner, from))
+	e.IdentifySent(a.append(e, sentEntry(e, owner, from)))
 }
 
 // arrived puts a message into its recipient's archive and stamps it.
@@ -133,8 +133,8 @@ func (a *Archive) arrived(e *router.Envelope) {
 	}
 	if e.Returned || e.Kept != 0 {
 		// A session had been given it, and it was archived then.
-		if e.StanzaID = router.StanzaID(e.Stanza, owner.String()); e.StanzaID == 0 {
-			e.StanzaID = router.NoStanzaID
+		if e.Identify(router.StanzaID(e.Stanza, owner.String())); e.StanzaID == 0 {
+			e.Identify(router.NoStanzaID)
 		} else if e.Kept == 0 {
 			e.OnRefusal(a.undo, owner.String(), e.StanzaID)
 		}
@@ -144,7 +144,7 @@ func (a *Archive) arrived(e *router.Envelope) {
 		return
 	}
 	if !worthKeeping(e.Stanza) {
-		e.StanzaID = router.NoStanzaID
+		e.Identify(router.NoStanzaID)
 		return
 	}
 	from := e.Stanza.From
@@ -152,9 +152,9 @@ func (a *Archive) arrived(e *router.Envelope) {
 	switch {
 	case e.Settled():
 	case id == 0:
-		e.StanzaID = router.NoStanzaID
+		e.Identify(router.NoStanzaID)
 	default:
-		e.StanzaID = id
+		e.Identify(id)
 		e.Stamp(owner.String(), id)
 	}
 }

@@ -50,7 +50,7 @@ func complete(e *router.Envelope) {
 	}
 	if c := last.ChildBytes(name); c != nil {
 		s := e.Stanza.WithAdded(c)
-		e.Stanza = &s
+		e.Replace(&s)
 	}
 }
 

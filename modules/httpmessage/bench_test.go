@@ -109,7 +109,7 @@ func BenchmarkMulticast(b *testing.B) {
 	store := m.Unclaimed
 	m.Delivering = func(e *router.Envelope, _ []*router.Session) {
 		if store(e); e.Outcome == router.Stored {
-			e.Outcome = router.Undecided // and now to the sessions
+			e.Settle(router.Undecided) // and now to the sessions
 		}
 	}
 	h.router.Use(m)

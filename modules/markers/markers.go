@@ -58,7 +58,7 @@ func (m *module) clean(e *router.Envelope) {
 			if len(payload) < len(e.Stanza.Payload) {
 				s := e.Stanza.WithPayload(payload)
 				s.Children = xmpp.Index(payload)
-				e.Stanza = &s
+				e.Replace(&s)
 			}
 			return
 		}

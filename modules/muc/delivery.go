@@ -47,9 +47,7 @@ func (p *post) to(s *seat) {
 	}
 	p.r.m.o.Router.Route(&p.env)
 	if p.durable != nil {
-		for _, w := range p.env.Pendings {
-			p.durable.Await(w)
-		}
+		p.durable.Await(p.env.Pendings...)
 	}
 	// A queue that is full for a moment says nothing of who is at its end (RFC 6120 §8.3.3.18).
 	if p.env.Outcome == router.Refused && p.head.Kind == xmpp.Message && p.env.Err.Condition != xmpp.CondResourceConstraint {

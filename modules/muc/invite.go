@@ -69,9 +69,7 @@ func (m *Rooms) invite(e *router.Envelope, x *xmpp.Element) {
 	for i := range out {
 		one := &router.Envelope{Stanza: &out[i], Batch: e.Batch, Quiet: true, Durable: e.Durable}
 		m.o.Router.Route(one)
-		for _, p := range one.Pendings {
-			e.Await(p)
-		}
+		e.Await(one.Pendings...)
 		if one.Outcome == router.Refused && len(out) == 1 {
 			m.refuse(e, xmpp.ItemNotFound("the invitation cannot be delivered"))
 			return

@@ -256,10 +256,11 @@ func (m *Rooms) refuse(e *router.Envelope, err *xmpp.Error) {
 	}
 	if e.Stanza.Kind == xmpp.Presence && !e.Quiet {
 		// §7.2.5 and others: clients know by it that the error is of their entering.
-		e.Quiet = true
 		reply := e.Stanza.ErrorReply(&c)
 		reply.Payload = append([]byte("<x xmlns='http://jabber.org/protocol/muc'/>"), reply.Payload...)
 		m.o.Router.Post(&reply, e.Batch)
+		e.RefuseTold(&c)
+		return
 	}
 	e.Refuse(&c)
 }

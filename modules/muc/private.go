@@ -54,9 +54,7 @@ func (m *Rooms) private(e *router.Envelope) {
 		if m.o.Router.Route(out); out.Outcome != router.Refused {
 			e.Settle(router.Delivered)
 		}
-		for _, p := range out.Pendings {
-			e.Await(p)
-		}
+		e.Await(out.Pendings...)
 	}
 	if !e.Settled() {
 		m.refuse(e, xmpp.RecipientUnavailable(""))

@@ -78,7 +78,7 @@ func (m *module) name(e *router.Envelope) {
 	}
 	head := *e.Stanza
 	head.To = to
-	e.Stanza = &head
+	e.Replace(&head)
 }
 
 // ours says whether the address is at a domain of the service.
@@ -199,9 +199,7 @@ func (m *module) send(e *router.Envelope, l *list) {
 			out.Dedup = dedup + "\n" + to.Resource()
 		}
 		m.Router.Route(out)
-		for _, p := range out.Pendings {
-			e.Await(p)
-		}
+		e.Await(out.Pendings...)
 		if waiting += len(payload); waiting > atOnce {
 			e.Batch.Flush()
 			waiting = 0

@@ -201,7 +201,7 @@ func (m *module) delivering(e *router.Envelope, to []*router.Session) {
 	key := e.DedupKey()
 	if key == "" && len(to) == 1 && to[0].Prompt() {
 		// Written and removed again within the same moment: the acknowledgement waits for the taking instead.
-		e.Receipt = storage.NewPending()
+		e.AwaitTaking()
 		return
 	}
 	user := ownerOf(e)
@@ -235,7 +235,7 @@ func (m *module) delivering(e *router.Envelope, to []*router.Session) {
 		m.bring(user)
 		return
 	}
-	e.Kept = id
+	e.Keep(id)
 	if e.StanzaID == 0 {
 		e.Stamp(name, id)
 	}
@@ -255,7 +255,7 @@ func (m *module) unclaimed(e *router.Envelope) {
 		return
 	}
 	if e.Returned && e.StanzaID == 0 { // it may have been stamped on its way to the session
-		e.StanzaID = router.StanzaID(e.Stanza, name)
+		e.Identify(router.StanzaID(e.Stanza, name))
 	}
 	sh := m.shard(name)
 	sh.mu.Lock()
@@ -356,7 +356,7 @@ func (m *module) again(e *router.Envelope, name string, o *owner) (id uint64) {
 	case e.Kept: // ours, and soon that of another record
 		payload = withoutStanzaID(e.Stanza, name)
 	default:
-		e.StanzaID = router.NoStanzaID // as it came
+		e.Identify(router.NoStanzaID) // as it came
 	}
 	id, _, err := m.append(e, name, payload, storage.AppendOptions{})
 	if err != nil {
@@ -381,7 +381,7 @@ func (m *module) keep(s *router.Session, given []router.Undelivered) {
 	last := uint64(0)
 	for i := range given {
 		g := &given[i]
-		e := &router.Envelope{Stanza: &g.Stanza, Kept: g.Kept, Returned: true}
+		e := &router.Envelope{Stanza: &g.Stanza, Returned: true, Fate: router.Fate{Kept: g.Kept}}
 		switch {
 		case !worthKeeping(e.Stanza) || g.Kept > last && g.Kept != 0:
 			continue
@@ -392,7 +392,7 @@ func (m *module) keep(s *router.Session, given []router.Undelivered) {
 			}
 			continue
 		}
-		e.StanzaID = router.StanzaID(e.Stanza, name) // stamped on its way to the session
+		e.Identify(router.StanzaID(e.Stanza, name)) // stamped on its way to the session
 		// It counts for no quota: it is given already, and would be stored if the session ended.
 		id, _, err := m.append(e, name, e.Stanza.Payload, storage.AppendOptions{})
 		if err != nil {

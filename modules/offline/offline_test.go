@@ -711,7 +711,7 @@ func TestMessageThatMustNotBeStoredPassesTheStoredOnes(t *testing.T) {
 // archive stands for a module that gives ids before offline does.
 func archive(id uint64) router.Module {
 	stamp := func(e *router.Envelope) {
-		if e.StanzaID = id; id != router.NoStanzaID && !e.Returned {
+		if e.Identify(id); id != router.NoStanzaID && !e.Returned {
 			e.Stamp("juliet@example.org", id)
 		}
 	}

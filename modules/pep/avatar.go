@@ -90,7 +90,7 @@ func (p *PEP) stamp(e *router.Envelope) {
 		}
 	}
 	s := e.Stanza.WithPayload(withHash(e.Stanza, hash))
-	e.Stanza = &s
+	e.Replace(&s)
 }
 
 func withHash(s *xmpp.Stanza, hash string) []byte {

@@ -30,7 +30,7 @@ func (p *PEP) note(e *router.Envelope) {
 	clean := e.Stanza.WithPayload(e.Stanza.Without(displayed))
 	clean.Children = xmpp.Index(clean.Payload)
 	chat := e.Stanza.To
-	e.Stanza = &clean
+	e.Replace(&clean)
 	if el == nil || chat.IsZero() || clean.Type == xmpp.TypeError || el.Child(xmpp.Name{Space: xmpp.NSStanzaID, Local: "stanza-id"}) == nil {
 		return
 	}

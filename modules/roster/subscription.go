@@ -40,9 +40,7 @@ func (r *Roster) leaving(e *router.Envelope) {
 	stamped.From, stamped.To = user, contact // §3.1.2, §3.2.2, §3.3.2: bare addresses
 	on := router.Envelope{Stanza: &stamped, Account: e.Account, Durable: e.Durable, Quiet: true, Batch: e.Batch}
 	r.router.Route(&on)
-	for _, p := range on.Pendings {
-		e.Await(p)
-	}
+	e.Await(on.Pendings...)
 	switch e.Stanza.Type {
 	case xmpp.TypeSubscribed: // §3.1.5
 		r.announce(e.Batch, user, contact)
@@ -131,7 +129,8 @@ func (r *Roster) change(user, contact jid.JID, e *router.Envelope, inbound bool)
 			return fx, nil, xmpp.ResourceConstraint("too many requests wait for an answer"), nil
 		}
 		small := smallRequest(e.Stanza)
-		request, e.Stanza = small, small
+		request = small
+		e.Replace(small)
 	}
 	forget := before.PendingIn && !next.PendingIn
 	it := old

@@ -43,6 +43,6 @@ func strip(r *router.Router, e *router.Envelope) {
 	})
 	if len(clean) != len(e.Stanza.Payload) {
 		s := e.Stanza.WithPayload(clean)
-		e.Stanza = &s
+		e.Replace(&s)
 	}
 }

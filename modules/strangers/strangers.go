@@ -157,7 +157,7 @@ func (s *Strangers) arriving(e *router.Envelope) {
 		delay := xmpp.NewWriter(nil).Start(xmpp.NSDelay, "delay").Attr("from", m.To.Domain()).
 			Attr("stamp", string(xmpp.AppendTime(nil, since.(time.Time)))).End().Bytes()
 		late := m.WithAdded(delay)
-		e.Stanza = &late
+		e.Replace(&late)
 		return
 	}
 	switch m.Type {

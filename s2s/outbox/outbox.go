@@ -12,7 +12,7 @@
 // (router.Envelope.Durable). They are written to the log before they are queued, are sent without waiting for the commit,
 // as docs/decisions/0003 has it for messages to users, and are removed when the peer has taken them. The acknowledgement to the sender waits
 // for the commit. Should that fail, the acknowledgement is withheld and the stanza may have been sent nevertheless: its sender
-// does not know, as with every lost acknowledgement. What is sent again with the same Envelope.Dedup is queued no second time, whatever
+// does not know, as with every lost acknowledgement. What is sent again with the same Envelope.DedupKey is queued no second time, whatever
 // became of the first: it waits, was taken, or bounced, and then its sender has been told. IQs
 // and other presence are never written: after a crash nobody is there any more to wait for an answer, and presence is probed
 // again (RFC 6121 §4.3).
@@ -272,8 +272,8 @@ func (o *Outbox) push(e *router.Envelope, now time.Time, class class, record []b
 // append writes a record of a pair; the engine copies it.
 func (o *Outbox) append(p *pair, e *router.Envelope, record []byte) (uint64, bool, *storage.Pending, error) {
 	var a storage.AppendOptions
-	if e.Dedup != "" { // many recipients share the pair's log
-		a.Dedup = e.Dedup + "\n" + e.Stanza.To.String()
+	if key := e.DedupKey(); key != "" { // many recipients share the pair's log
+		a.Dedup = key + "\n" + e.Stanza.To.String()
 	}
 	return o.disk.Append(context.Background(), p.owner, storage.Record{Data: record}, a)
 }

@@ -284,6 +284,17 @@ func TestAStanzaThatMustNotLeaveIsRefused(t *testing.T) {
 	})
 }
 
+func TestAMessageIsKnownAgainByTheIDThatItsClientGaveIt(t *testing.T) {
+	const named = "x</body><origin-id xmlns='urn:xmpp:sid:0' id='o1'/><body>"
+	scene(t, func(t *testing.T, b *bench) {
+		first := b.queued(order{durable: true, session: new(router.Session), body: named})
+		b.queued(order{durable: true, session: new(router.Session), body: named})
+		posted := b.queued(order{durable: true, body: named}) // no client has said that
+		synctest.Wait()
+		b.equal("taken", b.peer.took(pair0), []string{first, posted})
+	})
+}
+
 func TestARepeatedMessageIsSentOnce(t *testing.T) {
 	scene(t, func(t *testing.T, b *bench) {
 		first := b.queued(order{durable: true, dedup: "romeo 1"})

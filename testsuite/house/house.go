@@ -112,6 +112,7 @@ var Rules = []Rule{
 	{"no test sleeps", sleeps},
 	{"panic is for mistakes of the program, at start", panics},
 	{"what is not done is not announced", leftovers},
+	{"what came in stays as it came", envelopes},
 }
 
 // Check applies every rule to every file.
@@ -341,6 +342,76 @@ func leftovers(f *File) []string {
 				}
 			}
 		}
+	}
+	return found
+}
+
+// envelopes finds who writes in an envelope that it was handed, rather than by the methods of router.Fate. A function that
+// calls Reset makes an envelope anew; tests set up what they like.
+func envelopes(f *File) []string {
+	if f.Test() || f.Package() == "router" {
+		return nil
+	}
+	var found []string
+	ast.Inspect(f.syntax, func(n ast.Node) bool {
+		var params *ast.FieldList
+		var body *ast.BlockStmt
+		switch fn := n.(type) {
+		case *ast.FuncDecl:
+			params, body = fn.Type.Params, fn.Body
+		case *ast.FuncLit:
+			params, body = fn.Type.Params, fn.Body
+		}
+		for _, name := range envelopesAmong(params) {
+			found = append(found, f.written(name, body)...)
+		}
+		return true
+	})
+	return found
+}
+
+// envelopesAmong are the names of the parameters that are envelopes.
+func envelopesAmong(params *ast.FieldList) (names []string) {
+	if params == nil {
+		return nil
+	}
+	for _, p := range params.List {
+		star, _ := p.Type.(*ast.StarExpr)
+		if star == nil {
+			continue
+		}
+		if sel, ok := star.X.(*ast.SelectorExpr); !ok || sel.Sel.Name != "Envelope" {
+			continue
+		}
+		for _, name := range p.Names {
+			names = append(names, name.Name)
+		}
+	}
+	return names
+}
+
+// written finds where a function assigns to fields of a parameter, unless it resets that.
+func (f *File) written(param string, body *ast.BlockStmt) (found []string) {
+	reset := false
+	ast.Inspect(body, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.CallExpr:
+			reset = reset || isCall(n, param, "Reset")
+		case *ast.AssignStmt:
+			for _, left := range n.Lhs {
+				sel, _ := left.(*ast.SelectorExpr)
+				if sel == nil {
+					continue
+				}
+				if x, ok := sel.X.(*ast.Ident); ok && x.Name == param {
+					found = append(found, f.line(left.Pos())+": assigns to "+param+"."+sel.Sel.Name)
+				}
+			}
+		}
+		return true
+	})
+	if reset {
+		return nil
 	}
 	return found
 }

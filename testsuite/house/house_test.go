@@ -65,6 +65,8 @@ var samples = []struct{ rule, path, source, want string }{
 		"package router\nfunc Route() { panic(1) }\n", "router/a.go:2: panic in Route"},
 	{"what is not done is not announced", "router/a.go",
 		"package router\n// TODO: later\nfunc Route() {}\n", "router/a.go:2: TODO"},
+	{"what came in stays as it came", "modules/a/a.go",
+		"package a\nfunc handle(e *router.Envelope) { e.Quiet = true }\n", "modules/a/a.go:2: assigns to e.Quiet"},
 }
 
 func TestEveryRuleCatchesItsBadSample(t *testing.T) {
@@ -99,6 +101,7 @@ func TestGoodFilesPass(t *testing.T) {
 		{"storage/embedded/a.go", "package embedded\nimport _ \"jackdaw/storage\"\n"},
 		{"storage/embedded/a_test.go", "package embedded\nimport _ \"jackdaw/storage/storetest\"\n"},
 		{"testsuite/kill/a.go", "package kill\nimport _ \"jackdaw/testsuite/drive\"\nimport _ \"encoding/xml\"\n"},
+		{"modules/a/a.go", "package a\nfunc anew(e *router.Envelope) { e.Reset(); e.Quiet = true }\nfunc read(e *router.Envelope) { q := e.Quiet; _ = q }\n"},
 		{"xmpp/jid/a.go", "package jid\nfunc MustParse() { panic(1) }\n// Take panics on a wrong index.\nfunc Take() { panic(1) }\n"},
 		{"xmpp/a_test.go", "package xmpp\nfunc TestA(t *testing.T) { synctest.Test(t, func(t *testing.T) { time.Sleep(1) }) }\n"},
 		{"xmpp/a.go", "package xmpp\ntype T struct{}\nfunc (T) init() {}\nfunc (T) Skip() {}\nfunc use(x T) { x.Skip() }\n"},
