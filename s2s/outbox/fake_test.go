@@ -322,6 +322,11 @@ func newBench(t testing.TB) *bench {
 	b.setLimits(Limits{})
 	b.open()
 	b.start()
+	t.Cleanup(func() { // a test that has given up must not end its bubble with goroutines in it
+		if b.engine != nil {
+			b.stop()
+		}
+	})
 	return b
 }
 
@@ -372,6 +377,7 @@ func (b *bench) close() {
 	if err := b.engine.Close(); err != nil {
 		b.t.Errorf("close the engine: %v", err)
 	}
+	b.engine = nil
 }
 
 // crash leaves everything as it is: nothing more is written, sent or bounced.
@@ -515,8 +521,6 @@ var (
 func scene(t *testing.T, f func(t *testing.T, b *bench)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		f(t, b)
-		b.stop()
+		f(t, newBench(t))
 	})
 }

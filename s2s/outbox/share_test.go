@@ -85,9 +85,11 @@ func (b *bench) plain() *xmpp.Stanza {
 
 func TestACopyThatBouncesHasAllOfItsPayload(t *testing.T) {
 	scene(t, func(t *testing.T, b *bench) {
-		b.peer.set(func() { b.peer.fail[there] = errNoName })
+		b.peer.set(func() { // the attempt lasts until all are pushed: after it they would be refused
+			b.peer.fail[there], b.peer.takes = errNoName, time.Millisecond
+		})
 		want := b.say(3, []byte("<body>hello</body>"))
-		synctest.Wait()
+		wait(2 * time.Millisecond)
 		got := b.bounces()
 		if len(got) != 3 {
 			t.Fatalf("%d bounced", len(got))
