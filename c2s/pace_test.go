@@ -129,7 +129,7 @@ func TestSessionOfWhichNothingIsReadEndsAtTheHardBound(t *testing.T) {
 }
 
 func TestReaderThatWaitsForItsClientIsNotTakenForIdle(t *testing.T) {
-	h := open(t, func(o *Options) { withoutTLS(o); o.C2S.IdleTimeout = 2 * time.Second })
+	h := open(t, func(o *Options) { withoutTLS(o); o.C2S.IdleTimeout = 10 * time.Minute })
 	defer h.close()
 	h.answering(200<<10, func() {})
 	c := h.narrow(false)
