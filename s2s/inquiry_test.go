@@ -69,6 +69,7 @@ func TestStrangersMakeTheServerCallAFewTimesOnly(t *testing.T) {
 		w.places[fmt.Sprintf("d%d.example", i)] = []place{{"127.0.0.1:1", false}} // nobody is there
 		w.mu.Unlock()
 	}
+	began := time.Now()
 	for i := range 4 {
 		s := b.call()
 		s.encrypt(capulet, montague, nil)
@@ -85,7 +86,8 @@ func TestStrangersMakeTheServerCallAFewTimesOnly(t *testing.T) {
 	for _, n := range w.dials {
 		calls += n
 	}
-	if most := b.settings().Limits.PeerVerifications; calls == 0 || calls > most+1 {
+	perMinute := b.settings().Limits.PeerVerifications
+	if most := perMinute + int(time.Since(began).Minutes()*float64(perMinute)); calls == 0 || calls > most+1 {
 		t.Errorf("the server called %d times, %d are allowed", calls, most)
 	}
 }

@@ -234,7 +234,7 @@ func TestSilentTargetDoesNotKeepUsFromTheNext(t *testing.T) {
 	w.mu.Lock()
 	w.places[montague] = append(silent, place{b.addr, false})
 	w.mu.Unlock()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second) // the silent one has half of it
 	defer cancel()
 	if _, err := a.Open(ctx, outbox.Pair{Local: capulet, Remote: montague}, func(int) {}); err != nil {
 		t.Error(err)
