@@ -19,14 +19,88 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"jackdaw/modules/internal/moduletest"
 )
 
-// quick are limits that a test can wait for.
+// quick are limits for tests in a bubble.
 var quick = Limits{HeaderBytes: 16 << 10, HeaderTime: 100 * time.Millisecond, BodyTime: 200 * time.Millisecond, Idle: 5 * time.Second, Streams: 100}
+
+// A phone is a listener without sockets, for tests in a bubble.
+type phone struct {
+	calls  chan net.Conn
+	hungUp context.Context
+	hangUp context.CancelFunc
+}
+
+func newPhone() *phone {
+	p := &phone{calls: make(chan net.Conn)}
+	p.hungUp, p.hangUp = context.WithCancel(context.Background())
+	return p
+}
+
+func (p *phone) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.calls:
+		return c, nil
+	case <-p.hungUp.Done():
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *phone) Close() error { p.hangUp(); return nil }
+
+func (p *phone) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 5280} }
+
+// dial returns the client's end of a new connection. The server can always write.
+func (p *phone) dial() net.Conn {
+	server, client := net.Pipe()
+	p.calls <- server
+	e := &ear{Conn: client}
+	e.more.L = &e.mu
+	go e.listen()
+	return e
+}
+
+// An ear hears all that is said, whether somebody reads or not.
+type ear struct {
+	net.Conn
+	more sync.Cond
+	mu   sync.Mutex // guards the rest
+	said []byte
+	err  error
+}
+
+func (e *ear) listen() {
+	for b := make([]byte, 4096); ; {
+		n, err := e.Conn.Read(b)
+		e.mu.Lock()
+		e.said, e.err = append(e.said, b[:n]...), err
+		e.more.Broadcast()
+		e.mu.Unlock()
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (e *ear) Read(b []byte) (int, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for len(e.said) == 0 {
+		if e.err != nil {
+			return 0, e.err
+		}
+		e.more.Wait()
+	}
+	n := copy(b, e.said)
+	e.said = e.said[n:]
+	return n, nil
+}
 
 // listen serves a house and returns where.
 func (h *house) listen(l Limits) string {
@@ -40,6 +114,11 @@ func (h *house) serving(s *Server, serve func(net.Listener) error, network, addr
 	h.t.Helper()
 	n, err := net.Listen(network, address)
 	must(h.t, err)
+	h.servingOn(s, serve, n)
+	return n.Addr().String()
+}
+
+func (h *house) servingOn(s *Server, serve func(net.Listener) error, n net.Listener) {
 	done := make(chan error, 1)
 	go func() { done <- serve(n) }()
 	h.t.Cleanup(func() {
@@ -48,7 +127,6 @@ func (h *house) serving(s *Server, serve func(net.Listener) error, network, addr
 		must(h.t, s.Shutdown(ctx))
 		must(h.t, <-done)
 	})
-	return n.Addr().String()
 }
 
 // raw writes the bytes as they are and returns all that comes back.
@@ -56,10 +134,14 @@ func raw(t *testing.T, address, request string) string {
 	t.Helper()
 	c, err := net.Dial("tcp", address)
 	must(t, err)
-	defer c.Close()
 	must(t, c.SetDeadline(time.Now().Add(20*time.Second)))
-	_, err = io.WriteString(c, request)
-	must(t, err)
+	return talk(t, c, request)
+}
+
+func talk(t *testing.T, c net.Conn, request string) string {
+	t.Helper()
+	defer c.Close()
+	_, _ = io.WriteString(c, request) // what comes back tells
 	b, err := io.ReadAll(c)
 	if err != nil {
 		t.Logf("after %.60q: %v", b, err)
@@ -69,6 +151,15 @@ func raw(t *testing.T, address, request string) string {
 
 func basic(user string) string {
 	return "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password)) + "\r\n"
+}
+
+// reached serves a house within quick limits, for a test in a bubble.
+func (h *house) reached() *phone {
+	h.t.Helper()
+	h.Configure(Settings{BodyTime: quick.BodyTime})
+	s, p := NewServer(h.Handler(), quick, moduletest.Discard()), newPhone()
+	h.servingOn(s, s.Serve, p)
+	return p
 }
 
 // curl is what the program of that name writes for the example of the contract.
@@ -131,50 +222,51 @@ func TestConnectionEndsAfterARequestWithTwoLengths(t *testing.T) {
 }
 
 func TestSlowAndLargeRequestsAreAnswered(t *testing.T) {
-	h := newHouse(t)
-	address := h.listen(quick)
-	for _, row := range []struct{ name, request, status, line string }{
-		{"slow header", "POST /message HTTP/1.1\r\nHost: x\r\n", "408", "Request timeout: the header did not arrive in time.\n"},
-		{"slow body", curl("", "x")[:len(curl("", "x"))-1], "408", "Request timeout: the body did not arrive in 200ms.\n"},
-		{"large header", "POST /message HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 17<<10) + "\r\n\r\n", "431", ""},
-		{"large body", curl("Expect: 100-continue\r\n", strings.Repeat("x", DefaultMaxBody+1)), "413", "Request entity too large: the limit is 262144 bytes.\n"},
-		{"large body without a length", strings.Replace(curl("", ""), "Content-Length: 0", "Transfer-Encoding: chunked", 1) +
-			fmt.Sprintf("%x\r\n%s\r\n1\r\n", DefaultMaxBody, strings.Repeat("x", DefaultMaxBody)) + "x\r\n0\r\n\r\n", "413", "Request entity too large: the limit is 262144 bytes.\n"},
-		{"bad chunk", strings.Replace(curl("", ""), "Content-Length: 0", "Transfer-Encoding: chunked", 1) + "zz\r\n", "400", "Bad request: the body cannot be read to its end.\n"},
-		{"two lengths", strings.Replace(curl("", "x"), "Content-Length: 1", "Content-Length: 1\r\nContent-Length: 2", 1), "400", ""},
-	} {
-		got := raw(t, address, row.request)
-		if !strings.HasPrefix(got, "HTTP/1.1 "+row.status+" ") || !strings.HasSuffix(got, row.line) {
-			t.Errorf("%s: got %.300q", row.name, got)
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		phone := h.reached()
+		for _, row := range []struct{ name, request, status, line string }{
+			{"slow header", "POST /message HTTP/1.1\r\nHost: x\r\n", "408", "Request timeout: the header did not arrive in time.\n"},
+			{"slow body", curl("", "x")[:len(curl("", "x"))-1], "408", "Request timeout: the body did not arrive in 200ms.\n"},
+			{"large header", "POST /message HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 17<<10) + "\r\n\r\n", "431", ""},
+			{"large body", curl("Expect: 100-continue\r\n", strings.Repeat("x", DefaultMaxBody+1)), "413", "Request entity too large: the limit is 262144 bytes.\n"},
+			{"large body without a length", strings.Replace(curl("", ""), "Content-Length: 0", "Transfer-Encoding: chunked", 1) +
+				fmt.Sprintf("%x\r\n%s\r\n1\r\n", DefaultMaxBody, strings.Repeat("x", DefaultMaxBody)) + "x\r\n0\r\n\r\n", "413", "Request entity too large: the limit is 262144 bytes.\n"},
+			{"bad chunk", strings.Replace(curl("", ""), "Content-Length: 0", "Transfer-Encoding: chunked", 1) + "zz\r\n", "400", "Bad request: the body cannot be read to its end.\n"},
+			{"two lengths", strings.Replace(curl("", "x"), "Content-Length: 1", "Content-Length: 1\r\nContent-Length: 2", 1), "400", ""},
+		} {
+			got := talk(t, phone.dial(), row.request)
+			if !strings.HasPrefix(got, "HTTP/1.1 "+row.status+" ") || !strings.HasSuffix(got, row.line) {
+				t.Errorf("%s: got %.300q", row.name, got)
+			}
 		}
-	}
-	h.nothingStored()
+		h.nothingStored()
+	})
 }
 
 func TestKeepAliveOutlivesTheTimesOfOneRequest(t *testing.T) {
-	h := newHouse(t)
-	address := h.listen(quick)
-	c, err := net.Dial("tcp", address)
-	must(t, err)
-	defer c.Close()
-	r := bufio.NewReader(c)
-	for range 3 {
-		_, err := io.WriteString(c, strings.Replace(curl("", toBob), "Connection: close\r\n", "", 1))
-		must(t, err)
-		w, err := http.ReadResponse(r, nil)
-		must(t, err)
-		if b, _ := io.ReadAll(w.Body); w.StatusCode != 200 || string(b) != "OK\n" {
-			t.Fatalf("answer %d %q", w.StatusCode, b)
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		c := h.reached().dial()
+		defer c.Close()
+		r := bufio.NewReader(c)
+		for range 3 {
+			_, err := io.WriteString(c, strings.Replace(curl("", toBob), "Connection: close\r\n", "", 1))
+			must(t, err)
+			w, err := http.ReadResponse(r, nil)
+			must(t, err)
+			if b, _ := io.ReadAll(w.Body); w.StatusCode != 200 || string(b) != "OK\n" {
+				t.Fatalf("answer %d %q", w.StatusCode, b)
+			}
+			time.Sleep(quick.HeaderTime + quick.BodyTime + time.Millisecond)
 		}
-		<-time.After(quick.HeaderTime + 20*time.Millisecond)
-	}
-	// A second request that stops halfway is told so as well.
-	_, err = io.WriteString(c, "POST /message HTTP/1.1\r\nHost: x")
-	must(t, err)
-	must(t, c.SetDeadline(time.Now().Add(10*time.Second)))
-	if b, _ := io.ReadAll(r); !bytes.HasPrefix(b, []byte("HTTP/1.1 408 ")) {
-		t.Errorf("got %q", b)
-	}
+		// A second request that stops halfway is told so as well.
+		_, err := io.WriteString(c, "POST /message HTTP/1.1\r\nHost: x")
+		must(t, err)
+		if b, _ := io.ReadAll(r); !bytes.HasPrefix(b, []byte("HTTP/1.1 408 ")) {
+			t.Errorf("got %q", b)
+		}
+	})
 }
 
 func TestPostOverUnixSocket(t *testing.T) {
@@ -207,42 +299,44 @@ func certificate(t *testing.T) tls.Certificate {
 }
 
 func TestPostOverTLSWithBothVersionsOfHTTP(t *testing.T) {
-	h := newHouse(t)
-	h.Configure(Settings{BodyTime: quick.BodyTime})
-	s := NewServer(h.Handler(), quick, slog.New(slog.DiscardHandler))
-	config := &tls.Config{Certificates: []tls.Certificate{certificate(t)}}
-	address := h.serving(s, func(l net.Listener) error { return s.ServeTLS(l, config) }, "tcp", "127.0.0.1:0")
-	for _, two := range []bool{false, true} {
-		client := &http.Client{Transport: &http.Transport{ForceAttemptHTTP2: two,
-			TLSClientConfig: &tls.Config{ServerName: host, InsecureSkipVerify: true},
-			DialContext:     func(context.Context, string, string) (net.Conn, error) { return net.Dial("tcp", address) }}}
-		send := func(r *http.Request) (int, string) {
-			r.RequestURI, r.URL.Scheme, r.URL.Host = "", "https", host
-			w, err := client.Do(r)
-			must(t, err)
-			if want := map[bool]int{false: 1, true: 2}[two]; w.ProtoMajor != want {
-				t.Errorf("HTTP/%d, not %d", w.ProtoMajor, want)
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		h.Configure(Settings{BodyTime: quick.BodyTime})
+		s := NewServer(h.Handler(), quick, slog.New(slog.DiscardHandler))
+		config := &tls.Config{Certificates: []tls.Certificate{certificate(t)}}
+		phone := newPhone()
+		h.servingOn(s, func(l net.Listener) error { return s.ServeTLS(l, config) }, phone)
+		for _, two := range []bool{false, true} {
+			client := &http.Client{Transport: &http.Transport{ForceAttemptHTTP2: two,
+				TLSClientConfig: &tls.Config{ServerName: host, InsecureSkipVerify: true},
+				DialContext:     func(context.Context, string, string) (net.Conn, error) { return phone.dial(), nil }}}
+			send := func(r *http.Request) (int, string) {
+				r.RequestURI, r.URL.Scheme, r.URL.Host = "", "https", host
+				w, err := client.Do(r)
+				must(t, err)
+				if want := map[bool]int{false: 1, true: 2}[two]; w.ProtoMajor != want {
+					t.Errorf("HTTP/%d, not %d", w.ProtoMajor, want)
+				}
+				return w.StatusCode, body(t, w.Body)
 			}
-			return w.StatusCode, body(t, w.Body)
+			if code, got := send(call{body: toBob}.request()); code != 200 || got != "OK\n" {
+				t.Errorf("answer %d %q", code, got)
+			}
+			slow := call{}.request()
+			slow.Body, slow.ContentLength = io.NopCloser(blocked{t.Context().Done()}), 100
+			if code, got := send(slow); code != 408 {
+				t.Errorf("slow body: answer %d %q", code, got)
+			}
+			client.CloseIdleConnections()
 		}
-		if code, got := send(call{body: toBob}.request()); code != 200 || got != "OK\n" {
-			t.Errorf("answer %d %q", code, got)
+		c := tls.Client(phone.dial(), &tls.Config{ServerName: host, InsecureSkipVerify: true})
+		defer c.Close()
+		_, err := io.WriteString(c, "POST /message HTTP/1.1\r\nHost")
+		must(t, err)
+		if b, _ := io.ReadAll(c); !bytes.HasPrefix(b, []byte("HTTP/1.1 408 ")) {
+			t.Errorf("slow header: got %q", b)
 		}
-		slow := call{}.request()
-		slow.Body, slow.ContentLength = io.NopCloser(blocked{t.Context().Done()}), 100
-		if code, got := send(slow); code != 408 {
-			t.Errorf("slow body: answer %d %q", code, got)
-		}
-		client.CloseIdleConnections()
-	}
-	c, err := tls.Dial("tcp", address, &tls.Config{ServerName: host, InsecureSkipVerify: true})
-	must(t, err)
-	defer c.Close()
-	_, err = io.WriteString(c, "POST /message HTTP/1.1\r\nHost")
-	must(t, err)
-	if b, _ := io.ReadAll(c); !bytes.HasPrefix(b, []byte("HTTP/1.1 408 ")) {
-		t.Errorf("slow header: got %q", b)
-	}
+	})
 }
 
 // blocked is a body that does not come.
