@@ -3,7 +3,6 @@ package accounts
 import (
 	"errors"
 	"fmt"
-	"math"
 	"net/netip"
 	"runtime"
 	"sync"
@@ -58,27 +57,30 @@ func TestFailuresTakeTheTimeOfADerivation(t *testing.T) {
 		must(t, unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &r))
 		return time.Duration(r.Nano())
 	}
-	least := func(user, password string) time.Duration {
-		fastest := time.Duration(math.MaxInt64)
-		for range 8 {
-			start := cpu()
-			if err := s.Verify(t.Context(), jid.MustParse(user), password); err != ErrNotAuthorized {
-				t.Fatalf("%s: %v", user, err)
-			}
-			fastest = min(fastest, cpu()-start)
-		}
-		return fastest
-	}
-	want := least(juliet.String(), "wrong")
-	for _, c := range [][2]string{
+	logins := [][2]string{
+		{juliet.String(), "wrong"},
 		{"nobody@a.example", "wrong"},
 		{off.String(), "wrong"},
 		{off.String(), "prince of cats"},
 		{romeo.String(), "wrong"},
 		{"bare@a.example", "wrong"},
-	} {
-		if got := least(c[0], c[1]); got < want/2 || got > want*2 {
-			t.Errorf("%s takes %v, a wrong password %v", c[0], got, want)
+	}
+	// The fastest of several counts, and they take turns: what slows the processor down meets all of them.
+	least := make([]time.Duration, len(logins))
+	for round := range 10 {
+		for i, l := range logins {
+			start := cpu()
+			if err := s.Verify(t.Context(), jid.MustParse(l[0]), l[1]); err != ErrNotAuthorized {
+				t.Fatalf("%s: %v", l[0], err)
+			}
+			if took := cpu() - start; round == 0 || took < least[i] {
+				least[i] = took
+			}
+		}
+	}
+	for i, l := range logins {
+		if got, want := least[i], least[0]; got < want/2 || got > want*2 {
+			t.Errorf("%s takes %v, a wrong password %v", l[0], got, want)
 		}
 	}
 }
@@ -261,25 +263,27 @@ func TestAuthenticateThrottlesGuessesButNotTheOwnerElsewhere(t *testing.T) {
 }
 
 func TestGuessesThatComeAtOnceMeetTheThrottle(t *testing.T) {
-	s, _ := service(t, Options{})
-	must(t, s.Create(t.Context(), juliet, "wherefore"))
-	from := Source{Addr: netip.MustParseAddr("192.0.2.1")}
-	var all sync.WaitGroup
-	var mu sync.Mutex
-	checked := 0
-	for i := range 100 {
-		all.Go(func() {
-			if s.Authenticate(t.Context(), from, juliet, fmt.Sprint("guess", i)) == ErrNotAuthorized {
-				mu.Lock()
-				defer mu.Unlock()
-				checked++
-			}
-		})
-	}
-	all.Wait()
-	if most := throttleFree + cap(s.slots); checked > most {
-		t.Errorf("%d of 100 guesses were checked, want at most %d", checked, most)
-	}
+	synctest.Test(t, func(t *testing.T) { // where no second passes, after which the next guess would be checked
+		s, _ := service(t, Options{})
+		must(t, s.Create(t.Context(), juliet, "wherefore"))
+		from := Source{Addr: netip.MustParseAddr("192.0.2.1")}
+		var all sync.WaitGroup
+		var mu sync.Mutex
+		checked := 0
+		for i := range 100 {
+			all.Go(func() {
+				if s.Authenticate(t.Context(), from, juliet, fmt.Sprint("guess", i)) == ErrNotAuthorized {
+					mu.Lock()
+					defer mu.Unlock()
+					checked++
+				}
+			})
+		}
+		all.Wait()
+		if most := throttleFree + cap(s.slots); checked > most {
+			t.Errorf("%d of 100 guesses were checked, want at most %d", checked, most)
+		}
+	})
 }
 
 func TestConcurrentUseIsSafe(t *testing.T) {
