@@ -16,14 +16,71 @@ const declared = 200_000 // bytes of a namespace
 var (
 	uri  = "urn:" + strings.Repeat("u", declared)
 	many = strings.Repeat("<a:x/>", 4000)
+	// grown is, in a stanza, what would be 800 MB if each child declared what it uses.
+	grown = " xmlns:a='" + uri + "'><body>x</body>" + many
 )
 
 // What one stanza makes the server write is bounded by what it reads.
 var amplified = []ordeal{
 	{name: "a namespace that each child of a message needs", memory: 96, run: func(t *testing.T, b *battle) {
 		b.four(func(c *harness.Client) {
-			flood(c, "<message to='victim@localhost/r' xmlns:a='"+uri+"'><body>x</body>"+many+"</message>")
+			b.refused(flood(c, "<message to='victim@localhost/r'"+grown+"</message>"))
 		})
+	}},
+	{name: "a namespace in a message to a room", memory: 96, run: func(t *testing.T, b *battle) {
+		b.hall()
+		b.four(func(c *harness.Client) {
+			b.refused(flood(c, "<presence to='"+hall+"/mallory'><x xmlns='http://jabber.org/protocol/muc'/></presence>",
+				"<message type='groupchat' to='"+hall+"'"+grown+"</message>"))
+		})
+		b.joins()
+	}},
+	{name: "a namespace in a message of a peer to a room", memory: 96, peer: true, run: func(t *testing.T, b *battle) {
+		b.hall()
+		for range 4 {
+			l, err := b.peer.Connect(far, "rooms.localhost", fakepeer.Way{From: strangerIP, Addr: b.S2S})
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.Send("<presence from='x@far.example/x' to='" + hall + "/x'><x xmlns='http://jabber.org/protocol/muc'/></presence>" +
+				"<message type='groupchat' from='x@far.example/x' to='" + hall + "'" + grown + "</message>")
+			b.gone(l)
+		}
+		b.joins()
+	}},
+	{name: "a namespace in a message of a component", memory: 96, program: true, run: func(t *testing.T, b *battle) {
+		for range 4 {
+			c := b.attach()
+			b.refused(flood(c, "<message from='x@bot.localhost' to='victim@localhost'"+grown+"</message>"))
+		}
+	}},
+	{name: "a namespace in a message of a component that uses the namespace of clients", memory: 96, program: true, run: func(t *testing.T, b *battle) {
+		for range 4 {
+			c := b.attach()
+			b.refused(flood(c, "<message xmlns='jabber:client' from='x@bot.localhost' to='victim@localhost'"+grown+"</message>"))
+		}
+	}},
+	{name: "a namespace in a message of a component to a room", memory: 96, program: true, run: func(t *testing.T, b *battle) {
+		b.hall()
+		for range 4 {
+			c := b.attach()
+			b.refused(flood(c, "<presence from='x@bot.localhost/x' to='"+hall+"/x'><x xmlns='http://jabber.org/protocol/muc'/></presence>",
+				"<message type='groupchat' from='x@bot.localhost/x' to='"+hall+"'"+grown+"</message>"))
+		}
+		b.joins()
+	}},
+	{name: "a namespace in the answer of a component", memory: 96, program: true, run: func(t *testing.T, b *battle) {
+		for i := range 4 {
+			c, v := b.attach(), b.enter(innocentIP, "victim", fmt.Sprintf("desk%d", i))
+			if err := v.Send("<iq type='get' id='asked' to='bot.localhost'><query xmlns='urn:q'/></iq>"); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Until(func(el string) bool { return strings.HasPrefix(el, "<iq") }); err != nil {
+				t.Fatal(err)
+			}
+			b.refused(flood(c, "<iq type='result' id='asked' from='bot.localhost' to='"+v.JID+"'><query xmlns='urn:q' xmlns:a='"+uri+"'>"+many+"</query></iq>"))
+			v.Close()
+		}
 	}},
 	{name: "a namespace of the stream that each stanza needs", memory: 96, run: func(t *testing.T, b *battle) {
 		for range 4 {
@@ -53,7 +110,7 @@ var amplified = []ordeal{
 	}},
 	{name: "a namespace in a message over HTTP", memory: 96, run: func(t *testing.T, b *battle) {
 		for range 4 {
-			body := "<message to='victim@localhost' xmlns:a='" + uri + "'><body>x</body>" + many + "</message>"
+			body := "<message to='victim@localhost'" + grown + "</message>"
 			req, err := http.NewRequest("POST", "http://"+b.HTTP+"/message", strings.NewReader(body))
 			if err != nil {
 				t.Fatal(err)
@@ -74,12 +131,8 @@ var amplified = []ordeal{
 	{name: "a namespace in a message of a peer", memory: 96, peer: true, run: func(t *testing.T, b *battle) {
 		for range 4 {
 			l := b.link()
-			l.Send("<message from='x@far.example' to='victim@localhost' xmlns:a='" + uri + "'><body>x</body>" + many + "</message>")
-			for {
-				if _, err := l.Next(); err != nil {
-					break
-				}
-			}
+			l.Send("<message from='x@far.example' to='victim@localhost'" + grown + "</message>")
+			b.gone(l)
 		}
 	}},
 	{name: "one piece of private XML named 4,000 times", memory: 96, run: func(t *testing.T, b *battle) {
@@ -97,6 +150,68 @@ func (b *battle) four(attack func(c *harness.Client)) {
 		attack(c)
 		c.Close()
 	}
+}
+
+// refused expects a stream to have ended because of what was too much.
+func (b *battle) refused(ended string) {
+	b.t.Helper()
+	if !strings.Contains(ended, "policy-violation") {
+		b.t.Errorf("the stream has ended with %.200q", ended)
+	}
+}
+
+// gone waits for the end of a peer's stream.
+func (b *battle) gone(l *fakepeer.Link) {
+	for {
+		if _, err := l.Next(); err != nil {
+			return
+		}
+	}
+}
+
+// attach connects as the component, from elsewhere.
+func (b *battle) attach() *harness.Client {
+	b.t.Helper()
+	c, err := harness.Attach(attackerIP, b.components, bot, secret)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return c
+}
+
+// hall is a room.
+const hall = "hall@rooms.localhost"
+
+// hall opens the room for all, with two occupants who read what comes.
+func (b *battle) hall() {
+	b.t.Helper()
+	friend := b.enter(innocentIP, "friend", "desk")
+	b.open(friend, hall)
+	victim := b.enter(innocentIP, "victim", "desk")
+	b.enters(victim)
+	for _, c := range []*harness.Client{friend, victim} {
+		b.t.Cleanup(c.Close)
+		go io.Copy(io.Discard, c.Conn) // to the end of the connection
+	}
+}
+
+// enters has a client join the room, and returns when it has the room's history.
+func (b *battle) enters(c *harness.Client) {
+	b.t.Helper()
+	if err := c.Send("<presence to='" + hall + "/" + c.JID[strings.Index(c.JID, "/")+1:] + "'><x xmlns='http://jabber.org/protocol/muc'/></presence>"); err != nil {
+		b.t.Fatal(err)
+	}
+	if _, err := c.Until(func(el string) bool { return strings.HasPrefix(el, "<message") && strings.Contains(el, "<subject") }); err != nil {
+		b.t.Fatalf("%s does not get into the room: %v", c.JID, err)
+	}
+}
+
+// joins has somebody come to the room afterwards: what is kept of it is no burden either.
+func (b *battle) joins() {
+	b.t.Helper()
+	c := b.enter(innocentIP, "victim", "new")
+	defer c.Close()
+	b.enters(c)
 }
 
 // link is a stream of the peer that nobody reads but the caller.

@@ -24,8 +24,11 @@ const (
 	innocentIP = "203.0.113.9"
 )
 
-// far is the domain of a peer that nobody here knows.
-const far = "far.example"
+const (
+	far    = "far.example"   // the domain of a peer that nobody here knows
+	bot    = "bot.localhost" // of a component
+	secret = "s3cret"        // of bot
+)
 
 // An ordeal is an attack on the resources that all share. It runs on a server of its own, once with what memory it takes and
 // once in a process that has no more than hardLimit.
@@ -34,6 +37,7 @@ type ordeal struct {
 	// options of the server; Users come on top of innocent, mallory, victim and friend.
 	options harness.Options
 	peer    bool // there is a peer for far
+	program bool // the component of bot may connect
 	claims  int  // this many domains, d0.example and so on, are where nobody answers
 	run     func(t *testing.T, b *battle)
 	memory  int           // MiB that the attack may cost at most, beyond what the server had
@@ -52,6 +56,8 @@ type battle struct {
 	*harness.Server
 	t    *testing.T
 	peer *fakepeer.Peer
+	// components is the address for them.
+	components string
 	// claimed counts the connections to where the domains of claims are.
 	claimed *atomic.Int64
 }
@@ -85,6 +91,11 @@ func (o ordeal) fight(t *testing.T, hard bool) {
 		h.Federate, h.Cert, h.Key = true, cert.Cert, cert.Key
 		h.Env = append(h.Env, authority.Env()...)
 		h.S2S = fmt.Sprintf("resolve: {%q: %q}\n%s", far, b.peer.Addr, h.S2S)
+	}
+	if o.program {
+		b.components = harness.FreeAddr()
+		h.Listen = fmt.Sprintf("component: [%q]", b.components)
+		h.Config += fmt.Sprintf("\ncomponent: {allow_plaintext: true, secrets: {%s: %s}}", bot, secret)
 	}
 	if o.claims > 0 {
 		b.claim(&h, o.claims)
@@ -244,7 +255,7 @@ func flood(c *harness.Client, all ...string) (ended string) {
 				return
 			}
 		}
-		c.Send("<iq type='get' id='flood-over' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>")
+		c.Send("<iq type='get' id='flood-over' from='" + c.JID + "' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>")
 	})
 	defer sending.Wait()
 	for {

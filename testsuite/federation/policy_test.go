@@ -1,17 +1,12 @@
 package federation
 
 import (
-	"crypto/sha1"
-	"encoding/hex"
 	"encoding/json"
-	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -428,14 +423,14 @@ func (m *market) say(t *testing.T, user, message string) asked {
 	if err := c.Send(message + "<iq type='get' id='done'><ping xmlns='urn:xmpp:ping'/></iq>"); err != nil {
 		t.Fatal(err)
 	}
-	return listen(t, c.Next)
+	return listen(t, c)
 }
 
 // listen reads up to the answer to a ping, or the end.
-func listen(t *testing.T, next func() (string, error)) (a asked) {
+func listen(t *testing.T, c *harness.Client) (a asked) {
 	t.Helper()
 	for {
-		el, err := next()
+		el, err := c.Next()
 		switch {
 		case errors.Is(err, io.EOF), errors.Is(err, harness.ErrStreamEnd):
 			return a
@@ -455,46 +450,13 @@ func listen(t *testing.T, next func() (string, error)) (a asked) {
 // speak sends on the stream of a component.
 func (m *market) speak(t *testing.T, message string) asked {
 	t.Helper()
-	conn, err := net.DialTimeout("tcp", m.components, harness.Timeout)
+	c, err := harness.Attach("", m.components, service, componentSecret)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(harness.Timeout))
-	fmt.Fprintf(conn, "<stream:stream xmlns='jabber:component:accept' xmlns:stream='http://etherx.jabber.org/streams' to='%s'>", service)
-	dec := xml.NewDecoder(conn)
-	head := element(dec)
-	id, err := head()
-	if err != nil {
+	defer c.Conn.Close()
+	if err := c.Send(message + "<iq type='get' id='done' from='" + service + "' to='" + home + "'><ping xmlns='urn:xmpp:ping'/></iq>"); err != nil {
 		t.Fatal(err)
 	}
-	sum := sha1.Sum([]byte(harness.Attr(id, "id") + componentSecret))
-	fmt.Fprintf(conn, "<handshake>%s</handshake>%s<iq type='get' id='done' from='%s' to='%s'><ping xmlns='urn:xmpp:ping'/></iq>",
-		hex.EncodeToString(sum[:]), message, service, home)
-	return listen(t, element(dec))
-}
-
-// element returns the next open tags, with their ids.
-func element(dec *xml.Decoder) func() (string, error) {
-	return func() (string, error) {
-		for {
-			tok, err := dec.Token()
-			if err != nil {
-				return "", err
-			}
-			switch tok := tok.(type) {
-			case xml.StartElement:
-				for _, a := range tok.Attr {
-					if a.Name.Local == "id" {
-						return fmt.Sprintf("<%s id='%s'>", tok.Name.Local, a.Value), nil
-					}
-				}
-				return "<" + tok.Name.Local + ">", nil
-			case xml.EndElement:
-				if tok.Name.Local == "stream" {
-					return "", io.EOF
-				}
-			}
-		}
-	}
+	return listen(t, c)
 }

@@ -7,6 +7,7 @@ import (
 	"crypto/sha1"
 	"crypto/tls"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -23,7 +24,7 @@ import (
 // concurrent reading; Send may run beside Next.
 type Client struct {
 	Conn net.Conn
-	JID  string // as bound
+	JID  string // as bound; the domain of a component
 	// Header is what the header of the next stream says besides, as attributes.
 	Header string
 
@@ -70,25 +71,38 @@ func openFrom(from, addr, domain string, plain bool) (*Client, error) {
 
 // Restart opens a new stream on the connection and reads the header.
 func (c *Client) Restart() error {
+	_, err := c.open(" version='1.0' xmlns='jabber:client'" + c.Header)
+	return err
+}
+
+// open opens a stream with these attributes of its header, and returns the id of the server's.
+func (c *Client) open(attributes string) (id string, err error) {
 	c.raw.Reset()
 	c.at = 0
 	c.dec = xml.NewDecoder(io.TeeReader(c.Conn, &c.raw))
 	if err := c.Send("<?xml version='1.0'?><stream:stream to='" + c.domain +
-		"' version='1.0' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'" + c.Header + ">"); err != nil {
-		return err
+		"' xmlns:stream='http://etherx.jabber.org/streams'" + attributes + ">"); err != nil {
+		return "", err
 	}
 	c.Conn.SetReadDeadline(time.Now().Add(Timeout))
 	for {
 		tok, err := c.dec.Token()
 		if err != nil {
-			return err
+			return "", err
 		}
-		if s, ok := tok.(xml.StartElement); ok {
-			if s.Name.Local != "stream" {
-				return fmt.Errorf("%s instead of a stream header", s.Name.Local)
+		s, ok := tok.(xml.StartElement)
+		if !ok {
+			continue
+		}
+		if s.Name.Local != "stream" {
+			return "", fmt.Errorf("%s instead of a stream header", s.Name.Local)
+		}
+		for _, a := range s.Attr {
+			if a.Name.Local == "id" {
+				id = a.Value
 			}
-			return nil
 		}
+		return id, nil
 	}
 }
 
@@ -207,6 +221,32 @@ func connect(from, addr, domain, user, resource string) (*Client, error) {
 	if err := c.Bind(resource); err != nil {
 		c.Conn.Close()
 		return nil, err
+	}
+	return c, nil
+}
+
+// Attach connects as the component (XEP-0114) of a domain, from one of the machine's addresses; "" is any.
+func Attach(from, addr, domain, secret string) (*Client, error) {
+	conn, err := Dial(from, addr)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{Conn: conn, JID: domain, domain: domain}
+	id, err := c.open(" xmlns='jabber:component:accept'")
+	if err == nil {
+		sum := sha1.Sum([]byte(id + secret))
+		err = c.Send("<handshake>" + hex.EncodeToString(sum[:]) + "</handshake>")
+	}
+	el := ""
+	if err == nil {
+		el, err = c.Next()
+	}
+	if err == nil && !strings.HasPrefix(el, "<handshake") {
+		err = errors.New(el)
+	}
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("connect as %s: %w", domain, err)
 	}
 	return c, nil
 }

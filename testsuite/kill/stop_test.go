@@ -1,11 +1,8 @@
 package kill
 
 import (
-	"crypto/sha1"
-	"encoding/hex"
+	"errors"
 	"fmt"
-	"io"
-	"net"
 	"regexp"
 	"strconv"
 	"strings"
@@ -198,46 +195,26 @@ type bot struct {
 
 func attach(t *testing.T, addr string) *bot {
 	t.Helper()
-	conn, err := net.DialTimeout("tcp", addr, harness.Timeout)
+	c, err := harness.Attach("", addr, "bot.localhost", "s3cret")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := io.WriteString(conn, "<stream:stream xmlns='jabber:component:accept' xmlns:stream='http://etherx.jabber.org/streams' to='bot.localhost'>"); err != nil {
-		t.Fatal(err)
-	}
-	buf := make([]byte, 4096)
-	read := func(until string) string {
-		got := ""
-		for !strings.Contains(got, until) {
-			n, err := conn.Read(buf)
-			if err != nil {
-				t.Fatalf("%s: %v", got, err)
-			}
-			got += string(buf[:n])
-		}
-		return got
-	}
-	header := read(">")
-	if !strings.Contains(header, " id=") {
-		header += read(">")
-	}
-	id := header[strings.Index(header, " id=")+5:]
-	id = id[:strings.IndexAny(id, `'"`)]
-	sum := sha1.Sum([]byte(id + "s3cret"))
-	if _, err := io.WriteString(conn, "<handshake>"+hex.EncodeToString(sum[:])+"</handshake>"); err != nil {
-		t.Fatal(err)
-	}
-	read("<handshake")
 	b := &bot{got: map[string]bool{}, gone: make(chan struct{})}
 	go func() {
 		defer close(b.gone)
-		defer conn.Close()
-		all, err := io.ReadAll(conn)
-		for _, m := range bodies.FindAllStringSubmatch(string(all), -1) {
-			b.got[m[1]] = true
-		}
-		if err != nil {
-			t.Errorf("the component's stream: %v", err)
+		defer c.Conn.Close()
+		for {
+			el, err := c.Next()
+			if m := bodies.FindStringSubmatch(el); m != nil {
+				b.got[m[1]] = true
+			}
+			if errors.Is(err, harness.ErrStreamEnd) {
+				return
+			}
+			if err != nil {
+				t.Errorf("the component's stream: %v", err)
+				return
+			}
 		}
 	}()
 	return b
