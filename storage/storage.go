@@ -139,14 +139,6 @@ func Fair(most, all, own, more int64) bool {
 // DedupWindow is how long a Dedup value is remembered at least.
 const DedupWindow = 24 * time.Hour
 
-// An OwnedRecord is one record of AppendAll, and its outcome.
-type OwnedRecord struct {
-	Owner  string
-	Record Record // ID is set
-	Dup    bool
-	Err    error // ErrFull and the like, of this record alone
-}
-
 // A Query of a Log. The zero value pages from the oldest.
 type Query struct {
 	Peer          string // only records of this peer; empty: all
@@ -163,10 +155,6 @@ type Log interface {
 	// Append writes a record. On dup, id is that of the first one and the Pending is
 	// that of the first write if it is still on its way. ErrFull writes nothing.
 	Append(ctx context.Context, owner string, r Record, o AppendOptions) (id uint64, dup bool, p *Pending, err error)
-	// AppendAll writes records of many owners, sharing as few commits as the engine can;
-	// each fares on its own. The Pending stands for all of them, also for the first writes of
-	// dups. An error is one of the engine or the context: what became of each record is unknown then.
-	AppendAll(ctx context.Context, records []OwnedRecord, o AppendOptions) (*Pending, error)
 	// Page returns records in ascending order, and whether the range holds more.
 	Page(ctx context.Context, owner string, q Query) (records []Record, more bool, err error)
 	// Get returns one record, or ErrNotFound.
@@ -180,9 +168,8 @@ type Log interface {
 	// may write it together with what comes later, within 100 ms: a crash before its Pending has
 	// finished brings the records back, under the same ids.
 	Remove(ctx context.Context, owner string, ids ...uint64) (*Pending, error)
-	// Trim deletes the owner's records with ids below before, and the oldest ones beyond keep
-	// (0: no bound on the number), without reading their data. It may be as slow as Remove.
-	Trim(ctx context.Context, owner string, before uint64, keep int) (*Pending, error)
+	// Trim deletes the owner's records with ids below before. It may be as slow as Remove.
+	Trim(ctx context.Context, owner string, before uint64) (*Pending, error)
 	// Size is the number of records and the bytes of their Data.
 	Size(ctx context.Context, owner string) (records int, bytes int64, err error)
 	// DeleteOwner forgets the owner's records and Dedup values.

@@ -18,10 +18,10 @@ type slow struct {
 	trims []time.Time
 }
 
-func (s *slow) Trim(ctx context.Context, owner string, before uint64, keep int) (*storage.Pending, error) {
+func (s *slow) Trim(ctx context.Context, owner string, before uint64) (*storage.Pending, error) {
 	s.trims = append(s.trims, time.Now())
 	s.work()
-	return s.Log.Trim(ctx, owner, before, keep)
+	return s.Log.Trim(ctx, owner, before)
 }
 
 func (h *house) add(owner string, n int) {

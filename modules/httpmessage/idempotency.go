@@ -206,7 +206,7 @@ func (s *Service) sweep() {
 		if err != nil {
 			break
 		}
-		_, err = s.answers.Trim(ctx, owner, before, 0)
+		_, err = s.answers.Trim(ctx, owner, before)
 	}
 	if err != nil {
 		s.o.Log.Warn("remove expired answers of http posts", "err", err)

@@ -169,7 +169,7 @@ type trimmed struct {
 	before map[string]uint64
 }
 
-func (l *trimmed) Trim(_ context.Context, owner string, before uint64, _ int) (*storage.Pending, error) {
+func (l *trimmed) Trim(_ context.Context, owner string, before uint64) (*storage.Pending, error) {
 	l.before[owner] = before
 	return nil, nil
 }

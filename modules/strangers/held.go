@@ -31,7 +31,7 @@ func (s *Strangers) hold(e *router.Envelope, user jid.JID) {
 	case !exists: // the router refuses it, as any other
 		return
 	}
-	if _, err := s.Held.Trim(ctx, name, storage.IDAt(time.Now().Add(-keep)), 0); err != nil {
+	if _, err := s.Held.Trim(ctx, name, storage.IDAt(time.Now().Add(-keep))); err != nil {
 		s.Log.Warn("what was held for long stays", "user", user, "error", err)
 	}
 	if s.Full != nil && s.Full() {

@@ -69,7 +69,7 @@ func (s *Service) purge(ctx context.Context, now time.Time) {
 	before := storage.IDAt(now.Add(-keep - day))
 	err = s.o.Records.Owners(ctx, func(owner string) bool {
 		var p *storage.Pending
-		if p, err = s.o.Records.Trim(ctx, owner, before, 0); err == nil {
+		if p, err = s.o.Records.Trim(ctx, owner, before); err == nil {
 			err = p.Wait(ctx)
 		}
 		return err == nil

@@ -74,11 +74,11 @@ func TestDamagedBlockIsTrimmedErasedAndReplaced(t *testing.T) {
 		left func(lost int) int
 	}{
 		"trimmed": {func(m *merged, ids []uint64, lost int) error {
-			_, err := m.log.Trim(t.Context(), "owner0", ids[lost+10], 0)
+			_, err := m.log.Trim(t.Context(), "owner0", ids[lost+10])
 			return err
 		}, func(lost int) int { return each - lost - 10 }},
 		"trimmed in part": {func(m *merged, ids []uint64, lost int) error {
-			_, err := m.log.Trim(t.Context(), "owner0", ids[lost/2], 0)
+			_, err := m.log.Trim(t.Context(), "owner0", ids[lost/2])
 			return err
 		}, func(lost int) int { return each - lost }},
 		"erased": {func(m *merged, ids []uint64, lost int) error {

@@ -248,29 +248,6 @@ func (l *logSpace) fair(owner string, st *logState, r storage.Record, o storage.
 	return fits(records, bytes), err
 }
 
-func (l *logSpace) AppendAll(ctx context.Context, records []storage.OwnedRecord, o storage.AppendOptions) (*storage.Pending, error) {
-	if err := l.check(ctx); err != nil {
-		return nil, err
-	}
-	var last ticket
-	for i := range records {
-		r := &records[i]
-		if r.Err = l.check(ctx, r.Owner, r.Record.Peer); r.Err != nil {
-			continue
-		}
-		var t ticket
-		r.Record.ID, r.Dup, t, r.Err = l.append(r.Owner, r.Record, o)
-		// Groups become durable in order, so the last one stands for all.
-		if t.group > last.group {
-			last = t
-		}
-	}
-	if err := l.Err(); err != nil {
-		return nil, err
-	}
-	return last.pending, ctx.Err()
-}
-
 func (l *logSpace) Page(ctx context.Context, owner string, q storage.Query) (page []storage.Record, more bool, err error) {
 	if err := l.check(ctx, owner, q.Peer); err != nil {
 		return nil, false, err

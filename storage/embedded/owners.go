@@ -12,9 +12,7 @@ import (
 // trimAtOnce is how many records Trim and DeleteOwner delete in one batch.
 const trimAtOnce = 5000
 
-// Trim reads keys only, which hold the id and the peer; the size of the data stands
-// beside them.
-func (l *logSpace) Trim(ctx context.Context, owner string, before uint64, keep int) (*storage.Pending, error) {
+func (l *logSpace) Trim(ctx context.Context, owner string, before uint64) (*storage.Pending, error) {
 	if err := l.checkWrite(ctx, true, owner); err != nil {
 		return nil, err
 	}
@@ -25,11 +23,11 @@ func (l *logSpace) Trim(ctx context.Context, owner string, before uint64, keep i
 	if err != nil {
 		return nil, err
 	}
-	return l.trim(owner, st, before, keep)
+	return l.trim(owner, st, before)
 }
 
-func (l *logSpace) trim(owner string, st *logState, before uint64, keep int) (*storage.Pending, error) {
-	last, err := l.trimRecords(owner, st, before, keep)
+func (l *logSpace) trim(owner string, st *logState, before uint64) (*storage.Pending, error) {
+	last, err := l.trimRecords(owner, st, before)
 	if err != nil {
 		return nil, err
 	}
@@ -40,11 +38,11 @@ func (l *logSpace) trim(owner string, st *logState, before uint64, keep int) (*s
 	return l.shrink(owner, st, next, b)
 }
 
-func (l *logSpace) trimRecords(owner string, st *logState, before uint64, keep int) (last *storage.Pending, err error) {
+func (l *logSpace) trimRecords(owner string, st *logState, before uint64) (last *storage.Pending, err error) {
 	for {
 		b, next, n := &batch{}, *st, 0
 		err := l.records(owner, 0, 0, false, func(r record) bool {
-			if r.id >= before && (keep <= 0 || next.records <= keep) || n == trimAtOnce {
+			if r.id >= before || n == trimAtOnce {
 				return false
 			}
 			l.drop(b, owner, &next, r)
@@ -72,7 +70,7 @@ func (l *logSpace) DeleteOwner(ctx context.Context, owner string) (*storage.Pend
 	if err != nil {
 		return nil, err
 	}
-	if _, err := l.trim(owner, st, ^uint64(0), 0); err != nil {
+	if _, err := l.trim(owner, st, ^uint64(0)); err != nil {
 		return nil, err
 	}
 	delete(s.logs, logName{l.space, owner})

@@ -64,8 +64,8 @@ func TestSegmentIsGivenUpWhenNothingIsLeftInIt(t *testing.T) {
 		if n := len(segmentFiles(t, m.dir)); n != 1 {
 			t.Fatalf("%d segments hold the records", n)
 		}
-		for owner := range ids {
-			if _, err := m.log.Trim(t.Context(), owner, 0, 1); err != nil {
+		for owner, all := range ids {
+			if _, err := m.log.Trim(t.Context(), owner, all[len(all)-1]); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -167,17 +167,20 @@ func TestOpenFinishesWhatAMergeHasLeft(t *testing.T) {
 		return e.(*engine), e.Log("archive")
 	}
 	e, log := open()
+	var last [2]uint64
 	for i := range 1000 {
-		if _, _, _, err := log.Append(t.Context(), fmt.Sprint("owner", i%2), storage.Record{Data: make([]byte, 400)}, storage.AppendOptions{}); err != nil {
+		id, _, _, err := log.Append(t.Context(), fmt.Sprint("owner", i%2), storage.Record{Data: make([]byte, 400)}, storage.AppendOptions{})
+		if err != nil {
 			t.Fatal(err)
 		}
+		last[i%2] = id
 	}
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}
 	before := taken(t, dir)
 	e, log = open()
-	p, err := log.Trim(t.Context(), "owner0", 0, 1)
+	p, err := log.Trim(t.Context(), "owner0", last[0])
 	if err == nil {
 		err = p.Wait(t.Context())
 	}

@@ -95,9 +95,9 @@ func TestServerGoesAwayAndComesBack(t *testing.T) {
 		if write(-1) == nil {
 			t.Error("a write while Redis is away was acknowledged")
 		}
-		p, err := e.Log("archive").AppendAll(t.Context(), []storage.OwnedRecord{{Owner: "romeo"}, {Owner: "juliet"}}, storage.AppendOptions{})
+		_, _, p, err := e.Log("archive").Append(t.Context(), "juliet", storage.Record{}, storage.AppendOptions{})
 		if !errors.Is(err, storage.ErrUnavailable) || p != nil {
-			t.Errorf("AppendAll while Redis is away: %v", err)
+			t.Errorf("Append while Redis is away: %v", err)
 		}
 		if _, err := e.Accounts().Get(t.Context(), "romeo@x"); !errors.Is(err, storage.ErrUnavailable) {
 			t.Errorf("a read while Redis is away: %v", err)
@@ -264,19 +264,6 @@ func TestWriteWhoseReplyWasLostIsAppliedOnce(t *testing.T) {
 	if v, _, err := e.Map("roster").Update(t.Context(), "romeo", storage.AnyVersion, storage.Change{Key: "k"}); err != nil || v != 2 {
 		t.Errorf("update: version %d, %v", v, err)
 	}
-	records := make([]storage.OwnedRecord, 50)
-	for i := range records {
-		records[i].Owner = fmt.Sprint("many", i%10)
-	}
-	proxy.armed.Store(1)
-	if _, err := e.Log("archive").AppendAll(t.Context(), records, storage.AppendOptions{}); err != nil {
-		t.Error(err)
-	}
-	for i := range 10 {
-		if n, _, err := e.Log("archive").Size(t.Context(), fmt.Sprint("many", i)); err != nil || n != 5 {
-			t.Errorf("owner %d has %d records, %v", i, n, err)
-		}
-	}
 	if _, err := e.Accounts().Create(t.Context(), storage.Account{User: "warm@x"}); err != nil {
 		t.Fatal(err)
 	}
@@ -313,13 +300,13 @@ func TestFlushedScriptsAreSentAgain(t *testing.T) {
 		}
 		s.CLI("script", "flush")
 	}
-	if _, err := e.Log("archive").AppendAll(t.Context(), make([]storage.OwnedRecord, 3), storage.AppendOptions{}); err != nil {
-		t.Error(err)
-	}
 	if got := data(t, e, "romeo"); len(got) != 3 {
 		t.Errorf("records %v", got)
 	}
-	if got := data(t, e, ""); len(got) != 3 {
+	if _, err := add(e, "", 0); err != nil {
+		t.Error(err)
+	}
+	if got := data(t, e, ""); len(got) != 1 {
 		t.Errorf("records of the owner without a name: %v", got)
 	}
 }
@@ -342,9 +329,6 @@ func TestAcknowledgementWaitsForReplicas(t *testing.T) {
 	replica.Kill()
 	if _, err := add(e, "romeo", 10); !errors.Is(err, storage.ErrUnavailable) {
 		t.Errorf("a write without the replica: %v", err)
-	}
-	if _, err := e.Log("archive").AppendAll(t.Context(), []storage.OwnedRecord{{Owner: "a"}}, storage.AppendOptions{}); !errors.Is(err, storage.ErrUnavailable) {
-		t.Errorf("AppendAll without the replica: %v", err)
 	}
 	eventually(t, "the engine knows", func() bool { return e.Err() != nil })
 	replica.Restart()

@@ -190,11 +190,6 @@ func TestServerWhoseLeaseWasTakenAcknowledgesNothing(t *testing.T) {
 				if !errors.Is(err, storage.ErrTaken) {
 					t.Errorf("an update without changes: %v", err)
 				}
-				three := make([]storage.OwnedRecord, 3)
-				_, err = e.Log("archive").AppendAll(t.Context(), three, storage.AppendOptions{})
-				if !errors.Is(err, storage.ErrTaken) {
-					t.Errorf("AppendAll: %v", err)
-				}
 			}
 			if n := strings.Count(log.String(), "level=ERROR"); n != 1 || !strings.Contains(log.String(), "elsewhere.example") {
 				t.Errorf("%d errors in the log: %s", n, &log)

@@ -2,11 +2,9 @@ package redis
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/redis/go-redis/v9"
 
@@ -29,8 +27,7 @@ type logSpace struct {
 // from its neighbours: as an id, the year 2255.
 const largest = 1 << 53
 
-// atOnce bounds what one script deletes and one pipeline carries, since Redis does
-// nothing else meanwhile.
+// atOnce bounds what one script deletes, since Redis does nothing else meanwhile.
 const atOnce = 500
 
 // keys are the keys of a call: those named, or with "x" the three days of Dedup values.
@@ -50,13 +47,6 @@ func (l *logSpace) keys(owner string, first []string, kinds ...string) []string 
 	return keys
 }
 
-func (l *logSpace) appendCall(owner string, r storage.Record, o storage.AppendOptions) call {
-	return call{appendScript, l.keys(owner, []string{l.newToken(owner, l.space)}, "meta", "i", "p", "d", "x"), []any{
-		tokenLife.Milliseconds(), max(l.o.Now().UnixMicro(), 0), r.Peer, r.Data, o.Dedup, o.MaxRecords, o.MaxBytes,
-		(2*storage.DedupWindow + Patience).Milliseconds(), o.Fair,
-	}, true}
-}
-
 // appended reads the reply of appendScript.
 func appended(v any) (id uint64, dup bool, err error) {
 	s, _ := v.(string)
@@ -74,85 +64,16 @@ func (l *logSpace) Append(ctx context.Context, owner string, r storage.Record, o
 	if err := l.check(ctx, owner, r.Peer); err != nil {
 		return 0, false, nil, err
 	}
-	v, err := l.run(ctx, l.appendCall(owner, r, o))
+	keys := l.keys(owner, []string{l.newToken(owner, l.space)}, "meta", "i", "p", "d", "x")
+	v, err := l.run(ctx, call{appendScript, keys, []any{
+		tokenLife.Milliseconds(), max(l.o.Now().UnixMicro(), 0), r.Peer, r.Data, o.Dedup, o.MaxRecords, o.MaxBytes,
+		(2*storage.DedupWindow + Patience).Milliseconds(), o.Fair,
+	}, true})
 	if err != nil {
 		return 0, false, nil, err
 	}
 	id, dup, err := appended(v)
 	return id, dup, nil, err
-}
-
-// AppendAll sends to each master a pipeline, all masters at once. What was
-// not answered is sent again one by one, with the same tokens.
-func (l *logSpace) AppendAll(ctx context.Context, records []storage.OwnedRecord, o storage.AppendOptions) (*storage.Pending, error) {
-	if err := l.check(ctx); err != nil {
-		return nil, err
-	}
-	calls := make([]call, len(records))
-	byNode := make(map[*redis.Client][]int)
-	for i := range records {
-		r := &records[i]
-		r.Record.ID, r.Dup = 0, false
-		if r.Err = l.check(ctx, r.Owner, r.Record.Peer); r.Err != nil {
-			continue
-		}
-		calls[i] = l.appendCall(r.Owner, r.Record, o)
-		node, err := l.node(ctx, calls[i].keys[0])
-		if err != nil {
-			node = nil // the slow way finds out more
-		}
-		byNode[node] = append(byNode[node], i)
-	}
-	var wg sync.WaitGroup
-	for node, all := range byNode {
-		wg.Go(func() {
-			for len(all) > 0 {
-				some := all[:min(len(all), atOnce)]
-				all = all[len(some):]
-				l.appendSome(ctx, node, calls, some, records)
-			}
-		})
-	}
-	wg.Wait()
-	for i := range records {
-		// What befell Redis befell the call; the rest is the record's own.
-		if err := records[i].Err; errors.Is(err, storage.ErrUnavailable) || errors.Is(err, storage.ErrClosed) {
-			return nil, err
-		}
-	}
-	return nil, ctx.Err()
-}
-
-func (l *logSpace) appendSome(ctx context.Context, node *redis.Client, calls []call, some []int, records []storage.OwnedRecord) {
-	replies := make([]reply, len(some))
-	sent := false
-	if node != nil && (l.away.Load() == nil || l.cluster != nil) {
-		pipe := make([]call, len(some))
-		for i, n := range some {
-			pipe[i] = calls[n]
-		}
-		limited, cancel := context.WithTimeout(ctx, Patience)
-		r, err := l.pipeline(limited, node, pipe, false, false)
-		cancel()
-		if sent = err == nil; sent {
-			replies = r
-		}
-	}
-	var lost error
-	for i, n := range some {
-		r := &records[n]
-		v, err := replies[i].value, replies[i].err
-		if !sent || err != nil {
-			// The first that fails after Patience speaks for the rest.
-			if lost == nil {
-				v, lost = l.run(ctx, calls[n])
-			}
-			if r.Err = lost; lost != nil {
-				continue
-			}
-		}
-		r.Record.ID, r.Dup, r.Err = appended(v)
-	}
 }
 
 // record reads "id:peer" and data.
@@ -267,12 +188,12 @@ func (l *logSpace) Replace(ctx context.Context, owner string, id uint64, data []
 	return nil, err
 }
 
-func (l *logSpace) Trim(ctx context.Context, owner string, before uint64, keep int) (*storage.Pending, error) {
+func (l *logSpace) Trim(ctx context.Context, owner string, before uint64) (*storage.Pending, error) {
 	if err := l.check(ctx, owner); err != nil {
 		return nil, err
 	}
 	for {
-		v, err := l.run(ctx, call{trimScript, l.keys(owner, nil, "meta", "i", "p", "d"), []any{before, keep, atOnce}, true})
+		v, err := l.run(ctx, call{trimScript, l.keys(owner, nil, "meta", "i", "p", "d"), []any{before, atOnce}, true})
 		if n, _ := v.(int64); err != nil || n < atOnce {
 			return nil, err
 		}

@@ -94,7 +94,10 @@ func passing(err error) bool {
 
 // once runs a script on the master of its slot, or on the one that is importing the slot.
 func (e *engine) once(ctx context.Context, c call, askAddr string) (any, error) {
-	node, err := e.node(ctx, c.keys[0])
+	node, err := e.single, error(nil)
+	if e.cluster != nil {
+		node, err = e.cluster.MasterForKey(ctx, c.keys[0])
+	}
 	if err == nil && askAddr != "" {
 		err = e.eachMaster(ctx, func(m *redis.Client) error {
 			if m.Options().Addr == askAddr {
@@ -106,44 +109,23 @@ func (e *engine) once(ctx context.Context, c call, askAddr string) (any, error) 
 	if err != nil {
 		return nil, err
 	}
-	replies, err := e.pipeline(ctx, node, []call{c}, askAddr != "", false)
-	if err != nil {
-		return nil, err
-	}
-	return replies[0].value, replies[0].err
+	return e.send(ctx, node, c, askAddr != "", false)
 }
 
-// node is the client of the master that has a key.
-func (e *engine) node(ctx context.Context, key string) (*redis.Client, error) {
-	if e.cluster == nil {
-		return e.single, nil
-	}
-	return e.cluster.MasterForKey(ctx, key)
-}
-
-type reply struct {
-	value any
-	err   error
-}
-
-// pipeline sends calls over one connection of a node, followed by WAIT if writes
-// must have replicas.
-func (e *engine) pipeline(ctx context.Context, node *redis.Client, calls []call, asking, whole bool) ([]reply, error) {
+// send runs a script on a node, followed over the same connection by WAIT if a write must have replicas. asking is for a
+// node that is importing the slot, and whole sends the script itself instead of its name.
+func (e *engine) send(ctx context.Context, node *redis.Client, c call, asking, whole bool) (any, error) {
 	begun := time.Now()
 	pipe := node.Pipeline()
-	commands := make([]*redis.Cmd, len(calls))
-	write, gated := false, false
-	for i, c := range calls {
-		if asking {
-			pipe.Do(ctx, "ASKING")
-		}
-		if whole {
-			commands[i] = c.script.Eval(ctx, pipe, c.keys, c.args...)
-		} else {
-			commands[i] = c.script.EvalSha(ctx, pipe, c.keys, c.args...)
-		}
-		write, gated = write || c.write, gated || c.write && c.script != acquireScript
+	if asking {
+		pipe.Do(ctx, "ASKING")
 	}
+	run := c.script.EvalSha
+	if whole {
+		run = c.script.Eval
+	}
+	command := run(ctx, pipe, c.keys, c.args...)
+	gated := c.write && c.script != acquireScript
 	if gated {
 		if err := e.lease.holds(begun); err != nil {
 			return nil, err
@@ -151,29 +133,25 @@ func (e *engine) pipeline(ctx context.Context, node *redis.Client, calls []call,
 	}
 	var touch *redis.StatusCmd
 	var wait *redis.Cmd
-	if write && e.o.WaitReplicas > 0 {
+	if c.write && e.o.WaitReplicas > 0 {
 		// A script that finds nothing to do rests on what it found. But from Redis 7.2 on WAIT waits only for what its
 		// own connection wrote, and so would pass at once.
 		if asking {
 			pipe.Do(ctx, "ASKING")
 		}
-		touch = pipe.Set(ctx, calls[0].keys[0]+":touch", "", tokenLife)
+		touch = pipe.Set(ctx, c.keys[0]+":touch", "", tokenLife)
 		wait = pipe.Do(ctx, "WAIT", e.o.WaitReplicas, (Patience * 3 / 4).Milliseconds())
 	}
 	_, err := pipe.Exec(ctx)
-	replies := make([]reply, len(calls))
-	for i, c := range commands {
-		replies[i].value, replies[i].err = c.Result()
-		if replies[i].err != nil && !whole && redis.HasErrorPrefix(replies[i].err, "NOSCRIPT") {
-			// A new server, or one whose scripts were flushed. What was not run can be sent again.
-			return e.pipeline(ctx, node, calls, asking, true)
-		}
-		if errors.Is(replies[i].err, redis.Nil) {
-			replies[i].err = nil
-		}
-		if replies[i].err != nil && !isReply(replies[i].err) {
-			return nil, replies[i].err
-		}
+	value, refused := command.Result()
+	switch {
+	case refused != nil && !whole && redis.HasErrorPrefix(refused, "NOSCRIPT"):
+		// A new server, or one whose scripts were flushed. What was not run can be sent again.
+		return e.send(ctx, node, c, asking, true)
+	case errors.Is(refused, redis.Nil):
+		refused = nil
+	case refused != nil && !isReply(refused):
+		return nil, refused
 	}
 	if err != nil && !isReply(err) {
 		return nil, err
@@ -197,10 +175,10 @@ func (e *engine) pipeline(ctx context.Context, node *redis.Client, calls []call,
 			return nil, err
 		}
 	}
-	if f := e.observer.Load(); f != nil && write {
+	if f := e.observer.Load(); f != nil && c.write {
 		(*f)(time.Since(begun))
 	}
-	return replies, nil
+	return value, refused
 }
 
 func isReply(err error) bool {

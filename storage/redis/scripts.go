@@ -129,15 +129,13 @@ redis.call('HINCRBY', KEYS[1], 'b', string.len(ARGV[2]) - size)
 return 1
 `)
 
-// ARGV: before, keep, how many at once. It reads no data: HSTRLEN tells its size.
+// ARGV: before, how many at once. It reads no data: HSTRLEN tells its size.
 var trimScript = redis.NewScript(drop + `
-local before, keep, most = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local left, n = redis.call('ZCARD', KEYS[2]), 0
+local before, most, n = tonumber(ARGV[1]), tonumber(ARGV[2]), 0
 for _, member in ipairs(redis.call('ZRANGE', KEYS[2], 0, most - 1)) do
-  local id = tonumber(string.match(member, '^%d+'))
-  if id >= before and (keep <= 0 or left <= keep) then break end
+  if tonumber(string.match(member, '^%d+')) >= before then break end
   drop(member)
-  left, n = left - 1, n + 1
+  n = n + 1
 end
 return n
 `)

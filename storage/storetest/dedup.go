@@ -107,26 +107,6 @@ var dedupTests = []test{
 		}
 		b.size(l, "romeo", 1, 1)
 	}},
-	{"AppendAllTellsDups", func(b *bench) {
-		l := b.Log("offline")
-		mk := func() []storage.OwnedRecord {
-			return []storage.OwnedRecord{
-				{Owner: "a", Record: storage.Record{Data: []byte("1")}}, {Owner: "b", Record: storage.Record{Data: []byte("2")}},
-				{Owner: "a", Record: storage.Record{Data: []byte("3")}},
-			}
-		}
-		first, second := mk(), mk()
-		b.durable(l.AppendAll(b.ctx, first, storage.AppendOptions{Dedup: "post"}))
-		b.equal("dups", words(first[0].Dup, first[1].Dup, first[2].Dup), "false false true")
-		second[2].Owner = "c"
-		b.durable(l.AppendAll(b.ctx, second, storage.AppendOptions{Dedup: "post"}))
-		b.equal("dups", words(second[0].Dup, second[1].Dup, second[2].Dup), "true true false")
-		for i := range 2 {
-			b.equal("id", second[i].Record.ID, first[i].Record.ID)
-		}
-		b.equal("id of a dup in the same call", first[2].Record.ID, first[0].Record.ID)
-		b.size(l, "a", 1, 1)
-	}},
 	{"LookupFindsTheRecordUntilItIsRemoved", func(b *bench) {
 		l := b.Log("archive")
 		id, _, _, err := l.Append(b.ctx, "romeo", storage.Record{Peer: "p", Data: []byte("x")}, storage.AppendOptions{Dedup: "origin"})
@@ -157,18 +137,6 @@ var dedupTests = []test{
 			b.durable(p, err)
 			b.equal("id", r.ID, id)
 			b.finished("what was found", first)
-		}
-	}},
-	{"AppendAllWaitsForTheFirstWritesOfItsDups", func(b *bench) {
-		l := b.Log("archive")
-		for i := range 20 {
-			o := storage.AppendOptions{Dedup: fmt.Sprint("d", i)}
-			_, _, first, err := l.Append(b.ctx, "romeo", storage.Record{Data: []byte("x")}, o)
-			b.must(err)
-			list := []storage.OwnedRecord{{Owner: "romeo", Record: storage.Record{Data: []byte("x")}}}
-			b.durable(l.AppendAll(b.ctx, list, o))
-			b.equal("dup", list[0].Dup, true)
-			b.finished("the repetition", first)
 		}
 	}},
 	{"DedupHoldsOnTheFirstDaysOfTheClock", func(b *bench) {

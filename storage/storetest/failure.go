@@ -60,14 +60,6 @@ func AfterFailure(t *testing.T, e storage.Engine, fault Fault) {
 			_, _, p, err := l.Append(ctx, "romeo", storage.Record{Data: []byte("x")}, o)
 			return p, err
 		}},
-		{name: "AppendAll", first: func() (*storage.Pending, error) {
-			list := []storage.OwnedRecord{{Owner: "all", Record: storage.Record{Data: []byte("x")}}}
-			p, err := l.AppendAll(ctx, list, o)
-			if err == nil {
-				err = list[0].Err
-			}
-			return p, err
-		}},
 		{name: "Lookup", first: func() (*storage.Pending, error) {
 			_, _, p, err := l.Append(ctx, "sought", storage.Record{Data: []byte("x")}, o)
 			return p, err
@@ -84,7 +76,7 @@ func AfterFailure(t *testing.T, e storage.Engine, fault Fault) {
 		}},
 		{name: "Map.DeleteOwner", first: func() (*storage.Pending, error) { return m.DeleteOwner(ctx, "forgotten") }},
 		{name: "Remove", first: func() (*storage.Pending, error) { return l.Remove(ctx, "removed", ids["removed"]) }},
-		{name: "Trim", first: func() (*storage.Pending, error) { return l.Trim(ctx, "trimmed", ^uint64(0), 0) }},
+		{name: "Trim", first: func() (*storage.Pending, error) { return l.Trim(ctx, "trimmed", ^uint64(0)) }},
 		{name: "Log.DeleteOwner", first: func() (*storage.Pending, error) { return l.DeleteOwner(ctx, "deleted") }},
 		{name: "Replace", first: func() (*storage.Pending, error) {
 			return l.Replace(ctx, "replaced", ids["replaced"], []byte("y"))

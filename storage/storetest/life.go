@@ -108,15 +108,11 @@ var lifeTests = []test{
 				_, _, _, err := l.Append(b.ctx, "romeo", storage.Record{}, storage.AppendOptions{})
 				return err
 			},
-			"Log.AppendAll": func() error {
-				_, err := l.AppendAll(b.ctx, []storage.OwnedRecord{{Owner: "o"}}, storage.AppendOptions{})
-				return err
-			},
 			"Log.Page":        func() error { _, _, err := l.Page(b.ctx, "o", storage.Query{}); return err },
 			"Log.Get":         func() error { _, err := l.Get(b.ctx, "o", 1); return err },
 			"Log.Lookup":      func() error { _, _, err := l.Lookup(b.ctx, "o", "d"); return err },
 			"Log.Remove":      func() error { _, err := l.Remove(b.ctx, "romeo", 1); return err },
-			"Log.Trim":        func() error { _, err := l.Trim(b.ctx, "romeo", 1, 1); return err },
+			"Log.Trim":        func() error { _, err := l.Trim(b.ctx, "romeo", 1); return err },
 			"Log.Size":        func() error { _, _, err := l.Size(b.ctx, "romeo"); return err },
 			"Log.DeleteOwner": func() error { _, err := l.DeleteOwner(b.ctx, "o"); return err },
 			"Log.Owners":      func() error { return l.Owners(b.ctx, func(string) bool { return true }) },
@@ -148,11 +144,10 @@ var lifeTests = []test{
 	}},
 	{"NamesWithNULAreRefused", func(b *bench) {
 		l := b.Log("archive")
-		records := []storage.OwnedRecord{{Owner: "a"}, {Owner: "a\x00b"}, {Owner: "a", Record: storage.Record{Peer: "\x00"}}, {Owner: "b"}}
-		b.durable(l.AppendAll(b.ctx, records, storage.AppendOptions{}))
-		for i, r := range records {
-			if refused := r.Err != nil; refused != (i == 1 || i == 2) {
-				b.Errorf("record %d: %v", i, r.Err)
+		for i, r := range []struct{ owner, peer string }{{"a", ""}, {"a\x00b", ""}, {"a", "\x00"}, {"b", ""}} {
+			_, _, _, err := l.Append(b.ctx, r.owner, storage.Record{Peer: r.peer}, storage.AppendOptions{})
+			if refused := err != nil; refused != (i == 1 || i == 2) {
+				b.Errorf("record %d: %v", i, err)
 			}
 		}
 		b.equal("owners", b.owners("archive"), []string{"a", "b"})

@@ -62,7 +62,7 @@ var logTests = []test{
 			b.Fatalf("id %d after %d", id, last[2])
 		}
 		b.advance(-time.Hour)
-		b.durable(b.Log("archive").Trim(b.ctx, "romeo", ^uint64(0), 0))
+		b.durable(b.Log("archive").Trim(b.ctx, "romeo", ^uint64(0)))
 		b.reopen()
 		if id := b.add(b.Log("archive"), "romeo", "", "x"); id <= last[2]+1 {
 			b.Fatalf("id %d after %d", id, last[2]+1)
@@ -224,42 +224,6 @@ var logTests = []test{
 		wg.Wait()
 		b.size(l, "romeo", 50, 50)
 	}},
-	{"AppendAllWritesEachForItself", func(b *bench) {
-		l := b.Log("offline")
-		b.add(l, "full", "", "x")
-		b.add(l, "full", "", "x")
-		records := []storage.OwnedRecord{
-			{Owner: "a", Record: storage.Record{Peer: "p", Data: []byte("1")}},
-			{Owner: "full", Record: storage.Record{Data: []byte("2")}},
-			{Owner: "b", Record: storage.Record{Data: []byte("3")}},
-			{Owner: "a", Record: storage.Record{Peer: "p", Data: []byte("4")}},
-		}
-		b.durable(l.AppendAll(b.ctx, records, storage.AppendOptions{MaxRecords: 2}))
-		b.want(records[1].Err, storage.ErrFull)
-		b.equal("id of what was refused", records[1].Record.ID, 0)
-		for _, i := range []int{0, 2, 3} {
-			b.must(records[i].Err)
-			r, err := l.Get(b.ctx, records[i].Owner, records[i].Record.ID)
-			b.must(err)
-			b.equal("record", string(r.Data), string(records[i].Record.Data))
-		}
-		b.equal("order within an owner", records[0].Record.ID < records[3].Record.ID, true)
-		b.size(l, "full", 2, 2)
-		b.durable(l.AppendAll(b.ctx, nil, storage.AppendOptions{}))
-	}},
-	{"AppendAllToThousandOwnersIsDurable", func(b *bench) {
-		records := make([]storage.OwnedRecord, 1000)
-		for i := range records {
-			records[i] = storage.OwnedRecord{Owner: fmt.Sprint("user", i), Record: storage.Record{Data: fmt.Append(nil, i)}}
-		}
-		b.durable(b.Log("offline").AppendAll(b.ctx, records, storage.AppendOptions{Dedup: "d"}))
-		b.reopen()
-		for i := 0; i < len(records); i += 37 {
-			r, _, err := b.Log("offline").Lookup(b.ctx, records[i].Owner, "d")
-			b.must(err)
-			b.equal("record", words(r.ID, string(r.Data)), words(records[i].Record.ID, i))
-		}
-	}},
 	{"RemoveDeletesWhatIsThere", func(b *bench) {
 		l := b.Log("offline")
 		ids := b.fill(l, "romeo", 4)
@@ -278,7 +242,7 @@ var logTests = []test{
 		l := b.Log("offline")
 		for name, again := range map[string]func(id uint64) (*storage.Pending, error){
 			"Remove":      func(id uint64) (*storage.Pending, error) { return l.Remove(b.ctx, "romeo", id) },
-			"Trim":        func(uint64) (*storage.Pending, error) { return l.Trim(b.ctx, "romeo", ^uint64(0), 0) },
+			"Trim":        func(uint64) (*storage.Pending, error) { return l.Trim(b.ctx, "romeo", ^uint64(0)) },
 			"DeleteOwner": func(uint64) (*storage.Pending, error) { return l.DeleteOwner(b.ctx, "romeo") },
 		} {
 			for range 3 {
@@ -297,7 +261,7 @@ var logTests = []test{
 		b.advance(time.Hour)
 		border := b.now()
 		b.add(l, "romeo", "juliet", "new")
-		b.durable(l.Trim(b.ctx, "romeo", storage.IDAt(border), 0))
+		b.durable(l.Trim(b.ctx, "romeo", storage.IDAt(border)))
 		for range 2 {
 			data, _ := b.page(b.Log("archive"), "romeo", storage.Query{})
 			b.equal("what is left", data, []string{"new"})
@@ -307,20 +271,19 @@ var logTests = []test{
 			b.reopen()
 		}
 	}},
-	{"TrimByNumber", func(b *bench) {
+	{"TrimBelowAnID", func(b *bench) {
 		l := b.Log("archive")
 		ids := b.fill(l, "romeo", 10)
-		b.durable(l.Trim(b.ctx, "romeo", 0, 0))
+		b.durable(l.Trim(b.ctx, "romeo", 0))
+		b.durable(l.Trim(b.ctx, "romeo", ids[0]))
 		b.size(l, "romeo", 10, 10)
-		b.durable(l.Trim(b.ctx, "romeo", 0, 20))
-		b.size(l, "romeo", 10, 10)
-		b.durable(l.Trim(b.ctx, "romeo", 0, 4))
+		b.durable(l.Trim(b.ctx, "romeo", ids[6]))
 		data, _ := b.page(l, "romeo", storage.Query{})
 		b.equal("what is left", data, []string{"6", "7", "8", "9"})
-		b.durable(l.Trim(b.ctx, "romeo", ids[8], 3))
+		b.durable(l.Trim(b.ctx, "romeo", ids[8]))
 		data, _ = b.page(l, "romeo", storage.Query{})
 		b.equal("what is left", data, []string{"8", "9"})
-		b.durable(l.Trim(b.ctx, "nobody", ids[8], 3))
+		b.durable(l.Trim(b.ctx, "nobody", ids[8]))
 		b.reopen()
 		b.size(b.Log("archive"), "romeo", 2, 2)
 	}},

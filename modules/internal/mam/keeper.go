@@ -67,7 +67,7 @@ func (k *Keeper) purge(ctx context.Context, owner string, before uint64, rested 
 		if err != nil || len(old) == 0 {
 			return err
 		}
-		p, err := k.Log.Trim(ctx, owner, old[len(old)-1].ID+1, 0)
+		p, err := k.Log.Trim(ctx, owner, old[len(old)-1].ID+1)
 		if err != nil {
 			return err
 		}

@@ -42,7 +42,7 @@ func shorten(ctx context.Context, log storage.Log, owner string, most int64) err
 			last = old[i].ID
 			over -= int64(len(old[i].Data))
 		}
-		if _, err := log.Trim(ctx, owner, last+1, 0); err != nil {
+		if _, err := log.Trim(ctx, owner, last+1); err != nil {
 			return err
 		}
 	}

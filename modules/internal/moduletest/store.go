@@ -242,16 +242,6 @@ func (l *Log) Append(_ context.Context, owner string, r storage.Record, o storag
 	return r.ID, false, l.s.group, nil
 }
 
-// AppendAll implements storage.Log.
-func (l *Log) AppendAll(ctx context.Context, records []storage.OwnedRecord, o storage.AppendOptions) (*storage.Pending, error) {
-	var p *storage.Pending
-	for i := range records {
-		r := &records[i]
-		r.Record.ID, r.Dup, p, r.Err = l.Append(ctx, r.Owner, r.Record, o)
-	}
-	return p, nil
-}
-
 // Page implements storage.Log.
 func (l *Log) Page(_ context.Context, owner string, q storage.Query) ([]storage.Record, bool, error) {
 	l.s.mu.Lock()
@@ -338,15 +328,11 @@ func (l *Log) Replace(_ context.Context, owner string, id uint64, data []byte) (
 }
 
 // Trim implements storage.Log.
-func (l *Log) Trim(_ context.Context, owner string, before uint64, keep int) (*storage.Pending, error) {
+func (l *Log) Trim(_ context.Context, owner string, before uint64) (*storage.Pending, error) {
 	l.s.mu.Lock()
 	defer l.s.mu.Unlock()
 	if w := l.owners[owner]; w != nil && l.s.fail == nil {
-		n := 0
-		for n < len(w.records) && (w.records[n].ID < before || keep > 0 && len(w.records)-n > keep) {
-			n++
-		}
-		w.records = slices.Clone(w.records[n:])
+		w.records = slices.DeleteFunc(slices.Clone(w.records), func(r storage.Record) bool { return r.ID < before })
 	}
 	return l.s.group, l.s.fail
 }
