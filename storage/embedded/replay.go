@@ -26,7 +26,7 @@ type replayer struct {
 	dir    string
 	merged mark
 	log    *slog.Logger
-	// suspect gets what is dropped although it may have been acknowledged; nil: it is logged.
+	// suspect gets what the disk has or may have changed in the last frame; nil: it is logged.
 	suspect func(error)
 }
 
@@ -67,57 +67,31 @@ func (r replayer) replay(f func(ops []byte) error) (done, found []*journal, err 
 			j.first = binary.BigEndian.Uint32(frame[16:])
 		}
 		rest, next, ended, err := eachFrame(data, frameNumber(j.number, 1), f)
+		at := len(data) - len(rest)
+		later := err == nil && laterFrame(rest, next)
+		if err == nil && !ended && !later {
+			if frame := mended(rest, next); frame != nil {
+				r.tellMended(j.path, at)
+				if ended = len(frame) == frameHeader; !ended {
+					err = f(frame[frameHeader:])
+				}
+				rest, next = rest[len(frame):], next+1
+				at += len(frame)
+			}
+		}
 		if err != nil {
 			return nil, nil, fmt.Errorf("replay %s: %w", j.path, err)
 		}
-		// A crash leaves at most one frame unfinished, the last of all. Anything else is
-		// damage, and going on would lose what was acknowledged.
-		if !ended && i < len(found)-1 || laterFrame(rest, next) {
-			return nil, nil, fmt.Errorf("%s is damaged at byte %d; restore the directory from a backup", j.path, len(data)-len(rest))
+		// A crash leaves at most one frame unfinished, the last of all. Anything else is damage, and going on would lose
+		// what was acknowledged.
+		if later || !ended && i < len(found)-1 {
+			return nil, nil, fmt.Errorf("%s is damaged at byte %d; restore the directory from a backup", j.path, at)
 		}
 		if !ended {
-			r.tell(j.path, len(data)-len(rest), rest, next)
+			r.tellDropped(j.path, at, rest, next)
 		}
 	}
 	return done, found, nil
-}
-
-// sector is what a disk writes whole or not at all.
-const sector = 512
-
-// tell logs what is dropped at the end of the last journal. A frame that a crash has cut off was never acknowledged.
-// One that the disk has changed was; they differ in that a part of the former was never written, which shows as far
-// as the file held zeros before.
-func (r replayer) tell(path string, at int, rest []byte, next uint64) {
-	if len(rest) < frameHeader {
-		if len(bytes.Trim(rest, "\x00")) > 0 {
-			r.log.Warn("the last group of the journal was cut off before it was acknowledged; it is dropped", "file", path, "byte", at, "bytes", len(rest))
-		}
-		return
-	}
-	magic, number := string(rest[:4]) == frameMagic, binary.BigEndian.Uint64(rest[8:]) == next
-	if !number && (!magic || binary.BigEndian.Uint64(rest[8:])>>32 != next>>32) {
-		return // zeros, or what an earlier journal has left
-	}
-	size := int(binary.BigEndian.Uint32(rest[4:]))
-	if size > len(rest)-frameHeader {
-		r.log.Warn("the last group of the journal was cut off before it was acknowledged; it is dropped", "file", path, "byte", at, "bytes", len(rest))
-		return
-	}
-	frame := rest[:frameHeader+size]
-	for from := -at & (sector - 1); from < len(frame); from += sector {
-		if part := frame[from:min(from+sector, len(frame))]; len(bytes.Trim(part, "\x00")) == 0 {
-			r.log.Warn("the last group of the journal was cut off before it was acknowledged; it is dropped", "file", path, "byte", at, "bytes", len(frame))
-			return
-		}
-	}
-	if r.suspect != nil {
-		r.suspect(fmt.Errorf("%s may be damaged at byte %d, in its last group: unless a crash has cut that off, "+
-			"what was acknowledged last is lost; the next start drops it", path, at))
-		return
-	}
-	r.log.Error("the last group of the journal cannot be read and is dropped: if it was not cut off but damaged, what was acknowledged last is lost; "+
-		"see to the disk", "file", path, "byte", at, "bytes", len(frame))
 }
 
 // missing returns an error if one of the journals is. They are given up from the lowest number on, so those that a crash leaves
