@@ -202,7 +202,7 @@ func (c *conn) flushAll() {
 	}
 }
 
-// pause keeps a client to its rate: reading waits, nothing is dropped (promises.md).
+// pause keeps a client to its rate: reading waits, nothing is dropped (docs/security.md).
 func (c *conn) pause() {
 	if c.s == nil {
 		return

@@ -44,7 +44,7 @@ func (r *Router) Services() map[string]*Service { return r.plan.Load().services 
 
 // Admit says whether a stanza of this sender may go where the recipient is: nil, or
 // the error for the sender. It is the one place where that is decided, on the pair (sender's domain,
-// path): http-message.md §6.
+// path): docs/http.md §6.
 func (r *Router) Admit(from, to jid.JID) *xmpp.Error {
 	if r.Owns(to.Domain()) {
 		return nil

@@ -356,7 +356,7 @@ func (r *Router) reply(to *Session, reply *xmpp.Stanza, b *Batch) {
 	to.Send(b, d)
 }
 
-// Unavailable is the error for a stanza that cannot be stored now (promises.md).
+// Unavailable is the error for a stanza that cannot be stored now (docs/promises.md §4).
 func Unavailable() *xmpp.Error {
 	return xmpp.ResourceConstraint("the server cannot store this now, try again later").WithType(xmpp.ErrorWait)
 }

@@ -346,7 +346,7 @@ func (h *house) stop() {
 	h.running.Wait()
 }
 
-// accountChanged ends what a changed account must not go on with (cli.md).
+// accountChanged ends what a changed account must not go on with (docs/cli.md §2).
 func (h *house) accountChanged(user jid.JID, what accounts.Change) {
 	if what != accounts.PermissionsChanged { // which says too little; the command that changed them has told
 		h.o.Log.Info("account changed", "account", user, "change", what)

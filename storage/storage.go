@@ -7,7 +7,7 @@
 // of theirs. Engines live in subfolders and all pass storage/storetest.
 //
 // A write returns at once with a Pending, which finishes when the write is
-// durable as docs/ARCHITECTURE.md promises for the engine. Reads of the same process see a
+// durable as docs/promises.md §2 says of the engine. Reads of the same process see a
 // write as soon as the call that made it has returned, durable or not.
 //
 // An answer to a write may rest on an earlier one: the write is a repetition, or finds what it wants

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -16,7 +18,7 @@ func verifyCommand(s *settings) *cobra.Command {
 			"not be running.",
 		Args: cobra.NoArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) error {
-			cfg, _, err := s.load()
+			cfg, err := s.prepare()
 			if err != nil {
 				return err
 			}
@@ -24,14 +26,20 @@ func verifyCommand(s *settings) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			for _, p := range problems {
-				fmt.Fprintln(cmd.OutOrStdout(), p)
-			}
+			err = s.print(cmd, struct {
+				Damaged []string `json:"damaged"`
+			}{orEmpty(problems)}, func(w io.Writer) error {
+				if len(problems) == 0 {
+					_, err := fmt.Fprintln(w, "all that is kept is whole")
+					return err
+				}
+				_, err := fmt.Fprintln(w, strings.Join(problems, "\n"))
+				return err
+			})
 			if n := len(problems); n > 0 {
 				return fmt.Errorf("%d damaged; see to the disk and restore the data directory from a backup", n)
 			}
-			fmt.Fprintln(cmd.OutOrStdout(), "all that is kept is whole")
-			return nil
+			return err
 		}),
 	}
 }

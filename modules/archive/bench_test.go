@@ -44,7 +44,7 @@ func sample(b *testing.B, from, to string) *xmpp.Stanza {
 		`<active xmlns='http://jabber.org/protocol/chatstates'/><request xmlns='urn:xmpp:receipts'/></message>`)
 }
 
-// BenchmarkPage shows that a page costs the same in a long archive as in a short one (speed.md, growth).
+// BenchmarkPage shows that a page costs the same in a long archive as in a short one (docs/performance.md, "Targets").
 func BenchmarkPage(b *testing.B) {
 	for _, size := range []int{1_000, 1_000_000} {
 		e := openStore(b)

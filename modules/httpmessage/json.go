@@ -15,7 +15,7 @@ import (
 	"jackdaw/xmpp/stream"
 )
 
-// A form is a message as JSON: http-message.md §4.
+// A form is a message as JSON: docs/http.md §4.
 type form struct {
 	to        []string
 	isList    bool

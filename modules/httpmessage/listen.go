@@ -14,7 +14,7 @@ import (
 	"jackdaw/router/gate"
 )
 
-// Limits bound what a connection may take its time for (promises.md).
+// Limits bound what a connection may take its time for (docs/security.md).
 type Limits struct {
 	HeaderBytes int           // beyond: 431
 	HeaderTime  time.Duration // beyond: 408
@@ -23,7 +23,7 @@ type Limits struct {
 	Streams     int           // at once on one connection of HTTP/2
 }
 
-// DefaultLimits are those of promises.md.
+// DefaultLimits are those of docs/jackdaw.yaml.
 var DefaultLimits = Limits{HeaderBytes: 16 << 10, HeaderTime: 5 * time.Second, BodyTime: 15 * time.Second, Idle: time.Minute, Streams: 100}
 
 // writeTime bounds an answer, from the end of the header: the body may take its time, and

@@ -1,6 +1,6 @@
-// Package gate counts connections: of each address, so that no address takes all (promises.md, "connections per
-// address"), and in all, so that what the server itself has to open finds a file descriptor. One Keeper stands before
-// all listeners.
+// Package gate counts connections: of each address, so that no address takes all (docs/security.md, "Before anybody has
+// logged in: by connection and address"), and in all, so that what the server itself has to open finds a file
+// descriptor. One Keeper stands before all listeners.
 //
 // Loopback has no limit of its own, but the descriptors are counted for it too. When there is room for no more
 // connections, those that have not logged in are the first to go, the oldest before the others; so a stranger who

@@ -10,7 +10,7 @@
 //
 // Messages that are not errors, and presence of the four subscription kinds, if their sender is promised an acknowledgement
 // (router.Envelope.Durable). They are written to the log before they are queued, are sent without waiting for the commit,
-// as docs/decisions/0003 has it for messages to users, and are removed when the peer has taken them. The acknowledgement to the sender waits
+// as docs/decisions/0003-kept-copies.md has it for messages to users, and are removed when the peer has taken them. The acknowledgement to the sender waits
 // for the commit. Should that fail, the acknowledgement is withheld and the stanza may have been sent nevertheless: its sender
 // does not know, as with every lost acknowledgement. What is sent again with the same Envelope.DedupKey is queued no second time, whatever
 // became of the first: it waits, was taken, or bounced, and then its sender has been told. IQs

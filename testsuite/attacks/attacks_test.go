@@ -239,7 +239,7 @@ var attacks = []attack{
 	// forged markers
 	{"carbon from another user", answered("<message to='victim@localhost/den' type='chat' id='1'><received xmlns='urn:xmpp:carbons:2'><forwarded xmlns='urn:xmpp:forward:0'>" +
 		"<message xmlns='jabber:client' from='boss@localhost' to='victim@localhost'><body>" + mark + "</body></message></forwarded></received></message><iq type='get' id='2'><ping xmlns='urn:xmpp:ping'/></iq>"), nil},
-	// http-message.md
+	// docs/http.md
 	{"HTTP: entity bomb", post("/message", xmlType, "<!DOCTYPE m [<!ENTITY a '"+mark+"'>]><message to='victim@localhost'><body>&a;</body></message>"), []string{"400", "line"}},
 	{"HTTP: forged sender", post("/message", xmlType, "<message from='victim@localhost' to='victim@localhost/den'><body>"+mark+"</body></message>"), []string{"403 Forbidden", "forge senders"}},
 	{"HTTP: multicast without permission", post("/message", xmlType, "<message to='multicast'><addresses><address jid='victim@localhost'/></addresses><body>"+mark+"</body></message>"), []string{"403 Forbidden", "multicast"}},

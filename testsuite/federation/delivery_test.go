@@ -16,8 +16,8 @@ import (
 	"jackdaw/testsuite/peers"
 )
 
-// Messages are numbered by their sender; number n goes to recipient n % recipients, so that what each recipient gets
-// from each sender must come in steps of that size.
+// recipients is how many there are. A sender numbers its messages, and number n goes to recipient n % recipients, so that
+// what a recipient gets from one sender must come in steps of that size.
 const recipients = 3
 
 func to(n int) string { return fmt.Sprintf("r%d@far.example", n%recipients) }

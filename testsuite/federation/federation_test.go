@@ -1,6 +1,6 @@
 // Package federation proves what the server promises about other servers, with a fake peer that
 // knows exactly which bytes came and misbehaves where a proof asks for it: who may send as whom and where
-// (http-message.md §6), what a hostile peer cannot do, that what was acknowledged arrives or comes back, and that a
+// (docs/http.md §6), what a hostile peer cannot do, that what was acknowledged arrives or comes back, and that a
 // peer that never answers is nobody else's trouble.
 package federation
 

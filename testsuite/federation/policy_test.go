@@ -15,7 +15,7 @@ import (
 	"jackdaw/testsuite/peers"
 )
 
-// The table of http-message.md §6, for every way into the server. A row is one combination of
+// The table of docs/http.md §6, for every way into the server. A row is one combination of
 //
 //	path        how the stanza comes in
 //	permission  what the account has beside http_message, xmppgateway and multicast, which all have:

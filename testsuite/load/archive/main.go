@@ -1,4 +1,4 @@
-// Command archive measures what speed.md says of archives, of a jackdaw with stream management, TLS and the embedded store, at
+// Command archive measures what docs/performance.md says of archives, of a jackdaw with stream management, TLS and the embedded store, at
 // its outside:
 //
 //	pages  how long a page of an archive of -long messages takes beside one of an archive of -short ones: the

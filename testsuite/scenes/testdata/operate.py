@@ -1,4 +1,4 @@
-"""What an operator does to the running server (cli.md), and its end and beginning."""
+"""What an operator does to the running server (docs/cli.md), and its end and beginning."""
 
 import asyncio
 
