@@ -32,7 +32,7 @@ type stage struct {
 	HTTP   string `json:"http"`
 	HTTPS  string `json:"https"`
 	Dir    string `json:"dir"`
-	Only   string `json:"only"` // names of scenes; empty: all
+	Only   string `json:"only"` // part of the names of the scenes that are played; empty: all
 	Binary string `json:"binary"`
 }
 
