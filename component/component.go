@@ -20,6 +20,7 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -29,6 +30,7 @@ import (
 	"jackdaw/router"
 	"jackdaw/router/budget"
 	"jackdaw/router/gate"
+	"jackdaw/wire"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/stream"
 )
@@ -68,34 +70,31 @@ type Server struct {
 	settings func() config.Component
 	limits   func() config.Limits
 	log      *slog.Logger
-	gate     *gate.Keeper
 	budgets  *budget.Book
-	closing  atomic.Bool
-	stopped  chan struct{}  // closed with closing
-	workers  sync.WaitGroup // goroutines of connections
+	streams  wire.Service[*link]
 
-	mu        sync.RWMutex // guards the rest
-	conns     map[*link]struct{}
-	links     map[string]*link  // that have proved the secret, by domain
-	ended     map[string]string // what LastError of a Link says
-	listeners map[net.Listener]struct{}
+	mu    sync.RWMutex      // guards the rest
+	links map[string]*link  // that have proved the secret, by domain
+	ended map[string]string // what LastError of a Link says
 }
 
 // New returns a server that serves nothing yet. Shutdown frees it.
 func New(o Options) *Server {
-	s := &Server{router: o.Router, settings: o.Settings, limits: o.Limits, log: o.Log, stopped: make(chan struct{}),
-		conns: map[*link]struct{}{}, links: map[string]*link{}, ended: map[string]string{}, listeners: map[net.Listener]struct{}{}}
-	if s.gate = o.Gate; s.gate == nil {
-		s.gate = new(gate.Keeper)
-	}
+	s := &Server{router: o.Router, settings: o.Settings, limits: o.Limits, links: map[string]*link{}, ended: map[string]string{}}
+	s.streams = wire.Service[*link]{Who: "component", Log: o.Log, Gate: o.Gate, Framing: wire.Bytes{},
+		Header:   stream.Header{Content: xmpp.NSComponentAccept},
+		Accepted: &s.Stats.Accepted, Refused: &s.Stats.Refused, Panics: &s.Stats.Panics,
+		Limits: func() *config.Limits {
+			l := o.Limits()
+			return &l
+		}}
+	s.streams.Open()
+	s.log = s.streams.Log
 	if s.budgets = o.Budgets; s.budgets == nil {
 		s.budgets = budget.New(func() budget.Rate {
 			l := o.Limits()
 			return budget.Rate{PerSecond: l.PeerRate, Burst: l.PeerBurst}
 		})
-	}
-	if s.log == nil {
-		s.log = slog.New(slog.DiscardHandler)
 	}
 	return s
 }
@@ -132,73 +131,26 @@ func away() *xmpp.Error {
 }
 
 // Serve accepts connections until the listener is closed, by Shutdown or by the caller. It returns nil after Shutdown.
-func (s *Server) Serve(ln net.Listener) error {
-	s.mu.Lock()
-	if s.closing.Load() {
-		s.mu.Unlock()
-		_ = ln.Close() // nothing was accepted
-		return nil
-	}
-	s.listeners[ln] = struct{}{}
-	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		delete(s.listeners, ln)
-		s.mu.Unlock()
-	}()
-	return gate.Accept(ln, "components", s.closing.Load, s.stopped, s.log, s.accept)
-}
+func (s *Server) Serve(ln net.Listener) error { return s.streams.Serve(ln, s.accept) }
 
 // accept begins to serve a connection.
 func (s *Server) accept(c net.Conn) {
-	s.Stats.Accepted.Add(1)
-	limits := s.limits()
-	from := gate.RemoteIP(c)
-	pass, why := s.gate.Admit(c, from, &limits)
-	if why != "" {
-		s.Stats.Refused.Add(1)
-		turnAway(c, why)
-		return
-	}
-	if tc, ok := c.(*net.TCPConn); ok {
-		// A component may be silent for days; this finds out that its machine is gone.
-		_ = tc.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 30 * time.Second, Count: 4})
-	}
-	l := newLink(s, c, limits)
-	l.pass = pass
-	s.mu.Lock()
-	if s.closing.Load() {
-		s.mu.Unlock()
-		pass.Leave()
-		_ = c.Close() // it has heard nothing from us
-		return
-	}
-	s.conns[l] = struct{}{}
-	s.workers.Add(1)
-	s.mu.Unlock()
-	s.Stats.Connections.Add(1)
-	go func() {
-		defer s.workers.Done()
-		l.run()
-		s.mu.Lock()
-		delete(s.conns, l)
-		s.mu.Unlock()
-		pass.Leave()
-		s.Stats.Connections.Add(-1)
-	}()
-}
-
-// turnAway refuses a connection with the reason, without waiting for anything: who floods us gets one write.
-func turnAway(c net.Conn, why string) {
-	b := stream.AppendHeader(nil, stream.Header{Content: xmpp.NSComponentAccept, ID: newID()})
-	b = append(stream.AppendError(b, stream.PolicyViolation, why), stream.Close...)
-	if c.SetWriteDeadline(time.Now().Add(time.Second)) == nil {
-		_, _ = c.Write(b) // a courtesy
-	}
-	if cw, ok := c.(interface{ CloseWrite() error }); ok {
-		_ = cw.CloseWrite() // so is this
-	}
-	_ = c.Close() // nothing else to do about it
+	s.streams.Admit(c, false, func(_ netip.Addr, pass *gate.Pass) bool {
+		l := newLink(s, c, s.limits())
+		l.pass = pass
+		if !s.streams.Enter(l) {
+			return false
+		}
+		s.Stats.Connections.Add(1)
+		go func() {
+			defer s.streams.Workers.Done()
+			l.run()
+			s.streams.Leave(l)
+			pass.Leave()
+			s.Stats.Connections.Add(-1)
+		}()
+		return true
+	})
 }
 
 // Reload ends the streams whose domain or secret is not as the settings now say. Router.Use tells the router about new
@@ -222,9 +174,9 @@ func (l *link) recheck(now config.Component) {
 		l.srv.log.Error("check the secret of a component again", "domain", l.domain, "error", err,
 			"do", "make the file of component.secrets readable for the user of this server")
 	case !ok:
-		l.end(farewell{condition: stream.HostGone, text: "not a component of this server any more", drain: true}) // RFC 6120 §4.9.3.5
+		l.end(wire.Fault(stream.HostGone, "not a component of this server any more"), true) // RFC 6120 §4.9.3.5
 	case secret != l.secret:
-		l.end(farewell{condition: stream.Reset, text: "the secret has changed", drain: true}) // §4.9.3.16
+		l.end(wire.Fault(stream.Reset, "the secret has changed"), true) // §4.9.3.16
 	}
 }
 
@@ -261,34 +213,11 @@ func (s *Server) Links() []Link {
 // system-shutdown and returns the rest to its senders. It returns when that is done, or with the context's error when
 // it had to be cut short. The server is of no use after it.
 func (s *Server) Shutdown(ctx context.Context) error {
-	s.mu.Lock()
-	if !s.closing.Swap(true) {
-		close(s.stopped)
+	s.streams.Close()
+	for _, l := range s.streams.All() {
+		l.end(wire.Fault(stream.SystemShutdown, ""), true)
 	}
-	for ln := range s.listeners {
-		_ = ln.Close() // Serve returns either way
-	}
-	for l := range s.conns {
-		l.end(farewell{condition: stream.SystemShutdown, drain: true})
-	}
-	s.mu.Unlock()
-	done := make(chan struct{})
-	go func() {
-		s.workers.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-	}
-	s.mu.Lock()
-	for l := range s.conns {
-		_ = l.conn.Close() // whoever waits for it stops waiting
-	}
-	s.mu.Unlock()
-	<-done
-	return ctx.Err()
+	return s.streams.Wait(ctx, func(l *link) { _ = l.Transport.Close() }) // whoever waits for it stops waiting
 }
 
 // enter makes the stream the one of its domain and returns the one before it, which has been told to end.
@@ -301,7 +230,7 @@ func (s *Server) enter(l *link) (old *link) {
 	if old != nil {
 		s.Stats.Replaced.Add(1)
 		s.log.Warn("component replaced by a newer stream", "domain", l.domain, "address", l.remote(), "replaced", old.remote())
-		old.end(farewell{condition: stream.Conflict, text: "replaced by a newer stream"})
+		old.end(wire.Fault(stream.Conflict, "replaced by a newer stream"), false)
 	}
 	// The secret was right a moment ago; from here on Reload sees this stream.
 	l.recheck(s.settings())

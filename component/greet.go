@@ -1,7 +1,6 @@
 package component
 
 import (
-	"crypto/rand"
 	"crypto/sha1"
 	"crypto/subtle"
 	"encoding/hex"
@@ -9,6 +8,7 @@ import (
 	"time"
 
 	"jackdaw/router/gate"
+	"jackdaw/wire"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/stream"
 )
@@ -16,20 +16,14 @@ import (
 // preauthStanza bounds, in bytes, each of the two items that an unknown program sends: a stream header and 40 digits.
 const preauthStanza = 4 << 10
 
-// newID is for streams: nobody can guess it, since it is what keeps a handshake from being used twice.
-func newID() string { return rand.Text() }
-
 // greet reads the stream header and the handshake (XEP-0114 §3). On success the stream is the one of its domain, and the
 // component knows.
 func (l *link) greet() (err error) {
-	defer l.recovered(&err)
+	defer l.srv.streams.Recover(&err)
 	if err := l.patience(l.limits.AuthTime); err != nil {
 		return err
 	}
-	l.most = l.limits.PreauthBytes
-	l.scan.Expect(xmpp.NSComponentAccept)
-	l.scan.SetLimits(stream.Limits{Bytes: preauthStanza, Depth: l.limits.Depth, Elements: l.limits.PreauthElements,
-		Attributes: l.limits.Attributes, Declarations: l.limits.Namespaces})
+	l.Strict(xmpp.NSComponentAccept, preauthStanza, &l.limits)
 	domain, id, err := l.open()
 	if err != nil {
 		return err
@@ -42,13 +36,11 @@ func (l *link) greet() (err error) {
 		return err
 	}
 	l.pass.Known()
-	l.most = -1
-	if !gate.Exempt(gate.RemoteIP(l.conn)) {
+	if !gate.Exempt(gate.RemoteIP(&l.Transport)) {
 		l.purse = l.srv.budgets.Open(domain)
 	}
-	l.scan.SetLimits(stream.Limits{Bytes: l.limits.ServerStanzaBytes, Depth: l.limits.Depth, Elements: l.limits.Elements,
-		Attributes: l.limits.Attributes, Declarations: l.limits.Namespaces})
-	l.domain, l.address, l.secret, l.since = domain, l.scan.Header().To, secret, time.Now()
+	l.Relax(l.limits.ServerStanzaBytes, &l.limits)
+	l.domain, l.address, l.secret, l.since = domain, l.Scanner.Header().To, secret, time.Now()
 	if old := l.srv.enter(l); old != nil {
 		<-old.stopped
 		l.inherit(&old.rest)
@@ -57,66 +49,66 @@ func (l *link) greet() (err error) {
 	if err := l.stall(); err != nil {
 		return err
 	}
-	_, err = l.conn.Write([]byte("<handshake/>"))
+	_, err = l.Write([]byte("<handshake/>"))
 	return err
 }
 
 // open reads the component's stream header and answers it. Errors in it are said inside a stream of ours
 // (RFC 6120 §4.9.1.2).
 func (l *link) open() (domain, id string, err error) {
-	item, err := l.next()
+	item, err := l.Next()
 	if err != nil {
 		return "", "", err
 	}
-	h := l.scan.Header()
+	h := l.Scanner.Header()
 	switch {
 	case item != stream.ItemHeader:
-		return "", "", fault(stream.BadFormat, "")
+		return "", "", wire.Fault(stream.BadFormat, "")
 	case h.Content != xmpp.NSComponentAccept:
-		return "", "", fault(stream.InvalidNamespace, "this is a server for components")
+		return "", "", wire.Fault(stream.InvalidNamespace, "this is a server for components")
 	case h.BadTo, !h.To.IsZero() && !h.To.IsDomain():
-		return "", "", fault(stream.ImproperAddressing, "'to' is not a domain")
+		return "", "", wire.Fault(stream.ImproperAddressing, "'to' is not a domain")
 	case h.To.IsZero():
-		return "", "", fault(stream.ImproperAddressing, "'to' is missing")
+		return "", "", wire.Fault(stream.ImproperAddressing, "'to' is missing")
 	}
 	domain = h.To.Domain()
 	if _, ok := l.srv.settings().Secrets[domain]; !ok {
-		return "", "", fault(stream.HostUnknown, "")
+		return "", "", wire.Fault(stream.HostUnknown, "")
 	}
-	id = newID()
-	_, err = l.conn.Write(l.header(nil, id))
+	id = wire.NewID()
+	_, err = l.Write(l.header(nil, id))
 	return domain, id, err
 }
 
 // header appends ours. XEP-0114 shows 'from' and 'id' and no version; with one the component would wait for stream features.
 func (l *link) header(b []byte, id string) []byte {
 	l.answered = true
-	return stream.AppendHeader(b, stream.Header{Content: xmpp.NSComponentAccept, From: l.scan.Header().To.DomainJID(), ID: id})
+	return l.Framing.AppendHeader(b, stream.Header{Content: xmpp.NSComponentAccept, From: l.Scanner.Header().To.DomainJID(), ID: id})
 }
 
 // prove reads the handshake and returns the secret that it proves.
 func (l *link) prove(domain, id string) (secret string, err error) {
-	switch item, err := l.next(); {
+	switch item, err := l.Next(); {
 	case err != nil:
 		return "", err
 	case item == stream.ItemEnd:
-		return "", &farewell{}
+		return "", &wire.Farewell{}
 	case item != stream.ItemElement:
-		return "", fault(stream.NotAuthorized, "") // RFC 6120 §4.9.3.12
+		return "", wire.Fault(stream.NotAuthorized, "") // RFC 6120 §4.9.3.12
 	}
-	name, raw := l.scan.Element()
+	name, raw := l.Scanner.Element()
 	el, err := xmpp.ParseElement(raw)
 	if name != (xmpp.Name{Space: xmpp.NSClient, Local: "handshake"}) || err != nil {
-		return "", fault(stream.NotAuthorized, "")
+		return "", wire.Fault(stream.NotAuthorized, "")
 	}
 	secret, ok, err := l.srv.settings().Secret(domain)
 	switch {
 	case err != nil:
 		l.srv.log.Error("look up the secret of a component", "domain", domain, "error", err,
 			"do", "make the file of component.secrets readable for the user of this server")
-		return "", fault(stream.InternalServerError, "")
+		return "", wire.Fault(stream.InternalServerError, "")
 	case !ok: // it has just been removed
-		return "", fault(stream.HostUnknown, "")
+		return "", wire.Fault(stream.HostUnknown, "")
 	}
 	want := sha1.Sum([]byte(id + secret))
 	given := strings.TrimSpace(el.Text())
@@ -124,21 +116,16 @@ func (l *link) prove(domain, id string) (secret string, err error) {
 		l.srv.Stats.Failures.Add(1)
 		l.srv.log.Warn("component with a wrong secret", "domain", domain, "address", l.remote())
 		l.srv.noteEnd(domain, "wrong secret from "+l.remote())
-		return "", fault(stream.NotAuthorized, "")
+		return "", wire.Fault(stream.NotAuthorized, "")
 	}
 	return secret, nil
 }
 
 // part says why a stream ends that has proved nothing, and makes it arrive.
-func (l *link) part(f *farewell) {
-	if f.cause != nil || l.conn.SetDeadline(time.Now().Add(farewellTime)) != nil {
-		return
-	}
-	var b []byte
+func (l *link) part(f *wire.Farewell) {
+	var opening []byte
 	if !l.answered {
-		b = l.header(b, newID())
+		opening = l.header(nil, wire.NewID())
 	}
-	if _, err := l.conn.Write(f.append(b)); err == nil {
-		l.linger()
-	}
+	l.Part(f, opening)
 }

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,28 +15,21 @@ import (
 	"jackdaw/router/budget"
 	"jackdaw/router/gate"
 	"jackdaw/storage"
+	"jackdaw/wire"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 	"jackdaw/xmpp/stream"
 )
 
-const (
-	// readSize is what one read takes, and the buffer that a quiet stream keeps.
-	readSize = 16 << 10
-	// farewellTime is how long a stream that ends may take to write what is due.
-	farewellTime = time.Second
-	// maxWrites is how many writes of the store the stanzas of one stream may have under way before it is read on.
-	maxWrites = 1000
-	// lingerTime is how long the component has to close its side.
-	lingerTime = 2 * time.Second
-)
+// maxWrites is how many writes of the store the stanzas of one stream may have under way before it is read on.
+const maxWrites = 1000
 
 // A link is one connection of a component, from its first byte on. One goroutine reads, another writes once the secret
 // has been proved.
 type link struct {
+	wire.Stream
 	srv     *Server
 	pass    *gate.Pass
-	conn    net.Conn
 	limits  config.Limits // when it began
 	domain  string        // set before the stream can be seen, then fixed; likewise address, secret and since
 	address jid.JID       // of the domain
@@ -47,10 +39,6 @@ type link struct {
 	in, out atomic.Int64 // stanzas
 
 	// The reader's.
-	scan     stream.Scanner
-	buf      []byte // read and not consumed: buf[pos:]
-	pos      int
-	most     int  // bytes that may still come before authentication; -1: no bound
 	answered bool // our header is out
 	batch    router.Batch
 	writes   int            // that stanzas have begun since one was waited for
@@ -59,70 +47,48 @@ type link struct {
 	mu     sync.Mutex // guards the rest
 	wake   sync.Cond  // for the writer: queue or ending has changed
 	queue  outgoing
-	bytes  int // in queue, and in the writer's hands
-	ending *farewell
-	ends   chan struct{} // closed with ending
-	until  time.Time     // when an ending stream stops to write
+	bytes  int            // in queue, and in the writer's hands
+	ending *wire.Farewell // nil: it goes on
+	drain  bool           // it ends having written what is queued
+	ends   chan struct{}  // closed with ending
+	until  time.Time      // when an ending stream stops to write
 
 	// The writer's; whoever waits for stopped may read it then.
 	rest    outgoing // never taken
 	stopped chan struct{}
 }
 
-// A farewell is how a stream ends: by a stream error, or politely where the condition is empty.
-type farewell struct {
-	condition stream.Condition
-	text      string
-	drain     bool  // having written what is queued
-	cause     error // the connection is gone: there is nobody to say it to
-}
-
-// Error says how the stream ended, for logs and administrators.
-func (f *farewell) Error() string {
-	switch {
-	case f.cause != nil:
-		return f.cause.Error()
-	case f.condition == "":
-		return "closed by the component"
-	case f.text == "":
-		return string(f.condition)
-	}
-	return string(f.condition) + ": " + f.text
-}
-
-func fault(c stream.Condition, text string) *farewell { return &farewell{condition: c, text: text} }
-
 func newLink(s *Server, c net.Conn, limits config.Limits) *link {
-	l := &link{srv: s, conn: c, limits: limits, ends: make(chan struct{}), stopped: make(chan struct{})}
+	l := &link{srv: s, limits: limits, ends: make(chan struct{}), stopped: make(chan struct{})}
+	l.Init(c, wire.Bytes{}, l)
 	l.wake.L = &l.mu
 	return l
 }
 
-func (l *link) remote() string { return l.conn.RemoteAddr().String() }
+func (l *link) remote() string { return l.Transport.RemoteAddr().String() }
 
-// end lets the stream end; the first to say so decides how. It does not wait.
-func (l *link) end(f farewell) {
+// end lets the stream end, with drain having written what is queued; the first to say so decides how. It does not wait.
+func (l *link) end(f *wire.Farewell, drain bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.endNow(f)
+	l.endNow(f, drain)
 }
 
 // endNow is end for who holds mu.
-func (l *link) endNow(f farewell) {
+func (l *link) endNow(f *wire.Farewell, drain bool) {
 	if l.ending != nil {
 		return
 	}
-	l.ending = &f
+	l.ending, l.drain = f, drain
 	close(l.ends)
-	l.until = time.Now().Add(farewellTime)
-	// Errors: it can only be closed already.
-	_ = l.conn.SetReadDeadline(time.Unix(1, 0))
-	_ = l.conn.SetWriteDeadline(l.until)
+	l.until = time.Now().Add(wire.FarewellTime)
+	l.Transport.Interrupt()
+	_ = l.Transport.WriteUntil(l.until) // it can only be closed already
 	l.wake.Broadcast()
 }
 
 // ended is how the stream ends, nil as long as it goes on.
-func (l *link) ended() *farewell {
+func (l *link) ended() *wire.Farewell {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.ending
@@ -139,17 +105,17 @@ func (l *link) patience(d time.Duration) error {
 	if d > 0 {
 		t = time.Now().Add(d)
 	}
-	return l.conn.SetDeadline(t)
+	return l.Transport.SetDeadline(t)
 }
 
 // run serves the connection until it is closed.
 func (l *link) run() {
-	defer l.conn.Close()
+	defer l.Transport.Close()
+	defer l.Release()
 	defer func() { l.purse.Close() }()
 	err := l.greet()
 	if l.secret == "" {
 		l.part(asFarewell(err, l.ended()))
-		l.scan.Release()
 		return
 	}
 	if err == nil {
@@ -158,120 +124,48 @@ func (l *link) run() {
 	} else {
 		go l.write() // what came meanwhile is to be returned
 	}
-	l.end(*asFarewell(err, nil))
+	f := asFarewell(err, nil)
+	l.end(f, f.Polite()) // RFC 6120 §4.4: whoever closes the stream still gets what is queued
 	l.batch.Flush()
 	<-l.stopped
-	f := l.ended()
-	l.srv.log.Info("component disconnected", "domain", l.domain, "address", l.remote(), "reason", f.Error(),
+	why := "closed by the component"
+	if f = l.ended(); !f.Polite() {
+		why = f.Error()
+	}
+	l.srv.log.Info("component disconnected", "domain", l.domain, "address", l.remote(), "reason", why,
 		"in", l.in.Load(), "out", l.out.Load())
-	if l.srv.leave(l, f.Error()) {
+	if l.srv.leave(l, why) {
 		l.srv.giveBack(&l.rest)
 	}
-	l.scan.Release()
-	l.linger()
+	l.Linger()
 }
 
 // asFarewell is how a stream ends that the reader has left with err; other, if not nil, was said before.
-func asFarewell(err error, other *farewell) *farewell {
+func asFarewell(err error, other *wire.Farewell) *wire.Farewell {
 	if other != nil {
 		return other
 	}
-	if f, ok := errors.AsType[*farewell](err); ok {
+	if f, ok := errors.AsType[*wire.Farewell](err); ok {
 		return f
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return fault(stream.ConnectionTimeout, "")
+		return wire.Fault(stream.ConnectionTimeout, "")
 	}
 	if err == nil || errors.Is(err, io.EOF) {
 		err = errors.New("the connection was closed")
 	}
-	return &farewell{cause: err}
+	return &wire.Farewell{Cause: err}
 }
 
-// append appends the end of the stream.
-func (f *farewell) append(b []byte) []byte {
-	if f.condition != "" {
-		b = stream.AppendError(b, f.condition, f.text)
-	}
-	return append(b, stream.Close...)
-}
-
-// linger closes the connection so that what was written last arrives: closing while input is unread would make the kernel
-// drop it at both ends.
-func (l *link) linger() {
-	cw, ok := l.conn.(interface{ CloseWrite() error })
-	if !ok || cw.CloseWrite() != nil || l.conn.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
-		return
-	}
-	_, _ = io.CopyN(io.Discard, l.conn, 1<<20) // whatever it is, and however it ends
-}
-
-// recovered notes a fault of ours. It is not to end the streams of everyone.
-func (l *link) recovered(err *error) {
-	if v := recover(); v != nil {
-		l.srv.Stats.Panics.Add(1)
-		l.srv.log.Error("a component made the server panic", "do", "report it as a fault of jackdaw, with this line",
-			"panic", v, "stack", string(debug.Stack()))
-		*err = fault(stream.InternalServerError, "")
-	}
-}
-
-// next returns the next item of the stream. The error is a *farewell for what the component did wrong, else it
-// says that the connection is gone.
-func (l *link) next() (stream.ItemKind, error) {
-	for {
-		if l.pos < len(l.buf) {
-			item, n, err := l.scan.Scan(l.buf[l.pos:])
-			l.pos += n
-			if err != nil {
-				bad, ok := errors.AsType[*stream.SyntaxError](err)
-				if !ok {
-					return 0, fault(stream.InternalServerError, "")
-				}
-				return 0, fault(bad.Condition, bad.What)
-			}
-			if item != stream.ItemNone {
-				return item, nil
-			}
-		}
-		if err := l.more(); err != nil {
-			return 0, err
-		}
-	}
-}
-
-// more reads once. What was routed leaves before it waits.
-func (l *link) more() error {
+// BeforeRead implements wire.Owner.
+func (l *link) BeforeRead() error {
 	l.batch.Flush()
-	if l.most == 0 {
-		return fault(stream.PolicyViolation, "too much before authentication")
-	}
-	rest := l.buf[l.pos:]
-	switch {
-	case len(rest) == 0 && cap(l.buf) > 4*readSize, l.buf == nil:
-		l.buf = make([]byte, 0, readSize)
-	case len(rest) > cap(l.buf)/2: // the scanner bounds it
-		l.buf = append(make([]byte, 0, 2*cap(l.buf)), rest...)
-	default:
-		l.buf = l.buf[:copy(l.buf, rest)]
-	}
-	l.pos = 0
-	room := l.buf[len(l.buf):cap(l.buf)]
-	if l.most > 0 {
-		room = room[:min(l.most, len(room))]
-	}
 	l.pause()
-	n, err := l.conn.Read(room)
-	l.purse.Spend(n)
-	l.buf = l.buf[:len(l.buf)+n]
-	if l.most > 0 {
-		l.most -= n
-	}
-	if n > 0 {
-		return nil
-	}
-	return err
+	return nil
 }
+
+// AfterRead implements wire.Owner.
+func (l *link) AfterRead(n int) { l.purse.Spend(n) }
 
 // pause keeps a component that is not on this machine to its rate: reading waits, nothing is dropped.
 func (l *link) pause() {
@@ -289,10 +183,10 @@ func (l *link) pause() {
 
 // read routes what the component sends until the stream is over, and returns why.
 func (l *link) read() (err error) {
-	defer l.recovered(&err)
+	defer l.srv.streams.Recover(&err)
 	e := new(router.Envelope)
 	for {
-		item, err := l.next()
+		item, err := l.Next()
 		if f := l.ended(); f != nil { // what is still unread is not looked at
 			return f
 		}
@@ -301,13 +195,13 @@ func (l *link) read() (err error) {
 		}
 		switch item {
 		case stream.ItemStanza:
-			err = l.stanza(e, l.scan.Stanza(), l.scan.BadTo(), l.scan.BadFrom())
+			err = l.stanza(e, l.Scanner.Stanza(), l.Scanner.BadTo(), l.Scanner.BadFrom())
 		case stream.ItemElement:
 			err = l.element(e)
 		case stream.ItemEnd:
-			return &farewell{drain: true} // RFC 6120 §4.4
+			return &wire.Farewell{} // RFC 6120 §4.4
 		default:
-			err = fault(stream.BadFormat, "")
+			err = wire.Fault(stream.BadFormat, "")
 		}
 		if err != nil {
 			return err
@@ -320,18 +214,14 @@ func (l *link) read() (err error) {
 // COMPAT(slixmpp 1.8.3): a ComponentXMPP with use_jc_ns qualifies its stanzas with jabber:client, in a stream of
 // jabber:component:accept.
 func (l *link) element(e *router.Envelope) error {
-	name, raw := l.scan.Element()
+	name, raw := l.Scanner.Element()
 	if name.Space != xmpp.NSClient || xmpp.KindOf(name.Local) == 0 {
-		return fault(stream.UnsupportedStanzaType, "")
+		return wire.Fault(stream.UnsupportedStanzaType, "")
 	}
 	// It has been counted already; what it has gained since is counted again.
-	x, err := stream.ParseStanza(raw, stream.Limits{Bytes: 2 * l.limits.ServerStanzaBytes, Depth: l.limits.Depth, Elements: l.limits.Elements,
-		Attributes: l.limits.Attributes, Declarations: l.limits.Namespaces})
-	if bad, ok := errors.AsType[*stream.SyntaxError](err); ok {
-		return fault(bad.Condition, bad.What)
-	}
+	x, err := stream.ParseStanza(raw, wire.Limits(2*l.limits.ServerStanzaBytes, &l.limits))
 	if err != nil {
-		return fault(stream.BadFormat, "")
+		return wire.Broken(err)
 	}
 	return l.stanza(e, x, false, false)
 }
@@ -349,11 +239,11 @@ func (l *link) stanza(e *router.Envelope, x *xmpp.Stanza, badTo, badFrom bool) e
 	}
 	switch { // "as in the 'jabber:server' namespace"
 	case badFrom, x.From.Domain() != l.domain:
-		return fault(stream.InvalidFrom, "'from' is not of the component's domain")
+		return wire.Fault(stream.InvalidFrom, "'from' is not of the component's domain")
 	case x.To.IsZero() && !badTo:
-		return fault(stream.ImproperAddressing, "'to' is missing") // §8.1.1.2
+		return wire.Fault(stream.ImproperAddressing, "'to' is missing") // §8.1.1.2
 	}
-	if bad := unfit(x, badTo); bad != nil {
+	if bad := wire.Unfit(x, badTo, false); bad != nil {
 		l.refuse(x, bad)
 		return nil
 	}
@@ -376,23 +266,6 @@ func (l *link) pace(last *storage.Pending) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	_ = last.Wait(ctx) // nobody waits for this outcome: the component was promised nothing
-}
-
-// unfit says what is wrong with a stanza before anyone else looks at it.
-func unfit(x *xmpp.Stanza, badTo bool) *xmpp.Error {
-	switch {
-	case badTo:
-		return xmpp.JIDMalformed(xmpp.BadToText) // RFC 6120 §8.3.3.8
-	case x.Type == xmpp.TypeInvalid:
-		return xmpp.BadRequest("unknown type")
-	case x.Kind != xmpp.IQ:
-		return nil
-	case x.ID == "":
-		return xmpp.BadRequest("a request needs an id") // §8.1.3
-	case x.IsRequest() && len(x.Children) != 1, x.Type == xmpp.TypeResult && len(x.Children) > 1:
-		return xmpp.BadRequest("a request has exactly one child") // §8.2.3
-	}
-	return nil
 }
 
 // refuse answers the component with an error, unless that would answer one.

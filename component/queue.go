@@ -7,6 +7,7 @@ import (
 
 	"jackdaw/router"
 	"jackdaw/storage"
+	"jackdaw/wire"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/stream"
 )
@@ -57,7 +58,7 @@ func (l *link) send(e *router.Envelope) {
 		l.srv.Stats.Overflows.Add(1)
 		e.Refuse(xmpp.ResourceConstraint("the service takes less than it is sent"))
 		if !refusable {
-			l.endNow(farewell{condition: stream.ResourceConstraint, text: "the component takes less than it is sent"})
+			l.endNow(wire.Fault(stream.ResourceConstraint, "the component takes less than it is sent"), false)
 		}
 		return
 	}
@@ -121,9 +122,9 @@ func (l *link) stall() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ending != nil {
-		return l.conn.SetWriteDeadline(l.until)
+		return l.Transport.WriteUntil(l.until)
 	}
-	return l.conn.SetWriteDeadline(time.Now().Add(l.limits.WriteStall))
+	return l.Transport.WriteUntil(time.Now().Add(l.limits.WriteStall))
 }
 
 // write brings out what is queued until the stream ends. What the component never took is in rest then.
@@ -154,13 +155,13 @@ func (l *link) write() {
 
 // pick waits for stanzas and takes them from the queue. It returns the farewell instead once the stream ends and nothing is to
 // be written before that.
-func (l *link) pick(now *outgoing) *farewell {
+func (l *link) pick(now *outgoing) *wire.Farewell {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for len(l.queue.marks) == 0 && l.ending == nil {
 		l.wake.Wait()
 	}
-	if f := l.ending; f != nil && (!f.drain || len(l.queue.marks) == 0) {
+	if f := l.ending; f != nil && (!l.drain || len(l.queue.marks) == 0) {
 		return f
 	}
 	*now, l.queue = l.queue, *now
@@ -177,12 +178,19 @@ func (q *outgoing) forget() {
 	q.buf, q.marks = q.buf[:0], q.marks[:0]
 }
 
+// cutShort says whether the stream ends without what is queued.
+func (l *link) cutShort() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ending != nil && !l.drain
+}
+
 // writeAll writes a queue in pieces and says how many stanzas the kernel has taken: all, or the stream ends. Without an
 // error no stanza has been cut, and the component can still be told why.
 func (l *link) writeAll(q *outgoing) (done int, err error) {
 	at := 0
 	for done < len(q.marks) {
-		if f := l.ended(); f != nil && !f.drain {
+		if l.cutShort() {
 			return done, nil
 		}
 		last := done
@@ -191,7 +199,7 @@ func (l *link) writeAll(q *outgoing) (done int, err error) {
 		}
 		n := 0
 		if err = l.stall(); err == nil {
-			n, err = l.conn.Write(q.buf[at:q.marks[last].end])
+			n, err = l.Write(q.buf[at:q.marks[last].end])
 		}
 		first := done
 		for done <= last && q.marks[done].end <= at+n {
@@ -203,7 +211,7 @@ func (l *link) writeAll(q *outgoing) (done int, err error) {
 				l.srv.Stats.Stalls.Add(1)
 				err = errors.New("the component takes nothing")
 			}
-			l.end(farewell{cause: err})
+			l.end(&wire.Farewell{Cause: err}, false)
 			return done, err
 		}
 		at += n
@@ -226,11 +234,11 @@ func (l *link) taken(marks []mark, n int) {
 }
 
 // goodbye says why the stream ends.
-func (l *link) goodbye(f *farewell) {
-	if f.cause != nil || l.stall() != nil {
+func (l *link) goodbye(f *wire.Farewell) {
+	if f.Cause != nil || l.stall() != nil {
 		return
 	}
-	_, _ = l.conn.Write(f.append(nil)) // who does not hear it sees the connection end
+	_, _ = l.Write(l.Framing.AppendEnd(nil, f)) // who does not hear it sees the connection end
 }
 
 // giveBack tells the senders of stanzas that a component never took. Each gets to know it once, in the way it

@@ -1,0 +1,81 @@
+package wire
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"strconv"
+	"strings"
+
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/stream"
+)
+
+// NewID returns 128 random bits in 22 characters. Nobody can guess it, which is what protects a stream's id.
+func NewID() string {
+	var b [16]byte
+	rand.Read(b[:]) // never returns an error
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+// Current says whether the other side speaks XMPP 1.0 or what must be compatible with it (RFC 6120 §4.7.5).
+func Current(version string) bool {
+	major, minor, ok := strings.Cut(version, ".")
+	if !ok {
+		return false
+	}
+	a, err := strconv.ParseUint(major, 10, 16)
+	_, err2 := strconv.ParseUint(minor, 10, 16)
+	return err == nil && err2 == nil && a >= 1
+}
+
+// Unfit says what is wrong with a stanza, before anybody looks at it: badTo says that its 'to' is not an address. With
+// nameless a request needs no id.
+func Unfit(x *xmpp.Stanza, badTo, nameless bool) *xmpp.Error {
+	switch {
+	case badTo: // RFC 6120 §8.3.3.8. Whoever enters a room by a nick that nobody can have sees these words.
+		return xmpp.JIDMalformed(xmpp.BadToText)
+	case x.Type == xmpp.TypeInvalid:
+		return xmpp.BadRequest("unknown type")
+	case x.Kind != xmpp.IQ:
+		return nil
+	case x.ID == "" && !(nameless && x.IsRequest()):
+		return xmpp.BadRequest("a request needs an id") // RFC 6120 §8.1.3
+	case x.IsRequest() && len(x.Children) != 1, x.Type == xmpp.TypeResult && len(x.Children) > 1:
+		return xmpp.BadRequest("a request has exactly one child") // RFC 6120 §8.2.3
+	}
+	return nil
+}
+
+// RequestAck asks what the other side has taken (XEP-0198 §4).
+const RequestAck = "<r xmlns='" + xmpp.NSSM + "'/>"
+
+// AppendAck appends <a/>: h stanzas have been taken.
+func AppendAck(dst []byte, h uint32) []byte {
+	dst = append(dst, "<a xmlns='"+xmpp.NSSM+"' h='"...)
+	return append(strconv.AppendUint(dst, uint64(h), 10), "'/>"...)
+}
+
+// Height reads h from an element of stream management.
+func Height(raw []byte) (uint32, error) {
+	el, err := xmpp.ParseElement(raw)
+	if err != nil {
+		return 0, Fault(stream.BadFormat, "")
+	}
+	h, err := strconv.ParseUint(el.Attr("h"), 10, 32)
+	if err != nil {
+		return 0, Fault(stream.BadFormat, "h is not a number of stanzas")
+	}
+	return uint32(h), nil
+}
+
+// TooHigh is the farewell to a side that acknowledges h stanzas and was sent fewer (XEP-0198 §4).
+func TooHigh(h, sent uint32) *Farewell {
+	return &Farewell{Condition: stream.UndefinedCondition, Text: "you acknowledged more than you were sent",
+		Extra: "<handled-count-too-high xmlns='" + xmpp.NSSM + "' h='" + strconv.FormatUint(uint64(h), 10) +
+			"' send-count='" + strconv.FormatUint(uint64(sent), 10) + "'/>"}
+}
+
+// Failed says that stream management is not begun, or not resumed (XEP-0198 §3).
+func Failed(c xmpp.Condition) string {
+	return "<failed xmlns='" + xmpp.NSSM + "'><" + string(c) + " xmlns='" + xmpp.NSStanzaErrors + "'/></failed>"
+}

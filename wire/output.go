@@ -1,0 +1,97 @@
+package wire
+
+import "time"
+
+// maxRecord is the most that one TLS record carries (RFC 8446 §5.1).
+const maxRecord = 16 << 10
+
+// output is what was given to Send. Whoever writes the stream has it alone.
+type output struct {
+	taken int64  // bytes, before TLS, that the kernel has taken
+	spans []span // of what it has not, or not been asked about
+}
+
+// A span says that when the kernel has the bytes of the transport up to cipher, it has the plain ones up to plain.
+type span struct{ cipher, plain int64 }
+
+// Write writes b. It waits until the kernel has taken it, unless the transport queues.
+func (s *Stream) Write(b []byte) (int, error) {
+	if s.TLS != nil {
+		return s.TLS.Write(b)
+	}
+	return s.Transport.Write(b)
+}
+
+// Send encrypts and writes p as far as the kernel takes it now; the transport keeps the rest. It comes after
+// Transport.Queue.
+func (s *Stream) Send(p []byte) error {
+	plain := s.taken
+	if n := len(s.spans); n > 0 {
+		plain = s.spans[n-1].plain
+	}
+	if s.TLS == nil {
+		_, err := s.Transport.Write(p)
+		produced, _ := s.Transport.Written()
+		s.spans = append(s.spans[:0], span{produced, plain + int64(len(p))})
+		return err
+	}
+	many := len(p) > maxRecord
+	if many {
+		s.Transport.cork()
+	}
+	for len(p) > 0 {
+		n := min(len(p), maxRecord)
+		if _, err := s.TLS.Write(p[:n]); err != nil {
+			return err
+		}
+		p = p[n:]
+		plain += int64(n)
+		produced, _ := s.Transport.Written()
+		s.spans = append(s.spans, span{produced, plain})
+	}
+	if many {
+		return s.Transport.uncork()
+	}
+	return nil
+}
+
+// Progress finds out how many of the bytes given to Send the kernel has taken since the beginning, and says whether
+// there are others.
+func (s *Stream) Progress() (taken int64, left bool) {
+	produced, accepted := s.Transport.Written()
+	n := len(s.spans)
+	switch {
+	case n == 0:
+	case produced == accepted:
+		s.taken = s.spans[n-1].plain
+		if s.spans = s.spans[:0]; cap(s.spans) > 4 {
+			s.spans = nil
+		}
+	case s.TLS == nil: // byte for byte
+		last := s.spans[n-1]
+		s.taken, left = last.plain-(last.cipher-accepted), true
+	default:
+		done := 0
+		for done < n && s.spans[done].cipher <= accepted {
+			s.taken = s.spans[done].plain
+			done++
+		}
+		s.spans, left = s.spans[:copy(s.spans, s.spans[done:])], true
+	}
+	return s.taken, left
+}
+
+// Goodbye ends our side of TLS and brings out what is left within FarewellTime. What was given to Send ends the stream.
+func (s *Stream) Goodbye() {
+	if s.TLS != nil {
+		_ = s.TLS.CloseWrite() // a courtesy: the stream's end has been said in XML
+	}
+	deadline := time.Now().Add(FarewellTime)
+	for {
+		produced, accepted := s.Transport.Written()
+		left := time.Until(deadline)
+		if produced == accepted || left <= 0 || s.Transport.Drain(left) != nil {
+			return
+		}
+	}
+}
