@@ -12,6 +12,7 @@ import (
 
 	"jackdaw/s2s/outbox"
 	"jackdaw/storage"
+	"jackdaw/wire"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 	"jackdaw/xmpp/stream"
@@ -119,7 +120,7 @@ func (d *dialback) append(b []byte, what string) []byte {
 func (l *link) dialback(what string, raw []byte) error {
 	d, ok := readDialback(raw)
 	if !ok {
-		return fault(stream.ImproperAddressing, "dialback between what are no domains")
+		return wire.Fault(stream.ImproperAddressing, "dialback between what are no domains")
 	}
 	l.mu.Lock()
 	asks := !l.outgoing || l.bidi // XEP-0288 §2.2
@@ -146,7 +147,7 @@ func (l *link) confirm(d dialback) []byte {
 	switch {
 	case !s.o.Router.Owns(d.to):
 		a.typ, a.err = "error", xmpp.ItemNotFound("")
-	case l.tls == nil && s.policy().needsTLS(d.from):
+	case l.TLS == nil && s.policy().needsTLS(d.from):
 		a.typ, a.err = "error", xmpp.PolicyViolation("TLS is required")
 	case d.id != "" && d.key != "" && hmac.Equal([]byte(d.key), []byte(s.key(d.from, d.to, d.id))):
 		a.typ = "valid"

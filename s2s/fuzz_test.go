@@ -84,7 +84,7 @@ func FuzzStream(f *testing.F) {
 			if proved {
 				s := newStranger(t, c)
 				s.introduce(capulet, montague)
-				n.all()[0].prove(outbox.Pair{Local: montague, Remote: capulet}, byDialback, s.id)
+				n.streams.All()[0].prove(outbox.Pair{Local: montague, Remote: capulet}, byDialback, s.id)
 			}
 			close(opened)
 		case 2:

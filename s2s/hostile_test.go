@@ -505,13 +505,13 @@ func TestJIDMalformedSaysWhatIsWrong(t *testing.T) {
 	} {
 		var l link
 		in := "<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>"
-		if item, _, err := l.scan.Scan([]byte(in)); item != stream.ItemHeader || err != nil {
+		if item, _, err := l.Scanner.Scan([]byte(in)); item != stream.ItemHeader || err != nil {
 			t.Fatal(item, err)
 		}
-		if item, _, err := l.scan.Scan([]byte(say)); item != stream.ItemStanza || err != nil {
+		if item, _, err := l.Scanner.Scan([]byte(say)); item != stream.ItemStanza || err != nil {
 			t.Fatal(item, err)
 		}
-		if bad := l.unfit(l.scan.Stanza()); bad == nil || bad.Condition != xmpp.CondJIDMalformed || bad.Text != want {
+		if bad := l.unfit(l.Scanner.Stanza()); bad == nil || bad.Condition != xmpp.CondJIDMalformed || bad.Text != want {
 			t.Errorf("%s: %v", say, bad)
 		}
 	}

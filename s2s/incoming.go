@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"jackdaw/s2s/outbox"
+	"jackdaw/wire"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 	"jackdaw/xmpp/sasl"
@@ -23,11 +24,7 @@ func (l *link) receive() {
 }
 
 func (l *link) serve() (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = l.srv.panicked(v)
-		}
-	}()
+	defer l.srv.streams.Recover(&err)
 	l.strict()
 	if l.direct {
 		if l.srv.callers == nil {
@@ -38,7 +35,7 @@ func (l *link) serve() (err error) {
 			return err
 		}
 	}
-	if err := l.conn.SetReadDeadline(time.Now().Add(l.srv.policy().limits.AuthTime)); err != nil {
+	if err := l.Transport.SetReadDeadline(time.Now().Add(l.srv.policy().limits.AuthTime)); err != nil {
 		return err
 	}
 	for {
@@ -48,7 +45,7 @@ func (l *link) serve() (err error) {
 		if err := l.work(); err != errAgain {
 			return err
 		}
-		l.scan.Reset()
+		l.Scanner.Reset()
 	}
 }
 
@@ -57,7 +54,7 @@ func (l *link) appendHeader(b []byte) []byte {
 	from, _ := jid.Parse(l.local) // the zero JID where there is none
 	to, _ := jid.Parse(l.remote)  // likewise
 	l.began = true
-	return stream.AppendHeader(b, stream.Header{Content: xmpp.NSServer, From: from, To: to, ID: l.id, Version: "1.0",
+	return l.Framing.AppendHeader(b, stream.Header{Content: xmpp.NSServer, From: from, To: to, ID: l.id, Version: "1.0",
 		Lang: "en", Dialback: true})
 }
 
@@ -67,11 +64,11 @@ func (l *link) welcome() error {
 	if err != nil {
 		return err
 	}
-	h := l.scan.Header()
+	h := l.Scanner.Header()
 	s := l.srv
 	if !l.known.Load() && item == stream.ItemHeader { // what the answer needs, even if it is an error
 		l.mu.Lock()
-		l.id = newID()
+		l.id = wire.NewID()
 		if h.To.IsDomain() && s.o.Router.Owns(h.To.Domain()) {
 			l.local = h.To.Domain()
 		}
@@ -82,27 +79,27 @@ func (l *link) welcome() error {
 	}
 	switch {
 	case item != stream.ItemHeader:
-		return fault(stream.BadFormat, "")
+		return wire.Fault(stream.BadFormat, "")
 	case h.Content != xmpp.NSServer:
-		return fault(stream.InvalidNamespace, "this port is for servers")
+		return wire.Fault(stream.InvalidNamespace, "this port is for servers")
 	case h.BadTo, h.To.IsZero(), !h.To.IsDomain():
-		return fault(stream.ImproperAddressing, "'to' is not a domain")
+		return wire.Fault(stream.ImproperAddressing, "'to' is not a domain")
 	case !s.o.Router.Owns(h.To.Domain()):
-		return fault(stream.HostUnknown, "") // RFC 6120 §4.9.3.6
+		return wire.Fault(stream.HostUnknown, "") // RFC 6120 §4.9.3.6
 	case h.BadFrom, !h.From.IsZero() && !h.From.IsDomain():
-		return fault(stream.InvalidFrom, "") // RFC 6120 §4.9.3.9
+		return wire.Fault(stream.InvalidFrom, "") // RFC 6120 §4.9.3.9
 	case l.known.Load() && (h.To.Domain() != l.local || !h.From.IsZero() && h.From.Domain() != l.remote):
-		return fault(stream.InvalidFrom, "") // not whom EXTERNAL has proved
-	case !current(h.Version):
-		return fault(stream.UnsupportedVersion, "")
+		return wire.Fault(stream.InvalidFrom, "") // not whom EXTERNAL has proved
+	case !wire.Current(h.Version):
+		return wire.Fault(stream.UnsupportedVersion, "")
 	case !h.From.IsZero() && s.o.Router.Owns(h.From.Domain()):
-		return fault(stream.InvalidFrom, "") // nobody else is us
+		return wire.Fault(stream.InvalidFrom, "") // nobody else is us
 	case !h.From.IsZero() && !s.policy().admits(h.From.Domain()):
-		return fault(stream.PolicyViolation, "this server does not exchange messages with your domain")
+		return wire.Fault(stream.PolicyViolation, "this server does not exchange messages with your domain")
 	}
 	l.mu.Lock()
 	if l.known.Load() {
-		l.id = newID()
+		l.id = wire.NewID()
 	}
 	b := l.appendHeader(nil)
 	l.mu.Unlock()
@@ -122,17 +119,6 @@ func (l *link) write(b []byte) error {
 	return l.send(b)
 }
 
-// current says whether the peer speaks XMPP 1.0 or what must be compatible with it (RFC 6120 §4.7.5).
-func current(version string) bool {
-	major, minor, ok := strings.Cut(version, ".")
-	if !ok {
-		return false
-	}
-	a, err := strconv.ParseUint(major, 10, 16)
-	_, err2 := strconv.ParseUint(minor, 10, 16)
-	return err == nil && err2 == nil && a >= 1
-}
-
 // appendFeatures appends what the peer may do next.
 func (l *link) appendFeatures(b []byte) []byte {
 	p := l.srv.policy()
@@ -143,27 +129,27 @@ func (l *link) appendFeatures(b []byte) []byte {
 	switch {
 	case known:
 		bytes = p.limits.ServerStanzaBytes
-	case l.tls == nil && l.srv.callers != nil:
+	case l.TLS == nil && l.srv.callers != nil:
 		f = append(f, "<starttls xmlns='"+xmpp.NSTLS+"'>"...)
 		if p.needsTLS(l.remote) {
 			f = append(f, "<required/>"...)
 		}
 		f = append(f, "</starttls>"...)
-	case l.tls != nil:
+	case l.TLS != nil:
 		l.judge()
 		if l.external = l.certainty == nil && l.remote != ""; l.external { // XEP-0178 §3, step 11
 			f = append(f, "<mechanisms xmlns='"+xmpp.NSSASL+"'><mechanism>EXTERNAL</mechanism></mechanisms>"...)
 		}
 		f = append(f, "<bidi xmlns='"+xmpp.NSBidiFeature+"'/>"...)
 	}
-	if l.tls != nil || !p.needsTLS(l.remote) {
+	if l.TLS != nil || !p.needsTLS(l.remote) {
 		// Proofs that need no call back are given to who asks for dialback too.
 		f = append(f, "<dialback xmlns='"+xmpp.NSDialbackFeature+"'><errors/></dialback>"...)
 		f = append(f, "<sm xmlns='"+xmpp.NSSM+"'/>"...)
 	}
 	f = append(f, "<limits xmlns='"+xmpp.NSStreamLimits+"'><max-bytes>"...)
 	f = append(strconv.AppendInt(f, int64(bytes), 10), "</max-bytes></limits>"...)
-	return stream.AppendFeatures(b, f)
+	return l.Framing.AppendFeatures(b, f)
 }
 
 // again has the stream opened anew.
@@ -178,10 +164,10 @@ func (l *link) again() error {
 func (l *link) authorize(what string, raw []byte) error {
 	el, err := xmpp.ParseElement(raw)
 	if err != nil {
-		return fault(stream.BadFormat, "")
+		return wire.Fault(stream.BadFormat, "")
 	}
 	if l.known.Load() {
-		return fault(stream.PolicyViolation, "the stream is authenticated") // RFC 6120 §6.4.6
+		return wire.Fault(stream.PolicyViolation, "the stream is authenticated") // RFC 6120 §6.4.6
 	}
 	switch {
 	case what == "auth" && l.external && el.Attr("mechanism") == string(sasl.External):
@@ -239,7 +225,7 @@ func (l *link) refuseLogin(err error) error {
 	l.srv.Stats.AuthFailures.Add(1)
 	l.login = nil
 	if l.failures++; l.failures >= l.srv.policy().limits.FailedLogins {
-		return fault(stream.PolicyViolation, "too many attempts")
+		return wire.Fault(stream.PolicyViolation, "too many attempts")
 	}
 	return l.write([]byte("<failure xmlns='" + xmpp.NSSASL + "'><" + string(sasl.Condition(err)) + "/></failure>"))
 }
@@ -255,12 +241,12 @@ func appendAuth(b, response []byte) []byte {
 
 // becomeBidi takes <bidi/> (XEP-0288 §2.2), with the peer's limits perhaps (XEP-0478 §3.2, whose example leaves <limits/> out).
 func (l *link) becomeBidi(raw []byte) error {
-	if l.tls == nil || l.known.Load() {
-		return fault(stream.UnsupportedStanzaType, "")
+	if l.TLS == nil || l.known.Load() {
+		return wire.Fault(stream.UnsupportedStanzaType, "")
 	}
 	el, err := xmpp.ParseElement(raw)
 	if err != nil {
-		return fault(stream.BadFormat, "")
+		return wire.Fault(stream.BadFormat, "")
 	}
 	limits := el
 	if c := el.Child(xmpp.Name{Space: xmpp.NSStreamLimits, Local: "limits"}); c != nil {
@@ -338,25 +324,25 @@ func (l *link) echo(x *xmpp.Stanza) bool {
 	l.mu.Lock()
 	_, ours := l.granted[p]
 	l.mu.Unlock()
-	return ours && l.tls != nil && l.certainty == nil && l.srv.policy().admits(p.Remote) && l.srv.o.Router.Owns(p.Local)
+	return ours && l.TLS != nil && l.certainty == nil && l.srv.policy().admits(p.Remote) && l.srv.o.Router.Owns(p.Local)
 }
 
 // fit says why a stanza ends the stream, if it does: who it says it comes from, and whom it is for.
 func (l *link) fit(x *xmpp.Stanza) error {
 	p := outbox.Pair{Local: x.To.Domain(), Remote: x.From.Domain()}
 	s := l.srv
-	if l.scan.BadFrom() || l.scan.BadTo() {
+	if l.Scanner.BadFrom() || l.Scanner.BadTo() {
 		// An address that only we find bad is no reason to cut off all other users of the peer.
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		for q := range l.proved {
-			if l.scan.BadFrom() || q.Remote == p.Remote {
+			if l.Scanner.BadFrom() || q.Remote == p.Remote {
 				return nil
 			}
 		}
 	}
 	if x.From.IsZero() || x.To.IsZero() { // RFC 6120 §8.1.1.2, §8.1.2.2
-		return fault(stream.ImproperAddressing, "a stanza between servers has 'from' and 'to'")
+		return wire.Fault(stream.ImproperAddressing, "a stanza between servers has 'from' and 'to'")
 	}
 	if p == l.last && s.policy().admits(p.Remote) && s.o.Router.Owns(p.Local) {
 		return nil
@@ -367,13 +353,13 @@ func (l *link) fit(x *xmpp.Stanza) error {
 	l.mu.Unlock()
 	switch {
 	case !some:
-		return fault(stream.NotAuthorized, "") // RFC 6120 §4.9.3.12
+		return wire.Fault(stream.NotAuthorized, "") // RFC 6120 §4.9.3.12
 	case !s.o.Router.Owns(p.Local):
-		return fault(stream.HostUnknown, "") // RFC 6120 §4.9.3.6
+		return wire.Fault(stream.HostUnknown, "") // RFC 6120 §4.9.3.6
 	case !ok:
-		return fault(stream.InvalidFrom, "the stream has not proved this domain towards that one") // RFC 6120 §4.9.3.9
+		return wire.Fault(stream.InvalidFrom, "the stream has not proved this domain towards that one") // RFC 6120 §4.9.3.9
 	case !s.policy().admits(p.Remote):
-		return fault(stream.PolicyViolation, "this server does not exchange messages with your domain")
+		return wire.Fault(stream.PolicyViolation, "this server does not exchange messages with your domain")
 	}
 	l.last = p
 	return nil
@@ -381,19 +367,8 @@ func (l *link) fit(x *xmpp.Stanza) error {
 
 // unfit says what is wrong with a stanza before anyone else looks at it.
 func (l *link) unfit(x *xmpp.Stanza) *xmpp.Error {
-	switch {
-	case l.scan.BadTo(): // RFC 6120 §8.3.3.8
-		return xmpp.JIDMalformed(xmpp.BadToText)
-	case l.scan.BadFrom(): // to whom nothing can be said
+	if l.Scanner.BadFrom() && !l.Scanner.BadTo() { // to whom nothing can be said
 		return xmpp.JIDMalformed("'from' is no address")
-	case x.Type == xmpp.TypeInvalid:
-		return xmpp.BadRequest("unknown type")
-	case x.Kind != xmpp.IQ:
-		return nil
-	case x.ID == "":
-		return xmpp.BadRequest("a request needs an id") // RFC 6120 §8.1.3
-	case x.IsRequest() && len(x.Children) != 1, x.Type == xmpp.TypeResult && len(x.Children) > 1:
-		return xmpp.BadRequest("a request has exactly one child") // RFC 6120 §8.2.3
 	}
-	return nil
+	return wire.Unfit(x, l.Scanner.BadTo(), false)
 }

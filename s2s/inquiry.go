@@ -8,6 +8,7 @@ import (
 
 	"jackdaw/router/gate"
 	"jackdaw/s2s/outbox"
+	"jackdaw/wire"
 	"jackdaw/xmpp"
 )
 
@@ -117,13 +118,13 @@ func (s *Server) authority(p outbox.Pair) *authority {
 		var ctx context.Context
 		ctx, a.cancel = context.WithTimeout(s.ctx, s.policy().limits.AuthTime)
 		s.authorities[p] = a
-		s.workers.Add(1) // who asks is one
+		s.streams.Workers.Add(1) // who asks is one
 		go func() {
-			defer s.workers.Done()
+			defer s.streams.Workers.Done()
 			defer close(a.ready)
 			defer func() {
 				if v := recover(); v != nil {
-					a.failed = s.failure(s.panicked(v))
+					a.failed = s.failure(s.streams.Panicked(v))
 				}
 			}()
 			a.link, a.failed = s.dial(ctx, p, true)
@@ -148,6 +149,6 @@ func (s *Server) letGo(p outbox.Pair, a *authority) {
 	a.cancel()
 	<-a.ready // soon
 	if a.link != nil {
-		a.link.part(&farewell{})
+		a.link.part(&wire.Farewell{})
 	}
 }

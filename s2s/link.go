@@ -2,13 +2,9 @@ package s2s
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/tls"
-	"encoding/base64"
 	"errors"
 	"net"
 	"os"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,22 +13,19 @@ import (
 	"jackdaw/router/budget"
 	"jackdaw/router/gate"
 	"jackdaw/s2s/outbox"
+	"jackdaw/wire"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/sasl"
 	"jackdaw/xmpp/stream"
 )
 
 const (
-	// farewellTime is how long our last words may take, lingerTime how long the peer has to close its side then.
-	farewellTime = time.Second
-	lingerTime   = 2 * time.Second
-
 	// maxPairs is how many pairs one stream may carry in a direction.
 	maxPairs = 100
 	// maxControl is how much may wait that is not a stanza; who reads less than that is gone.
 	maxControl = 64 << 10
-	// maxRecord is the most that one TLS record carries (RFC 8446 §5.1).
-	maxRecord = 16 << 10
+	// maxPiece is how much is written before it is seen whether the peer takes anything: one record of TLS (RFC 8446 §5.1).
+	maxPiece = 16 << 10
 )
 
 // A proof says how a domain was authenticated.
@@ -52,11 +45,9 @@ func (p proof) String() string {
 
 // A link is one stream to or from a peer.
 type link struct {
+	wire.Stream
 	srv      *Server
 	pass     *gate.Pass // nil for outgoing ones
-	conn     net.Conn
-	tls      *tls.Conn // nil without TLS
-	rw       net.Conn  // conn or tls
 	outgoing bool
 	direct   bool // TLS from the first byte
 	bare     bool // opened without showing our certificate
@@ -64,8 +55,6 @@ type link struct {
 	since    time.Time
 
 	// The reader's; while an outgoing link is negotiated, that of who opens it.
-	scan      stream.Scanner
-	input     input
 	batch     router.Batch
 	env       router.Envelope
 	offered   offered        // outgoing: by the peer
@@ -75,6 +64,7 @@ type link struct {
 	last      outbox.Pair    // of the last stanza, which was fit
 	purse     *budget.Budget // of the domain of the last stanza
 	payer     string         // that domain; "" as long as purse is nobody's
+	paid      int            // bytes consumed that have been put on a budget
 	failures  int            // of SASL
 
 	known atomic.Bool // authenticated
@@ -118,49 +108,12 @@ type link struct {
 }
 
 func newLink(s *Server, c net.Conn, outgoing bool) *link {
-	l := &link{srv: s, conn: c, rw: c, outgoing: outgoing, since: time.Now(), done: make(chan struct{}),
+	l := &link{srv: s, outgoing: outgoing, since: time.Now(), done: make(chan struct{}),
 		proved: map[outbox.Pair]proof{}, granted: map[outbox.Pair]proof{}, carriers: map[*carrier]struct{}{},
 		claims: map[outbox.Pair]bool{}, results: map[outbox.Pair]chan answer{}, verifies: map[verification]chan verdict{}}
+	l.Init(c, wire.Bytes{}, l)
 	l.ctx, l.over = context.WithCancel(context.Background())
-	if tc, ok := c.(*net.TCPConn); ok {
-		// A host that is gone is found out though nothing is to be said to it.
-		_ = tc.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 30 * time.Second, Count: 4})
-	}
 	return l
-}
-
-// newID returns 128 random bits in 22 characters.
-func newID() string {
-	var b [16]byte
-	rand.Read(b[:]) // never returns an error
-	return base64.RawURLEncoding.EncodeToString(b[:])
-}
-
-// A farewell is how we end a stream: by a stream error, or politely where the condition is empty.
-type farewell struct {
-	condition stream.Condition
-	text      string
-	extra     string // an application-specific condition, as XML
-}
-
-func (f *farewell) Error() string {
-	if f.condition == "" {
-		return "closed"
-	}
-	return string(f.condition) + ": " + f.text
-}
-
-func fault(c stream.Condition, text string) *farewell { return &farewell{condition: c, text: text} }
-
-func (f *farewell) append(dst []byte) []byte {
-	if f.condition != "" {
-		dst = stream.AppendError(dst, f.condition, f.text)
-		if f.extra != "" { // RFC 6120 §4.9.4: the last child
-			const end = "</stream:error>"
-			dst = append(append(dst[:len(dst)-len(end)], f.extra...), end...)
-		}
-	}
-	return append(dst, stream.Close...)
 }
 
 // A remoteError is the stream error that a peer sent.
@@ -215,93 +168,61 @@ func clip(s string) string {
 	return s
 }
 
-// next returns the next item of the stream. The error is a *farewell for what the peer did wrong, else it says that
-// the connection is gone.
+// next is Next within the limits that hold by now. The error is a *wire.Farewell for what the peer did wrong, else it says
+// that the connection is gone.
 func (l *link) next() (stream.ItemKind, error) {
-	in := &l.input
-	for {
-		if l.known.Load() && in.most > 0 { // it has been authenticated since
-			l.relax()
-		}
-		if in.pos < in.end {
-			item, n, err := l.scan.Scan(in.buf[in.pos:in.end])
-			in.pos += n
-			in.unpaid += n
-			if err != nil {
-				if bad, ok := errors.AsType[*stream.SyntaxError](err); ok {
-					return 0, fault(bad.Condition, bad.What)
-				}
-				return 0, fault(stream.InternalServerError, "")
-			}
-			if item != stream.ItemNone {
-				return item, nil
-			}
-		}
-		if err := l.more(); err != nil {
-			return 0, err
-		}
+	l.relax()
+	item, err := l.Next()
+	if errors.Is(err, os.ErrDeadlineExceeded) && !l.known.Load() && !l.dying.Load() {
+		err = wire.Fault(stream.ConnectionTimeout, "not authenticated in time")
 	}
+	return item, err
 }
 
-// more reads once.
-func (l *link) more() error {
-	l.batch.Flush() // what was routed leaves before we wait
+// BeforeRead implements wire.Owner.
+func (l *link) BeforeRead() error {
+	l.batch.Flush()
 	l.throttle()
 	l.pause()
-	in := &l.input
-	if in.most > 0 && in.total > in.most && !l.known.Load() {
-		return fault(stream.PolicyViolation, "too much before authentication")
-	}
-	if !in.room() {
-		l.scan.Release()
-	}
-	n, err := l.rw.Read(in.buf[in.end:])
-	if n > 0 {
-		in.took(n)
-		l.heard.Store(time.Now().Unix())
-		return nil
-	}
-	if err == nil { // a write of nothing at the other end of a pipe
-		return nil
-	}
-	if errors.Is(err, os.ErrDeadlineExceeded) && !l.known.Load() && !l.dying.Load() {
-		return fault(stream.ConnectionTimeout, "not authenticated in time")
-	}
-	return err
+	l.relax()
+	return nil
+}
+
+// AfterRead implements wire.Owner.
+func (l *link) AfterRead(int) {
+	l.heard.Store(time.Now().Unix())
+	l.relax() // it may have been authenticated since we began to wait
 }
 
 // strict sets the limits of a peer that has not been authenticated; outgoing ones were chosen by us.
 func (l *link) strict() {
 	p := l.srv.policy()
-	limits := stream.Limits{Bytes: p.preauth, Depth: p.limits.Depth, Elements: p.limits.PreauthElements,
-		Attributes: p.limits.Attributes, Declarations: p.limits.Namespaces}
-	l.input.most = p.limits.PreauthBytes
+	bytes, limits := p.preauth, p.limits
 	if l.outgoing { // features list what there is
-		limits.Bytes, limits.Elements = max(limits.Bytes, 16<<10), max(limits.Elements, 256)
+		bytes, limits.PreauthElements = max(bytes, 16<<10), max(limits.PreauthElements, 256)
 	}
-	l.scan.Expect(xmpp.NSServer)
-	l.scan.SetLimits(limits)
+	l.Strict(xmpp.NSServer, bytes, &limits)
 }
 
-// relax sets those of one that has.
+// relax sets those of one that has, once it has.
 func (l *link) relax() {
-	n := &l.srv.policy().limits
-	l.input.most = 0
-	l.scan.SetLimits(stream.Limits{Bytes: n.ServerStanzaBytes, Depth: n.Depth, Elements: n.Elements,
-		Attributes: n.Attributes, Declarations: n.Namespaces})
+	if l.Most > 0 && l.known.Load() {
+		n := &l.srv.policy().limits
+		l.Relax(n.ServerStanzaBytes, n)
+	}
 }
 
 // send writes b. The caller holds wmu, or is alone.
 func (l *link) send(b []byte) error {
 	stall := l.srv.policy().limits.WriteStall
 	for len(b) > 0 {
-		n := min(len(b), maxRecord)
-		err := l.conn.SetWriteDeadline(time.Now().Add(stall))
+		n := min(len(b), maxPiece)
+		err := l.Transport.WriteUntil(time.Now().Add(stall))
 		if err == nil && l.dying.Load() { // who wants to have the last word waits
-			err = l.conn.SetWriteDeadline(time.Now().Add(farewellTime))
+			err = l.Transport.WriteUntil(time.Now().Add(wire.FarewellTime))
 		}
 		if err == nil {
-			_, err = l.rw.Write(b[:n])
+			_, err = l.Write(b[:n])
 		}
 		if err != nil {
 			l.torn = true
@@ -334,9 +255,9 @@ func (l *link) sayLocked(b []byte) {
 		return
 	}
 	l.flushing = true
-	l.srv.workers.Add(1) // the reader is one: it is not done while the link is not ended
+	l.srv.streams.Workers.Add(1) // the reader is one: it is not done while the link is not ended
 	go func() {
-		defer l.srv.workers.Done()
+		defer l.srv.streams.Workers.Done()
 		l.flush()
 	}()
 }
@@ -365,7 +286,7 @@ func (l *link) flush() {
 // what the peer said when it closed the stream.
 func (l *link) broke(err error) {
 	if !isTimeout(err) {
-		t := time.NewTimer(farewellTime)
+		t := time.NewTimer(wire.FarewellTime)
 		select {
 		case <-l.ctx.Done():
 		case <-t.C:
@@ -396,19 +317,19 @@ func (l *link) end(cause error) {
 		l.srv.Stats.Lost.Add(1)
 	}
 	l.dying.Store(true)
-	_ = l.conn.Close() // gone either way
+	_ = l.Transport.Close() // gone either way
 }
 
 // part ends the stream with last words, a stream error or nothing but the close. The reader sees the connection end
 // soon afterwards.
-func (l *link) part(f *farewell) { l.partFor(f, f) }
+func (l *link) part(f *wire.Farewell) { l.partFor(f, f) }
 
-func (l *link) partFor(cause error, f *farewell) {
+func (l *link) partFor(cause error, f *wire.Farewell) {
 	if !l.stop(cause, false) {
 		return
 	}
 	l.dying.Store(true)
-	_ = l.conn.SetDeadline(time.Now().Add(farewellTime)) // who is writing, or shaking hands, stops
+	_ = l.Transport.SetDeadline(time.Now().Add(wire.FarewellTime)) // who is writing, or shaking hands, stops
 	l.wmu.Lock()
 	defer l.wmu.Unlock()
 	b := l.wbuf[:0]
@@ -419,16 +340,10 @@ func (l *link) partFor(cause error, f *farewell) {
 	b = l.lastAck(append(b, l.control...))
 	l.control = nil
 	l.mu.Unlock()
-	if !l.torn && l.conn.SetWriteDeadline(time.Now().Add(farewellTime)) == nil {
-		_, _ = l.rw.Write(f.append(b)) // a courtesy
-		if l.tls != nil {
-			_ = l.tls.CloseWrite() // so is this
-		}
-		if cw, ok := l.conn.(interface{ CloseWrite() error }); ok {
-			_ = cw.CloseWrite()
-		}
+	if !l.torn {
+		_ = l.LastWords(l.Framing.AppendEnd(b, f)) // a courtesy
 	}
-	_ = l.conn.SetReadDeadline(time.Now().Add(lingerTime)) // the reader finds out if that does not work
+	_ = l.Transport.SetReadDeadline(time.Now().Add(wire.LingerTime)) // the reader finds out if that does not work
 }
 
 // run reads an established stream to its end.
@@ -440,54 +355,35 @@ func (l *link) run() {
 func (l *link) finish(err error) {
 	defer l.srv.leave(l)
 	l.batch.Flush()
-	f, ours := errors.AsType[*farewell](err)
+	f, ours := errors.AsType[*wire.Farewell](err)
 	switch {
 	case ours:
 		l.log("link fails", "error", err)
 		l.part(f)
 	case errors.Is(err, errClosed), errors.As(err, new(*remoteError)):
 		l.log("link closed", "error", err)
-		l.partFor(err, &farewell{})
+		l.partFor(err, &wire.Farewell{})
 	default:
 		l.end(err)
 	}
-	l.input.free()
 	l.purse.Close()
-	l.scan.Release()
 	if ours {
-		l.linger()
+		l.Linger()
 	}
-	_ = l.conn.Close() // it may be closed already
-}
-
-// linger reads what else comes, for which there is no place any more, so that our last words arrive.
-func (l *link) linger() {
-	if l.conn.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
-		return
-	}
-	buf := make([]byte, 512)
-	for limit := 1 << 16; limit > 0; {
-		n, err := l.conn.Read(buf)
-		if limit -= n; err != nil {
-			return
-		}
-	}
+	l.Release()
+	_ = l.Transport.Close() // it may be closed already
 }
 
 func (l *link) log(what string, args ...any) {
 	l.mu.Lock()
 	local, remote := l.local, l.remote
 	l.mu.Unlock()
-	l.srv.log.Debug(what, append([]any{"peer", remote, "local", local, "outgoing", l.outgoing, "address", l.conn.RemoteAddr().String()}, args...)...)
+	l.srv.log.Debug(what, append([]any{"peer", remote, "local", local, "outgoing", l.outgoing, "address", l.Transport.RemoteAddr().String()}, args...)...)
 }
 
 // work handles what comes, to the end of the stream or until it must be opened anew (errAgain).
 func (l *link) work() (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = l.srv.panicked(v)
-		}
-	}()
+	defer l.srv.streams.Recover(&err)
 	for {
 		item, err := l.next()
 		if err != nil {
@@ -503,22 +399,14 @@ func (l *link) work() (err error) {
 func (l *link) handle(item stream.ItemKind) error {
 	switch item {
 	case stream.ItemStanza:
-		return l.stanza(l.scan.Stanza())
+		return l.stanza(l.Scanner.Stanza())
 	case stream.ItemElement:
-		name, raw := l.scan.Element()
+		name, raw := l.Scanner.Element()
 		return l.element(name, raw)
 	case stream.ItemEnd:
 		return errClosed
 	}
-	return fault(stream.BadFormat, "")
-}
-
-// panicked notes a fault of ours. It is not to end the streams of everyone.
-func (s *Server) panicked(v any) error {
-	s.Stats.Panics.Add(1)
-	s.log.Error("a peer made the server panic", "do", "report it as a fault of jackdaw, with this line",
-		"panic", v, "stack", string(debug.Stack()))
-	return fault(stream.InternalServerError, "")
+	return wire.Fault(stream.BadFormat, "")
 }
 
 // element handles what is at the top of the stream and not a stanza.
@@ -541,7 +429,7 @@ func (l *link) element(name xmpp.Name, raw []byte) error {
 	case name == xmpp.Name{Space: xmpp.NSBidi, Local: "bidi"}:
 		return l.becomeBidi(raw)
 	}
-	return fault(stream.UnsupportedStanzaType, "")
+	return wire.Fault(stream.UnsupportedStanzaType, "")
 }
 
 // prove takes note of what the peer may send from now on, on the stream of that id; ok is false where that is another by
@@ -562,7 +450,7 @@ func (l *link) prove(p outbox.Pair, how proof, id string) (ok bool) {
 	l.srv.Stats.proofs[how].Add(1)
 	if !l.known.Swap(true) && !l.outgoing {
 		l.pass.Known()
-		_ = l.conn.SetReadDeadline(time.Time{}) // the reader finds out if that does not work
+		_ = l.Transport.SetReadDeadline(time.Time{}) // the reader finds out if that does not work
 	}
 	l.srv.log.Info("link up", "peer", p.Remote, "local", p.Local, "direction", l.direction(), "by", how.String(), "tls", l.version)
 	return true
@@ -597,11 +485,9 @@ func (l *link) direction() string {
 // leave forgets a link whose reader has come to its end.
 func (s *Server) leave(l *link) {
 	s.settle(l)
-	s.mu.Lock()
-	delete(s.links, l)
-	s.mu.Unlock()
+	s.streams.Leave(l)
 	if l.outgoing {
-		s.gate.Release()
+		s.streams.Gate.Release()
 	}
 	close(l.done)
 }

@@ -74,7 +74,7 @@ type ProvedPair struct {
 // Links are all streams, the oldest first.
 func (s *Server) Links() []Link {
 	var list []Link
-	for _, l := range s.all() {
+	for _, l := range s.streams.All() {
 		list = append(list, l.describe())
 	}
 	slices.SortFunc(list, func(a, b Link) int { return a.Since.Compare(b.Since) })
@@ -85,7 +85,7 @@ func (l *link) describe() Link {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	d := Link{Direction: l.direction(), Outgoing: l.outgoing, Authenticated: l.known.Load(), DirectTLS: l.direct,
-		Managed: l.out.sm, Bidirectional: l.bidi, Address: l.conn.RemoteAddr().String(), Since: l.since,
+		Managed: l.out.sm, Bidirectional: l.bidi, Address: l.Transport.RemoteAddr().String(), Since: l.since,
 		StanzasIn: l.stanzasIn.Load(), StanzasOut: l.stanzasOut.Load(), Unacked: l.out.written - l.out.taken,
 		TLS: l.version, Cipher: l.cipher, Certificate: l.flaw}
 	pairs := map[outbox.Pair]proof{}

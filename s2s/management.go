@@ -8,6 +8,7 @@ import (
 
 	"jackdaw/s2s/outbox"
 	"jackdaw/storage"
+	"jackdaw/wire"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/stream"
 )
@@ -128,17 +129,17 @@ func (l *link) advance() *storage.Pending {
 	case in.failed:
 		in.gates, in.head = nil, 0
 		if !l.ended { // nothing from the failed write on is confirmed: the peer sends it again
-			l.srv.workers.Add(1) // the reader is one
+			l.srv.streams.Workers.Add(1) // the reader is one
 			go func() {
-				defer l.srv.workers.Done()
-				l.part(fault(stream.InternalServerError, "what was sent last could not be stored"))
+				defer l.srv.streams.Workers.Done()
+				l.part(wire.Fault(stream.InternalServerError, "what was sent last could not be stored"))
 			}()
 		}
 		return nil
 	case in.wanted && int32(in.confirmed-in.upTo) >= 0:
 		in.wanted, in.upTo = int32(in.asked-in.confirmed) > 0, in.asked
 		in.told = in.confirmed
-		l.sayLocked(appendAck(nil, in.confirmed))
+		l.sayLocked(wire.AppendAck(nil, in.confirmed))
 	}
 	if in.head == len(in.gates) || in.waiting || !in.wanted {
 		return nil
@@ -175,12 +176,6 @@ func (l *link) throttle() {
 	}
 }
 
-// appendAck appends <a/>.
-func appendAck(dst []byte, h uint32) []byte {
-	dst = append(dst, "<a xmlns='"+xmpp.NSSM+"' h='"...)
-	return append(strconv.AppendUint(dst, uint64(h), 10), "'/>"...)
-}
-
 // lastAck appends what the peer should know at the end. The caller holds mu.
 func (l *link) lastAck(b []byte) []byte {
 	if l.in == nil {
@@ -190,30 +185,16 @@ func (l *link) lastAck(b []byte) []byte {
 		return b
 	}
 	l.in.told = l.in.confirmed
-	return appendAck(b, l.in.confirmed)
-}
-
-func smFailed(c xmpp.Condition) []byte {
-	return []byte("<failed xmlns='" + xmpp.NSSM + "'><" + string(c) + " xmlns='" + xmpp.NSStanzaErrors + "'/></failed>")
-}
-
-// height reads h.
-func height(raw []byte) (uint32, bool) {
-	el, err := xmpp.ParseElement(raw)
-	if err != nil {
-		return 0, false
-	}
-	h, err := strconv.ParseUint(el.Attr("h"), 10, 32)
-	return uint32(h), err == nil
+	return wire.AppendAck(b, l.in.confirmed)
 }
 
 // managed handles the elements of stream management, but for the answers that whoever opens a link waits for.
 func (l *link) managed(what string, raw []byte) error {
 	switch {
 	case what == "a":
-		h, ok := height(raw)
-		if !ok {
-			return fault(stream.BadFormat, "h is not a number of stanzas")
+		h, err := wire.Height(raw)
+		if err != nil {
+			return err
 		}
 		return l.ackFrom(h)
 	case what == "r" && l.in != nil:
@@ -227,13 +208,13 @@ func (l *link) managed(what string, raw []byte) error {
 		return nil
 	case what == "enable" && !l.outgoing && l.known.Load():
 		if l.in != nil { // XEP-0198 §3: at most one attempt
-			return fault(stream.PolicyViolation, "stream management is on")
+			return wire.Fault(stream.PolicyViolation, "stream management is on")
 		}
 		return l.enable(raw)
 	case what == "resume" && !l.outgoing && l.known.Load() && l.in == nil:
 		return l.resume(raw)
 	case what == "r", what == "enable", what == "resume":
-		l.say(smFailed(xmpp.CondUnexpectedRequest)) // XEP-0198 §3
+		l.say([]byte(wire.Failed(xmpp.CondUnexpectedRequest))) // XEP-0198 §3
 	}
 	return nil // an answer that nobody waits for any more
 }
@@ -242,12 +223,12 @@ func (l *link) managed(what string, raw []byte) error {
 func (l *link) enable(raw []byte) error {
 	el, err := xmpp.ParseElement(raw)
 	if err != nil {
-		return fault(stream.BadFormat, "")
+		return wire.Fault(stream.BadFormat, "")
 	}
 	in := &inflow{}
 	answer := "<enabled xmlns='" + xmpp.NSSM + "'/>"
 	if r := el.Attr("resume"); r == "true" || r == "1" {
-		in.id = newID()
+		in.id = wire.NewID()
 		answer = "<enabled xmlns='" + xmpp.NSSM + "' resume='true' id='" + in.id + "' max='" + strconv.Itoa(int(resumeWindow/time.Second)) + "'/>"
 	}
 	l.manage(in, []byte(answer), 0)
@@ -277,7 +258,7 @@ func (l *link) manage(in *inflow, answer []byte, h uint32) {
 	l.control = nil
 	unacked := o.written > o.taken
 	if unacked {
-		b = append(b, requestAck...)
+		b = append(b, wire.RequestAck...)
 		o.asked, o.askedAt = true, time.Now()
 	}
 	l.mu.Unlock()
@@ -302,7 +283,7 @@ func (s *Server) settle(l *link) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.resumable, l.in.id)
-	if !l.broken || s.closing.Load() {
+	if !l.broken || s.streams.Closed() {
 		return
 	}
 	if len(s.parked) >= maxResumable {
@@ -333,9 +314,9 @@ func (s *Server) forget(now time.Time) {
 // resume answers <resume/> (XEP-0198 §5). What was proved is not resumed: the peer has just proved it anew.
 func (l *link) resume(raw []byte) error {
 	el, err := xmpp.ParseElement(raw)
-	h, ok := height(raw)
-	if err != nil || !ok {
-		return fault(stream.BadFormat, "")
+	h, bad := wire.Height(raw)
+	if err != nil || bad != nil {
+		return wire.Fault(stream.BadFormat, "")
 	}
 	s, id := l.srv, el.Attr("previd")
 	s.mu.Lock()
@@ -345,7 +326,7 @@ func (l *link) resume(raw []byte) error {
 	}
 	s.mu.Unlock()
 	if old == nil || old == l || !old.sharesPair(l) {
-		l.say(smFailed(xmpp.CondItemNotFound))
+		l.say([]byte(wire.Failed(xmpp.CondItemNotFound)))
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(l.ctx, 10*time.Second)
@@ -354,7 +335,7 @@ func (l *link) resume(raw []byte) error {
 	select {
 	case <-old.done:
 	case <-ctx.Done():
-		l.say(smFailed(xmpp.CondItemNotFound))
+		l.say([]byte(wire.Failed(xmpp.CondItemNotFound)))
 		return nil
 	}
 	s.mu.Lock()
@@ -362,7 +343,7 @@ func (l *link) resume(raw []byte) error {
 	delete(s.parked, id) // only one can have it
 	s.mu.Unlock()
 	if p == nil {
-		l.say(smFailed(xmpp.CondItemNotFound))
+		l.say([]byte(wire.Failed(xmpp.CondItemNotFound)))
 		return nil
 	}
 	safe := old.safe(ctx)
@@ -444,7 +425,7 @@ func (s *Server) retire(l *link) {
 	if l.out.ping != "" {
 		delete(s.pings, l.out.ping)
 	}
-	if !l.outgoing || !l.out.sm || l.out.id == "" || !l.broken || s.closing.Load() {
+	if !l.outgoing || !l.out.sm || l.out.id == "" || !l.broken || s.streams.Closed() {
 		return
 	}
 	p := outbox.Pair{Local: l.local, Remote: l.remote}
@@ -480,7 +461,7 @@ func (l *link) manageOwn(ctx context.Context, p outbox.Pair, acked outbox.Acked)
 		case xmpp.Name{Space: xmpp.NSSM, Local: "enabled"}:
 			el, err := xmpp.ParseElement(raw)
 			if err != nil {
-				return false, fault(stream.BadFormat, "")
+				return false, wire.Fault(stream.BadFormat, "")
 			}
 			l.mu.Lock()
 			defer l.mu.Unlock()
@@ -518,11 +499,11 @@ func (l *link) resumeOwn(ctx context.Context, p outbox.Pair, old *link, acked ou
 			return false, nil
 		}
 		answered = true
-		h, ok := height(raw)
-		if resumed = name.Local == "resumed"; resumed && !ok {
-			return false, fault(stream.BadFormat, "h is not a number of stanzas")
+		h, bad := wire.Height(raw)
+		if resumed = name.Local == "resumed"; resumed && bad != nil {
+			return false, bad
 		}
-		if ok {
+		if bad == nil {
 			if err := old.creditLost(p, h, acked); err != nil {
 				return false, err
 			}
@@ -546,7 +527,7 @@ func (l *link) creditLost(p outbox.Pair, h uint32, acked outbox.Acked) error {
 	o := &l.out
 	n := int64(h - o.h) // modulo 2^32
 	if n > o.written-o.base-o.acked {
-		return fault(stream.UndefinedCondition, "you acknowledged more than you were sent")
+		return wire.Fault(stream.UndefinedCondition, "you acknowledged more than you were sent")
 	}
 	n = o.base + o.acked + n - o.taken
 	mine := 0

@@ -3,12 +3,12 @@ package s2s
 import (
 	"errors"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"jackdaw/s2s/outbox"
 	"jackdaw/storage"
+	"jackdaw/wire"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 )
@@ -25,8 +25,6 @@ const (
 
 	pingPrefix = "s2s-" // of ids
 )
-
-const requestAck = "<r xmlns='" + xmpp.NSSM + "'/>"
 
 // outflow is what we write to a link and how we know that the peer has taken it: by stream management (XEP-0198), else by the
 // answer to a ping behind it (XEP-0199), since servers handle a stream in order; from a peer that answers none, by TCP. The
@@ -124,7 +122,7 @@ func (c *carrier) Write(xml []byte, n int) error {
 	l.mu.Unlock()
 
 	var err error
-	if len(b)+len(xml)+len(tail) <= maxRecord {
+	if len(b)+len(xml)+len(tail) <= maxPiece {
 		b = append(append(b, xml...), tail...)
 		err = l.send(b)
 	} else {
@@ -134,7 +132,7 @@ func (c *carrier) Write(xml []byte, n int) error {
 			}
 		}
 	}
-	if cap(b) <= 2*maxRecord {
+	if cap(b) <= 2*maxPiece {
 		l.wbuf = b
 	}
 	if err != nil {
@@ -155,7 +153,7 @@ func (l *link) ask(p outbox.Pair) []byte {
 	switch {
 	case o.sm && !o.asked:
 		o.asked, o.askedAt = true, time.Now()
-		return []byte(requestAck)
+		return []byte(wire.RequestAck)
 	case o.sm || o.asked:
 	case o.kernel:
 		if o.timer == nil {
@@ -187,7 +185,7 @@ func (l *link) newPing(p outbox.Pair) []byte {
 	if err != nil || err2 != nil { // they are domains of the pair: never
 		return nil
 	}
-	o.asked, o.askedAt, o.covers, o.ping = true, time.Now(), o.written, pingPrefix+newID()
+	o.asked, o.askedAt, o.covers, o.ping = true, time.Now(), o.written, pingPrefix+wire.NewID()
 	l.srv.mu.Lock()
 	l.srv.pings[o.ping] = &ping{l, p}
 	l.srv.mu.Unlock()
@@ -286,7 +284,7 @@ func (l *link) askKernel() {
 		return
 	}
 	up := o.flushed
-	if left, ok := unsent(l.conn); ok && left > 0 {
+	if left, ok := l.Transport.Unsent(); ok && left > 0 {
 		if out := l.bytesOut.Load() - int64(left); o.stuck.IsZero() || out > o.reached {
 			o.stuck, o.reached = time.Now(), out
 		}
@@ -311,9 +309,7 @@ func (l *link) ackFrom(h uint32) error {
 	}
 	n := int64(h - o.h) // modulo 2^32
 	if sent := o.written - o.base - o.acked; n > sent {
-		return &farewell{condition: "undefined-condition", text: "you acknowledged more than you were sent",
-			extra: "<handled-count-too-high xmlns='" + xmpp.NSSM + "' h='" + strconv.FormatUint(uint64(h), 10) +
-				"' send-count='" + strconv.FormatUint(uint64(o.h+uint32(sent)), 10) + "'/>"}
+		return wire.TooHigh(h, o.h+uint32(sent))
 	}
 	o.h = h
 	o.acked += n
@@ -339,7 +335,7 @@ func (l *link) askAck() {
 	o := &l.out
 	if !o.asked && o.written > o.taken {
 		o.asked, o.askedAt = true, time.Now()
-		l.sayLocked([]byte(requestAck)) // behind what is being written now
+		l.sayLocked([]byte(wire.RequestAck)) // behind what is being written now
 	}
 }
 
@@ -378,7 +374,7 @@ func (c *carrier) Close() {
 	// The peer may be using one that carries both directions; left alone, it is closed some time.
 	if unused := l.outgoing && !l.bidi && len(l.carriers) == 0; unused && !l.ended {
 		l.mu.Unlock()
-		l.part(&farewell{})
+		l.part(&wire.Farewell{})
 		l.mu.Lock()
 	}
 }
@@ -387,7 +383,7 @@ func (c *carrier) Close() {
 func (l *link) look(now time.Time) {
 	l.mu.Lock()
 	o := &l.out
-	var f *farewell
+	var f *wire.Farewell
 	var stored *storage.Pending
 	if l.in != nil && !l.ended { // a write that failed is to end the stream though nobody asks
 		stored = l.advance()
@@ -395,7 +391,7 @@ func (l *link) look(now time.Time) {
 	switch {
 	case l.ended:
 	case o.sm && o.asked && now.Sub(o.askedAt) > ackPatient, !o.stuck.IsZero() && now.Sub(o.stuck) > ackPatient:
-		f = fault("connection-timeout", "no acknowledgement")
+		f = wire.Fault("connection-timeout", "no acknowledgement")
 	case o.ping != "" && now.Sub(o.askedAt) > pingPatient:
 		l.srv.mu.Lock()
 		delete(l.srv.pings, o.ping)
@@ -407,7 +403,7 @@ func (l *link) look(now time.Time) {
 		}
 	case l.outgoing && l.known.Load() && o.taken == o.written && len(l.verifies)+len(l.results) == 0 &&
 		now.Unix()-max(l.heard.Load(), l.spoke.Load()) > int64(idleTime/time.Second):
-		f = &farewell{}
+		f = &wire.Farewell{}
 	}
 	l.mu.Unlock()
 	if stored != nil {
@@ -416,7 +412,7 @@ func (l *link) look(now time.Time) {
 	if f == nil {
 		return
 	}
-	if f.condition != "" {
+	if f.Condition != "" {
 		l.srv.Stats.Silent.Add(1)
 		l.end(f) // there is nobody to tell it; and it may be resumed
 		return

@@ -9,6 +9,7 @@ import (
 
 	"jackdaw/s2s/lookup"
 	"jackdaw/s2s/outbox"
+	"jackdaw/wire"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/sasl"
 	"jackdaw/xmpp/stream"
@@ -19,7 +20,7 @@ import (
 // (XEP-0220 §2.6.1).
 func (s *Server) Open(ctx context.Context, p outbox.Pair, acked outbox.Acked) (outbox.Stream, error) {
 	switch {
-	case s.closing.Load():
+	case s.streams.Closed():
 		return nil, &outbox.Failure{Text: "this server is shutting down", Condition: xmpp.CondRemoteServerTimeout}
 	case !s.o.Router.Owns(p.Local):
 		return nil, refusal("the sender's domain is not served here any more")
@@ -161,18 +162,18 @@ func isAlert(err error) bool {
 
 // tryAs is try with our certificate or without. The link is returned with a failure too, if there was one.
 func (s *Server) tryAs(ctx context.Context, p outbox.Pair, t lookup.Target, verify, bare bool) (*link, *outbox.Failure) {
-	if !s.gate.Reserve() {
+	if !s.streams.Gate.Reserve() {
 		return nil, &outbox.Failure{Text: "this server has too many connections", Condition: xmpp.CondRemoteServerTimeout}
 	}
 	c, err := s.o.Finder.DialTarget(ctx, t)
 	if err != nil {
-		s.gate.Release()
+		s.streams.Gate.Release()
 		return nil, s.failure(err)
 	}
 	l := newLink(s, c.Conn, true)
 	l.local, l.remote, l.direct, l.bare = p.Local, p.Remote, c.DirectTLS, bare
-	if !s.enter(l) {
-		s.gate.Release()
+	if !s.streams.Enter(l) {
+		s.streams.Gate.Release()
 		_ = c.Close() // it has heard nothing from us
 		return nil, s.failure(net.ErrClosed)
 	}
@@ -191,11 +192,7 @@ func (l *link) guard(ctx context.Context, f func() error) (failed *outbox.Failur
 	stop := context.AfterFunc(ctx, func() { l.end(ctx.Err()) })
 	defer stop()
 	err := func() (err error) {
-		defer func() {
-			if v := recover(); v != nil {
-				err = l.srv.panicked(v)
-			}
-		}()
+		defer l.srv.streams.Recover(&err)
 		return f()
 	}()
 	if err == nil && stop() {
@@ -206,9 +203,9 @@ func (l *link) guard(ctx context.Context, f func() error) (failed *outbox.Failur
 	}
 	failed = l.srv.failure(err)
 	go func() {
-		defer l.srv.workers.Done()
+		defer l.srv.streams.Workers.Done()
 		if errors.Is(err, errRefused) || errors.As(err, new(*outbox.Failure)) {
-			err = &farewell{} // RFC 6120 §4.4: nothing is wrong with the stream
+			err = &wire.Farewell{} // RFC 6120 §4.4: nothing is wrong with the stream
 		}
 		l.finish(err)
 	}()
@@ -218,7 +215,7 @@ func (l *link) guard(ctx context.Context, f func() error) (failed *outbox.Failur
 // start lets the link's reader begin.
 func (l *link) start() {
 	go func() {
-		defer l.srv.workers.Done()
+		defer l.srv.streams.Workers.Done()
 		l.run()
 	}()
 }
@@ -233,13 +230,13 @@ func (l *link) approach(ctx context.Context, verify bool) error {
 			return err
 		}
 	}
-	if err := l.conn.SetReadDeadline(time.Now().Add(policy.limits.AuthTime)); err != nil {
+	if err := l.Transport.SetReadDeadline(time.Now().Add(policy.limits.AuthTime)); err != nil {
 		return err
 	}
 	if err := l.open(); err != nil {
 		return err
 	}
-	if l.tls == nil && l.offered.starttls && s.o.TLS != nil {
+	if l.TLS == nil && l.offered.starttls && s.o.TLS != nil {
 		if err := l.write([]byte("<starttls xmlns='" + xmpp.NSTLS + "'/>")); err != nil {
 			return err
 		}
@@ -252,7 +249,7 @@ func (l *link) approach(ctx context.Context, verify bool) error {
 		if err != nil {
 			return err
 		}
-		if !l.input.empty() {
+		if !l.Empty() {
 			// Said before TLS and believed after it: somebody in between (RFC 6120 §5.4.3.3).
 			s.Stats.Injected.Add(1)
 			return &outbox.Failure{Text: "the server sent data in clear behind its consent to TLS", Condition: xmpp.CondRemoteServerTimeout}
@@ -260,18 +257,18 @@ func (l *link) approach(ctx context.Context, verify bool) error {
 		if err := l.encrypt(ctx, verify); err != nil {
 			return err
 		}
-		if err := l.conn.SetReadDeadline(time.Now().Add(policy.limits.AuthTime)); err != nil {
+		if err := l.Transport.SetReadDeadline(time.Now().Add(policy.limits.AuthTime)); err != nil {
 			return err
 		}
-		l.scan.Reset()
+		l.Scanner.Reset()
 		if err := l.open(); err != nil {
 			return err
 		}
 	}
-	if l.tls == nil && policy.needsTLS(l.remote) {
+	if l.TLS == nil && policy.needsTLS(l.remote) {
 		return refusal("the server does not offer TLS, which is required")
 	}
-	if l.tls == nil && !verify && policy.needsCertificate(l.remote) {
+	if l.TLS == nil && !verify && policy.needsCertificate(l.remote) {
 		return refusal("the server shows no certificate, which is required")
 	}
 	return nil
@@ -314,23 +311,23 @@ func (l *link) open() error {
 	if err != nil {
 		return err
 	}
-	h := l.scan.Header()
+	h := l.Scanner.Header()
 	switch {
 	case item != stream.ItemHeader:
-		return fault(stream.BadFormat, "")
+		return wire.Fault(stream.BadFormat, "")
 	case h.Content != xmpp.NSServer:
-		return fault(stream.InvalidNamespace, "")
+		return wire.Fault(stream.InvalidNamespace, "")
 	case h.BadFrom, !h.From.IsZero() && h.From.Domain() != l.remote && h.From.Domain() != l.local:
 		// RFC 6120 §4.7.1. It proves nothing in any case.
 		//
 		// COMPAT(jackal 0.64): it says our domain; without this there is no stream to it.
-		return fault(stream.InvalidFrom, "")
+		return wire.Fault(stream.InvalidFrom, "")
 	}
 	l.offered = offered{dialback: h.Dialback}
 	l.mu.Lock()
 	l.id = h.ID
 	l.mu.Unlock()
-	if !current(h.Version) { // from before features: dialback is all there can be
+	if !wire.Current(h.Version) { // from before features: dialback is all there can be
 		l.offered.dialback = true
 		return nil
 	}
@@ -340,7 +337,7 @@ func (l *link) open() error {
 		}
 		el, err := xmpp.ParseElement(raw)
 		if err != nil {
-			return false, fault(stream.BadFormat, "")
+			return false, wire.Fault(stream.BadFormat, "")
 		}
 		for _, c := range el.Children() {
 			switch c.Name {
@@ -373,7 +370,7 @@ func (l *link) await(want func(name xmpp.Name, raw []byte) (bool, error)) error 
 			return err
 		}
 		if item == stream.ItemElement {
-			name, raw := l.scan.Element()
+			name, raw := l.Scanner.Element()
 			done, err := want(name, raw)
 			if done || err != nil {
 				return err
@@ -411,7 +408,7 @@ func (l *link) establish(ctx context.Context, p outbox.Pair, acked outbox.Acked)
 				return err
 			}
 		}
-		return l.conn.SetReadDeadline(time.Time{})
+		return l.Transport.SetReadDeadline(time.Time{})
 	})
 	if f != nil {
 		return f
@@ -435,7 +432,7 @@ func (l *link) establish(ctx context.Context, p outbox.Pair, acked outbox.Acked)
 // authenticate proves our domain, by EXTERNAL where the peer offers it (XEP-0178 §3), else by dialback.
 func (l *link) authenticate(p outbox.Pair) (proof, error) {
 	// Who is to bring us stanzas must be the one we called, for certain; by dialback only we prove who we are.
-	if l.offered.bidi && l.tls != nil && l.certainty == nil {
+	if l.offered.bidi && l.TLS != nil && l.certainty == nil {
 		l.mu.Lock()
 		l.bidi = true
 		l.mu.Unlock()
@@ -443,14 +440,14 @@ func (l *link) authenticate(p outbox.Pair) (proof, error) {
 			return 0, err
 		}
 	}
-	if l.offered.external && l.tls != nil && !l.bare {
+	if l.offered.external && l.TLS != nil && !l.bare {
 		ok, err := l.logIn(p)
 		if err != nil {
 			return 0, err
 		}
 		if ok {
 			// What is offered now is what there is (RFC 6120 §6.4.6).
-			l.scan.Reset()
+			l.Scanner.Reset()
 			return byExternal, l.open()
 		}
 		l.srv.Stats.ExternalRefused.Add(1)
@@ -522,7 +519,7 @@ func (s *Server) failure(err error) *outbox.Failure {
 	f := &outbox.Failure{Text: "the server closed the stream", Condition: xmpp.CondRemoteServerTimeout, Err: err}
 	remote, isRemote := errors.AsType[*remoteError](err)
 	found, isLookup := errors.AsType[*lookup.Error](err)
-	own, isOwn := errors.AsType[*farewell](err)
+	own, isOwn := errors.AsType[*wire.Farewell](err)
 	already, is := errors.AsType[*outbox.Failure](err)
 	switch {
 	case is:
@@ -544,7 +541,7 @@ func (s *Server) failure(err error) *outbox.Failure {
 		f.Text, f.Err = errRefused.Error(), nil
 	case errors.Is(err, errClosed):
 		f.Err = nil
-	case isTimeout(err), isOwn && own.condition == stream.ConnectionTimeout:
+	case isTimeout(err), isOwn && own.Condition == stream.ConnectionTimeout:
 		f.Text = "the server did not answer in time"
 	case isOwn:
 		f.Text = "the server's stream could not be understood"

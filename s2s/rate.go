@@ -12,12 +12,12 @@ func (l *link) pay(domain string) {
 	if l.payer != domain {
 		l.purse.Close()
 		l.purse, l.payer = nil, domain
-		if !gate.Exempt(gate.RemoteIP(l.conn)) {
+		if !gate.Exempt(gate.RemoteIP(&l.Transport)) {
 			l.purse = l.srv.budgets.Open(domain)
 		}
 	}
-	l.purse.Spend(l.input.unpaid)
-	l.input.unpaid = 0
+	l.purse.Spend(l.Consumed() - l.paid)
+	l.paid = l.Consumed()
 }
 
 // pause keeps a peer to its rate: reading waits, nothing is dropped. What is no stanza counts for the domain whose
@@ -26,7 +26,7 @@ func (l *link) pause() {
 	if !l.known.Load() {
 		return
 	}
-	if l.input.unpaid > 0 {
+	if l.Consumed() > l.paid {
 		payer := l.payer
 		if payer == "" {
 			payer = l.anyRemote()

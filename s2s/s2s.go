@@ -21,6 +21,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,6 +33,7 @@ import (
 	"jackdaw/s2s/lookup"
 	"jackdaw/s2s/outbox"
 	"jackdaw/storage"
+	"jackdaw/wire"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/stream"
 )
@@ -80,30 +82,25 @@ type Server struct {
 	log     *slog.Logger
 	rules   atomic.Pointer[policy]
 	secret  atomic.Pointer[string] // the key of dialback keys, hashed (XEP-0185 §2)
-	gate    *gate.Keeper
 	budgets *budget.Book
+	streams wire.Service[*link]
 	queue   queue
 	outbox  *outbox.Outbox // queue, but in tests
 
 	callers   *tls.Config // for those who call
 	inquiries inquiries
 
-	closing atomic.Bool
-	ctx     context.Context // ends with the server
-	cancel  context.CancelFunc
-	workers sync.WaitGroup // goroutines of links
-	tasks   sync.WaitGroup // goroutines that end with ctx
+	ctx    context.Context // ends with the server
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup // goroutines that end with ctx
 
-	mu          sync.Mutex // guards the rest
-	stopped     bool       // Shutdown has begun
-	links       map[*link]struct{}
+	mu          sync.Mutex            // guards the rest
 	out         map[string][]*link    // established ones that we opened, by remote domain
 	back        map[outbox.Pair]*link // those that peers opened and that carry this pair too (XEP-0288)
 	pings       map[string]*ping      // on their way, by id
 	lost        map[outbox.Pair]*lost // what may be resumed by us
 	parked      map[string]*parked    // what may be resumed by peers, by id
 	resumable   map[string]*link      // likewise, while the link is there
-	listeners   map[net.Listener]struct{}
 	authorities map[outbox.Pair]*authority
 }
 
@@ -117,16 +114,15 @@ type queue interface {
 
 // New returns a server without listeners. Start comes next, Shutdown frees it.
 func New(o Options) *Server {
-	s := &Server{o: o, log: o.Log, links: map[*link]struct{}{}, out: map[string][]*link{}, back: map[outbox.Pair]*link{},
-		pings: map[string]*ping{}, lost: map[outbox.Pair]*lost{}, parked: map[string]*parked{},
-		resumable: map[string]*link{}, listeners: map[net.Listener]struct{}{},
+	s := &Server{o: o, out: map[string][]*link{}, back: map[outbox.Pair]*link{}, pings: map[string]*ping{},
+		lost: map[outbox.Pair]*lost{}, parked: map[string]*parked{}, resumable: map[string]*link{},
 		authorities: map[outbox.Pair]*authority{}}
-	if s.log == nil {
-		s.log = slog.New(slog.DiscardHandler)
-	}
-	if s.gate = o.Gate; s.gate == nil {
-		s.gate = new(gate.Keeper)
-	}
+	s.streams = wire.Service[*link]{Who: "peer", Log: o.Log, Gate: o.Gate, Framing: wire.Bytes{},
+		Header:   stream.Header{Content: xmpp.NSServer, Version: "1.0", Lang: "en"},
+		Accepted: &s.Stats.Accepted, Refused: &s.Stats.Refused, Panics: &s.Stats.Panics,
+		Limits: func() *config.Limits { return &s.policy().limits }}
+	s.streams.Open()
+	s.log = s.streams.Log
 	if s.budgets = o.Budgets; s.budgets == nil {
 		s.budgets = budget.New(func() budget.Rate {
 			l := &s.policy().limits
@@ -191,77 +187,25 @@ func (s *Server) Admits(domain string) *xmpp.Error {
 
 // Serve accepts connections until the listener is closed, by Shutdown or by the caller. It returns nil after Shutdown.
 func (s *Server) Serve(l net.Listener, m Mode) error {
-	s.mu.Lock()
-	if s.stopped {
-		s.mu.Unlock()
-		_ = l.Close() // nothing was accepted
-		return nil
-	}
-	s.listeners[l] = struct{}{}
-	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		delete(s.listeners, l)
-		s.mu.Unlock()
-	}()
-	return gate.Accept(l, "peers", s.stops, s.ctx.Done(), s.log, func(c net.Conn) { s.accept(c, m) })
+	return s.streams.Serve(l, func(c net.Conn) { s.accept(c, m) })
 }
 
 // accept begins to serve a connection.
-func (s *Server) accept(nc net.Conn, m Mode) {
-	s.Stats.Accepted.Add(1)
-	from := gate.RemoteIP(nc)
-	pass, why := s.gate.Admit(nc, from, &s.policy().limits)
-	if why != "" {
-		s.Stats.Refused.Add(1)
-		turnAway(nc, m, why)
-		return
-	}
-	l := newLink(s, nc, false)
-	l.direct, l.pass = m == DirectTLS, pass
-	if !s.enter(l) {
-		pass.Leave()
-		_ = nc.Close() // it has heard nothing from us
-		return
-	}
-	go func() {
-		defer s.workers.Done()
-		l.receive()
-		pass.Leave()
-	}()
-}
-
-func (s *Server) stops() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.stopped
-}
-
-// turnAway refuses a connection with the reason, without waiting for anything.
-func turnAway(nc net.Conn, m Mode, why string) {
-	if m == STARTTLS {
-		b := stream.AppendHeader(nil, stream.Header{Content: xmpp.NSServer, ID: newID(), Version: "1.0", Lang: "en"})
-		b = fault(stream.PolicyViolation, why).append(b)
-		if nc.SetWriteDeadline(time.Now().Add(time.Second)) == nil {
-			_, _ = nc.Write(b) // a courtesy
+func (s *Server) accept(c net.Conn, m Mode) {
+	direct := m == DirectTLS
+	s.streams.Admit(c, direct, func(_ netip.Addr, pass *gate.Pass) bool {
+		l := newLink(s, c, false)
+		l.direct, l.pass = direct, pass
+		if !s.streams.Enter(l) {
+			return false
 		}
-		if cw, ok := nc.(interface{ CloseWrite() error }); ok {
-			_ = cw.CloseWrite() // so is this
-		}
-	}
-	_ = nc.Close() // nothing else to do about it
-}
-
-// enter makes a link known. It says false where the server is closing. The caller ends with workers.Done.
-func (s *Server) enter(l *link) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closing.Load() {
-		return false
-	}
-	s.links[l] = struct{}{}
-	s.workers.Add(1)
-	return true
+		go func() {
+			defer s.streams.Workers.Done()
+			l.receive()
+			pass.Leave()
+		}()
+		return true
+	})
 }
 
 // watch looks at all links now and then.
@@ -274,62 +218,31 @@ func (s *Server) watch() {
 			return
 		case now := <-t.C:
 			s.forget(now)
-			for _, l := range s.all() {
+			for _, l := range s.streams.All() {
 				l.look(now)
 			}
 		}
 	}
 }
 
-func (s *Server) all() []*link {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	all := make([]*link, 0, len(s.links))
-	for l := range s.links {
-		all = append(all, l)
-	}
-	return all
-}
-
 // Shutdown stops accepting, lets the streams take what waits in the queues as far as that goes in a moment, and ends every
 // stream with system-shutdown. It returns when all of that is done, or with the context's error when it had to be cut short. The
 // router and the store must outlive it. The server is of no use after it.
 func (s *Server) Shutdown(ctx context.Context) error {
-	s.mu.Lock()
-	for l := range s.listeners {
-		_ = l.Close() // Serve returns either way
-	}
-	s.stopped = true
-	s.mu.Unlock()
+	s.streams.Shut()
 	stopped := s.queue.Stop(ctx)
-	s.mu.Lock()
-	s.closing.Store(true)
-	s.mu.Unlock()
+	s.streams.Close()
 	s.cancel()
 	var parting sync.WaitGroup
-	for _, l := range s.all() {
+	for _, l := range s.streams.All() {
 		parting.Add(1)
 		go func() {
 			defer parting.Done()
-			l.part(fault(stream.SystemShutdown, ""))
+			l.part(wire.Fault(stream.SystemShutdown, ""))
 		}()
 	}
 	defer parting.Wait()
-	done := make(chan struct{})
-	go func() {
-		s.workers.Wait()
-		close(done)
-	}()
-	var err error
-	select {
-	case <-done:
-	case <-ctx.Done():
-		err = ctx.Err()
-		for _, l := range s.all() {
-			l.end(err)
-		}
-		<-done
-	}
+	err := s.streams.Wait(ctx, func(l *link) { l.end(ctx.Err()) })
 	s.tasks.Wait()
 	return errors.Join(stopped, err)
 }

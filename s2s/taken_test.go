@@ -125,13 +125,13 @@ func TestTCPsWordIsEnoughOfAPeerThatAnswersNoPing(t *testing.T) {
 	a.send(stream, romeo, "1")
 	s.expect("id='1'")
 	s.expect("urn:xmpp:ping")
-	for _, l := range a.all() {
+	for _, l := range a.streams.All() {
 		l.look(time.Now().Add(pingPatient / 2))
 	}
 	if o.acks.get() != 0 {
 		t.Error("acknowledged while there was time for an answer")
 	}
-	for _, l := range a.all() {
+	for _, l := range a.streams.All() {
 		l.look(time.Now().Add(pingPatient + time.Second))
 	}
 	o.acks.wait(t, 1)
@@ -219,12 +219,12 @@ func TestPeerThatAcknowledgesNothingIsGone(t *testing.T) {
 	w := newWorld(t)
 	a, b := w.node(setup{domains: []string{capulet}}), w.node(setup{domains: []string{montague}})
 	s, _ := a.open(montague)
-	for _, l := range b.all() { // it reads and says nothing
+	for _, l := range b.streams.All() { // it reads and says nothing
 		l.wmu.Lock()
 		defer l.wmu.Unlock()
 	}
 	a.send(s, romeo, "1")
-	for _, l := range a.all() {
+	for _, l := range a.streams.All() {
 		l.look(time.Now().Add(ackPatient + time.Second))
 	}
 	<-s.Over()
@@ -241,7 +241,7 @@ func TestIdleStreamIsClosed(t *testing.T) {
 	s, acks := a.open(montague)
 	a.send(s, romeo, "1")
 	acks.wait(t, 1)
-	for _, l := range a.all() {
+	for _, l := range a.streams.All() {
 		l.look(time.Now().Add(idleTime / 2))
 		l.look(time.Now().Add(idleTime + 2*time.Second))
 	}
@@ -263,7 +263,7 @@ func TestLostStreamIsResumed(t *testing.T) {
 	acks.wait(t, 10)
 	// What is routed while no acknowledgement gets through is known on resumption.
 	var held *link
-	for _, l := range b.all() {
+	for _, l := range b.streams.All() {
 		held = l
 	}
 	held.wmu.Lock()
@@ -560,7 +560,7 @@ func TestShutdownEndsStreamsPolitely(t *testing.T) {
 	s.say(spoken("juliet@"+capulet, romeo, "1"))
 	b.expect("juliet@"+capulet, romeo, "1")
 	until(t, "it has been counted", func() bool {
-		for _, l := range b.all() {
+		for _, l := range b.streams.All() {
 			l.mu.Lock()
 			done := l.in != nil && l.in.handled == 1
 			l.mu.Unlock()

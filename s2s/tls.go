@@ -10,6 +10,7 @@ import (
 	"golang.org/x/net/idna"
 
 	"jackdaw/s2s/certificate"
+	"jackdaw/wire"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/stream"
 )
@@ -38,7 +39,7 @@ func (l *link) acceptTLS(domain string) error {
 			c.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return l.srv.o.Certificate(domain), nil }
 		}
 	}
-	return l.handshake(l.ctx, tls.Server(l.conn, c))
+	return l.handshake(l.ctx, tls.Server(&l.Transport, c))
 }
 
 // openTLS is the handshake of who calls. What the peer shows is verified afterwards, since it depends on the
@@ -67,7 +68,7 @@ func (l *link) openTLS(ctx context.Context) error {
 		}
 		return &tls.Certificate{}, nil
 	}
-	return l.handshake(ctx, tls.Client(l.conn, c))
+	return l.handshake(ctx, tls.Client(&l.Transport, c))
 }
 
 func (l *link) handshake(ctx context.Context, t *tls.Conn) error {
@@ -75,23 +76,22 @@ func (l *link) handshake(ctx context.Context, t *tls.Conn) error {
 	defer cancel()
 	l.wmu.Lock() // nothing is to be said in between
 	defer l.wmu.Unlock()
-	if err := l.conn.SetDeadline(time.Time{}); err != nil { // the context is the limit
+	if err := l.Transport.SetDeadline(time.Time{}); err != nil { // the context is the limit
 		return err
 	}
 	l.torn = true
-	if err := t.HandshakeContext(ctx); err != nil {
+	if err := l.Handshake(ctx, t); err != nil {
 		return err
 	}
 	l.torn = false
 	if !l.outgoing && !l.known.Load() { // the handshake has taken from the time to authenticate, not ended it
-		if err := l.conn.SetReadDeadline(l.since.Add(l.srv.policy().limits.AuthTime)); err != nil {
+		if err := l.Transport.SetReadDeadline(l.since.Add(l.srv.policy().limits.AuthTime)); err != nil {
 			return err
 		}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c := t.ConnectionState()
-	l.tls, l.rw = t, t
 	l.version, l.cipher = tls.VersionName(c.Version), tls.CipherSuiteName(c.CipherSuite)
 	return nil
 }
@@ -112,8 +112,8 @@ func asciiName(domain string) string {
 // certified says what is wrong with the peer's certificate as a proof of a domain; nil: nothing.
 func (l *link) certified(domain string) error {
 	var chain []*x509.Certificate
-	if l.tls != nil {
-		chain = l.tls.ConnectionState().PeerCertificates
+	if l.TLS != nil {
+		chain = l.TLS.ConnectionState().PeerCertificates
 	}
 	return certificate.Verify(chain, domain, l.srv.o.Roots, l.srv.o.Now())
 }
@@ -131,15 +131,15 @@ func (l *link) judge() {
 
 // startTLS answers <starttls/> (RFC 6120 §5.4.2).
 func (l *link) startTLS() error {
-	if l.tls != nil || l.srv.callers == nil || l.known.Load() {
+	if l.TLS != nil || l.srv.callers == nil || l.known.Load() {
 		if err := l.write([]byte("<failure xmlns='" + xmpp.NSTLS + "'/>")); err != nil {
 			return err
 		}
-		return &farewell{} // RFC 6120 §5.4.2.2
+		return &wire.Farewell{} // RFC 6120 §5.4.2.2
 	}
-	if !l.input.empty() {
+	if !l.Empty() {
 		// Sent before TLS and read after it: somebody in between (RFC 6120 §5.4.3.3).
-		return fault(stream.PolicyViolation, "data behind <starttls/>")
+		return wire.Fault(stream.PolicyViolation, "data behind <starttls/>")
 	}
 	if err := l.write([]byte("<proceed xmlns='" + xmpp.NSTLS + "'/>")); err != nil {
 		return err

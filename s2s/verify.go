@@ -7,6 +7,7 @@ import (
 	"jackdaw/router/gate"
 	"jackdaw/s2s/certificate"
 	"jackdaw/s2s/outbox"
+	"jackdaw/wire"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/stream"
 )
@@ -22,7 +23,7 @@ func (l *link) claim(d dialback) error {
 	refuse := func(err *xmpp.Error) error {
 		s.Stats.AuthFailures.Add(1)
 		s.log.Info("peer refused", "peer", pair.Remote, "local", pair.Local, "reason", err.Text, "condition", string(err.Condition),
-			"address", l.conn.RemoteAddr().String())
+			"address", l.Transport.RemoteAddr().String())
 		l.say((&dialback{from: d.to, to: d.from, typ: "error", err: err}).append(nil, "result"))
 		return nil
 	}
@@ -31,7 +32,7 @@ func (l *link) claim(d dialback) error {
 		return refuse(xmpp.ItemNotFound("")) // XEP-0220 §2.4: and not a stream error
 	case s.o.Router.Owns(d.from), !policy.admits(d.from):
 		return refuse(xmpp.NotAllowed("this server does not exchange messages with your domain"))
-	case l.tls == nil && policy.needsTLS(d.from):
+	case l.TLS == nil && policy.needsTLS(d.from):
 		return refuse(xmpp.PolicyViolation("TLS is required"))
 	}
 	l.mu.Lock()
@@ -56,16 +57,16 @@ func (l *link) claim(d dialback) error {
 	case many >= maxClaims:
 		return refuse(xmpp.ResourceConstraint("too many keys are being verified"))
 	}
-	from := gate.RemoteIP(l.conn)
+	from := gate.RemoteIP(&l.Transport)
 	if bad := s.inquiries.enter(from, l.known.Load(), policy.limits.PeerVerifications); bad != nil {
 		return refuse(bad)
 	}
 	l.mu.Lock()
 	l.claims[pair] = true
 	l.mu.Unlock()
-	s.workers.Add(1) // the reader is one
+	s.streams.Workers.Add(1) // the reader is one
 	go func() {
-		defer s.workers.Done()
+		defer s.streams.Workers.Done()
 		defer s.inquiries.leave(from)
 		l.callBack(pair, id, d.key)
 	}()
@@ -85,8 +86,8 @@ func (l *link) callBack(pair outbox.Pair, id, key string) {
 	s := l.srv
 	defer func() {
 		if v := recover(); v != nil {
-			_ = s.panicked(v)
-			l.part(fault(stream.InternalServerError, ""))
+			_ = s.streams.Panicked(v)
+			l.part(wire.Fault(stream.InternalServerError, ""))
 		}
 	}()
 	ctx, cancel := context.WithTimeout(l.ctx, s.policy().limits.AuthTime)
@@ -102,7 +103,7 @@ func (l *link) callBack(pair outbox.Pair, id, key string) {
 	default:
 		s.Stats.KeysForged.Add(1)
 		s.log.Warn("a peer sent a dialback key that the domain does not know", "peer", pair.Remote, "local", pair.Local,
-			"address", l.conn.RemoteAddr().String())
+			"address", l.Transport.RemoteAddr().String())
 		l.mu.Lock()
 		others := len(l.proved) > 0
 		l.mu.Unlock()
@@ -111,7 +112,7 @@ func (l *link) callBack(pair outbox.Pair, id, key string) {
 			return
 		}
 		l.settleClaim(pair, id, 0, "invalid", nil)
-		l.part(&farewell{}) // XEP-0220 §2.2.1
+		l.part(&wire.Farewell{}) // XEP-0220 §2.2.1
 	}
 }
 

@@ -11,8 +11,8 @@ import (
 const (
 	// FarewellTime is how long the last words of a stream may take.
 	FarewellTime = time.Second
-	// lingerTime is how long the other side has to close the connection then.
-	lingerTime = 2 * time.Second
+	// LingerTime is how long the other side has to close the connection then.
+	LingerTime = 2 * time.Second
 	// maxLinger is how many bytes are read meanwhile, for nobody.
 	maxLinger = 1 << 20
 )
@@ -71,7 +71,7 @@ func (s *Stream) Linger() {
 	t := &s.Transport
 	defer t.conn.Close()
 	defer t.release()
-	until := time.Now().Add(lingerTime)
+	until := time.Now().Add(LingerTime)
 	if t.closeWrite() != nil || t.SetReadDeadline(until) != nil {
 		return
 	}
