@@ -3,7 +3,7 @@
 // announcement of limits (XEP-0478). What clients send is given to the router, what the router sends is queued and written.
 //
 // A connection costs one goroutine, the reader, which holds no buffer while it waits. Nobody waits for a slow client:
-// sending appends to its queue; see session and transport. One more goroutine ticks for all sessions together, one
+// sending appends to its queue; see session and wire.Transport. One more goroutine ticks for all sessions together, one
 // reports to the router what clients have taken, and one brings out acknowledgements whose writes have finished.
 //
 // Left out: WebSocket and BOSH, SASL2, in-band registration itself (see Registration), compression.
@@ -26,6 +26,7 @@ import (
 	"jackdaw/router/accounts"
 	"jackdaw/router/budget"
 	"jackdaw/router/gate"
+	"jackdaw/wire"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/stream"
 )
@@ -101,21 +102,18 @@ type Server struct {
 	reports   worker
 	acks      worker
 	resumable registry
-	gate      *gate.Keeper
 	budgets   *budget.Book
 	lines     gate.Lines
 
-	closing atomic.Bool
+	streams wire.Service[*conn]
 	ctx     context.Context // ends with the server
 	cancel  context.CancelFunc
 	stop    atomic.Pointer[context.Context] // Shutdown's
-	workers sync.WaitGroup                  // goroutines that end by themselves when their connection does
 	tasks   sync.WaitGroup                  // goroutines that end with ctx
 
-	mu        sync.Mutex     // guards the rest
-	conns     map[*conn]bool // true: they still negotiate
+	mu        sync.Mutex         // guards the rest
+	strangers map[*conn]struct{} // connections that still negotiate
 	sessions  map[*session]struct{}
-	listeners map[net.Listener]struct{}
 }
 
 type settings struct {
@@ -125,15 +123,14 @@ type settings struct {
 
 // New returns a server that serves nothing yet. Shutdown frees it.
 func New(o Options) *Server {
-	s := &Server{router: o.Router, accounts: o.Accounts, register: o.Register, log: o.Log, plain: o.AllowPlainWithoutTLS,
-		reports: newWorker(), acks: newWorker(),
-		conns: map[*conn]bool{}, sessions: map[*session]struct{}{}, listeners: map[net.Listener]struct{}{}}
-	if s.log == nil {
-		s.log = slog.New(slog.DiscardHandler)
-	}
-	if s.gate = o.Gate; s.gate == nil {
-		s.gate = new(gate.Keeper)
-	}
+	s := &Server{router: o.Router, accounts: o.Accounts, register: o.Register, plain: o.AllowPlainWithoutTLS,
+		reports: newWorker(), acks: newWorker(), strangers: map[*conn]struct{}{}, sessions: map[*session]struct{}{}}
+	s.streams = wire.Service[*conn]{Who: "client", Log: o.Log, Gate: o.Gate, Limits: s.limits, Framing: wire.Bytes{},
+		Header:   stream.Header{Content: xmpp.NSClient, Version: "1.0", Lang: "en"},
+		Accepted: &s.Stats.Accepted, Refused: &s.Stats.Refused, Panics: &s.Stats.Panics,
+		OnRefused: func(from netip.Addr, why string) { s.sayAbout(from, "connection of a client refused", "why", why) }}
+	s.streams.Open()
+	s.log = s.streams.Log
 	s.SetOptions(o.C2S, o.Limits)
 	if s.budgets = o.Budgets; s.budgets == nil {
 		s.budgets = budget.New(func() budget.Rate {
@@ -198,78 +195,38 @@ func (s *Server) tick() {
 
 // Serve accepts connections until the listener is closed, by Shutdown or by the caller. It returns nil after Shutdown.
 func (s *Server) Serve(l net.Listener, m Mode) error {
-	s.mu.Lock()
-	if s.closing.Load() {
-		s.mu.Unlock()
-		_ = l.Close() // nothing was accepted
-		return nil
-	}
-	s.listeners[l] = struct{}{}
-	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		delete(s.listeners, l)
-		s.mu.Unlock()
-	}()
-	return gate.Accept(l, "clients", s.closing.Load, s.ctx.Done(), s.log, func(c net.Conn) { s.accept(c, m) })
+	return s.streams.Serve(l, func(c net.Conn) { s.accept(c, m) })
 }
 
 // accept begins to serve a connection.
 func (s *Server) accept(nc net.Conn, m Mode) {
-	s.Stats.Accepted.Add(1)
-	from := gate.RemoteIP(nc)
-	pass, why := s.gate.Admit(nc, from, s.limits())
-	if why != "" {
-		s.Stats.Refused.Add(1)
-		s.sayAbout(from, "connection of a client refused", "why", why)
-		turnAway(nc, m, why)
-		return
-	}
-	if tc, ok := nc.(*net.TCPConn); ok {
-		// What is below the stream may be found dead earlier than by our ping; without it that still comes.
-		_ = tc.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 30 * time.Second, Count: 4})
-	}
-	c := &conn{srv: s, t: newTransport(nc), pass: pass}
-	c.r = c.t
-	s.mu.Lock()
-	if s.closing.Load() {
+	s.streams.Admit(nc, m == DirectTLS, func(from netip.Addr, pass *gate.Pass) bool {
+		c := &conn{srv: s, pass: pass}
+		c.Init(nc, wire.Bytes{}, c)
+		s.mu.Lock()
+		s.strangers[c] = struct{}{} // before it is known: close looks for it afterwards
 		s.mu.Unlock()
-		pass.Leave()
-		_ = nc.Close() // it has heard nothing from us
-		return
-	}
-	s.conns[c] = true
-	s.workers.Add(1)
-	s.mu.Unlock()
-	s.Stats.Connections.Add(1)
-	go c.greet(from, m)
-}
-
-// turnAway refuses a connection with the reason, without waiting for anything: who floods us gets one write.
-func turnAway(nc net.Conn, m Mode, why string) {
-	if m == STARTTLS {
-		b := stream.AppendHeader(nil, stream.Header{Content: xmpp.NSClient, ID: newID(), Version: "1.0", Lang: "en"})
-		b = fault(stream.PolicyViolation, why).append(b)
-		if nc.SetWriteDeadline(time.Now().Add(time.Second)) == nil {
-			_, _ = nc.Write(b) // a courtesy
+		if !s.streams.Enter(c) {
+			s.mu.Lock()
+			delete(s.strangers, c)
+			s.mu.Unlock()
+			return false
 		}
-		if cw, ok := nc.(interface{ CloseWrite() error }); ok {
-			_ = cw.CloseWrite() // so is this
-		}
-	}
-	_ = nc.Close() // nothing else to do about it
+		s.Stats.Connections.Add(1)
+		go c.greet(from, m)
+		return true
+	})
 }
 
 // promoted moves a connection from those that negotiate to those with a session.
 func (s *Server) promoted(c *conn, fresh bool) {
 	s.mu.Lock()
-	s.conns[c] = false
+	delete(s.strangers, c)
 	if fresh { // a resumed one is known, unless it has ended just now
 		s.sessions[c.s] = struct{}{}
 	}
-	closing := s.closing.Load()
 	s.mu.Unlock()
-	if closing {
+	if s.streams.Closed() {
 		c.leave.Store(int32(leavesAtOnce)) // what answered it may be gone
 		c.s.End(string(stream.SystemShutdown), "")
 	}
@@ -278,12 +235,13 @@ func (s *Server) promoted(c *conn, fresh bool) {
 // left is the last thing that a connection's reader does.
 func (s *Server) left(c *conn) {
 	s.mu.Lock()
-	delete(s.conns, c)
+	delete(s.strangers, c)
 	s.mu.Unlock()
+	s.streams.Leave(c)
 	c.pass.Leave()
 	c.purse.Close()
 	s.Stats.Connections.Add(-1)
-	s.workers.Done()
+	s.streams.Workers.Done()
 }
 
 // Quiesce stops accepting and has every reader leave the router, having handled what its client had sent. It returns when
@@ -304,16 +262,11 @@ func (s *Server) Quiesce(ctx context.Context) {
 // close stops accepting and returns the sessions that there are.
 func (s *Server) close(ctx context.Context) []*session {
 	s.stop.Store(&ctx)
+	s.streams.Close()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.closing.Store(true)
-	for l := range s.listeners {
-		_ = l.Close() // Serve returns either way
-	}
-	for c, negotiates := range s.conns {
-		if negotiates { // the others' readers are told by their sessions
-			c.t.interrupt()
-		}
+	for c := range s.strangers { // the others' readers are told by their sessions
+		c.Transport.Interrupt()
 	}
 	return slices.Collect(maps.Keys(s.sessions))
 }
@@ -325,23 +278,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	for _, one := range s.close(ctx) {
 		one.End(string(stream.SystemShutdown), "")
 	}
-	done := make(chan struct{})
-	go func() {
-		s.workers.Wait()
-		close(done)
-	}()
-	var err error
-	select {
-	case <-done:
-	case <-ctx.Done():
-		err = ctx.Err()
-		s.mu.Lock()
-		for c := range s.conns {
-			_ = c.t.Close() // whoever waits for it stops waiting
-		}
-		s.mu.Unlock()
-		<-done
-	}
+	err := s.streams.Wait(ctx, func(c *conn) { _ = c.Transport.Close() }) // whoever waits for it stops waiting
 	s.cancel()
 	s.tasks.Wait()
 	return err

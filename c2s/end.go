@@ -7,41 +7,12 @@ import (
 	"time"
 
 	"jackdaw/router"
+	"jackdaw/wire"
 	"jackdaw/xmpp/stream"
 )
 
-const (
-	// farewellTime is how long a session that ends may take to write what is queued.
-	farewellTime = time.Second
-	// lingerTime is how long the client has to close its side.
-	lingerTime = 2 * time.Second
-)
-
-// A farewell is how a stream ends: by a stream error, or politely where the condition is empty.
-type farewell struct {
-	condition string
-	text      string
-	extra     string // an application-specific condition, as XML
-	lost      bool   // there is nobody to say it to
-}
-
-// Error makes it the error that ends a stream.
-func (f *farewell) Error() string { return f.condition }
-
-func fault(c stream.Condition, text string) *farewell {
-	return &farewell{condition: string(c), text: text}
-}
-
-func (f *farewell) append(dst []byte) []byte {
-	if f.condition != "" {
-		dst = stream.AppendError(dst, stream.Condition(f.condition), f.text)
-		if f.extra != "" { // RFC 6120 §4.9.4: the last child
-			const end = "</stream:error>"
-			dst = append(append(dst[:len(dst)-len(end)], f.extra...), end...)
-		}
-	}
-	return append(dst, stream.Close...)
-}
+// errLost is the cause of a farewell where there is nobody to say it to.
+var errLost = errors.New("the connection was lost")
 
 // A departure says how a reader leaves the router.
 type departure int32
@@ -59,10 +30,10 @@ const maxLast = 1 << 20
 // errLeft is why a reader stops that has been told to leave the router.
 var errLeft = errors.New("reader has left the router")
 
-// departure is how the reader leaves before this farewell. A client that did nothing wrong has what it sent until now
+// departureFor is how the reader leaves before this farewell. A client that did nothing wrong has what it sent until now
 // handled. One that is put out has not: its account may be gone.
-func (f *farewell) departure() departure {
-	switch stream.Condition(f.condition) {
+func departureFor(f *wire.Farewell) departure {
+	switch f.Condition {
 	case stream.Conflict, stream.SystemShutdown:
 		return leavesLast
 	}
@@ -96,7 +67,7 @@ func (s *session) recall(how departure) *conn {
 	if departure(c.leave.Load()) < how {
 		c.leave.Store(int32(how))
 	}
-	c.t.interrupt()
+	c.Transport.Interrupt()
 	s.changed() // the reader may be waiting for something else
 	return c
 }
@@ -104,13 +75,13 @@ func (s *session) recall(how departure) *conn {
 // finish ends the session for good: what is queued is written as far as that goes at
 // once, the farewell said, and what the client never took goes back through the
 // router, once. The caller has set ending, and the reader has left the router.
-func (s *session) finish(f farewell) {
+func (s *session) finish(f *wire.Farewell) {
 	s.srv.timers.remove(&s.timer)
-	if s.srv.closing.Load() {
+	if s.srv.streams.Closed() {
 		s.settleAcks(s.srv.stopCtx())
 	}
 	stop := make(chan struct{})
-	timer := time.AfterFunc(farewellTime, func() { close(stop) })
+	timer := time.AfterFunc(wire.FarewellTime, func() { close(stop) })
 	defer timer.Stop()
 
 	s.mu.Lock()
@@ -122,7 +93,7 @@ func (s *session) finish(f farewell) {
 		return
 	}
 	c := s.conn
-	late := f.lost
+	late := f.Cause != nil
 	for c != nil && !late && !c.failed && (c.writing || s.queue != nil) {
 		if c.writing {
 			late = s.wait(stop)
@@ -133,26 +104,26 @@ func (s *session) finish(f farewell) {
 		s.mu.Lock()
 	}
 	if c != nil {
-		if polite := !c.writing && !c.failed && !f.lost; polite {
+		if polite := !c.writing && !c.failed && f.Cause == nil; polite {
 			c.writing = true
-			last := f.append(s.lastAck(nil))
+			last := c.Framing.AppendEnd(s.lastAck(nil), f)
 			s.mu.Unlock()
-			if c.send(last) == nil {
-				c.goodbye()
+			if c.Send(last) == nil {
+				c.Goodbye()
 			}
 			s.mu.Lock()
 			c.writing = false
 		} else {
 			// Half a stanza may be on its way; nothing can be said after it. The drain is
 			// over before what is left is counted, so that nothing goes both ways.
-			_ = c.t.Close() // it is gone either way
+			_ = c.Transport.Close() // it is gone either way
 			for c.writing {
 				s.wait(nil)
 			}
 			s.settle(c)
 		}
 		c.dead.Store(true)
-		c.t.interrupt()
+		c.Transport.Interrupt()
 	}
 	s.conn = nil
 	rs, kept := s.rs, s.taken
@@ -164,7 +135,7 @@ func (s *session) finish(f farewell) {
 		s.leave()
 		return
 	}
-	s.sayEnded(&f)
+	s.sayEnded(f)
 	s.srv.router.Taken(rs, kept)
 	s.srv.router.Unbind(rs, s.leave)
 	s.srv.Stats.Sessions.Add(-1)
@@ -200,14 +171,14 @@ func (s *session) remains() (rest []router.Undelivered) {
 
 // lost is what the reader does when its connection has ended without a word: the
 // session waits to be resumed, or ends as f says.
-func (s *session) lost(c *conn, f farewell) {
+func (s *session) lost(c *conn, f *wire.Farewell) {
 	s.mu.Lock()
 	if s.conn != c || s.leaving || s.ending {
 		s.mu.Unlock()
 		return
 	}
 	window := time.Duration(0)
-	if s.sm != nil && !s.srv.closing.Load() {
+	if s.sm != nil && !s.srv.streams.Closed() {
 		window = s.sm.window
 		if s.sm.lossy {
 			window = 0
@@ -230,7 +201,7 @@ func (s *session) lost(c *conn, f farewell) {
 	s.mu.Unlock()
 	s.srv.timers.add(&s.timer, window)
 	s.srv.Stats.Detached.Add(1)
-	s.sayDetached(f.why(), window)
+	s.sayDetached(why(f), window)
 	s.srv.router.Detached(s.rs, left)
 }
 

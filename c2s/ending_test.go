@@ -42,7 +42,7 @@ func (h *house) arrived(c *client, n int) {
 	h.t.Helper()
 	s := h.find(c)
 	eventually(h.t, "the bytes are there", func() bool {
-		_, unread := s.conn.t.kernel()
+		_, unread := s.conn.Transport.Kernel()
 		return unread >= n
 	})
 }

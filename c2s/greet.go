@@ -10,6 +10,7 @@ import (
 	"jackdaw/router"
 	"jackdaw/router/accounts"
 	"jackdaw/router/gate"
+	"jackdaw/wire"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 	"jackdaw/xmpp/sasl"
@@ -48,72 +49,47 @@ func (c *conn) greet(from netip.Addr, m Mode) {
 	if g.unsaid != "" && g.user.IsZero() {
 		g.noteFailure(g.claimed, g.unsaid)
 	}
-	if c.srv.closing.Load() {
-		err = fault(stream.SystemShutdown, "")
+	if c.srv.streams.Closed() {
+		err = wire.Fault(stream.SystemShutdown, "")
 	}
 	g.sayStranger(m, err)
-	if f, ok := errors.AsType[*farewell](err); ok {
+	if f, ok := errors.AsType[*wire.Farewell](err); ok {
 		g.sayRefused(f)
 		g.part(f)
 	}
-	c.store = nil
-	c.unpool()
-	c.scan.Release()
-	c.t.release()
-	_ = c.t.Close() // it may be closed already
+	c.Release()
+	_ = c.Transport.Close() // it may be closed already
 }
 
 // part says why the stream ends, and makes it arrive.
-func (g *greeting) part(f *farewell) {
-	if f.lost || g.t.SetDeadline(time.Now().Add(farewellTime)) != nil {
-		return
-	}
+func (g *greeting) part(f *wire.Farewell) {
 	g.out = g.out[:0]
-	if !g.began { // RFC 6120 §4.9.1.2: an error goes inside a stream
+	if !g.began {
 		g.header()
 	}
-	g.out = f.append(g.out)
-	if g.write() != nil {
-		return
-	}
-	if g.tls != nil {
-		_ = g.tls.CloseWrite() // a courtesy: the stream's end has been said in XML
-	}
-	g.t.linger(lingerTime)
+	g.Part(f, g.out)
 }
 
 func (g *greeting) write() error {
-	var err error
-	if g.tls != nil {
-		_, err = g.tls.Write(g.out)
-	} else {
-		_, err = g.t.Write(g.out)
-	}
+	_, err := g.Write(g.out)
 	g.out = g.out[:0]
 	return err
 }
 
 // patience sets the time for what comes next.
 func (g *greeting) patience(d time.Duration) error {
-	err := g.t.SetDeadline(time.Now().Add(d))
-	if err == nil && g.srv.closing.Load() { // it may have been interrupted before
-		err = fault(stream.SystemShutdown, "")
+	err := g.Transport.SetDeadline(time.Now().Add(d))
+	if err == nil && g.srv.streams.Closed() { // it may have been interrupted before
+		err = wire.Fault(stream.SystemShutdown, "")
 	}
 	return err
 }
 
 func (g *greeting) negotiate(m Mode) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = g.srv.panicked(v)
-		}
-	}()
+	defer g.srv.streams.Recover(&err)
 	l := g.srv.limits()
 	settings := g.srv.settings()
-	g.most = l.PreauthBytes
-	g.scan.Expect(xmpp.NSClient)
-	g.scan.SetLimits(stream.Limits{Bytes: settings.MaxStanzaPreauth, Depth: l.Depth, Elements: l.PreauthElements,
-		Attributes: l.Attributes, Declarations: l.Namespaces})
+	g.Strict(xmpp.NSClient, settings.MaxStanzaPreauth, l)
 	if m == DirectTLS {
 		if err := g.handshake(); err != nil {
 			return err
@@ -133,10 +109,8 @@ func (g *greeting) negotiate(m Mode) (err error) {
 	g.srv.Stats.Logins.Add(1)
 	g.pass.Known()
 	g.known = true
-	g.most = 0
 	g.offered, g.sasl = nil, sasl.Config{}
-	g.scan.SetLimits(stream.Limits{Bytes: settings.MaxStanza, Depth: l.Depth, Elements: l.Elements,
-		Attributes: l.Attributes, Declarations: l.Namespaces})
+	g.Relax(settings.MaxStanza, l)
 	if err := g.patience(l.AuthTime); err != nil {
 		return err
 	}
@@ -148,7 +122,7 @@ func (g *greeting) negotiate(m Mode) (err error) {
 
 // header writes our stream header.
 func (g *greeting) header() {
-	h := g.scan.Header()
+	h := g.Scanner.Header()
 	from := g.host
 	if from.IsZero() {
 		from = h.To.DomainJID()
@@ -157,8 +131,8 @@ func (g *greeting) header() {
 	if !g.user.IsZero() && !to.IsZero() && to.Local() == "" {
 		to = g.user
 	}
-	g.out = stream.AppendHeader(g.out, stream.Header{Content: xmpp.NSClient, From: from, To: to,
-		ID: newID(), Version: "1.0", Lang: "en"})
+	g.out = g.Framing.AppendHeader(g.out, stream.Header{Content: xmpp.NSClient, From: from, To: to,
+		ID: wire.NewID(), Version: "1.0", Lang: "en"})
 	g.began = true
 }
 
@@ -170,27 +144,27 @@ func (g *greeting) open() error {
 		}
 	}
 	g.began = false
-	item, err := g.next()
+	item, err := g.Next()
 	if err != nil {
 		return err
 	}
-	h := g.scan.Header()
+	h := g.Scanner.Header()
 	switch {
 	case item != stream.ItemHeader:
-		return fault(stream.BadFormat, "")
+		return wire.Fault(stream.BadFormat, "")
 	case h.Content != xmpp.NSClient:
-		return fault(stream.InvalidNamespace, "this is a server for clients")
+		return wire.Fault(stream.InvalidNamespace, "this is a server for clients")
 	case h.BadTo, !h.To.IsZero() && !h.To.IsDomain():
-		return fault(stream.ImproperAddressing, "'to' is not a domain")
+		return wire.Fault(stream.ImproperAddressing, "'to' is not a domain")
 	case h.To.IsZero():
-		return fault(stream.ImproperAddressing, "'to' is missing")
+		return wire.Fault(stream.ImproperAddressing, "'to' is missing")
 	case !g.srv.router.Serves(h.To.Domain()), !g.host.IsZero() && h.To != g.host:
-		return fault(stream.HostUnknown, "")
-	case !current(h.Version):
-		return fault(stream.UnsupportedVersion, "")
+		return wire.Fault(stream.HostUnknown, "")
+	case !wire.Current(h.Version):
+		return wire.Fault(stream.UnsupportedVersion, "")
 	case h.BadFrom, !g.user.IsZero() && h.From.Local() != "" && h.From.Bare() != g.user:
 		// RFC 6120 §4.7.1: somebody else. COMPAT(sendxmpp 1.24 with XML::Stream): a name of a machine is nobody, and 'from' is ours to write.
-		return fault(stream.InvalidFrom, "")
+		return wire.Fault(stream.InvalidFrom, "")
 	}
 	g.host = h.To
 	g.header()
@@ -201,37 +175,18 @@ func (g *greeting) open() error {
 //
 // COMPAT(go-sendxmpp 0.5.6): it ends what it sends with a newline; without this it comes no further than SASL.
 func (g *greeting) blanks() error {
-	for !g.nonblank() {
-		if err := g.more(); err != nil {
+	for !g.SkipSpace() {
+		if err := g.More(); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// nonblank drops white space that has been read and says whether there is anything else.
-func (g *greeting) nonblank() bool {
-	for g.pos < g.end && strings.IndexByte(" \t\r\n", g.store[g.pos]) >= 0 {
-		g.pos++
-	}
-	return g.pos < g.end
-}
-
-// current says whether the client speaks XMPP 1.0 or what must be compatible with it (RFC 6120 §4.7.5).
-func current(version string) bool {
-	major, minor, ok := strings.Cut(version, ".")
-	if !ok {
-		return false
-	}
-	a, err := strconv.ParseUint(major, 10, 16)
-	_, err2 := strconv.ParseUint(minor, 10, 16)
-	return err == nil && err2 == nil && a >= 1
-}
-
 // introduce offers TLS and SASL, and goes on until the stream must be opened anew.
 func (g *greeting) introduce() error {
 	settings := g.srv.settings()
-	secure := g.tls != nil
+	secure := g.TLS != nil
 	g.offered = g.mechanisms(settings.RequireTLS)
 	var f []byte
 	if !secure && g.srv.tls != nil {
@@ -266,25 +221,25 @@ func (g *greeting) introduce() error {
 		f = append(f, "<register xmlns='"+xmpp.NSRegisterFeature+"'/>"...)
 	}
 	f = appendLimits(f, settings.MaxStanzaPreauth, 0)
-	g.out = stream.AppendFeatures(g.out, f)
+	g.out = g.Framing.AppendFeatures(g.out, f)
 	if err := g.write(); err != nil {
 		return err
 	}
 	for {
-		item, err := g.next()
+		item, err := g.Next()
 		if err != nil {
 			return err
 		}
 		switch item {
 		case stream.ItemEnd:
-			return &farewell{}
+			return &wire.Farewell{}
 		case stream.ItemStanza:
-			if err := g.stranger(g.scan.Stanza()); err != nil {
+			if err := g.stranger(g.Scanner.Stanza()); err != nil {
 				return err
 			}
 			continue
 		}
-		name, raw := g.scan.Element()
+		name, raw := g.Scanner.Element()
 		switch {
 		case name == xmpp.Name{Space: xmpp.NSTLS, Local: "starttls"}:
 			return g.startTLS()
@@ -297,12 +252,12 @@ func (g *greeting) introduce() error {
 				return err
 			}
 		case name.Space == xmpp.NSSM: // XEP-0198 §3
-			g.out = append(g.out, smFailed(xmpp.CondUnexpectedRequest)...)
+			g.out = append(g.out, wire.Failed(xmpp.CondUnexpectedRequest)...)
 			if err := g.write(); err != nil {
 				return err
 			}
 		default:
-			return fault(stream.UnsupportedStanzaType, "")
+			return wire.Fault(stream.UnsupportedStanzaType, "")
 		}
 	}
 }
@@ -319,17 +274,17 @@ func appendLimits(f []byte, bytes int, idle time.Duration) []byte {
 
 // startTLS answers <starttls/> (RFC 6120 §5.4.2).
 func (g *greeting) startTLS() error {
-	if g.tls != nil || g.srv.tls == nil {
+	if g.TLS != nil || g.srv.tls == nil {
 		g.out = append(g.out, "<failure xmlns='"+xmpp.NSTLS+"'/>"+stream.Close...)
 		if err := g.write(); err != nil {
 			return err
 		}
-		return &farewell{lost: true}
+		return &wire.Farewell{Cause: errLost}
 	}
 	// COMPAT(go-sendxmpp 0.5.6): a newline ends its <starttls/>; what is dropped here is never read as if it were protected.
-	if g.nonblank() || g.t.buffered() > 0 {
+	if g.SkipSpace() || !g.Empty() {
 		// Sent before TLS and read after it: somebody in between (RFC 6120 §5.4.3.3).
-		return fault(stream.PolicyViolation, "data behind <starttls/>")
+		return wire.Fault(stream.PolicyViolation, "data behind <starttls/>")
 	}
 	g.out = append(g.out, "<proceed xmlns='"+xmpp.NSTLS+"'/>"...)
 	if err := g.write(); err != nil {
@@ -338,21 +293,21 @@ func (g *greeting) startTLS() error {
 	if err := g.handshake(); err != nil {
 		return err
 	}
-	g.scan.Reset()
+	g.Scanner.Reset()
 	return g.patience(g.srv.limits().AuthTime)
 }
 
 // registers says whether accounts can be made here now.
 func (g *greeting) registers() bool {
-	return g.tls != nil && g.srv.register != nil && g.srv.register.Offered(g.host.Domain())
+	return g.TLS != nil && g.srv.register != nil && g.srv.register.Offered(g.host.Domain())
 }
 
 // stranger handles a stanza before authentication.
 func (g *greeting) stranger(x *xmpp.Stanza) error {
 	name, _ := x.First()
-	if !g.registers() || !x.IsRequest() || len(x.Children) != 1 || name.Space != xmpp.NSRegister || g.scan.BadTo() ||
+	if !g.registers() || !x.IsRequest() || len(x.Children) != 1 || name.Space != xmpp.NSRegister || g.Scanner.BadTo() ||
 		!x.To.IsZero() && x.To != g.host {
-		return fault(stream.NotAuthorized, "") // RFC 6120 §4.9.3.12
+		return wire.Fault(stream.NotAuthorized, "") // RFC 6120 §4.9.3.12
 	}
 	ctx, cancel := g.srv.within(g.srv.limits().AuthTime)
 	defer cancel()
@@ -369,30 +324,30 @@ func (g *greeting) settle() error {
 		"<sm xmlns='" + xmpp.NSSM + "'/><csi xmlns='" + xmpp.NSCSI + "'/>")
 	f = appendLimits(f, settings.MaxStanza, settings.IdleTimeout)
 	f = append(f, g.srv.router.StreamFeatures(g.host.Domain())...)
-	g.out = stream.AppendFeatures(g.out, f)
+	g.out = g.Framing.AppendFeatures(g.out, f)
 	if err := g.write(); err != nil {
 		return err
 	}
 	for {
-		item, err := g.next()
+		item, err := g.Next()
 		if err != nil {
 			return err
 		}
 		switch item {
 		case stream.ItemEnd:
-			return &farewell{}
+			return &wire.Farewell{}
 		case stream.ItemStanza:
-			err = g.bindResource(g.scan.Stanza())
+			err = g.bindResource(g.Scanner.Stanza())
 		default:
-			switch name, raw := g.scan.Element(); {
+			switch name, raw := g.Scanner.Element(); {
 			case name == xmpp.Name{Space: xmpp.NSSM, Local: "resume"}:
 				err = g.resume(raw)
 			case name.Space == xmpp.NSSM: // XEP-0198 §3: not before bind
-				g.out = append(g.out, smFailed(xmpp.CondUnexpectedRequest)...)
+				g.out = append(g.out, wire.Failed(xmpp.CondUnexpectedRequest)...)
 				err = g.write()
 			case name.Space == xmpp.NSCSI:
 			default:
-				err = fault(stream.UnsupportedStanzaType, "")
+				err = wire.Fault(stream.UnsupportedStanzaType, "")
 			}
 		}
 		if err != nil {
@@ -405,22 +360,22 @@ func (g *greeting) settle() error {
 func (g *greeting) bindResource(x *xmpp.Stanza) error {
 	el := x.Child(xmpp.Name{Space: xmpp.NSBind, Local: "bind"})
 	if el == nil || x.Kind != xmpp.IQ || !x.IsRequest() {
-		return fault(stream.NotAuthorized, "bind a resource first") // RFC 6120 §7.1
+		return wire.Fault(stream.NotAuthorized, "bind a resource first") // RFC 6120 §7.1
 	}
 	var refusal *xmpp.Error
-	resource := newID()
+	resource := wire.NewID()
 	if r := el.ChildLocal("resource"); r != nil && r.Text() != "" {
 		resource = r.Text()
 	}
 	full, err := g.user.WithResource(resource)
 	if err != nil { // RFC 6120 §7.7.1: the server may choose another; the client is told which
-		full, err = g.user.WithResource(newID())
+		full, err = g.user.WithResource(wire.NewID())
 	}
 	switch {
 	case x.Type != xmpp.TypeSet || x.ID == "" || len(x.Children) != 1:
 		refusal = xmpp.BadRequest("")
 	case err != nil:
-		return fault(stream.InternalServerError, "") // a resource of ours
+		return wire.Fault(stream.InternalServerError, "") // a resource of ours
 	default:
 		id := x.ID
 		if err = g.bind(full); err == nil {
@@ -432,7 +387,7 @@ func (g *greeting) bindResource(x *xmpp.Stanza) error {
 			return g.commit()
 		}
 		if !errors.Is(err, router.ErrTooManySessions) {
-			return fault(stream.InternalServerError, "")
+			return wire.Fault(stream.InternalServerError, "")
 		}
 		refusal = xmpp.ResourceConstraint("too many sessions") // RFC 6120 §7.6.2.1
 	}
@@ -456,8 +411,8 @@ func (g *greeting) commit() error {
 	if !g.from.Exempt && !g.srv.accounts.Permitted(g.srv.ctx, g.user, accounts.PermAdmin) {
 		g.purse = g.srv.budgets.Open(g.user.String())
 	}
-	if e := g.t.SetDeadline(time.Time{}); err != nil || e != nil {
-		g.t.interrupt() // the reader finds out
+	if e := g.Transport.SetDeadline(time.Time{}); err != nil || e != nil {
+		g.Transport.Interrupt() // the reader finds out
 	}
 	g.start()
 	return errTaken
@@ -467,14 +422,14 @@ func (g *greeting) commit() error {
 func (g *greeting) resume(raw []byte) error {
 	el, err := xmpp.ParseElement(raw)
 	if err != nil {
-		return fault(stream.BadFormat, "")
+		return wire.Fault(stream.BadFormat, "")
 	}
-	h, err := height(raw)
+	h, err := wire.Height(raw)
 	if err != nil {
 		return err
 	}
 	if g.srv.settings().ResumeWindow < time.Second {
-		g.out = append(g.out, smFailed(xmpp.CondFeatureNotImplemented)...)
+		g.out = append(g.out, wire.Failed(xmpp.CondFeatureNotImplemented)...)
 		return g.write()
 	}
 	id := el.Attr("previd")
@@ -484,7 +439,7 @@ func (g *greeting) resume(raw []byte) error {
 	}
 	handled, err := s.resume(g.conn, h)
 	if err != nil {
-		if f, ok := errors.AsType[*farewell](err); ok {
+		if f, ok := errors.AsType[*wire.Farewell](err); ok {
 			return f
 		}
 		return g.unresumed(handled, errors.Is(err, errGone))

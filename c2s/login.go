@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"jackdaw/router/accounts"
+	"jackdaw/wire"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 	"jackdaw/xmpp/sasl"
@@ -14,19 +15,19 @@ import (
 
 // mechanisms are those offered now, by preference; it prepares what they need.
 func (g *greeting) mechanisms(requireTLS bool) (out []sasl.Mechanism) {
-	if g.tls == nil && requireTLS {
+	if g.TLS == nil && requireTLS {
 		return nil // RFC 6120 §5.3.1
 	}
 	secret, iterations := g.srv.accounts.FakeParameters()
 	g.sasl = sasl.Config{Prepare: g.prepare, Lookup: g.lookup, FakeSecret: secret, FakeIterations: iterations}
-	if g.tls != nil {
+	if g.TLS != nil {
 		if g.sasl.Bindings = g.bindings(); len(g.sasl.Bindings) > 0 {
 			out = append(out, sasl.ScramSHA256Plus, sasl.ScramSHA1Plus)
 		}
 	}
 	out = append(out, sasl.ScramSHA256, sasl.ScramSHA1)
 	// RFC 6120 §13.8.3: no password in clear, but where the administrator says that the wire is ours
-	if g.tls != nil || g.srv.plain && g.from.Exempt {
+	if g.TLS != nil || g.srv.plain && g.from.Exempt {
 		g.sasl.Verify = g.verify
 		out = append(out, sasl.Plain)
 	}
@@ -84,12 +85,12 @@ func (g *greeting) verify(user, password string) (bool, error) {
 func (g *greeting) login(raw []byte) (again bool, err error) {
 	el, err := xmpp.ParseElement(raw)
 	if err != nil {
-		return false, fault(stream.BadFormat, "")
+		return false, wire.Fault(stream.BadFormat, "")
 	}
 	m := sasl.Mechanism(el.Attr("mechanism"))
 	if !slices.Contains(g.offered, m) {
 		why := sasl.InvalidMechanism
-		if g.tls == nil && (m == sasl.Plain || len(g.offered) == 0) {
+		if g.TLS == nil && (m == sasl.Plain || len(g.offered) == 0) {
 			why = sasl.EncryptionRequired // RFC 6120 §6.5.4
 		}
 		return true, g.declined(why, "")
@@ -127,17 +128,17 @@ func (g *greeting) login(raw []byte) (again bool, err error) {
 			return false, err
 		}
 		challenged = true
-		item, err := g.next()
+		item, err := g.Next()
 		if err != nil {
 			return false, err
 		}
 		if item == stream.ItemEnd {
-			return false, &farewell{}
+			return false, &wire.Farewell{}
 		}
 		if item != stream.ItemElement {
-			return false, fault(stream.NotAuthorized, "")
+			return false, wire.Fault(stream.NotAuthorized, "")
 		}
-		name, raw := g.scan.Element()
+		name, raw := g.Scanner.Element()
 		switch {
 		case name == xmpp.Name{Space: xmpp.NSSASL, Local: "abort"}:
 			return true, g.declined(sasl.Aborted, exchange.Username())
@@ -145,10 +146,10 @@ func (g *greeting) login(raw []byte) (again bool, err error) {
 		case name.Space == xmpp.NSSASL:
 			return true, g.declined(sasl.MalformedRequest, exchange.Username())
 		default:
-			return false, fault(stream.UnsupportedStanzaType, "")
+			return false, wire.Fault(stream.UnsupportedStanzaType, "")
 		}
 		if el, err = xmpp.ParseElement(raw); err != nil {
-			return false, fault(stream.BadFormat, "")
+			return false, wire.Fault(stream.BadFormat, "")
 		}
 		if text = el.Text(); text == "" {
 			text = "="
@@ -200,7 +201,7 @@ func (g *greeting) succeed(m sasl.Mechanism, exchange sasl.Server, last []byte) 
 		return false, err
 	}
 	g.user, g.how = user, m
-	g.scan.Reset()
+	g.Scanner.Reset()
 	return false, nil
 }
 
@@ -231,7 +232,7 @@ func (g *greeting) fail(why sasl.Failure, last bool) error {
 		return err
 	}
 	if last {
-		return fault(stream.PolicyViolation, "too many failed logins")
+		return wire.Fault(stream.PolicyViolation, "too many failed logins")
 	}
 	return nil
 }

@@ -2,8 +2,6 @@ package c2s
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"strconv"
 	"sync"
@@ -11,12 +9,11 @@ import (
 
 	"jackdaw/config"
 	"jackdaw/storage"
+	"jackdaw/wire"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 	"jackdaw/xmpp/stream"
 )
-
-const requestAck = "<r xmlns='" + xmpp.NSSM + "'/>"
 
 // management is the state of XEP-0198 for one session. The session's mu guards it.
 type management struct {
@@ -53,19 +50,6 @@ type barrier struct {
 
 // maxGates is how many writes may be outstanding before the reader waits for them.
 const maxGates = 4096
-
-// newID returns 128 random bits in 22 characters.
-func newID() string {
-	var b [16]byte
-	rand.Read(b[:]) // never returns an error
-	return base64.RawURLEncoding.EncodeToString(b[:])
-}
-
-// appendAck appends <a/>.
-func appendAck(dst []byte, h uint32) []byte {
-	dst = append(dst, "<a xmlns='"+xmpp.NSSM+"' h='"...)
-	return append(strconv.AppendUint(dst, uint64(h), 10), "'/>"...)
-}
 
 // received counts a stanza that was routed, with the writes that it waits for.
 func (s *session) received(pendings []*storage.Pending) {
@@ -113,7 +97,7 @@ func (s *session) tell() {
 	if s.queue == nil {
 		s.queue = newChunk()
 	}
-	s.queue.buf = appendAck(s.queue.buf, s.sm.confirmed)
+	s.queue.buf = wire.AppendAck(s.queue.buf, s.sm.confirmed)
 	s.sm.told = s.sm.confirmed
 	s.measure()
 }
@@ -132,7 +116,7 @@ func (s *session) acknowledge() bool {
 	}
 	if m.failed {
 		// Nothing from the failed write on is confirmed: the client sends it again.
-		s.begin(farewell{condition: string(stream.InternalServerError), text: "what was sent last could not be stored"})
+		s.begin(wire.Fault(stream.InternalServerError, "what was sent last could not be stored"))
 	}
 	return s.wakeQueued()
 }
@@ -201,7 +185,7 @@ func (s *session) lastAck(dst []byte) []byte {
 		s.queue = nil
 	}
 	if s.sm.confirmed != s.sm.told {
-		dst = appendAck(dst, s.sm.confirmed)
+		dst = wire.AppendAck(dst, s.sm.confirmed)
 		s.sm.told = s.sm.confirmed
 	}
 	return dst
@@ -209,7 +193,7 @@ func (s *session) lastAck(dst []byte) []byte {
 
 // acks takes the client's h, as in <a/> and <resume/>. What it confirms is in taken
 // then. The caller holds mu.
-func (s *session) acks(h uint32) *farewell {
+func (s *session) acks(h uint32) *wire.Farewell {
 	m := s.sm
 	sent := 0
 	for _, f := range s.flight {
@@ -217,10 +201,7 @@ func (s *session) acks(h uint32) *farewell {
 	}
 	n := int64(h - m.acked) // modulo 2^32
 	if n > int64(sent) {
-		return &farewell{condition: string(stream.UndefinedCondition),
-			text: "you acknowledged more than you were sent",
-			extra: "<handled-count-too-high xmlns='" + xmpp.NSSM + "' h='" + strconv.FormatUint(uint64(h), 10) +
-				"' send-count='" + strconv.FormatUint(uint64(m.acked+uint32(sent)), 10) + "'/>"}
+		return wire.TooHigh(h, m.acked+uint32(sent))
 	}
 	m.acked = h
 	m.unacked -= int(n)
@@ -287,7 +268,7 @@ func (s *session) acknowledged(h uint32) (flush bool, err error) {
 	// follows go without a request.
 	if s.sm.unacked > 0 && s.queue == nil && h != before {
 		s.sm.asked = true
-		flush = s.nonza(requestAck)
+		flush = s.nonza(wire.RequestAck)
 	}
 	kept := s.taken
 	s.taken = nil
@@ -319,7 +300,7 @@ func (s *session) enable(window time.Duration) bool {
 	if window < time.Second {
 		return s.nonza("<enabled xmlns='" + xmpp.NSSM + "'/>")
 	}
-	m.id, m.window = newID(), window
+	m.id, m.window = wire.NewID(), window
 	s.srv.resumable.add(s)
 	return s.nonza("<enabled xmlns='"+xmpp.NSSM+"' resume='true' id='", m.id, "' max='", strconv.Itoa(int(window/time.Second)), "'/>")
 }
@@ -341,7 +322,7 @@ func (s *session) resume(c *conn, h uint32) (handled uint32, err error) {
 	for s.conn != nil && s.conn.writing && !s.draining && !s.leaving && !s.ending && !s.wait(ctx.Done()) {
 	}
 	if s.sm.lossy {
-		s.begin(farewell{condition: string(stream.Conflict), text: "too much was left unacknowledged to resume it"})
+		s.begin(wire.Fault(stream.Conflict, "too much was left unacknowledged to resume it"))
 	}
 	if s.leaving || s.ending {
 		return s.came(ctx)
@@ -355,14 +336,13 @@ func (s *session) resume(c *conn, h uint32) (handled uint32, err error) {
 		old.dead.Store(true)
 		s.mu.Unlock()
 		if polite {
-			f := fault(stream.Conflict, "resumed on another connection")
-			if old.send(f.append(nil)) == nil {
-				old.goodbye()
+			if old.Send(old.Framing.AppendEnd(nil, wire.Fault(stream.Conflict, "resumed on another connection"))) == nil {
+				old.Goodbye()
 			}
 		} else {
-			_ = old.t.Close() // so that its writer gives up
+			_ = old.Transport.Close() // so that its writer gives up
 		}
-		old.t.interrupt()
+		old.Transport.Interrupt()
 		s.mu.Lock()
 		if polite {
 			old.writing = false
@@ -391,7 +371,7 @@ func (s *session) resume(c *conn, h uint32) (handled uint32, err error) {
 	m := s.sm
 	switch {
 	case m.failed:
-		s.begin(farewell{lost: true})
+		s.begin(&wire.Farewell{Cause: errLost})
 		return s.came(ctx)
 	case s.leaving, s.ending:
 		return s.came(ctx)

@@ -399,7 +399,7 @@ func TestRestedReaderGoesOnReading(t *testing.T) {
 		s := h.find(c)
 		s.mu.Lock()
 		s.conn.rest.Store(true)
-		s.conn.t.interrupt()
+		s.conn.Transport.Interrupt()
 		s.mu.Unlock()
 		eventually(t, "another reader took over", func() bool {
 			return !s.conn.rest.Load()

@@ -3,6 +3,8 @@ package c2s
 import (
 	"testing"
 	"time"
+
+	"jackdaw/wire"
 )
 
 func TestAllStreamsOfAnAccountShareItsRate(t *testing.T) {
@@ -27,7 +29,7 @@ func TestAllStreamsOfAnAccountShareItsRate(t *testing.T) {
 	}
 	eventually(t, "all is routed", func() bool { return len(h.list(&h.routed)) == 2*n })
 	// A stream brings what one read takes before it is held back.
-	if took, least := time.Since(began), time.Duration(bytes-3*bufSize)*time.Second/100_000; took < least {
+	if took, least := time.Since(began), time.Duration(bytes-3*wire.BufSize)*time.Second/100_000; took < least {
 		t.Errorf("%d bytes took %v, less than %v", bytes, took, least)
 	}
 }

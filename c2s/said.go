@@ -9,6 +9,7 @@ import (
 
 	"jackdaw/router"
 	"jackdaw/router/gate"
+	"jackdaw/wire"
 	"jackdaw/xmpp/stream"
 )
 
@@ -17,9 +18,9 @@ import (
 
 // connection tells where the client is. The caller holds the session's mu, or is the only one to know the connection.
 func (c *conn) connection() router.Connection {
-	out := router.Connection{Address: gate.RemoteIP(c.t.conn)}
-	if c.tls != nil {
-		out.TLS = tls.VersionName(c.tls.ConnectionState().Version)
+	out := router.Connection{Address: gate.RemoteIP(&c.Transport)}
+	if c.TLS != nil {
+		out.TLS = tls.VersionName(c.TLS.ConnectionState().Version)
 	}
 	return out
 }
@@ -63,22 +64,17 @@ func (s *session) sayDetached(why string, window time.Duration) {
 	s.srv.log.Info("client is away, its session waits", "session", s.addr, "why", why, "for", window)
 }
 
-func (s *session) sayEnded(f *farewell) {
-	s.srv.log.Info("client session ended", "session", s.addr, "why", f.why(),
+func (s *session) sayEnded(f *wire.Farewell) {
+	s.srv.log.Info("client session ended", "session", s.addr, "why", why(f),
 		"lasted", time.Since(time.Unix(s.began, 0)).Round(time.Second))
 }
 
 // why is the reason in words.
-func (f *farewell) why() string {
-	switch {
-	case f.condition != "" && f.text != "":
-		return f.condition + ": " + f.text
-	case f.condition != "":
-		return f.condition
-	case f.lost:
-		return "the connection was lost"
+func why(f *wire.Farewell) string {
+	if f.Polite() {
+		return "the client closed its stream"
 	}
-	return "the client closed its stream"
+	return f.Error()
 }
 
 // A tlsError is why a handshake came to nothing.
@@ -90,8 +86,9 @@ func (e *tlsError) Unwrap() error { return e.error }
 func (g *greeting) sayStranger(m Mode, err error) {
 	failed, inTLS := errors.AsType[*tlsError](err)
 	what, do := "", ""
+	unread := g.Unread()
 	switch {
-	case !inTLS && m == STARTTLS && !g.began && len(g.store) > 0 && g.store[0] == 0x16: // RFC 8446 §5.1: a handshake record
+	case !inTLS && m == STARTTLS && !g.began && len(unread) > 0 && unread[0] == 0x16: // RFC 8446 §5.1: a handshake record
 		what, do = "TLS from the first byte on a port for STARTTLS", "give the client the port of listen.c2s_tls"
 	case !inTLS, errors.Is(err, io.EOF): // somebody who looks whether the port is open says nothing
 		return
@@ -135,9 +132,9 @@ func (s *Server) sayAbout(a netip.Addr, message string, args ...any) {
 
 // sayRefused says that the stream of a client ended by an error of its own before it was let in. Guessed passwords have
 // their own lines.
-func (g *greeting) sayRefused(f *farewell) {
-	if f.condition == "" || f.condition == string(stream.SystemShutdown) || g.failures > 0 {
+func (g *greeting) sayRefused(f *wire.Farewell) {
+	if f.Condition == "" || f.Condition == stream.SystemShutdown || g.failures > 0 {
 		return
 	}
-	g.srv.sayAbout(g.from.Addr, "client refused before login", "why", f.why(), "host", g.host.String())
+	g.srv.sayAbout(g.from.Addr, "client refused before login", "why", why(f), "host", g.host.String())
 }

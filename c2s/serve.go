@@ -4,11 +4,11 @@ import (
 	"errors"
 	"io"
 	"os"
-	"runtime/debug"
 	"strconv"
 	"time"
 
 	"jackdaw/router"
+	"jackdaw/wire"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 	"jackdaw/xmpp/stream"
@@ -33,19 +33,19 @@ func (c *conn) run(waits bool) {
 func (c *conn) serve(waits bool) error {
 	last := false // all that was there when the reader was told to leave is read in this pass
 	for {
-		var err error = errAgain
+		var err error = wire.ErrAgain
 		if last = c.leaves(); last {
-			c.t.dry = false // the kernel is to be asked
+			c.Transport.AskKernel()
 		}
 		if last || !waits {
 			err = c.work()
 		}
 		waits = false
-		if err == errAgain {
+		if err == wire.ErrAgain {
 			if last {
 				return errLeft
 			}
-			if err = c.t.await(); err == nil {
+			if err = c.Transport.Await(); err == nil {
 				continue
 			}
 		}
@@ -54,7 +54,7 @@ func (c *conn) serve(waits bool) error {
 			return err
 		case c.rests():
 			return errRested
-		case !c.leaves() || c.dead.Load() || c.t.SetReadDeadline(time.Time{}) != nil:
+		case !c.leaves() || c.dead.Load() || c.Transport.SetReadDeadline(time.Time{}) != nil:
 			return err
 		}
 		// The interruption said that the session ends.
@@ -63,7 +63,7 @@ func (c *conn) serve(waits bool) error {
 
 // rests says whether the wait was interrupted only so that another goroutine goes on.
 func (c *conn) rests() bool {
-	if !c.rest.Swap(false) || c.t.SetReadDeadline(time.Time{}) != nil {
+	if !c.rest.Swap(false) || c.Transport.SetReadDeadline(time.Time{}) != nil {
 		return false
 	}
 	// Who interrupts says why first, so either it shows here or the interruption is to come.
@@ -81,7 +81,7 @@ func (c *conn) over(err error) {
 	c.withdrawn = true
 	s.changed()
 	s.mu.Unlock()
-	f, ours := errors.AsType[*farewell](err)
+	f, ours := errors.AsType[*wire.Farewell](err)
 	switch {
 	case c.dead.Load(), err == errLeft: // whoever told it to leave ends the session
 	case ours:
@@ -93,16 +93,16 @@ func (c *conn) over(err error) {
 		}
 		s.mu.Unlock()
 		if first {
-			s.finish(*f)
+			s.finish(f)
 		}
 	case c.silent.Load():
-		s.lost(c, *fault(stream.ConnectionTimeout, "no answer"))
+		s.lost(c, wire.Fault(stream.ConnectionTimeout, "no answer"))
 	default:
-		s.lost(c, farewell{lost: true})
+		s.lost(c, &wire.Farewell{Cause: errLost})
 	}
 	s.mu.Lock()
 	if s.conn != c && !c.dead.Load() {
-		_ = c.t.Close() // detached: nothing more is to be written, and who tries is to stop
+		_ = c.Transport.Close() // detached: nothing more is to be written, and who tries is to stop
 	}
 	// Else others may still be writing the goodbye.
 	for s.conn == c || c.writing {
@@ -111,33 +111,18 @@ func (c *conn) over(err error) {
 	c.gone = true
 	s.changed()
 	s.mu.Unlock()
-	c.store = nil
-	c.unpool()
-	c.scan.Release()
+	c.Release()
 	if c.dead.Load() {
-		c.t.linger(lingerTime)
+		c.Linger()
 	}
-	c.t.release()
-	_ = c.t.Close() // it may be closed already
+	_ = c.Transport.Close() // it may be closed already
 }
 
-// panicked notes a fault of ours. It is not to end the streams of everyone.
-func (s *Server) panicked(v any) error {
-	s.Stats.Panics.Add(1)
-	s.log.Error("a client made the server panic", "do", "report it as a fault of jackdaw, with this line",
-		"panic", v, "stack", string(debug.Stack()))
-	return fault(stream.InternalServerError, "")
-}
-
-// work handles what has been received. It returns errAgain when that is all.
+// work handles what has been received. It returns wire.ErrAgain when that is all.
 func (c *conn) work() (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = c.srv.panicked(v)
-		}
-	}()
+	defer c.srv.streams.Recover(&err)
 	for {
-		item, err := c.next()
+		item, err := c.Next()
 		if err != nil {
 			return err
 		}
@@ -150,21 +135,21 @@ func (c *conn) work() (err error) {
 			return errLeft
 		case leavesLast:
 			if c.last == 0 {
-				c.last = c.total + maxLast
+				c.last = c.Total + maxLast
 			}
-			if c.total > c.last || c.s.pressed.Load() {
+			if c.Total > c.last || c.s.pressed.Load() {
 				return errLeft
 			}
 		}
 		switch item {
 		case stream.ItemStanza:
-			err = c.stanza(c.scan.Stanza())
+			err = c.stanza(c.Scanner.Stanza())
 		case stream.ItemElement:
 			err = c.element()
 		case stream.ItemEnd:
-			return &farewell{} // RFC 6120 §4.4
+			return &wire.Farewell{} // RFC 6120 §4.4
 		default:
-			err = fault(stream.BadFormat, "")
+			err = wire.Fault(stream.BadFormat, "")
 		}
 		if err != nil {
 			return err
@@ -176,8 +161,8 @@ func (c *conn) work() (err error) {
 func (c *conn) stanza(x *xmpp.Stanza) error {
 	s := c.s
 	// RFC 6120 §8.1.2.1: 'from' is ours to write; what the client says must be true.
-	if c.scan.BadFrom() || !x.From.IsZero() && x.From != s.addr && x.From != s.rs.Bare() {
-		return fault(stream.InvalidFrom, "")
+	if c.Scanner.BadFrom() || !x.From.IsZero() && x.From != s.addr && x.From != s.rs.Bare() {
+		return wire.Fault(stream.InvalidFrom, "")
 	}
 	x.From = s.addr
 	e := &c.env
@@ -196,22 +181,10 @@ func (c *conn) stanza(x *xmpp.Stanza) error {
 }
 
 // unfit says what is wrong with a stanza before anyone else looks at it.
+//
+// COMPAT(xmpp4r 0.5, old XMPPFramework): a request to its own server goes without an id and would wait for ever.
 func (c *conn) unfit(x *xmpp.Stanza) *xmpp.Error {
-	switch {
-	case c.scan.BadTo():
-		// RFC 6120 §8.3.3.8. Who enters a room by a nick that nobody can have sees these words.
-		return xmpp.JIDMalformed(xmpp.BadToText)
-	case x.Type == xmpp.TypeInvalid:
-		return xmpp.BadRequest("unknown type")
-	case x.Kind != xmpp.IQ:
-		return nil
-	case x.ID == "" && !(x.IsRequest() && c.ours(x.To)):
-		// RFC 6120 §8.1.3. COMPAT(xmpp4r 0.5, old XMPPFramework): a request to its own server goes without and would wait for ever.
-		return xmpp.BadRequest("a request needs an id")
-	case x.IsRequest() && len(x.Children) != 1, x.Type == xmpp.TypeResult && len(x.Children) > 1:
-		return xmpp.BadRequest("a request has exactly one child") // RFC 6120 §8.2.3
-	}
-	return nil
+	return wire.Unfit(x, c.Scanner.BadTo(), x.ID == "" && c.ours(x.To))
 }
 
 // ours says whether a request to this address is answered here: by the user's account or the server.
@@ -256,7 +229,7 @@ func (c *conn) own(x *xmpp.Stanza) bool {
 
 // element handles what is at the top of the stream and not a stanza.
 func (c *conn) element() error {
-	name, raw := c.scan.Element()
+	name, raw := c.Scanner.Element()
 	s := c.s
 	switch name {
 	case xmpp.Name{Space: xmpp.NSSM, Local: "r"}:
@@ -266,7 +239,7 @@ func (c *conn) element() error {
 		}
 	case xmpp.Name{Space: xmpp.NSSM, Local: "a"}:
 		if s.sm != nil {
-			h, err := height(raw)
+			h, err := wire.Height(raw)
 			if err != nil {
 				return err
 			}
@@ -277,11 +250,11 @@ func (c *conn) element() error {
 	case xmpp.Name{Space: xmpp.NSSM, Local: "enable"}:
 		if s.sm != nil {
 			// XEP-0198 §3: at most one attempt
-			return fault(stream.PolicyViolation, "stream management is on")
+			return wire.Fault(stream.PolicyViolation, "stream management is on")
 		}
 		el, err := xmpp.ParseElement(raw)
 		if err != nil {
-			return fault(stream.BadFormat, "")
+			return wire.Fault(stream.BadFormat, "")
 		}
 		c.flushAll() // what was answered before does not count
 		window := time.Duration(0)
@@ -294,7 +267,7 @@ func (c *conn) element() error {
 		c.flush = s.enable(window) || c.flush
 		return nil
 	case xmpp.Name{Space: xmpp.NSSM, Local: "resume"}:
-		c.say(smFailed(xmpp.CondUnexpectedRequest))
+		c.say(wire.Failed(xmpp.CondUnexpectedRequest))
 		return nil
 	case xmpp.Name{Space: xmpp.NSCSI, Local: "inactive"}:
 		s.inactive()
@@ -304,10 +277,10 @@ func (c *conn) element() error {
 		return nil
 	}
 	if name.Space == xmpp.NSSM { // before <enable/>
-		c.say(smFailed(xmpp.CondUnexpectedRequest))
+		c.say(wire.Failed(xmpp.CondUnexpectedRequest))
 		return nil
 	}
-	return fault(stream.UnsupportedStanzaType, "")
+	return wire.Fault(stream.UnsupportedStanzaType, "")
 }
 
 // say queues what is not a stanza.
@@ -317,27 +290,10 @@ func (c *conn) say(xml string) {
 	c.s.mu.Unlock()
 }
 
-func smFailed(c xmpp.Condition) string {
-	return "<failed xmlns='" + xmpp.NSSM + "'><" + string(c) + " xmlns='" + xmpp.NSStanzaErrors + "'/></failed>"
-}
-
-// height reads h.
-func height(raw []byte) (uint32, error) {
-	el, err := xmpp.ParseElement(raw)
-	if err != nil {
-		return 0, fault(stream.BadFormat, "")
-	}
-	h, err := strconv.ParseUint(el.Attr("h"), 10, 32)
-	if err != nil {
-		return 0, fault(stream.BadFormat, "h is not a number of stanzas")
-	}
-	return uint32(h), nil
-}
-
 // ping asks an idle client whether it is there (XEP-0199 §4.1).
 func (s *session) ping() {
 	host := s.addr.DomainJID()
-	wake, _ := s.Send(router.Delivery{Copy: true, Stanza: &xmpp.Stanza{Kind: xmpp.IQ, Type: xmpp.TypeGet, ID: "idle-" + newID(),
+	wake, _ := s.Send(router.Delivery{Copy: true, Stanza: &xmpp.Stanza{Kind: xmpp.IQ, Type: xmpp.TypeGet, ID: "idle-" + wire.NewID(),
 		From: host, To: s.addr, Payload: []byte("<ping xmlns='" + xmpp.NSPing + "'/>")}})
 	if wake {
 		s.Flush()
@@ -368,9 +324,8 @@ func (c *conn) bind(full jid.JID) error {
 // start lets the session write and begins to read for it. The bind result is out.
 func (c *conn) start() {
 	s := c.s
-	c.t.queue()
-	c.t.nowait = true
-	c.most = 0
+	c.Transport.Queue()
+	c.Shallow = true
 	c.heard.Store(c.srv.now.Load())
 	c.srv.timers.add(&s.timer, restAfter)
 	c.srv.promoted(c, !s.ready) // ready is set here only

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"jackdaw/router"
+	"jackdaw/wire"
 	"jackdaw/xmpp/jid"
 	"jackdaw/xmpp/stream"
 )
@@ -157,7 +158,7 @@ func (s *session) measure() {
 func (s *session) overflow() {
 	s.over = true
 	s.srv.Stats.Overflows.Add(1)
-	s.begin(farewell{condition: string(stream.ResourceConstraint), text: "the client does not take what is sent to it"})
+	s.begin(wire.Fault(stream.ResourceConstraint, "the client does not take what is sent to it"))
 }
 
 // Full implements router.Outlet.
@@ -206,7 +207,7 @@ func (s *session) write(c *conn) {
 		piece := c.ahead[:min(len(c.ahead), maxPiece)]
 		c.ahead = c.ahead[len(piece):]
 		s.mu.Unlock()
-		err := c.send(piece)
+		err := c.Send(piece)
 		left := c.progress()
 		s.mu.Lock()
 		if len(c.ahead) == 0 || err != nil {
@@ -219,7 +220,7 @@ func (s *session) write(c *conn) {
 		}
 		if left {
 			s.draining = true
-			s.srv.workers.Add(1)
+			s.srv.streams.Workers.Add(1)
 			go s.drain(c)
 			s.mu.Unlock()
 			return
@@ -238,7 +239,7 @@ func (s *session) load(c *conn) {
 	q := s.queue
 	s.queue = nil
 	if s.sm != nil && !s.sm.asked && len(q.marks) > 0 {
-		q.buf = append(q.buf, requestAck...)
+		q.buf = append(q.buf, wire.RequestAck...)
 		s.sm.asked = true
 	}
 	q.base, q.busy = c.sent, true
@@ -264,9 +265,9 @@ func (s *session) unload(c *conn, q *chunk) {
 
 // drain brings out what the kernel did not take, then goes on as the writer.
 func (s *session) drain(c *conn) {
-	defer s.srv.workers.Done()
+	defer s.srv.streams.Workers.Done()
 	for {
-		err := c.t.drainSome(s.srv.limits().WriteStall)
+		err := c.Transport.Drain(s.srv.limits().WriteStall)
 		left := c.progress()
 		s.mu.Lock()
 		s.settle(c)
@@ -456,20 +457,20 @@ func (s *session) WaitBelow(ctx context.Context, n int) error {
 func (s *session) End(condition, text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.begin(farewell{condition: condition, text: text})
+	s.begin(wire.Fault(stream.Condition(condition), text))
 }
 
 // begin starts the end on a goroutine of its own. The caller holds mu.
-func (s *session) begin(f farewell) {
+func (s *session) begin(f *wire.Farewell) {
 	if s.leaving || s.ending {
 		return
 	}
 	s.leaving = true
 	s.changed()
-	s.srv.workers.Add(1)
+	s.srv.streams.Workers.Add(1)
 	go func() {
-		defer s.srv.workers.Done()
-		s.dismiss(f.departure(), nil)
+		defer s.srv.streams.Workers.Done()
+		s.dismiss(departureFor(f), nil)
 		s.mu.Lock()
 		s.ending = true
 		s.changed()

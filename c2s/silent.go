@@ -1,6 +1,10 @@
 package c2s
 
-import "time"
+import (
+	"time"
+
+	"jackdaw/wire"
+)
 
 // A doubt is what was known of a client when it was first found not to answer a request for an acknowledgement.
 type doubt struct {
@@ -39,10 +43,10 @@ func (s *session) unanswered(c *conn, now int64, patience time.Duration) (silent
 			return false, false
 		}
 		m.asked = true
-		return false, s.nonza(requestAck)
+		return false, s.nonza(wire.RequestAck)
 	}
-	produced, accepted := c.t.written()
-	unsent, unread := c.t.kernel()
+	produced, accepted := c.Transport.Written()
+	unsent, unread := c.Transport.Kernel()
 	seen := doubt{since: now, heard: c.heard.Load(), acked: accepted - int64(unsent)}
 	seen.all = seen.acked == produced && c.chunk == nil
 	d := m.doubt

@@ -170,8 +170,8 @@ func TestClientThatReadsSlowlyIsNotSilent(t *testing.T) {
 	gone := func() int64 { // bytes that this end has acknowledged
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		_, accepted := s.conn.t.written()
-		unsent, _ := s.conn.t.kernel()
+		_, accepted := s.conn.Transport.Written()
+		unsent, _ := s.conn.Transport.Kernel()
 		return accepted - int64(unsent)
 	}
 	for range 10 {
@@ -229,7 +229,7 @@ func TestAnswerThatNobodyHasReadYetCounts(t *testing.T) {
 	c.send("<iq type='get' id='stuck'><stuck xmlns='urn:test'/></iq>")
 	<-entered // the reader gets no further
 	c.send("<a xmlns='urn:xmpp:sm:3' h='1'/>")
-	eventually(t, "there is more", func() bool { _, unread := s.conn.t.kernel(); return unread > 0 })
+	eventually(t, "there is more", func() bool { _, unread := s.conn.Transport.Kernel(); return unread > 0 })
 	s.mu.Lock()
 	s.sm.doubt.heard = s.conn.heard.Load() // as if the request had come long ago
 	silent, _ := s.unanswered(s.conn, 2000, time.Minute)

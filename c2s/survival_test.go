@@ -13,6 +13,7 @@ import (
 
 	"jackdaw/router"
 	"jackdaw/storage"
+	"jackdaw/wire"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 )
@@ -50,7 +51,7 @@ func (c *counting) take(n int, rnd *rand.Rand) {
 }
 
 func height32(t testing.TB, xml string) int {
-	h, err := height([]byte(xml))
+	h, err := wire.Height([]byte(xml))
 	if err != nil {
 		t.Fatalf("%s: %v", xml, err)
 	}

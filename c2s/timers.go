@@ -3,6 +3,8 @@ package c2s
 import (
 	"sync"
 	"time"
+
+	"jackdaw/wire"
 )
 
 // A wheel looks after all sessions with one goroutine: it has one slot for each
@@ -137,7 +139,7 @@ func (s *session) look(now int64) {
 	if c == nil {
 		left := time.Until(s.expires)
 		if left <= 0 {
-			s.begin(farewell{lost: true})
+			s.begin(&wire.Farewell{Cause: errLost})
 		}
 		s.mu.Unlock()
 		if left > 0 {
@@ -161,7 +163,7 @@ func (s *session) look(now int64) {
 	if quiet >= restAfter && c.rested != heard {
 		c.rested = heard
 		c.rest.Store(true)
-		c.t.interrupt()
+		c.Transport.Interrupt()
 	}
 	s.mu.Unlock()
 	if flush {
@@ -189,5 +191,5 @@ func (s *session) look(now int64) {
 func (s *session) silent(c *conn) {
 	s.srv.Stats.Silent.Add(1)
 	c.silent.Store(true)
-	c.t.interrupt()
+	c.Transport.Interrupt()
 }

@@ -1,12 +1,14 @@
 package c2s
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"sync"
 	"time"
 
+	"jackdaw/wire"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/sasl"
 )
@@ -38,19 +40,19 @@ func (s *Server) prepareTLS(o *tls.Config) *tls.Config {
 	}
 	c.Certificates = nil
 	c.GetCertificate = func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
-		if t, ok := h.Conn.(*transport); ok && t.cert != nil {
-			return t.cert, nil
+		if t, ok := h.Conn.(*wire.Transport); ok && t.Cert != nil {
+			return t.Cert, nil
 		}
 		return choose(h)
 	}
 	// This is asked on a resumed TLS session too, which GetCertificate is not.
 	c.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
-		if t, ok := h.Conn.(*transport); ok {
+		if t, ok := h.Conn.(*wire.Transport); ok {
 			cert, err := choose(h)
 			if err != nil {
 				return nil, err
 			}
-			t.cert = cert
+			t.Cert = cert
 		}
 		return nil, nil
 	}
@@ -60,24 +62,22 @@ func (s *Server) prepareTLS(o *tls.Config) *tls.Config {
 // handshake puts TLS on the connection.
 func (c *conn) handshake() error {
 	until := time.Now().Add(c.srv.limits().TLSTime)
-	if err := c.t.SetDeadline(until); err != nil {
+	if err := c.Transport.SetDeadline(until); err != nil {
 		return err
 	}
-	t := tls.Server(c.t, c.srv.tls)
-	if err := t.Handshake(); err != nil {
+	if err := c.Handshake(context.Background(), tls.Server(&c.Transport, c.srv.tls)); err != nil {
 		return &tlsError{err}
 	}
-	c.tls, c.r = t, t
 	return nil
 }
 
 // bindings are the channel bindings of the connection, by preference (RFC 9266, RFC 5929).
 func (c *conn) bindings() (out []sasl.Binding) {
-	cs := c.tls.ConnectionState()
+	cs := c.TLS.ConnectionState()
 	if b, ok := sasl.Exporter(&cs); ok {
 		out = append(out, b)
 	}
-	if b, ok := c.srv.ends.of(c.t.cert); ok {
+	if b, ok := c.srv.ends.of(c.Transport.Cert); ok {
 		out = append(out, b)
 	}
 	return out
