@@ -5,14 +5,15 @@ import (
 	"fmt"
 	"time"
 
+	"jackdaw/modules/internal/parts"
 	"jackdaw/modules/last"
 	"jackdaw/storage"
 	"jackdaw/xmpp/jid"
 )
 
-// spaces is a Store that remembers which spaces the modules have asked for.
+// spaces is the store, and remembers which spaces the modules have asked for.
 type spaces struct {
-	Store
+	parts.Store
 	maps, logs []string
 }
 

@@ -10,12 +10,17 @@ import (
 type Module struct {
 	Name string
 	// Off says that it takes part in nothing but Removed: what it keeps of an account goes with the account.
-	Off   bool
+	Off bool
+	// Needs names modules without which it takes no part.
+	Needs []string
 	Specs []Spec // what it implements; docs/xeps.md is made of this
 
 	// Features are announced by disco#info of the host, AccountFeatures by that of an account.
 	Features        []string
 	AccountFeatures []string
+	// AccountFeaturesNow are the same for features that depend on what else takes part; it may be called at any time
+	// after Use.
+	AccountFeaturesNow func() []string
 	// StreamFeature is offered after login, as XML (RFC 6120 §4.3.2), "" for none.
 	StreamFeature string
 	// StreamFeatureOf is the same for a feature that differs between hosts; it may be

@@ -81,7 +81,7 @@ func offlineControl(ctx context.Context, store storage.Engine, cfg *config.Confi
 	nowhere := func() []upload.Place { return nil }
 	files := newFiles(fileParts{r, store, users, current, nowhere, log})
 	features := modules.All(modules.Deps{Router: r, Store: store, Accounts: users, Config: current, Log: log})
-	r.Use(append(features.Modules(), files.Module())...)
+	r.Use(features.Modules(files.Module())...)
 	users.OnChange(func(user jid.JID, what accounts.Change) {
 		if what != accounts.Deleted {
 			return

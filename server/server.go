@@ -205,9 +205,7 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 
 // modules are what takes part in the router, as the configuration in force says.
 func (h *house) modules() []router.Module {
-	files := h.files.Module()
-	files.Off = !h.cfg.Load().Modules.Enabled(files.Name)
-	return append(h.features.Modules(), h.programs.Module(), files)
+	return h.features.Modules(h.programs.Module(), h.files.Module())
 }
 
 // lanes of a post: on Redis the copies of many recipients share round trips and commits.

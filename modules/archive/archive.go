@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"jackdaw/modules/internal/mam"
+	"jackdaw/modules/internal/parts"
 	"jackdaw/router"
 	"jackdaw/storage"
 	"jackdaw/xmpp"
@@ -62,6 +63,16 @@ type Archive struct {
 	desk mam.Desk
 }
 
+// Of makes the archive of a server.
+func Of(p parts.Parts, contacts Contacts) *Archive {
+	return New(Options{Router: p.Router, Messages: p.Store.Log("archive"), Prefs: p.Store.Map("archive-prefs"),
+		Contacts: contacts, Full: p.Space.Low, Log: p.Log,
+		Limits: func() Limits {
+			c := p.Config()
+			return Limits{Page: c.Limits.ArchivePage, Keep: c.Modules.Archive.Keep, Bytes: int64(c.Limits.ArchiveBytes)}
+		}})
+}
+
 // New returns the module; Run must be called for messages to go when their time has come.
 func New(o Options) *Archive {
 	a := &Archive{o: o, prefs: newPrefsCache(o.Prefs), posts: make(chan struct{}, posting),
@@ -87,7 +98,8 @@ func (a *Archive) Module() router.Module {
 			Others: xmpp.Forbidden("")} // XEP-0313 §8.1
 	}
 	return router.Module{
-		Name: "archive",
+		Name:  "archive",
+		Needs: []string{"stanzaid"}, // clients of an archive trust its ids (XEP-0313 §8.3)
 		Specs: []router.Spec{
 			{Name: "XEP-0059", Version: "1.0", Note: "no pages by index"},
 			{Name: "XEP-0313", Version: "1.1.3", Note: "no messages of rooms"},

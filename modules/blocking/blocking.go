@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 
+	"jackdaw/modules/internal/parts"
 	"jackdaw/router"
 	"jackdaw/storage"
 	"jackdaw/xmpp"
@@ -38,10 +39,18 @@ type Contacts interface {
 
 // Blocking is the module. It is safe for concurrent use.
 type Blocking struct {
+	parts.Switch
 	router   *router.Router
 	lists    *lists
 	contacts Contacts
 	log      *slog.Logger
+}
+
+// Of makes the blocking of a server.
+func Of(p parts.Parts, contacts Contacts) *Blocking {
+	b := New(p.Router, p.Store.Map("blocking"), contacts, p.Log)
+	b.Switch = p.Switch("blocking")
+	return b
 }
 
 // New returns the module. The lists are kept in the given map, which nobody else writes.
@@ -79,9 +88,12 @@ func (b *Blocking) Module() router.Module {
 	}
 }
 
-// Blocks says whether a user, a bare address, has blocked an address. It also does while that cannot be
-// known: what asks would show the user to the other.
+// Blocks says whether a user, a bare address, has blocked an address; while the module is off, nobody has. It also says
+// yes while that cannot be known: whatever asks would show the user to the other.
 func (b *Blocking) Blocks(user, other jid.JID) bool {
+	if !b.On() {
+		return false
+	}
 	l, err := b.lists.of(user.String())
 	if err != nil {
 		b.log.Warn("block list unavailable", "error", err)

@@ -29,6 +29,7 @@ const Node = "urn:x-jackdaw:server"
 func New(info func(host string) *xmpp.Element) router.Module {
 	return router.Module{
 		Name:     "caps",
+		Needs:    []string{"disco"}, // they are the hash of what it says
 		Specs:    []router.Spec{{Name: "XEP-0115", Version: "1.6.0", Note: "nothing is taken out of presence"}},
 		Features: []string{xmpp.NSCaps, xmpp.NSCaps + "#optimize"}, // §7
 		Leaving:  router.Stage{Presence: complete},

@@ -4,12 +4,27 @@ package contact
 
 import (
 	"jackdaw/config"
+	"jackdaw/modules/internal/parts"
 	"jackdaw/router"
 	"jackdaw/xmpp"
 )
 
-// New returns the module. It takes part in no stage: what it does is in Form.
-func New() router.Module {
+// Contact is the module. It is safe for concurrent use.
+type Contact struct{ p parts.Parts }
+
+// Of makes the addresses of a server.
+func Of(p parts.Parts) Contact { return Contact{p} }
+
+// Form is that of a host, nil if it has none or the module is off.
+func (c Contact) Form(host string) *xmpp.Element {
+	if h := c.p.Config().Host(host); h != nil && c.p.Switch("contact").On() {
+		return Form(&h.Contact)
+	}
+	return nil
+}
+
+// Module returns the module. It takes part in no stage: what it does is in Form.
+func (Contact) Module() router.Module {
 	return router.Module{
 		Name:  "contact",
 		Specs: []router.Spec{{Name: "XEP-0157", Version: "1.1.1"}},

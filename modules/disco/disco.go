@@ -18,6 +18,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"jackdaw/modules/internal/parts"
 	"jackdaw/router"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
@@ -35,6 +36,7 @@ type Form func(host string) *xmpp.Element
 // Nodes are what accounts keep for others to see (XEP-0060 §5). The user and who asks are bare addresses of which
 // nothing is known; the elements are the caller's.
 type Nodes interface {
+	On() bool // whether there are nodes now
 	// Identity is what an account with nodes is, beside being one.
 	Identity() *xmpp.Element
 	// List returns an <item/> for each node that may be seen, Items one for each item of a node; ok is false if
@@ -55,8 +57,7 @@ type Options struct {
 	Forms   []Form
 	// Shared are the domains of services for all hosts, wherever these are below; nil: there are none.
 	Shared func() []string
-	// Nodes are those of accounts; a nil function, or one that returns nil: there are none.
-	Nodes func() Nodes
+	Nodes  Nodes // of accounts; nil: there are none
 	// Node and Ver make the node of the host's capabilities, Node#Ver(info), that the host
 	// answers for (XEP-0115 §6.2). An empty Node: no such node.
 	Node string
@@ -75,6 +76,18 @@ type Disco struct {
 type announced struct {
 	by            []router.Module
 	host, account []string
+}
+
+// Of makes the answers of a server.
+func Of(p parts.Parts, o Options) *Disco {
+	o.Router, o.Users = p.Router, p.Accounts
+	o.Shared = func() []string {
+		if domain := p.Config().Modules.MUC.Domain; domain != "" {
+			return []string{domain}
+		}
+		return nil
+	}
+	return New(o)
 }
 
 // New returns the answers over a router, which must have got its modules before the first is asked for.
@@ -134,6 +147,9 @@ func (d *Disco) announced() *announced {
 	for _, m := range modules {
 		a.host = append(a.host, m.Features...)
 		a.account = append(a.account, m.AccountFeatures...)
+		if m.AccountFeaturesNow != nil {
+			a.account = append(a.account, m.AccountFeaturesNow()...)
+		}
 	}
 	slices.Sort(a.host)
 	slices.Sort(a.account)
@@ -170,10 +186,10 @@ func (d *Disco) info(e *router.Envelope) {
 }
 
 func (d *Disco) nodes() Nodes {
-	if d.o.Nodes == nil {
+	if d.o.Nodes == nil || !d.o.Nodes.On() {
 		return nil
 	}
-	return d.o.Nodes()
+	return d.o.Nodes
 }
 
 // owner is whose account a request is for.

@@ -3,13 +3,17 @@ package disco
 import (
 	"testing"
 
+	"jackdaw/modules/internal/parts"
 	"jackdaw/storage"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 )
 
 // shelf has a node urn:open of juliet's and nurse's that all may see, and urn:friends that romeo may see of juliet.
-type shelf struct{ broken bool }
+type shelf struct {
+	parts.Switch
+	broken bool
+}
 
 func element(space, local, name, value string) *xmpp.Element {
 	return &xmpp.Element{Name: xmpp.Name{Space: space, Local: local}, Attrs: []xmpp.Attr{attr(name, value)}}
@@ -56,7 +60,7 @@ func (s shelf) Info(user, asker jid.JID, node string) (*xmpp.Element, error) {
 
 func TestNodesOfAccountsAreTheirsToWhomTheyAreShown(t *testing.T) {
 	h := newHouse(t)
-	h.disco.o.Nodes = func() Nodes { return shelf{} }
+	h.disco.o.Nodes = shelf{}
 	h.ask(t, itemsNS, "juliet@example.org", "", `<item node='urn:friends'/><item node='urn:open'/>`)
 	h.ask(t, itemsNS, "juliet@example.org", "urn:friends", `<item name='1'/>`)
 	h.ask(t, itemsNS, "juliet@example.org", "urn:none", "!item-not-found")
@@ -68,7 +72,7 @@ func TestNodesOfAccountsAreTheirsToWhomTheyAreShown(t *testing.T) {
 
 func TestStrangersSeeOfNodesOnlyWhatAllMaySee(t *testing.T) {
 	h := newHouse(t)
-	h.disco.o.Nodes = func() Nodes { return shelf{} }
+	h.disco.o.Nodes = shelf{}
 	h.ask(t, itemsNS, "nurse@example.org", "", `<item node='urn:open'/>`)
 	h.ask(t, itemsNS, "nurse@example.org", "urn:open", `<item name='1'/>`)
 	h.ask(t, infoNS, "nurse@example.org", "urn:open", `<feature var='urn:open'/>`)
@@ -81,7 +85,7 @@ func TestStrangersSeeOfNodesOnlyWhatAllMaySee(t *testing.T) {
 
 func TestNodesThatCannotBeReadAreAReasonToWait(t *testing.T) {
 	h := newHouse(t)
-	h.disco.o.Nodes = func() Nodes { return shelf{broken: true} }
+	h.disco.o.Nodes = shelf{broken: true}
 	h.ask(t, itemsNS, "juliet@example.org", "", "!resource-constraint")
 	h.ask(t, infoNS, "juliet@example.org", "urn:open", "!resource-constraint")
 }

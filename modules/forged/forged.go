@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"sync/atomic"
 
+	"jackdaw/modules/internal/parts"
 	"jackdaw/router"
 	"jackdaw/storage"
 	"jackdaw/xmpp"
@@ -53,6 +54,20 @@ type Stats struct {
 	Posted  atomic.Int64 // replies that the hook took
 	Failed  atomic.Int64 // replies that it did not take
 }
+
+// Of makes the module of a server.
+func Of(p parts.Parts) *Forged {
+	return New(Options{Router: p.Router, Users: p.Accounts, Store: p.Store.Map("forged"), Replies: p.Store.Log("forged"),
+		Hook: func() string {
+			if !p.Config().Modules.Enabled("forged") {
+				return ""
+			}
+			return p.Config().HTTP.SenderHook
+		}, Log: p.Log})
+}
+
+// Hooked says whether replies of our users to forged senders are posted somewhere now.
+func (f *Forged) Hooked() bool { return f.hook.on() }
 
 // New returns the module, and goes on posting what was queued.
 func New(o Options) *Forged {

@@ -20,6 +20,7 @@ import (
 	"sync"
 	"time"
 
+	"jackdaw/modules/internal/parts"
 	"jackdaw/router"
 	"jackdaw/storage"
 	"jackdaw/xmpp"
@@ -67,6 +68,11 @@ type last struct {
 	notedFrom time.Time
 	// status is what a session said when it became unavailable, until it ends or comes back.
 	status map[*router.Session]string
+}
+
+// Of makes the module of a server.
+func Of(p parts.Parts, contacts Roster) router.Module {
+	return New(Options{Router: p.Router, Users: p.Accounts, Roster: contacts, Store: p.Store.Map("last"), Log: p.Log})
 }
 
 // New returns the module; the host's uptime counts from now.

@@ -12,12 +12,15 @@
 package multicast
 
 import (
+	"context"
 	"log/slog"
 	"sync"
 	"time"
 
 	"jackdaw/modules/internal/addresses"
+	"jackdaw/modules/internal/parts"
 	"jackdaw/router"
+	"jackdaw/router/accounts"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 )
@@ -51,6 +54,26 @@ type module struct {
 
 	mu    sync.Mutex                       // guards shown
 	shown map[jid.JID]map[jid.JID]struct{} // who has been sent available presence, by the full address of whose it is
+}
+
+// Of makes the service of a server. Its domains are one below each host, unless that is a component's.
+func Of(p parts.Parts, blocks func(user, other jid.JID) bool) router.Module {
+	return New(Options{Router: p.Router, Blocks: blocks, Log: p.Log,
+		Domains: func() (all []string) {
+			c := p.Config()
+			for _, h := range c.Hosts {
+				domain := addresses.Name + "." + h.Domain
+				if _, taken := c.Component.Secrets[domain]; !taken {
+					all = append(all, domain)
+				}
+			}
+			return all
+		},
+		MaxRecipients: func() int { return p.Config().HTTP.MaxRecipients },
+		May: func(user jid.JID) (bool, error) {
+			r, err := p.Accounts.Rights(context.Background(), user)
+			return err == nil && r.Has(accounts.PermMulticast), err
+		}})
 }
 
 // New returns the module. It must come before presence, which settles what a user broadcasts, and before carbons.

@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"sync"
 
+	"jackdaw/modules/internal/parts"
 	"jackdaw/router"
 	"jackdaw/storage"
 	"jackdaw/xmpp"
@@ -36,6 +37,14 @@ type Options struct {
 // Contacts knows who is in a user's roster. Both addresses are bare.
 type Contacts interface {
 	Has(user, contact jid.JID) (bool, error)
+}
+
+// Of makes the module of a server.
+func Of(p parts.Parts, contacts Contacts) router.Module {
+	return New(p.Router, contacts, p.Store.Log("offline"), func() Options {
+		o := &p.Config().Modules.Offline
+		return Options{MaxMessages: o.MaxMessages, MaxBytes: o.MaxBytes, Full: p.Space.Out()}
+	}, p.Log)
 }
 
 // New returns the module. The messages are kept in the given log, which nobody else writes.

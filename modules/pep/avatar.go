@@ -24,6 +24,7 @@ const (
 
 // Photos are the vCards of users, with the pictures in them.
 type Photos interface {
+	On() bool // whether there are any now
 	// Photo is that of a user; no data where there is none.
 	Photo(user jid.JID) (typ string, data []byte, err error)
 	// SetPhoto puts another in, or takes it out for want of data. Nobody is told.
@@ -45,10 +46,10 @@ func hashOf(data []byte) string {
 }
 
 func (p *PEP) photos() Photos {
-	if p.o.Photos == nil {
+	if p.o.Photos == nil || !p.o.Photos.On() {
 		return nil
 	}
-	return p.o.Photos()
+	return p.o.Photos
 }
 
 // photo is the hash of a user's picture; ok is false if that cannot be known.
@@ -198,6 +199,9 @@ type PhotoChange struct {
 // avatar (XEP-0398 §3.2), the rest into that of the vCard4 (XEP-0292). It returns what has to be durable before the owner is answered, of
 // which written is a part.
 func (p *PEP) PhotoChanged(b *router.Batch, change PhotoChange, written *storage.Pending) *storage.Pending {
+	if !p.On() {
+		return written
+	}
 	return p.cardChanged(b, change, p.photoChanged(b, change, written))
 }
 

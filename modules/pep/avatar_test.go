@@ -21,6 +21,8 @@ type photo struct {
 	card *xmpp.Element
 }
 
+func (album) On() bool { return true }
+
 func (a album) Photo(user jid.JID) (string, []byte, error) {
 	p := a[user.String()]
 	return p.typ, p.data, nil
@@ -57,7 +59,7 @@ func avatarXML(data []byte, options ...string) (dataXML, metaXML string) {
 
 func (w *world) album() album {
 	a := album{}
-	w.pep.o.Photos = func() Photos { return a }
+	w.pep.o.Photos = a
 	return a
 }
 

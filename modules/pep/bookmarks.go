@@ -23,14 +23,15 @@ const (
 
 // Private are the bookmarks of rooms that users have in private storage.
 type Private interface {
+	On() bool // whether there is such a thing now
 	Conferences(user jid.JID) ([]*xmpp.Element, error)
 }
 
 func (p *PEP) private() Private {
-	if p.o.Private == nil {
+	if p.o.Private == nil || !p.o.Private.On() {
 		return nil
 	}
-	return p.o.Private()
+	return p.o.Private
 }
 
 // cast puts an element and those of the same namespace in it into another namespace.

@@ -114,6 +114,8 @@ func TestBookmarksArePrivateThoughTheClientDoesNotSaySo(t *testing.T) {
 // drawer holds what users have in private storage.
 type drawer map[string]string
 
+func (drawer) On() bool { return true }
+
 func (d drawer) Conferences(user jid.JID) ([]*xmpp.Element, error) {
 	el, err := xmpp.ParseElement([]byte("<storage xmlns='storage:bookmarks'>" + d[user.String()] + "</storage>"))
 	if err != nil {
@@ -124,7 +126,7 @@ func (d drawer) Conferences(user jid.JID) ([]*xmpp.Element, error) {
 
 func TestBookmarksFromBeforeThereWereNodesAreTakenOver(t *testing.T) {
 	w := newWorld(t)
-	w.pep.o.Private = func() Private { return drawer{juliet: "<conference jid='a@rooms' name='A'/>"} }
+	w.pep.o.Private = drawer{juliet: "<conference jid='a@rooms' name='A'/>"}
 	desk := w.login("juliet/desk")
 	w.want(desk, "get", "", pubsubXML("<items node='urn:xmpp:bookmarks:1'/>"),
 		pubsubXML("<items node='urn:xmpp:bookmarks:1'><item id='a@rooms'><conference xmlns='urn:xmpp:bookmarks:1' name='A'/></item></items>"))

@@ -29,10 +29,10 @@ type property struct {
 
 var properties = []property{
 	plain("FN", "fn", "text"),
-	parts("N", "n", false, "FAMILY", "surname", "GIVEN", "given", "MIDDLE", "additional", "PREFIX", "prefix", "SUFFIX", "suffix"),
+	composite("N", "n", false, "FAMILY", "surname", "GIVEN", "given", "MIDDLE", "additional", "PREFIX", "prefix", "SUFFIX", "suffix"),
 	plain("NICKNAME", "nickname", "text"),
 	{temp: "BDAY", four: "bday", up: birthday, down: func(el *xmpp.Element) *xmpp.Element { return node(xmpp.NSVCard, "BDAY", value(el)) }},
-	parts("ADR", "adr", true, "POBOX", "pobox", "EXTADD", "ext", "STREET", "street", "LOCALITY", "locality", "REGION", "region",
+	composite("ADR", "adr", true, "POBOX", "pobox", "EXTADD", "ext", "STREET", "street", "LOCALITY", "locality", "REGION", "region",
 		"PCODE", "code", "CTRY", "country"),
 	{temp: "TEL", four: "tel", many: true, up: phone, down: func(el *xmpp.Element) *xmpp.Element {
 		return typed(el, node(xmpp.NSVCard, "NUMBER", strings.TrimPrefix(value(el), "tel:")), "TEL")
@@ -83,8 +83,8 @@ func plain(temp, four, kind string) property {
 		down: func(el *xmpp.Element) *xmpp.Element { return node(xmpp.NSVCard, temp, value(el)) }}
 }
 
-// parts is a property of several, named by turns in vcard-temp and in vCard4.
-func parts(temp, four string, many bool, names ...string) property {
+// composite is a property of several, named by turns in vcard-temp and in vCard4.
+func composite(temp, four string, many bool, names ...string) property {
 	return property{temp: temp, four: four, many: many,
 		up: func(el *xmpp.Element) *xmpp.Element {
 			var out []*xmpp.Element

@@ -5,16 +5,20 @@ import (
 	"time"
 
 	"jackdaw/modules/internal/forms"
+	"jackdaw/modules/internal/parts"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 )
 
 // Nodes answers what others ask about the nodes of accounts (XEP-0060 §5, XEP-0163 §6). Addresses are bare; elements are
 // the caller's.
-type Nodes struct{ pep *PEP }
+type Nodes struct {
+	parts.Switch
+	pep *PEP
+}
 
 // Nodes returns the answers.
-func (p *PEP) Nodes() *Nodes { return &Nodes{p} }
+func (p *PEP) Nodes() *Nodes { return &Nodes{p.Switch, p} }
 
 // Identity is that of an account (XEP-0163 §6.1).
 func (*Nodes) Identity() *xmpp.Element { return identity("pep") }

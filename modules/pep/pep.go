@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"slices"
 
+	"jackdaw/modules/internal/parts"
 	"jackdaw/modules/internal/pubsub"
 	"jackdaw/router"
 	"jackdaw/storage"
@@ -49,22 +50,34 @@ type Options struct {
 	Nodes, Items, Caps storage.Map
 	Limits             func() Limits
 	// Full, if not nil, says that nothing more can be kept for now.
-	Full func() bool
-	// Photos are the vCards' (XEP-0398); a nil function, or one that returns nil: there are none.
-	Photos func() Photos
-	// Private are the bookmarks in private storage (XEP-0049); a nil function, or one that returns nil: there are none.
-	Private func() Private
+	Full    func() bool
+	Photos  Photos  // the vCards' (XEP-0398); nil: there are none
+	Private Private // the bookmarks in private storage (XEP-0049); nil: there are none
 	Log     *slog.Logger
 }
 
 // PEP is the module. It is safe for concurrent use.
 type PEP struct {
+	parts.Switch
 	o      Options
 	engine *pubsub.Engine
 	caps   caps
 	here   here
 	remote remote
 	hashes hashes
+}
+
+// Of makes the eventing of a server. What o says of other modules is kept; the rest is the server's.
+func Of(p parts.Parts, o Options) *PEP {
+	o.Router, o.Full, o.Log = p.Router, p.Space.Low, p.Log
+	o.Nodes, o.Items, o.Caps = p.Store.Map("pep"), p.Store.Map("pep-items"), p.Store.Map("pep-caps")
+	o.Limits = func() Limits {
+		l := &p.Config().Limits
+		return Limits{Nodes: l.PEPNodes, Items: l.PEPItems, ItemBytes: l.PEPItemBytes, Bytes: int64(l.PEPBytes)}
+	}
+	m := New(o)
+	m.Switch = p.Switch("pep")
+	return m
 }
 
 // New returns the module.
@@ -77,8 +90,8 @@ func New(o Options) *PEP {
 	return p
 }
 
-// Module says where eventing takes part: before presence, which settles what a user broadcasts, and before what keeps messages. It announces what
-// works with what Photos and Private say now.
+// Module says where eventing takes part: before presence, which settles what a user broadcasts, and before whatever keeps
+// messages.
 func (p *PEP) Module() router.Module {
 	handle := func(e *router.Envelope) {
 		p.adopt(e)
@@ -98,7 +111,7 @@ func (p *PEP) Module() router.Module {
 			{Name: "XEP-0402", Version: "1.2.0"},
 			{Name: "XEP-0490", Version: "1.0.1"},
 		},
-		AccountFeatures: p.features(),
+		AccountFeaturesNow: p.features,
 		// An address that is nobody's account is answered like an account without nodes.
 		IQ: []router.IQ{
 			{Payload: pubsub.Payload, Scope: router.Account, Handle: handle, NoAccount: handle},
@@ -111,7 +124,7 @@ func (p *PEP) Module() router.Module {
 	}
 }
 
-// features are what works with what else is there.
+// features are what works with the other modules that take part now.
 func (p *PEP) features() []string {
 	all := append(pubsub.Features(),
 		"http://jabber.org/protocol/pubsub#auto-subscribe",
@@ -174,7 +187,7 @@ func (p *PEP) message(e *router.Envelope) {
 // ContactChanged reckons anew what a contact of a user may have: to be called when the subscriptions between them or the contact's groups have
 // changed. gained says that one of the two may see the other's presence that could not before.
 func (p *PEP) ContactChanged(b *router.Batch, user, contact jid.JID, gained bool) {
-	if !p.o.Router.Serves(user.Domain()) {
+	if !p.On() || !p.o.Router.Serves(user.Domain()) {
 		return
 	}
 	if err := p.engine.Revoke(b, user, contact); err != nil {

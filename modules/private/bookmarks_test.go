@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"jackdaw/modules/internal/moduletest"
+	"jackdaw/modules/internal/parts"
 	"jackdaw/router"
 	"jackdaw/storage"
 	"jackdaw/xmpp"
@@ -13,6 +14,7 @@ import (
 
 // shelf keeps bookmarks elsewhere.
 type shelf struct {
+	parts.Switch
 	all    []*xmpp.Element
 	used   bool
 	broken error
@@ -38,7 +40,8 @@ func element(t *testing.T, xml string) *xmpp.Element {
 func TestBookmarksOfRoomsAreThoseThatAreKeptElsewhere(t *testing.T) {
 	h := newHouse(t)
 	s := &shelf{}
-	p := New(h.Router, h.store.Map("private"), limit, func() Bookmarks { return s }, moduletest.Discard())
+	p := New(h.Router, h.store.Map("private"), limit, moduletest.Discard())
+	p.BookmarksAreIn(s)
 	h.Use(p.Module())
 	const empty, url = `<storage xmlns='storage:bookmarks'/>`, `<url url='https://example.org/'/>`
 	h.get(empty, empty)
@@ -65,8 +68,9 @@ func TestBookmarksOfRoomsAreThoseThatAreKeptElsewhere(t *testing.T) {
 
 func TestBookmarksThatCannotBeReadAreAReasonToWait(t *testing.T) {
 	h := newHouse(t)
-	h.Use(New(h.Router, h.store.Map("private"), limit, func() Bookmarks { return &shelf{broken: errors.New("away")} },
-		moduletest.Discard()).Module())
+	p := New(h.Router, h.store.Map("private"), limit, moduletest.Discard())
+	p.BookmarksAreIn(&shelf{broken: errors.New("away")})
+	h.Use(p.Module())
 	for _, kind := range []string{"get", "set"} {
 		h.hamlet.Send(request(kind, "", `<storage xmlns='storage:bookmarks'><conference jid='a@rooms'/></storage>`))
 		got := h.hamlet.Deliveries()

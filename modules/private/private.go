@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"slices"
 
+	"jackdaw/modules/internal/parts"
 	"jackdaw/router"
 	"jackdaw/storage"
 	"jackdaw/xmpp"
@@ -38,6 +39,7 @@ var query = xmpp.Name{Space: xmpp.NSPrivate, Local: "query"}
 
 // Bookmarks are where else bookmarks of rooms are kept. They are <conference/> elements of XEP-0048.
 type Bookmarks interface {
+	On() bool // whether that is so now
 	// Conferences are those of a user; ok is false if none have been kept there ever.
 	Conferences(user jid.JID) (all []*xmpp.Element, ok bool, err error)
 	// SetConferences replaces them all. written is what has been written here; what is returned is awaited before the user gets
@@ -47,20 +49,36 @@ type Bookmarks interface {
 
 // Private is the module. It is safe for concurrent use.
 type Private struct {
+	parts.Switch
 	router    *router.Router
 	store     storage.Map
 	limit     func() int
-	bookmarks func() Bookmarks
+	elsewhere Bookmarks // nil: nowhere
 	log       *slog.Logger
 }
 
+// Of makes the private storage of a server.
+func Of(p parts.Parts) *Private {
+	m := New(p.Router, p.Store.Map("private"), func() int { return p.Config().Limits.PrivateBytes }, p.Log)
+	m.Switch = p.Switch("private")
+	return m
+}
+
 // New returns the module. The store is of this module alone. limit says how many bytes an account may keep, whenever
-// that matters. A nil function for bookmarks, or one that returns nil: they are kept nowhere else.
-func New(r *router.Router, store storage.Map, limit func() int, bookmarks func() Bookmarks, log *slog.Logger) *Private {
-	if bookmarks == nil {
-		bookmarks = func() Bookmarks { return nil }
+// that matters.
+func New(r *router.Router, store storage.Map, limit func() int, log *slog.Logger) *Private {
+	return &Private{router: r, store: store, limit: limit, log: log}
+}
+
+// BookmarksAreIn says where else bookmarks are kept. It must be said before the module is used.
+func (p *Private) BookmarksAreIn(b Bookmarks) { p.elsewhere = b }
+
+// bookmarks are where else they are kept now, nil for nowhere.
+func (p *Private) bookmarks() Bookmarks {
+	if p.elsewhere == nil || !p.elsewhere.On() {
+		return nil
 	}
-	return &Private{r, store, limit, bookmarks, log}
+	return p.elsewhere
 }
 
 // Module says where private storage takes part.

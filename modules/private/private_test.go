@@ -23,7 +23,7 @@ type house struct {
 
 func newHouse(t *testing.T) *house {
 	h := &house{Router: moduletest.New("hamlet", "macbeth"), t: t, store: moduletest.NewStore()}
-	h.Use(New(h.Router, h.store.Map("private"), limit, nil, moduletest.Discard()).Module())
+	h.Use(New(h.Router, h.store.Map("private"), limit, moduletest.Discard()).Module())
 	h.hamlet = moduletest.Login(t, h.Router, "hamlet/denmark")
 	return h
 }
@@ -172,7 +172,7 @@ func (r *racing) Update(ctx context.Context, owner string, version uint64, c ...
 
 func TestARaceOfTwoSessionsIsRunAgain(t *testing.T) {
 	h := &house{Router: moduletest.New("hamlet"), t: t, store: moduletest.NewStore()}
-	h.Use(New(h.Router, &racing{h.store.Map("private"), 2}, limit, nil, moduletest.Discard()).Module())
+	h.Use(New(h.Router, &racing{h.store.Map("private"), 2}, limit, moduletest.Discard()).Module())
 	h.hamlet = moduletest.Login(t, h.Router, "hamlet/denmark")
 	h.set("<a xmlns='urn:x'>1</a>")
 	h.get("<a xmlns='urn:x'/>", "<a xmlns='urn:x'>1</a>")

@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"jackdaw/modules/internal/forms"
+	"jackdaw/modules/internal/parts"
 	"jackdaw/router"
 	"jackdaw/storage"
 	"jackdaw/xmpp"
@@ -73,6 +74,14 @@ type Push struct {
 	Options
 	users users
 	life  life
+}
+
+// Of makes the module of a server.
+func Of(p parts.Parts) *Push {
+	return New(Options{Router: p.Router, Store: p.Store.Map("push"), Log: p.Log, Settings: func() Settings {
+		s := &p.Config().Modules.Push
+		return Settings{Content: Content(s.Content), Registrations: s.Registrations, Interval: s.Interval}
+	}})
 }
 
 // New returns the module.

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"jackdaw/config"
+	"jackdaw/modules/internal/parts"
 	"jackdaw/router"
 	"jackdaw/router/accounts"
 	"jackdaw/xmpp"
@@ -68,6 +69,23 @@ type waiter struct {
 	answer   func()
 	answered bool
 	done     chan struct{} // closed when the account has been deleted, and that is answered
+}
+
+// Of makes the answers of a server; what New says of the order holds here too.
+func Of(p parts.Parts) *Registration {
+	on := p.Switch("registration")
+	return New(Options{Router: p.Router, Accounts: p.Accounts, Log: p.Log,
+		Policy: func() config.Registration {
+			if !on() {
+				return config.RegistrationClosed
+			}
+			return p.Config().Registration
+		},
+		Limits: func() Limits {
+			l := &p.Config().Limits
+			return Limits{Creations: Rate{Burst: l.Registrations, Every: l.RegistrationEvery},
+				Attempts: Rate{Burst: l.RegistrationAttempts, Every: l.RegistrationAttemptEvery}}
+		}})
 }
 
 // New returns the answers. Whoever else listens to changes of accounts, ends the

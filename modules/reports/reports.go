@@ -54,6 +54,7 @@ func New(o Options) router.Module {
 	m := &module{Options: o, made: map[jid.JID]int{}}
 	return router.Module{
 		Name:     "reports",
+		Needs:    []string{"blocking"}, // which answers the requests that reports come with
 		Specs:    []router.Spec{{Name: "XEP-0377", Version: "0.4.1", Note: "reports are not forwarded"}},
 		Features: []string{ns}, // §3
 		Arriving: router.Stage{IQ: m.arriving},

@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strconv"
 
+	"jackdaw/modules/internal/parts"
 	"jackdaw/router"
 	"jackdaw/storage"
 	"jackdaw/xmpp"
@@ -49,6 +50,14 @@ type Roster struct {
 	cache  cache
 	// onChange, if not nil: see OnChange.
 	onChange func(b *router.Batch, user, contact jid.JID, gained bool)
+}
+
+// Of makes the roster of a server.
+func Of(p parts.Parts) *Roster {
+	return New(p.Router, p.Accounts, p.Store.Map("roster"), func() Options {
+		l := &p.Config().Limits
+		return Options{MaxItems: l.RosterItems, MaxGroups: l.RosterGroups, MaxBytes: l.RosterBytes}
+	}, p.Log)
 }
 
 // New returns the module. The rosters are kept in the given map, which nobody else writes. The options are

@@ -24,10 +24,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
+	"jackdaw/modules/internal/parts"
 	"jackdaw/router"
+	"jackdaw/router/accounts"
 	"jackdaw/storage"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
@@ -74,6 +77,7 @@ type Options struct {
 
 // Strangers is the module. It is safe for concurrent use.
 type Strangers struct {
+	parts.Switch
 	Options
 	recipients recipients
 
@@ -85,6 +89,24 @@ type Strangers struct {
 	reminded map[jid.JID]bool // who has been told of everything that is held, since the start
 	closed   bool
 	running  sync.WaitGroup
+}
+
+// Of makes the module of a server.
+func Of(p parts.Parts, contacts Contacts, tell, remind func(to, about, line string)) *Strangers {
+	s := New(Options{Router: p.Router, Users: p.Accounts, Contacts: contacts, Log: p.Log,
+		Written: p.Store.Map("strangers"), Held: p.Store.Log("strangers"),
+		Full: p.Space.Low, Tell: tell, Remind: remind,
+		Policy:     func(host string) Policy { return Policy(p.Config().Modules.Strangers.Of(host)) },
+		Recipients: func() int { return p.Config().Modules.Strangers.Recipients },
+		Admin:      func(host string, who jid.JID) bool { return slices.Contains(p.Admins(host), who) },
+		Exempt: func(user jid.JID) bool {
+			r, err := p.Accounts.Rights(context.Background(), user)
+			// Under the name of no account only programs post that were given one for the gateway.
+			return err == nil && (!r.Active() || r.Has(accounts.PermAdmin) || r.Has(accounts.PermMulticast) ||
+				r.Has(accounts.PermGateway))
+		}})
+	s.Switch = p.Switch("strangers")
+	return s
 }
 
 // New returns the module.
@@ -304,7 +326,7 @@ func (s *Strangers) note(user, to jid.JID) error {
 
 // Known is to be called when somebody, a bare address, may have come into a user's roster; it looks for itself.
 func (s *Strangers) Known(user, contact jid.JID) {
-	if s.Policy(user.Domain()) == Hold {
+	if s.On() && s.Policy(user.Domain()) == Hold {
 		s.do(user, job{of: contact})
 	}
 }

@@ -17,7 +17,7 @@ var juliet = jid.MustParse("juliet@example.org")
 
 func TestPhotoIsPutInAndTakenOutOfTheVCard(t *testing.T) {
 	h := newHouse(t)
-	v := New(h.Router, h.store.Map("vcard"), limit, nil, moduletest.Discard())
+	v := New(h.Router, h.store.Map("vcard"), limit, moduletest.Discard())
 	put := func(typ, data, want string) {
 		t.Helper()
 		if _, err := v.SetPhoto(juliet, typ, []byte(data)); err != nil {
@@ -49,10 +49,11 @@ func TestWhoKeepsAvatarsLearnsOfPhotos(t *testing.T) {
 	h := newHouse(t)
 	var got []Change
 	later := storage.NewPending()
-	v := New(h.Router, h.store.Map("vcard"), limit, func(_ *router.Batch, c Change, _ *storage.Pending) *storage.Pending {
+	v := New(h.Router, h.store.Map("vcard"), limit, moduletest.Discard())
+	v.OnChange(func(_ *router.Batch, c Change, _ *storage.Pending) *storage.Pending {
 		got = append(got, c)
 		return later
-	}, moduletest.Discard())
+	})
 	h.Use(v.Module())
 	for _, photo := range []string{
 		"<PHOTO><TYPE>image/png</TYPE><BINVAL>aGk=</BINVAL></PHOTO>", "", "<PHOTO><BINVAL>!</BINVAL></PHOTO>", "<PHOTO><EXTVAL>https://example.org/</EXTVAL></PHOTO>",
@@ -95,7 +96,7 @@ func (r *racing) Update(ctx context.Context, owner string, version uint64, c ...
 
 func TestChangeOfACardLosesNothingOfAFasterOne(t *testing.T) {
 	h := newHouse(t)
-	v := New(h.Router, &racing{h.store.Map("vcard"), 1}, limit, nil, moduletest.Discard())
+	v := New(h.Router, &racing{h.store.Map("vcard"), 1}, limit, moduletest.Discard())
 	calls := 0
 	name := func(card *xmpp.Element) bool {
 		calls++

@@ -1,8 +1,9 @@
 // Package vcard keeps a vCard for each account, readable by the world and written
 // by its owner (XEP-0054).
 //
-// It is kept as the client wrote it. Who is given to New learns of each new one, and may change it, so that avatars of both kinds are the
-// same (XEP-0153, XEP-0398), and vCards of both kinds (XEP-0292). Left out is a vCard of the host.
+// It is kept as the client wrote it. Whoever is given to OnChange learns of each
+// new one, and may change it, so that avatars of both kinds are the same (XEP-0153, XEP-0398), and vCards of both kinds
+// (XEP-0292). Left out is a vCard of the host.
 package vcard
 
 import (
@@ -11,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	"jackdaw/modules/internal/parts"
 	"jackdaw/router"
 	"jackdaw/storage"
 	"jackdaw/xmpp"
@@ -37,6 +39,7 @@ type Changed func(b *router.Batch, c Change, written *storage.Pending) *storage.
 
 // VCard is the module. It is safe for concurrent use.
 type VCard struct {
+	parts.Switch
 	router  *router.Router
 	store   storage.Map
 	limit   func() int
@@ -44,11 +47,21 @@ type VCard struct {
 	log     *slog.Logger
 }
 
-// New returns the module. The store is of this module alone. limit says how many bytes a vCard may have, whenever that
-// matters; changed may be nil.
-func New(r *router.Router, store storage.Map, limit func() int, changed Changed, log *slog.Logger) *VCard {
-	return &VCard{r, store, limit, changed, log}
+// Of makes the vCards of a server.
+func Of(p parts.Parts) *VCard {
+	v := New(p.Router, p.Store.Map("vcard"), func() int { return p.Config().Limits.VCardBytes }, p.Log)
+	v.Switch = p.Switch("vcard")
+	return v
 }
+
+// New returns the module. The store is of this module alone. limit says how many bytes a vCard may have, whenever that
+// matters.
+func New(r *router.Router, store storage.Map, limit func() int, log *slog.Logger) *VCard {
+	return &VCard{router: r, store: store, limit: limit, log: log}
+}
+
+// OnChange has f told of each change. It must be said before the module is used; a second call replaces the first.
+func (v *VCard) OnChange(f Changed) { v.changed = f }
 
 // Module says where vCards take part.
 func (v *VCard) Module() router.Module {

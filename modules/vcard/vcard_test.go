@@ -23,7 +23,7 @@ type house struct {
 
 func newHouse(t *testing.T) *house {
 	h := &house{Router: moduletest.New("romeo", "juliet"), store: moduletest.NewStore()}
-	h.Use(New(h.Router, h.store.Map("vcard"), limit, nil, moduletest.Discard()).Module())
+	h.Use(New(h.Router, h.store.Map("vcard"), limit, moduletest.Discard()).Module())
 	h.romeo, h.juliet = moduletest.Login(t, h.Router, "romeo/orchard"), moduletest.Login(t, h.Router, "juliet/balcony")
 	return h
 }

@@ -9,16 +9,17 @@ import (
 	"sync"
 	"time"
 
+	"jackdaw/modules/internal/parts"
 	"jackdaw/router"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 )
 
-// ToAdmins is how often the administrators of a host are written to at most.
-const ToAdmins = 5 * time.Minute
-
-// ToUsers is how often a user is.
-const ToUsers = time.Hour
+// How often the administrators of a host, and a user, are written to at most.
+const (
+	everyAdmins = 5 * time.Minute
+	everyUser   = time.Hour
+)
 
 const (
 	maxLines = 20   // of one message, in which nobody's lines keep those of others out
@@ -78,6 +79,22 @@ func (t *topic) room(about string) bool {
 		}
 	}
 	return false
+}
+
+// ToAdmins writes to the administrators of hosts; the topic is the host, in whose name they are written to.
+func ToAdmins(p parts.Parts) *Notices {
+	return New(Options{Router: p.Router, Every: everyAdmins, To: p.Admins, From: func(host string) string { return host }})
+}
+
+// ToUsers writes to users in the name of their hosts; the topic is the bare address.
+func ToUsers(p parts.Parts) *Notices {
+	parsed := func(user string) jid.JID {
+		j, _ := jid.Parse(user) // it comes from a session or an account
+		return j
+	}
+	return New(Options{Router: p.Router, Every: everyUser,
+		To:   func(user string) []jid.JID { return []jid.JID{parsed(user)} },
+		From: func(user string) string { return parsed(user).Domain() }})
 }
 
 // New returns notices without any.

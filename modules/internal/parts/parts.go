@@ -1,0 +1,68 @@
+// Package parts is what a server gives to its modules. Each takes from it what it needs and reads its own settings in
+// its function Of; the function New beside it, where there is one, knows nothing of the server's configuration.
+package parts
+
+import (
+	"context"
+	"log/slog"
+
+	"jackdaw/config"
+	"jackdaw/router"
+	"jackdaw/router/accounts"
+	"jackdaw/router/space"
+	"jackdaw/storage"
+	"jackdaw/xmpp/jid"
+)
+
+// Parts are those of one server; all but Space are needed.
+type Parts struct {
+	Router   *router.Router
+	Store    Store    // a storage.Engine
+	Accounts Accounts // router/accounts
+	// Config returns the configuration in force; it is asked whenever it matters.
+	Config  func() *config.Config
+	Space   *space.Watch // of the disk on which the store is; nil: there is always room
+	Version string       // of the build
+	Log     *slog.Logger
+}
+
+// Store names the spaces of the modules, each by the name of its module.
+type Store interface {
+	Map(space string) storage.Map
+	Log(space string) storage.Log
+}
+
+// Accounts is what modules need of router/accounts.
+type Accounts interface {
+	router.Users
+	Create(ctx context.Context, user jid.JID, password string) error
+	SetPassword(ctx context.Context, user jid.JID, password string) error
+	Delete(ctx context.Context, user jid.JID) error
+	OnChange(f func(user jid.JID, what accounts.Change))
+	Rights(ctx context.Context, user jid.JID) (*accounts.Rights, error)
+}
+
+// Admins are the administrators of a host.
+func (p Parts) Admins(host string) (all []jid.JID) {
+	h := p.Config().Host(host)
+	if h == nil {
+		return nil
+	}
+	for _, a := range h.Admins {
+		if j, err := jid.Parse(a); err == nil { // they have been checked
+			all = append(all, j)
+		}
+	}
+	return all
+}
+
+// A Switch tells a module, and those that are given it, whether it takes part now. Nil: it does.
+type Switch func() bool
+
+// Switch is that of a module: the configuration turns it off by its name.
+func (p Parts) Switch(module string) Switch {
+	return func() bool { return !p.Config().Modules.Off[module] }
+}
+
+// On says whether the module takes part now.
+func (s Switch) On() bool { return s == nil || s() }
