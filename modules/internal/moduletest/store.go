@@ -183,8 +183,11 @@ func (m *Map) Size(_ context.Context, owner string) (keys int, bytes int64, err 
 func (m *Map) DeleteOwner(_ context.Context, owner string) (*storage.Pending, error) {
 	m.s.mu.Lock()
 	defer m.s.mu.Unlock()
+	if m.s.fail != nil {
+		return nil, m.s.fail
+	}
 	delete(m.owners, owner)
-	return m.s.group, m.s.fail
+	return m.s.group, nil
 }
 
 // A Log is one in memory.

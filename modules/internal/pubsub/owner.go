@@ -203,6 +203,17 @@ func (g *Engine) fit(s *service, n *node, old Config) (*storage.Pending, error) 
 	return g.drop(s, n, ids)
 }
 
+// clear takes all items out of a node.
+func (g *Engine) clear(r *request, n *node) error {
+	p, err := g.o.Items.DeleteOwner(context.Background(), itemsOwner(r.service, n.name))
+	if err != nil {
+		return err
+	}
+	r.await(r.svc.watch(p))
+	n.setIndex(nil)
+	return nil
+}
+
 // remove: §8.4.
 func (g *Engine) remove(r *request) ([]byte, error) {
 	n, err := r.owned()
@@ -217,12 +228,9 @@ func (g *Engine) remove(r *request) ([]byte, error) {
 		}
 	}
 	// The items first: should the rest fail, the node is empty and can be deleted again.
-	p, err := g.o.Items.DeleteOwner(context.Background(), itemsOwner(r.service, n.name))
-	if err != nil {
+	if err := g.clear(r, n); err != nil {
 		return nil, err
 	}
-	r.await(p)
-	n.setIndex(nil)
 	changes := []storage.Change{{Key: key(keyNode, n.name), Delete: true}}
 	for who := range n.subs {
 		changes = append(changes, storage.Change{Key: key(keySubscription, n.name, who), Delete: true})
@@ -230,7 +238,8 @@ func (g *Engine) remove(r *request) ([]byte, error) {
 	for who := range n.affs {
 		changes = append(changes, storage.Change{Key: key(keyAffiliation, n.name, who), Delete: true})
 	}
-	if p, err = g.put(r.svc, changes...); err != nil {
+	p, err := g.put(r.svc, changes...)
+	if err != nil {
 		return nil, err
 	}
 	r.await(p)
@@ -256,12 +265,9 @@ func (g *Engine) purge(r *request) ([]byte, error) {
 	if !n.config.Persist { // §8.5.3.3
 		return nil, unsupported("persistent-items")
 	}
-	p, err := g.o.Items.DeleteOwner(context.Background(), itemsOwner(r.service, n.name))
-	if err != nil {
+	if err := g.clear(r, n); err != nil {
 		return nil, err
 	}
-	r.await(p)
-	n.setIndex(nil)
 	r.changed = true
 	if n.config.Deliver {
 		var w xmpp.Writer
