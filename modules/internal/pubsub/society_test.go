@@ -74,7 +74,6 @@ type world struct {
 	full    bool
 	clients map[string]*moduletest.Client
 	mail    []string // messages to the service
-	changes []string
 	options Options
 }
 
