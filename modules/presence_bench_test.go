@@ -1,6 +1,7 @@
 package modules
 
 import (
+	"context"
 	"fmt"
 	"testing"
 
@@ -20,6 +21,7 @@ func (sink) Flush()                               {}
 func (sink) Prompt() bool                         { return true }
 func (sink) Full() bool                           { return false }
 func (sink) Detached() bool                       { return false }
+func (sink) WaitBelow(context.Context, int) error { return nil }
 func (sink) End(string, string)                   {}
 
 // BenchmarkPresenceBroadcast is a client that tells 50 contacts, all available, that it is away. Nobody has a node; with pep all clients want

@@ -14,6 +14,8 @@ type sink struct{ router.Outlet }
 
 func (sink) Send(router.Delivery) (wake, ok bool) { return false, true }
 func (sink) Flush()                               {}
+func (sink) Full() bool                           { return false }
+func (sink) Detached() bool                       { return false }
 func (sink) End(string, string)                   {}
 
 // BenchmarkPublish publishes into a node with 256 items, whose events so many contacts want.

@@ -1,47 +1,26 @@
 package roster
 
 import (
-	"container/list"
 	"context"
 	"fmt"
-	"hash/maphash"
 	"strings"
 	"sync"
 
+	"jackdaw/modules/internal/recent"
 	"jackdaw/storage"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 )
 
-const (
-	shards = 64
-	// idleCost bounds, for each shard, the rosters kept of users without a session: one each, one for
-	// each item and one for each 256 bytes of them.
-	idleCost = 2000
-)
-
-// cache holds the rosters of users who have a session, from their first use on, and
-// the most recently used of others.
-type cache struct {
-	seed   maphash.Seed
-	shards [shards]shard
-}
-
-type shard struct {
-	mu    sync.Mutex // guards the rest, and use and idle of the users
-	users map[string]*user
-	idle  list.List // of *user; the front is the latest
-	cost  int       // of idle
-}
+// idleCost bounds, for each part of the cache, the rosters of users without a session: one each, one for each item and
+// one for each 256 bytes of them.
+const idleCost = 2000
 
 // user is the roster of one user. Whoever reads or changes it holds mu, so that
 // writes and pushes have the same order; nobody routes a stanza meanwhile.
 type user struct {
+	recent.Place
 	bare jid.JID
-
-	use  int           // who has it in hands
-	idle *list.Element // in the shard's idle list
-	cost int           // when it went there
 
 	mu       sync.Mutex // guards the rest
 	loaded   bool
@@ -54,29 +33,15 @@ type user struct {
 	listed   bool
 }
 
-func (c *cache) init() {
-	c.seed = maphash.MakeSeed()
-	for i := range c.shards {
-		c.shards[i].users = map[string]*user{}
-	}
-}
-
-func (c *cache) shard(bare jid.JID) *shard {
-	return &c.shards[maphash.String(c.seed, bare.String())%shards]
+// newCache holds the rosters of users who have a session, from their first use on, and the most recently used of others.
+func (r *Roster) newCache() *recent.Cache[*user] {
+	return recent.New(idleCost, func(bare string) *user { return &user{bare: jid.MustParse(bare)} },
+		func(u *user) bool { return len(r.router.Sessions(u.bare)) > 0 })
 }
 
 // lock returns the roster of a user, loaded and locked; unlock gives it back.
 func (r *Roster) lock(bare jid.JID) (*user, error) {
-	sh := r.cache.shard(bare)
-	sh.mu.Lock()
-	u := sh.users[bare.String()]
-	if u == nil {
-		u = &user{bare: bare}
-		sh.users[bare.String()] = u
-	}
-	u.use++
-	sh.wake(u)
-	sh.mu.Unlock()
+	u := r.cache.Take(bare.String())
 	u.mu.Lock()
 	if err := r.load(u); err != nil {
 		r.unlock(u)
@@ -88,45 +53,11 @@ func (r *Roster) lock(bare jid.JID) (*user, error) {
 func (r *Roster) unlock(u *user) {
 	cost := u.weight()
 	u.mu.Unlock()
-	sh := r.cache.shard(u.bare)
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	u.use--
-	r.rest(sh, u, cost)
-}
-
-// rest lets go of a roster that nobody uses and whose user has no session. The caller holds the shard.
-func (r *Roster) rest(sh *shard, u *user, cost int) {
-	if u.use > 0 || u.idle != nil || len(r.router.Sessions(u.bare)) > 0 {
-		return
-	}
-	u.cost = cost
-	u.idle = sh.idle.PushFront(u)
-	for sh.cost += cost; sh.cost > idleCost; {
-		old := sh.idle.Back().Value.(*user)
-		sh.wake(old)
-		delete(sh.users, old.bare.String())
-	}
-}
-
-// wake takes a roster out of the idle ones. The caller holds the shard.
-func (sh *shard) wake(u *user) {
-	if u.idle != nil {
-		sh.idle.Remove(u.idle)
-		sh.cost -= u.cost
-		u.idle = nil
-	}
+	r.cache.Give(u, cost)
 }
 
 // ended lets go of the roster with the last session.
-func (r *Roster) ended(bare jid.JID) {
-	sh := r.cache.shard(bare)
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	if u := sh.users[bare.String()]; u != nil && u.use == 0 { // so nobody changes items
-		r.rest(sh, u, u.weight())
-	}
-}
+func (r *Roster) ended(bare jid.JID) { r.cache.Settle(bare.String(), (*user).weight) }
 
 // load reads a roster. The caller holds mu.
 func (r *Roster) load(u *user) error {

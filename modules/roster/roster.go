@@ -18,6 +18,7 @@ import (
 	"strconv"
 
 	"jackdaw/modules/internal/parts"
+	"jackdaw/modules/internal/recent"
 	"jackdaw/router"
 	"jackdaw/storage"
 	"jackdaw/xmpp"
@@ -47,7 +48,7 @@ type Roster struct {
 	store  storage.Map
 	limits func() Options
 	log    *slog.Logger
-	cache  cache
+	cache  *recent.Cache[*user]
 	// onChange, if not nil: see OnChange.
 	onChange func(b *router.Batch, user, contact jid.JID, gained bool)
 }
@@ -64,7 +65,7 @@ func Of(p parts.Parts) *Roster {
 // asked for with each change.
 func New(r *router.Router, users router.Users, rosters storage.Map, o func() Options, log *slog.Logger) *Roster {
 	m := &Roster{router: r, users: users, store: rosters, limits: o, log: log}
-	m.cache.init()
+	m.cache = m.newCache()
 	return m
 }
 

@@ -1,6 +1,7 @@
 package roster
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -427,32 +428,53 @@ func TestTwoWhoAskEachOtherAtOnceDoNotWaitForEachOther(t *testing.T) {
 
 func TestRostersOfWhoIsAwayAreForgottenInTime(t *testing.T) {
 	c := newScene(t, Options{})
+	loads := &loads{Map: c.m.store, of: map[string]int{}}
+	c.m.store = loads
 	juliet := c.login("juliet/b")
-	for i := range 2 * shards * idleCost / 100 {
-		u, err := c.m.lock(jid.MustParse(fmt.Sprintf("u%d@example.net", i)))
+	// use has a roster of that many items used, and says how often it was loaded so far.
+	use := func(bare string, items int) int {
+		u, err := c.m.lock(jid.MustParse(bare))
 		if err != nil {
 			t.Fatal(err)
 		}
-		u.items = make(map[jid.JID]*Item)
-		for k := range 100 {
-			u.items[jid.MustParse(fmt.Sprintf("%d@x", k))] = &Item{}
+		for k := range items {
+			u.setItem(jid.MustParse(fmt.Sprintf("%d@x", k)), &Item{})
 		}
 		c.m.unlock(u)
+		return loads.of[bare]
 	}
-	for i := range c.m.cache.shards {
-		sh := &c.m.cache.shards[i]
-		if sh.cost > idleCost || sh.idle.Len() > len(sh.users) {
-			t.Errorf("shard %d holds %d in %d rosters", i, sh.cost, len(sh.users))
+	others := func() (again int) {
+		for i := range 3 * 64 * idleCost / 100 { // more than there is room for in the 64 parts of the cache
+			again += use(fmt.Sprintf("u%d@example.net", i), 100) - 1
 		}
+		return again
 	}
-	sh := c.m.cache.shard(juliet.Bare())
-	if u := sh.users["juliet@example.org"]; u == nil || u.idle != nil {
-		t.Error("the roster of who is here was forgotten")
+	use("juliet@example.org", 0)
+	if n := others(); n != 0 || use("u0@example.net", 0) != 2 {
+		t.Errorf("%d were loaded twice, the first was not forgotten", n)
+	}
+	if n := use("juliet@example.org", 0); n != 1 {
+		t.Errorf("the roster of a user with a session was loaded %d times", n)
 	}
 	juliet.Logout()
-	if u := sh.users["juliet@example.org"]; u != nil && u.idle == nil {
-		t.Error("the roster of who left is not among the idle ones")
+	if n := use("juliet@example.org", 0); n != 1 {
+		t.Errorf("the roster of a user who has just left was loaded %d times", n)
 	}
+	others()
+	if n := use("juliet@example.org", 0); n != 2 {
+		t.Errorf("the roster of a user who left long ago was loaded %d times", n)
+	}
+}
+
+// loads counts how often the rosters are read.
+type loads struct {
+	storage.Map
+	of map[string]int
+}
+
+func (l *loads) List(ctx context.Context, owner string) ([]storage.Entry, uint64, error) {
+	l.of[owner]++
+	return l.Map.List(ctx, owner)
 }
 
 func TestRosterSurvivesItsRecords(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"jackdaw/modules/internal/forms"
+	"jackdaw/modules/internal/recent"
 	"jackdaw/router"
 	"jackdaw/storage"
 	"jackdaw/xmpp"
@@ -119,14 +120,13 @@ type Options struct {
 // An Engine answers for many services. It is safe for concurrent use.
 type Engine struct {
 	o     Options
-	cache cache
+	cache *recent.Cache[*service]
 	ids   ids
 }
 
 // New returns an engine.
 func New(o Options) *Engine {
-	g := &Engine{o: o}
-	g.cache.init()
+	g := &Engine{o: o, cache: newCache()}
 	g.ids.init()
 	return g
 }

@@ -2,47 +2,28 @@ package pubsub
 
 import (
 	"cmp"
-	"container/list"
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 
+	"jackdaw/modules/internal/recent"
 	"jackdaw/storage"
 	"jackdaw/xmpp/jid"
 )
 
-const (
-	shards = 64
-	// idleCost bounds, for each shard, what is kept of services that nobody works with: one each, one for each node and
-	// each 128 bytes of nodes, subscriptions and affiliations, and one for each item whose place in its node is known.
-	idleCost = 2000
-)
-
-// cache holds the services in use and those used last.
-type cache struct {
-	seed   maphash.Seed
-	shards [shards]shard
-}
-
-type shard struct {
-	mu       sync.Mutex // guards the rest, and use, idle and cost of the services
-	services map[string]*service
-	idle     list.List // of *service; the front is the latest
-	cost     int       // of idle
-}
+// idleCost bounds, for each part of the cache, what is kept of services that nobody works with: one each, one for each
+// node and each 128 bytes of nodes, subscriptions and affiliations, and one for each item whose place in its node is
+// known.
+const idleCost = 2000
 
 // service is what is known of one.
 type service struct {
+	recent.Place
 	jid jid.JID
-
-	use  int           // who has it in hands
-	idle *list.Element // in the shard's idle list
-	cost int           // when it went there
 
 	failed atomic.Bool // a write has: what is in memory is not to be believed
 
@@ -112,30 +93,13 @@ var affiliationNames = []string{"none", "outcast", "member", "publish-only", "pu
 
 func (a affiliation) String() string { return affiliationNames[a] }
 
-func (c *cache) init() {
-	c.seed = maphash.MakeSeed()
-	for i := range c.shards {
-		c.shards[i].services = map[string]*service{}
-	}
-}
-
-func (c *cache) shard(service jid.JID) *shard {
-	return &c.shards[maphash.String(c.seed, service.String())%shards]
+func newCache() *recent.Cache[*service] {
+	return recent.New(idleCost, func(of string) *service { return &service{jid: jid.MustParse(of)} }, nil)
 }
 
 // lock returns a service, loaded and locked; unlock gives it back.
 func (g *Engine) lock(of jid.JID) (*service, error) {
-	sh := g.cache.shard(of)
-	sh.mu.Lock()
-	s := sh.services[of.String()]
-	if s == nil {
-		own := jid.MustParse(strings.Clone(of.String())) // the address may lie in a request's buffer
-		s = &service{jid: own}
-		sh.services[own.String()] = s
-	}
-	s.use++
-	sh.wake(s)
-	sh.mu.Unlock()
+	s := g.cache.Take(of.String())
 	s.mu.Lock()
 	if s.failed.Swap(false) {
 		s.loaded = false
@@ -156,28 +120,7 @@ func (g *Engine) unlock(s *service) {
 		cost += 1 + len(n.index)
 	}
 	s.mu.Unlock()
-	sh := g.cache.shard(s.jid)
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	if s.use--; s.use > 0 {
-		return
-	}
-	s.cost = cost
-	s.idle = sh.idle.PushFront(s)
-	for sh.cost += cost; sh.cost > idleCost && sh.idle.Len() > 1; {
-		old := sh.idle.Back().Value.(*service)
-		sh.wake(old)
-		delete(sh.services, old.jid.String())
-	}
-}
-
-// wake takes a service out of the idle ones. The caller holds the shard.
-func (sh *shard) wake(s *service) {
-	if s.idle != nil {
-		sh.idle.Remove(s.idle)
-		sh.cost -= s.cost
-		s.idle = nil
-	}
+	g.cache.Give(s, cost)
 }
 
 // load reads the nodes. The caller holds the service.

@@ -2,6 +2,7 @@ package pubsub
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -32,36 +33,34 @@ func engine() *Engine {
 
 func TestServicesUsedLongAgoAreLetGo(t *testing.T) {
 	g := engine()
+	loads := &loads{Map: g.o.Nodes, of: map[string]int{}}
+	g.o.Nodes = loads
 	first := jid.MustParse("first@example.org")
 	if _, err := g.Publish(nil, first, "n", alone{}.Default(""), Item{ID: "1", Payload: []byte("<t xmlns='urn:t'/>")}); err != nil {
 		t.Fatal(err)
 	}
-	const many = shards*idleCost + 20000
+	const many = 64*idleCost + 20000 // more than there is room for in the 64 parts of the cache
 	for i := range many {
 		if _, err := g.Visible(jid.MustParse(fmt.Sprintf("u%d@example.org", i)), first); err != nil {
 			t.Fatal(err)
 		}
 	}
-	kept := 0
-	for i := range g.cache.shards {
-		sh := &g.cache.shards[i]
-		if kept += len(sh.services); sh.cost > idleCost || sh.idle.Len() != len(sh.services) {
-			t.Errorf("a shard keeps %d, %d of them idle, at a cost of %d", len(sh.services), sh.idle.Len(), sh.cost)
-		}
-	}
-	if kept == 0 || kept > shards*idleCost {
-		t.Errorf("%d services of %d are kept", kept, many)
-	}
-	if g.cache.shard(first).services[first.String()] != nil {
-		t.Error("the one used first is still there")
-	}
 	if it, _, err := g.Item(first, "n", ""); err != nil || it == nil || it.ID != "1" {
 		t.Errorf("its item is %v, %v", it, err)
+	}
+	if n := loads.of[first.String()]; n != 2 {
+		t.Errorf("the one used first was loaded %d times", n)
+	}
+	last := fmt.Sprintf("u%d@example.org", many-1)
+	if _, err := g.Visible(jid.MustParse(last), first); err != nil || loads.of[last] != 1 {
+		t.Errorf("the one used last was loaded %d times, %v", loads.of[last], err)
 	}
 }
 
 func TestLargeServiceIsKeptWhileItIsTheLastUsed(t *testing.T) {
 	g := engine()
+	loads := &loads{Map: g.o.Nodes, of: map[string]int{}}
+	g.o.Nodes = loads
 	big := jid.MustParse("big@example.org")
 	for i := range 25 {
 		var items []Item
@@ -72,10 +71,20 @@ func TestLargeServiceIsKeptWhileItIsTheLastUsed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	sh := g.cache.shard(big)
-	if s := sh.services[big.String()]; s == nil || s.cost <= idleCost {
-		t.Errorf("the service is not there, or costs no more than others: %+v", s)
+	if n := loads.of[big.String()]; n != 1 {
+		t.Errorf("it was loaded %d times", n)
 	}
+}
+
+// loads counts how often the nodes of a service are read.
+type loads struct {
+	storage.Map
+	of map[string]int
+}
+
+func (l *loads) List(ctx context.Context, owner string) ([]storage.Entry, uint64, error) {
+	l.of[owner]++
+	return l.Map.List(ctx, owner)
 }
 
 func TestJoinedWritesAreDurableWhenAllAre(t *testing.T) {
