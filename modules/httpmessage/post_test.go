@@ -3,6 +3,7 @@ package httpmessage
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"jackdaw/modules/internal/moduletest"
@@ -165,18 +166,20 @@ func TestDisabledAccountFailsLikeAWrongPassword(t *testing.T) {
 }
 
 func TestRepeatedFailuresAreSlowedDown(t *testing.T) {
-	h := newHouse(t)
-	var w = h.do(call{password: "wrong 0"})
-	for range 5 {
-		w = h.do(call{password: "wrong"})
-	}
-	if w.Code != 429 || w.Header().Get("Retry-After") == "" || w.Body.String() != "Too many requests: too many failed logins. Try again later.\n" {
-		t.Errorf("answer %d %q %q", w.Code, w.Header(), w.Body)
-	}
-	if w := h.do(call{body: toBob}); w.Code != 429 {
-		t.Errorf("the right password at once was answered with %d", w.Code)
-	}
-	h.nothingStored()
+	synctest.Test(t, func(t *testing.T) { // where no second passes, after which the next one would be checked
+		h := newHouse(t)
+		var w = h.do(call{password: "wrong 0"})
+		for range 5 {
+			w = h.do(call{password: "wrong"})
+		}
+		if w.Code != 429 || w.Header().Get("Retry-After") == "" || w.Body.String() != "Too many requests: too many failed logins. Try again later.\n" {
+			t.Errorf("answer %d %q %q", w.Code, w.Header(), w.Body)
+		}
+		if w := h.do(call{body: toBob}); w.Code != 429 {
+			t.Errorf("the right password at once was answered with %d", w.Code)
+		}
+		h.nothingStored()
+	})
 }
 
 // Each row is accepted and stored as it stands in want, for bob.
