@@ -25,6 +25,9 @@ type call struct {
 // any call lasts.
 const tokenLife = 5 * Patience
 
+// longestPause bounds the pause before a call is tried again, so that no part of Patience passes without a try.
+const longestPause = 200 * time.Millisecond
+
 // newToken returns the key under which a write keeps its reply.
 func (e *engine) newToken(owner, space string) string { return e.key(owner, space, "t:"+rand.Text()) }
 
@@ -45,7 +48,7 @@ func (e *engine) try(ctx context.Context, c call) (any, error) {
 	limited, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
 	var askAddr string
-	for wait := 5 * time.Millisecond; ; wait *= 2 {
+	for wait := 5 * time.Millisecond; ; wait = min(2*wait, longestPause) {
 		if err := e.lease.taken.Load(); err != nil {
 			return nil, *err
 		}
