@@ -45,7 +45,7 @@ func (n *node) call() *stranger {
 
 func (s *stranger) say(xml string) {
 	s.t.Helper()
-	if err := s.conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := s.conn.SetDeadline(time.Now().Add(within)); err != nil {
 		s.t.Fatal(err)
 	}
 	if _, err := io.WriteString(s.conn, xml); err != nil && !errors.Is(err, net.ErrClosed) {
@@ -80,7 +80,7 @@ func (s *stranger) hear() string {
 				return out
 			}
 		}
-		if err := s.conn.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		if err := s.conn.SetReadDeadline(time.Now().Add(within)); err != nil {
 			return "gone"
 		}
 		b := make([]byte, 4096)
@@ -216,7 +216,7 @@ func (g *stage) enter() *stranger {
 	select {
 	case s := <-g.calls:
 		return s
-	case <-time.After(20 * time.Second):
+	case <-time.After(within):
 		g.t.Fatal("nobody calls")
 		return nil
 	}
@@ -281,7 +281,7 @@ func (n *node) opening(remote string) *opening {
 	o := &opening{acks: newCounter(), done: make(chan struct{})}
 	go func() {
 		defer close(o.done)
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), within)
 		defer cancel()
 		o.stream, o.err = n.Open(ctx, outbox.Pair{Local: n.domain, Remote: remote}, o.acks.add)
 	}()

@@ -48,8 +48,9 @@ func TestPingTellsWhatWasTakenWithoutStreamManagement(t *testing.T) {
 	o := a.opening(montague)
 	s := g.accept(montague, capulet, dialbackFeature)
 	stream := o.open(t)
-	a.send(stream, romeo, "1")
-	a.send(stream, romeo, "2")
+	if err := stream.Write([]byte(spoken("juliet@"+capulet, romeo, "1")+spoken("juliet@"+capulet, romeo, "2")), 2); err != nil { // before a ping
+		t.Fatal(err)
+	}
 	s.expect("id='1'")
 	s.expect("id='2'")
 	ping := s.expect("urn:xmpp:ping", "type='get'", "from='"+capulet+"'", "to='"+montague+"'")
@@ -492,7 +493,7 @@ func TestRefusedPairOpensAStreamOfItsOwn(t *testing.T) {
 	o := a.opening(montague)
 	s := g.accept(montague, capulet, dialbackFeature)
 	o.open(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()
 	done := make(chan error, 1)
 	go func() {
@@ -575,7 +576,7 @@ func TestShutdownEndsStreamsPolitely(t *testing.T) {
 		all, _ := io.ReadAll(s.conn) // until the node has closed it
 		gone <- string(all)
 	}()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()
 	for _, n := range []*node{a, b} {
 		if err := n.Shutdown(ctx); err != nil {

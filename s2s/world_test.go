@@ -295,7 +295,7 @@ func (w *world) node(s setup) *node {
 	w.mu.Unlock()
 	w.t.Cleanup(func() {
 		close(n.queue.done)
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), within)
 		defer cancel()
 		if err := n.Shutdown(ctx); err != nil {
 			w.t.Errorf("shutdown of %s: %v", n.domain, err)
@@ -362,7 +362,7 @@ func (q *line) send(p outbox.Pair, c chan []byte) {
 			return
 		}
 		if s == nil || s.Write(b, 1) != nil {
-			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), within)
 			var err error
 			if s, err = q.n.Open(ctx, p, func(int) {}); err == nil {
 				_ = s.Write(b, 1) // lost then
@@ -373,6 +373,9 @@ func (q *line) send(p outbox.Pair, c chan []byte) {
 		}
 	}
 }
+
+// within is how long a test waits for what must happen.
+const within = time.Minute
 
 // counter counts acknowledgements.
 type counter struct {
@@ -402,7 +405,7 @@ func (c *counter) get() int {
 // wait waits until exactly so many have come.
 func (c *counter) wait(t testing.TB, want int) {
 	t.Helper()
-	limit := time.After(20 * time.Second)
+	limit := time.After(within)
 	for c.get() < want {
 		select {
 		case <-c.more:
@@ -424,7 +427,7 @@ func (n *node) open(remote string) (outbox.Stream, *counter) {
 func (n *node) openPair(p outbox.Pair) (outbox.Stream, *counter) {
 	n.t.Helper()
 	c := newCounter()
-	ctx, cancel := context.WithTimeout(n.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(n.t.Context(), within)
 	defer cancel()
 	s, err := n.Open(ctx, p, c.add)
 	if err != nil {
@@ -436,7 +439,7 @@ func (n *node) openPair(p outbox.Pair) (outbox.Stream, *counter) {
 // refused opens a stream and returns why that failed.
 func (n *node) refused(remote string) *outbox.Failure {
 	n.t.Helper()
-	ctx, cancel := context.WithTimeout(n.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(n.t.Context(), within)
 	defer cancel()
 	s, err := n.Open(ctx, outbox.Pair{Local: n.domain, Remote: remote}, func(int) { n.t.Error("acknowledged") })
 	if err == nil {
@@ -472,7 +475,7 @@ func (n *node) expect(from, to, id string) {
 		if got != want {
 			n.t.Fatalf("got %q, want %q", got, want)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(within):
 		n.t.Fatalf("nothing came, want %q", want)
 	}
 }
@@ -480,7 +483,7 @@ func (n *node) expect(from, to, id string) {
 // until polls a condition.
 func until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	limit := time.After(20 * time.Second)
+	limit := time.After(within)
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
