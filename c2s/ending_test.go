@@ -115,7 +115,7 @@ func TestAQuietServerHandlesAndAcknowledgesNothingMore(t *testing.T) {
 	xml, ids := numbered(0, 5)
 	c.send(xml)
 	<-came
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	quiet := make(chan struct{})
 	go func() {

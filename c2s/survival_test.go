@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"jackdaw/config"
 	"jackdaw/router"
 	"jackdaw/storage"
 	"jackdaw/wire"
@@ -203,7 +204,7 @@ func TestResumptionTakesOverFromStuckConnection(t *testing.T) {
 	defer c.close()
 	c.expect("<resumed")
 	c.expectMessages(ids...)
-	if d := time.Since(began); d > 5*time.Second {
+	if d := time.Since(began); d >= config.Default().Limits.WriteStall {
 		t.Errorf("it took %s", d)
 	}
 	c.send("<a xmlns='" + xmpp.NSSM + "' h='100'/>").ping()
