@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -31,6 +33,9 @@ func openBench(b *testing.B) *engine {
 	return s.(*engine)
 }
 
+// originID is a Dedup value as clients make them: each at random.
+func originID() string { return fmt.Sprintf("%016x%016x", rand.Uint64(), rand.Uint64()) }
+
 // fill appends b.N records of 300 bytes, waiting after every so many; two
 // records are a message.
 func fill(b *testing.B, s *engine, owners, window int, o storage.AppendOptions, peers bool) {
@@ -50,7 +55,7 @@ func fill(b *testing.B, s *engine, owners, window int, o storage.AppendOptions, 
 			r.Peer = fmt.Sprintf("user%d@localhost", (a+1+i%20)%owners)
 		}
 		if o.Dedup != "" {
-			o.Dedup = fmt.Sprintf("0123456789abcdef%d", i)
+			o.Dedup = originID()
 		}
 		_, _, p, err := l.Append(b.Context(), fmt.Sprintf("user%d@localhost", a), r, o)
 		if err != nil {
@@ -141,4 +146,39 @@ func BenchmarkArchiveOfFiftyPairs(b *testing.B) {
 		b.Fatal(err)
 	}
 	b.ReportMetric(float64((cpu()-start).Nanoseconds())/float64(b.N), "cpu-ns/record")
+}
+
+// Sixteen who wait for each answer before they write again, as posts to clients with stream management do: a copy is kept
+// and removed when the client has it.
+func BenchmarkKeptCopiesOfSixteen(b *testing.B) {
+	s := openBench(b)
+	var groups atomic.Int64
+	s.Observe(func(time.Duration) { groups.Add(1) })
+	l, data := s.Log("offline"), make([]byte, 300)
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	b.ReportAllocs()
+	b.ResetTimer()
+	start := cpu()
+	for range 16 {
+		wg.Go(func() {
+			for i := next.Add(1); i <= int64(b.N); i = next.Add(1) {
+				owner, o := fmt.Sprintf("user%d@localhost", i%100), storage.AppendOptions{Dedup: originID()}
+				id, _, p, err := l.Append(b.Context(), owner, storage.Record{Data: data}, o)
+				if err == nil {
+					err = p.Wait(b.Context())
+				}
+				if err == nil {
+					_, err = l.Remove(b.Context(), owner, id)
+				}
+				if err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	b.ReportMetric(float64((cpu()-start).Nanoseconds())/float64(b.N), "cpu-ns/record")
+	b.ReportMetric(float64(groups.Load())/float64(b.N), "groups/record")
 }

@@ -250,9 +250,10 @@ const (
 	vainGathers = 4
 )
 
-// gather waits for those whom the last group answered to write again. Without it, senders
-// who wait for each answer fall into two parts that take turns, each with an fsync of its own: the
-// first to come back starts a group that nobody else is in. A writer who is alone never waits.
+// gather waits for those whom the last group answered to write again. Without it, senders who wait for each answer fall
+// into two parts that take turns, each with an fsync of its own: the first to come back starts a group that nobody else
+// is in. With sixteen of them there are 2.2 times as many groups then, and a record costs 1.45 times the CPU
+// (BenchmarkKeptCopiesOfSixteen). A writer who is alone never waits.
 func (e *engine) gather() {
 	p := &e.pace
 	last := p.writes

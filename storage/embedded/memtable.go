@@ -22,21 +22,6 @@ type memtable struct {
 	// dedups has a bit set for each Dedup value, since most that are looked for are
 	// not there: mayHold saves the search.
 	dedups [1 << 12]atomic.Uint64
-
-	// fingers are the nodes put last for some owners: most keys go right behind their
-	// owner's last one or are that one.
-	fingers [1 << 9]atomic.Pointer[node]
-}
-
-// finger is where the node put last for the owner of a key is remembered.
-func (t *memtable) finger(key []byte) *atomic.Pointer[node] {
-	owner := key
-	if cut := bytes.IndexByte(key, 0) + 1; cut > 0 {
-		if n := bytes.IndexByte(key[cut:], 0); n >= 0 {
-			owner = key[:cut+n]
-		}
-	}
-	return &t.fingers[maphash.Bytes(seed, owner)%uint64(len(t.fingers))]
 }
 
 // seed is of the hashes that this process knows owners and Dedup values by.
@@ -81,15 +66,6 @@ func (n *node) next(level int) *atomic.Pointer[node] {
 		return &n.low
 	}
 	return &n.high[level-1]
-}
-
-// precedes says whether key is, or belongs, right after n.
-func (n *node) precedes(key []byte) bool {
-	if bytes.Compare(n.key, key) >= 0 {
-		return false
-	}
-	next := n.low.Load()
-	return next == nil || bytes.Compare(next.key, key) >= 0
 }
 
 // before fills path with the last node below key on each level; nil is the head.
@@ -153,25 +129,15 @@ func (t *memtable) put(o op, group uint64) {
 		height++
 	}
 	var path [levels]*node
-	finger := t.finger(o.key)
-	at := finger.Load() // or after it, the node of this key
-	if at == nil || !bytes.Equal(at.key, o.key) {
-		if at == nil || height > 1 || !at.precedes(o.key) {
-			t.before(o.key, &path)
-		} else {
-			path[0] = at
-		}
-		at = t.after(path[0], 0)
-	}
+	t.before(o.key, &path)
+	at := t.after(path[0], 0)
 	if at != nil && bytes.Equal(at.key, o.key) {
 		at.entry.Store(&entry{o.value, o.deleted, group})
 		t.bytes.Add(int64(len(o.value)) + 48)
-		finger.Store(at)
 		return
 	}
 	n := &node{key: o.key, first: entry{o.value, o.deleted, group}}
 	n.entry.Store(&n.first)
-	finger.Store(n)
 	if height > 1 {
 		n.high = make([]atomic.Pointer[node], height-1)
 	}
