@@ -280,21 +280,6 @@ func (s *Server) bounce(raw []byte, wait *storage.Pending) {
 		safe = e.Pendings
 	}
 	if wait != nil {
-		after(safe, wait.Finish)
+		storage.Join(safe...).Then(wait.Finish)
 	}
-}
-
-// after calls f when all writes have finished, with the first error there was.
-func after(list []*storage.Pending, f func(error)) {
-	if len(list) == 0 {
-		f(nil)
-		return
-	}
-	list[0].Then(func(err error) {
-		if err != nil {
-			f(err)
-			return
-		}
-		after(list[1:], f)
-	})
 }

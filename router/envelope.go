@@ -1,8 +1,6 @@
 package router
 
 import (
-	"slices"
-
 	"jackdaw/router/budget"
 	"jackdaw/storage"
 	"jackdaw/xmpp"
@@ -156,9 +154,6 @@ func (f *Fate) Await(writes ...*storage.Pending) {
 		}
 	}
 }
-
-// AfterAll calls done when all those writes have finished, or one of them has failed.
-func (f *Fate) AfterAll(done func(error)) { afterAll(slices.Clone(f.Pendings), done) }
 
 // AwaitTaking says that the acknowledgement waits until the one session that gets the message has taken it.
 func (f *Fate) AwaitTaking() { f.receipt = storage.NewPending() }

@@ -107,25 +107,10 @@ func (r *Router) returned(s *Session, u *Undelivered) *Envelope {
 		case Refused:
 			u.Receipt.Finish(e.Err)
 		default:
-			afterAll(e.Pendings, u.Receipt.Finish)
+			storage.Join(e.Pendings...).Then(u.Receipt.Finish)
 		}
 	}
 	return e
-}
-
-// afterAll calls f when all writes have finished, or one of them has failed.
-func afterAll(ps []*storage.Pending, f func(error)) {
-	if len(ps) == 0 {
-		f(nil)
-		return
-	}
-	ps[0].Then(func(err error) {
-		if err != nil {
-			f(err)
-			return
-		}
-		afterAll(ps[1:], f)
-	})
 }
 
 // bringStored lets an account that is held catch up with what is in storage, through

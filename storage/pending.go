@@ -95,3 +95,37 @@ func (p *Pending) Wait(ctx context.Context) error {
 		return ctx.Err()
 	}
 }
+
+// Join returns a write that is durable when all of these are, and fails with the first of them that has failed. It keeps
+// no hold of the slice.
+func Join(writes ...*Pending) *Pending {
+	var open []*Pending
+	for _, p := range writes {
+		if done, err := p.Finished(); !done || err != nil {
+			open = append(open, p)
+		}
+	}
+	switch len(open) {
+	case 0:
+		return nil
+	case 1:
+		return open[0]
+	}
+	all := NewPending()
+	var next func(i int)
+	next = func(i int) {
+		if i == len(open) {
+			all.Finish(nil)
+			return
+		}
+		open[i].Then(func(err error) {
+			if err != nil {
+				all.Finish(err)
+				return
+			}
+			next(i + 1)
+		})
+	}
+	next(0)
+	return all
+}

@@ -61,3 +61,38 @@ func TestNilPendingIsDurable(t *testing.T) {
 		t.Errorf("Wait: %v, Then ran: %v", err, ran)
 	}
 }
+
+func TestJoinedWritesAreDurableWhenAllAre(t *testing.T) {
+	if Join() != nil || Join(nil, nil) != nil {
+		t.Error("nothing to wait for is waited for")
+	}
+	a, b := NewPending(), NewPending()
+	if Join(nil, a) != a {
+		t.Error("one write is not itself")
+	}
+	both := Join(a, b)
+	b.Finish(nil)
+	if done, _ := both.Finished(); done {
+		t.Error("durable before the first is")
+	}
+	a.Finish(nil)
+	if done, err := both.Finished(); !done || err != nil {
+		t.Errorf("not durable: %v", err)
+	}
+	c, d := NewPending(), NewPending()
+	both = Join(c, d)
+	c.Finish(errors.New("disk"))
+	if done, err := both.Finished(); !done || err == nil {
+		t.Error("durable though one is not")
+	}
+	d.Finish(nil)
+	writes := []*Pending{NewPending(), NewPending()}
+	kept := Join(writes...)
+	writes[0].Finish(nil)
+	second := writes[1]
+	clear(writes) // whoever called may use it again
+	second.Finish(nil)
+	if done, err := kept.Finished(); !done || err != nil {
+		t.Errorf("not durable: %v", err)
+	}
+}

@@ -411,7 +411,7 @@ func (m *module) keep(s *router.Session, given []router.Undelivered) {
 		o.mark(id, s)
 		g.Kept, last = id, id
 		if g.Receipt != nil {
-			e.AfterAll(g.Receipt.Finish)
+			storage.Join(e.Pendings...).Then(g.Receipt.Finish)
 			g.Receipt = nil
 		}
 	}

@@ -242,7 +242,7 @@ func (p *PEP) photoChanged(b *router.Batch, change PhotoChange, written *storage
 // also publishes an item and returns what the answer waits for then.
 func (p *PEP) also(b *router.Batch, user jid.JID, node string, c pubsub.Config, it pubsub.Item, written *storage.Pending) (*storage.Pending, error) {
 	pending, err := p.engine.Publish(b, user, node, c, it)
-	return pubsub.Join(written, pending), err
+	return storage.Join(written, pending), err
 }
 
 // typeOf is the type of a picture by what it is, and by what is said of it where that is not known (XEP-0153 §5).

@@ -114,7 +114,7 @@ func (p *PEP) SetConferences(b *router.Batch, user jid.JID, all []*xmpp.Element,
 	if err != nil {
 		return written, err
 	}
-	return pubsub.Join(written, p.collate(b, user)), nil
+	return storage.Join(written, p.collate(b, user)), nil
 }
 
 func (p *PEP) setConferences(b *router.Batch, user jid.JID, all []*xmpp.Element, written *storage.Pending) (*storage.Pending, error) {
@@ -157,7 +157,7 @@ func (p *PEP) setConferences(b *router.Batch, user jid.JID, all []*xmpp.Element,
 	}
 	slices.Sort(ids)
 	pending, err := p.engine.Retract(b, user, nodeBookmarks, ids...)
-	return pubsub.Join(written, pending), err
+	return storage.Join(written, pending), err
 }
 
 // collate publishes a user's bookmarks as the list in its node, if that says something else.

@@ -308,7 +308,7 @@ func (g *Engine) Publish(b *router.Batch, of jid.JID, name string, make Config, 
 		return nil, err
 	}
 	g.tellItems(b, s, n, items, of)
-	return Join(made, p), nil
+	return storage.Join(made, p), nil
 }
 
 // Retract takes items back for the owner of a service, and says so to the subscribers. What is not there is none.

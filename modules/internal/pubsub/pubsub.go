@@ -252,40 +252,7 @@ func (g *Engine) handle(r *request) ([]byte, error) {
 
 // await adds writes that the answer waits for.
 func (r *request) await(more ...*storage.Pending) {
-	r.pending, r.awaited = Join(append(more, r.pending)...), true
-}
-
-// Join returns a write that is durable when all of these are.
-func Join(ps ...*storage.Pending) *storage.Pending {
-	var open []*storage.Pending
-	for _, p := range ps {
-		if done, err := p.Finished(); !done || err != nil {
-			open = append(open, p)
-		}
-	}
-	switch len(open) {
-	case 0:
-		return nil
-	case 1:
-		return open[0]
-	}
-	all := storage.NewPending()
-	var next func(i int)
-	next = func(i int) {
-		if i == len(open) {
-			all.Finish(nil)
-			return
-		}
-		open[i].Then(func(err error) {
-			if err != nil {
-				all.Finish(err)
-				return
-			}
-			next(i + 1)
-		})
-	}
-	next(0)
-	return all
+	r.pending, r.awaited = storage.Join(append(more, r.pending)...), true
 }
 
 // Removed forgets a service with all its nodes; nobody is told.
@@ -311,7 +278,7 @@ func (g *Engine) Removed(service jid.JID) error {
 	if err != nil {
 		return err
 	}
-	return Join(append(all, p)...).Wait(context.Background())
+	return storage.Join(append(all, p)...).Wait(context.Background())
 }
 
 // The errors (§12), with what the specification says of each.

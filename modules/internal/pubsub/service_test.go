@@ -3,7 +3,6 @@ package pubsub
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"testing"
 
@@ -85,32 +84,6 @@ type loads struct {
 func (l *loads) List(ctx context.Context, owner string) ([]storage.Entry, uint64, error) {
 	l.of[owner]++
 	return l.Map.List(ctx, owner)
-}
-
-func TestJoinedWritesAreDurableWhenAllAre(t *testing.T) {
-	if Join() != nil || Join(nil, nil) != nil {
-		t.Error("nothing to wait for is waited for")
-	}
-	a, b := storage.NewPending(), storage.NewPending()
-	if Join(nil, a) != a {
-		t.Error("one write is not itself")
-	}
-	both := Join(a, b)
-	b.Finish(nil)
-	if done, _ := both.Finished(); done {
-		t.Error("durable before the first is")
-	}
-	a.Finish(nil)
-	if done, err := both.Finished(); !done || err != nil {
-		t.Errorf("not durable: %v", err)
-	}
-	c, d := storage.NewPending(), storage.NewPending()
-	both = Join(c, d)
-	c.Finish(errors.New("disk"))
-	if done, err := both.Finished(); !done || err == nil {
-		t.Error("durable though one is not")
-	}
-	d.Finish(nil)
 }
 
 func TestRecordsAreReadAsTheyWereWritten(t *testing.T) {
