@@ -30,15 +30,12 @@ func (r *Router) message(e *Envelope, to jid.JID) {
 	if r.unstorable(e, to); e.Settled() {
 		return
 	}
-	for _, s := range r.toStorage(e, to, offered) {
-		r.plan.Load().catchUp(s, func() { s.hold.Add(-1) })
-	}
+	r.toStorage(e, to, offered)
 }
 
 // toStorage keeps a message that no session takes. It looks again under the owner's lock, so that the message neither
-// overtakes what is being brought from there nor arrives there after that has ended. It returns the sessions that are
-// full, and catch up from now on with what has been stored for them.
-func (r *Router) toStorage(e *Envelope, to jid.JID, offered bool) (full []*Session) {
+// overtakes what is being brought from there nor arrives there after that has ended.
+func (r *Router) toStorage(e *Envelope, to jid.JID, offered bool) {
 	mu := &r.table.owners[r.table.index(e.owner)]
 	mu.Lock()
 	defer mu.Unlock()
@@ -60,19 +57,18 @@ func (r *Router) toStorage(e *Envelope, to jid.JID, offered bool) (full []*Sessi
 		r.mustExist(e, to)
 	}
 	if e.Settled() {
-		return nil
+		return
 	}
 	r.keepGiven(u, e.owner)
-	if r.unclaim(e); e.Outcome != Stored || r.plan.Load().catchUp == nil {
-		return nil
+	behind := r.plan.Load().behind
+	if r.unclaim(e); e.Outcome != Stored || behind == nil {
+		return
 	}
 	for _, s := range targets {
 		if !s.Held() && s.out.Full() {
-			s.hold.Add(1)
-			full = append(full, s)
+			behind(s)
 		}
 	}
-	return full
 }
 
 // keepGiven has copies stored of what the sessions of an account have been given without one and have not taken, so that

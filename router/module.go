@@ -51,10 +51,12 @@ type Module struct {
 	// Untaken learns which messages worth storing a session had been given when its connection was lost, and has not
 	// taken: at once if it waits to be resumed, else after it has ended. The slice is borrowed.
 	Untaken func(s *Session, left []Undelivered)
-	// CatchUp brings an account that became able to take messages what was stored for it.
-	// Until done is called, further messages are offered to Unclaimed. At
-	// most one module has it.
+	// CatchUp brings an account what was stored for it, since a session of it became able to take messages, or another
+	// has left something. Until done is called, further messages are offered to Unclaimed. At most one module has it.
 	CatchUp func(s *Session, done func())
+	// Behind learns that a message for a session has been stored since the session is full: the session catches up by
+	// itself from now on, and is held (Router.Hold) until it has. It runs under the owner's lock. At most one module has it.
+	Behind func(s *Session)
 	// Keep stores copies of what a session has been given without one and has not taken yet, and sets Kept, before anything
 	// else is stored for the account: what is stored is brought in order. It finishes the receipts of what it stores, and
 	// takes them out. What already has a copy is among the messages since that may have to be moved behind. It runs under

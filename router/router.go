@@ -61,6 +61,7 @@ type plan struct {
 	unclaimed, accepted          []func(*Envelope)
 	untaken                      []func(*Session, []Undelivered)
 	catchUp                      func(*Session, func())
+	behind                       func(*Session)
 	taken                        func(jid.JID, []uint64)
 	keep                         func(*Session, []Undelivered)
 	hostIQ, accountIQ            map[xmpp.Name]func(*Envelope)
@@ -127,11 +128,11 @@ func (r *Router) Use(modules ...Module) {
 		if m.Untaken != nil {
 			p.untaken = append(p.untaken, m.Untaken)
 		}
-		if m.CatchUp != nil || m.Taken != nil || m.Keep != nil {
-			if p.catchUp != nil || p.taken != nil || p.keep != nil {
+		if m.CatchUp != nil || m.Behind != nil || m.Taken != nil || m.Keep != nil {
+			if p.catchUp != nil || p.behind != nil || p.taken != nil || p.keep != nil {
 				panic("router: a second module wants to keep messages: " + m.Name)
 			}
-			p.catchUp, p.taken, p.keep = m.CatchUp, m.Taken, m.Keep
+			p.catchUp, p.behind, p.taken, p.keep = m.CatchUp, m.Behind, m.Taken, m.Keep
 		}
 		if m.Service != nil {
 			for _, d := range m.Service.Domains() {

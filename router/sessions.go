@@ -113,21 +113,23 @@ func (r *Router) returned(s *Session, u *Undelivered) *Envelope {
 	return e
 }
 
-// bringStored lets an account that is held catch up with what is in storage, through
-// the session that is best placed, and ends the hold.
+// bringStored lets an account that is held catch up with what is in storage, through the session that is best placed, and
+// ends the hold. Sessions without presence may have something to get, too: what names them.
 func (r *Router) bringStored(u *user, bare jid.JID) {
 	release := func() { r.table.release(u, bare.String()) }
-	best := mostAvailable(u.list())
-	catchUp := r.plan.Load().catchUp
-	if len(best) == 0 || catchUp == nil {
+	list, catchUp := u.list(), r.plan.Load().catchUp
+	if best := mostAvailable(list); len(best) > 0 {
+		list = best
+	}
+	if len(list) == 0 || catchUp == nil {
 		release()
 		return
 	}
-	catchUp(best[0], release)
+	catchUp(list[0], release)
 }
 
-// Hold lets messages for a session queue in storage until release is called, as they do for a whole account while a session
-// of it catches up. It is for the module that catches up, under the owner's lock.
+// Hold lets messages for a session queue in storage until release is called, as they do for a whole account while a
+// session of it catches up. It is for the module that catches up, under the owner's lock.
 func (r *Router) Hold(s *Session) (release func()) {
 	s.hold.Add(1)
 	return func() { s.hold.Add(-1) }

@@ -21,58 +21,60 @@ const (
 // patience is how long a session may let what waits for it wait before others stop waiting for it.
 const patience = time.Second
 
-// catching is a session that is being brought what is stored for its account, by one goroutine. One at a time does it for the
-// whole account; those that take nothing for a while, or are full, do it for themselves beside it. A stored message is given
-// to the first that comes to it.
+// catching is a session that is being brought what is stored for its account, by one goroutine. One at a time does it
+// for the whole account; those that take nothing for a while, or are full, do it for themselves beside it, and so do those
+// without presence, for what names them. A stored message is given to the first that comes to it.
 type catching struct {
 	s     *router.Session
-	since uint64        // what is stored from here on found the account held
-	dones []func()      // guarded by the shard; called at the end
-	again bool          // guarded by the shard; something may be stored before the cursor
 	gone  chan struct{} // closed when s has ended and given back its rest
-	// narrow says that messages queue in storage for this session alone; written under the shard.
-	narrow bool
-	after  uint64 // the cursor, of the goroutine
-	limit  int    // records of the next page, likewise
+	after uint64        // the cursor, of the goroutine
+	limit int           // records of the next page, likewise
+
+	// The shard guards the rest.
+	since uint64   // what is stored from here on found the account held
+	dones []func() // called at the end
+	again bool     // something may be stored for it before the cursor
+	named bool     // it has no presence: it is brought nothing but what names it
+	alone bool     // messages queue in storage for this session, not for the account: so long it is held by itself
 }
 
-// catchUp implements router.Module.CatchUp. It is called at each login, and nearly always
-// nothing is stored. It looks under the owner's lock: nothing can come in between.
-func (m *module) catchUp(s *router.Session, done func()) {
+// catchUp implements router.Module.CatchUp. It is called at each login, and nearly always nothing is stored.
+func (m *module) catchUp(s *router.Session, done func()) { m.goOn(s, storage.IDAt(time.Now()), done) }
+
+// goOn is catchUp for an account that has been held since then. It looks under the owner's lock: nothing can come in
+// between.
+func (m *module) goOn(s *router.Session, since uint64, done func()) {
 	name := s.Bare().String()
 	m.router.WithOwner(name, func() {
-		if m.begin(name, s, done) {
+		if m.begin(name, s, since, done) {
 			done()
 		}
 	})
 }
 
-// begin begins to bring a session what is stored, or the one that is best placed if it has left or takes nothing, or says that
-// there is no need to hold anything for that. The caller holds the owner's lock.
-func (m *module) begin(name string, s *router.Session, done func()) (free bool) {
+// begin begins to bring a session what is stored, or the one that is best placed if it has left or takes nothing. It says
+// whether there is no need to hold the account for that. The caller holds the owner's lock.
+func (m *module) begin(name string, s *router.Session, since uint64, done func()) (free bool) {
 	sh := m.shard(name)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	user := s.Bare()
-	if !ready(s) || m.router.Session(s.Addr()) != s {
-		// Whoever is found in the table with the shard held has not passed Ended.
-		if s = best(m.router.Sessions(user)); s == nil {
-			return true
-		}
-	}
 	if o := sh.owners[name]; o != nil {
-		if c := o.catching[s]; c != nil && c.narrow {
-			c.again = true
-			return true
+		if c := o.catching[s]; c != nil {
+			c.again = true // it may be given more than before, since it has got its presence
 		}
 		for _, c := range o.catching {
 			// Who is at it goes on, so that what it may give back is not overtaken.
-			if !c.narrow && (c.s == s || !s.Held()) {
-				c.again = true
+			if !c.alone {
+				c.again, c.since = true, min(c.since, since)
 				c.dones = append(c.dones, done)
 				return false
 			}
 		}
+	}
+	// Whoever is found in the table with the shard held has not passed Ended.
+	list := m.router.Sessions(s.Bare())
+	if len(list) == 0 {
+		return true
 	}
 	n, _, err := m.store.Size(context.Background(), name)
 	if err != nil {
@@ -81,21 +83,62 @@ func (m *module) begin(name string, s *router.Session, done func()) (free bool) 
 	if err != nil || n == 0 {
 		return true
 	}
-	c := &catching{s: s, since: storage.IDAt(time.Now()), dones: []func(){done}, gone: make(chan struct{}), narrow: s.Held(), limit: firstPage}
-	o := sh.state(name)
+	if !ready(s) || s.Held() || m.router.Session(s.Addr()) != s {
+		s = best(list)
+	}
+	if s == nil || s.Held() { // then each is brought what it can be
+		for _, one := range list {
+			m.alone(sh, one)
+		}
+		return true
+	}
+	m.start(sh, &catching{s: s, since: since, dones: []func(){done}})
+	return false
+}
+
+// start begins to bring a session what is stored. The caller holds the shard.
+func (m *module) start(sh *shard, c *catching) {
+	o := sh.state(c.s.Bare().String())
 	if o.catching == nil {
 		o.catching = map[*router.Session]*catching{}
 	}
-	o.catching[s] = c
-	go m.run(user, c)
-	return false
+	o.catching[c.s] = c
+	c.gone, c.limit = make(chan struct{}), firstPage
+	go m.run(c)
+}
+
+// alone has a session catch up by itself. The caller holds the owner's lock and the shard.
+func (m *module) alone(sh *shard, s *router.Session) {
+	c := sh.state(s.Bare().String()).catching[s]
+	if c == nil {
+		c = &catching{s: s, since: storage.IDAt(time.Now())}
+		m.start(sh, c)
+	}
+	c.again = true
+	if !c.alone {
+		c.alone, c.dones = true, append(c.dones, m.router.Hold(s))
+	}
+}
+
+// behind implements router.Module.Behind. The account is not held: nobody has to wait for this session.
+func (m *module) behind(s *router.Session) {
+	sh := m.shard(s.Bare().String())
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	m.alone(sh, s)
 }
 
 // bring catches up without holding the account: for what is stored though somebody could have taken it.
 func (m *module) bring(user jid.JID) {
-	if s := best(m.router.Sessions(user)); s != nil {
-		go m.catchUp(s, func() {})
+	list := m.router.Sessions(user)
+	if len(list) == 0 {
+		return
 	}
+	s := best(list)
+	if s == nil {
+		s = list[0]
+	}
+	go m.catchUp(s, func() {})
 }
 
 // best is the session that stored messages go to: XEP-0160 §2, RFC 6121 §8.5.2.1.1; if possible none that has more than it
@@ -115,40 +158,88 @@ func best(list []*router.Session) (s *router.Session) {
 func ready(s *router.Session) bool { return s.Presence() != nil && s.Priority() >= 0 }
 
 // run sends what is stored, page by page.
-func (m *module) run(user jid.JID, c *catching) {
-	for ready(c.s) {
-		n, ok := m.page(user, c)
+func (m *module) run(c *catching) {
+	for {
+		n, ok := m.page(c)
 		if !ok { // it has ended: what it was given must be back before another gets the rest
 			<-c.gone
-			break
 		}
-		if n == 0 && m.finish(user, c) {
+		if m.leave(c) || ok && n == 0 && m.finish(c) {
 			return
 		}
 	}
-	var dones []func()
-	m.router.WithOwner(user.String(), func() { dones = m.end(user, c) })
-	for _, done := range dones { // the others wait for the rest
-		m.catchUp(c.s, done)
+}
+
+// leave ends the catching up if the session has ended, or may not be brought what is for the account, and leaves the rest to
+// others.
+func (m *module) leave(c *catching) bool {
+	if m.stays(c) {
+		return false
+	}
+	name := c.s.Bare().String()
+	left := false
+	m.router.WithOwner(name, func() {
+		if left = !m.stays(c); left { // and it is not alone since the look
+			m.end(name, c)
+		}
+	})
+	if left {
+		for _, done := range c.dones {
+			m.goOn(c.s, c.since, done)
+		}
+	}
+	return left
+}
+
+// stays says whether the session goes on to catch up.
+func (m *module) stays(c *catching) bool {
+	sh := m.shard(c.s.Bare().String())
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	select {
+	case <-c.gone:
+		return false
+	default:
+		return c.alone || ready(c.s)
 	}
 }
 
-// end forgets a session that has caught up, or will not. The caller holds the owner's lock.
-func (m *module) end(user jid.JID, c *catching) (dones []func()) {
-	name := user.String()
+// finish ends the catching up if nothing is left. It looks under the owner's lock, so that nothing is stored in between.
+func (m *module) finish(c *catching) (finished bool) {
+	name := c.s.Bare().String()
+	m.router.WithOwner(name, func() {
+		left, _, err := m.store.Page(context.Background(), name, storage.Query{After: c.after, Limit: 1})
+		if c.again || err == nil && len(left) > 0 {
+			return
+		}
+		finished = true
+		m.end(name, c)
+		for _, done := range c.dones {
+			done()
+		}
+	})
+	return finished
+}
+
+// end forgets a session that has caught up, or will not. The caller holds the owner's lock, without which nobody adds to
+// what is to be done then.
+func (m *module) end(name string, c *catching) {
 	sh := m.shard(name)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	o := sh.state(name)
 	delete(o.catching, c.s)
 	sh.tidy(name, o)
-	return c.dones
 }
 
-// await waits until a session takes more. If that takes long, as it does when its connection is lost, new messages queue for
-// this session alone from then on, and what is stored is for the others to take.
-func (m *module) await(user jid.JID, c *catching) error {
-	if !c.narrow {
+// await waits until a session takes more. If that takes long, as it does when its connection is lost, new messages queue
+// for this session alone from then on, and what is stored is for the others to take.
+func (m *module) await(c *catching) error {
+	sh := m.shard(c.s.Bare().String())
+	sh.mu.Lock()
+	alone := c.alone
+	sh.mu.Unlock()
+	if !alone {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if c.s.Detached() {
@@ -158,39 +249,38 @@ func (m *module) await(user jid.JID, c *catching) error {
 		if err == nil || ctx.Err() == nil {
 			return err
 		}
-		m.narrowed(user, c)
+		m.part(c)
 	}
 	return c.s.WaitBelow(context.Background(), inFlight)
 }
 
-// narrowed turns the hold of the account into one of the session.
-func (m *module) narrowed(user jid.JID, c *catching) {
-	name := user.String()
+// part turns the hold of the account into one of the session. What others might have been given meanwhile is stored: they
+// get it before anything new.
+func (m *module) part(c *catching) {
+	name := c.s.Bare().String()
 	var dones []func()
+	var since uint64
 	m.router.WithOwner(name, func() {
 		sh := m.shard(name)
 		sh.mu.Lock()
 		defer sh.mu.Unlock()
-		dones = c.dones
-		c.dones, c.narrow = []func(){m.router.Hold(c.s)}, true
+		if !c.alone {
+			dones, since, c.dones = c.dones, c.since, nil
+			m.alone(sh, c.s)
+		}
 	})
 	for _, done := range dones {
-		// What others might have been given meanwhile is stored: they get it before anything new.
-		if other := best(m.router.Sessions(user)); other != nil && !other.Held() {
-			m.catchUp(other, done)
-			continue
-		}
-		done()
+		m.goOn(c.s, since, done)
 	}
 }
 
 // page sends one page. It returns how many records it has seen, and false if the session has ended.
-func (m *module) page(user jid.JID, c *catching) (n int, ok bool) {
+func (m *module) page(c *catching) (n int, ok bool) {
 	s := c.s
-	if m.await(user, c) != nil {
+	if m.await(c) != nil {
 		return 0, false
 	}
-	name := user.String()
+	name := s.Bare().String()
 	sh := m.shard(name)
 	sh.mu.Lock()
 	select {
@@ -200,8 +290,9 @@ func (m *module) page(user jid.JID, c *catching) (n int, ok bool) {
 	default:
 	}
 	if c.again {
-		c.again, c.after = false, 0
+		c.again, c.after, c.named = false, 0, false
 	}
+	c.named = c.named || !ready(s) // from here on, and not back before it begins again: the order stays
 	records, _, err := m.store.Page(context.Background(), name, storage.Query{After: c.after, Limit: c.limit})
 	if err != nil {
 		sh.mu.Unlock()
@@ -224,7 +315,7 @@ func (m *module) page(user jid.JID, c *catching) (n int, ok bool) {
 		if _, flies := o.flight[id]; flies {
 			continue
 		}
-		p, err := m.parcel(c, s, &records[i])
+		p, err := m.parcel(c, &records[i])
 		if err != nil {
 			m.log.Error("stored message is skipped", "owner", name, "id", id, "error", err)
 			continue
@@ -258,62 +349,56 @@ type parcel struct {
 	to     []*router.Session
 }
 
-// parcel reads a stored message and says who gets it: the session that is being sent to, but for one
-// that others would have been given had the account not been held. The caller holds the shard, so that
-// no session it finds in the table has passed Ended.
-func (m *module) parcel(c *catching, s *router.Session, r *storage.Record) (p parcel, err error) {
+// parcel reads a stored message and says who gets it. The caller holds the shard, so that no session it finds in the table
+// has passed Ended.
+func (m *module) parcel(c *catching, r *storage.Record) (p parcel, err error) {
 	var settled bool
 	if p.stanza, settled, err = readRecord(r.Data); err != nil {
 		return p, err
 	}
+	if p.to = m.addressees(c, r.ID, p.stanza.To); p.to == nil {
+		return p, nil
+	}
 	p.id = r.ID
-	owner := s.Bare().String()
+	owner := c.s.Bare().String()
 	payload := append(make([]byte, 0, len(p.stanza.Payload)+192+2*len(owner)), p.stanza.Payload...)
-	payload = appendDelay(payload, s.Bare().Domain(), r.Time())
+	payload = appendDelay(payload, c.s.Bare().Domain(), r.Time())
 	if !settled {
 		payload = router.AppendStanzaID(payload, owner, r.ID)
 	}
 	p.stanza.Payload = payload
-	if to := p.stanza.To; to.IsFull() && to != s.Addr() {
-		t := m.router.Session(to)
-		switch { // RFC 6121 §8.5.3.1
-		case t == nil || r.ID < c.since && !t.Held():
-		case t.Held(): // it comes to it by itself
-			return p, nil
-		default:
-			p.to = []*router.Session{t}
-			return p, nil
-		}
-	}
-	if r.ID < c.since || p.stanza.To == s.Addr() {
-		p.to = []*router.Session{s}
-		return p, nil
-	}
-	for _, t := range m.router.Sessions(s.Bare()) { // RFC 6121 §8.5.2.1.1
-		if t == s || ready(t) && !t.Held() && !t.Full() {
-			p.to = append(p.to, t)
-		}
-	}
-	if p.to == nil { // s is leaving
-		p.to = []*router.Session{s}
-	}
 	return p, nil
 }
 
-// finish ends the catching up if nothing is left. It looks under the owner's lock, so that nothing is stored in between.
-func (m *module) finish(user jid.JID, c *catching) (finished bool) {
-	name := user.String()
-	m.router.WithOwner(name, func() {
-		sh := m.shard(name)
-		sh.mu.Lock()
-		left, _, err := m.store.Page(context.Background(), name, storage.Query{After: c.after, Limit: 1})
-		finished = !c.again && (err != nil || len(left) == 0)
-		sh.mu.Unlock()
-		if finished {
-			for _, done := range m.end(user, c) {
-				done()
+// addressees are the sessions that get a stored message: the one that is being sent to, but for a message that others would
+// have been given had the account not been held.
+func (m *module) addressees(c *catching, id uint64, to jid.JID) (list []*router.Session) {
+	s := c.s
+	switch {
+	case to == s.Addr():
+		return []*router.Session{s}
+	case c.named:
+		return nil
+	}
+	if to.IsFull() {
+		t := m.router.Session(to)
+		switch { // RFC 6121 §8.5.3.1
+		case t == nil || id < c.since && !t.Held():
+		case t.Held(): // it comes to it by itself
+			return nil
+		default:
+			return []*router.Session{t}
+		}
+	}
+	if id >= c.since {
+		for _, t := range m.router.Sessions(s.Bare()) { // RFC 6121 §8.5.2.1.1
+			if t == s || ready(t) && !t.Held() && !t.Full() {
+				list = append(list, t)
 			}
 		}
-	})
-	return finished
+	}
+	if list == nil { // it was stored before, or s is leaving
+		list = []*router.Session{s}
+	}
+	return list
 }

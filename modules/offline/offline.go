@@ -108,6 +108,7 @@ func (m *module) module() router.Module {
 		Delivering: m.delivering,
 		Unclaimed:  m.unclaimed,
 		CatchUp:    m.catchUp,
+		Behind:     m.behind,
 		Keep:       m.keep,
 		Taken:      m.taken,
 		Ended:      m.ended,
