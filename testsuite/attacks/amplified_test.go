@@ -78,7 +78,9 @@ var amplified = []ordeal{
 			if _, err := c.Until(func(el string) bool { return strings.HasPrefix(el, "<iq") }); err != nil {
 				t.Fatal(err)
 			}
-			b.refused(flood(c, "<iq type='result' id='asked' from='bot.localhost' to='"+v.JID+"'><query xmlns='urn:q' xmlns:a='"+uri+"'>"+many+"</query></iq>"))
+			// An error may have any number of children.
+			b.refused(flood(c, "<iq type='error' id='asked' from='bot.localhost' to='"+v.JID+"'"+grown+
+				"<error type='cancel'><not-acceptable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>"))
 			v.Close()
 		}
 	}},

@@ -18,7 +18,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	harness.Isolate(attackerIP, strangerIP, innocentIP)
+	harness.Isolate(attackerIP, strangerIP, accompliceIP, innocentIP)
 	code := m.Run()
 	harness.Cleanup()
 	os.Exit(code)

@@ -19,9 +19,10 @@ import (
 
 // Addresses of the test's machine; none is loopback.
 const (
-	attackerIP = "198.51.100.7"
-	strangerIP = "198.51.100.8" // of a peer
-	innocentIP = "203.0.113.9"
+	attackerIP   = "198.51.100.7"
+	strangerIP   = "198.51.100.8" // of a peer
+	accompliceIP = "198.51.100.9" // of the attacker
+	innocentIP   = "203.0.113.9"
 )
 
 const (
@@ -148,10 +149,12 @@ func (b *battle) claim(h *harness.Options, domains int) {
 	b.t.Cleanup(func() { l.Close() })
 	go func() {
 		for {
-			if _, err := l.Accept(); err != nil {
+			c, err := l.Accept()
+			if err != nil {
 				return
 			}
 			b.claimed.Add(1)
+			b.t.Cleanup(func() { c.Close() }) // which also keeps it from being collected
 		}
 	}()
 	var where strings.Builder
@@ -165,10 +168,10 @@ func (b *battle) claim(h *harness.Options, domains int) {
 func (b *battle) memory(name string) int {
 	b.t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", b.PID()))
-	if err != nil {
+	_, after, ok := strings.Cut(string(text), name+":")
+	if err != nil || !ok { // which what is left of a process does not have
 		b.t.Fatalf("the process has ended:\n%s", b.Log())
 	}
-	_, after, _ := strings.Cut(string(text), name+":")
 	kib, err := strconv.Atoi(strings.Fields(after)[0])
 	if err != nil {
 		b.t.Fatal(err)
