@@ -233,7 +233,7 @@ func TestUnfitStanzasAreAnswered(t *testing.T) {
 	c := h.enter("romeo", "orchard")
 	defer c.close()
 	for _, x := range []struct{ sent, condition string }{
-		{"<iq type='get' to='juliet@example.org'><query xmlns='urn:test'/></iq>", "bad-request"},
+		{"<iq type='get' to='juliet@example.org/balcony'><query xmlns='urn:test'/></iq>", "bad-request"},
 		{"<iq type='get' id='1'/>", "bad-request"},
 		{"<iq type='set' id='1'><query xmlns='urn:test'/><query xmlns='urn:test'/></iq>", "bad-request"},
 		{"<iq type='foo' id='1'><query xmlns='urn:test'/></iq>", "bad-request"},

@@ -51,8 +51,7 @@ func TestNameOfAMachineInTheHeaderIsNobodyElse(t *testing.T) {
 	}
 }
 
-// COMPAT(xmpp4r 0.5): RFC 6120 §8.1.3 wants an id; such a library waits for ever where it is refused without one.
-func TestRequestToOwnServerNeedsNoID(t *testing.T) {
+func TestRequestThatIsAnsweredHereNeedsNoID(t *testing.T) {
 	h := open(t, nil)
 	defer h.close()
 	c := h.enter("romeo", "orchard")
@@ -63,7 +62,8 @@ func TestRequestToOwnServerNeedsNoID(t *testing.T) {
 			t.Errorf("%s: %s", to, got)
 		}
 	}
-	for _, in := range []string{"<iq type='get' to='juliet@example.org'><x xmlns='urn:x'/></iq>", "<iq type='get' to='example.net'><x xmlns='urn:x'/></iq>"} {
-		c.send(in).expect("type='error'", "<bad-request")
+	c.send("<iq type='get' to='juliet@example.org'><x xmlns='urn:x'/></iq>").expect("type='error'", "<service-unavailable")
+	for _, to := range []string{"juliet@example.org/balcony", "example.net", "romeo@example.net"} {
+		c.send("<iq type='get' to='"+to+"'><x xmlns='urn:x'/></iq>").expect("type='error'", "<bad-request")
 	}
 }

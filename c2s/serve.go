@@ -181,15 +181,8 @@ func (c *conn) stanza(x *xmpp.Stanza) error {
 }
 
 // unfit says what is wrong with a stanza before anyone else looks at it.
-//
-// COMPAT(xmpp4r 0.5, old XMPPFramework): a request to its own server goes without an id and would wait for ever.
 func (c *conn) unfit(x *xmpp.Stanza) *xmpp.Error {
-	return wire.Unfit(x, c.Scanner.BadTo(), x.ID == "" && c.ours(x.To))
-}
-
-// ours says whether a request to this address is answered here: by the user's account or the server.
-func (c *conn) ours(to jid.JID) bool {
-	return to.IsZero() || to == c.s.rs.Bare() || to == c.s.addr.DomainJID()
+	return wire.Unfit(x, c.Scanner.BadTo(), x.ID == "" && (x.To.IsZero() || c.srv.router.Answers(x.To)))
 }
 
 // refuse answers with an error, unless that would answer one.

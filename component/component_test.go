@@ -235,6 +235,16 @@ func TestUnfitStanzasAreAnswered(t *testing.T) {
 	h.nothing()
 }
 
+func TestRequestOfAComponentThatIsAnsweredHereNeedsNoID(t *testing.T) {
+	h := newHouse(t, nil)
+	bot := h.connect("bot.example.org", "botsecret")
+	for to, want := range map[string]string{"example.org": "<service-unavailable", "a@example.org": "<service-unavailable",
+		"a@example.org/x": "<bad-request", "irc.example.org": "<bad-request", "elsewhere.example": "<bad-request"} {
+		bot.say("<iq type='get' from='bot.example.org' to='" + to + "'><x xmlns='urn:x'/></iq>")
+		bot.expect("<iq type='error' from='"+to+"' to='bot.example.org'>", want)
+	}
+}
+
 func TestNewerStreamTakesThePlaceOfTheOlder(t *testing.T) {
 	h := newHouse(t, nil)
 	older := h.connect("bot.example.org", "botsecret")

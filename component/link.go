@@ -243,7 +243,7 @@ func (l *link) stanza(e *router.Envelope, x *xmpp.Stanza, badTo, badFrom bool) e
 	case x.To.IsZero() && !badTo:
 		return wire.Fault(stream.ImproperAddressing, "'to' is missing") // §8.1.1.2
 	}
-	if bad := wire.Unfit(x, badTo, false); bad != nil {
+	if bad := wire.Unfit(x, badTo, x.ID == "" && l.srv.router.Answers(x.To)); bad != nil {
 		l.refuse(x, bad)
 		return nil
 	}

@@ -39,6 +39,12 @@ func (r *Router) Owns(domain string) bool {
 	return r.Serves(domain) || r.plan.Load().services[domain] != nil
 }
 
+// Answers says whether a request to this address is answered here, by a host or for an account, and not passed on.
+//
+// RFC 6120 §8.1.3 wants an id of each request, and whoever it is passed on to may rely on that. COMPAT(xmpp4r 0.5, old
+// XMPPFramework): they leave it out and would wait for ever where it is refused, so here it is served.
+func (r *Router) Answers(to jid.JID) bool { return r.Serves(to.Domain()) && to.Resource() == "" }
+
 // Services are the domains that services answer for; the map must not be changed.
 func (r *Router) Services() map[string]*Service { return r.plan.Load().services }
 

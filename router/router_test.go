@@ -407,6 +407,17 @@ func TestAdmitDecidesOnSenderAndPath(t *testing.T) {
 	}
 }
 
+func TestRequestsToHostsAndAccountsAreAnsweredHere(t *testing.T) {
+	r := New(Options{Hosts: []string{"a.example", "b.example"}})
+	r.Use(Module{Name: "rooms", Service: &Service{Domains: func() []string { return []string{"rooms.a.example"} }}})
+	for to, want := range map[string]bool{"a.example": true, "x@b.example": true, "x@a.example/y": false, "a.example/y": false,
+		"rooms.a.example": false, "x@remote.example": false} {
+		if got := r.Answers(jid.MustParse(to)); got != want {
+			t.Errorf("%s: %v", to, got)
+		}
+	}
+}
+
 func BenchmarkRouteChatToBareAddress(b *testing.B) {
 	r := New(Options{Hosts: []string{"example.org"}, Users: users{}})
 	r.Use()

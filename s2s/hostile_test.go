@@ -12,6 +12,7 @@ import (
 	"jackdaw/config"
 	"jackdaw/s2s/outbox"
 	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
 	"jackdaw/xmpp/stream"
 )
 
@@ -513,6 +514,16 @@ func TestJIDMalformedSaysWhatIsWrong(t *testing.T) {
 		}
 		if bad := l.unfit(l.Scanner.Stanza()); bad == nil || bad.Condition != xmpp.CondJIDMalformed || bad.Text != want {
 			t.Errorf("%s: %v", say, bad)
+		}
+	}
+}
+
+func TestRequestOfAPeerThatIsAnsweredHereNeedsNoID(t *testing.T) {
+	_, b, _ := victim(t)
+	for to, want := range map[string]bool{montague: true, romeo: true, romeo + "/x": false, verona: false} {
+		x := xmpp.Stanza{Kind: xmpp.IQ, Type: xmpp.TypeGet, From: jid.MustParse("juliet@" + capulet + "/x"), To: jid.MustParse(to), Children: make([]xmpp.Child, 1)}
+		if bad := (&link{srv: b.Server}).unfit(&x); (bad == nil) != want {
+			t.Errorf("%s: %v", to, bad)
 		}
 	}
 }

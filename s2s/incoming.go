@@ -370,5 +370,5 @@ func (l *link) unfit(x *xmpp.Stanza) *xmpp.Error {
 	if l.Scanner.BadFrom() && !l.Scanner.BadTo() { // to whom nothing can be said
 		return xmpp.JIDMalformed("'from' is no address")
 	}
-	return wire.Unfit(x, l.Scanner.BadTo(), false)
+	return wire.Unfit(x, l.Scanner.BadTo(), x.ID == "" && l.srv.o.Router.Answers(x.To))
 }
