@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// The file as the manual shows it, with every key at its default.
+// wholeFile is a file with every key at its default.
 const wholeFile = `
 data: ./data
 hosts:

@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-// The file that administrators copy from.
+// referenceFile is the file that administrators copy from.
 const referenceFile = "../docs/jackdaw.yaml"
 
 func TestReferenceFileSaysTheDefaults(t *testing.T) {

@@ -2,7 +2,7 @@
 // rules of the house: imports that go up, files nobody reads to the end,
 // names that say nothing, and a few calls that have no place here.
 //
-// The rules are those of docs/ARCHITECTURE.md §1. It reads syntax only, no types, so that it is
+// The rules are those of docs/ARCHITECTURE.md, "The house". It reads syntax only, no types, so that it is
 // done in a moment; what needs types is staticcheck's work.
 package house
 
@@ -32,6 +32,7 @@ type File struct {
 	Path  string // from the module's root, with slashes
 	Lines int
 
+	source []byte
 	syntax *ast.File
 	fset   *token.FileSet
 }
@@ -53,7 +54,7 @@ func Parse(name string, source []byte) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse %s: %w", name, err)
 	}
-	return &File{Path: name, Lines: bytes.Count(source, []byte("\n")), syntax: syntax, fset: fset}, nil
+	return &File{Path: name, Lines: bytes.Count(source, []byte("\n")), source: source, syntax: syntax, fset: fset}, nil
 }
 
 // Load reads all files of the module at root. Folders with a go.mod of their
@@ -101,25 +102,30 @@ type Rule struct {
 	Find func(*File) []string
 }
 
-// Rules are all of them.
-var Rules = []Rule{
-	{"imports go down only", importsUp},
-	{"a file is read to its end", tooLong},
-	{"nothing runs by being imported", initFuncs},
-	{"a package is named by what it does", emptyNames},
-	{"XML is read by xmpp/stream", encodingXML},
-	{"no test is skipped", skips},
-	{"no test sleeps", sleeps},
-	{"panic is for mistakes of the program, at start", panics},
-	{"what is not done is not announced", leftovers},
-	{"what came in stays as it came", envelopes},
+// Rules are all of them, where these documents can be cited.
+func Rules(docs Documents) []Rule {
+	return []Rule{
+		{"imports go down only", importsUp},
+		{"a file is read to its end", tooLong},
+		{"a line is read without moving the window", overlong},
+		{"a comment starts with the name it documents", docNames},
+		{"what is cited is there", docs.uncited},
+		{"nothing runs by being imported", initFuncs},
+		{"a package is named by what it does", emptyNames},
+		{"XML is read by xmpp/stream", encodingXML},
+		{"no test is skipped", skips},
+		{"no test sleeps", sleeps},
+		{"panic is for mistakes of the program, at start", panics},
+		{"what is not done is not announced", leftovers},
+		{"what came in stays as it came", envelopes},
+	}
 }
 
 // Check applies every rule to every file.
-func Check(files []*File) []string {
+func Check(files []*File, docs Documents) []string {
 	var found []string
 	for _, f := range files {
-		for _, r := range Rules {
+		for _, r := range Rules(docs) {
 			for _, problem := range r.Find(f) {
 				found = append(found, problem+" ("+r.Name+")")
 			}

@@ -1,6 +1,10 @@
 package house
 
 import (
+	"flag"
+	"fmt"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -13,12 +17,50 @@ func TestTheHouseKeepsItsRules(t *testing.T) {
 	if len(files) < 10 {
 		t.Fatalf("found %d files only; the root is elsewhere", len(files))
 	}
-	for _, problem := range Check(files) {
+	docs, err := ReadDocuments("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, problem := range unlisted(append(Check(files, docs), docs.Check()...)) {
 		t.Error(problem)
 	}
 }
 
-// Each sample breaks one rule, and no other.
+// unfinished are folders where lines are still too long, or comments start with other words: how many, never more.
+var unfinished = map[string]int{
+	"c2s":       35,
+	"cmd":       13,
+	"component": 25,
+	"config":    7,
+	"modules":   373,
+	"router":    43,
+	"s2s":       122,
+	"server":    53,
+	"storage":   135,
+	"testsuite": 70,
+	"xmpp":      62,
+}
+
+// unlisted leaves out what unfinished allows.
+func unlisted(problems []string) (found []string) {
+	byFolder := map[string][]string{}
+	for _, problem := range problems {
+		folder, _, _ := strings.Cut(problem, "/")
+		if strings.HasSuffix(problem, "(a line is read without moving the window)") || strings.HasSuffix(problem, "(a comment starts with the name it documents)") {
+			byFolder[folder] = append(byFolder[folder], problem)
+			continue
+		}
+		found = append(found, problem)
+	}
+	for folder, list := range byFolder {
+		if n := unfinished[folder]; len(list) > n {
+			found = append(append(found, list...), fmt.Sprintf("%s has %d of these, and had %d", folder, len(list), n))
+		}
+	}
+	return found
+}
+
+// samples break one rule each, and no other.
 var samples = []struct{ rule, path, source, want string }{
 	{"imports go down only", "xmpp/a.go", "package xmpp\nimport \"jackdaw/router\"\n",
 		"xmpp/a.go:2: xmpp must not import router"},
@@ -52,6 +94,28 @@ var samples = []struct{ rule, path, source, want string }{
 		"attic must not import xmpp"},
 	{"a file is read to its end", "xmpp/a.go", "package xmpp\n" + strings.Repeat("\n", 800),
 		"xmpp/a.go: 801 lines; 800 at most"},
+	{"a line is read without moving the window", "xmpp/a.go", "package xmpp\n\n// " + strings.Repeat("ü", 118) + "\n",
+		"xmpp/a.go:3: 121 columns; 120 at most"},
+	{"a line is read without moving the window", "xmpp/a.go", "package xmpp\n\nvar a = \"" + strings.Repeat("a", 120) + "\"\n",
+		"xmpp/a.go:3: 130 columns"},
+	{"a line is read without moving the window", "xmpp/a_test.go", "package xmpp\n\nvar a = \"\" // " + strings.Repeat("a", 120) + "\n",
+		"xmpp/a_test.go:3: 132 columns"},
+	{"a comment starts with the name it documents", "xmpp/a.go", "// xmpp is words.\npackage xmpp\n", "xmpp/a.go:1: the comment of Package xmpp"},
+	{"a comment starts with the name it documents", "cmd/jackdaw/a.go", "// Package main is a program.\npackage main\n",
+		"cmd/jackdaw/a.go:1: the comment of Command jackdaw"},
+	{"a comment starts with the name it documents", "xmpp/a.go", "package xmpp\n// Gives up.\nfunc give() {}\n",
+		"xmpp/a.go:2: the comment of give starts with another word"},
+	{"a comment starts with the name it documents", "xmpp/a.go", "package xmpp\n// Ending ends.\nfunc (t T) End() {}\ntype T struct{}\n", "the comment of End"},
+	{"a comment starts with the name it documents", "xmpp/a.go", "package xmpp\n// Things.\ntype T struct{}\n", "the comment of T"},
+	{"a comment starts with the name it documents", "xmpp/a.go", "package xmpp\n// Numbers.\nconst (\n\t// The first.\n\ta = 1\n)\n",
+		"xmpp/a.go:4: the comment of a"},
+	{"a comment starts with the name it documents", "xmpp/a_test.go", "package xmpp\n// Says it.\nfunc say() {}\n", "the comment of say"},
+	{"what is cited is there", "xmpp/a.go", "package xmpp\n\n// a is told in docs/c.md.\nvar a int\n", "xmpp/a.go:3: docs/c.md is cited and not there"},
+	{"what is cited is there", "xmpp/a.go", "package xmpp\n\nfunc a() {\n\t// a.md says so.\n}\n", "xmpp/a.go:4: a.md is cited"},
+	{"what is cited is there", "xmpp/a.go", "package xmpp\n\nvar a int // docs/more/c.yaml\n", "docs/more/c.yaml is cited"},
+	{"what is cited is there", "xmpp/a.go", "package xmpp\n\nvar a int // docs/a.md §2\n",
+		"docs/a.md is cited for a section that it does not have: 2"},
+	{"what is cited is there", "xmpp/a.go", "package xmpp\n\n// a is as in docs/a.md, \"Far\n// off\".\nvar a int\n", "does not have: Far off"},
 	{"nothing runs by being imported", "xmpp/a.go", "package xmpp\nfunc init() {}\n", "xmpp/a.go:2: func init"},
 	{"a package is named by what it does", "xmpp/util/a.go", "package util\n", "package util in xmpp/util"},
 	{"a package is named by what it does", "xmpp/helpers/a_test.go", "package helpers_test\n", "package helpers in"},
@@ -68,10 +132,13 @@ var samples = []struct{ rule, path, source, want string }{
 	{"panic is for mistakes of the program, at start", "router/a.go",
 		"package router\nfunc Route() { panic(1) }\n", "router/a.go:2: panic in Route"},
 	{"what is not done is not announced", "router/a.go",
-		"package router\n// TODO: later\nfunc Route() {}\n", "router/a.go:2: TODO"},
+		"package router\n// Route is to come. TODO: later\nfunc Route() {}\n", "router/a.go:2: TODO"},
 	{"what came in stays as it came", "modules/a/a.go",
 		"package a\nfunc handle(e *router.Envelope) { e.Quiet = true }\n", "modules/a/a.go:2: assigns to e.Quiet"},
 }
+
+// pages are what the samples can cite.
+var pages = Documents{"docs/a.md": {Sections: []string{"A", "1. First", "Far away"}}, "docs/more/b.yaml": {}}
 
 func TestEveryRuleCatchesItsBadSample(t *testing.T) {
 	caught := map[string]bool{}
@@ -80,13 +147,13 @@ func TestEveryRuleCatchesItsBadSample(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		found := Check([]*File{f})
+		found := Check([]*File{f}, pages)
 		if len(found) != 1 || !strings.Contains(found[0], s.want) || !strings.HasSuffix(found[0], "("+s.rule+")") {
 			t.Errorf("%s: found %q, want one with %q", s.rule, found, s.want)
 		}
 		caught[s.rule] = true
 	}
-	for _, r := range Rules {
+	for _, r := range Rules(pages) {
 		if !caught[r.Name] {
 			t.Errorf("rule %q has no bad sample", r.Name)
 		}
@@ -109,6 +176,12 @@ func TestGoodFilesPass(t *testing.T) {
 		{"testsuite/kill/a.go", "package kill\nimport _ \"jackdaw/testsuite/drive\"\nimport _ \"encoding/xml\"\n"},
 		{"modules/a/a.go", "package a\nfunc anew(e *router.Envelope) { e.Reset(); e.Quiet = true }\nfunc read(e *router.Envelope) { q := e.Quiet; _ = q }\n"},
 		{"xmpp/jid/a.go", "package jid\nfunc MustParse() { panic(1) }\n// Take panics on a wrong index.\nfunc Take() { panic(1) }\n"},
+		{"xmpp/a.go", "// Package xmpp has words.\npackage xmpp\n// Give gives.\nfunc Give() {}\n// A T is one.\ntype T int\n"},
+		{"xmpp/a.go", "package xmpp\n// Numbers.\nconst (\n\ta = 1\n\t// c and b are more.\n\tb, c = 2, 3\n)\n// COMPAT(x 1): why.\nvar a int\n"},
+		{"xmpp/a_test.go", "// Package xmpp_test is outside.\npackage xmpp_test\n// Once it failed.\nfunc TestA(t *testing.T) {}\n"},
+		{"xmpp/a.go", "package xmpp\n// " + strings.Repeat("ü", 117) + "\n\nvar a = `" + strings.Repeat("a", 200) + "\n" + strings.Repeat("b", 200) + "`\n"},
+		{"xmpp/a_test.go", "package xmpp\nvar a = \"" + strings.Repeat("a", 200) + "\"\n"},
+		{"xmpp/a.go", "package xmpp\n// See docs/a.md §1, and docs/a.md, \"Far\n// away\"; files are in docs/more, such as docs/more/b.yaml.\n"},
 		{"xmpp/a_test.go", "package xmpp\nfunc TestA(t *testing.T) { synctest.Test(t, func(t *testing.T) { time.Sleep(1) }) }\n"},
 		{"xmpp/a.go", "package xmpp\ntype T struct{}\nfunc (T) init() {}\nfunc (T) Skip() {}\nfunc use(x T) { x.Skip() }\n"},
 	} {
@@ -116,8 +189,71 @@ func TestGoodFilesPass(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if found := Check([]*File{f}); len(found) != 0 {
+		if found := Check([]*File{f}, pages); len(found) != 0 {
 			t.Errorf("%s: %q", s.path, found)
 		}
+	}
+}
+
+func TestPagesCiteWhatIsThere(t *testing.T) {
+	docs := Documents{}
+	docs.Add("README.md", "# A\n\nSee docs/a.md §1 and\n`docs/c.md`.\n")
+	docs.Add("docs/a.md", "## 1. First\n\nSee b.md, \"Second\".\n")
+	docs.Add("docs/b.md", "## First\n\nSee [a](a.md) and docs/a.md §1.\n")
+	want := []string{"README.md: docs/c.md is cited and not there", "docs/a.md: b.md is cited for a section that it does not have: Second"}
+	if found := docs.Check(); !slices.Equal(found, want) {
+		t.Errorf("found %q, want %q", found, want)
+	}
+}
+
+var update = flag.Bool("update", false, "draw the imports in docs/ARCHITECTURE.md anew")
+
+func TestTheDrawingOfImportsIsTrue(t *testing.T) {
+	const name = "../../docs/ARCHITECTURE.md"
+	files, err := Load("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, ok := strings.Cut(string(b), "<!-- imports -->\n\n")
+	drawn, after, ok2 := strings.Cut(rest, "\n<!-- end -->")
+	if !ok || !ok2 {
+		t.Fatal("docs/ARCHITECTURE.md has no place for the drawing")
+	}
+	want := Drawing(files)
+	if drawn == want {
+		return
+	}
+	if !*update {
+		t.Fatal("the drawing in docs/ARCHITECTURE.md is not what is imported: run go test ./testsuite/house -update")
+	}
+	text := before + "<!-- imports -->\n\n" + want + "\n<!-- end -->" + after
+	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDrawingShowsWhoImportsWhom(t *testing.T) {
+	var files []*File
+	for name, source := range map[string]string{
+		"cmd/jackdaw/a.go":          "package main\nimport _ \"jackdaw/server\"\nimport _ \"fmt\"\n",
+		"server/a.go":               "package server\nimport _ \"jackdaw/modules/ping\"\nimport _ \"jackdaw/xmpp/jid\"\nimport _ \"jackdaw/router\"\n",
+		"server/a_test.go":          "package server\nimport _ \"jackdaw/storage/storetest\"\n",
+		"modules/ping/a.go":         "package ping\nimport _ \"jackdaw/modules/internal/forms\"\n",
+		"modules/internal/mam/a.go": "package mam\nimport _ \"jackdaw/modules/internal/forms\"\n",
+		"testsuite/kill/a.go":       "package kill\nimport _ \"jackdaw/server\"\n",
+	} {
+		f, err := Parse(name, []byte(source))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, f)
+	}
+	const want = "    cmd/jackdaw       → server\n    server            → modules/NAME router xmpp\n    modules/NAME      → modules/internal\n    modules/internal\n"
+	if got := Drawing(files); got != want {
+		t.Errorf("drawn\n%swant\n%s", got, want)
 	}
 }

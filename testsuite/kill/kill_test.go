@@ -85,7 +85,7 @@ const (
 	recipients  = away + online
 )
 
-// message n of a sender goes to recipient n % recipients; its place there is n / recipients.
+// A sender sends message n to recipient n % recipients, where its place is n / recipients.
 type sender struct {
 	name  string
 	acked int // messages below are acknowledged; one sender sends in order

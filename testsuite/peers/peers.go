@@ -196,13 +196,14 @@ func needs(t testing.TB, program, debianPackages string) string {
 func host(addr string) string { h, _, _ := strings.Cut(addr, ":"); return h }
 func port(addr string) string { _, p, _ := strings.Cut(addr, ":"); return p }
 
-// build makes the program of a Go module below testsuite, once for the test process.
+// built has the programs that build has made.
 var built struct {
 	sync.Mutex
 	dir   string
 	paths map[string]string
 }
 
+// build makes the program of a Go module below testsuite, once for the test process.
 func build(t testing.TB, module string) string {
 	t.Helper()
 	built.Lock()

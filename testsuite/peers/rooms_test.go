@@ -70,7 +70,7 @@ func (v *visitor) open() {
 // bareOf is the address of a client without its resource.
 func bareOf(c *harness.Client) string { bare, _, _ := strings.Cut(c.JID, "/"); return bare }
 
-// People of one server do in a room of the other what is done in rooms.
+// inRoom has a guest from one server do in a room of the other what is done in rooms.
 func inRoom(t *testing.T, owner, guest *harness.Client, room string) {
 	t.Helper()
 	o := visit(t, owner, room, "owner")

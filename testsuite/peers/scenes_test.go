@@ -20,7 +20,7 @@ type side struct {
 
 func (p *Peer) side() side { return side{p.Kind, p.Domain, p.C2STLS} }
 
-// Each script has accounts of its own: twenty for each direction of a pair.
+// perPair is how many accounts a pair of servers needs: each script has its own, twenty for each direction.
 const perPair = 40
 
 // crowd is the accounts for some pairs, from one on.

@@ -20,7 +20,7 @@ const (
 		"<x xmlns='jabber:x:delay' from='localhost' stamp='20020910T23:08:25'/>" +
 		"<stanza-id xmlns='urn:xmpp:sid:0' by='juliet@localhost' id='forged'/>" +
 		"<stanza-id xmlns='urn:xmpp:sid:0' by='localhost' id='forged'/>"
-	// What anybody may say.
+	// harmless is what anybody may say.
 	harmless = "<delay xmlns='urn:xmpp:delay' from='room@rooms.example.net'" + stamp + "/><x xmlns='urn:x'/>"
 )
 

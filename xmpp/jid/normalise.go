@@ -23,8 +23,8 @@ var (
 		idna.CheckJoiners(true),
 		idna.StrictDomainName(true),
 	)
-	// UTS 46 lets symbols pass which IDNA 2008 does not (RFC 5892 §3). The
-	// IdentifierClass is derived by the same rules and refuses them.
+	// labelClass refuses the symbols that UTS 46 lets pass and IDNA 2008 does not (RFC 5892 §3): the IdentifierClass is
+	// derived by the same rules.
 	labelClass = precis.NewIdentifier()
 )
 

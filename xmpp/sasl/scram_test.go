@@ -25,7 +25,7 @@ func mustDerive(h Hash, password string, salt []byte) Keys {
 	return k
 }
 
-// juliet's keys, made once: a derivation takes a millisecond.
+// julietKeys are made once: a derivation takes a millisecond.
 var julietKeys = map[Hash]Keys{
 	SHA1:   mustDerive(SHA1, "r0m30myr0m30", []byte("salt of sha-1---")),
 	SHA256: mustDerive(SHA256, "r0m30myr0m30", []byte("salt of sha-256-")),

@@ -131,7 +131,7 @@ func TestHeaderIsReadAsWritten(t *testing.T) {
 	}
 }
 
-// Each line: the input behind the header, and what comes out of it.
+// scans has in each line the input behind the header, and what comes out of it.
 var scans = []struct{ in, out string }{
 	{"<message to='a@b' from='c@d/e' id='1' type='chat' xml:lang='de'><body>hi</body></message>",
 		"stanza <message type='chat' id='1' from='c@d/e' to='a@b' xml:lang='de'><body>hi</body></message> badto=false badfrom=false children=[{{jabber:client body} 0 15}]"},
@@ -172,7 +172,7 @@ var scans = []struct{ in, out string }{
 	{"<message><ä·é:𐀀 xmlns:ä·é='x'>\u0085\u2028ü€😀\uFFFD &#9;&#x10FFFF;&lt;&gt;&amp;&quot;&apos;\r\n]] ]></ä·é:𐀀></message>", "stanza "},
 }
 
-// The same on the stream of a component: its content namespace is not told to anybody.
+// componentScans is the same on the stream of a component, whose content namespace is not told to anybody.
 var componentScans = []struct{ in, out string }{
 	{"<message to='a@b'><body>1</body><b xmlns='jabber:component:accept' c='1'/><d xmlns='jabber:client'/></message>",
 		"stanza <message to='a@b'><body>1</body><b c='1'/><d/></message> badto=false badfrom=false children=" +

@@ -13,7 +13,7 @@ import (
 	"jackdaw/testsuite/peers"
 )
 
-// FarDomain is whose server the tool itself is.
+// farDomain is the domain whose server the tool itself is.
 const farDomain = "far.example"
 
 const (
@@ -22,7 +22,7 @@ const (
 	nsSASL     = "urn:ietf:params:xml:ns:xmpp-sasl"
 )
 
-// Far is a server of nothing but streams to and from peers. To those who call it believes everything: EXTERNAL and dialback succeed at
+// far is a server of nothing but streams to and from peers. It believes whoever calls: EXTERNAL and dialback succeed at
 // once. It counts the messages that come, and acknowledges them where it is asked to (XEP-0198).
 type far struct {
 	tls       *tls.Config

@@ -42,7 +42,7 @@ type field struct {
 	program map[string]string // of the servers that are not Debian's
 }
 
-// Servers are those that can be started, by name. Each writes its configuration and data to the server's folder and
+// servers are those that can be started, by name. Each writes its configuration and data to the server's folder and
 // returns how it is run.
 var servers = map[string]func(*field, *server) *exec.Cmd{
 	"jackdaw": jackdaw, "prosody": prosody, "ejabberd": ejabberd, "jackal": jackal,

@@ -26,7 +26,7 @@ type lane struct {
 	repeated int64 // or late
 }
 
-// Traffic is the messages of one run. Its methods may be called from any goroutine.
+// traffic is the messages of one run. Its methods may be called from any goroutine.
 type traffic struct {
 	lanes  []*lane
 	window int64
