@@ -80,8 +80,8 @@ func (e *Element) Text() string {
 
 // Append appends the element as XML, self-contained as a child of a payload: xmlns is left out where it is NSClient.
 //
-// A namespace is written again wherever an element does not share it with its parent. What that makes of a tree that was read
-// is bounded where it was read: the scanner of package stream counts it against the limit for the stanza.
+// A namespace is written again wherever an element does not share it with its parent. What that makes of a tree that
+// was read is bounded where it was read: the scanner of package stream counts it against the limit for the stanza.
 func (e *Element) Append(dst []byte) []byte { return e.appendIn(dst, NSClient) }
 
 // appendIn appends the element where in is the default namespace.

@@ -43,8 +43,8 @@ func TestNamespaceOfAttributesIsDeclaredOncePerElement(t *testing.T) {
 	}
 }
 
-// Namespaces in XML 1.0 §3: the namespace of the prefix xml must not be declared as the default. A client that was given that would end
-// its stream.
+// Namespaces in XML 1.0 §3: the namespace of the prefix xml must not be declared as the default. A client that was
+// given that would end its stream.
 func TestElementOfTheNamespaceOfXMLKeepsItsPrefix(t *testing.T) {
 	in := "<x xmlns='urn:x'><xml:y xml:lang='en'><z/></xml:y></x>"
 	e, err := ParseElement([]byte(in))

@@ -2,8 +2,8 @@ package xmpp
 
 import "strings"
 
-// Encrypted says whether an element of this name is an encrypted message or says that there is one (XEP-0380 §4, table 1). The
-// body beside it is what those clients show that cannot read it.
+// Encrypted says whether an element of this name is an encrypted message or says that there is one (XEP-0380 §4, table
+// 1). The body beside it is what those clients show that cannot read it.
 func Encrypted(n Name) bool {
 	switch n.Local {
 	case "encrypted":

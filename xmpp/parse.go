@@ -427,5 +427,6 @@ func charReference(b []byte) (rune, int) {
 
 // isNameByte reports whether c can be part of the name of an entity, for telling an unknown one from a stray '&'.
 func isNameByte(c byte) bool {
-	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '.' || c == '-' || c >= 0x80
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' ||
+		c == '_' || c == '.' || c == '-' || c >= 0x80
 }

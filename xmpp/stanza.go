@@ -2,7 +2,7 @@
 // the names of namespaces, and a small writer of XML.
 //
 // A [Stanza] is a parsed head around a payload that stays the very bytes received: routing rewrites the head and copies
-// the payload. Who must look inside asks for [Stanza.Child] and gets an [Element], parsed then and only then.
+// the payload. Whoever must look inside asks for [Stanza.Child] and gets an [Element], parsed then and only then.
 //
 // Everything here is plain data: no sockets, no goroutines, no locks. Framing, validation and limits are the work of
 // package stream; addresses that of package jid. Comments, processing instructions, document types and CDATA sections
@@ -15,8 +15,8 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// Name is an expanded name (Namespaces in XML 1.0 §2.1). The content namespace of every stream is given as NSClient; the scanner sees
-// to it.
+// Name is an expanded name (Namespaces in XML 1.0 §2.1). The content namespace of every stream is given as NSClient;
+// the scanner sees to it.
 type Name struct{ Space, Local string }
 
 // Kind tells the three stanzas of RFC 6120 §8.2 apart. The zero value is none of them.
@@ -143,9 +143,9 @@ func TypeOf[T ~string | ~[]byte](k Kind, attr T) Type {
 	return TypeInvalid
 }
 
-// Stanza is one message, presence or iq. It is immutable once handed over: to change it, make a new head around the same
-// payload (copy the struct, assign its fields). Its byte slices are borrowed from the read buffer and valid only until
-// the call that received the stanza returns; Clone what must be kept. Safe for concurrent readers.
+// Stanza is one message, presence or iq. It is immutable once handed over: to change it, make a new head around the
+// same payload (copy the struct, assign its fields). Its byte slices are borrowed from the read buffer and valid only
+// until the call that received the stanza returns; Clone what must be kept. Safe for concurrent readers.
 type Stanza struct {
 	Kind Kind
 	Type Type

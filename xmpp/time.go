@@ -20,8 +20,8 @@ func AppendTime(dst []byte, t time.Time) []byte { return t.UTC().AppendFormat(ds
 // FormatDate writes a day as the Date profile (XEP-0082 §3.1).
 func FormatDate(t time.Time) string { return t.UTC().Format(dateOnly) }
 
-// ParseTime reads the DateTime profile: any number of decimals, Z or an offset of hours and minutes (XEP-0082 §3.2). The
-// result is in UTC.
+// ParseTime reads the DateTime profile: any number of decimals, Z or an offset of hours and minutes (XEP-0082 §3.2).
+// The result is in UTC.
 func ParseTime(s string) (time.Time, error) {
 	// RFC 3339 is the same notation; time.Parse would let a comma pass before the decimals.
 	for i := range len(s) {
@@ -36,5 +36,6 @@ func ParseTime(s string) (time.Time, error) {
 	return t.UTC(), nil
 }
 
-// FormatZone writes the offset of t's location from UTC as XEP-0202 wants it, such as "-06:00"; "Z" is written "+00:00".
+// FormatZone writes the offset of t's location from UTC as XEP-0202 wants it, such as "-06:00"; "Z" is written
+// "+00:00".
 func FormatZone(t time.Time) string { return t.Format("-07:00") }

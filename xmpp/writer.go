@@ -227,8 +227,8 @@ func validRune(r rune, n int) bool {
 	return r >= 0x20 && r != 0xFFFE && r != 0xFFFF || r == '\t' || r == '\n' || r == '\r'
 }
 
-// ValidText reports whether s is UTF-8 and all its characters may stand in XML 1.0 (§2.2). Text from outside XML, such as
-// JSON, is refused where it is not.
+// ValidText reports whether s is UTF-8 and all its characters may stand in XML 1.0 (§2.2). Text from outside XML, such
+// as JSON, is refused where it is not.
 func ValidText(s string) bool { return InvalidAt(s) < 0 }
 
 // InvalidAt returns where in s the first character begins that ValidText does not take, -1 for nowhere.

@@ -162,7 +162,8 @@ func TestPartsOfAnAddressAreAddressesThemselves(t *testing.T) {
 	if bare, err := full.WithResource(""); err != nil || bare != full.Bare() {
 		t.Errorf("WithResource of nothing: %v, %v", bare, err)
 	}
-	for r, want := range map[string]error{" x": ErrResource, "\x01": ErrResource, "\xff": ErrEncoding, long + "r": ErrTooLong, strings.Repeat("x", 1<<16): ErrTooLong} {
+	for r, want := range map[string]error{" x": ErrResource, "\x01": ErrResource, "\xff": ErrEncoding,
+		long + "r": ErrTooLong, strings.Repeat("x", 1<<16): ErrTooLong} {
 		if j, err := full.WithResource(r); !errors.Is(err, want) || !j.IsZero() {
 			t.Errorf("WithResource(%.20q): %v, %v", r, j, err)
 		}

@@ -96,7 +96,8 @@ func resourcepart(s string) (string, error) {
 		if !utf8.ValidString(s) {
 			return "", ErrEncoding
 		}
-		// COMPAT(Prosody, ejabberd): stringprep maps these to nothing, OpaqueString forbids most of them; emoji are full of them.
+		// COMPAT(Prosody, ejabberd): stringprep maps these to nothing, OpaqueString forbids most of them; emoji are
+		// full of them.
 		s = strings.Map(func(r rune) rune {
 			if ignored(r) {
 				return -1
@@ -116,8 +117,8 @@ func resourcepart(s string) (string, error) {
 	return s, nil
 }
 
-// ignored says that a character is mapped to nothing by RFC 3454, table B.1, which servers with stringprep apply to resources (RFC 6122
-// §2.4): a resource has to be the same there and here.
+// ignored says that a character is mapped to nothing by RFC 3454, table B.1, which servers with stringprep apply to
+// resources (RFC 6122 §2.4): a resource has to be the same there and here.
 func ignored(r rune) bool {
 	switch {
 	case r == 0xAD, r == 0x34F, r == 0x1806, r >= 0x180B && r <= 0x180D, r >= 0x200B && r <= 0x200D, r == 0x2060,
@@ -133,8 +134,8 @@ func domainpart(s string) (string, error) {
 	if s[0] == '[' {
 		return ipLiteral(s)
 	}
-	// One dot, not several; and before the mapping, which makes an empty label of "xn--" alone, which is no A-label (RFC 5890
-	// §2.3.2.1). The mapping knows other full stops too.
+	// One dot, not several; and before the mapping, which makes an empty label of "xn--" alone, which is no A-label
+	// (RFC 5890 §2.3.2.1). The mapping knows other full stops too.
 	for _, dot := range [...]string{".", "\u3002", "\uff0e", "\uff61"} {
 		if rest, ok := strings.CutSuffix(s, dot); ok {
 			s = rest

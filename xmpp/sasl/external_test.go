@@ -40,7 +40,8 @@ func TestExternalIsDecidedByTheCallback(t *testing.T) {
 			t.Errorf("%q: acts as %q, named %q", authzID, s.AuthzID(), s.Username())
 		}
 	}
-	if _, err := login(External, capulet(), Credentials{AuthzID: "verona.example"}, nil); err == nil || !strings.Contains(err.Error(), "cannot be read") {
+	if _, err := login(External, capulet(), Credentials{AuthzID: "verona.example"}, nil); err == nil ||
+		!strings.Contains(err.Error(), "cannot be read") {
 		t.Errorf("the cause is lost: %v", err)
 	}
 }

@@ -131,7 +131,7 @@ func NewKeys(h Hash, password string, iterations int) (Keys, error) {
 }
 
 // DeriveKeys derives keys from a password as it was typed; it takes some
-// milliseconds, and twice as long for a password of two Forms: who logs in may
+// milliseconds, and twice as long for a password of two Forms: whoever logs in may
 // prove either. The salt is kept.
 func DeriveKeys(h Hash, password string, salt []byte, iterations int) (Keys, error) {
 	switch {

@@ -25,7 +25,8 @@ func TestKeysVerifyTheirPasswordOnly(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(k.Salt) != SaltSize || len(k.StoredKey) != h.Size() || len(k.ServerKey) != h.Size() || bytes.Equal(k.StoredKey, k.ServerKey) {
+		if len(k.Salt) != SaltSize || len(k.StoredKey) != h.Size() || len(k.ServerKey) != h.Size() ||
+			bytes.Equal(k.StoredKey, k.ServerKey) {
 			t.Errorf("%v: %+v", h, k)
 		}
 		// OpaqueString composes, and takes every space for the same.
@@ -68,7 +69,8 @@ func TestKeysNeedProperParameters(t *testing.T) {
 
 func TestClientAndServerAgree(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		m := rapid.SampledFrom([]Mechanism{ScramSHA1, ScramSHA1Plus, ScramSHA256, ScramSHA256Plus, ScramSHA512, ScramSHA512Plus}).Draw(t, "mechanism")
+		m := rapid.SampledFrom([]Mechanism{ScramSHA1, ScramSHA1Plus, ScramSHA256, ScramSHA256Plus, ScramSHA512,
+			ScramSHA512Plus}).Draw(t, "mechanism")
 		password := rapid.StringN(1, 20, -1).Draw(t, "password")
 		cred := Credentials{
 			User:     rapid.StringMatching(`[a-z,=\x{fc} ]{1,10}`).Draw(t, "user"),
@@ -119,7 +121,8 @@ func TestBothEndsOfAConnectionHaveTheSameBindings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"}, NotAfter: time.Now().Add(time.Hour)}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"},
+		NotAfter: time.Now().Add(time.Hour)}
 	raw, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
@@ -132,7 +135,9 @@ func TestBothEndsOfAConnectionHaveTheSameBindings(t *testing.T) {
 	pool.AddCert(leaf)
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		near, far := net.Pipe()
-		server := tls.Server(near, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{raw}, PrivateKey: key}}, MaxVersion: version})
+		server := tls.Server(near,
+			&tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{raw}, PrivateKey: key}},
+				MaxVersion: version})
 		client := tls.Client(far, &tls.Config{RootCAs: pool, ServerName: "localhost", MaxVersion: version})
 		shaken := make(chan error, 1)
 		go func() { shaken <- client.Handshake() }()
@@ -142,7 +147,8 @@ func TestBothEndsOfAConnectionHaveTheSameBindings(t *testing.T) {
 		ss, cs := server.ConnectionState(), client.ConnectionState()
 		a, okA := Exporter(&ss)
 		b, okB := Exporter(&cs)
-		if want := version == tls.VersionTLS13; okA != want || okB != want || !bytes.Equal(a.Data, b.Data) || want && len(a.Data) != 32 {
+		if want := version == tls.VersionTLS13; okA != want || okB != want || !bytes.Equal(a.Data, b.Data) ||
+			want && len(a.Data) != 32 {
 			t.Errorf("tls-exporter of %x: %v %v, %v %v", version, a, okA, b, okB)
 		}
 		b, okB = ServerEndPoint(cs.PeerCertificates[0])
@@ -152,8 +158,10 @@ func TestBothEndsOfAConnectionHaveTheSameBindings(t *testing.T) {
 		near.Close()
 		far.Close()
 	}
-	for alg, size := range map[x509.SignatureAlgorithm]int{x509.SHA1WithRSA: 32, x509.SHA384WithRSAPSS: 48, x509.ECDSAWithSHA512: 64, x509.PureEd25519: 0} {
-		if b, ok := ServerEndPoint(&x509.Certificate{SignatureAlgorithm: alg, Raw: raw}); ok != (size > 0) || len(b.Data) != size {
+	for alg, size := range map[x509.SignatureAlgorithm]int{x509.SHA1WithRSA: 32, x509.SHA384WithRSAPSS: 48,
+		x509.ECDSAWithSHA512: 64, x509.PureEd25519: 0} {
+		if b, ok := ServerEndPoint(&x509.Certificate{SignatureAlgorithm: alg, Raw: raw}); ok != (size > 0) ||
+			len(b.Data) != size {
 			t.Errorf("%v: %d bytes", alg, len(b.Data))
 		}
 	}
@@ -242,7 +250,8 @@ func TestEitherFormOfAPasswordLogsIn(t *testing.T) {
 	}
 	// SCRAM proves the first form, and with only the other's keys known as the second, that.
 	cfg := verona()
-	for _, k := range []Keys{keys, {Hash: keys.Hash, Salt: keys.Salt, Iterations: keys.Iterations, StoredKey: keys.OtherStoredKey,
+	for _, k := range []Keys{keys, {Hash: keys.Hash, Salt: keys.Salt, Iterations: keys.Iterations,
+		StoredKey: keys.OtherStoredKey,
 		ServerKey: keys.OtherServerKey, OtherStoredKey: keys.StoredKey, OtherServerKey: keys.ServerKey}} {
 		cfg.Lookup = func(string, Hash) (Keys, bool, error) { return k, true, nil }
 		if _, err := login(ScramSHA256, cfg, Credentials{User: "juliet", Password: typed}, nil); err != nil {
@@ -253,7 +262,8 @@ func TestEitherFormOfAPasswordLogsIn(t *testing.T) {
 		}
 	}
 	// Keys made when OpaqueString alone counted.
-	old := Keys{Hash: keys.Hash, Salt: keys.Salt, Iterations: keys.Iterations, StoredKey: keys.OtherStoredKey, ServerKey: keys.OtherServerKey}
+	old := Keys{Hash: keys.Hash, Salt: keys.Salt, Iterations: keys.Iterations, StoredKey: keys.OtherStoredKey,
+		ServerKey: keys.OtherServerKey}
 	if !old.VerifyPassword(typed) || old.VerifyPassword(prepared) {
 		t.Error("old keys")
 	}

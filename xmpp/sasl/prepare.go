@@ -9,13 +9,13 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// Forms returns what a password may be when a client has prepared it, the first of them as SASLprep says (RFC 4013), which SCRAM asks for
-// (RFC 5802 §2.2), the other as its successor OpaqueString does (RFC 8265 §4.2). They are the same, and there is one, for ASCII and nearly all
-// else; they differ for characters with a compatibility mapping, such as ligatures and superscripts. A form that its rules forbid is
-// left out; without any the error is ErrPassword.
+// Forms returns what a password may be when a client has prepared it, the first of them as SASLprep says (RFC 4013),
+// which SCRAM asks for (RFC 5802 §2.2), the other as its successor OpaqueString does (RFC 8265 §4.2). They are the
+// same, and there is one, for ASCII and nearly all else; they differ for characters with a compatibility mapping, such
+// as ligatures and superscripts. A form that its rules forbid is left out; without any the error is ErrPassword.
 //
-// Of SASLprep the bidirectional rule and the ban on characters that Unicode 3.2 did not know are left out: clients that apply them refuse the
-// password on their own.
+// Of SASLprep the bidirectional rule and the ban on characters that Unicode 3.2 did not know are left out: clients that
+// apply them refuse the password on their own.
 func Forms(password string) ([]string, error) {
 	if password == "" || len(password) > MaxPassword {
 		return nil, ErrPassword
@@ -34,7 +34,8 @@ func Forms(password string) ([]string, error) {
 	if p := saslprep(password); p != "" && len(p) <= MaxPassword {
 		forms = append(forms, p)
 	}
-	if p, err := precis.OpaqueString.String(password); err == nil && p != "" && len(p) <= MaxPassword && !slices.Contains(forms, p) {
+	if p, err := precis.OpaqueString.String(password); err == nil && p != "" && len(p) <= MaxPassword &&
+		!slices.Contains(forms, p) {
 		forms = append(forms, p)
 	}
 	if len(forms) == 0 {

@@ -117,8 +117,8 @@ func (s *scram) bind() error {
 			return nil
 		}
 	}
-	// A type that this connection does not have, such as tls-unique with TLS 1.3 (RFC 9266 §3): nothing is wrong with the request, but the
-	// authentication fails (RFC 5802 §6).
+	// A type that this connection does not have, such as tls-unique with TLS 1.3 (RFC 9266 §3): nothing is wrong with
+	// the request, but the authentication fails (RFC 5802 §6).
 	return NotAuthorized
 }
 

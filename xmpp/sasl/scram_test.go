@@ -139,7 +139,8 @@ func TestExchangesOfTheSpecificationsSucceed(t *testing.T) {
 }
 
 func TestEveryMechanismLogsIn(t *testing.T) {
-	for _, m := range []Mechanism{ScramSHA512Plus, ScramSHA512, ScramSHA256Plus, ScramSHA256, ScramSHA1Plus, ScramSHA1, Plain} {
+	for _, m := range []Mechanism{ScramSHA512Plus, ScramSHA512, ScramSHA256Plus, ScramSHA256,
+		ScramSHA1Plus, ScramSHA1, Plain} {
 		for _, b := range channel {
 			cfg, cred := verona(), Credentials{User: "Juliet", Password: "r0m30myr0m30", AuthzID: "a=b,c@verona"}
 			if m.Plus() {
@@ -261,7 +262,8 @@ func TestAnErrorOfTheStoreIsTemporary(t *testing.T) {
 	for _, c := range []struct {
 		err  error
 		want Failure
-	}{{broken, TemporaryAuthFailure}, {AccountDisabled, AccountDisabled}, {fmt.Errorf("x: %w", CredentialsExpired), CredentialsExpired}} {
+	}{{broken, TemporaryAuthFailure}, {AccountDisabled, AccountDisabled}, {fmt.Errorf("x: %w", CredentialsExpired),
+		CredentialsExpired}} {
 		cfg := verona()
 		cfg.Lookup = func(string, Hash) (Keys, bool, error) { return Keys{}, false, c.err }
 		cfg.Verify = func(string, string) (bool, error) { return true, c.err }

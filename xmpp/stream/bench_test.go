@@ -145,8 +145,8 @@ func TestReleaseKeepsNoLargeBuffers(t *testing.T) {
 	}
 	w := s.w
 	s.Release()
-	if w.rewritten != nil || w.headAttrs != nil || w.decoded != nil || w.children != nil || w.edits != nil || w.needs != nil ||
-		w.stanza.Payload != nil {
+	if w.rewritten != nil || w.headAttrs != nil || w.decoded != nil || w.children != nil || w.edits != nil ||
+		w.needs != nil || w.stanza.Payload != nil {
 		t.Error("large buffers went back to the pool")
 	}
 }

@@ -121,8 +121,8 @@ const (
 	badChar = -2
 )
 
-// char returns the length of the character outside ASCII that b starts with, 0 where b ends inside it, badUTF8 (overlong
-// forms and surrogates included), or badChar for U+FFFE and U+FFFF, which XML 1.0 §2.2 leaves out.
+// char returns the length of the character outside ASCII that b starts with, 0 where b ends inside it, badUTF8
+// (overlong forms and surrogates included), or badChar for U+FFFE and U+FFFF, which XML 1.0 §2.2 leaves out.
 func char(b []byte) int {
 	c := b[0]
 	lo, hi := byte(0x80), byte(0xBF)

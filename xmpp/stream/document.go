@@ -7,9 +7,10 @@ import (
 	"jackdaw/xmpp"
 )
 
-// ParseStanza reads a document that is one stanza in the namespace jabber:client or in none: optional byte-order mark and
-// XML declaration, white space around. Its addresses may be missing; one that is not valid is refused as improper-addressing. A
-// root that is no stanza gives ErrNotStanza. The stanza's payload is borrowed from b where it did not have to be rewritten.
+// ParseStanza reads a document that is one stanza in the namespace jabber:client or in none: optional byte-order mark
+// and XML declaration, white space around. Its addresses may be missing; one that is not valid is refused as
+// improper-addressing. A root that is no stanza gives ErrNotStanza. The stanza's payload is borrowed from b where it
+// did not have to be rewritten.
 func ParseStanza(b []byte, l Limits) (*xmpp.Stanza, error) {
 	s := Scanner{limits: l.orDefault(), mode: inDocument, implied: ""}
 	defer s.Release()
@@ -45,8 +46,8 @@ func ParseStanza(b []byte, l Limits) (*xmpp.Stanza, error) {
 var ErrNotStanza = errors.New("the root element is not a stanza")
 
 // ParseContent reads elements and text on their own and returns them as a payload: they cannot leave the element they
-// are put into, nor use prefixes of it. Elements without xmlns are in the content namespace. The result is borrowed from b
-// where it did not have to be rewritten.
+// are put into, nor use prefixes of it. Elements without xmlns are in the content namespace. The result is borrowed
+// from b where it did not have to be rewritten.
 func ParseContent(b []byte, l Limits) (payload []byte, err error) {
 	s := Scanner{limits: l.orDefault(), mode: inContent, content: xmpp.NSClient, implied: xmpp.NSClient}
 	w := s.scratch()
@@ -74,8 +75,8 @@ func ParseContent(b []byte, l Limits) (payload []byte, err error) {
 	return payload, nil
 }
 
-// Frame reads a document that is one element, as a WebSocket message brings it (RFC 7395 §3.3): a stanza if its namespace is
-// jabber:client, else ItemElement. Results are those of Scan. Frame and Scan do not mix on one Scanner.
+// Frame reads a document that is one element, as a WebSocket message brings it (RFC 7395 §3.3): a stanza if its
+// namespace is jabber:client, else ItemElement. Results are those of Scan. Frame and Scan do not mix on one Scanner.
 func (s *Scanner) Frame(doc []byte) (ItemKind, error) {
 	if s.err != nil {
 		return ItemNone, s.err
@@ -85,8 +86,8 @@ func (s *Scanner) Frame(doc []byte) (ItemKind, error) {
 	return s.document(doc, false)
 }
 
-// document scans the whole of b as one element. With bare, a root without a namespace and all below it without one counts
-// as being in the content namespace.
+// document scans the whole of b as one element. With bare, a root without a namespace and all below it without one
+// counts as being in the content namespace.
 func (s *Scanner) document(b []byte, bare bool) (ItemKind, error) {
 	if s.limits.Bytes == 0 {
 		s.limits = s.limits.orDefault()

@@ -104,7 +104,8 @@ func checkPayload(t *testing.T, payload []byte, children []xmpp.Child) {
 	}
 }
 
-// checkMade: neither a payload nor the trees made of it and written again are larger than the limit for what was received.
+// checkMade: neither a payload nor the trees made of it and written again are larger than the limit for what was
+// received.
 func checkMade(t *testing.T, payload []byte, more, limit int) {
 	t.Helper()
 	trees := 0
@@ -160,7 +161,8 @@ func FuzzParseContent(f *testing.F) {
 		payload, err := ParseContent(in, Limits{})
 		var e *SyntaxError
 		if err != nil {
-			if !errors.As(err, &e) || e.Line < 1 || e.Column < 1 || e.Offset > len(in) || e.Condition == "" || e.What == "" {
+			if !errors.As(err, &e) || e.Line < 1 || e.Column < 1 || e.Offset > len(in) ||
+				e.Condition == "" || e.What == "" {
 				t.Fatalf("%q: %#v", in, err)
 			}
 			return

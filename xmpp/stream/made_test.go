@@ -9,8 +9,8 @@ import (
 	"jackdaw/xmpp"
 )
 
-// bombs are small items of which a rewrite, or a tree that is written again, would make something large. L is a namespace as
-// long as most of the limit, Q one of quotes, which take six bytes each when they are written.
+// bombs are small items of which a rewrite, or a tree that is written again, would make something large. L is a
+// namespace as long as most of the limit, Q one of quotes, which take six bytes each when they are written.
 var bombs = map[string]string{
 	"prefix of the head":            "<message xmlns:a='L'>" + strings.Repeat("<a:x/>", 900) + "</message>",
 	"prefix of the head, in quotes": "<message xmlns:a='Q'>" + strings.Repeat("<a:x/>", 9) + "</message>",
@@ -43,7 +43,8 @@ func TestWhatIsMadeOfAnItemCountsAgainstItsLimit(t *testing.T) {
 		if len(text) > l.Bytes {
 			t.Fatalf("%s: the input alone has %d bytes", name, len(text))
 		}
-		for content, head := range map[string]string{xmpp.NSClient: header, xmpp.NSServer: strings.Replace(header, xmpp.NSClient, xmpp.NSServer, 1)} {
+		for content, head := range map[string]string{xmpp.NSClient: header,
+			xmpp.NSServer: strings.Replace(header, xmpp.NSClient, xmpp.NSServer, 1)} {
 			in := strings.Replace(text, xmpp.NSClient, content, 1)
 			got := items(t, l, head+in)
 			if len(got) != 2 || !strings.HasPrefix(got[1], "policy-violation: larger than allowed once") {

@@ -37,8 +37,8 @@ func startsName(part []byte) bool {
 	return nameStartRune(r)
 }
 
-// ValidName reports whether s can be the name of an element or attribute, with a prefix or without (Namespaces in XML 1.0
-// §4). It does not look at what the prefix stands for.
+// ValidName reports whether s can be the name of an element or attribute, with a prefix or without (Namespaces in XML
+// 1.0 §4). It does not look at what the prefix stands for.
 func ValidName(s string) bool {
 	prefix, local, found := strings.Cut(s, ":")
 	return validNCName(prefix) && (!found || validNCName(local))

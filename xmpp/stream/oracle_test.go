@@ -133,7 +133,8 @@ func tree(text []byte) (*xmpp.Element, error) {
 				if a.Name.Space == "xmlns" || a.Name.Space == "" && a.Name.Local == "xmlns" {
 					continue
 				}
-				e.Attrs = append(e.Attrs, xmpp.Attr{Name: xmpp.Name{Space: a.Name.Space, Local: a.Name.Local}, Value: a.Value})
+				e.Attrs = append(e.Attrs, xmpp.Attr{Name: xmpp.Name{Space: a.Name.Space, Local: a.Name.Local},
+					Value: a.Value})
 			}
 			top.Content = append(top.Content, xmpp.Node{Elem: e})
 			stack = append(stack, e)

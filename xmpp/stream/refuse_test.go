@@ -292,7 +292,8 @@ func TestErrorsSayWhere(t *testing.T) {
 	var s Scanner
 	text := header + " <presence/> \n<message>\n &;"
 	got := feed(&s, text, whole)
-	if want := fmt.Sprintf("@%d", len(text)-2); !strings.HasSuffix(got[len(got)-1], want) || s.err.Line != 3 || s.err.Column != 2 {
+	if want := fmt.Sprintf("@%d", len(text)-2); !strings.HasSuffix(got[len(got)-1], want) || s.err.Line != 3 ||
+		s.err.Column != 2 {
 		t.Errorf("%q (line %d, column %d), want %s", got, s.err.Line, s.err.Column, want)
 	}
 	if _, _, err := s.Scan([]byte("<presence/>")); err != error(s.err) {
@@ -315,8 +316,9 @@ func TestNamesAreToldFromOtherText(t *testing.T) {
 
 // Every rune, against the productions as XML 1.0 §2.3 writes them.
 func TestNameTablesFollowTheProductions(t *testing.T) {
-	start := [][2]rune{{'A', 'Z'}, {'_', '_'}, {'a', 'z'}, {0xC0, 0xD6}, {0xD8, 0xF6}, {0xF8, 0x2FF}, {0x370, 0x37D}, {0x37F, 0x1FFF},
-		{0x200C, 0x200D}, {0x2070, 0x218F}, {0x2C00, 0x2FEF}, {0x3001, 0xD7FF}, {0xF900, 0xFDCF}, {0xFDF0, 0xFFFD}, {0x10000, 0xEFFFF}}
+	start := [][2]rune{{'A', 'Z'}, {'_', '_'}, {'a', 'z'}, {0xC0, 0xD6}, {0xD8, 0xF6}, {0xF8, 0x2FF}, {0x370, 0x37D},
+		{0x37F, 0x1FFF}, {0x200C, 0x200D}, {0x2070, 0x218F}, {0x2C00, 0x2FEF}, {0x3001, 0xD7FF}, {0xF900, 0xFDCF},
+		{0xFDF0, 0xFFFD}, {0x10000, 0xEFFFF}}
 	more := [][2]rune{{'-', '-'}, {'.', '.'}, {'0', '9'}, {0xB7, 0xB7}, {0x300, 0x36F}, {0x203F, 0x2040}}
 	in := func(r rune, table [][2]rune) bool {
 		for _, x := range table {

@@ -47,8 +47,8 @@ func (w *scratch) lean(prefix []byte, uri string, at int) {
 	w.made += declarationLen(prefix, uri)
 }
 
-// alien reports whether uri is the content namespace of another kind of stream. An element of it at the top of a payload would
-// become content when the payload leaves on such a stream, having been looked at as something else here.
+// alien reports whether uri is the content namespace of another kind of stream. An element of it at the top of a
+// payload would become content when the payload leaves on such a stream, having been looked at as something else here.
 func (s *Scanner) alien(uri string) bool {
 	return (uri == xmpp.NSServer || uri == xmpp.NSComponentAccept) && uri != s.content
 }
@@ -65,12 +65,12 @@ func (w *scratch) drop(end int) {
 	w.cdata = true // the text around it meets
 }
 
-// fits refuses an item of which more is made than may be received; size is how much of it there is so far. Whatever adds to
-// w.made is followed by it before long, so that what is noted is bounded, too.
+// fits refuses an item of which more is made than may be received; size is how much of it there is so far. Whatever
+// adds to w.made is followed by it before long, so that what is noted is bounded, too.
 //
 // Beside what contained makes of the item this counts what its elements take when each is parsed and written again
-// (xmpp.Element): with the names of namespaces that they do not share with their parents, and with characters escaped that
-// need not be.
+// (xmpp.Element): with the names of namespaces that they do not share with their parents, and with characters escaped
+// that need not be.
 func (s *Scanner) fits(size int) *SyntaxError {
 	if w := s.w; w.made > 0 && size+w.made > s.limits.Bytes {
 		return fail(w.tag, PolicyViolation, "larger than allowed once its prefixes and characters are written out")
@@ -87,8 +87,8 @@ func declarationLen(prefix []byte, uri string) int {
 	return n
 }
 
-// outward is the name by which a payload may mention a namespace. The content namespace of a stream of peers or components (XEP-0114)
-// means nothing outside it: there its elements are those of jabber:client.
+// outward is the name by which a payload may mention a namespace. The content namespace of a stream of peers or
+// components (XEP-0114) means nothing outside it: there its elements are those of jabber:client.
 func (s *Scanner) outward(uri string) string {
 	if uri == s.content && uri != "" {
 		return xmpp.NSClient

@@ -79,8 +79,8 @@ type Scanner struct {
 // SetLimits changes the limits, from the next byte scanned on.
 func (s *Scanner) SetLimits(l Limits) { s.limits = l.orDefault() }
 
-// Expect says which content namespace a stream has whose header declares none, as it may where each stanza declares it (RFC 6120
-// §4.8.2, prefix-free canonicalization). Without it that is jabber:client. It stays when the stream is reset.
+// Expect says which content namespace a stream has whose header declares none, as it may where each stanza declares it
+// (RFC 6120 §4.8.2, prefix-free canonicalization). Without it that is jabber:client. It stays when the stream is reset.
 func (s *Scanner) Expect(content string) { s.expected = content }
 
 // Reset begins a new stream on the same connection, as after TLS and SASL (RFC 6120 §5.4.3.3, §6.4.6). Limits stay.
@@ -108,15 +108,15 @@ func (s *Scanner) Header() *Header { return &s.header }
 // Stanza returns what the last ItemStanza was about. It, its payload and its index are overwritten by the next Scan.
 func (s *Scanner) Stanza() *xmpp.Stanza { return &s.scratch().stanza }
 
-// BadTo reports whether the stanza had a 'to' that is not an address (RFC 6120 §8.1.1, answered by jid-malformed); its To
-// is then empty.
+// BadTo reports whether the stanza had a 'to' that is not an address (RFC 6120 §8.1.1, answered by jid-malformed); its
+// To is then empty.
 func (s *Scanner) BadTo() bool { return s.scratch().badTo }
 
 // BadFrom reports whether the stanza had a 'from' that is not an address; its From is then empty.
 func (s *Scanner) BadFrom() bool { return s.scratch().badFrom }
 
-// Element returns what the last ItemElement was about: its name, and its bytes made self-contained as a payload is. They
-// are overwritten by the next Scan.
+// Element returns what the last ItemElement was about: its name, and its bytes made self-contained as a payload is.
+// They are overwritten by the next Scan.
 func (s *Scanner) Element() (name xmpp.Name, raw []byte) {
 	w := s.scratch()
 	return w.elemName, w.raw
@@ -131,9 +131,9 @@ func (s *Scanner) scratch() *scratch {
 }
 
 // Scan goes on over buf, which starts at the first byte not consumed yet, and reports what it found and how many bytes
-// that consumed. Where the item is not complete it returns ItemNone, consuming at most white space before it, and keeps its
-// place: the next call has to bring the same bytes, perhaps elsewhere, and more behind them. No byte is looked at twice
-// but for those of a half-read reference, character or XML declaration. An error is a *SyntaxError and final.
+// that consumed. Where the item is not complete it returns ItemNone, consuming at most white space before it, and keeps
+// its place: the next call has to bring the same bytes, perhaps elsewhere, and more behind them. No byte is looked at
+// twice but for those of a half-read reference, character or XML declaration. An error is a *SyntaxError and final.
 func (s *Scanner) Scan(buf []byte) (item ItemKind, n int, err error) {
 	if s.err != nil {
 		return ItemNone, 0, s.err

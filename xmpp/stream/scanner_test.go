@@ -73,7 +73,8 @@ func items(t testing.TB, l Limits, text string) []string {
 	t.Helper()
 	rnd := rand.New(rand.NewPCG(1, uint64(len(text))))
 	var want []string
-	for i, size := range []func() int{whole, single, func() int { return rnd.IntN(7) }, func() int { return rnd.IntN(60) }} {
+	for i, size := range []func() int{whole, single, func() int { return rnd.IntN(7) },
+		func() int { return rnd.IntN(60) }} {
 		var s Scanner
 		s.SetLimits(l)
 		got := feed(&s, text, size)
@@ -292,7 +293,8 @@ func TestStreamWithoutAPrefixLeavesTheNamespaceToItsStanzas(t *testing.T) {
 	}
 }
 
-// What is content on other streams only would be content again when it leaves on such a stream, past whoever looked at it here.
+// What is content on other streams only would be content again when it leaves on such a stream, past whoever looked at
+// it here.
 func TestContentOfOtherStreamsIsLeftOut(t *testing.T) {
 	for _, c := range []struct{ content, in, want string }{
 		{xmpp.NSClient, "<message><body xmlns='jabber:server'>x</body><a/></message>", "<message><a/></message>"},

@@ -8,8 +8,8 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// scratch is all that a scanner needs only while bytes are there. It comes from a pool, so that an idle connection holds
-// none; its caches of names and addresses serve whoever takes it next.
+// scratch is all that a scanner needs only while bytes are there. It comes from a pool, so that an idle connection
+// holds none; its caches of names and addresses serve whoever takes it next.
 type scratch struct {
 	state state
 	pos   int // first byte not looked at; like all offsets here it counts from the start of the item
@@ -68,8 +68,8 @@ type attr struct {
 	declares       bool  // xmlns or xmlns:prefix
 }
 
-// addAttr begins an attribute at offset at. Its fields are set in place: a whole attr appended is built and copied, which
-// costs more than all the rest.
+// addAttr begins an attribute at offset at. Its fields are set in place: a whole attr appended is built and copied,
+// which costs more than all the rest.
 func (w *scratch) addAttr(at int) {
 	n := len(w.attrs)
 	if n == cap(w.attrs) {

@@ -2,14 +2,14 @@
 // stream headers and stream errors.
 //
 // [Scanner] is a strict one-pass push scanner. While it looks for the end of an item it checks everything that XML 1.0,
-// Namespaces in XML 1.0 and RFC 6120 §11 ask for: well-formedness, UTF-8, names, prefixes, unique attributes, no document
-// type, comment, processing instruction or foreign entity, and the limits on size, depth and number. The payload of a
-// stanza stays the bytes received; only one that leans on a prefix declared outside it, holds a CDATA section, or
-// declares the content namespace once more is rewritten.
+// Namespaces in XML 1.0 and RFC 6120 §11 ask for: well-formedness, UTF-8, names, prefixes, unique attributes, no
+// document type, comment, processing instruction or foreign entity, and the limits on size, depth and number. The
+// payload of a stanza stays the bytes received; only one that leans on a prefix declared outside it, holds a CDATA
+// section, or declares the content namespace once more is rewritten.
 //
-// What is made of an item is counted like what was received of it: a payload that grows while it is rewritten, and one that would grow
-// if its elements were written one by one, each with the namespaces that it needs. So nothing that is made of an item later,
-// by whomever, is larger than the limit for the item, whatever its prefixes stand for.
+// What is made of an item is counted like what was received of it: a payload that grows while it is rewritten, and one
+// that would grow if its elements were written one by one, each with the namespaces that it needs. So nothing that is
+// made of an item later, by whomever, is larger than the limit for the item, whatever its prefixes stand for.
 //
 // [ParseStanza], [ParseContent] and [Scanner.Frame] do the same for a whole document, as HTTP and WebSocket (RFC 7395)
 // bring it. The package opens no sockets and starts no goroutines; negotiation is the work of its callers. It reads no
@@ -110,8 +110,8 @@ func AppendFeatures(dst, features []byte) []byte {
 	return append(dst, "</stream:features>"...)
 }
 
-// AppendError appends a stream error (RFC 6120 §4.9.2), without the end of the stream that has to follow it. The text is
-// in English and may be empty.
+// AppendError appends a stream error (RFC 6120 §4.9.2), without the end of the stream that has to follow it. The text
+// is in English and may be empty.
 func AppendError(dst []byte, c Condition, text string) []byte {
 	dst = append(dst, "<stream:error>"...)
 	return append(appendErrorContent(dst, c, text), "</stream:error>"...)

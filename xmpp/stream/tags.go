@@ -199,11 +199,12 @@ func (w *scratch) prefix(b []byte) []byte {
 
 func (w *scratch) local(b []byte) []byte { return b[max(w.name.a, w.ncol+1):w.name.b] }
 
-// contentSpace reports whether uri stands for the content namespace: that of the stream, or that in which payloads have it.
+// contentSpace reports whether uri stands for the content namespace: that of the stream, or that in which payloads have
+// it.
 func (s *Scanner) contentSpace(uri string) bool { return uri == xmpp.NSClient || uri == s.content }
 
-// inner handles an element below the top, or anywhere in content. Declarations from mark on are its own. It says where the
-// namespace of the element was found.
+// inner handles an element below the top, or anywhere in content. Declarations from mark on are its own. It says where
+// the namespace of the element was found.
 func (s *Scanner) inner(b []byte, level, mark int) (source int, err *SyntaxError) {
 	w := s.w
 	child := level == w.level
