@@ -29,13 +29,13 @@ type Limits struct {
 	StreamRate  int `yaml:"stream_rate"` // bytes per second
 	StreamBurst int `yaml:"stream_burst"`
 
-	// What waits to be written to a session; beyond: messages are stored until it has taken more. At four times of it, or
-	// without any progress: detach or close, the rest is stored.
+	// What waits to be written to a session; beyond: messages are stored until it has taken more. At four times of it,
+	// or without any progress: detach or close, the rest is stored.
 	QueueBytes int           `yaml:"queue_bytes"`
 	WriteStall time.Duration `yaml:"write_stall"` // without any progress
 
-	// What is kept for resumption (XEP-0198 §5); beyond: messages are stored, the rest is forgotten once it is written, and
-	// the session cannot be resumed any more.
+	// What is kept for resumption (XEP-0198 §5); beyond: messages are stored, the rest is forgotten once it is written,
+	// and the session cannot be resumed any more.
 	UnackedBytes   int `yaml:"unacked_bytes"`
 	UnackedStanzas int `yaml:"unacked_stanzas"`
 
@@ -85,8 +85,8 @@ type Limits struct {
 	// What a peer domain, or a component, may bring over all its streams; beyond: reading pauses, nothing is dropped.
 	PeerRate  int `yaml:"peer_rate"` // bytes per second
 	PeerBurst int `yaml:"peer_burst"`
-	// Keys of dialback from one address that are verified in a minute, each with a call to who is named; ten times as
-	// many on streams that have proved a domain. Beyond: refused with resource-constraint.
+	// Keys of dialback from one address that are verified in a minute, each with a call to the domain that is named;
+	// ten times as many on streams that have proved a domain. Beyond: refused with resource-constraint.
 	PeerVerifications int `yaml:"peer_verifications"`
 
 	// What waits for one peer domain; beyond: bounced with the reason.
@@ -105,7 +105,7 @@ type Limits struct {
 	RoomOccupants     int `yaml:"room_occupants"`
 	RoomsPerUser      int `yaml:"rooms_per_user"`
 	RoomMessageRate   int `yaml:"room_message_rate"`   // per second and user
-	RoomHistory       int `yaml:"room_history"`        // messages shown to who enters; more are never shown
+	RoomHistory       int `yaml:"room_history"`        // messages shown to those who enter; more are never shown
 	RoomHistoryBytes  int `yaml:"room_history_bytes"`  // of these of one room
 	RoomHistoryMemory int `yaml:"room_history_memory"` // of these of all rooms
 

@@ -29,7 +29,8 @@ type MUC struct {
 	OpenNewRooms bool `yaml:"open_new_rooms"`
 }
 
-// RoomDomains are those of the service of rooms: the one that is configured, else one below each host that is not a component's.
+// RoomDomains are those of the service of rooms: the one that is configured, else one below each host that is not a
+// component's.
 func (c *Config) RoomDomains() []string {
 	if c.Modules.MUC.Domain != "" {
 		return []string{c.Modules.MUC.Domain}
@@ -88,9 +89,10 @@ func (c *Config) UploadDomain(host string) (domain string, ok bool) {
 
 // Strangers sets up what becomes of messages of who is no contact of the user, and how many people a user may write to.
 type Strangers struct {
-	Policy     string            `yaml:"policy"`     // StrangersDeliver, StrangersHold or StrangersRefuse
-	Hosts      map[string]string `yaml:"hosts"`      // the same for single hosts, normalised by Validate
-	Recipients int               `yaml:"recipients"` // different ones that an account may write to a minute; 0: no bound
+	Policy string            `yaml:"policy"` // StrangersDeliver, StrangersHold or StrangersRefuse
+	Hosts  map[string]string `yaml:"hosts"`  // the same for single hosts, normalised by Validate
+	// Recipients is how many different ones an account may write to a minute; 0: no bound.
+	Recipients int `yaml:"recipients"`
 }
 
 // The policies for strangers.
@@ -127,8 +129,8 @@ func defaultModules() Modules {
 // moduleNames are the modules of this version, by the names of their folders.
 var moduleNames = []string{
 	"archive", "blocking", "caps", "carbons", "contact", "disco", "forged", "httpmessage", "last",
-	"markers", "muc", "multicast", "offline", "pep", "ping", "presence", "private", "push", "registration", "reports", "roster",
-	"stanzaid", "strangers", "time", "upload", "vcard", "version",
+	"markers", "muc", "multicast", "offline", "pep", "ping", "presence", "private", "push", "registration", "reports",
+	"roster", "stanzaid", "strangers", "time", "upload", "vcard", "version",
 }
 
 // settings of the module, nil for one that has none but its switch.

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// place makes the relative paths of a configuration from a file absolute: they are relative to the directory of the file, so
-// that the server and its commands mean the same files wherever they are started.
+// place makes the relative paths of a configuration from a file absolute: they are relative to the directory of the
+// file, so that the server and its commands mean the same files wherever they are started.
 //
 // COMPAT(earlier jackdaw): they were relative to the working directory. What is found there and not beside the file is
 // used there, and a data directory in use there even if there is another beside the file; a warning names both.
@@ -55,7 +55,8 @@ type placer struct {
 }
 
 func (p *placer) warn(key, path, taken string) {
-	p.config.Warnings = append(p.config.Warnings, fmt.Sprintf("%s: %s is taken as %s; write the whole path", key, path, taken))
+	p.config.Warnings = append(p.config.Warnings,
+		fmt.Sprintf("%s: %s is taken as %s; write the whole path", key, path, taken))
 }
 
 // file places what the server reads.

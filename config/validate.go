@@ -82,7 +82,8 @@ func (c *Config) problems() []*Error {
 	k.atLeast("http.max_body", int64(c.HTTP.MaxBody), 1024)
 	k.atLeast("http.max_recipients", int64(c.HTTP.MaxRecipients), 1)
 	k.oneOf("http.forged_remote", c.HTTP.ForgedRemote, ForgedRefuse, ForgedOwnAddress)
-	if u, err := url.Parse(c.HTTP.SenderHook); c.HTTP.SenderHook != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
+	if u, err := url.Parse(c.HTTP.SenderHook); c.HTTP.SenderHook != "" &&
+		(err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
 		k.add("http.sender_hook", "expected an http or https URL")
 	}
 	for key, accounts := range map[string][]string{
@@ -200,7 +201,8 @@ func (c *Config) checkHosts(k *checker) {
 			for n, uri := range roles.Field(f).Interface().([]string) {
 				// XEP-0157 §2: values are URIs.
 				if u, err := url.Parse(uri); err != nil || u.Scheme == "" {
-					k.add(fmt.Sprintf("%s[%d]", role, n), "expected a URI such as mailto:abuse@example.org, found %q", uri)
+					k.add(fmt.Sprintf("%s[%d]", role, n),
+						"expected a URI such as mailto:abuse@example.org, found %q", uri)
 				}
 			}
 		}
@@ -239,7 +241,8 @@ func (c *Config) checkComponents(k *checker) {
 		}
 	}
 	if len(c.Listen.Component) > 0 && len(c.Component.Secrets) == 0 {
-		k.add("listen.component", "no component could log in; expected component.secrets with the domain and secret of each")
+		k.add("listen.component",
+			"no component could log in; expected component.secrets with the domain and secret of each")
 	}
 }
 
@@ -306,8 +309,8 @@ func (c *Config) checkListen(k *checker) {
 func (c *Config) checkOpen(k *checker, kind, key, addr string) {
 	switch {
 	case kind == "http" && !c.HTTP.AllowPlaintext && len(c.HTTP.TrustedProxies) == 0:
-		k.add(key, "%s is reachable from elsewhere, and passwords would pass in the clear; expected a loopback address, "+
-			"http.trusted_proxies (the reverse proxies that may reach it) or http.allow_plaintext: true", addr)
+		k.add(key, "%s is reachable from elsewhere, and passwords would pass in the clear; expected a loopback "+
+			"address, http.trusted_proxies (the reverse proxies that may reach it) or http.allow_plaintext: true", addr)
 	case kind == "c2s" && !c.C2S.RequireTLS:
 		k.add("c2s.require_tls", "expected true, since %s (%s) is reachable from elsewhere", key, addr)
 	case kind == "component" && !c.Component.AllowPlaintext:
@@ -372,7 +375,8 @@ func (c *Config) checkLimits(k *checker) {
 		k.add("limits.preauth_bytes", "expected c2s.max_stanza_preauth (%d) or more", c.C2S.MaxStanzaPreauth)
 	}
 	if l.QueueBytes < c.C2S.MaxStanza {
-		k.add("limits.queue_bytes", "expected c2s.max_stanza (%d) or more: no session could be sent such a stanza", c.C2S.MaxStanza)
+		k.add("limits.queue_bytes", "expected c2s.max_stanza (%d) or more: no session could be sent such a stanza",
+			c.C2S.MaxStanza)
 	}
 }
 

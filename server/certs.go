@@ -42,7 +42,7 @@ type CertStore struct {
 // heldCerts is never changed once published.
 type heldCerts struct {
 	byName map[string]*tls.Certificate // by A-label, lower case
-	first  *tls.Certificate            // for who names no host
+	first  *tls.Certificate            // for whoever names no host
 	hosts  []hostCertificate           // in the order of the configuration
 }
 
@@ -156,7 +156,8 @@ func readSelfSigned(data, domain string) (name, path string, c *tls.Certificate,
 	case errors.Is(err, os.ErrNotExist):
 		return name, path, nil, nil
 	case err != nil:
-		return "", "", nil, fmt.Errorf("self-signed certificate of %s: %w; remove %s to have it made anew", domain, err, path)
+		return "", "", nil, fmt.Errorf("self-signed certificate of %s: %w; remove %s to have it made anew",
+			domain, err, path)
 	}
 	return name, path, &pair, nil
 }
@@ -176,14 +177,15 @@ func (s *CertStore) sign(name string) ([]byte, error) {
 		dns, ips = nil, []net.IP{ip}
 	}
 	template := &x509.Certificate{
-		SerialNumber:          serial,
-		Subject:               pkix.Name{CommonName: name},
-		DNSNames:              dns, // RFC 9525 §2: the common name does not count
-		IPAddresses:           ips,
-		NotBefore:             s.now().Add(-time.Hour),
-		NotAfter:              s.now().Add(selfSignedFor),
-		KeyUsage:              x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}, // both ends of s2s
+		SerialNumber: serial,
+		Subject:      pkix.Name{CommonName: name},
+		DNSNames:     dns, // RFC 9525 §2: the common name does not count
+		IPAddresses:  ips,
+		NotBefore:    s.now().Add(-time.Hour),
+		NotAfter:     s.now().Add(selfSignedFor),
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+		// Both ends of s2s use it.
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		BasicConstraintsValid: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
@@ -225,7 +227,7 @@ func writePrivate(path string, text []byte) error {
 	return err
 }
 
-// GetCertificate chooses by the name the client asked for. Who names no host, or
+// GetCertificate chooses by the name the client asked for. Whoever names no host, or
 // one that is not served here, gets the first host's: the stream header that
 // follows says more clearly what is wrong than a failed handshake would.
 func (s *CertStore) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
@@ -233,9 +235,8 @@ func (s *CertStore) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate
 }
 
 // Certificate is that of a domain (U-label or A-label), else that of the host above it, as rooms.example.org is below
-// example.org, else the first host's.
-// It is not to be changed. Who knows the domain of a stream, as STARTTLS does, asks
-// for that when the client sends no SNI (RFC 6120 §13.7.1.2).
+// example.org, else the first host's. It is not to be changed. Whoever knows the domain of a stream, as STARTTLS does,
+// asks for that when the client sends no SNI (RFC 6120 §13.7.1.2).
 func (s *CertStore) Certificate(domain string) *tls.Certificate {
 	held := s.held.Load()
 	if c := held.byName[domain]; c != nil {

@@ -48,8 +48,8 @@ type Live interface {
 	Kick(user jid.JID) int
 	// Peers lists the streams of other servers and of components, and what waits for peers.
 	Peers() PeersInfo
-	// Reload takes up the configuration and certificates as the files are now, and returns what
-	// the configuration warns of. On an error all stays as it was. A host with accounts or sessions goes with dropHost only.
+	// Reload takes up the configuration and certificates as the files are now, and returns what the configuration warns
+	// of. On an error all stays as it was. A host with accounts or sessions goes with dropHost only.
 	Reload(dropHost bool) (warnings []string, err error)
 }
 
@@ -220,13 +220,15 @@ func (c *Control) listUsers(ctx context.Context, in name) ([]UserInfo, error) {
 }
 
 func (c *Control) shown(a accounts.Account, sessions int) UserInfo {
-	u := UserInfo{JID: a.User.String(), Disabled: a.Disabled, Created: a.Created, Changed: a.Changed, Sessions: sessions,
+	u := UserInfo{JID: a.User.String(), Disabled: a.Disabled, Created: a.Created, Changed: a.Changed,
+		Sessions:    sessions,
 		Permissions: []string{}, Rights: []RightInfo{}} // not null in JSON
 	for _, p := range a.Permissions {
 		u.Permissions = append(u.Permissions, string(p))
 	}
 	for _, h := range c.Accounts.HeldOf(a) {
-		u.Rights = append(u.Rights, RightInfo{Permission: string(h.Permission), Source: h.Source, Everybody: h.Everybody})
+		u.Rights = append(u.Rights, RightInfo{Permission: string(h.Permission), Source: h.Source,
+			Everybody: h.Everybody})
 	}
 	return u
 }
@@ -306,7 +308,8 @@ func (c *Control) grant(ctx context.Context, in permissions) (nothing, error) {
 	if err != nil {
 		return nothing{}, err
 	}
-	return nothing{}, c.said(c.Accounts.Grant(ctx, j, list...), "permissions granted", "account", j, "permissions", list)
+	return nothing{}, c.said(c.Accounts.Grant(ctx, j, list...), "permissions granted", "account", j,
+		"permissions", list)
 }
 
 func (c *Control) revoke(ctx context.Context, in permissions) (nothing, error) {
@@ -314,7 +317,8 @@ func (c *Control) revoke(ctx context.Context, in permissions) (nothing, error) {
 	if err != nil {
 		return nothing{}, err
 	}
-	if err := c.said(c.Accounts.Revoke(ctx, j, list...), "permissions revoked", "account", j, "permissions", list); err != nil {
+	if err := c.said(c.Accounts.Revoke(ctx, j, list...), "permissions revoked", "account", j,
+		"permissions", list); err != nil {
 		return nothing{}, err
 	}
 	return nothing{}, c.Accounts.StillHeld(ctx, j, list...)
@@ -377,7 +381,8 @@ func (c *Control) peers(context.Context, nothing) (PeersInfo, error) {
 	}
 	p := c.Live.Peers()
 	slices.SortFunc(p.Links, func(a, b LinkInfo) int {
-		return cmp.Or(strings.Compare(a.Remote, b.Remote), strings.Compare(a.Local, b.Local), strings.Compare(a.Direction, b.Direction))
+		return cmp.Or(strings.Compare(a.Remote, b.Remote), strings.Compare(a.Local, b.Local),
+			strings.Compare(a.Direction, b.Direction))
 	})
 	slices.SortFunc(p.Queues, func(a, b QueueInfo) int {
 		return cmp.Or(strings.Compare(a.Remote, b.Remote), strings.Compare(a.Local, b.Local))

@@ -25,14 +25,14 @@ type Client struct {
 // Dial connects to the server that runs on the data directory. When none answers and
 // open is not nil, it has open bring up a Control of this process (on the store
 // itself), and close let go of it.
-func Dial(ctx context.Context, data string, open func(context.Context) (c *Control, close func() error, err error)) (*Client, error) {
+func Dial(ctx context.Context, data string,
+	open func(context.Context) (c *Control, close func() error, err error)) (*Client, error) {
 	conn, err := dialControl(ctx, data)
 	switch {
 	case err == nil:
 		conn.Close() // the HTTP client makes its own
-		return &Client{running: true, close: func() error { return nil }, http: httpClient(func(ctx context.Context) (net.Conn, error) {
-			return dialControl(ctx, data)
-		})}, nil
+		dial := func(ctx context.Context) (net.Conn, error) { return dialControl(ctx, data) }
+		return &Client{running: true, close: func() error { return nil }, http: httpClient(dial)}, nil
 	case !errors.Is(err, errNoServer):
 		return nil, err
 	case open == nil:
@@ -44,7 +44,9 @@ func Dial(ctx context.Context, data string, open func(context.Context) (c *Contr
 	}
 	l := newPipeListener()
 	s := control.serve(l, func() {})
-	return &Client{http: httpClient(l.dial), close: sync.OnceValue(func() error { return errors.Join(s.Close(), closeStore()) })}, nil
+	return &Client{http: httpClient(l.dial), close: sync.OnceValue(func() error {
+		return errors.Join(s.Close(), closeStore())
+	})}, nil
 }
 
 func httpClient(dial func(context.Context) (net.Conn, error)) *http.Client {
@@ -76,7 +78,8 @@ func (c *Client) post(ctx context.Context, operation string, body io.Reader) (*h
 	if resp.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1000))
 		resp.Body.Close()
-		return nil, fmt.Errorf("ask the server: %s: %s (is it another version of jackdaw?)", resp.Status, bytes.TrimSpace(text))
+		return nil, fmt.Errorf("ask the server: %s: %s (is it another version of jackdaw?)", resp.Status,
+			bytes.TrimSpace(text))
 	}
 	return resp, nil
 }

@@ -21,7 +21,8 @@ import (
 //
 // It goes by the accounts and not by the directory, so that a first start that ended
 // early, on a port that was taken say, is made up for by the next.
-func FirstStart(ctx context.Context, store storage.Engine, users *accounts.Service, cfg *config.Config, configPath, httpAddr string, w io.Writer) error {
+func FirstStart(ctx context.Context, store storage.Engine, users *accounts.Service, cfg *config.Config,
+	configPath, httpAddr string, w io.Writer) error {
 	some, err := store.Accounts().List(ctx, "", "", 1)
 	if err != nil {
 		return fmt.Errorf("look for accounts: %w", err)
@@ -50,7 +51,8 @@ func FirstStart(ctx context.Context, store storage.Engine, users *accounts.Servi
 	if httpAddr == "" {
 		return nil
 	}
-	fmt.Fprintf(w, "jackdaw: log in with a client, or post a message to it:\n\n%s\n\n", curlLine(httpAddr, admin, password))
+	fmt.Fprintf(w, "jackdaw: log in with a client, or post a message to it:\n\n%s\n\n",
+		curlLine(httpAddr, admin, password))
 	return nil
 }
 
@@ -59,7 +61,8 @@ func curlLine(httpAddr string, user jid.JID, password string) string {
 	where := "http://" + httpAddr + "/message"
 	if path, ok := strings.CutPrefix(httpAddr, "unix:"); ok {
 		where = "--unix-socket " + shellQuote(path) + " http://localhost/message"
-	} else if host, port, err := net.SplitHostPort(httpAddr); err == nil && (host == "" || net.ParseIP(host).IsUnspecified()) {
+	} else if host, port, err := net.SplitHostPort(httpAddr); err == nil &&
+		(host == "" || net.ParseIP(host).IsUnspecified()) {
 		where = "http://" + net.JoinHostPort("127.0.0.1", port) + "/message"
 	}
 	return fmt.Sprintf("curl %s -u %s --data-binary %s", where, shellQuote(user.String()+":"+password),
@@ -69,7 +72,8 @@ func curlLine(httpAddr string, user jid.JID, password string) string {
 // shellQuote makes one word of s for a POSIX shell.
 func shellQuote(s string) string {
 	plain := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("@%+=:,./-_", r)
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' ||
+			strings.ContainsRune("@%+=:,./-_", r)
 	}
 	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
 		return s

@@ -17,8 +17,8 @@ func (l routerLive) Sessions() []SessionInfo {
 	out := []SessionInfo{} // not null in JSON
 	l.router.EachSession(func(s *router.Session) bool {
 		at := s.Connection()
-		one := SessionInfo{JID: s.Addr().String(), State: StateConnected, Priority: int(s.Priority()), TLS: at.TLS, Client: clientOf(s),
-			Since: at.Since, ResumesBy: at.Expires}
+		one := SessionInfo{JID: s.Addr().String(), State: StateConnected, Priority: int(s.Priority()), TLS: at.TLS,
+			Client: clientOf(s), Since: at.Since, ResumesBy: at.Expires}
 		if at.Address.IsValid() {
 			one.Address = at.Address.String()
 		}
@@ -53,7 +53,8 @@ func (l routerLive) Peers() PeersInfo { return l.peers() }
 
 func (l routerLive) Reload(dropHost bool) ([]string, error) { return l.reload(dropHost) }
 
-// clientOf is what the client says it is: the node of its capabilities, mostly the address of its website (XEP-0115 §4).
+// clientOf is what the client says it is: the node of its capabilities, mostly the address of its website (XEP-0115
+// §4).
 func clientOf(s *router.Session) string {
 	p := s.Presence()
 	if p == nil {

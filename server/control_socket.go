@@ -31,7 +31,8 @@ func ListenControl(data string, c *Control) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen on the control socket: %w", err)
 	}
-	return c.serve(l, func() { os.Remove(filepath.Join(data, controlSocket)) }), nil // a dead socket is found out by whoever dials it
+	// A dead socket is found out by whoever dials it.
+	return c.serve(l, func() { os.Remove(filepath.Join(data, controlSocket)) }), nil
 }
 
 func bindControl(data string) (*net.UnixListener, error) {

@@ -43,10 +43,9 @@ func AccountOptions(cfg *config.Config) (accounts.Options, error) {
 	return o, nil
 }
 
-// OpenControl brings up a Control on the store itself, for a command when no
-// server runs: accounts, and the modules, which erase what they keep of a
-// deleted one. close waits for all writes and lets go of the store. The engine
-// refuses a store that another process holds. Only with create is a store made that is not there, else the error says so.
+// OpenControl brings up a Control on the store itself, for a command when no server runs: accounts, and the modules,
+// which erase what they keep of a deleted one. close waits for all writes and lets go of the store. The engine refuses
+// a store that another process holds. Only with create is a store made that is not there, else the error says so.
 func OpenControl(ctx context.Context, cfg *config.Config, create bool) (c *Control, close func() error, err error) {
 	open := openEngine
 	switch {

@@ -74,7 +74,8 @@ func running(t *testing.T, cfg *config.Config, live Live) {
 
 func client(t *testing.T, cfg *config.Config) *Client {
 	t.Helper()
-	c, err := Dial(t.Context(), cfg.Data, func(ctx context.Context) (*Control, func() error, error) { return OpenControl(ctx, cfg, true) })
+	open := func(ctx context.Context) (*Control, func() error, error) { return OpenControl(ctx, cfg, true) }
+	c, err := Dial(t.Context(), cfg.Data, open)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -259,7 +260,8 @@ func TestARunningServerListsKicksAndReloads(t *testing.T) {
 	c := client(t, cfg)
 	ctx := t.Context()
 	got, err := c.Sessions(ctx)
-	if want := []SessionInfo{run.sessions[1], run.sessions[0]}; err != nil || len(got) != 2 || got[0] != want[0] || got[1] != want[1] {
+	if want := []SessionInfo{run.sessions[1], run.sessions[0]}; err != nil || len(got) != 2 || got[0] != want[0] ||
+		got[1] != want[1] {
 		t.Errorf("sessions: %+v, %v", got, err)
 	}
 	run.peers = PeersInfo{Links: []LinkInfo{{Remote: "b.example", Direction: "out"}, {Remote: "a.example", TLS: "TLS 1.3"}},

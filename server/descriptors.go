@@ -47,8 +47,11 @@ func connectionRoom(limit, open int) int {
 // gated has the connections of a listener for HTTP counted like all others. What comes through a trusted proxy comes
 // from one address.
 func (h *house) gated(ln net.Listener, who string, refuse func(net.Conn, string)) net.Listener {
-	return &gate.Listener{Listener: ln, Who: who, Keeper: h.gate, Limits: func() *config.Limits { return &h.cfg.Load().Limits },
+	return &gate.Listener{Listener: ln, Who: who, Keeper: h.gate,
+		Limits: func() *config.Limits { return &h.cfg.Load().Limits },
 		Trusted: func(a netip.Addr) bool {
-			return slices.ContainsFunc(h.cfg.Load().HTTP.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(a) })
+			return slices.ContainsFunc(h.cfg.Load().HTTP.TrustedProxies, func(p netip.Prefix) bool {
+				return p.Contains(a)
+			})
 		}, Refuse: refuse, Log: h.o.Log}
 }

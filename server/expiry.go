@@ -18,7 +18,8 @@ type hostCertificate struct {
 }
 
 const (
-	// expiresSoon is how long before its end a certificate is worth a warning. Who renews by itself does so at 30 days.
+	// expiresSoon is how long before its end a certificate is worth a warning. A program that renews by itself does so
+	// at 30 days.
 	expiresSoon = 14 * 24 * time.Hour
 	// certificatesEvery is how often a running server looks at its certificates.
 	certificatesEvery = 12 * time.Hour

@@ -23,7 +23,8 @@ func writeCertificate(t *testing.T, dir, name string, from, until time.Time) (ce
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{name}, NotBefore: from, NotAfter: until}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{name}, NotBefore: from,
+		NotAfter: until}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &k.PublicKey, k)
 	if err != nil {
 		t.Fatal(err)
@@ -78,7 +79,8 @@ func TestCertificatesThatClientsRefuseAreWarnedOfAndServed(t *testing.T) {
 		if len(warnings) != 1 || !strings.Contains(warnings[0], c.want) || len(same) != 1 || same[0] != warnings[0] {
 			t.Errorf("%s: check says %q, the server %q", c.want, warnings, same)
 		}
-		if got := log.String(); !strings.Contains(got, "level="+c.level) || !strings.Contains(got, "do=") || strings.Count(got, "\n") != 1 {
+		if got := log.String(); !strings.Contains(got, "level="+c.level) || !strings.Contains(got, "do=") ||
+			strings.Count(got, "\n") != 1 {
 			t.Errorf("%s: the log says %s", c.want, got)
 		}
 	}
@@ -92,7 +94,8 @@ func TestCheckFailsOnWhatAStartRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := CheckCertificates(cfg, time.Now())
-	if err == nil || !strings.Contains(err.Error(), "/nonexistent/c") || !strings.Contains(err.Error(), kept) || strings.Contains(err.Error(), "three") {
+	if err == nil || !strings.Contains(err.Error(), "/nonexistent/c") || !strings.Contains(err.Error(), kept) ||
+		strings.Contains(err.Error(), "three") {
 		t.Errorf("got %v", err)
 	}
 	if _, err := os.Stat(filepath.Join(cfg.Data, "certs", "three.example.pem")); err == nil {

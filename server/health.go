@@ -18,8 +18,9 @@ import (
 // healthEvery is how often a running server looks whether its storage can acknowledge writes.
 const healthEvery = time.Second
 
-// watchStorage says once that the storage cannot acknowledge any more, with what to do, and once that it can again, until
-// ctx ends. /healthz asks the same question, storage.Engine.Err, so the two never disagree for longer than healthEvery.
+// watchStorage says once that the storage cannot acknowledge any more, with what to do, and once that it can again,
+// until ctx ends. /healthz asks the same question, storage.Engine.Err, so the two never disagree for longer than
+// healthEvery.
 func (h *house) watchStorage(ctx context.Context) {
 	tick := time.NewTicker(healthEvery)
 	defer tick.Stop()
@@ -33,7 +34,8 @@ func (h *house) watchStorage(ctx context.Context) {
 		err := h.store.Err()
 		switch {
 		case err == nil && !since.IsZero():
-			h.o.Log.Info("storage is back, writes are acknowledged again", "after", time.Since(since).Round(time.Second))
+			h.o.Log.Info("storage is back, writes are acknowledged again",
+				"after", time.Since(since).Round(time.Second))
 			since = time.Time{}
 		case err != nil && since.IsZero() && !errors.Is(err, storage.ErrClosed):
 			since = time.Now()
@@ -51,17 +53,21 @@ func remedy(cfg *config.Config, err error) string {
 		return "end one of the two servers, then restart this one if it is to go on"
 	}
 	if cfg.Storage.Engine == config.EngineRedis {
-		return fmt.Sprintf("bring Redis at %s back, or the way to it; this server goes on by itself then", strings.Join(cfg.Storage.Redis.Addrs, ", "))
+		return fmt.Sprintf("bring Redis at %s back, or the way to it; this server goes on by itself then",
+			strings.Join(cfg.Storage.Redis.Addrs, ", "))
 	}
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return "make room on the disk of " + cfg.Data + ", then restart this server if it does not say that storage is back"
+		return "make room on the disk of " + cfg.Data +
+			", then restart this server if it does not say that storage is back"
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
-		return "raise the limit of open files (LimitNOFILE), then restart this server if it does not say that storage is back"
+		return "raise the limit of open files (LimitNOFILE), then restart this server if it does not say " +
+			"that storage is back"
 	case errors.Is(err, os.ErrPermission), errors.Is(err, syscall.EROFS):
 		return "make " + cfg.Data + " writable for the user of this server, then restart it"
 	}
-	return "look at the disk of " + cfg.Data + " and at the system's log, then restart this server; what was acknowledged is on disk"
+	return "look at the disk of " + cfg.Data + " and at the system's log, then restart this server; " +
+		"what was acknowledged is on disk"
 }
 
 // sayWhoIsServed says whether others than this machine can reach the server.
@@ -89,12 +95,13 @@ func (h *house) sayCertificatesInUse() {
 		if file == "" {
 			file, issuer = "self-signed", "this server"
 		}
-		h.o.Log.Info("certificate in use", "host", c.domain, "file", file, "issuer", issuer, "until", c.leaf.NotAfter.Format(time.DateOnly))
+		h.o.Log.Info("certificate in use", "host", c.domain, "file", file, "issuer", issuer,
+			"until", c.leaf.NotAfter.Format(time.DateOnly))
 	}
 }
 
-// sayAdmins warns of administrators of the configuration who have no account here, which is mostly a slip in the name, and
-// returns the same as text. Those of other servers are told of reports, and need none.
+// sayAdmins warns of administrators of the configuration who have no account here, which is mostly a slip in the name,
+// and returns the same as text. Those of other servers are told of reports, and need none.
 func (h *house) sayAdmins(ctx context.Context) (warnings []string) {
 	cfg := h.cfg.Load()
 	for i, host := range cfg.Hosts {
@@ -103,11 +110,13 @@ func (h *house) sayAdmins(ctx context.Context) (warnings []string) {
 			if err != nil || cfg.Host(user.Domain()) == nil { // it was checked
 				continue
 			}
-			if there, err := h.accounts.Exists(ctx, user); err != nil || there { // a store that cannot be read says so itself
+			// A store that cannot be read says so itself.
+			if there, err := h.accounts.Exists(ctx, user); err != nil || there {
 				continue
 			}
 			do := "create it with `jackdaw user add " + admin + "`, or correct the name"
-			h.o.Log.Warn("an administrator has no account", "account", admin, "key", fmt.Sprintf("hosts[%d].admins", i), "do", do)
+			h.o.Log.Warn("an administrator has no account", "account", admin,
+				"key", fmt.Sprintf("hosts[%d].admins", i), "do", do)
 			warnings = append(warnings, fmt.Sprintf("hosts[%d].admins: %s has no account: %s", i, admin, do))
 		}
 	}
@@ -118,7 +127,8 @@ func (h *house) sayAdmins(ctx context.Context) (warnings []string) {
 func sayIfRoot(o RunOptions, data string) {
 	owner, ok := OwnerOf(data)
 	if os.Geteuid() == 0 && ok && owner.UID != 0 {
-		o.Log.Warn("this server runs as root, and its data directory belongs to another user, who will not be able to read what is new there",
+		o.Log.Warn("this server runs as root, and its data directory belongs to another user, "+
+			"who will not be able to read what is new there",
 			"data", data, "owner", owner.UID, "do", "run it as that user (User= in the unit)")
 	}
 }

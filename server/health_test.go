@@ -79,7 +79,8 @@ func TestStorageThatFailsIsOneErrorAndOneLineWhenItIsBack(t *testing.T) {
 			}
 			store.set(c.err)
 			time.Sleep(time.Minute)
-			if got := log.take(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "level=ERROR") || !strings.Contains(got, c.do) ||
+			if got := log.take(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "level=ERROR") ||
+				!strings.Contains(got, c.do) ||
 				!strings.Contains(got, c.err.Error()) {
 				t.Errorf("%s: %s", engine, got)
 			}

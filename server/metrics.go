@@ -72,15 +72,20 @@ func (m *metrics) parts(h *house) {
 		{"jackdaw_login_failures_total", "Failed logins of clients.", c.AuthFailures.Load},
 		{"jackdaw_sessions_detached_total", "Sessions that began to wait for resumption.", c.Detached.Load},
 		{"jackdaw_sessions_resumed_total", "Sessions that were resumed.", c.Resumptions.Load},
-		{"jackdaw_sessions_silent_total", "Sessions whose client did not answer a ping or a request for an acknowledgement.", c.Silent.Load},
-		{"jackdaw_sessions_overflowed_total", "Clients given up because they did not take what waited for them.", c.Overflows.Load},
+		{"jackdaw_sessions_silent_total",
+			"Sessions whose client did not answer a ping or a request for an acknowledgement.", c.Silent.Load},
+		{"jackdaw_sessions_overflowed_total", "Clients given up because they did not take what waited for them.",
+			c.Overflows.Load},
 		{"jackdaw_http_replayed_total", "Posts answered from memory (Idempotency-Key).", h.posts.Stats.Replayed.Load},
 		{"jackdaw_http_panics_total", "Panics recovered while answering a post.", h.posts.Stats.Panics.Load},
 	})
 	f := &h.features.Forged.Stats
-	m.counter("jackdaw_forged_errors_dropped_total", "Errors and results to forged foreign senders, which must not leave.", nil, f.Dropped.Load)
-	m.counter("jackdaw_forged_replies_refused_total", "Replies to forged foreign senders, refused.", nil, f.Refused.Load)
-	m.counter("jackdaw_forged_replies_posted_total", "Replies to forged senders that http.sender_hook took.", nil, f.Posted.Load)
+	m.counter("jackdaw_forged_errors_dropped_total",
+		"Errors and results to forged foreign senders, which must not leave.", nil, f.Dropped.Load)
+	m.counter("jackdaw_forged_replies_refused_total", "Replies to forged foreign senders, refused.", nil,
+		f.Refused.Load)
+	m.counter("jackdaw_forged_replies_posted_total", "Replies to forged senders that http.sender_hook took.", nil,
+		f.Posted.Load)
 	m.counter("jackdaw_forged_replies_failed_total", "Replies that it did not take.", nil, f.Failed.Load)
 	m.programs(&h.programs.Stats)
 	m.files(&h.files.Stats)
@@ -115,7 +120,8 @@ func (m *metrics) programs(c *component.Stats) {
 		{"jackdaw_component_login_failures_total", "Handshakes of components with a wrong secret.", c.Failures.Load},
 		{"jackdaw_component_stanzas_in_total", "Stanzas from components.", c.Received.Load},
 		{"jackdaw_component_stanzas_out_total", "Stanzas that components took.", c.Sent.Load},
-		{"jackdaw_component_stanzas_returned_total", "Stanzas queued for a component and never taken.", c.Returned.Load},
+		{"jackdaw_component_stanzas_returned_total", "Stanzas queued for a component and never taken.",
+			c.Returned.Load},
 		{"jackdaw_component_overflows_total", "Stanzas refused because a component took too little.", c.Overflows.Load},
 	})
 }
@@ -127,13 +133,16 @@ func (m *metrics) peers(p *s2s.Server) {
 			Help: "Queues of peers by state.", ConstLabels: prometheus.Labels{"state": outbox.State(state).String()}},
 			func() float64 { g := p.Gauge(); return float64(g.Pairs[state]) }))
 	}
-	m.gauge("jackdaw_peer_stanzas_waiting", "Stanzas that wait for their peer.", func() int64 { return int64(p.Gauge().Waiting) })
+	m.gauge("jackdaw_peer_stanzas_waiting", "Stanzas that wait for their peer.",
+		func() int64 { return int64(p.Gauge().Waiting) })
 	m.gauge("jackdaw_peer_bytes_waiting", "Their bytes.", func() int64 { return int64(p.Gauge().WaitingBytes) })
-	m.gauge("jackdaw_peer_stanzas_unacknowledged", "Stanzas written to a peer that has not taken them, as far as is known.",
+	m.gauge("jackdaw_peer_stanzas_unacknowledged",
+		"Stanzas written to a peer that has not taken them, as far as is known.",
 		func() int64 { return int64(p.Gauge().Unacked) })
 	for _, direction := range []string{"in", "out", "both"} {
 		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "jackdaw_peer_links",
-			Help: "Authenticated streams of peers by direction.", ConstLabels: prometheus.Labels{"direction": direction}},
+			Help:        "Authenticated streams of peers by direction.",
+			ConstLabels: prometheus.Labels{"direction": direction}},
 			func() float64 {
 				n := 0
 				for _, l := range p.Links() {
@@ -147,7 +156,8 @@ func (m *metrics) peers(p *s2s.Server) {
 	ways, _ := p.Stats.Proofs()
 	for how := range ways {
 		for _, who := range []string{"peer", "us"} {
-			m.counter("jackdaw_peer_authentications_total", "Pairs of domains proved, by who proved his domain and how.",
+			m.counter("jackdaw_peer_authentications_total",
+				"Pairs of domains proved, by who proved his domain and how.",
 				prometheus.Labels{"by": how, "who": who}, func() int64 {
 					theirs, ours := p.Stats.Proofs()
 					if who == "us" {
@@ -160,21 +170,28 @@ func (m *metrics) peers(p *s2s.Server) {
 	c, q := &p.Stats, p.QueueStats()
 	m.counters([]counter{
 		{"jackdaw_peer_connections_accepted_total", "Connections of peers.", c.Accepted.Load},
-		{"jackdaw_peer_connections_refused_total", "Connections of peers refused by the limits of their address.", c.Refused.Load},
+		{"jackdaw_peer_connections_refused_total", "Connections of peers refused by the limits of their address.",
+			c.Refused.Load},
 		{"jackdaw_peer_tls_failures_total", "TLS handshakes with peers that failed.", c.TLSFailures.Load},
 		{"jackdaw_peer_authentication_failures_total", "Peers that could not prove their domain.", c.AuthFailures.Load},
-		{"jackdaw_peer_spoofed_total", "Stanzas in the name of a domain that the stream had not proved.", c.Spoofed.Load},
+		{"jackdaw_peer_spoofed_total", "Stanzas in the name of a domain that the stream had not proved.",
+			c.Spoofed.Load},
 		{"jackdaw_peer_keys_forged_total", "Dialback keys of peers that their domain did not know.", c.KeysForged.Load},
-		{"jackdaw_peer_keys_denied_total", "Dialback keys that peers asked about and this server had not made.", c.KeysDenied.Load},
+		{"jackdaw_peer_keys_denied_total", "Dialback keys that peers asked about and this server had not made.",
+			c.KeysDenied.Load},
 		{"jackdaw_peer_unsolicited_total", "Dialback answers that nobody had asked for.", c.Unsolicited.Load},
 		{"jackdaw_peer_injected_total", "Streams with clear text where TLS should begin.", c.Injected.Load},
 		{"jackdaw_peer_silent_total", "Streams ended because the peer acknowledged nothing any more.", c.Silent.Load},
-		{"jackdaw_peer_external_refused_total", "Certificates of this server that a peer did not take as proof.", c.ExternalRefused.Load},
-		{"jackdaw_peer_piggybacked_total", "Pairs of domains of this server that joined a stream to a peer.", c.Piggybacked.Load},
+		{"jackdaw_peer_external_refused_total", "Certificates of this server that a peer did not take as proof.",
+			c.ExternalRefused.Load},
+		{"jackdaw_peer_piggybacked_total", "Pairs of domains of this server that joined a stream to a peer.",
+			c.Piggybacked.Load},
 		{"jackdaw_peer_forged_total", "Stanzas of foreign senders stopped at the door; should be 0.", c.Forged.Load},
 		{"jackdaw_peer_links_lost_total", "Streams of peers that ended without a word.", c.Lost.Load},
-		{"jackdaw_peer_links_resumed_total", "Streams resumed, by either side.", func() int64 { return c.Resumed.Load() + c.Resumptions.Load() }},
-		{"jackdaw_peer_panics_total", "Panics recovered on streams of peers; should be 0.", func() int64 { return c.Panics.Load() + q.Panics.Load() }},
+		{"jackdaw_peer_links_resumed_total", "Streams resumed, by either side.",
+			func() int64 { return c.Resumed.Load() + c.Resumptions.Load() }},
+		{"jackdaw_peer_panics_total", "Panics recovered on streams of peers; should be 0.",
+			func() int64 { return c.Panics.Load() + q.Panics.Load() }},
 		{"jackdaw_peer_stanzas_in_total", "Stanzas from peers.", c.StanzasIn.Load},
 		{"jackdaw_peer_stanzas_out_total", "Stanzas written to peers.", c.StanzasOut.Load},
 		{"jackdaw_peer_stanzas_taken_total", "Stanzas that peers have taken.", q.Sent.Load},
@@ -218,7 +235,8 @@ func (m *metrics) serve(ln net.Listener, store storage.Engine, ready func() bool
 		}
 		health(w, store.Err())
 	})
-	s := &http.Server{Handler: httpmessage.Closing(mux), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second}
+	s := &http.Server{Handler: httpmessage.Closing(mux), ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout: 10 * time.Second}
 	s.Serve(ln) // returns when the listener is closed, which is how it stops
 	s.Shutdown(context.Background())
 }

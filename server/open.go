@@ -16,8 +16,9 @@ import (
 	"jackdaw/storage/redis"
 )
 
-// ErrNoData is the answer to who asks for what is kept where nothing is kept.
-var ErrNoData = errors.New("there is no data yet: start the server first, or give the command the server's --config or --data")
+// ErrNoData is the answer to whoever asks for what is kept where nothing is kept.
+var ErrNoData = errors.New("there is no data yet: start the server first, " +
+	"or give the command the server's --config or --data")
 
 // holdsData says whether the embedded store is in a data directory.
 func holdsData(cfg *config.Config) bool {
@@ -80,7 +81,8 @@ func (l *listeners) open(what string, addrs []string) ([]net.Listener, error) {
 	for _, a := range addrs {
 		ln, err := listen(a)
 		if err != nil {
-			return nil, fmt.Errorf("listen for %s on %s: %w; is another server running? Change 'listen.%s' in the configuration", what, a, cause(err), what)
+			return nil, fmt.Errorf("listen for %s on %s: %w; is another server running? "+
+				"Change 'listen.%s' in the configuration", what, a, cause(err), what)
 		}
 		l.all = append(l.all, ln)
 		out = append(out, ln)

@@ -24,8 +24,9 @@ func OwnerOf(path string) (o Owner, ok bool) {
 	return Owner{int(s.Uid), int(s.Gid)}, true
 }
 
-// ActAsOwner gives root's rights up, for good, in favour of the owner of the data directory, so that what a command creates there
-// is not closed to the server. It does nothing for other users, and for a directory that is root's or not there.
+// ActAsOwner gives root's rights up, for good, in favour of the owner of the data directory, so that what a command
+// creates there is not closed to the server. It does nothing for other users, and for a directory that is root's or not
+// there.
 func ActAsOwner(data string) error {
 	o, ok := OwnerOf(data)
 	if os.Geteuid() != 0 || !ok || o.UID == 0 {

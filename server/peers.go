@@ -29,8 +29,8 @@ func (h *house) peers() (p PeersInfo) {
 		p.Links = append(p.Links, linkInfo(l))
 	}
 	for _, q := range h.peering.Queues() {
-		p.Queues = append(p.Queues, QueueInfo{Local: q.Local, Remote: q.Remote, State: q.State.String(), Stanzas: q.Waiting,
-			Bytes: q.WaitingBytes, Unacked: q.Unacked, Error: q.LastError, Next: q.Next})
+		p.Queues = append(p.Queues, QueueInfo{Local: q.Local, Remote: q.Remote, State: q.State.String(),
+			Stanzas: q.Waiting, Bytes: q.WaitingBytes, Unacked: q.Unacked, Error: q.LastError, Next: q.Next})
 	}
 	return p
 }

@@ -18,7 +18,8 @@ const (
 
 // giveBack collects and returns memory once after each busy time, until ctx ends.
 func giveBack(ctx context.Context) {
-	samples := []gauge.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/memory/classes/heap/free:bytes"}, {Name: "/memory/classes/heap/objects:bytes"}}
+	samples := []gauge.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/memory/classes/heap/free:bytes"},
+		{Name: "/memory/classes/heap/objects:bytes"}}
 	read := func() (allocated, free, objects uint64) {
 		gauge.Read(samples)
 		return samples[0].Value.Uint64(), samples[1].Value.Uint64(), samples[2].Value.Uint64()

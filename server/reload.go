@@ -12,8 +12,8 @@ import (
 	"jackdaw/xmpp/stream"
 )
 
-// reload takes up the configuration and the certificates as the files are now. A host that has accounts or sessions goes
-// only with dropHost: a slip in the file must not lock its users out.
+// reload takes up the configuration and the certificates as the files are now. A host that has accounts or sessions
+// goes only with dropHost: a slip in the file must not lock its users out.
 func (h *house) reload(dropHost bool) (warnings []string, err error) {
 	h.reloads.Lock()
 	defer h.reloads.Unlock()
@@ -100,7 +100,8 @@ func (h *house) dropped(next *config.Config, anyway bool) (sessions []*router.Se
 		if len(accounts) == enough {
 			more = " or more"
 		}
-		lost = append(lost, fmt.Sprintf("%s (accounts: %d%s, sessions: %d)", old.Domain, len(accounts), more, live[old.Domain]))
+		lost = append(lost, fmt.Sprintf("%s (accounts: %d%s, sessions: %d)", old.Domain,
+			len(accounts), more, live[old.Domain]))
 	}
 	if lost == nil {
 		return sessions, nil

@@ -59,7 +59,8 @@ const drainTime = 10 * time.Second
 // Run serves until ctx ends, then drains and returns nil. Before it has printed "jackdaw: ready"
 // it returns an error that says what to do.
 func Run(ctx context.Context, cfg *config.Config, o RunOptions) error {
-	o.Log.Info("starting", "version", o.Version, "commit", o.Commit, "go", runtime.Version(), "data", cfg.Data, "configuration", o.ConfigPath)
+	o.Log.Info("starting", "version", o.Version, "commit", o.Commit, "go", runtime.Version(), "data", cfg.Data,
+		"configuration", o.ConfigPath)
 	for _, w := range cfg.Warnings {
 		o.Log.Warn("configuration", "note", w)
 	}
@@ -166,8 +167,9 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 	}
 	h.features = modules.All(modules.Deps{Router: h.router, Store: store, Accounts: h.accounts, Config: h.cfg.Load,
 		Space: onDisk, Version: o.Version, Log: o.Log})
-	h.programs = component.New(component.Options{Router: h.router, Settings: func() config.Component { return h.cfg.Load().Component },
-		Limits: func() config.Limits { return h.cfg.Load().Limits }, Gate: h.gate, Budgets: h.others, Log: o.Log})
+	h.programs = component.New(component.Options{Router: h.router, Gate: h.gate, Budgets: h.others, Log: o.Log,
+		Settings: func() config.Component { return h.cfg.Load().Component },
+		Limits:   func() config.Limits { return h.cfg.Load().Limits }})
 	h.filePlaces = func() []upload.Place {
 		running := h.cfg.Load()
 		return filePlaces(running, &running.Listen)
@@ -183,8 +185,9 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 		Register: h.features.Registration, AllowPlainWithoutTLS: !cfg.C2S.RequireTLS,
 		Gate: h.gate, Budgets: h.senders, C2S: cfg.C2S, Limits: cfg.Limits, Log: o.Log})
 	if cfg.Federates() {
-		h.peering = s2s.New(s2s.Options{Router: h.router, Store: store, Finder: lookup.New(lookup.Options{Resolve: h.resolve}),
-			Certificate: h.certs.Certificate, TLS: h.certs.TLSConfig(xmpp.ALPNServer), Gate: h.gate, Budgets: h.others,
+		h.peering = s2s.New(s2s.Options{Router: h.router, Store: store,
+			Finder: lookup.New(lookup.Options{Resolve: h.resolve}), Certificate: h.certs.Certificate,
+			TLS: h.certs.TLSConfig(xmpp.ALPNServer), Gate: h.gate, Budgets: h.others,
 			Settings: h.cfg.Load, Log: o.Log})
 		if err := h.peering.Start(ctx); err != nil {
 			return nil, err
@@ -195,7 +198,8 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 		Hosts: func() []string { return domains(h.cfg.Load()) }, Settings: postSettings(cfg),
 		Lanes: lanes(cfg), Budgets: h.senders, Log: o.Log})
 	h.web = httpmessage.NewServer(h.webHandler(), httpmessage.Limits{HeaderBytes: cfg.Limits.HTTPHeaderBytes,
-		HeaderTime: cfg.Limits.HTTPHeaderTime, BodyTime: cfg.Limits.HTTPBodyTime, Idle: cfg.Limits.HTTPIdle, Streams: cfg.Limits.HTTPStreams}, o.Log)
+		HeaderTime: cfg.Limits.HTTPHeaderTime, BodyTime: cfg.Limits.HTTPBodyTime, Idle: cfg.Limits.HTTPIdle,
+		Streams: cfg.Limits.HTTPStreams}, o.Log)
 	if len(cfg.Listen.Metrics) > 0 {
 		h.metrics = newMetrics()
 		h.metrics.parts(h)
@@ -225,9 +229,10 @@ func domains(cfg *config.Config) (list []string) {
 
 func postSettings(cfg *config.Config) httpmessage.Settings {
 	l := cfg.Limits
-	return httpmessage.Settings{MaxBody: cfg.HTTP.MaxBody, MaxRecipients: cfg.HTTP.MaxRecipients, BodyTime: l.HTTPBodyTime,
-		OwnAddress: cfg.HTTP.ForgedRemote == config.ForgedOwnAddress, TrustedProxies: cfg.HTTP.TrustedProxies,
-		Resolve: cfg.S2S.Resolve, Stanza: stream.Limits{Bytes: cfg.HTTP.MaxBody, Depth: l.Depth, Elements: l.Elements,
+	return httpmessage.Settings{MaxBody: cfg.HTTP.MaxBody, MaxRecipients: cfg.HTTP.MaxRecipients,
+		BodyTime: l.HTTPBodyTime, OwnAddress: cfg.HTTP.ForgedRemote == config.ForgedOwnAddress,
+		TrustedProxies: cfg.HTTP.TrustedProxies, Resolve: cfg.S2S.Resolve,
+		Stanza: stream.Limits{Bytes: cfg.HTTP.MaxBody, Depth: l.Depth, Elements: l.Elements,
 			Attributes: l.Attributes, Declarations: l.Namespaces}}
 }
 
@@ -261,7 +266,9 @@ func (h *house) listen(ctx context.Context) error {
 		{"s2s", l.S2S, func(ln net.Listener) { h.logged("s2s", h.peering.Serve(ln, s2s.STARTTLS)) }},
 		{"s2s_tls", l.S2STLS, func(ln net.Listener) { h.logged("s2s_tls", h.peering.Serve(ln, s2s.DirectTLS)) }},
 		{"component", l.Component, func(ln net.Listener) { h.logged("component", h.programs.Serve(ln)) }},
-		{"http", l.HTTP, func(ln net.Listener) { h.logged("http", h.web.Serve(h.gated(ln, "http", httpmessage.TurnAway))) }},
+		{"http", l.HTTP, func(ln net.Listener) {
+			h.logged("http", h.web.Serve(h.gated(ln, "http", httpmessage.TurnAway)))
+		}},
 		{"https", l.HTTPS, func(ln net.Listener) {
 			h.logged("https", h.web.ServeTLS(h.gated(ln, "https", nil), h.certs.TLSConfig()))
 		}},
@@ -278,8 +285,8 @@ func (h *house) listen(ctx context.Context) error {
 			h.running.Go(func() { one.serve(ln) })
 		}
 	}
-	control, err := ListenControl(cfg.Data, &Control{Accounts: h.accounts, Config: h.cfg.Load, Kept: h.features, Log: h.o.Log,
-		Live: routerLive{router: h.router, reload: h.reload, peers: h.peers}})
+	control, err := ListenControl(cfg.Data, &Control{Accounts: h.accounts, Config: h.cfg.Load, Kept: h.features,
+		Log: h.o.Log, Live: routerLive{router: h.router, reload: h.reload, peers: h.peers}})
 	if err != nil {
 		return err
 	}
@@ -310,7 +317,8 @@ func (h *house) wait(ctx context.Context) {
 			return
 		case <-hup:
 			if _, err := h.reload(false); err != nil {
-				h.o.Log.Error("configuration kept as it was", "error", err, "do", "mend the file, then run `jackdaw reload`")
+				h.o.Log.Error("configuration kept as it was", "error", err,
+					"do", "mend the file, then run `jackdaw reload`")
 			}
 		}
 	}

@@ -31,7 +31,8 @@ type fileParts struct {
 
 // newFiles makes the service of files, which lie below the data directory.
 func newFiles(p fileParts) *upload.Service {
-	return upload.New(upload.Options{Router: p.router, Records: p.store.Log("upload"), Dir: filepath.Join(p.config().Data, "upload"), Log: p.log,
+	return upload.New(upload.Options{Router: p.router, Records: p.store.Log("upload"),
+		Dir: filepath.Join(p.config().Data, "upload"), Log: p.log,
 		Places: p.places,
 		May: func(ctx context.Context, user jid.JID) (bool, error) {
 			r, err := p.accounts.Rights(ctx, user)
@@ -50,7 +51,8 @@ func spaceBounds(c *config.Config) space.Bounds {
 	return space.Bounds{Warn: int64(c.Limits.DiskWarn), Reserve: int64(c.Limits.DiskReserve)}
 }
 
-// filePlaces are the domains at which files can be uploaded, and where clients find them: none where no listener is known that clients reach.
+// filePlaces are the domains at which files can be uploaded, and where clients find them: none where no listener is
+// known that clients reach.
 func filePlaces(c *config.Config, l *config.Listen) (all []upload.Place) {
 	for _, host := range c.Hosts {
 		domain, ok := c.UploadDomain(host.Domain)
@@ -64,8 +66,8 @@ func filePlaces(c *config.Config, l *config.Listen) (all []upload.Place) {
 	return all
 }
 
-// filesAt is the URL of a host's files, "" if there is none that works: the one that is configured, else that of a listener for
-// HTTPS which others reach under the name of the host, and on loopback that of localhost.
+// filesAt is the URL of a host's files, "" if there is none that works: the one that is configured, else that of a
+// listener for HTTPS which others reach under the name of the host, and on loopback that of localhost.
 func filesAt(configured, host string, l *config.Listen) string {
 	if configured != "" {
 		if len(l.HTTP)+len(l.HTTPS) == 0 {
@@ -103,7 +105,8 @@ func (h *house) sayWhereFilesAre() {
 		h.o.Log.Info("files can be uploaded", "service", p.Domain, "url", p.URL)
 	}
 	if len(places) == 0 {
-		h.o.Log.Info("files cannot be uploaded", "reason", "no listener is known that clients reach: listen.https, or modules.upload.url")
+		h.o.Log.Info("files cannot be uploaded", "reason",
+			"no listener is known that clients reach: listen.https, or modules.upload.url")
 	}
 }
 

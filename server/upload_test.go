@@ -63,7 +63,8 @@ func TestPathsOfFilesAndOfPostsAreToldApart(t *testing.T) {
 				t.Errorf("without %v, %s: %d, want %d", row.off, path, w.Code, want)
 			}
 		}
-		if on := slices.ContainsFunc(h.router.Modules(), func(m router.Module) bool { return m.Name == "upload" }); on == slices.Contains(row.off, "upload") {
+		isUpload := func(m router.Module) bool { return m.Name == "upload" }
+		if on := slices.ContainsFunc(h.router.Modules(), isUpload); on == slices.Contains(row.off, "upload") {
 			t.Errorf("without %v: the module is on: %v", row.off, on)
 		}
 	}

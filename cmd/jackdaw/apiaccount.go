@@ -17,7 +17,9 @@ func apiAccountCommand(s *settings) *cobra.Command {
 		&cobra.Command{
 			Use: "del NAME", Short: "remove an API account", Args: cobra.ExactArgs(1),
 			RunE: action(func(cmd *cobra.Command, args []string) error {
-				err := s.with(cmd, func(ctx context.Context, c *server.Client) error { return c.DeleteAPIAccount(ctx, args[0]) })
+				err := s.with(cmd, func(ctx context.Context, c *server.Client) error {
+					return c.DeleteAPIAccount(ctx, args[0])
+				})
 				if err != nil {
 					return err
 				}

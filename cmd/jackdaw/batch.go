@@ -37,13 +37,14 @@ func addBatch(s *settings, cmd *cobra.Command) error {
 	case err != nil:
 		return err
 	case refused > 0:
-		return fmt.Errorf("%d of %d accounts were not created: mend the lines above and give them again", refused, len(list))
+		return fmt.Errorf("%d of %d accounts were not created: mend the lines above and give them again",
+			refused, len(list))
 	}
 	return s.done(cmd)
 }
 
-// readBatch reads lines of an address, spaces or tabs, and a password, which is all that follows: it may hold both. Empty lines and
-// those that begin with # are passed over, and so is a byte order mark. lines has the number of each.
+// readBatch reads lines of an address, spaces or tabs, and a password, which is all that follows: it may hold both.
+// Empty lines and those that begin with # are passed over, and so is a byte order mark. lines has the number of each.
 func readBatch(r io.Reader) (list []server.Login, lines []int, err error) {
 	in := bufio.NewScanner(r)
 	for n := 1; in.Scan(); n++ {

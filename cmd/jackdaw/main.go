@@ -5,8 +5,8 @@
 // to accounts or sessions is package server's, and runs in the server
 // where one is running, else on the store itself.
 //
-// With --json they print JSON. Commands that only read create nothing; run as root, all but serve and send act as the owner of
-// the data directory.
+// With --json they print JSON. Commands that only read create nothing; run as root, all but serve and send act as the
+// owner of the data directory.
 //
 // Exit codes: 0 done, 1 it failed (one line on standard error says what and what to do), 2 wrong
 // usage.
@@ -75,7 +75,8 @@ func newRoot() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.PersistentFlags().StringVar(&s.file, "config", "", "configuration `FILE` (default: jackdaw.yaml here, else /etc/jackdaw/jackdaw.yaml, else the defaults)")
+	root.PersistentFlags().StringVar(&s.file, "config", "",
+		"configuration `FILE` (default: jackdaw.yaml here, else /etc/jackdaw/jackdaw.yaml, else the defaults)")
 	root.PersistentFlags().StringVar(&s.data, "data", "", "data `DIR`, instead of what the configuration says")
 	root.PersistentFlags().BoolVar(&s.json, "json", false, "print JSON, for programs")
 	root.AddCommand(
@@ -175,7 +176,8 @@ func (s *settings) client(cmd *cobra.Command, create bool, f func(context.Contex
 	ctx := cmd.Context()
 	c, err := server.Dial(ctx, cfg.Data, func(ctx context.Context) (*server.Control, func() error, error) {
 		if _, there := server.OwnerOf(cfg.Data); !there && create && os.Geteuid() == 0 {
-			fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s is made by root; give it to the server's user (chown -R) before that starts\n", cfg.Data)
+			fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s is made by root; give it to the server's user (chown -R) before "+
+				"that starts\n", cfg.Data)
 		}
 		return server.OpenControl(ctx, cfg, create)
 	})

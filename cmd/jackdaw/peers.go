@@ -44,8 +44,9 @@ func printPeers(out io.Writer, p server.PeersInfo, now time.Time) error {
 		fmt.Fprintln(w, "LINK\tLOCAL\tPEER\tAUTHENTICATED\tTLS\tEXTRAS\tADDRESS\tSINCE\tIN\tOUT")
 	}
 	for _, l := range p.Links {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\n", l.Direction, orDash(l.Local), orDash(l.Remote), orDash(l.Authenticated),
-			orDash(l.TLS), orDash(strings.Join(l.Extras, ",")), orDash(l.Address), now.Sub(l.Since).Round(time.Second), l.In, l.Out)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\n", l.Direction, orDash(l.Local), orDash(l.Remote),
+			orDash(l.Authenticated), orDash(l.TLS), orDash(strings.Join(l.Extras, ",")), orDash(l.Address),
+			now.Sub(l.Since).Round(time.Second), l.In, l.Out)
 	}
 	if len(p.Queues) > 0 {
 		if len(p.Links) > 0 {
@@ -58,7 +59,8 @@ func printPeers(out io.Writer, p server.PeersInfo, now time.Time) error {
 		if !q.Next.IsZero() {
 			next = max(0, q.Next.Sub(now)).Round(time.Second).String()
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\n", q.State, orDash(q.Local), q.Remote, q.Stanzas, q.Bytes, q.Unacked, next, orDash(q.Error))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\n", q.State, orDash(q.Local), q.Remote, q.Stanzas, q.Bytes,
+			q.Unacked, next, orDash(q.Error))
 	}
 	return w.Flush()
 }

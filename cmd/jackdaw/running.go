@@ -110,7 +110,8 @@ func reloadCommand(s *settings) *cobra.Command {
 			})
 		}),
 	}
-	c.Flags().BoolVar(&dropHost, "drop-host", false, "take up a configuration without a host that has accounts or sessions")
+	c.Flags().BoolVar(&dropHost, "drop-host", false,
+		"take up a configuration without a host that has accounts or sessions")
 	return c
 }
 
@@ -182,7 +183,8 @@ func versionCommand(s *settings) *cobra.Command {
 				if commit != "" {
 					commit = ", commit " + commit
 				}
-				_, err := fmt.Fprintf(w, "jackdaw %s (%s, %s/%s%s)\n", v, runtime.Version(), runtime.GOOS, runtime.GOARCH, commit)
+				_, err := fmt.Fprintf(w, "jackdaw %s (%s, %s/%s%s)\n", v, runtime.Version(), runtime.GOOS,
+					runtime.GOARCH, commit)
 				return err
 			})
 		}),

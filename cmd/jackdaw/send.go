@@ -87,7 +87,9 @@ func sendCommand(s *settings) *cobra.Command {
 	}
 	c.Flags().StringArrayVar(&to, "to", nil, "`JID` of a recipient; may be given more than once")
 	c.Flags().StringVar(&from, "from", "", "send in the name of this `JID`")
-	c.Flags().StringVar(&where, "url", "", "`URL` to post to, or unix:PATH (default: the first HTTP listener of the configuration); without a path: /message")
+	c.Flags().StringVar(&where, "url", "",
+		"`URL` to post to, or unix:PATH (default: the first HTTP listener of the configuration); "+
+			"without a path: /message")
 	c.Flags().StringVar(&login, "user", "", "`JID` to log in as (default: JACKDAW_USER)")
 	p.flags(c, false)
 	return require(c, "to")
@@ -109,7 +111,8 @@ func (s *settings) endpoint(where string) (string, *http.Client, error) {
 	if where != "" {
 		u, err := url.Parse(where)
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-			return "", nil, usagef("%q: expected a URL such as https://im.example.org:5284/message, or unix:PATH", where)
+			return "", nil, usagef("%q: expected a URL such as https://im.example.org:5284/message, "+
+				"or unix:PATH", where)
 		}
 		if u.Path == "" || u.Path == "/" {
 			u.Path = "/message"
@@ -146,7 +149,8 @@ func endpointOf(cfg *config.Config, client *http.Client) (string, *http.Client, 
 		}
 		return "http://" + net.JoinHostPort(host, port) + "/message", client, nil
 	}
-	return "", nil, usagef("the configuration has no plain HTTP listener here; say where with --url, such as https://im.example.org:5284/message")
+	return "", nil, usagef("the configuration has no plain HTTP listener here; say where with --url, " +
+		"such as https://im.example.org:5284/message")
 }
 
 // readable is what a program has printed as a text that XML can hold: without the byte order mark before it, and with

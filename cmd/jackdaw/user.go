@@ -66,7 +66,9 @@ func userAdd(s *settings) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			err = s.creating(cmd, func(ctx context.Context, c *server.Client) error { return c.AddUser(ctx, user, password) })
+			err = s.creating(cmd, func(ctx context.Context, c *server.Client) error {
+				return c.AddUser(ctx, user, password)
+			})
 			if err != nil {
 				return err
 			}
@@ -95,7 +97,9 @@ func userPasswd(s *settings) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			err = s.with(cmd, func(ctx context.Context, c *server.Client) error { return c.SetPassword(ctx, user, password) })
+			err = s.with(cmd, func(ctx context.Context, c *server.Client) error {
+				return c.SetPassword(ctx, user, password)
+			})
 			if err != nil {
 				return err
 			}
@@ -115,7 +119,9 @@ func userAction(s *settings, verb, short string, f func(*server.Client, context.
 			if err != nil {
 				return err
 			}
-			if err := s.with(cmd, func(ctx context.Context, c *server.Client) error { return f(c, ctx, user) }); err != nil {
+			if err := s.with(cmd, func(ctx context.Context, c *server.Client) error {
+				return f(c, ctx, user)
+			}); err != nil {
 				return err
 			}
 			return s.done(cmd)
@@ -123,7 +129,8 @@ func userAction(s *settings, verb, short string, f func(*server.Client, context.
 	}
 }
 
-func userPermissions(s *settings, verb, short string, f func(*server.Client, context.Context, string, []string) error) *cobra.Command {
+func userPermissions(s *settings, verb, short string,
+	f func(*server.Client, context.Context, string, []string) error) *cobra.Command {
 	return &cobra.Command{
 		Use: verb + " JID PERMISSION...", Short: short, Args: cobra.MinimumNArgs(2),
 		Long: short + ".\n\nThere are http_message, multicast, forge_sender, forge_sender=PATTERN (such as\n" +
@@ -138,7 +145,9 @@ func userPermissions(s *settings, verb, short string, f func(*server.Client, con
 					return usagef("%v", err)
 				}
 			}
-			if err := s.with(cmd, func(ctx context.Context, c *server.Client) error { return f(c, ctx, user, args[1:]) }); err != nil {
+			if err := s.with(cmd, func(ctx context.Context, c *server.Client) error {
+				return f(c, ctx, user, args[1:])
+			}); err != nil {
 				return err
 			}
 			return s.done(cmd)
