@@ -3,8 +3,8 @@
 // comes as the very bytes. It shares no code with the server, so that a mistake is not made twice.
 //
 // Left alone it behaves well: STARTTLS or direct TLS, SASL EXTERNAL (XEP-0178), dialback (XEP-0220) with keys of
-// XEP-0185, bidirectional streams (XEP-0288), stream management with resumption (XEP-0198), answers to pings (XEP-0199).
-// A Script makes it misbehave, and Open gives a stream on which a test says whatever it wants.
+// XEP-0185, bidirectional streams (XEP-0288), stream management with resumption (XEP-0198), answers to pings
+// (XEP-0199). A Script makes it misbehave, and Open gives a stream on which a test says whatever it wants.
 //
 // It leaves out what no test of the server needs: users, DNS, resuming streams that it has dialled itself.
 package fakepeer

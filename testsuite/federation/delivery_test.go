@@ -16,8 +16,8 @@ import (
 	"jackdaw/testsuite/peers"
 )
 
-// recipients is how many there are. A sender numbers its messages, and number n goes to recipient n % recipients, so that
-// what a recipient gets from one sender must come in steps of that size.
+// recipients is how many there are. A sender numbers its messages, and number n goes to recipient n % recipients, so
+// that what a recipient gets from one sender must come in steps of that size.
 const recipients = 3
 
 func to(n int) string { return fmt.Sprintf("r%d@far.example", n%recipients) }
@@ -41,8 +41,8 @@ func (s *sender) done() (acked int, bounced int) {
 	return s.acked, len(s.bounced)
 }
 
-// byHTTP posts one message after the other, each until it is accepted, and not so far ahead of the peer that the queue for
-// it, which all share, would be full.
+// byHTTP posts one message after the other, each until it is accepted, and not so far ahead of the peer that the queue
+// for it, which all share, would be full.
 func (s *sender) byHTTP(addr string, stop *atomic.Bool) {
 	for n, _ := s.done(); n < s.count && !stop.Load(); {
 		if n >= int(s.seen.Load())+ahead {
@@ -62,8 +62,8 @@ func (s *sender) byHTTP(addr string, stop *atomic.Bool) {
 	}
 }
 
-// byStream sends with stream management, likewise, and as far as window ahead of the acknowledgements. It connects again
-// when the connection is lost, and sends again what was not acknowledged. It listens until stop is set.
+// byStream sends with stream management, likewise, and as far as window ahead of the acknowledgements. It connects
+// again when the connection is lost, and sends again what was not acknowledged. It listens until stop is set.
 func (s *sender) byStream(addr string, window int, stop *atomic.Bool) {
 	for !stop.Load() {
 		if c, err := harness.ConnectTo(addr, home, s.name, "r"); err == nil {
@@ -263,12 +263,12 @@ func (m *mail) run(t *testing.T, window int) {
 // arrive in order at each recipient, where only the first arrival of a message counts; and on one stream nothing is
 // left out and nothing comes twice.
 //
-// Exactly once can be had where the peer says on resumption what it has (XEP-0198 §5) and lives to say it. Without that,
-// our server cannot know whether what it wrote before the peer, or it itself, was killed was taken. It must then send it again: a
-// message may be seen a second time, on another stream, with a kill between. On that stream all comes again from the
-// first message on that was in doubt, so that a stream never starts behind a gap. What the peer had acknowledged is not
-// in doubt: our server asks for an acknowledgement when it has got the one before, so that with each question but the first it
-// says that it knows.
+// Exactly once can be had where the peer says on resumption what it has (XEP-0198 §5) and lives to say it. Without
+// that, our server cannot know whether what it wrote before the peer, or it itself, was killed was taken. It must then
+// send it again: a message may be seen a second time, on another stream, with a kill between. On that stream all comes
+// again from the first message on that was in doubt, so that a stream never starts behind a gap. What the peer had
+// acknowledged is not in doubt: our server asks for an acknowledgement when it has got the one before, so that with
+// each question but the first it says that it knows.
 func (m *mail) judge(t *testing.T, exactly bool) {
 	t.Helper()
 	var problems []string
@@ -397,7 +397,8 @@ func (m *mail) noneBack(t *testing.T) {
 	}
 }
 
-// killPeer is a script that kills the peer each time that so many stanzas have come, and starts it again a moment later.
+// killPeer is a script that kills the peer each time that so many stanzas have come, and starts it again a moment
+// later.
 func (m *mail) killPeer(every, times int) fakepeer.Script {
 	var seen atomic.Int64
 	return fakepeer.Script{Element: func(l *fakepeer.Link, el fakepeer.Element) bool {
@@ -456,7 +457,7 @@ func TestAPeerThatAcceptsAndClosesGetsEveryMessageOnceWhenItIsWell(t *testing.T)
 func TestAPeerThatOnlyAcceptsAndClosesHasEveryMessageBounceOnce(t *testing.T) {
 	const total = 10_000
 	m := openMail(t, fakepeer.Unmanaged, "peer_age: 2s, peer_stanzas: 20000, peer_bytes: 64000000", total)
-	m.posters = nil // who posts and is not there cannot be told
+	m.posters = nil // whoever posts and is not there cannot be told
 	m.play(fakepeer.Script{Accept: func(c net.Conn) bool { c.Close(); return true }})
 	for _, s := range m.streams {
 		s.count = total / 2

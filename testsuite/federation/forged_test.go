@@ -32,7 +32,8 @@ func TestNothingIsSentToAnybodyUnlessLenient(t *testing.T) {
 	m := openMarket(t, "")
 	forger := "forger@" + home
 	a := m.post(request{user: forger, body: many(foreign, "a")})
-	if a.Status != 403 || !strings.Contains(a.Text, skel) || !strings.Contains(a.Text, "x@trac.example") || strings.Contains(a.Text, bob) {
+	if a.Status != 403 || !strings.Contains(a.Text, skel) || !strings.Contains(a.Text, "x@trac.example") ||
+		strings.Contains(a.Text, bob) {
 		t.Errorf("answer %d %s", a.Status, a.Text)
 	}
 	local, elsewhere := m.settled(0)
@@ -105,7 +106,8 @@ func TestForgedRemoteCopiesGoFromTheAccountIfToldSo(t *testing.T) {
 		t.Errorf("answer %d %s", a.Status, a.Text)
 	}
 	for _, user := range []string{"plain", "keeper"} {
-		if a = m.post(request{user: user + "@" + home, body: one(foreign, skel, "d")}); a.Status != 403 || !strings.Contains(a.Text, "forge senders") {
+		if a = m.post(request{user: user + "@" + home, body: one(foreign, skel, "d")}); a.Status != 403 ||
+			!strings.Contains(a.Text, "forge senders") {
 			t.Errorf("%s: answer %d %s", user, a.Status, a.Text)
 		}
 	}
@@ -180,7 +182,7 @@ func TestNothingThatAnswersAForgedForeignSenderLeaves(t *testing.T) {
 	quiet("to a resource that is gone")
 }
 
-// Who writes to a name of ours that is nobody's account learns that it takes no replies (XEP-0506).
+// Whoever writes to a name of ours that is nobody's account learns that it takes no replies (XEP-0506).
 func TestANameOfOursWithoutAccountTakesNoReplies(t *testing.T) {
 	t.Parallel()
 	m := openMarket(t, "")

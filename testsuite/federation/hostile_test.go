@@ -26,7 +26,7 @@ type arena struct {
 	keys   *fakepeer.Peer // keys.example, which is known by dialback alone
 	flawed map[peers.Flaw]*fakepeer.Peer
 
-	den   sync.Mutex // held by who reads what bob gets
+	den   sync.Mutex // held by whoever reads what bob gets
 	bob   *harness.Client
 	alice *harness.Client
 	link  *fakepeer.Link // of the honest peer
@@ -71,10 +71,12 @@ func openArena(t *testing.T) *arena {
 	return a
 }
 
-// patience is what our server gives to who does not get to the point. It must leave honest peers time on a busy machine.
+// patience is what our server gives to a peer that does not get to the point. It must leave honest peers time on a busy
+// machine.
 const patience = 3 * time.Second
 
-// unnoticed checks that the honest peer and the people here go on as before, and that nothing of an attack came to them.
+// unnoticed checks that the honest peer and the people here go on as before, and that nothing of an attack came to
+// them.
 func (a *arena) unnoticed(t *testing.T) {
 	t.Helper()
 	a.den.Lock()
@@ -146,9 +148,10 @@ func (a *arena) member(t *testing.T) *fakepeer.Link {
 	return l
 }
 
-// called has our server open a stream to a domain, and returns the other end of it. What is done there is up to the caller,
-// once; the elements that come go to each.
-func (a *arena) called(t *testing.T, p *fakepeer.Peer, domain string, each func(*fakepeer.Link, fakepeer.Element) bool) *fakepeer.Link {
+// called has our server open a stream to a domain, and returns the other end of it. What is done there is up to the
+// caller, once; the elements that come go to each.
+func (a *arena) called(t *testing.T, p *fakepeer.Peer, domain string,
+	each func(*fakepeer.Link, fakepeer.Element) bool) *fakepeer.Link {
 	t.Helper()
 	found := make(chan *fakepeer.Link, 1)
 	p.Play(fakepeer.Script{Element: func(l *fakepeer.Link, el fakepeer.Element) bool {
@@ -207,7 +210,8 @@ type attack struct {
 
 func TestAHostilePeerIsRefused(t *testing.T) {
 	a := openArena(t)
-	for _, group := range [][]attack{dialbackAttacks, certificateAttacks, addressAttacks, tlsAttacks, sizeAttacks, markerAttacks, managementAttacks, bidiAttacks} {
+	for _, group := range [][]attack{dialbackAttacks, certificateAttacks, addressAttacks, tlsAttacks, sizeAttacks,
+		markerAttacks, managementAttacks, bidiAttacks} {
 		for _, one := range group {
 			t.Run(one.name, func(t *testing.T) {
 				one.run(t, a)
@@ -324,7 +328,8 @@ var dialbackAttacks = []attack{
 			if err != nil {
 				t.Fatal(err)
 			}
-			if el.Name.Local != "verify" || el.Attr("type") != v.want || el.Attr("from") != v.to || el.Attr("to") != v.from || el.Attr("id") != v.id {
+			if el.Name.Local != "verify" || el.Attr("type") != v.want || el.Attr("from") != v.to ||
+				el.Attr("to") != v.from || el.Attr("id") != v.id {
 				t.Errorf("%+v: %s", v, el.Raw)
 			}
 		}
@@ -352,8 +357,8 @@ const floodDomains = 200
 
 func floodDomain(i int) string { return fmt.Sprintf("d%d.flood.example", i) }
 
-// reached has a message go to a domain, and returns the link that it came on. Whatever was sent to the server on its stream
-// there before has been read then, or the stream has ended.
+// reached has a message go to a domain, and returns the link that it came on. Whatever was sent to the server on its
+// stream there before has been read then, or the stream has ended.
 func (a *arena) reached(t *testing.T, p *fakepeer.Peer, domain string) *fakepeer.Link {
 	t.Helper()
 	a.n++
@@ -421,7 +426,8 @@ var certificateAttacks = []attack{
 		if err != nil {
 			t.Fatal(err)
 		}
-		l.Send("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>aG9uZXN0LmV4YW1wbGU=</auth>") // honest.example
+		// honest.example
+		l.Send("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>aG9uZXN0LmV4YW1wbGU=</auth>")
 		el, err := l.Next()
 		if err != nil || el.Name.Local != "failure" {
 			t.Errorf("the server says %s (%v)", el.Raw, err)

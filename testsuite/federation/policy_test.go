@@ -207,8 +207,8 @@ func openMarket(t *testing.T, http string) *market {
 }
 
 // settled returns all that came to bob, and all that left, since the last call; it says so with certainty because it
-// sends a message of its own behind: to bob, and to both domains of the peer. Others that were told to send as many more
-// "end" are waited for too.
+// sends a message of its own behind: to bob, and to both domains of the peer. Others that were told to send as many
+// more "end" are waited for too.
 func (m *market) settled(more int) (local, elsewhere []string) {
 	m.t.Helper()
 	m.n++

@@ -83,9 +83,9 @@ func median(list []time.Duration) time.Duration {
 }
 
 // One domain never answers while messages for it keep coming, from the same user and from another. Messages to another
-// domain take as long as without. What is compared are medians over pieces that alternate, with the steady stream
-// going to the stuck domain and going elsewhere, so that whatever else the machine and the clients do falls on both. Elsewhere is a
-// peer that takes it, or, where errors come back from the full queue, a user of ours who is not there.
+// domain take as long as without. What is compared are medians over pieces that alternate, with the steady stream going
+// to the stuck domain and going elsewhere, so that whatever else the machine and the clients do falls on both.
+// Elsewhere is a peer that takes it, or, where errors come back from the full queue, a user of ours who is not there.
 func TestADomainThatNeverAnswersDelaysNoOther(t *testing.T) {
 	for _, one := range []struct {
 		what    string
@@ -131,7 +131,8 @@ func TestADomainThatNeverAnswersDelaysNoOther(t *testing.T) {
 						to, n = "stuck.example", poured.Add(1)
 					}
 					for _, c := range []*harness.Client{k.c, other} {
-						c.Send(fmt.Sprintf("<message type='chat' id='pour-%d' to='nobody@%s'><body>drop</body></message>", n, to)) // an error shows elsewhere
+						// an error shows elsewhere
+						c.Send(fmt.Sprintf("<message type='chat' id='pour-%d' to='nobody@%s'><body>drop</body></message>", n, to))
 					}
 				}
 			})
@@ -180,7 +181,8 @@ func TestADomainThatNeverAnswersDelaysNoOther(t *testing.T) {
 // stuck is the address of a server that does as the script says.
 func (w *town) stuck(s fakepeer.Script) string {
 	w.t.Helper()
-	p := fakepeer.Start(w.t, fakepeer.Options{Domains: []string{"stuck.example"}, Management: fakepeer.Resume}.Certified(w.t, w.authority, peers.None))
+	p := fakepeer.Start(w.t, fakepeer.Options{Domains: []string{"stuck.example"},
+		Management: fakepeer.Resume}.Certified(w.t, w.authority, peers.None))
 	p.Play(s)
 	return p.Addr
 }

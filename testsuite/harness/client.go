@@ -34,7 +34,8 @@ type Client struct {
 	dec    *xml.Decoder
 }
 
-// Timeout bounds every read of a Client, and what else a test waits for: a wait ends when it comes, and machines can be slow.
+// Timeout bounds every read of a Client, and what else a test waits for: a wait ends when it comes, and machines can be
+// slow.
 const Timeout = time.Minute
 
 // Open connects with direct TLS (or in clear, for addr of STARTTLS with plain set) and opens a stream to Domain.

@@ -17,7 +17,8 @@ const namespaced = "JACKDAW_TEST_NAMESPACE"
 func isolated() bool { return os.Getenv(namespaced) != "" }
 
 // Isolate runs the test process again in a network namespace of its own, whose only device has these addresses and
-// ServerIP; it returns in that process. Call it first in TestMain. It needs root or user namespaces, and Debian's iproute2.
+// ServerIP; it returns in that process. Call it first in TestMain. It needs root or user namespaces, and Debian's
+// iproute2.
 func Isolate(addresses ...string) {
 	if isolated() {
 		return

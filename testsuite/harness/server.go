@@ -1,6 +1,6 @@
-// Package harness runs the real jackdaw binary for the black-box tests: one
-// build for a test process, each server with a data directory and free loopback ports of its own. It also has a
-// small XMPP client that shares no code with the server.
+// Package harness runs the real jackdaw binary for the black-box tests: one build for a test process, each server with
+// a data directory and free loopback ports of its own. It also has a small XMPP client that shares no code with the
+// server.
 package harness
 
 import (
@@ -194,7 +194,8 @@ http:
   max_body: 2097152
 %s
 %s%s%s
-`, filepath.Join(s.Dir, "data"), s.Domain, s.Domain, certificate, s.C2S, s.C2STLS, s.HTTP, socket, s.HTTPS, s.Metrics, federation,
+`, filepath.Join(s.Dir, "data"), s.Domain, s.Domain, certificate, s.C2S, s.C2STLS, s.HTTP, socket, s.HTTPS, s.Metrics,
+		federation,
 		indent(o.C2S), indent(o.HTTP), o.S2S, store, o.Config)
 	if err := os.WriteFile(s.Config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -332,9 +333,8 @@ const limited = `bin=$1 verb=$2 flag=$3 config=$4; shift 4; for l; do ulimit $l 
 
 var lastPort atomic.Int32
 
-// FreeAddr is a loopback address that nobody else gets: each test process has an address of
-// 127.0.0.0/8 to itself, and the ports are below those that the kernel gives to clients. In a namespace (Isolate) it is one of
-// ServerIP.
+// FreeAddr is a loopback address that nobody else gets: each test process has an address of 127.0.0.0/8 to itself, and
+// the ports are below those that the kernel gives to clients. In a namespace (Isolate) it is one of ServerIP.
 func FreeAddr() string {
 	pid := os.Getpid()
 	port := 10000 + lastPort.Add(1)

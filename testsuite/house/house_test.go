@@ -29,16 +29,12 @@ func TestTheHouseKeepsItsRules(t *testing.T) {
 // unfinished are folders where lines are still too long, or comments start with other words: how many, never more.
 var unfinished = map[string]int{
 	"c2s":       35,
-	"cmd":       13,
 	"component": 25,
-	"config":    7,
 	"modules":   373,
 	"router":    43,
 	"s2s":       122,
-	"server":    53,
 	"storage":   135,
-	"testsuite": 70,
-	"xmpp":      62,
+	"testsuite": 8,
 }
 
 // unlisted leaves out what unfinished allows.

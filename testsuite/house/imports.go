@@ -21,7 +21,8 @@ func box(pkg string) string {
 	return pkg
 }
 
-// Drawing draws who imports whom, the highest first, as an indented block of text. Tests, and packages for tests, are left out.
+// Drawing draws who imports whom, the highest first, as an indented block of text. Tests, and packages for tests, are
+// left out.
 func Drawing(files []*File) string {
 	imports := map[string]map[string]bool{}
 	for _, f := range files {

@@ -1,11 +1,10 @@
 // Package kill ends the real binary with SIGKILL under load, again and again, and then asks every
 // recipient what arrived.
 //
-// Senders behave as the contract asks: what was not acknowledged is sent again, under the same
-// Idempotency-Key or origin-id. So in the end every message must be there once and in
-// order for recipients who were away all the time. A recipient who was online can see a message a second time only
-// after a kill between its delivery and one of the two acknowledgements; such a
-// repetition by the server carries the stanza-id of the first (docs/ARCHITECTURE.md).
+// Senders behave as the contract asks: what was not acknowledged is sent again, under the same Idempotency-Key or
+// origin-id. So in the end every message must be there once and in order for recipients who were away all the time. A
+// recipient who was online can see a message a second time only after a kill between its delivery and one of the two
+// acknowledgements; such a repetition by the server carries the stanza-id of the first (docs/ARCHITECTURE.md).
 package kill
 
 import (
@@ -90,7 +89,7 @@ type sender struct {
 	name  string
 	acked int // messages below are acknowledged; one sender sends in order
 	next  int // of the current round
-	// once is set for who sends nothing twice: what was acknowledged, message by message.
+	// once is set for a sender that sends nothing twice: what was acknowledged, message by message.
 	once     map[int]bool
 	progress chan<- struct{} // of the current round: something was acknowledged
 }

@@ -157,7 +157,10 @@ func (k *talker) kept(t *testing.T, addr string) map[string]bool {
 			"<max>100</max>" + before + "</set></query></iq>"); err != nil {
 			t.Fatal(err)
 		}
-		fin, err := c.Until(func(el string) bool { note(el); return strings.HasPrefix(el, "<iq") && harness.Attr(el, "id") == id })
+		fin, err := c.Until(func(el string) bool {
+			note(el)
+			return strings.HasPrefix(el, "<iq") && harness.Attr(el, "id") == id
+		})
 		if err != nil {
 			t.Fatal(err)
 		}

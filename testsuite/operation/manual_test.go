@@ -97,7 +97,8 @@ func TestTheConfigurationOfTheManualIsGood(t *testing.T) {
 	}
 }
 
-// TestTheManualNamesMetricsThatThereAre reads the table of metrics. A name that begins with _ ends one that stands before.
+// TestTheManualNamesMetricsThatThereAre reads the table of metrics. A name that begins with _ ends one that stands
+// before.
 func TestTheManualNamesMetricsThatThereAre(t *testing.T) {
 	s := harness.Start(t, harness.Options{Federate: true})
 	web := &http.Client{Transport: &http.Transport{}}

@@ -90,7 +90,8 @@ func (n *Names) serveStreams(l net.Listener) {
 					return
 				}
 				reply := n.answer(query)
-				if _, err := conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(reply))), reply...)); err != nil {
+				if _, err := conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(reply))),
+					reply...)); err != nil {
 					return
 				}
 			}
@@ -141,7 +142,8 @@ func (n *Names) records(q dnsmessage.Question) (records []dnsmessage.Resource, k
 		if q.Type != dnsmessage.TypeA {
 			return nil, true
 		}
-		return []dnsmessage.Resource{{Header: head, Body: &dnsmessage.AResource{A: [4]byte(binary.BigEndian.AppendUint32(nil, uint32(ip)))}}}, true
+		return []dnsmessage.Resource{{Header: head,
+			Body: &dnsmessage.AResource{A: [4]byte(binary.BigEndian.AppendUint32(nil, uint32(ip)))}}}, true
 	}
 	n.mu.Lock()
 	site, known := n.domains[domain]
@@ -165,7 +167,8 @@ func (n *Names) records(q dnsmessage.Question) (records []dnsmessage.Resource, k
 		if err != nil {
 			return nil, false
 		}
-		return []dnsmessage.Resource{{Header: head, Body: &dnsmessage.SRVResource{Port: where.Port(), Target: target}}}, true
+		return []dnsmessage.Resource{{Header: head, Body: &dnsmessage.SRVResource{Port: where.Port(), Target: target}}},
+			true
 	}
 	return nil, true
 }

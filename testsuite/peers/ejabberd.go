@@ -35,12 +35,11 @@ modules:
 $dialback
 `
 
-// StartEjabberd runs Debian's ejabberd, in an Erlang machine that is no node of a
-// distributed system and so needs no name nor port mapper. Its log says how each stream is
-// authenticated. With NoDialback it insists on valid certificates. What it has stored in the last
-// minutes is lost when it is killed, except that its accounts are made again. It offers EXTERNAL and believes it
-// of certificates for the purpose clientAuth, else wants dialback; it knows neither bidirectional streams nor
-// stream management between servers.
+// StartEjabberd runs Debian's ejabberd, in an Erlang machine that is no node of a distributed system and so needs no
+// name nor port mapper. Its log says how each stream is authenticated. With NoDialback it insists on valid
+// certificates. What it has stored in the last minutes is lost when it is killed, except that its accounts are made
+// again. It offers EXTERNAL and believes it of certificates for the purpose clientAuth, else wants dialback; it knows
+// neither bidirectional streams nor stream management between servers.
 func (n *Network) StartEjabberd(o Options) *Peer {
 	n.t.Helper()
 	needs(n.t, "ejabberdctl", "ejabberd")

@@ -217,7 +217,9 @@ func TestPeersWithFlawedCertificatesAreRefusedWhereWeInsist(t *testing.T) {
 			if err := p.Await("unregistered S2S out stream", 0); err != nil {
 				t.Error(err)
 			}
-		} else if _, err := theirs.Until(func(el string) bool { return strings.HasPrefix(el, "<message") && harness.Attr(el, "type") == "error" }); err != nil {
+		} else if _, err := theirs.Until(func(el string) bool {
+			return strings.HasPrefix(el, "<message") && harness.Attr(el, "type") == "error"
+		}); err != nil {
 			t.Errorf("their message does not come back: %v", err)
 		}
 		if err := ours.Send("<iq type='get' id='after' to='" + w.jackdaw.Domain + "'><ping xmlns='urn:xmpp:ping'/></iq>"); err != nil {

@@ -22,7 +22,8 @@ func (p *Peer) Proofs() []Proof { return p.proofs(p.Log()) }
 
 // AwaitProof waits for one in the log.
 func (p *Peer) AwaitProof(want Proof) error {
-	err := p.log.AwaitWhere(func(log string) bool { return slices.Contains(p.proofs(log), want) }, harness.Timeout, p.done)
+	err := p.log.AwaitWhere(func(log string) bool { return slices.Contains(p.proofs(log), want) }, harness.Timeout,
+		p.done)
 	if err != nil {
 		return fmt.Errorf("%s does not tell of %v but of %v: %w", p.Domain, want, p.Proofs(), err)
 	}

@@ -14,8 +14,8 @@ import (
 	"jackdaw/testsuite/peers"
 )
 
-// TestAccountsAreServicesOfEvents plays eventing, theme by theme; the first crashes the server that all share, and the scenes of each share
-// their actors.
+// TestAccountsAreServicesOfEvents plays eventing, theme by theme; the first crashes the server that all share, and the
+// scenes of each share their actors.
 func TestAccountsAreServicesOfEvents(t *testing.T) {
 	t.Parallel()
 	for _, engine := range harness.Engines {
@@ -70,7 +70,8 @@ var (
 	state   = regexp.MustCompile(`subscription='(\w+)'`)
 )
 
-// ask sends juliet a request, and returns how it ends and the events that have come before that since the last one, sorted.
+// ask sends juliet a request, and returns how it ends and the events that have come before that since the last one,
+// sorted.
 func (f *foreigner) ask(who, kind, payload string) (ends string, events []string) {
 	f.t.Helper()
 	f.asks++
@@ -119,7 +120,8 @@ func (f *foreigner) answer(what, full, info string) {
 	f.say("<iq type='" + kind + "' id='" + q.Attr("id") + "' from='" + full + "' to='" + q.From + "'>" + info + "</iq>")
 }
 
-// wishes is an answer to disco#info of a client that wants these nodes, and the capabilities that stand for it (XEP-0115 §5.1).
+// wishes is an answer to disco#info of a client that wants these nodes, and the capabilities that stand for it
+// (XEP-0115 §5.1).
 func wishes(nodes ...string) (info, caps string) {
 	text := "client/pc//<"
 	slices.Sort(nodes)
@@ -143,7 +145,8 @@ func TestEventsReachOtherServers(t *testing.T) {
 			authority := peers.NewAuthority(t)
 			peer := fakepeer.Start(t, fakepeer.Options{Domains: []string{abroad}}.Certified(t, authority, peers.None))
 			own := authority.Issue(harness.Domain, peers.None)
-			s := harness.Start(t, harness.Options{Engine: engine, Env: append(authority.Env(), quick...), Users: []string{"juliet"}, Federate: true, Cert: own.Cert, Key: own.Key,
+			s := harness.Start(t, harness.Options{Engine: engine, Env: append(authority.Env(), quick...),
+				Users: []string{"juliet"}, Federate: true, Cert: own.Cert, Key: own.Key,
 				S2S: fmt.Sprintf("resolve: {%q: %q}", abroad, peer.Addr)})
 			peer.Locate(harness.Domain, s.S2S)
 			link, err := peer.Connect(abroad, harness.Domain, fakepeer.Way{})
@@ -195,7 +198,8 @@ func playAbroad(t *testing.T, juliet *guest, far *foreigner) {
 		publish(model, "1")
 	}
 
-	// The table of access models, for those elsewhere: what comes of it when they retrieve, subscribe, and retrieve again.
+	// The table of access models, for those elsewhere: what comes of it when they retrieve, subscribe, and retrieve
+	// again.
 	const stranger, closed, waits = "auth not-authorized presence-subscription-required", "cancel not-allowed closed-node", "auth not-authorized not-subscribed"
 	const group = "auth not-authorized not-in-roster-group"
 	for _, row := range []struct{ who, open, presence, roster, authorize, whitelist string }{
@@ -254,7 +258,7 @@ func playAbroad(t *testing.T, juliet *guest, far *foreigner) {
 	wants("last items", far.heard(), "benvolio@"+abroad+"/three items open", "benvolio@"+abroad+"/two items open", "benvolio@"+abroad+"/two items presence",
 		"valentin@"+abroad+"/two items open")
 
-	// Who goes hears no more; nor does who is blocked, or a contact that is one no longer.
+	// Whoever goes hears no more; nor does anybody who is blocked, or a contact that is one no longer.
 	for _, at := range []string{"one", "two", "three", "street"} {
 		far.say("<presence type='unavailable' from='" + benvolio + "/" + at + "' to='" + juliets + "'/>")
 	}

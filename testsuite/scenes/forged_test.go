@@ -323,7 +323,7 @@ func TestANameWithoutAccountTakesNoMessages(t *testing.T) {
 			s := harness.Start(t, harness.Options{Engine: engine, Env: quick, Users: []string{"alarm", "bob", "carol", "dave"},
 				HTTP: "permissions: {forge_sender: [alarm@localhost]}"})
 			bob, carol := enter(t, s, "bob", "desk"), enter(t, s, "carol", "desk")
-			// XEP-0506 §4: who is not known as a sender is nobody.
+			// XEP-0506 §4: whoever is not known as a sender is nobody.
 			for _, address := range []string{robot, door} {
 				if el := carol.info(address); harness.Attr(el, "type") != "error" {
 					t.Errorf("before it sent anything, %s says %s", address, el)

@@ -99,8 +99,9 @@ func testExporter(t *testing.T, s *harness.Server) {
 		t.Errorf("a login whose -PLUS mechanisms somebody took away: %v", err)
 	}
 	for what, cred := range map[string]sasl.Credentials{
-		"wrong password":     {User: "exporter", Password: "wrong"},
-		"another channel":    {User: "exporter", Password: harness.Password, Binding: sasl.Binding{Type: sasl.TLSExporter, Data: make([]byte, 32)}},
+		"wrong password": {User: "exporter", Password: "wrong"},
+		"another channel": {User: "exporter", Password: harness.Password,
+			Binding: sasl.Binding{Type: sasl.TLSExporter, Data: make([]byte, 32)}},
 		"a type we have not": {User: "exporter", Password: harness.Password, Binding: sasl.Binding{Type: "tls-unique", Data: make([]byte, 12)}},
 	} {
 		if err := bound(s.C2STLS, sasl.ScramSHA256Plus, cred); err == nil || !strings.Contains(err.Error(), "<failure") {

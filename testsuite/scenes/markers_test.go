@@ -37,8 +37,8 @@ func TestWhatOnlyTheServerSaysIsTakenFromOthers(t *testing.T) {
 		t.Run(string(engine), func(t *testing.T) {
 			t.Parallel()
 			listen, config, addr := componentListener()
-			s := harness.Start(t, harness.Options{Engine: engine, Env: quick, Users: []string{"romeo", "juliet"}, Listen: listen, Config: config,
-				HTTP: "permissions: {forge_sender: [romeo@localhost], multicast: [romeo@localhost]}"})
+			s := harness.Start(t, harness.Options{Engine: engine, Env: quick, Users: []string{"romeo", "juliet"},
+				Listen: listen, Config: config, HTTP: "permissions: {forge_sender: [romeo@localhost], multicast: [romeo@localhost]}"})
 			bell(s)
 			romeo, juliet, phone := enter(t, s, "romeo", "desk"), enter(t, s, "juliet", "desk"), enter(t, s, "juliet", "phone")
 			if el, err := phone.Ask("carbons", "<iq type='set' id='carbons'><enable xmlns='urn:xmpp:carbons:2'/></iq>"); err != nil || harness.Attr(el, "type") != "result" {

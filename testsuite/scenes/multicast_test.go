@@ -109,7 +109,7 @@ func toAndCcAreShownAndBccIsHidden(t *testing.T, c *crowd) {
 		`<address type='replyto' jid='romeo@localhost'/>`
 	c.same(t, "a list", shown(all), shown(all+`<address type='bcc' jid='nurse@localhost'/>`), shown(all))
 
-	// XEP-0033 §4.5: who has it already does not get it again.
+	// XEP-0033 §4.5: whoever has it already does not get it again.
 	c.romeo.say(list(`<address type='to' jid='juliet@localhost' delivered='true'/><address type='to' jid='paris@localhost'/>`))
 	c.same(t, "a list of which some is done", "", "",
 		shown(`<address type='to' jid='juliet@localhost' delivered='true'/><address type='to' jid='paris@localhost' delivered='true'/>`))

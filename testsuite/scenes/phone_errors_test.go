@@ -35,7 +35,8 @@ func misuse(t *testing.T, c *harness.Client, err error) *misuser {
 	return &misuser{c, t}
 }
 
-// hears sends something and fails the test unless the next answer, what is asked of the client left aside, has these parts.
+// hears sends something and fails the test unless the next answer, what is asked of the client left aside, has these
+// parts.
 func (m *misuser) hears(say string, parts ...string) string {
 	m.t.Helper()
 	if err := m.Send(say); err != nil {
@@ -165,7 +166,8 @@ func TestStreamManagementSaysWhatIsWrong(t *testing.T) {
 				m.hears(resume(id, 1), "<resumed ", "previd='"+id+"'", "h='1'")
 				first.hears("", badStream, "<conflict ") // §5: the one that it replaces
 				first.over()
-				m.hears("<iq type='get' id='q' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>", "type='result'", "id='q'") // it has gone on
+				// it has gone on
+				m.hears("<iq type='get' id='q' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>", "type='result'", "id='q'")
 				m.Conn.Close()
 				for deadline := time.Now().Add(harness.Timeout); ; { // its window ends
 					if _, text := web(t, "http://"+s.Metrics+"/metrics", "", ""); strings.Contains(text, "\njackdaw_sessions 0\n") {

@@ -164,7 +164,7 @@ func fall(t *testing.T, s *harness.Server, user string) *night {
 	t.Helper()
 	n := &night{s: s, user: user, romeo: enterManaged(t, s, "romeo", user), phone: wake(t, s, user)}
 	n.phone.appear()
-	// Who is no contact fills no more than a share of what waits for somebody.
+	// Whoever is no contact fills no more than a share of what waits for somebody.
 	n.phone.say("<iq type='set' id='contact'><query xmlns='jabber:iq:roster'><item jid='romeo@localhost'/></query></iq>")
 	n.phone.until("<iq", "contact")
 	n.say(t, 0, 1)
@@ -286,8 +286,8 @@ func resumed(t *testing.T, n *night) {
 	n.brought(t, "resumed")
 }
 
-// cutOff: the messages are on their way when the connection is lost, and the phone has read none of them. It has to resume
-// twice.
+// cutOff: the messages are on their way when the connection is lost, and the phone has read none of them. It has to
+// resume twice.
 func cutOff(t *testing.T, n *night) {
 	n.say(t, 1, asleep+1)
 	for range 2 {
@@ -317,7 +317,8 @@ func besideADesktop(t *testing.T, n *night) {
 	n.say(t, 1, asleep+1)
 	numbers, ids := n.said(t, desk.until(n.mark(t)))
 	complete(t, "at the desktop", numbers)
-	desk.say(fmt.Sprintf("<a xmlns='urn:xmpp:sm:3' h='%d'/>", 1+1+asleep+1)) // its presence, an answer, the messages and the mark
+	// its presence, an answer, the messages and the mark
+	desk.say(fmt.Sprintf("<a xmlns='urn:xmpp:sm:3' h='%d'/>", 1+1+asleep+1))
 	desk.settled()
 	n.phone = wake(t, n.s, n.user)
 	numbers, same := n.phone.archived(n.last)
@@ -336,7 +337,8 @@ func tooLate(t *testing.T, n *night) {
 	n.phone.sleep()
 	n.say(t, 1, asleep/2+1)
 	for deadline := time.Now().Add(harness.Timeout); ; {
-		if _, text := web(t, "http://"+n.s.Metrics+"/metrics", "", ""); strings.Contains(text, "\njackdaw_sessions 1\n") { // romeo's
+		// romeo's
+		if _, text := web(t, "http://"+n.s.Metrics+"/metrics", "", ""); strings.Contains(text, "\njackdaw_sessions 1\n") {
 			break
 		}
 		if time.Now().After(deadline) {

@@ -52,7 +52,7 @@ func TestWhatARoomHasAcknowledgedSurvivesAKill(t *testing.T) {
 	}
 }
 
-// Who is elsewhere makes no rooms here (XEP-0045 §10.1.1), but enters them.
+// Whoever is elsewhere makes no rooms here (XEP-0045 §10.1.1), but enters them.
 func TestUsersOfOtherServersMakeNoRooms(t *testing.T) {
 	t.Parallel()
 	for _, engine := range harness.Engines {
@@ -62,8 +62,8 @@ func TestUsersOfOtherServersMakeNoRooms(t *testing.T) {
 			authority := peers.NewAuthority(t)
 			peer := fakepeer.Start(t, fakepeer.Options{Domains: []string{far}}.Certified(t, authority, peers.None))
 			own := authority.Issue(harness.Domain, peers.None)
-			s := harness.Start(t, harness.Options{Engine: engine, Env: append(authority.Env(), quick...), Users: []string{"romeo"}, Federate: true,
-				Cert: own.Cert, Key: own.Key, S2S: fmt.Sprintf("resolve: {%q: %q}", far, peer.Addr)})
+			s := harness.Start(t, harness.Options{Engine: engine, Env: append(authority.Env(), quick...),
+				Users: []string{"romeo"}, Federate: true, Cert: own.Cert, Key: own.Key, S2S: fmt.Sprintf("resolve: {%q: %q}", far, peer.Addr)})
 			for _, domain := range []string{harness.Domain, "rooms.localhost"} {
 				peer.Locate(domain, s.S2S)
 			}

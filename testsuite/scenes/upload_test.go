@@ -23,7 +23,8 @@ func TestFilesAreUploadedAndFetched(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// The listeners of the harness are not where a client looks for localhost; the configuration says where they are.
+			// The listeners of the harness are not where a client looks for localhost; the configuration says where
+			// they are.
 			set := func(upload string) {
 				text := string(first) + "\nmodules: {upload: {" + strings.ReplaceAll(upload, "URL", fmt.Sprintf("url: %q", "http://"+s.HTTP+"/upload")) + "}}\n"
 				if err := os.WriteFile(s.Config, []byte(text), 0o600); err != nil {
@@ -31,23 +32,26 @@ func TestFilesAreUploadedAndFetched(t *testing.T) {
 				}
 				s.Command("", "reload")
 			}
-			perform(t, nil, "upload", stage{C2S: s.C2S, TLS: s.C2STLS, HTTP: s.HTTP, HTTPS: s.HTTPS, Dir: s.Dir}, func(l line) answer {
-				switch l.Ask {
-				case "listener":
-					return answer{Out: addr}
-				case "set": // modules.upload from now on
-					set(l.Stdin)
-					return answer{}
-				case "files": // that are on disk, but for those that go with the end of their hour
-					list, err := filepath.Glob(filepath.Join(s.Dir, "data", "upload", "*", "*"))
-					if err != nil {
-						t.Fatal(err)
+			perform(t, nil, "upload", stage{C2S: s.C2S, TLS: s.C2STLS, HTTP: s.HTTP, HTTPS: s.HTTPS, Dir: s.Dir},
+				func(l line) answer {
+					switch l.Ask {
+					case "listener":
+						return answer{Out: addr}
+					case "set": // modules.upload from now on
+						set(l.Stdin)
+						return answer{}
+					case "files": // that are on disk, but for those that go with the end of their hour
+						list, err := filepath.Glob(filepath.Join(s.Dir, "data", "upload", "*", "*"))
+						if err != nil {
+							t.Fatal(err)
+						}
+						list = slices.DeleteFunc(list, func(path string) bool {
+							return strings.HasPrefix(filepath.Base(filepath.Dir(path)), "until-")
+						})
+						return answer{Code: len(list)}
 					}
-					list = slices.DeleteFunc(list, func(path string) bool { return strings.HasPrefix(filepath.Base(filepath.Dir(path)), "until-") })
-					return answer{Code: len(list)}
-				}
-				return help(t, s, l)
-			})
+					return help(t, s, l)
+				})
 		})
 	}
 }

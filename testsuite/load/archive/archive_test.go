@@ -41,7 +41,8 @@ func TestTheToolMeasuresAServer(t *testing.T) {
 	var figures []figure
 	status := stage.Run("archive", func(s *stage.Stage) int {
 		defer harness.Cleanup()
-		figures = append(measurePages(s, "", 2000, 4000, 3), measurePurge(s, "", 4000, 200, time.Second, harness.Timeout, 2*time.Second)...)
+		figures = append(measurePages(s, "", 2000, 4000, 3),
+			measurePurge(s, "", 4000, 200, time.Second, harness.Timeout, 2*time.Second)...)
 		return 0
 	})
 	if status != 0 || len(figures) != 7 {

@@ -1,12 +1,14 @@
-// Command archive measures what docs/performance.md says of archives, of a jackdaw with stream management, TLS and the embedded store, at
-// its outside:
+// Command archive measures what docs/performance.md says of archives, of a jackdaw with stream management, TLS and the
+// embedded store, at its outside:
 //
 //	pages  how long a page of an archive of -long messages takes beside one of an archive of -short ones: the
 //	       newest, one from the middle, and one of a single contact, in turns
-//	purge  how long messages take while the -purge messages of before are removed, beside how long they
-//	       take without: until the sender has the acknowledgement, which is after the fsync, and until the recipient has the message
+//	purge  how long messages take while the -purge messages of before are removed, beside how long they take
+//	       without: until the sender has the acknowledgement, which is after the fsync, and until the recipient
+//	       has the message
 //
-// The archives are filled through the server, by clients that talk. A ratio is that of medians (of pages) or of means (of messages) of one run.
+// The archives are filled through the server, by clients that talk. A ratio is that of medians (of pages) or of means
+// (of messages) of one run.
 package main
 
 import (

@@ -50,7 +50,8 @@ func measurePages(s *stage.Stage, program string, short, long, pages int) (figur
 			}
 		}
 		base, then := stage.Median(times[0]), stage.Median(times[1])
-		figures = append(figures, figure{What: fmt.Sprintf("%s of 50, of %s messages beside %s", kind.what, stage.Thousands(float64(long)), stage.Thousands(float64(short))),
+		figures = append(figures, figure{What: fmt.Sprintf("%s of 50, of %s messages beside %s", kind.what,
+			stage.Thousands(float64(long)), stage.Thousands(float64(short))),
 			Base: base, Then: then, Ratio: then / base, Bar: 2})
 	}
 	for _, o := range owners {

@@ -87,7 +87,8 @@ func p99(all []time.Duration) time.Duration {
 	return slices.Sorted(slices.Values(all))[len(all)*99/100]
 }
 
-// watch returns how many archives may still hold something of before. It asks one after the other, each until it is empty.
+// watch returns how many archives may still hold something of before. It asks one after the other, each until it is
+// empty.
 func watch(server *harness.Server, users []string, before time.Time) *atomic.Int32 {
 	left := &atomic.Int32{}
 	left.Store(int32(len(users)))
@@ -119,7 +120,8 @@ func watch(server *harness.Server, users []string, before time.Time) *atomic.Int
 type latencies struct{ acked, heard []time.Duration }
 
 // loaded has the talks exchange rate messages a second in all, evenly, for a time or until over.
-func loaded(s *stage.Stage, server *harness.Server, talks [][2]string, rate int, limit time.Duration, over func() bool) (all latencies) {
+func loaded(s *stage.Stage, server *harness.Server, talks [][2]string, rate int, limit time.Duration,
+	over func() bool) (all latencies) {
 	var mu sync.Mutex // guards all
 	var wg sync.WaitGroup
 	faults := make(chan error, 3*len(talks))
@@ -138,7 +140,8 @@ func loaded(s *stage.Stage, server *harness.Server, talks [][2]string, rate int,
 		}
 		wg.Go(func() {
 			n := 0
-			for next := time.Now().Add(every * time.Duration(i) / time.Duration(len(talks))); time.Now().Before(stop) && !over(); next = next.Add(every) {
+			next := time.Now().Add(every * time.Duration(i) / time.Duration(len(talks)))
+			for ; time.Now().Before(stop) && !over(); next = next.Add(every) {
 				<-time.After(time.Until(next))
 				n++
 				if err := say(n); err != nil {

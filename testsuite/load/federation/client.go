@@ -86,8 +86,8 @@ func hangUp(clients []*client) {
 	}
 }
 
-// read takes what comes to the client until it hangs up. Acknowledgements of what it has sent are those of the lane, which is nil for
-// a client that only receives.
+// read takes what comes to the client until it hangs up. Acknowledgements of what it has sent are those of the lane,
+// which is nil for a client that only receives.
 func (c *client) read(t *traffic, l *lane) {
 	in := &inlet{framer: newFramer(c), t: t}
 	in.other = func(item []byte) error {

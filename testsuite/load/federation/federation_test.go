@@ -25,7 +25,8 @@ var items = []string{
 
 func TestAStreamIsCutWhereItsElementsEnd(t *testing.T) {
 	text := strings.Join(items, "\n ")
-	for name, r := range map[string]io.Reader{"at once": strings.NewReader(text), "by bytes": iotest.OneByteReader(strings.NewReader(text))} {
+	for name, r := range map[string]io.Reader{"at once": strings.NewReader(text),
+		"by bytes": iotest.OneByteReader(strings.NewReader(text))} {
 		f := newFramer(r)
 		for _, want := range items {
 			got, err := f.next()

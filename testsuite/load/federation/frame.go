@@ -45,7 +45,7 @@ func (f *framer) next() ([]byte, error) {
 
 // buffered is next for what needs no reading; nil where something does.
 func (f *framer) buffered() []byte {
-	for f.start < f.end && (f.buf[f.start] == '\n' || f.buf[f.start] == ' ' || f.buf[f.start] == '\r' || f.buf[f.start] == '\t') {
+	for f.start < f.end && bytes.IndexByte([]byte(" \t\r\n"), f.buf[f.start]) >= 0 {
 		f.start++
 	}
 	b := f.buf[f.start:f.end]
@@ -59,7 +59,8 @@ func (f *framer) buffered() []byte {
 
 var messageEnd = []byte("</message>")
 
-// itemLen is the length of the item at the start of b; 0 where its end is not there. A stream header is an item by itself.
+// itemLen is the length of the item at the start of b; 0 where its end is not there. A stream header is an item by
+// itself.
 func itemLen(b []byte) int {
 	gt := bytes.IndexByte(b, '>')
 	if gt < 0 {

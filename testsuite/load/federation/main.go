@@ -1,6 +1,6 @@
-// Command federation measures how many messages servers pass to and from other servers for a second of their CPU time (of the
-// whole process tree), since they share the machine with the tool: jackdaw, Prosody, ejabberd and, where its program
-// is given, jackal, in turn and in one go, so that the figures can be compared.
+// Command federation measures how many messages servers pass to and from other servers for a second of their CPU time
+// (of the whole process tree), since they share the machine with the tool: jackdaw, Prosody, ejabberd and, where its
+// program is given, jackal, in turn and in one go, so that the figures can be compared.
 //
 //	out   clients of the server send to users of a sink, which is a server inside the tool
 //	in    a source inside the tool sends to clients of the server

@@ -21,8 +21,8 @@ func (r *result) title() string {
 	return r.From + " to " + r.To + what
 }
 
-// report writes medians as a Markdown table: messages per second of the server's CPU, and messages per second. Runs that went wrong are
-// left out and counted.
+// report writes medians as a Markdown table: messages per second of the server's CPU, and messages per second. Runs
+// that went wrong are left out and counted.
 func report(w io.Writer, results []result) {
 	var columns, titles []string
 	for _, r := range results {

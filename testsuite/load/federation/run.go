@@ -10,12 +10,12 @@ import (
 	"jackdaw/testsuite/load/stage"
 )
 
-// A kase is what is measured: messages of clients of one server to the sink (to is empty), of the source to clients of a
-// server (from is empty), or from clients of one server to those of another.
+// A kase is what is measured: messages of clients of one server to the sink (to is empty), of the source to clients of
+// a server (from is empty), or from clients of one server to those of another.
 type kase struct {
 	from, to string
-	// sm turns stream management on where the tool sends: between clients and their server, or between the source and the server.
-	// Then a message counts as on its way until it has been acknowledged too.
+	// sm turns stream management on where the tool sends: between clients and their server, or between the source and
+	// the server. Then a message counts as on its way until it has been acknowledged too.
 	sm bool
 }
 
@@ -45,7 +45,8 @@ type result struct {
 
 // run starts the servers of a case, measures, and stops them.
 func (f *field) run(k kase, p plan) (r result) {
-	r = result{From: k.from, To: k.to, SM: k.sm, Time: time.Now().UTC().Truncate(time.Second), Lanes: p.lanes, Window: p.window, Size: p.size}
+	r = result{From: k.from, To: k.to, SM: k.sm, Time: time.Now().UTC().Truncate(time.Second), Lanes: p.lanes,
+		Window: p.window, Size: p.size}
 	t := newTraffic(p.lanes, p.window, p.size)
 	var started []*server
 	defer func() {

@@ -51,7 +51,8 @@ var servers = map[string]func(*field, *server) *exec.Cmd{
 // start runs a server on a fresh folder and waits until it takes connections.
 func (f *field) start(name string) (*server, error) {
 	domain := name + ".example"
-	s := &server{name: name, domain: domain, c2sTLS: harness.FreeAddr(), Site: f.net.Site(domain), done: make(chan struct{})}
+	s := &server{name: name, domain: domain, c2sTLS: harness.FreeAddr(), Site: f.net.Site(domain),
+		done: make(chan struct{})}
 	f.net.Names.Set(domain, peers.Site{S2S: s.S2S})
 	s.dir = f.TempDir()
 	s.cmd = servers[name](f, s)

@@ -29,8 +29,8 @@ type source struct {
 // errNotOffered says that the server does not do what the case is about.
 var errNotOffered = errors.New("not offered")
 
-// dial opens a stream by STARTTLS or direct TLS, proves farDomain by EXTERNAL where that is offered and else by dialback, and turns
-// stream management on if it is told to. A server without it gives errNotOffered.
+// dial opens a stream by STARTTLS or direct TLS, proves farDomain by EXTERNAL where that is offered and else by
+// dialback, and turns stream management on if it is told to. A server without it gives errNotOffered.
 func (f *far) dial(to *server, directTLS, sm bool) (*source, error) {
 	addr := to.S2S
 	if directTLS {

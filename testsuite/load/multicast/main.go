@@ -1,6 +1,6 @@
-// Command multicast measures one HTTP post to many users of a jackdaw, some of them online over TLS and the others away: the CPU time of the server
-// from the request until the last who is online has the message, and the time until the answer, which is after all copies are
-// durable. The archive is on, as by default, unless -archive=false.
+// Command multicast measures one HTTP post to many users of a jackdaw, some of them online over TLS and the others
+// away: the CPU time of the server from the request until the last who is online has the message, and the time until
+// the answer, which is after all copies are durable. The archive is on, as by default, unless -archive=false.
 package main
 
 import (
@@ -52,7 +52,8 @@ func run(s *stage.Stage) int {
 			cpu, answer = append(cpu, o.CPU.Seconds()), append(answer, o.Answer.Seconds())
 		}
 		fmt.Printf("| %s recipients, %s online, %s, archive %v: median of %d | %.2f | %.2f |\n| the single posts | %.2f | %.2f |\n",
-			stage.Thousands(float64(p.recipients)), stage.Thousands(float64(p.online)), engine, p.archive, p.reps, stage.Median(cpu), stage.Median(answer), cpu, answer)
+			stage.Thousands(float64(p.recipients)), stage.Thousands(float64(p.online)), engine,
+			p.archive, p.reps, stage.Median(cpu), stage.Median(answer), cpu, answer)
 	}
 	return 0
 }
@@ -63,7 +64,8 @@ func measure(s *stage.Stage, p plan) (outcomes []outcome) {
 	for i := range p.recipients {
 		users = append(users, fmt.Sprintf("user%d", i))
 	}
-	server := harness.Start(s, harness.Options{Program: p.program, Fast: true, Engine: p.engine, Users: append(users, "poster"), HTTP: fmt.Sprintf("max_recipients: %d\npermissions: {multicast: [poster@%s]}", p.recipients, harness.Domain),
+	server := harness.Start(s, harness.Options{Program: p.program, Fast: true, Engine: p.engine,
+		Users: append(users, "poster"), HTTP: fmt.Sprintf("max_recipients: %d\npermissions: {multicast: [poster@%s]}", p.recipients, harness.Domain),
 		Config: fmt.Sprintf("log: {level: warn}\nmodules: {archive: %v}\n", p.archive)})
 	defer server.Stop()
 	here := make([]*harness.Client, p.online)
