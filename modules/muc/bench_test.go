@@ -62,22 +62,47 @@ func fill(b *testing.B, w *world, sessions []*router.Session) {
 	}
 }
 
-// One message in a room of 200: 200 deliveries.
+// One message in a room: a delivery to each occupant.
 func BenchmarkFanOut(b *testing.B) {
-	w, sessions, sinks := crowd(b, 200)
+	for _, n := range []int{200, 400} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) { fanOut(b, n) })
+	}
+}
+
+func fanOut(b *testing.B, occupants int) {
+	w, sessions, sinks := crowd(b, occupants)
 	fill(b, w, sessions)
 	s := moduletest.Parse(b, `<message type='groupchat' id='m' to='`+coven+`'><body>Harpier cries: 'tis time, 'tis time, round about the cauldron go</body></message>`)
 	s.From = sessions[0].Addr()
-	before := sinks[199].count
+	before := sinks[occupants-1].count
 	b.ReportAllocs()
 	n := 0
 	for b.Loop() {
 		w.Route(&router.Envelope{Stanza: s, Session: sessions[0]})
 		n++
 	}
-	b.ReportMetric(float64(200*n)/b.Elapsed().Seconds(), "deliveries/s")
-	if sinks[199].count-before != n {
-		b.Fatalf("%d of %d messages came", sinks[199].count-before, n)
+	b.ReportMetric(float64(occupants*n)/b.Elapsed().Seconds(), "deliveries/s")
+	if got := sinks[occupants-1].count - before; got != n {
+		b.Fatalf("%d of %d messages came", got, n)
+	}
+}
+
+// One occupant of 400 changes its availability: all are told.
+func BenchmarkAvailability(b *testing.B) {
+	const occupants = 400
+	w, sessions, sinks := crowd(b, occupants)
+	fill(b, w, sessions)
+	s := moduletest.Parse(b, `<presence to='`+coven+`/n0'><show>away</show></presence>`)
+	s.From = sessions[0].Addr()
+	before := sinks[occupants-1].count
+	b.ReportAllocs()
+	n := 0
+	for b.Loop() {
+		w.Route(&router.Envelope{Stanza: s, Session: sessions[0]})
+		n++
+	}
+	if got := sinks[occupants-1].count - before; got != n {
+		b.Fatalf("%d of %d presences came", got, n)
 	}
 }
 
