@@ -19,7 +19,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -29,78 +28,6 @@ import (
 
 // quick are limits for tests in a bubble.
 var quick = Limits{HeaderBytes: 16 << 10, HeaderTime: 100 * time.Millisecond, BodyTime: 200 * time.Millisecond, Idle: 5 * time.Second, Streams: 100}
-
-// A phone is a listener without sockets, for tests in a bubble.
-type phone struct {
-	calls  chan net.Conn
-	hungUp context.Context
-	hangUp context.CancelFunc
-}
-
-func newPhone() *phone {
-	p := &phone{calls: make(chan net.Conn)}
-	p.hungUp, p.hangUp = context.WithCancel(context.Background())
-	return p
-}
-
-func (p *phone) Accept() (net.Conn, error) {
-	select {
-	case c := <-p.calls:
-		return c, nil
-	case <-p.hungUp.Done():
-		return nil, net.ErrClosed
-	}
-}
-
-func (p *phone) Close() error { p.hangUp(); return nil }
-
-func (p *phone) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 5280} }
-
-// dial returns the client's end of a new connection. The server can always write.
-func (p *phone) dial() net.Conn {
-	server, client := net.Pipe()
-	p.calls <- server
-	e := &ear{Conn: client}
-	e.more.L = &e.mu
-	go e.listen()
-	return e
-}
-
-// An ear hears all that is said, whether somebody reads or not.
-type ear struct {
-	net.Conn
-	more sync.Cond
-	mu   sync.Mutex // guards the rest
-	said []byte
-	err  error
-}
-
-func (e *ear) listen() {
-	for b := make([]byte, 4096); ; {
-		n, err := e.Conn.Read(b)
-		e.mu.Lock()
-		e.said, e.err = append(e.said, b[:n]...), err
-		e.more.Broadcast()
-		e.mu.Unlock()
-		if err != nil {
-			return
-		}
-	}
-}
-
-func (e *ear) Read(b []byte) (int, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for len(e.said) == 0 {
-		if e.err != nil {
-			return 0, e.err
-		}
-		e.more.Wait()
-	}
-	n := copy(b, e.said)
-	e.said = e.said[n:]
-	return n, nil
-}
 
 // listen serves a house and returns where.
 func (h *house) listen(l Limits) string {
@@ -154,10 +81,10 @@ func basic(user string) string {
 }
 
 // reached serves a house within quick limits, for a test in a bubble.
-func (h *house) reached() *phone {
+func (h *house) reached() *moduletest.Phone {
 	h.t.Helper()
 	h.Configure(Settings{BodyTime: quick.BodyTime})
-	s, p := NewServer(h.Handler(), quick, moduletest.Discard()), newPhone()
+	s, p := NewServer(h.Handler(), quick, moduletest.Discard()), moduletest.NewPhone()
 	h.servingOn(s, s.Serve, p)
 	return p
 }
@@ -235,7 +162,7 @@ func TestSlowAndLargeRequestsAreAnswered(t *testing.T) {
 			{"bad chunk", strings.Replace(curl("", ""), "Content-Length: 0", "Transfer-Encoding: chunked", 1) + "zz\r\n", "400", "Bad request: the body cannot be read to its end.\n"},
 			{"two lengths", strings.Replace(curl("", "x"), "Content-Length: 1", "Content-Length: 1\r\nContent-Length: 2", 1), "400", ""},
 		} {
-			got := talk(t, phone.dial(), row.request)
+			got := talk(t, phone.Dial(), row.request)
 			if !strings.HasPrefix(got, "HTTP/1.1 "+row.status+" ") || !strings.HasSuffix(got, row.line) {
 				t.Errorf("%s: got %.300q", row.name, got)
 			}
@@ -247,7 +174,7 @@ func TestSlowAndLargeRequestsAreAnswered(t *testing.T) {
 func TestKeepAliveOutlivesTheTimesOfOneRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
-		c := h.reached().dial()
+		c := h.reached().Dial()
 		defer c.Close()
 		r := bufio.NewReader(c)
 		for range 3 {
@@ -304,12 +231,12 @@ func TestPostOverTLSWithBothVersionsOfHTTP(t *testing.T) {
 		h.Configure(Settings{BodyTime: quick.BodyTime})
 		s := NewServer(h.Handler(), quick, slog.New(slog.DiscardHandler))
 		config := &tls.Config{Certificates: []tls.Certificate{certificate(t)}}
-		phone := newPhone()
+		phone := moduletest.NewPhone()
 		h.servingOn(s, func(l net.Listener) error { return s.ServeTLS(l, config) }, phone)
 		for _, two := range []bool{false, true} {
 			client := &http.Client{Transport: &http.Transport{ForceAttemptHTTP2: two,
 				TLSClientConfig: &tls.Config{ServerName: host, InsecureSkipVerify: true},
-				DialContext:     func(context.Context, string, string) (net.Conn, error) { return phone.dial(), nil }}}
+				DialContext:     func(context.Context, string, string) (net.Conn, error) { return phone.Dial(), nil }}}
 			send := func(r *http.Request) (int, string) {
 				r.RequestURI, r.URL.Scheme, r.URL.Host = "", "https", host
 				w, err := client.Do(r)
@@ -329,7 +256,7 @@ func TestPostOverTLSWithBothVersionsOfHTTP(t *testing.T) {
 			}
 			client.CloseIdleConnections()
 		}
-		c := tls.Client(phone.dial(), &tls.Config{ServerName: host, InsecureSkipVerify: true})
+		c := tls.Client(phone.Dial(), &tls.Config{ServerName: host, InsecureSkipVerify: true})
 		defer c.Close()
 		_, err := io.WriteString(c, "POST /message HTTP/1.1\r\nHost")
 		must(t, err)

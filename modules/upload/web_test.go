@@ -2,6 +2,7 @@ package upload
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -11,7 +12,10 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"jackdaw/modules/internal/moduletest"
 )
 
 func TestASlotIsForOneFileAsItWasAnnounced(t *testing.T) {
@@ -153,7 +157,9 @@ func FuzzPathsLeadNowhereElse(f *testing.F) {
 // slow sends n parts of a file of six, each after a while, and returns the answer.
 func slow(t *testing.T, h *house, g given, n int, proto string) string {
 	t.Helper()
-	s := httptest.NewUnstartedServer(h.Handler())
+	s, phone := httptest.NewUnstartedServer(h.Handler()), moduletest.NewPhone()
+	s.Listener.Close()
+	s.Listener = phone
 	s.Config.ReadTimeout, s.Config.WriteTimeout = time.Second, time.Second // a file may take longer than a post
 	if s.EnableHTTP2 = proto == "h2"; s.EnableHTTP2 {
 		s.StartTLS()
@@ -161,6 +167,8 @@ func slow(t *testing.T, h *house, g given, n int, proto string) string {
 		s.Start()
 	}
 	t.Cleanup(s.Close)
+	client := s.Client()
+	client.Transport.(*http.Transport).DialContext = func(context.Context, string, string) (net.Conn, error) { return phone.Dial(), nil }
 	body, feed := io.Pipe()
 	t.Cleanup(func() { feed.Close() })
 	r, err := http.NewRequest("PUT", s.URL+h.path(g.put), body)
@@ -178,7 +186,7 @@ func slow(t *testing.T, h *house, g given, n int, proto string) string {
 			feed.Close() // over HTTP/2 the last bytes are sent when it is known that they are
 		}
 	}()
-	answer, err := s.Client().Do(r)
+	answer, err := client.Do(r)
 	if err != nil {
 		return err.Error()
 	}
@@ -188,26 +196,27 @@ func slow(t *testing.T, h *house, g given, n int, proto string) string {
 
 func TestWhoIsSlowIsWaitedForAndWhoStopsIsNot(t *testing.T) {
 	for _, proto := range []string{"http/1.1", "h2"} {
-		h := newHouse(t)
-		h.set.Stall = 10 * time.Second
-		if got := slow(t, h, h.slot(h.romeo, "filename='a' size='600'", ""), 6, proto); !strings.HasPrefix(got, "201") {
-			t.Errorf("%s: slow, but steady: %s", proto, got)
-		}
-		h.set.Stall = time.Second
-		g := h.slot(h.romeo, "filename='a' size='600'", "")
-		if got := slow(t, h, g, 3, proto); !strings.HasPrefix(got, "408") {
-			t.Errorf("%s: stopped: %s", proto, got)
-		}
-		h.Close() // waits for the file
-		if h.Stats.Active.Load() != 0 || len(h.files()) != 1 {
-			t.Errorf("%s: active %d, files %q", proto, h.Stats.Active.Load(), h.files())
-		}
+		synctest.Test(t, func(t *testing.T) {
+			h := newHouse(t)
+			h.set.Stall = time.Second
+			if got := slow(t, h, h.slot(h.romeo, "filename='a' size='600'", ""), 6, proto); !strings.HasPrefix(got, "201") {
+				t.Errorf("%s: slow, but steady: %s", proto, got)
+			}
+			g := h.slot(h.romeo, "filename='a' size='600'", "")
+			if got := slow(t, h, g, 3, proto); !strings.HasPrefix(got, "408") {
+				t.Errorf("%s: stopped: %s", proto, got)
+			}
+			h.Close() // waits for the file
+			if h.Stats.Active.Load() != 0 || len(h.files()) != 1 {
+				t.Errorf("%s: active %d, files %q", proto, h.Stats.Active.Load(), h.files())
+			}
+		})
 	}
 }
 
 func TestAWholeFileGoesOverRealConnections(t *testing.T) {
 	h := newHouse(t)
-	h.set = Settings{MaxSize: 8 << 20, Quota: 32 << 20, Keep: day, Stall: 5 * time.Second}
+	h.set = Settings{MaxSize: 8 << 20, Quota: 32 << 20, Keep: day, Stall: time.Minute}
 	body := bytes.Repeat([]byte("0123456789abcdef"), 8<<20/16)
 	s := httptest.NewUnstartedServer(h.Handler())
 	s.EnableHTTP2 = true

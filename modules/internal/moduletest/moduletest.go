@@ -1,5 +1,5 @@
 // Package moduletest is what the tests of modules share: a router with users and
-// without sockets, clients that remember what they were given, a store in memory, and XML
+// without sockets, clients that remember what they were given, a store in memory, a listener for bubbles, and XML
 // compared as XML. It has no part in the server.
 package moduletest
 
