@@ -188,15 +188,23 @@ func run(t *testing.T, o harness.Options, kills int) (problems []string, acked i
 			defer close(over)
 			at := time.After(time.Duration(50+rand.IntN(300)) * time.Millisecond)
 			// A server that was killed before it had done anything proves nothing; on a busy machine that takes longer.
-			patience := time.After(5 * time.Second)
-			for n := 0; n < enough && !last; n++ {
-				select {
-				case <-progress:
-				case <-patience:
-					n = enough
+			patience := time.After(harness.Timeout)
+			await := func(n int) {
+				for ; n > 0; n-- {
+					select {
+					case <-progress:
+					case <-patience:
+						return
+					}
 				}
 			}
+			if !last {
+				await(enough)
+			}
 			<-at
+			if !last && round%2 == 0 { // just after something was acknowledged
+				await(len(progress) + 1)
+			}
 			if !last { // in the last round the senders stop when all is acknowledged
 				srv.Kill()
 			}
