@@ -244,7 +244,7 @@ func (s *Server) Launch() {
 	done := make(chan struct{})
 	s.done = done
 	go func() { s.cmd.Wait(); close(done) }()
-	if err := s.log.Await("jackdaw: ready", from, 30*time.Second, done); err != nil {
+	if err := s.log.Await("jackdaw: ready", from, Timeout, done); err != nil {
 		s.t.Fatalf("the server is not ready: %v\n%s", err, s.log.From(from))
 	}
 }
@@ -265,7 +265,7 @@ func (s *Server) Stop() int {
 func (s *Server) Exited() int {
 	select {
 	case <-s.done:
-	case <-time.After(30 * time.Second):
+	case <-time.After(Timeout):
 		s.t.Errorf("the server does not stop")
 		s.Kill()
 	}
