@@ -98,7 +98,8 @@ type Fate struct {
 
 	told    bool             // the sender has been told why it was refused
 	receipt *storage.Pending // goes with the message to its one session and is awaited then (see Delivery)
-	key     string           // of DedupKey, once it has been asked for
+	key     string           // of DedupKey, if that is
+	keyed   bool             // known
 	owner   string           // the recipient's account while it is delivered
 	undo    []undo
 	stamped *stamped

@@ -79,18 +79,22 @@ func (e *Envelope) unstamp() {
 // maxOriginID is how many bytes of an origin-id are remembered; real ones have some 40.
 const maxOriginID = 200
 
-// DedupKey tells a message that is sent again after a crash or a failed resumption from a new one:
-// by what the sender said (Dedup), else by the origin-id that the client gave it, which
-// XEP-0359 §3.2 asks to be unique for the sender. A peer that lost its stream sends again too. It is
-// empty for what cannot be told.
+// DedupKey tells a message that is sent again after a crash or a failed resumption from a new one: by what the sender said
+// (Dedup), else by the origin-id that the client gave it, which XEP-0359 §3.2 asks to be unique for the sender. A peer that
+// lost its stream sends again too. It is empty for what cannot be told.
 func (e *Envelope) DedupKey() string {
-	switch {
-	case e.Dedup != "" || e.Session == nil && e.Peer == "" || e.Returned:
+	if e.Dedup != "" || e.Session == nil && e.Peer == "" || e.Returned {
 		return e.Dedup
-	case e.key != "":
-		return e.key
 	}
-	raw := e.Stanza.ChildBytes(originID)
+	if !e.keyed {
+		e.keyed, e.key = true, keyOf(e.Stanza)
+	}
+	return e.key
+}
+
+// keyOf is the key of a message by its origin-id, "" for none.
+func keyOf(s *xmpp.Stanza) string {
+	raw := s.ChildBytes(originID)
 	if raw == nil {
 		return ""
 	}
@@ -102,8 +106,7 @@ func (e *Envelope) DedupKey() string {
 	if id == "" || len(id) > maxOriginID {
 		return ""
 	}
-	e.key = OriginKey(e.Stanza.From, id)
-	return e.key
+	return OriginKey(s.From, id)
 }
 
 // OriginKey is the key of a message that this sender's client gave this origin-id.

@@ -201,16 +201,16 @@ func (m *module) append(e *router.Envelope, owner string, payload []byte, o stor
 	return id, dup, err
 }
 
-// delivering keeps a copy of what must not be lost with the sessions that are about to get it: what has been or
-// will be acknowledged, what nobody may be connected to take, and what several sessions
-// get, so that none of them stores it again when it ends.
+// delivering keeps a copy of what must not be lost with the sessions that are about to get it.
 func (m *module) delivering(e *router.Envelope, to []*router.Session) {
-	if e.Kept != 0 || !(e.Durable || len(to) > 1 || to[0].Detached()) || !worthKeeping(e.Stanza) {
+	if e.Kept != 0 {
 		return
 	}
-	key := e.DedupKey()
-	if key == "" && len(to) == 1 && to[0].Prompt() {
-		// Written and removed again within the same moment: the acknowledgement waits for the taking instead.
+	w := wayOf(e, to)
+	if w == given || !worthKeeping(e.Stanza) {
+		return
+	}
+	if w == awaited {
 		e.AwaitTaking()
 		return
 	}
@@ -219,7 +219,7 @@ func (m *module) delivering(e *router.Envelope, to []*router.Session) {
 	sh := m.shard(name)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	id, dup, err := m.append(e, name, e.Stanza.Payload, storage.AppendOptions{Dedup: key})
+	id, dup, err := m.append(e, name, e.Stanza.Payload, storage.AppendOptions{Dedup: e.DedupKey()})
 	switch {
 	case err != nil && e.Durable:
 		e.Refuse(router.Unavailable())
