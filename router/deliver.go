@@ -79,13 +79,7 @@ func (r *Router) keepGiven(u *user, bare string) {
 		return
 	}
 	for _, s := range r.table.unended(u, bare) {
-		if k, ok := s.out.(Keeper); ok {
-			if list, first := k.Uncopied(); len(list) > 0 {
-				keep(s, list)
-				k.Copied(list, first)
-			}
-		}
-		s.keepBehind(keep)
+		s.keepGiven(keep)
 	}
 }
 

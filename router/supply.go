@@ -2,6 +2,7 @@ package router
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -12,8 +13,9 @@ import (
 const (
 	// supplyMark is how many bytes may wait for a session, unwritten or unacknowledged, when it is brought more.
 	supplyMark = 256 << 10
-	// maxBehind is how many bytes of live stanzas may wait behind what a session is being brought.
-	maxBehind = 8 << 20
+	// maxBehind is how many bytes of live stanzas may wait behind what a session is being brought, each with waitingCost.
+	maxBehind   = 8 << 20
+	waitingCost = 256
 )
 
 // A supply is what the server brings a session by itself and nobody has asked for piece by piece: presence of contacts,
@@ -32,9 +34,11 @@ type waiting struct {
 	asked bool // a copy has been asked for
 }
 
+func (w *waiting) cost() int { return len(w.Stanza.Payload) + waitingCost }
+
 // supplies are those of one session, one after the other.
 type supplies struct {
-	moving sync.Mutex // held by who takes something off behind, or sees to it that nobody does; taken before mu
+	moving sync.Mutex // held by whoever takes something off behind, or sees to it that nobody does; taken before mu
 	mu     sync.Mutex // guards the rest
 	list   []*supply
 	ended  bool
@@ -137,20 +141,20 @@ func (s *Session) follow(sup *supply) (over bool) {
 			if p.ended {
 				return true
 			}
-			p.list = append(p.list[:0], p.list[1:]...)
+			p.list = slices.Delete(p.list, 0, 1)
 			p.any.Store(len(p.list) > 0)
 			return len(p.list) == 0
 		}
-		d := sup.behind[0].Delivery
+		w := sup.behind[0]
 		// Under the lock: what ends the session finds it either here or there.
-		wake, ok := s.out.Send(d)
+		wake, ok := s.out.Send(w.Delivery)
 		if ok {
 			sup.behind = sup.behind[1:]
-			sup.bytes -= len(d.Stanza.Payload)
+			sup.bytes -= w.cost()
 		}
 		p.mu.Unlock()
 		p.moving.Unlock()
-		s.sent(&sup.batch, d.Stanza, wake, ok)
+		s.sent(&sup.batch, w.Stanza, wake, ok)
 		if !ok {
 			return false // it has ended: the next wait says so
 		}
@@ -167,21 +171,18 @@ func (s *Session) queues(b *Batch, d *Delivery) bool {
 	p := &s.supplies
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.ended {
+	if p.ended || slices.ContainsFunc(p.list, func(sup *supply) bool { return b == &sup.batch }) { // a step sends it
 		return false
 	}
 	for i := len(p.list) - 1; i >= 0; i-- {
 		sup := p.list[i]
-		if b == &sup.batch && b != nil {
-			return false
-		}
 		if sup.from != from {
 			continue
 		}
 		owned := d.Stanza.Clone()
 		w := &waiting{Delivery: Delivery{Stanza: &owned, Kept: d.Kept, Copy: d.Copy, Receipt: d.Receipt}}
 		sup.behind = append(sup.behind, w)
-		if sup.bytes += len(owned.Payload); sup.bytes > maxBehind {
+		if sup.bytes += w.cost(); sup.bytes > maxBehind {
 			s.out.End("resource-constraint", "the client does not take what is sent to it")
 		}
 		return true
@@ -189,14 +190,26 @@ func (s *Session) queues(b *Batch, d *Delivery) bool {
 	return false
 }
 
-// keepBehind has copies kept of what waits behind supplies and has none. The caller holds the owner's lock.
+// keepGiven has copies stored of what the session has been given, or waits behind its supplies, and has none. The caller
+// holds the owner's lock.
+func (s *Session) keepGiven(keep func(*Session, []Undelivered)) {
+	p := &s.supplies
+	p.moving.Lock() // or what moves between the two looks would be seen by neither
+	defer p.moving.Unlock()
+	if k, ok := s.out.(Keeper); ok {
+		if list, first := k.Uncopied(); len(list) > 0 {
+			keep(s, list)
+			k.Copied(list, first)
+		}
+	}
+	if p.any.Load() {
+		s.keepBehind(keep)
+	}
+}
+
+// keepBehind is the second half of keepGiven.
 func (s *Session) keepBehind(keep func(*Session, []Undelivered)) {
 	p := &s.supplies
-	if !p.any.Load() {
-		return
-	}
-	p.moving.Lock()
-	defer p.moving.Unlock()
 	var all []*waiting
 	var list []Undelivered
 	p.mu.Lock()

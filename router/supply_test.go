@@ -3,6 +3,7 @@ package router
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -199,4 +200,120 @@ func TestEndOfTheSessionEndsWhatItIsBroughtAndReturnsWhatQueuedBehind(t *testing
 			t.Error("an ended session queues")
 		}
 	})
+}
+
+// A client that leaves a room and enters it again is brought the rest of the first history, too.
+func TestWhatASupplyMakesDoesNotQueueBehindALaterOneOfTheSameRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := New(Options{Hosts: []string{"example.org"}})
+		s, out := newSlow(t, r)
+		for _, name := range []string{"a", "b"} {
+			n := 0
+			s.Bring(nil, jid.MustParse("room@chat.example.org"), func(b *Batch) bool {
+				n++
+				s.Send(b, from("room@chat.example.org/x", fmt.Sprint(name, n), 300<<10))
+				return n < 2
+			})
+		}
+		s.SendNow(from("room@chat.example.org/x", "live", 10))
+		var got []string
+		for range 6 {
+			synctest.Wait()
+			got = append(got, out.take()...)
+		}
+		if want := []string{"a1", "a2", "b1", "b2", "live"}; !slices.Equal(got, want) {
+			t.Errorf("got %v, not %v", got, want)
+		}
+	})
+}
+
+func TestEmptyStanzasThatQueueBehindASupplyCountToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := New(Options{Hosts: []string{"example.org"}})
+		s, out := newSlow(t, r)
+		s.Bring(nil, jid.MustParse("room@chat.example.org"), func(b *Batch) bool {
+			s.Send(b, from("room@chat.example.org/x", "history", 300<<10))
+			return true
+		})
+		n := 0
+		for ; out.outlet.ended == "" && n < maxBehind/100; n++ {
+			s.SendNow(from("room@chat.example.org/x", "live", 0))
+		}
+		if out.outlet.ended == "" {
+			t.Errorf("%d stanzas wait", n)
+		}
+		out.end()
+	})
+}
+
+// An inspector is a slow outlet that takes all that is given to it while its messages without a copy are looked at.
+type inspector struct {
+	slow
+	given    []Undelivered
+	uncopied func()
+}
+
+func (o *inspector) Send(d Delivery) (bool, bool) {
+	o.mu.Lock()
+	o.given = append(o.given, Undelivered{Stanza: d.Stanza.Clone(), Kept: d.Kept})
+	o.mu.Unlock()
+	return o.slow.Send(d)
+}
+
+func (o *inspector) Uncopied() ([]Undelivered, uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	given := o.given
+	o.given = nil
+	o.mu.Unlock()
+	o.uncopied()
+	o.mu.Lock()
+	return given, 0
+}
+
+func (o *inspector) Copied([]Undelivered, uint64) {}
+
+// What moves from behind a supply to the session in that moment is copied all the same.
+func TestNothingSlipsByWhileCopiesAreStored(t *testing.T) {
+	r := New(Options{Hosts: []string{"example.org"}, Users: users{"juliet@example.org": true}})
+	var copied []string
+	r.Use(Module{Name: "keeper",
+		Unclaimed: func(e *Envelope) { e.Settle(Stored) },
+		Keep: func(_ *Session, given []Undelivered) {
+			for _, u := range given {
+				copied = append(copied, u.Stanza.ID)
+			}
+		},
+	})
+	o := &inspector{}
+	o.cond = sync.NewCond(&o.mu)
+	s, err := r.Bind(jid.MustParse("juliet@example.org/balcony"), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	chat := func(id string) Delivery {
+		d := from("romeo@example.org/x", id, 10)
+		d.Stanza.Type, d.Copy = xmpp.TypeChat, false
+		return d
+	}
+	old := from("romeo@example.org/x", "old", 300<<10)
+	s.Bring(nil, jid.MustParse("romeo@example.org"), func(b *Batch) bool {
+		s.Send(b, old)
+		return false
+	})
+	s.Bring(nil, jid.MustParse("romeo@example.org"), func(b *Batch) bool { return false })
+	s.SendNow(chat("behind"))
+	o.uncopied = func() {
+		o.take()
+		for range 1000 { // until it has moved, where it can
+			runtime.Gosched()
+		}
+	}
+	e := &Envelope{Stanza: chat("next").Stanza}
+	e.Stanza.To = jid.MustParse("juliet@example.org")
+	r.Route(e)
+	if e.Outcome != Stored || !slices.Contains(copied, "behind") {
+		t.Errorf("%v; copied: %v", e.Outcome, copied)
+	}
+	o.end()
 }
