@@ -69,6 +69,9 @@ func (s *session) hold(d *router.Delivery) bool {
 	}
 	i.index[k] = len(i.chunk.marks)
 	s.bytes += i.chunk.add(d)
+	// Nothing of it is worth a copy, and it may be queued between Uncopied and Copied: they do not count it.
+	m := &i.chunk.marks[len(i.chunk.marks)-1]
+	m.storable, m.loose = false, false
 	return true
 }
 
@@ -91,7 +94,6 @@ func (s *session) release() {
 			s.sm.unacked++
 		}
 	}
-	s.loose = true
 	i.chunk.free()
 }
 
