@@ -7,8 +7,8 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// Storable says whether RFC 6121 §8.5 lets a message wait for its recipient.
-// What else is not worth keeping (XEP-0160 §3, XEP-0334) is for the module that keeps it.
+// Storable says whether RFC 6121 §8.5 lets a message wait for its recipient. What else is not worth keeping (XEP-0160
+// §3, XEP-0334) is for the module that keeps it.
 func Storable(s *xmpp.Stanza) bool {
 	return s.Kind == xmpp.Message && (s.Type == xmpp.TypeNormal || s.Type == xmpp.TypeChat)
 }
@@ -71,8 +71,8 @@ func (r *Router) toStorage(e *Envelope, to jid.JID, offered bool) {
 	}
 }
 
-// keepGiven has copies stored of what the sessions of an account have been given without one and have not taken, so that
-// it stays ahead of what is stored from now on if they end. The caller holds the owner's lock.
+// keepGiven has copies stored of what the sessions of an account have been given without one and have not taken, so
+// that it stays ahead of what is stored from now on if they end. The caller holds the owner's lock.
 func (r *Router) keepGiven(u *user, bare string) {
 	keep := r.plan.Load().keep
 	if keep == nil {
@@ -83,8 +83,8 @@ func (r *Router) keepGiven(u *user, bare string) {
 	}
 }
 
-// able leaves out the sessions that are not to get a message now: what can be stored waits there for those that are full or
-// catch up, and headlines are not worth waiting.
+// able leaves out the sessions that are not to get a message now: what can be stored waits there for those that are
+// full or catch up, and headlines are not worth waiting.
 func able(targets []*Session, m *xmpp.Stanza) []*Session {
 	var waits func(*Session) bool
 	switch m.Type {
@@ -174,8 +174,8 @@ func (r *Router) offer(e *Envelope, targets []*Session) {
 	}
 }
 
-// give hands a message to sessions. It settles the message if one takes it, or if there is a copy in storage,
-// which is brought when the end of those sessions has been dealt with.
+// give hands a message to sessions. It settles the message if one takes it, or if there is a copy in storage, which is
+// brought when the end of those sessions has been dealt with.
 func (r *Router) give(e *Envelope, targets []*Session) {
 	d := Delivery{Stanza: e.Stanza, Kept: e.Kept, Copy: len(targets) > 1 && e.Kept == 0, Receipt: e.receipt}
 	taken := e.Kept != 0
@@ -222,8 +222,8 @@ func (r *Router) unclaim(e *Envelope) {
 	e.Refuse(xmpp.ServiceUnavailable(""))
 }
 
-// presence delivers to an account of ours (RFC 6121 §8.5.2.1.2, §8.5.3). Subscriptions and
-// probes have been answered by their modules while arriving.
+// presence delivers to an account of ours (RFC 6121 §8.5.2.1.2, §8.5.3). Subscriptions and probes have been answered by
+// their modules while arriving.
 func (r *Router) presence(e *Envelope, to jid.JID) {
 	d := Delivery{Stanza: e.Stanza, Copy: true}
 	e.Settle(Dropped)
@@ -237,8 +237,7 @@ func (r *Router) presence(e *Envelope, to jid.JID) {
 	}
 }
 
-// iq delivers to a session, or to the module that owns the payload
-// (RFC 6121 §8.5.2.1.3, §8.5.3.1, §8.5.3.2.3).
+// iq delivers to a session, or to the module that owns the payload (RFC 6121 §8.5.2.1.3, §8.5.3.1, §8.5.3.2.3).
 func (r *Router) iq(e *Envelope, to jid.JID) {
 	if to.IsFull() {
 		s := r.table.session(to)

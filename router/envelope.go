@@ -54,8 +54,8 @@ type Envelope struct {
 	Dedup string
 	// Quiet suppresses the error reply to the sender; the caller of Route reads Err.
 	Quiet bool
-	// Left says that it left its session as part of another stanza, of which this is a copy: the leaving stage has
-	// seen that one.
+	// Left says that it left its session as part of another stanza, of which this is a copy: the leaving stage has seen
+	// that one.
 	Left bool
 	// Own says that a service of ours has made the stanza and answers for every element in it: nobody else has put in
 	// what only a server may say.
@@ -89,8 +89,8 @@ type Fate struct {
 
 	// Kept is the id of the recipient's copy in storage, 0 if there is none.
 	Kept uint64
-	// StanzaID is the id under which the recipient's account knows the message. It is 0 as long as nobody has said,
-	// and NoStanzaID if nobody is to give it one.
+	// StanzaID is the id under which the recipient's account knows the message. It is 0 as long as nobody has said, and
+	// NoStanzaID if nobody is to give it one.
 	StanzaID uint64
 	// SentID is the id under which the sender's account knows the message, 0 for none. It is not in the stanza, which
 	// goes to others.
@@ -179,9 +179,8 @@ func (e *Envelope) Reset() {
 	*e = Envelope{Batch: e.Batch, Fate: Fate{Pendings: e.Pendings[:0], undo: e.undo[:0]}}
 }
 
-// A Batch remembers which sessions have something to write, so that stanzas
-// that arrive together leave together: its owner calls Flush when it has
-// routed all that it had at hand. The zero value is ready. Not for concurrent use.
+// A Batch remembers which sessions have something to write, so that stanzas that arrive together leave together: its
+// owner calls Flush when it has routed all that it had at hand. The zero value is ready. Not for concurrent use.
 type Batch struct{ woken []Outlet }
 
 func (b *Batch) add(o Outlet) { b.woken = append(b.woken, o) }

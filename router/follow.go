@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// At the level debug the log follows each stanza: where it came from, to which sessions it was given, and what became of it. The
-// lines name what is in a stanza and never say what that says: no text, no credential.
+// At the level debug the log follows each stanza: where it came from, to which sessions it was given, and what became
+// of it. The lines name what is in a stanza and never say what that says: no text, no credential.
 
 // follows says whether the log wants that. It is asked for every stanza.
 func (r *Router) follows() bool {

@@ -8,8 +8,8 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// NoStanzaID as Fate.StanzaID: the account has an archive and the message is not in it. Clients
-// take a stanza-id of the account for one of its archive (XEP-0313 §3.5), so it gets none.
+// NoStanzaID as Fate.StanzaID: the account has an archive and the message is not in it. Clients take a stanza-id of the
+// account for one of its archive (XEP-0313 §3.5), so it gets none.
 const NoStanzaID = ^uint64(0)
 
 // AppendStanzaID appends the id that an account, a bare address, gave a message (XEP-0359 §3).
@@ -58,8 +58,8 @@ var stamps = sync.Pool{New: func() any { return new(stamped) }}
 // maxStamp is how many bytes a stanza may have to be kept for the next one.
 const maxStamp = 16 << 10
 
-// Stamp gives the stanza the id under which the recipient's account, a bare address, knows it. It is called once
-// for each envelope, and the stanza is valid until its Reset.
+// Stamp gives the stanza the id under which the recipient's account, a bare address, knows it. It is called once for
+// each envelope, and the stanza is valid until its Reset.
 func (e *Envelope) Stamp(owner string, id uint64) {
 	s := stamps.Get().(*stamped)
 	s.payload = AppendStanzaID(append(s.payload[:0], e.Stanza.Payload...), owner, id)
@@ -79,9 +79,9 @@ func (e *Envelope) unstamp() {
 // maxOriginID is how many bytes of an origin-id are remembered; real ones have some 40.
 const maxOriginID = 200
 
-// DedupKey tells a message that is sent again after a crash or a failed resumption from a new one: by what the sender said
-// (Dedup), else by the origin-id that the client gave it, which XEP-0359 §3.2 asks to be unique for the sender. A peer that
-// lost its stream sends again too. It is empty for what cannot be told.
+// DedupKey tells a message that is sent again after a crash or a failed resumption from a new one: by what the sender
+// said (Dedup), else by the origin-id that the client gave it, which XEP-0359 §3.2 asks to be unique for the sender. A
+// peer that lost its stream sends again too. It is empty for what cannot be told.
 func (e *Envelope) DedupKey() string {
 	if e.Dedup != "" || e.Session == nil && e.Peer == "" || e.Returned {
 		return e.Dedup

@@ -5,8 +5,7 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// A Module is one feature, as plain data. The order of modules given to New is the
-// order in every stage.
+// A Module is one feature, as plain data. The order of modules given to New is the order in every stage.
 type Module struct {
 	Name string
 	// Off says that it takes part in nothing but Removed: what it keeps of an account goes with the account.
@@ -23,18 +22,17 @@ type Module struct {
 	AccountFeaturesNow func() []string
 	// StreamFeature is offered after login, as XML (RFC 6120 §4.3.2), "" for none.
 	StreamFeature string
-	// StreamFeatureOf is the same for a feature that differs between hosts; it may be
-	// called at any time after Use.
+	// StreamFeatureOf is the same for a feature that differs between hosts; it may be called at any time after Use.
 	StreamFeatureOf func(host string) string
 
 	IQ []IQ
 	// Service, if not nil, answers for domains of its own.
 	Service *Service
 
-	// Leaving sees what a session of ours sends, before anything else, but for the copies of a multicast (Envelope.Left).
-	// Departing sees what is about to go to a peer, whoever sends it, after the sender policy.
-	// Arriving sees what is addressed to an account of ours, existing or not, but for
-	// requests to the host. All may replace the stanza, or settle the envelope.
+	// Leaving sees what a session of ours sends, before anything else, but for the copies of a multicast
+	// (Envelope.Left). Departing sees what is about to go to a peer, whoever sends it, after the sender policy.
+	// Arriving sees what is addressed to an account of ours, existing or not, but for requests to the host. All may
+	// replace the stanza, or settle the envelope.
 	Leaving   Stage
 	Departing Stage
 	Arriving  Stage
@@ -42,11 +40,12 @@ type Module struct {
 	Serving func(e *Envelope)
 	// Delivering sees a message and the sessions that are about to get it.
 	Delivering func(e *Envelope, to []*Session)
-	// Unclaimed is offered a message of type normal or chat that no session
-	// takes; it runs under the owner's lock (see Router.WithOwner).
+	// Unclaimed is offered a message of type normal or chat that no session takes; it runs under the owner's lock (see
+	// Router.WithOwner).
 	Unclaimed func(e *Envelope)
 	// Accepted sees a message that has been given to sessions of an account of ours, or stored for it, but for one that
-	// comes back from a session. It decides nothing. The caller may hold locks of its own: nothing may be routed from here.
+	// comes back from a session. It decides nothing. The caller may hold locks of its own: nothing may be routed from
+	// here.
 	Accepted func(e *Envelope)
 	// Untaken learns which messages worth storing a session had been given when its connection was lost, and has not
 	// taken: at once if it waits to be resumed, else after it has ended. The slice is borrowed.
@@ -55,19 +54,20 @@ type Module struct {
 	// has left something. Until done is called, further messages are offered to Unclaimed. At most one module has it.
 	CatchUp func(s *Session, done func())
 	// Behind learns that a message for a session has been stored since the session is full: the session catches up by
-	// itself from now on, and is held (Router.Hold) until it has. It runs under the owner's lock. At most one module has it.
+	// itself from now on, and is held (Router.Hold) until it has. It runs under the owner's lock. At most one module
+	// has it.
 	Behind func(s *Session)
-	// Keep stores copies of what a session has been given without one and has not taken yet, and sets Kept, before anything
-	// else is stored for the account: what is stored is brought in order. It finishes the receipts of what it stores, and
-	// takes them out. What already has a copy is among the messages since that may have to be moved behind. It runs under
-	// the owner's lock, and the session has not ended. At most one module has it.
+	// Keep stores copies of what a session has been given without one and has not taken yet, and sets Kept, before
+	// anything else is stored for the account: what is stored is brought in order. It finishes the receipts of what it
+	// stores, and takes them out. What already has a copy is among the messages since that may have to be moved behind.
+	// It runs under the owner's lock, and the session has not ended. At most one module has it.
 	Keep func(s *Session, given []Undelivered)
-	// Taken learns that a session has taken stanzas whose copies were kept. The
-	// slice is the caller's. At most one module has it.
+	// Taken learns that a session has taken stanzas whose copies were kept. The slice is the caller's. At most one
+	// module has it.
 	Taken func(owner jid.JID, kept []uint64)
 
-	// Bound sees a session after it has been made. Ended sees it after it has been
-	// removed from the table, with the presence it had, nil if it was not available.
+	// Bound sees a session after it has been made. Ended sees it after it has been removed from the table, with the
+	// presence it had, nil if it was not available.
 	Bound func(s *Session)
 	Ended func(s *Session, last *xmpp.Stanza)
 	// Removed erases everything of a deleted account.
@@ -103,7 +103,7 @@ type IQ struct {
 	// that exist, and for what their own sessions ask; for what others ask only with NoAccount.
 	Handle func(e *Envelope)
 	// NoAccount says that others than the account itself may ask. It is called instead for an address at a domain of
-	// ours that is nobody's account, and answers as Handle does to who may not know that there is one.
+	// ours that is nobody's account, and answers as Handle does to those who may not know that there is one.
 	NoAccount func(e *Envelope)
 	// Others is what others are refused with if there is no NoAccount, whether there is such an account or not, so that
 	// nobody learns which accounts exist; nil stands for service-unavailable (RFC 6121 §8.5.1).

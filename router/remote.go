@@ -7,12 +7,12 @@ import (
 
 // Remote takes what goes to domains that are not ours. s2s implements it. It is safe for concurrent use.
 type Remote interface {
-	// Admits says whether stanzas may go to that domain at all, as the administrator has it: nil,
-	// or the error for the sender.
+	// Admits says whether stanzas may go to that domain at all, as the administrator has it: nil, or the error for the
+	// sender.
 	Admits(domain string) *xmpp.Error
-	// Send takes a stanza that Router.Admit has let pass. It settles the envelope: Queued, having added the
-	// pendings of what it wrote to disk, or Refused. It keeps no byte of the stanza. For a client
-	// (Envelope.Session) that sends more than its peer takes it may wait a moment, having flushed the batch.
+	// Send takes a stanza that Router.Admit has let pass. It settles the envelope: Queued, having added the pendings of
+	// what it wrote to disk, or Refused. It keeps no byte of the stanza. For a client (Envelope.Session) that sends
+	// more than its peer takes it may wait a moment, having flushed the batch.
 	Send(e *Envelope)
 }
 
@@ -20,8 +20,8 @@ type Remote interface {
 type Service struct {
 	// Domains are those in force; asked by Router.Use. A domain that is a host stays a host.
 	Domains func() []string
-	// Handle takes a stanza of any kind, to any address of those domains, from a session, a peer
-	// (Envelope.Peer) or another service, and settles it. What it leaves undecided is refused.
+	// Handle takes a stanza of any kind, to any address of those domains, from a session, a peer (Envelope.Peer) or
+	// another service, and settles it. What it leaves undecided is refused.
 	Handle func(e *Envelope)
 }
 
@@ -48,9 +48,8 @@ func (r *Router) Answers(to jid.JID) bool { return r.Serves(to.Domain()) && to.R
 // Services are the domains that services answer for; the map must not be changed.
 func (r *Router) Services() map[string]*Service { return r.plan.Load().services }
 
-// Admit says whether a stanza of this sender may go where the recipient is: nil, or
-// the error for the sender. It is the one place where that is decided, on the pair (sender's domain,
-// path): docs/http.md §6.
+// Admit says whether a stanza of this sender may go where the recipient is: nil, or the error for the sender. It is the
+// one place where that is decided, on the pair (sender's domain, path): docs/http.md §6.
 func (r *Router) Admit(from, to jid.JID) *xmpp.Error {
 	if r.Owns(to.Domain()) {
 		return nil

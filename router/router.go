@@ -1,9 +1,8 @@
 // Package router decides every stanza's way, in one place: Router.Route.
 //
-// It knows the hosts we serve, the sessions of our users and the modules
-// with their stages, and follows RFC 6120 §10 and RFC 6121 §8. It knows no storage engine
-// and no socket. Stanzas to other domains go to the Remote that is plugged in, and are refused
-// without one.
+// It knows the hosts we serve, the sessions of our users and the modules with their stages, and follows RFC 6120 §10
+// and RFC 6121 §8. It knows no storage engine and no socket. Stanzas to other domains go to the Remote that is plugged
+// in, and are refused without one.
 package router
 
 import (
@@ -100,8 +99,8 @@ func (r *Router) SetMaxSessions(n int) { r.max.Store(int64(n)) }
 // Serves says whether the domain is one of ours.
 func (r *Router) Serves(domain string) bool { return (*r.hosts.Load())[domain] }
 
-// Use plugs these modules in, in place of those before, which may be the same. It panics if two own the same payload or the
-// same single part, which is a programmer's mistake.
+// Use plugs these modules in, in place of those before, which may be the same. It panics if two own the same payload or
+// the same single part, which is a programmer's mistake.
 func (r *Router) Use(modules ...Module) {
 	p := &plan{all: modules, hostIQ: map[xmpp.Name]func(*Envelope){}, accountIQ: map[xmpp.Name]func(*Envelope){},
 		nobodyIQ: map[xmpp.Name]func(*Envelope){}, ownIQ: map[xmpp.Name]*xmpp.Error{}, services: map[string]*Service{}}
@@ -193,9 +192,8 @@ func (r *Router) StreamFeatures(host string) string {
 	return all.String()
 }
 
-// Route decides the way of one stanza and goes it. The sender's address must have been
-// checked. On return the envelope says what became of the stanza and which
-// writes must finish before it is acknowledged.
+// Route decides the way of one stanza and goes it. The sender's address must have been checked. On return the envelope
+// says what became of the stanza and which writes must finish before it is acknowledged.
 func (r *Router) Route(e *Envelope) {
 	r.Stats.Routed[e.Stanza.Kind-xmpp.Message].Add(1)
 	own := e.Batch == nil
@@ -221,7 +219,8 @@ func (r *Router) Route(e *Envelope) {
 }
 
 func (r *Router) route(e *Envelope) {
-	// RFC 6120 §10.3.1: as if it were addressed to the sender's own account, for whoever keeps, copies or gets it (§8.1.1.1).
+	// RFC 6120 §10.3.1: as if it were addressed to the sender's own account, for whoever keeps, copies or gets it
+	// (§8.1.1.1).
 	if e.Session != nil && e.Stanza.Kind == xmpp.Message && e.Stanza.To.IsZero() {
 		addressed := *e.Stanza
 		addressed.To = e.Session.bare
@@ -306,8 +305,8 @@ func (r *Router) bounce(e *Envelope) {
 	r.Post(&reply, e.Batch)
 }
 
-// Post routes a stanza of the server's own making, such as a reply or a push. An error on
-// the way ends there. A nil batch writes at once.
+// Post routes a stanza of the server's own making, such as a reply or a push. An error on the way ends there. A nil
+// batch writes at once.
 func (r *Router) Post(s *xmpp.Stanza, b *Batch) {
 	r.Route(&Envelope{Stanza: s, Quiet: true, Batch: b})
 }
@@ -319,8 +318,8 @@ func (r *Router) Answer(e *Envelope, payload []byte) {
 	r.reply(e.Session, &reply, e.Batch)
 }
 
-// AnswerAfter is Answer once the write is durable: the result of a write is an
-// acknowledgement. If the write fails the requester is told to wait. The payload must be owned.
+// AnswerAfter is Answer once the write is durable: the result of a write is an acknowledgement. If the write fails the
+// requester is told to wait. The payload must be owned.
 func (r *Router) AnswerAfter(e *Envelope, p *storage.Pending, payload []byte) {
 	if done, err := p.Finished(); done && err == nil {
 		r.Answer(e, payload)

@@ -117,8 +117,8 @@ func TestEveryAnswerHasTo(t *testing.T) {
 	}
 }
 
-// TestMessageDeliveryRules has one case for each cell of RFC 6121 §8.5.4, table 1: the type of
-// the message, the kind of address, and the sessions of the recipient with their priorities.
+// TestMessageDeliveryRules has one case for each cell of RFC 6121 §8.5.4, table 1: the type of the message, the kind of
+// address, and the sessions of the recipient with their priorities.
 func TestMessageDeliveryRules(t *testing.T) {
 	const unavailable = 100 // a connected resource that has not sent presence
 	types := []xmpp.Type{xmpp.TypeNormal, xmpp.TypeChat, xmpp.TypeGroupchat, xmpp.TypeHeadline, xmpp.TypeError}
@@ -331,8 +331,8 @@ func TestBindRefusesTooManySessions(t *testing.T) {
 	}
 }
 
-// What a session never took joins the queue in storage, in order, and what arrives while
-// that is brought does not overtake it.
+// What a session never took joins the queue in storage, in order, and what arrives while that is brought does not
+// overtake it.
 func TestUndeliveredMessagesKeepTheirOrder(t *testing.T) {
 	var order []string
 	var done func()

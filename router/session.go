@@ -15,8 +15,7 @@ import (
 type Delivery struct {
 	Stanza *xmpp.Stanza // borrowed: the outlet copies what it keeps
 	Kept   uint64       // id of the copy in storage that goes once the session has taken this one; 0: none
-	// Copy marks what need not find another way if the session ends
-	// without having taken it: carbons, pushes, presence.
+	// Copy marks what need not find another way if the session ends without having taken it: carbons, pushes, presence.
 	Copy bool
 	// Receipt, if not nil, finishes when the session has taken the stanza or, should it end before, when the stanza is
 	// durable elsewhere. The outlet finishes the one, perhaps holding locks, the router the other.
@@ -30,34 +29,33 @@ type Undelivered struct {
 	Receipt *storage.Pending
 }
 
-// An Outlet is the connection side of a session. c2s implements it. All methods are safe for
-// concurrent use; none but WaitBelow blocks, and none calls the router (it may hold locks).
+// An Outlet is the connection side of a session. c2s implements it. All methods are safe for concurrent use; none but
+// WaitBelow blocks, and none calls the router (it may hold locks).
 type Outlet interface {
-	// Send queues a stanza. wake says that nobody is writing and the caller
-	// must call Flush after what else it has to send. A session that has ended ignores it
-	// and hands it back through Router.Unbind or, if that is over, returns ok = false.
+	// Send queues a stanza. wake says that nobody is writing and the caller must call Flush after what else it has to
+	// send. A session that has ended ignores it and hands it back through Router.Unbind or, if that is over, returns ok
+	// = false.
 	Send(d Delivery) (wake, ok bool)
-	// Flush writes what is queued, as far as the socket takes it, and leaves
-	// the rest to a goroutine.
+	// Flush writes what is queued, as far as the socket takes it, and leaves the rest to a goroutine.
 	Flush()
-	// Prompt says that what is sent now is taken as soon as it is flushed, as far as one can tell: the client
-	// need not say so, and takes what it gets.
+	// Prompt says that what is sent now is taken as soon as it is flushed, as far as one can tell: the client need not
+	// confirm it, and its connection is not behind.
 	Prompt() bool
 	// Detached says that the connection is gone and the session waits to be resumed.
 	Detached() bool
 	// Full says that more waits for the session than it may have: what can wait elsewhere is not to be sent. It does
 	// not end for that.
 	Full() bool
-	// WaitBelow returns when less than n bytes are queued or unacknowledged,
-	// or with an error when the session has ended.
+	// WaitBelow returns when less than n bytes are queued or unacknowledged, or with an error when the session has
+	// ended.
 	WaitBelow(ctx context.Context, n int) error
-	// End closes the stream with a stream error (RFC 6120 §4.9.3), or politely if
-	// the condition is empty. It returns at once.
+	// End closes the stream with a stream error (RFC 6120 §4.9.3), or politely if the condition is empty. It returns at
+	// once.
 	End(condition, text string)
 }
 
-// A Keeper is an Outlet that can be told of copies of what it has been given. c2s implements it. Both methods are called
-// under the owner's lock.
+// A Keeper is an Outlet that can be told of copies of what it has been given. c2s implements it. Both methods are
+// called under the owner's lock.
 type Keeper interface {
 	// Uncopied returns the messages that the client has not taken, in order, from the first on that has no copy and has
 	// not been returned before: Kept is zero for those. first is for Copied.
@@ -99,7 +97,7 @@ type Session struct {
 	flags atomic.Uint32
 	state atomic.Pointer[availability] // nil: no presence sent yet, or unavailable
 
-	hold     atomic.Int32 // reasons why messages for it queue in storage; raised under the owner's lock
+	hold     atomic.Int32 // how many hold it back: messages for it queue in storage; raised under the owner's lock
 	supplies supplies
 }
 
@@ -115,12 +113,11 @@ func (s *Session) Addr() jid.JID { return s.addr }
 // Bare is the address of the account.
 func (s *Session) Bare() jid.JID { return s.bare }
 
-// Siblings are all sessions of the account, this one among them while it lasts. It costs no lookup. The
-// slice must not be changed.
+// Siblings are all sessions of the account, this one among them while it lasts. It costs no lookup. The slice must not
+// be changed.
 func (s *Session) Siblings() []*Session { return s.u.list() }
 
-// Presence is the last presence broadcast, nil if the session is not available.
-// It must not be changed.
+// Presence is the last presence broadcast, nil if the session is not available. It must not be changed.
 func (s *Session) Presence() *xmpp.Stanza {
 	if a := s.state.Load(); a != nil {
 		return a.presence
@@ -148,8 +145,8 @@ func (s *Session) Set(f Flags, on bool) {
 	}
 }
 
-// takes says whether the session takes messages sent to the bare address
-// (RFC 6121 §8.5.2.1.1: available, with a priority that is not negative).
+// takes says whether the session takes messages sent to the bare address (RFC 6121 §8.5.2.1.1: available, with a
+// priority that is not negative).
 func (s *Session) takes() bool {
 	a := s.state.Load()
 	return a != nil && a.priority >= 0
@@ -178,16 +175,14 @@ func (s *Session) waits() bool { return s.Held() || s.out.Full() }
 // Full says that more waits for the session than it may have, though it may be taking it.
 func (s *Session) Full() bool { return s.out.Full() }
 
-// End closes the session's stream with a stream error, or politely if the
-// condition is empty.
+// End closes the session's stream with a stream error, or politely if the condition is empty.
 func (s *Session) End(condition, text string) { s.out.End(condition, text) }
 
-// WaitBelow returns when less than n bytes wait for the client to take
-// them, or with an error when the session has ended.
+// WaitBelow returns when less than n bytes wait for the client to take them, or with an error when the session has
+// ended.
 func (s *Session) WaitBelow(ctx context.Context, n int) error { return s.out.WaitBelow(ctx, n) }
 
-// Send gives a stanza to this session alone and leaves the writing to the batch.
-// It says whether the session took it.
+// Send gives a stanza to this session alone and leaves the writing to the batch. It says whether the session took it.
 func (s *Session) Send(b *Batch, d Delivery) bool {
 	if s.supplies.any.Load() && s.queues(b, &d) {
 		return true
@@ -207,7 +202,7 @@ func (s *Session) sent(b *Batch, what *xmpp.Stanza, wake, ok bool) bool {
 	return ok
 }
 
-// SendNow is Send for who has no batch.
+// SendNow is Send for a caller without a batch.
 func (s *Session) SendNow(d Delivery) bool {
 	var b Batch
 	defer b.Flush()

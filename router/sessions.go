@@ -10,8 +10,8 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// Bind makes a session for a full address of ours. A session that has the
-// address already is ended with a conflict (RFC 6120 §7.7.2.2).
+// Bind makes a session for a full address of ours. A session that has the address already is ended with a conflict (RFC
+// 6120 §7.7.2.2).
 func (r *Router) Bind(full jid.JID, out Outlet) (*Session, error) {
 	s := &Session{addr: full, bare: full.Bare(), out: out, stats: &r.Stats}
 	old, ok := r.table.add(s, int(r.max.Load()))
@@ -29,17 +29,17 @@ func (r *Router) Bind(full jid.JID, out Outlet) (*Session, error) {
 	return s, nil
 }
 
-// Unbind ends a session. drain ends its outlet and returns what it had been given and never took,
-// in order; that goes the way of stanzas that nobody took, ahead of
-// what arrives from now on. drain is called once, and must not call the router. It may be nil.
+// Unbind ends a session. drain ends its outlet and returns what it had been given and never took, in order; that goes
+// the way of stanzas that nobody took, ahead of what arrives from now on. It is called once, and must not call the
+// router. It may be nil.
 func (r *Router) Unbind(s *Session, drain func() []Undelivered) {
 	last := s.Presence()
 	s.state.Store(nil)
 	var held *user
 	var refused []*Envelope
 	var left []Undelivered
-	// In one step: what was sent to the session until now is among the rest, and what
-	// arrives from now on joins the queue behind it.
+	// In one step: what was sent to the session until now is among the rest, and what arrives from now on joins the
+	// queue behind it.
 	r.WithOwner(s.bare.String(), func() {
 		held = r.table.remove(s)
 		if drain == nil {
@@ -72,7 +72,7 @@ func (r *Router) Unbind(s *Session, drain func() []Undelivered) {
 }
 
 // Detached is for c2s: the session's connection is lost, and it waits to be resumed. left is what it had been given and
-// has not taken; it keeps it.
+// has not taken. The session keeps that.
 func (r *Router) Detached(s *Session, left []Undelivered) {
 	r.untaken(s, slices.DeleteFunc(left, func(u Undelivered) bool { return !Storable(&u.Stanza) && u.Stanza.Type != xmpp.TypeGroupchat }))
 }
@@ -86,8 +86,8 @@ func (r *Router) untaken(s *Session, left []Undelivered) {
 	}
 }
 
-// returned finds another way for a stanza that a session never took (RFC 6120 §10, XEP-0198 §4).
-// The caller holds the owner's lock, and the account is held: messages join the queue in storage.
+// returned finds another way for a stanza that a session never took (RFC 6120 §10, XEP-0198 §4). The caller holds the
+// owner's lock, and the account is held: messages join the queue in storage.
 func (r *Router) returned(s *Session, u *Undelivered) *Envelope {
 	e := &Envelope{Stanza: &u.Stanza, Returned: true, Fate: Fate{Kept: u.Kept, owner: s.bare.String()}}
 	switch {
@@ -113,8 +113,8 @@ func (r *Router) returned(s *Session, u *Undelivered) *Envelope {
 	return e
 }
 
-// bringStored lets an account that is held catch up with what is in storage, through the session that is best placed, and
-// ends the hold. Sessions without presence may have something to get, too: what names them.
+// bringStored lets an account that is held catch up with what is in storage, through the session that is best placed,
+// and ends the hold. Sessions without presence may have something to get, too: what names them.
 func (r *Router) bringStored(u *user, bare jid.JID) {
 	release := func() { r.table.release(u, bare.String()) }
 	list, catchUp := u.list(), r.plan.Load().catchUp
@@ -135,9 +135,9 @@ func (r *Router) Hold(s *Session) (release func()) {
 	return func() { s.hold.Add(-1) }
 }
 
-// SetPresence records what the session broadcasts (nil: unavailable) and says whether it was
-// unavailable before. The stanza must be owned (Clone). When the account thereby becomes able
-// to take messages, what is stored for it is brought, ahead of new ones.
+// SetPresence records what the session broadcasts (nil: unavailable) and says whether it was unavailable before. The
+// stanza must be owned (Clone). When the account thereby becomes able to take messages, what is stored for it is
+// brought, ahead of new ones.
 func (r *Router) SetPresence(s *Session, p *xmpp.Stanza, priority int8) (initial bool) {
 	initial = s.state.Load() == nil
 	if p == nil {
@@ -173,8 +173,8 @@ func (r *Router) EachSession(f func(*Session) bool) { r.table.each(f) }
 // SessionCount is the number of sessions.
 func (r *Router) SessionCount() int { return int(r.table.count.Load()) }
 
-// WithOwner runs f while no message for that account is being put into
-// storage for lack of a session. It must not be nested.
+// WithOwner runs f while no message for that account is being put into storage for lack of a session. It must not be
+// nested.
 func (r *Router) WithOwner(bare string, f func()) {
 	mu := &r.table.owners[r.table.index(bare)]
 	mu.Lock()
@@ -193,8 +193,8 @@ func (r *Router) Taken(s *Session, kept []uint64) {
 const endTime = 30 * time.Second
 
 // Remove ends the sessions of a deleted account and then erases what the modules keep of it. It must not be called by
-// who routes for one of these sessions: it waits for them, so that contacts hear who has gone, and nothing of theirs is
-// written after the data have been erased.
+// whoever routes for one of these sessions: it waits for them, so that contacts hear who has gone, and nothing of
+// theirs is written after the data have been erased.
 func (r *Router) Remove(user jid.JID) error {
 	for _, s := range r.Sessions(user) {
 		s.End("not-authorized", "the account was removed") // XEP-0077 §3.2
@@ -206,7 +206,7 @@ func (r *Router) Remove(user jid.JID) error {
 			r.log.Warn("the data of an account are erased while it has sessions", "account", user)
 		}
 	}
-	r.WithOwner(user.String(), func() {}) // who saw the account before it was deleted has stored what came for it
+	r.WithOwner(user.String(), func() {}) // whoever saw the account before its deletion has stored what came for it
 	var failed []string
 	for _, m := range r.plan.Load().all {
 		if m.Removed != nil {

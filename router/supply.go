@@ -13,7 +13,8 @@ import (
 const (
 	// supplyMark is how many bytes may wait for a session, unwritten or unacknowledged, when it is brought more.
 	supplyMark = 256 << 10
-	// maxBehind is how many bytes of live stanzas may wait behind what a session is being brought, each with waitingCost.
+	// maxBehind is how many bytes of live stanzas may wait behind what a session is being brought, each with
+	// waitingCost.
 	maxBehind   = 8 << 20
 	waitingCost = 256
 )
@@ -60,8 +61,8 @@ func (s *Session) TakesMore() bool { return s.below() }
 
 // Bring gives a session what may be more than it takes at once. step sends one thing more, through the batch that it is
 // given, and says whether there is more. It is called while little waits for the session: at once, and as long as
-// something is left, by a goroutine that begins behind what Bring was given before. What others send in the name of
-// the address from, a bare one, queues behind the supply meanwhile; a zero address queues nothing. step may send or route,
+// something is left, by a goroutine that begins behind what Bring was given before. What others send in the name of the
+// address from, a bare one, queues behind the supply meanwhile; a zero address queues nothing. step may send or route,
 // and must not rely on locks of the caller.
 func (s *Session) Bring(b *Batch, from jid.JID, step func(*Batch) bool) {
 	sup := &supply{from: from, step: step}
@@ -165,7 +166,7 @@ func (s *Session) follow(sup *supply) (over bool) {
 // queues keeps a stanza for later if the session is being brought something that goes before it.
 func (s *Session) queues(b *Batch, d *Delivery) bool {
 	from := d.Stanza.From.Bare()
-	if from.IsZero() || d.Stanza.Kind == xmpp.IQ { // answers are paced by who asks
+	if from.IsZero() || d.Stanza.Kind == xmpp.IQ { // answers are paced by whoever asks
 		return false
 	}
 	p := &s.supplies
@@ -190,8 +191,8 @@ func (s *Session) queues(b *Batch, d *Delivery) bool {
 	return false
 }
 
-// keepGiven has copies stored of what the session has been given, or waits behind its supplies, and has none. The caller
-// holds the owner's lock.
+// keepGiven has copies stored of what the session has been given, or waits behind its supplies, and has none. The
+// caller holds the owner's lock.
 func (s *Session) keepGiven(keep func(*Session, []Undelivered)) {
 	p := &s.supplies
 	p.moving.Lock() // or what moves between the two looks would be seen by neither

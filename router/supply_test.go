@@ -13,7 +13,8 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// A slow outlet keeps the ids of what it is given until the test takes them; each stanza counts as many bytes as its payload has.
+// A slow outlet keeps the ids of what it is given until the test takes them; each stanza counts as many bytes as its
+// payload has.
 type slow struct {
 	outlet
 	mu    sync.Mutex // guards the rest

@@ -11,8 +11,8 @@ import (
 
 const shards = 64
 
-// table answers one question: where are the sessions of this account? It is
-// sharded, so that accounts do not wait for each other.
+// table answers one question: where are the sessions of this account? It is sharded, so that accounts do not wait for
+// each other.
 type table struct {
 	seed   maphash.Seed
 	shards [shards]shard
@@ -75,9 +75,9 @@ func (t *table) session(full jid.JID) *Session {
 	return nil
 }
 
-// add puts the session in, in place of one with the same address, unless the account has max others
-// (0: no bound). In place of another the account is held until remove, and the release of what that returns: what the other was
-// given and has not taken goes before what comes from now on.
+// add puts the session in, in place of one with the same address, unless the account has max others (0: no bound). In
+// place of another the account is held until remove, and the release of what that returns: what the other was given and
+// has not taken goes before what comes from now on.
 func (t *table) add(s *Session, max int) (old *Session, ok bool) {
 	bare := s.bare.String()
 	sh := &t.shards[t.index(bare)]

@@ -29,8 +29,8 @@ var (
 	yes         = []string{"true"}
 )
 
-// challenge is spelled as RFC 9110 §11.6.1 does, for those who search an answer for it; Go would
-// write Www-Authenticate.
+// challenge is spelled as RFC 9110 §11.6.1 does, for those who search an answer for it; Go would write
+// Www-Authenticate.
 const challenge = "WWW-Authenticate"
 
 const textOK = "OK\n"
@@ -194,8 +194,8 @@ func names(recipients []recipient, takes func(*recipient) bool) string {
 	return b.String()
 }
 
-// shown is an address on one line: a resource may hold nearly anything, but
-// no control character (RFC 7622 §3.4), so that only the line separators of Unicode remain.
+// shown is an address on one line: a resource may hold nearly anything, but no control character (RFC 7622 §3.4), so
+// that only the line separators of Unicode remain.
 func shown(j jid.JID) string {
 	return strings.NewReplacer("\u2028", " ", "\u2029", " ", "\u0085", " ").Replace(j.String())
 }

@@ -96,8 +96,7 @@ func cpu(b *testing.B) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// BenchmarkMulticast posts to 10,000, of whom 1,000 are online. Every copy is on disk before the
-// answer.
+// BenchmarkMulticast posts to 10,000, of whom 1,000 are online. Every copy is on disk before the answer.
 func BenchmarkMulticast(b *testing.B) {
 	h, users, body := thousands(b, 10000)
 	e, err := embedded.Open(b.TempDir())

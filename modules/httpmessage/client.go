@@ -41,8 +41,8 @@ func (s *Service) client(r *http.Request) client {
 	if len(hops) == 0 {
 		return client{accounts.Source{Addr: a, Exempt: a.IsLoopback()}, false}
 	}
-	// Each proxy adds the address it saw at the end, so that what a client
-	// made up stands before the first address that no proxy of ours has.
+	// Each proxy adds the address it saw at the end, so that what a client made up stands before the first address that
+	// no proxy of ours has.
 	list := strings.Split(strings.Join(hops, ","), ",")
 	for _, hop := range slices.Backward(list) {
 		h, ok := hopAddr(strings.TrimSpace(hop))
@@ -83,9 +83,8 @@ func (s *Service) host(r *http.Request) string {
 	return ""
 }
 
-// domains are the realm, which is the host that the request means as far as one can tell,
-// and what completes a bare local part: the host that the request names when we serve it, else the only
-// one there is, else "".
+// domains are the realm, which is the host that the request means as far as one can tell, and what completes a bare
+// local part: the host that the request names when we serve it, else the only one there is, else "".
 func (p *post) domains() (realm, completes string) {
 	if p.api != direct {
 		return p.fqdn, p.fqdn
@@ -136,8 +135,8 @@ func (p *post) authenticate() *refusal {
 	return p.failed(err)
 }
 
-// userOf completes a bare local part. A full address names no account, except on
-// the gateway, where the user name may be one.
+// userOf completes a bare local part. A full address names no account, except on the gateway, where the user name may
+// be one.
 func (p *post) userOf(name string) (jid.JID, bool) {
 	if !strings.ContainsRune(name, '@') {
 		_, domain := p.domains()

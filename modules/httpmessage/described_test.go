@@ -21,7 +21,7 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// The parts of an OpenAPI document that the tests check.
+// document is what the tests check of an OpenAPI document.
 type document struct {
 	OpenAPI    string                          `json:"openapi"`
 	Paths      map[string]map[string]operation `json:"paths"`

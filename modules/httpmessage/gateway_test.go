@@ -114,7 +114,7 @@ func TestAPIAccountSendsAsAnyNameOfItsDomain(t *testing.T) {
 	moduletest.Same(t, h.stored("bob@" + host)[0], `<message from='ticket-7@im.example.org' to='bob@im.example.org'><body>yo</body></message>`)
 }
 
-// Each row is a body in JSON and what bob gets.
+// forms are bodies in JSON, each with what bob gets.
 var forms = []struct{ name, body, want string }{
 	{"the example", `{"to": "bob@im.example.org", "message_attributes": {"id": "1234"}, "body": "Hello", "extra_elements": "<subject>Hi</subject>"}`,
 		`<message from="SENDER" to="bob@im.example.org" id="1234" xmlns="jabber:client" type="chat"><body>Hello</body><subject>Hi</subject></message>`},
@@ -147,7 +147,7 @@ func TestJSONBecomesTheMessageOfTheContract(t *testing.T) {
 	}
 }
 
-// Each row is refused with a line that names what is wrong.
+// badForms are refused, each with a line that names what is wrong.
 var badForms = []struct{ name, body, line string }{
 	{"no to", `{"body": "x"}`, "Bad request: the message has no recipient: to is missing."},
 	{"not an object", `["x"]`, "Bad request: JSON parsing failed: the message must be an object."},

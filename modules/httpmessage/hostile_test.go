@@ -9,7 +9,7 @@ import (
 	"jackdaw/xmpp"
 )
 
-// Each row is an attack: refused with that status, nothing sent to anybody.
+// attacks are refused, each with that status, and nothing is sent to anybody.
 var attacks = []struct {
 	name   string
 	c      call
@@ -109,8 +109,8 @@ func TestRequestCannotWriteIntoTheAnswersHeaders(t *testing.T) {
 	}
 }
 
-// Whatever comes in, no answer but those of the contract goes out, and what is sent is from who
-// may send it.
+// fuzz checks that whatever comes in, no answer but those of the contract goes out, and what is sent is from an address
+// that its sender may use.
 func fuzz(f *testing.F, header string, seeds []string) {
 	for _, s := range seeds {
 		f.Add([]byte(s))

@@ -1,12 +1,10 @@
-// Package httpmessage lets any program that can make an HTTP request send an
-// XMPP message: POST /message for one stanza or a multicast, and the gateway
-// under /api/1.0/xmppdomains/ with XML or JSON.
+// Package httpmessage lets any program that can make an HTTP request send an XMPP message: POST /message for one stanza
+// or a multicast, and the gateway under /api/1.0/xmppdomains/ with XML or JSON.
 //
-// Both go through one pipeline: authenticate, authorise, parse, address, decide
-// per path, route, report. Credentials are HTTP Basic (RFC 7617), errors plain
-// text or problem details (RFC 9457), preferences those of RFC 7240; addresses of a multicast come as in
-// XEP-0033, and all of them are treated as bcc. An answer of 200 is a promise:
-// each copy that the report calls accepted is in a durable place or in the hands of a live session.
+// Both go through one pipeline: authenticate, authorise, parse, address, decide per path, route, report. Credentials
+// are HTTP Basic (RFC 7617), errors plain text or problem details (RFC 9457), preferences those of RFC 7240; addresses
+// of a multicast come as in XEP-0033, and all of them are treated as bcc. An answer of 200 is a promise: each copy that
+// the report calls accepted is in a durable place or in the hands of a live session.
 //
 // Left out: the multicast service for XMPP clients, and what becomes of replies to forged senders, which are modules of
 // their own; where a stanza may go is decided by the router alone.
@@ -48,13 +46,13 @@ type Options struct {
 	Accounts *accounts.Service
 	// Engine keeps the first answers to requests with an Idempotency-Key.
 	Engine storage.Engine
-	// Hosts are the domains we serve, the first being the one that an
-	// unspecific request means. It may be called at any time.
+	// Hosts are the domains we serve, the first being the one that an unspecific request means. It may be called at any
+	// time.
 	Hosts func() []string
 	// Settings can be replaced later: see Configure.
 	Settings Settings
-	// Lanes is how many recipients of a post are sent to at a time, so that what a distant storage takes for one
-	// is not waited for before the next; 0 is 1, which costs least where storage answers at once.
+	// Lanes is how many recipients of a post are sent to at a time, so that what a distant storage takes for one is not
+	// waited for before the next; 0 is 1, which costs least where storage answers at once.
 	Lanes int
 	// Budgets are those of accounts, by bare address, for all ways in; nil: there are none.
 	Budgets *budget.Book
@@ -66,9 +64,8 @@ type Settings struct {
 	MaxBody       int           // bytes of a request's body
 	MaxRecipients int           // of one request
 	BodyTime      time.Duration // for a body to arrive
-	// OwnAddress sends the remote copies of a forged foreign sender from the
-	// authenticated account, with the forged address as XEP-0033 ofrom, instead
-	// of refusing them.
+	// OwnAddress sends the remote copies of a forged foreign sender from the authenticated account, with the forged
+	// address as XEP-0033 ofrom, instead of refusing them.
 	OwnAddress bool
 	// TrustedProxies are those whose X-Forwarded-For counts.
 	TrustedProxies []netip.Prefix

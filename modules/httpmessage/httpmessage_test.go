@@ -133,8 +133,8 @@ func (l *lines) String() string {
 	return l.b.String()
 }
 
-// keeper is the least a server needs to keep messages: what nobody takes is appended to the
-// log of its recipient, once for each Dedup value.
+// keeper is the least a server needs to keep messages: what nobody takes is appended to the log of its recipient, once
+// for each Dedup value.
 func keeper(log storage.Log) router.Module {
 	return router.Module{Name: "keeper", Unclaimed: func(e *router.Envelope) {
 		owner := e.Stanza.To.Bare().String()
@@ -151,8 +151,8 @@ func keeper(log storage.Log) router.Module {
 // password is that of every account.
 const password = "secret"
 
-// newHouse returns a house with andy, who may do all but use the gateway, and bob, skel, juliet, who
-// may only post; gate, who may use the gateway; the API account robot for the host.
+// newHouse returns a house with andy, who may do all but use the gateway, and bob, skel, juliet, who may only post;
+// gate, who may use the gateway; the API account robot for the host.
 func newHouse(t testing.TB, extra ...string) *house {
 	t.Helper()
 	h := &house{t: t, engine: newEngine(), log: &lines{}, seen: map[string]bool{}}

@@ -11,20 +11,19 @@ import (
 	"jackdaw/storage"
 )
 
-// answerSpace holds the first answers to requests with an Idempotency-Key: the owner is the
-// account, the Dedup value the key.
+// answerSpace holds the first answers to requests with an Idempotency-Key: the owner is the account, the Dedup value
+// the key.
 const answerSpace = "httpmessage"
 
-// answerFor is how long a first answer is given again: longer than recipients tell
-// repetitions from new messages (storage.DedupWindow), so that a key that is used again
-// later sends a message that nobody takes for the first one.
+// answerFor is how long a first answer is given again: longer than recipients tell repetitions from new messages
+// (storage.DedupWindow), so that a key that is used again later sends a message that nobody takes for the first one.
 const answerFor = 2 * storage.DedupWindow
 
 // sweepEvery is how often expired answers are removed.
 const sweepEvery = time.Hour
 
-// maxAnswers is how many bytes of answers are kept for one account; beyond, its oldest go. Their messages are still told from
-// repetitions by who got them, for storage.DedupWindow.
+// maxAnswers is how many bytes of answers are kept for one account; beyond, its oldest go. Their messages are still
+// told from repetitions by their recipients' logs, for storage.DedupWindow.
 const maxAnswers = 16 << 20
 
 const maxKey = 255
@@ -40,7 +39,7 @@ type answer struct {
 
 const answerFormat = 1 // the version byte of a kept answer
 
-// The values of Content-Type by their place in a kept answer.
+// answerMedia are the values of Content-Type by their place in a kept answer.
 var answerMedia = [...][]string{typeHTML, typeJSON}
 
 func (a *answer) encode() []byte {
@@ -76,8 +75,7 @@ func (a *answer) write(w http.ResponseWriter) {
 	w.Write(a.body) // a client that has gone needs no answer
 }
 
-// enter claims the key of the request, or finds the first answer. Without a refusal
-// or a replay, leave must follow.
+// enter claims the key of the request, or finds the first answer. Without a refusal or a replay, leave must follow.
 func (p *post) enter() *refusal {
 	keys := p.r.Header["Idempotency-Key"]
 	if len(keys) != 1 || !isKey(keys[0]) {
@@ -116,8 +114,8 @@ func isKey(s string) bool {
 	return s != "" && len(s) <= maxKey
 }
 
-// fingerprint tells requests apart: by path, sender and body. Its parts cannot
-// run into each other, since none but the last may hold a zero byte.
+// fingerprint tells requests apart: by path, sender and body. Its parts cannot run into each other, since none but the
+// last may hold a zero byte.
 func (p *post) fingerprint() (sum [sha256.Size]byte) {
 	h := sha256.New()
 	for _, part := range [...]string{p.r.URL.Path, p.account, map[bool]string{true: "json", false: "xml"}[p.isJSON]} {
@@ -166,8 +164,8 @@ func (s *Service) first(ctx context.Context, account, key string) (*answer, erro
 	return decodeAnswer(r.Data)
 }
 
-// keep remembers the answer. It comes after the message is durable: else a crash
-// between the two could leave an answer for a message that was lost.
+// keep remembers the answer. It comes after the message is durable: else a crash between the two could leave an answer
+// for a message that was lost.
 func (p *post) keep() error {
 	a := answer{hash: p.hash, prefer: p.lenient, body: p.success()}
 	if p.shape != shapeText {

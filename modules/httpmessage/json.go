@@ -35,8 +35,7 @@ func (f fault) Error() string { return string(f) }
 
 func faultf(format string, args ...any) error { return fault(fmt.Sprintf(format, args...)) }
 
-// parseJSON makes the message out of the form, by way of XML, so that it passes
-// the checks that any other passes.
+// parseJSON makes the message out of the form, by way of XML, so that it passes the checks that any other passes.
 func (p *post) parseJSON() *refusal {
 	f, err := readForm(p.body)
 	if err != nil {
@@ -137,8 +136,8 @@ func placeIn(s string, at int) string {
 	return fmt.Sprintf("%U at line %d, column %d of the text", r, line, column)
 }
 
-// isName says whether s is an NCName (Namespaces in XML 1.0 §3). Of the letters beyond ASCII
-// the scanner knows the rest; here it matters only that none can end a tag.
+// isName says whether s is an NCName (Namespaces in XML 1.0 §3). Of the letters beyond ASCII the scanner knows the
+// rest; here it matters only that none can end a tag.
 func isName(s string) bool {
 	for i := 0; i < len(s); i++ {
 		c := s[i]
@@ -152,8 +151,8 @@ func isName(s string) bool {
 	return s != ""
 }
 
-// readForm reads the body strictly: encoding/json alone would take the last of two equal
-// keys, ignore the case of letters and mend broken UTF-8.
+// readForm reads the body strictly: encoding/json alone would take the last of two equal keys, ignore the case of
+// letters and mend broken UTF-8.
 func readForm(b []byte) (form, error) {
 	var f form
 	b = bytes.TrimPrefix(b, []byte("\xEF\xBB\xBF"))
@@ -314,8 +313,8 @@ func faultAt(b []byte, at int, what string) error {
 	return faultf("JSON parsing failed: %s at line %d, column %d", what, line, column)
 }
 
-// halfPair finds an escape of one half of a surrogate pair, for which encoding/json would
-// put another character; -1 if there is none.
+// halfPair finds an escape of one half of a surrogate pair, for which encoding/json would put another character; -1 if
+// there is none.
 func halfPair(b []byte) int {
 	for i := 0; i < len(b); i++ {
 		k := bytes.IndexByte(b[i:], '\\')

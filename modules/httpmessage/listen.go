@@ -26,15 +26,14 @@ type Limits struct {
 // DefaultLimits are those of docs/jackdaw.yaml.
 var DefaultLimits = Limits{HeaderBytes: 16 << 10, HeaderTime: 5 * time.Second, BodyTime: 15 * time.Second, Idle: time.Minute, Streams: 100}
 
-// writeTime bounds an answer, from the end of the header: the body may take its time, and
-// so may storage.
+// writeTime bounds an answer, from the end of the header: the body may take its time, and so may storage.
 const writeTime = time.Minute
 
 // slop is what net/http adds to MaxHeaderBytes.
 const slop = 4096
 
-// A Server serves a handler on any number of listeners within limits, each of which
-// is answered and not merely met with silence.
+// A Server serves a handler on any number of listeners within limits, each of which is answered and not merely met with
+// silence.
 type Server struct{ http http.Server }
 
 // NewServer returns a server for this handler, of which a Service may be one part.
@@ -75,8 +74,8 @@ func Closing(h http.Handler) http.Handler {
 	})
 }
 
-// Serve accepts on a plain listener, TCP or unix, until Shutdown or Close; it returns
-// nil then. The listener is closed with it.
+// Serve accepts on a plain listener, TCP or unix, until Shutdown or Close; it returns nil then. The listener is closed
+// with it.
 func (s *Server) Serve(l net.Listener) error {
 	err := s.http.Serve(watchedListener{l, true})
 	if errors.Is(err, http.ErrServerClosed) {
@@ -96,8 +95,7 @@ func (s *Server) ServeTLS(l net.Listener, c *tls.Config) error {
 	return err
 }
 
-// Shutdown takes no more connections, lets requests under way finish, and closes
-// what is left when the context ends.
+// Shutdown takes no more connections, lets requests under way finish, and closes what is left when the context ends.
 func (s *Server) Shutdown(ctx context.Context) error {
 	err := s.http.Shutdown(ctx)
 	if err != nil {
@@ -121,8 +119,7 @@ func (l watchedListener) Accept() (net.Conn, error) {
 	return &watchedConn{Conn: c, plain: l.plain}, nil
 }
 
-// A watchedConn says why it is about to be closed where net/http does not: when a header
-// did not arrive in time.
+// A watchedConn says why it is about to be closed where net/http does not: when a header did not arrive in time.
 type watchedConn struct {
 	net.Conn
 	plain bool
@@ -165,7 +162,7 @@ const slowHeader = "HTTP/1.1 408 Request Timeout\r\nContent-Type: text/plain; ch
 func (c *watchedConn) answer(to net.Conn) {
 	if c.late.Load() && c.asked.Swap(false) {
 		_ = to.SetWriteDeadline(time.Now().Add(time.Second))
-		_, _ = to.Write([]byte(slowHeader)) // who is that slow may be gone
+		_, _ = to.Write([]byte(slowHeader)) // a client that slow may be gone
 	}
 }
 

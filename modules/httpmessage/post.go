@@ -47,8 +47,8 @@ type post struct {
 	client   client
 
 	user      jid.JID
-	account   string // who is authenticated: a bare address, or the name of an API account
-	attempted string // who was not
+	account   string // that is authenticated: a bare address, or the name of an API account
+	attempted string // that was not
 	mayPost   bool   // an API account may post for fqdn
 	rights    *accounts.Rights
 	purse     *budget.Budget // of the account; nil: no limit on the rate

@@ -51,7 +51,7 @@ func list(jids ...string) string {
 	return b.String() + `</addresses><body>yo</body></message>`
 }
 
-// Each row is refused, and nothing is sent.
+// refusals are posts that are refused, and nothing is sent.
 var refusals = []struct {
 	name   string
 	c      call
@@ -182,7 +182,7 @@ func TestRepeatedFailuresAreSlowedDown(t *testing.T) {
 	})
 }
 
-// Each row is accepted and stored as it stands in want, for bob.
+// accepted are posts for bob, each stored as it stands in want.
 var accepted = []struct {
 	name, user, body, want string
 }{

@@ -83,8 +83,8 @@ func (p *post) send() *refusal {
 	p.purse.Spend((len(p.recipients) - 1) * len(p.stanza.Payload)) // the first copy is the body
 	dedup := ""
 	if p.key != "" {
-		// The hash is part of it: if the server dies before the first answer is kept, another
-		// message with the same key must not pass for a repetition.
+		// The hash is part of it: if the server dies before the first answer is kept, another message with the same key
+		// must not pass for a repetition.
 		dedup = p.account + "\n" + p.key + "\n" + hex.EncodeToString(p.hash[:16])
 	}
 	if n := min(p.s.o.Lanes, len(p.recipients)/perLane); n > 1 {
@@ -179,8 +179,8 @@ func (p *post) routeTo(l *lane, r *recipient, dedup string) {
 	}
 }
 
-// fromOwnAddress makes the copy one of the authenticated account, which carries the forged
-// address as the original sender (XEP-0033 §4.5).
+// fromOwnAddress makes the copy one of the authenticated account, which carries the forged address as the original
+// sender (XEP-0033 §4.5).
 func (p *post) fromOwnAddress(s xmpp.Stanza) xmpp.Stanza {
 	w := xmpp.NewWriter(nil)
 	w.Start(xmpp.NSAddress, "addresses").Start("", "address").Attr("type", "ofrom").Attr("jid", p.stanza.From.String()).End().End()
@@ -189,8 +189,8 @@ func (p *post) fromOwnAddress(s xmpp.Stanza) xmpp.Stanza {
 	return s
 }
 
-// wait returns when all writes are durable, or with the first error. It does not end with
-// the request: who has gone may still ask for the first answer.
+// wait returns when all writes are durable, or with the first error. It does not end with the request: a client that
+// has gone may still ask for the first answer.
 func wait(list []waiter) error {
 	var ctx context.Context
 	for _, w := range list {

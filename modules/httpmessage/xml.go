@@ -42,8 +42,8 @@ func (p *post) parseXML(b []byte) *refusal {
 	return nil
 }
 
-// parseAgain looks closer at what the scanner refused. With a stanza it is all right; with
-// neither stanza nor refusal the head has been read and says enough.
+// parseAgain looks closer at what the scanner refused. With a stanza it is all right; with neither stanza nor refusal
+// the head has been read and says enough.
 func (p *post) parseAgain(b []byte, err error) (*xmpp.Stanza, *refusal) {
 	var bad *stream.SyntaxError
 	switch {
@@ -85,8 +85,7 @@ func rootOf(b []byte) (*xmpp.Element, bool) {
 	return e, err == nil && xmpp.KindOf(e.Name.Local) != 0
 }
 
-// badAddress goes on with a message whose 'to' or 'from' is no address, so that
-// the checks answer in their order.
+// badAddress goes on with a message whose 'to' or 'from' is no address, so that the checks answer in their order.
 func (p *post) badAddress(head *xmpp.Element) *refusal {
 	if head.Name.Local != xmpp.Message.String() {
 		return badRequest(textRoot)

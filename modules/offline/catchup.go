@@ -22,8 +22,8 @@ const (
 const patience = time.Second
 
 // catching is a session that is being brought what is stored for its account, by one goroutine. One at a time does it
-// for the whole account; those that take nothing for a while, or are full, do it for themselves beside it, and so do those
-// without presence, for what names them. A stored message is given to the first that comes to it.
+// for the whole account; those that take nothing for a while, or are full, do it for themselves beside it, and so do
+// those without presence, for what names them. A stored message is given to the first that comes to it.
 type catching struct {
 	s     *router.Session
 	gone  chan struct{} // closed when s has ended and given back its rest
@@ -52,8 +52,8 @@ func (m *module) goOn(s *router.Session, since uint64, done func()) {
 	})
 }
 
-// begin begins to bring a session what is stored, or the one that is best placed if it has left or takes nothing. It says
-// whether there is no need to hold the account for that. The caller holds the owner's lock.
+// begin begins to bring a session what is stored, or the one that is best placed if it has left or takes nothing. It
+// says whether there is no need to hold the account for that. The caller holds the owner's lock.
 func (m *module) begin(name string, s *router.Session, since uint64, done func()) (free bool) {
 	sh := m.shard(name)
 	sh.mu.Lock()
@@ -63,7 +63,7 @@ func (m *module) begin(name string, s *router.Session, since uint64, done func()
 			c.again = true // it may be given more than before, since it has got its presence
 		}
 		for _, c := range o.catching {
-			// Who is at it goes on, so that what it may give back is not overtaken.
+			// The one that is at it goes on, so that what it may give back is not overtaken.
 			if !c.alone {
 				c.again, c.since = true, min(c.since, since)
 				c.dones = append(c.dones, done)
@@ -141,8 +141,8 @@ func (m *module) bring(user jid.JID) {
 	go m.catchUp(s, func() {})
 }
 
-// best is the session that stored messages go to: XEP-0160 §2, RFC 6121 §8.5.2.1.1; if possible none that has more than it
-// takes as it is.
+// best is the session that stored messages go to: XEP-0160 §2, RFC 6121 §8.5.2.1.1; if possible none that has more than
+// it takes as it is.
 func best(list []*router.Session) (s *router.Session) {
 	for _, one := range list {
 		if !ready(one) {
@@ -170,8 +170,8 @@ func (m *module) run(c *catching) {
 	}
 }
 
-// leave ends the catching up if the session has ended, or may not be brought what is for the account, and leaves the rest to
-// others.
+// leave ends the catching up if the session has ended, or may not be brought what is for the account, and leaves the
+// rest to others.
 func (m *module) leave(c *catching) bool {
 	if m.stays(c) {
 		return false
@@ -204,7 +204,8 @@ func (m *module) stays(c *catching) bool {
 	}
 }
 
-// finish ends the catching up if nothing is left. It looks under the owner's lock, so that nothing is stored in between.
+// finish ends the catching up if nothing is left. It looks under the owner's lock, so that nothing is stored in
+// between.
 func (m *module) finish(c *catching) (finished bool) {
 	name := c.s.Bare().String()
 	m.router.WithOwner(name, func() {
@@ -221,8 +222,8 @@ func (m *module) finish(c *catching) (finished bool) {
 	return finished
 }
 
-// end forgets a session that has caught up, or will not. The caller holds the owner's lock, without which nobody adds to
-// what is to be done then.
+// end forgets a session that has caught up, or will not. The caller holds the owner's lock, without which nobody adds
+// to what is to be done then.
 func (m *module) end(name string, c *catching) {
 	sh := m.shard(name)
 	sh.mu.Lock()
@@ -232,8 +233,8 @@ func (m *module) end(name string, c *catching) {
 	sh.tidy(name, o)
 }
 
-// await waits until a session takes more. If that takes long, as it does when its connection is lost, new messages queue
-// for this session alone from then on, and what is stored is for the others to take.
+// await waits until a session takes more. If that takes long, as it does when its connection is lost, new messages
+// queue for this session alone from then on, and what is stored is for the others to take.
 func (m *module) await(c *catching) error {
 	sh := m.shard(c.s.Bare().String())
 	sh.mu.Lock()
@@ -254,8 +255,8 @@ func (m *module) await(c *catching) error {
 	return c.s.WaitBelow(context.Background(), inFlight)
 }
 
-// part turns the hold of the account into one of the session. What others might have been given meanwhile is stored: they
-// get it before anything new.
+// part turns the hold of the account into one of the session. What others might have been given meanwhile is stored:
+// they get it before anything new.
 func (m *module) part(c *catching) {
 	name := c.s.Bare().String()
 	var dones []func()
@@ -349,8 +350,8 @@ type parcel struct {
 	to     []*router.Session
 }
 
-// parcel reads a stored message and says who gets it. The caller holds the shard, so that no session it finds in the table
-// has passed Ended.
+// parcel reads a stored message and says who gets it. The caller holds the shard, so that no session it finds in the
+// table has passed Ended.
 func (m *module) parcel(c *catching, r *storage.Record) (p parcel, err error) {
 	var settled bool
 	if p.stanza, settled, err = readRecord(r.Data); err != nil {
@@ -370,8 +371,8 @@ func (m *module) parcel(c *catching, r *storage.Record) (p parcel, err error) {
 	return p, nil
 }
 
-// addressees are the sessions that get a stored message: the one that is being sent to, but for a message that others would
-// have been given had the account not been held.
+// addressees are the sessions that get a stored message: the one that is being sent to, but for a message that others
+// would have been given had the account not been held.
 func (m *module) addressees(c *catching, id uint64, to jid.JID) (list []*router.Session) {
 	s := c.s
 	switch {

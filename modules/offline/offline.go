@@ -1,12 +1,10 @@
-// Package offline keeps messages until a session has taken them: those for users
-// who are away (XEP-0160), brought at the next login with the time they came
-// (XEP-0203), and those that have been acknowledged to their sender or are given to several
-// sessions, from before the first session gets them until the first has taken them.
+// Package offline keeps messages until a session has taken them: those for users who are away (XEP-0160), brought at
+// the next login with the time they came (XEP-0203), and those that have been acknowledged to their sender or are given
+// to several sessions, from before the first session gets them until the first has taken them.
 //
-// A message is told apart by the id that storage gave it, which is also its stanza-id
-// (XEP-0359). In memory is only which of the stored messages are in flight, that
-// is, given to a session that has neither taken them nor ended; after a restart none
-// is, and what is stored is brought again under the same id.
+// A message is told apart by the id that storage gave it, which is also its stanza-id (XEP-0359). In memory is only
+// which of the stored messages are in flight, that is, given to a session that has neither taken them nor ended; after
+// a restart none is, and what is stored is brought again under the same id.
 //
 // Hints (XEP-0334) say what is not worth keeping. Left out: retrieval by hand (XEP-0013).
 package offline
@@ -47,8 +45,8 @@ func Of(p parts.Parts, contacts Contacts) router.Module {
 	}, p.Log)
 }
 
-// New returns the module. The messages are kept in the given log, which nobody else writes.
-// The options are asked for with each message.
+// New returns the module. The messages are kept in the given log, which nobody else writes. The options are asked for
+// with each message.
 func New(r *router.Router, contacts Contacts, messages storage.Log, o func() Options, log *slog.Logger) router.Module {
 	return newModule(r, contacts, messages, o, log).module()
 }
@@ -65,9 +63,8 @@ type module struct {
 	shards   [shards]shard
 }
 
-// A shard orders what happens to the stored messages of its owners: whoever appends and marks,
-// or reads and marks, does both under mu. Taken before it may be the router's lock
-// of an owner, never after it.
+// A shard orders what happens to the stored messages of its owners: whoever appends and marks, or reads and marks, does
+// both under mu. Taken before it may be the router's lock of an owner, never after it.
 type shard struct {
 	mu     sync.Mutex // guards owners and what they hold
 	owners map[string]*owner
@@ -76,8 +73,7 @@ type shard struct {
 // owner is an account with messages in flight.
 type owner struct {
 	flight map[uint64]flight
-	// returned is the newest message that a session had been given without a copy and that
-	// was stored when it ended.
+	// returned is the newest message that a session had been given without a copy and that was stored when it ended.
 	returned uint64
 	catching map[*router.Session]*catching // those that catch up
 }
@@ -168,8 +164,7 @@ func (o *owner) unmark(id uint64, s *router.Session) {
 	o.flight[id] = f
 }
 
-// ownerOf is the account that a message is for; without 'to' it is the sender's own
-// (RFC 6120 §10.3.1).
+// ownerOf is the account that a message is for; without 'to' it is the sender's own (RFC 6120 §10.3.1).
 func ownerOf(e *router.Envelope) jid.JID {
 	switch {
 	case !e.Stanza.To.IsZero():
@@ -251,8 +246,8 @@ func (m *module) delivering(e *router.Envelope, to []*router.Session) {
 	}
 }
 
-// unclaimed stores a message that no session takes, or that a session had been given
-// and did not take before it ended. The caller holds the owner's lock.
+// unclaimed stores a message that no session takes, or that a session had been given and did not take before it ended.
+// The caller holds the owner's lock.
 func (m *module) unclaimed(e *router.Envelope) {
 	name := ownerOf(e).String()
 	if e.Kept != 0 {
@@ -277,7 +272,7 @@ func (m *module) unclaimed(e *router.Envelope) {
 	}
 	o := storage.AppendOptions{Dedup: e.DedupKey(), MaxRecords: l.MaxMessages, MaxBytes: l.MaxBytes, Fair: true}
 	if st := sh.owners[name]; st != nil && len(st.catching) > 0 {
-		// Who is taking what waited is not to be cut off from what comes meanwhile.
+		// A user who is taking what waited is not to be cut off from what comes meanwhile.
 		o.MaxRecords, o.MaxBytes = 2*o.MaxRecords, 2*o.MaxBytes
 	}
 	id, dup, err := m.append(e, name, e.Stanza.Payload, o)
@@ -293,8 +288,7 @@ func (m *module) unclaimed(e *router.Envelope) {
 	}
 	switch {
 	case errors.Is(err, storage.ErrFull):
-		// XEP-0160 §2 would have service-unavailable, which says "never": this
-		// sender may well succeed later.
+		// XEP-0160 §2 would have service-unavailable, which says "never": this sender may well succeed later.
 		e.Refuse(xmpp.ResourceConstraint("too many messages wait for the recipient"))
 		return
 	case err != nil:
@@ -318,9 +312,9 @@ func (m *module) knows(e *router.Envelope) (bool, error) {
 	return m.contacts.Has(user, from)
 }
 
-// pass gives a message that must not be stored to who would have got it if the account were not held. Without such a
-// session its sender is told so, if it says something (RFC 6121 §8.5.2.2.1: it is stored or refused); what only tells a
-// state, or that something has arrived, is lost.
+// pass gives a message that must not be stored to the sessions that would have got it if the account were not held. If
+// there is none, the sender is told so, if the message says something (RFC 6121 §8.5.2.2.1: it is stored or refused);
+// what only tells a state, or that something has arrived, is lost.
 func (m *module) pass(e *router.Envelope) {
 	to := e.Stanza.To
 	named := to.IsFull() && m.router.Session(to) != nil // else as if to the bare address: RFC 6121 §8.5.3.2.1
@@ -339,8 +333,7 @@ func (m *module) pass(e *router.Envelope) {
 	}
 }
 
-// reorder puts a message that a session gives back behind those that came before it and had
-// no copy until now.
+// reorder puts a message that a session gives back behind those that came before it and had no copy until now.
 func (m *module) reorder(e *router.Envelope, name string) {
 	sh := m.shard(name)
 	sh.mu.Lock()
@@ -421,8 +414,7 @@ func (m *module) keep(s *router.Session, given []router.Undelivered) {
 // taken removes what a session has taken.
 func (m *module) taken(user jid.JID, kept []uint64) {
 	name := user.String()
-	// The removal comes before the marks go, so that whoever reads the log and sees no mark
-	// sees no record either.
+	// The removal comes before the marks go, so that whoever reads the log and sees no mark sees no record either.
 	if _, err := m.store.Remove(context.Background(), name, kept...); err != nil {
 		m.log.Warn("messages that were taken will be brought again", "owner", name, "error", err)
 	}

@@ -103,8 +103,8 @@ type lasting struct{ *moduletest.Outlet }
 
 func (lasting) End(_, _ string) {}
 
-// The account is held from the moment in which another session takes the address until the one before has given back what
-// it had not taken. All that is behind that is for the new one, which has sent no presence as yet.
+// The account is held from the moment in which another session takes the address until the one before has given back
+// what it had not taken. All that is behind that is for the new one, which has sent no presence as yet.
 func TestMessagesToAnAddressThatIsTakenOverComeInOrderBeforeItsPresence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newScene(t, Options{})

@@ -15,12 +15,12 @@ const recordVersion = 1
 
 var errRecord = errors.New("record of a message that cannot be read")
 
-// settledID, added to the type, says that the message has the stanza-id that it is to have, or is to have none:
-// the record's own is not added.
+// settledID, added to the type, says that the message has the stanza-id that it is to have, or is to have none: the
+// record's own is not added.
 const settledID = 0x80
 
-// appendRecord appends a message as it is stored: version, type, then id, lang, from, to and
-// attributes each with its length before it, then the payload up to the end.
+// appendRecord appends a message as it is stored: version, type, then id, lang, from, to and attributes each with its
+// length before it, then the payload up to the end.
 func appendRecord(dst []byte, s *xmpp.Stanza, payload []byte, settled bool) []byte {
 	kind := byte(s.Type)
 	if settled {
@@ -93,9 +93,9 @@ func withoutStanzaID(s *xmpp.Stanza, owner string) []byte {
 	})
 }
 
-// worthKeeping says whether a message may wait for its recipient: type normal or chat, not
-// nothing but a chat state (XEP-0160 §3), nor asking not to be stored (XEP-0334 §4.2). A
-// message with <no-permanent-store/> is kept: §3.3 has offline storage in mind.
+// worthKeeping says whether a message may wait for its recipient: type normal or chat, not nothing but a chat state
+// (XEP-0160 §3), nor asking not to be stored (XEP-0334 §4.2). A message with <no-permanent-store/> is kept: §3.3 has
+// offline storage in mind.
 func worthKeeping(s *xmpp.Stanza) bool {
 	if !router.Storable(s) {
 		return false

@@ -2,8 +2,8 @@ package offline
 
 import "jackdaw/router"
 
-// A way is how a message that was accepted is kept until a session has taken it, or the first of several. Which one it is
-// depends on what its sender is promised and on the sessions that are there to take it:
+// A way is how a message that was accepted is kept until a session has taken it, or the first of several. Which one it
+// is depends on what its sender is promised and on the sessions that are there to take it:
 //
 //	                             sender is promised
 //	recipient                    nothing   an acknowledgement   that, and may repeat it
@@ -13,9 +13,9 @@ import "jackdaw/router"
 //	several sessions             copied    copied               copied
 //	none                         stored    stored               stored
 //
-// A session takes at once if it has no stream management, is active, and its connection is not behind (Session.Prompt); one
-// that is disconnected waits to be resumed. A message may be repeated if it has a key (Envelope.DedupKey), which has to
-// survive the message.
+// A session takes at once if it has no stream management, is active, and its connection is not behind (Session.Prompt);
+// one that is disconnected waits to be resumed. A message may be repeated if it has a key (Envelope.DedupKey), which
+// has to survive the message.
 //
 //	way       who writes it, and when               an acknowledgement waits for
 //	given     nobody                                (none is promised)
@@ -24,8 +24,8 @@ import "jackdaw/router"
 //	stored    unclaimed                             the write
 //
 // What is given or awaited is stored all the same if the session ends without having taken it (unclaimed), or before
-// anything is stored behind it (keep); an acknowledgement then waits for that write. What cannot be stored (worthKeeping)
-// is given in every case. Why there are as many ways: docs/decisions/0003-kept-copies.md.
+// anything is stored behind it (keep); an acknowledgement then waits for that write. What cannot be stored
+// (worthKeeping) is given in every case. Why there are as many ways: docs/decisions/0003-kept-copies.md.
 type way uint8
 
 const (

@@ -1,17 +1,14 @@
-// Package accounts is the one place that knows who may log in and what an
-// account may do. SASL, HTTP, in-band registration and the control socket all
-// ask it.
+// Package accounts is the one place that knows who may log in and what an account may do. SASL, HTTP, in-band
+// registration and the control socket all ask it.
 //
-// It keeps SCRAM keys only (RFC 5802 §3, RFC 7677), never a password; takes a
-// password in the forms in which clients prepare it (sasl.Forms); bounds the work of
-// key derivation; remembers verified passwords for a short time, so that a
-// request over HTTP costs a keyed hash and no derivation; answers for unknown
-// and disabled accounts as it does for a wrong password, in the same time
-// (RFC 5802 §9); throttles failed logins; and resolves the permissions that
-// were granted, configured or follow from being an administrator.
+// It keeps SCRAM keys only (RFC 5802 §3, RFC 7677), never a password; takes a password in the forms in which clients
+// prepare it (sasl.Forms); bounds the work of key derivation; remembers verified passwords for a short time, so that a
+// request over HTTP costs a keyed hash and no derivation; answers for unknown and disabled accounts as it does for a
+// wrong password, in the same time (RFC 5802 §9); throttles failed logins; and resolves the permissions that were
+// granted, configured or follow from being an administrator.
 //
-// Left out: SASL itself (package sasl), tokens, and the question which domains
-// are served here: whoever creates an account has asked that before.
+// Left out: SASL itself (package sasl), tokens, and the question which domains are served here: whoever creates an
+// account has asked that before.
 package accounts
 
 import (
@@ -31,17 +28,15 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// Errors of this package, to be tested with errors.Is. Their texts say what to
-// do and are meant for who administers the server; a peer is told no more than
-// the condition (RFC 6120 §6.5).
+// Errors of this package, to be tested with errors.Is. Their texts say what to do and are meant for the administrator;
+// a peer is told no more than the condition (RFC 6120 §6.5).
 var (
-	// ErrNotAuthorized stands alike for a wrong password, an unknown user and
-	// a disabled account.
+	// ErrNotAuthorized stands alike for a wrong password, an unknown user and a disabled account.
 	ErrNotAuthorized = errors.New("user name or password is wrong, or the account is disabled")
 	ErrExists        = errors.New("the account exists already: change its password or choose another name")
 	ErrNotFound      = errors.New("there is no such account: check the spelling, or create it first")
-	// ErrUnavailable wraps what the storage engine said. Nothing was
-	// acknowledged; a write may have been made all the same.
+	// ErrUnavailable wraps what the storage engine said. Nothing was acknowledged; a write may have been made all the
+	// same.
 	ErrUnavailable = errors.New("accounts cannot be used now because of the storage: try again later, and look at the server's log")
 	ErrUser        = errors.New("this names no account: it takes the form user@domain")
 	ErrPassword    = errors.New("password refused")
@@ -51,8 +46,7 @@ var (
 // A Change tells an OnChange listener what happened to an account.
 type Change uint8
 
-// What can happen to an account. All but PermissionsChanged end its live
-// sessions and its tokens.
+// What can happen to an account. All but PermissionsChanged end its live sessions and its tokens.
 const (
 	PasswordChanged Change = iota + 1
 	Disabled
@@ -84,10 +78,9 @@ type Account struct {
 	Changed     time.Time // when the password was set
 }
 
-// A Service keeps the accounts in a storage engine. All its methods are safe
-// for concurrent use. A method that changes something returns when the change
-// is durable and every OnChange listener has returned. When its context ends
-// first, the change may still be made, and is announced then.
+// A Service keeps the accounts in a storage engine. All its methods are safe for concurrent use. A method that changes
+// something returns when the change is durable and every OnChange listener has returned. When its context ends first,
+// the change may still be made, and is announced then.
 type Service struct {
 	users, api book
 	rights     *cache[*Rights] // by bare JID
@@ -107,8 +100,8 @@ type book struct {
 	remembered *cache[remembered]
 }
 
-// New returns the service over an engine, which stays the caller's. The first
-// time on an empty store it writes a secret and waits until that is durable.
+// New returns the service over an engine, which stays the caller's. The first time on an empty store it writes a secret
+// and waits until that is durable.
 func New(ctx context.Context, engine storage.Engine, o Options) (*Service, error) {
 	c, err := compile(o)
 	if err != nil {
@@ -134,8 +127,8 @@ func New(ctx context.Context, engine storage.Engine, o Options) (*Service, error
 	return s, nil
 }
 
-// SetOptions replaces the options while the service runs; what they say about
-// permissions is in force when it returns. Invalid ones change nothing.
+// SetOptions replaces the options while the service runs; what they say about permissions is in force when it returns.
+// Invalid ones change nothing.
 func (s *Service) SetOptions(o Options) error {
 	c, err := compile(o)
 	if err != nil {
@@ -150,9 +143,8 @@ func (s *Service) SetOptions(o Options) error {
 // Throttle returns the throttle of failed logins that all ways to log in share.
 func (s *Service) Throttle() *Throttle { return s.throttle }
 
-// OnChange has f called after each change of an account that lives sessions or
-// tokens may depend on, once it is durable. f may block; what made the change
-// waits for it. Listeners stay for ever and are called in the order given.
+// OnChange has f called after each change of an account that lives sessions or tokens may depend on, once it is
+// durable. f may block; what made the change waits for it. Listeners stay for ever and are called in the order given.
 func (s *Service) OnChange(f func(user jid.JID, what Change)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -168,8 +160,7 @@ func (s *Service) notify(user jid.JID, what Change) {
 	}
 }
 
-// Create makes an account. Errors: ErrUser, ErrPassword, ErrExists,
-// ErrUnavailable, or the context's.
+// Create makes an account. Errors: ErrUser, ErrPassword, ErrExists, ErrUnavailable, or the context's.
 func (s *Service) Create(ctx context.Context, user jid.JID, password string) error {
 	p, err := s.create(ctx, user, password)
 	if err != nil {
@@ -211,8 +202,7 @@ func (s *Service) create(ctx context.Context, user jid.JID, password string) (*s
 	return p, nil
 }
 
-// SetPassword replaces the password. Errors: ErrPassword, ErrNotFound,
-// ErrUnavailable, or the context's.
+// SetPassword replaces the password. Errors: ErrPassword, ErrNotFound, ErrUnavailable, or the context's.
 func (s *Service) SetPassword(ctx context.Context, user jid.JID, password string) error {
 	if err := fitting(password); err != nil {
 		return err
@@ -231,8 +221,8 @@ func (s *Service) SetPassword(ctx context.Context, user jid.JID, password string
 	})
 }
 
-// SetDisabled keeps the user from logging in, or allows it again. The account
-// keeps its password and permissions, but has none of them while disabled.
+// SetDisabled keeps the user from logging in, or allows it again. The account keeps its password and permissions, but
+// has none of them while disabled.
 func (s *Service) SetDisabled(ctx context.Context, user jid.JID, disabled bool) error {
 	what := Disabled
 	if !disabled {
@@ -244,8 +234,7 @@ func (s *Service) SetDisabled(ctx context.Context, user jid.JID, disabled bool) 
 	})
 }
 
-// Grant adds permissions to those of the account. Errors: ErrPermission,
-// ErrNotFound, ErrUnavailable, or the context's.
+// Grant adds permissions to those of the account. Errors: ErrPermission, ErrNotFound, ErrUnavailable, or the context's.
 func (s *Service) Grant(ctx context.Context, user jid.JID, permissions ...Permission) error {
 	names, err := spell(permissions)
 	if err != nil {
@@ -259,9 +248,8 @@ func (s *Service) Grant(ctx context.Context, user jid.JID, permissions ...Permis
 	})
 }
 
-// Revoke takes permissions back. PermForgeSender takes back all narrowed forms
-// of it too, so that nothing of it is left; a narrowed form only itself. What
-// the configuration gives stays; what was not granted is no error.
+// Revoke takes permissions back. PermForgeSender takes back all narrowed forms of it too, so that nothing of it is
+// left; a narrowed form only itself. What the configuration gives stays; what was not granted is no error.
 func (s *Service) Revoke(ctx context.Context, user jid.JID, permissions ...Permission) error {
 	names, err := spell(permissions)
 	if err != nil {
@@ -288,8 +276,8 @@ func spell(permissions []Permission) ([]string, error) {
 	return names, nil
 }
 
-// Delete removes the account. What other packages keep of the user they remove
-// when they hear of it. Errors: ErrNotFound, ErrUnavailable, or the context's.
+// Delete removes the account. What other packages keep of the user they remove when they hear of it. Errors:
+// ErrNotFound, ErrUnavailable, or the context's.
 func (s *Service) Delete(ctx context.Context, user jid.JID) error {
 	user = user.Bare()
 	p, err := s.users.store.Delete(ctx, user.String())
@@ -310,16 +298,15 @@ func (s *Service) modify(ctx context.Context, user jid.JID, what Change, f func(
 	return s.settle(ctx, p, user, what)
 }
 
-// forget drops all that is held in memory of a user. It is called after the
-// write is visible to readers and before it is durable: what was read before
-// cannot be cached any more then (see cache.put).
+// forget drops all that is held in memory of a user. It is called after the write is visible to readers and before it
+// is durable: what was read before cannot be cached any more then (see cache.put).
 func (s *Service) forget(user jid.JID) {
 	s.users.remembered.drop(user.String())
 	s.rights.drop(user.String())
 }
 
-// settle waits until a write is durable and announced. The announcement does
-// not depend on ctx: a session must end even if whoever asked for it has gone.
+// settle waits until a write is durable and announced. The announcement does not depend on ctx: a session must end even
+// if whoever asked for it has gone.
 func (s *Service) settle(ctx context.Context, p *storage.Pending, user jid.JID, what Change) error {
 	done := make(chan error, 1)
 	p.Then(func(err error) {
@@ -352,8 +339,8 @@ func (s *Service) Get(ctx context.Context, user jid.JID) (Account, error) {
 	return shown(a)
 }
 
-// Exists says whether there is an account, disabled or not. It is asked for every message that no session
-// takes, so a yes comes from memory, as Rights does.
+// Exists says whether there is an account, disabled or not. It is asked for every message that no session takes, so a
+// yes comes from memory, as Rights does.
 func (s *Service) Exists(ctx context.Context, user jid.JID) (bool, error) {
 	if r, known := s.rights.get(user.Bare().String()); known && r.exists && time.Now().Before(r.expires) {
 		return true, nil
@@ -366,8 +353,7 @@ func (s *Service) Exists(ctx context.Context, user jid.JID) (bool, error) {
 	return r.exists, nil
 }
 
-// List returns the accounts of a domain, or with "" all of them, in ascending
-// order of domain and user.
+// List returns the accounts of a domain, or with "" all of them, in ascending order of domain and user.
 func (s *Service) List(ctx context.Context, domain string) ([]Account, error) {
 	var all []Account
 	err := pages(ctx, s.users.store, domain, func(a storage.Account) error {

@@ -15,8 +15,8 @@ import (
 // ErrName is returned for a name that no API account can have.
 var ErrName = errors.New("not a name of an API account: it follows the rules for the part of an address before the @")
 
-// An APIAccount may post through the gateway in the name of any user of its
-// domains. It is no XMPP user. Its slices are shared and not to be changed.
+// An APIAccount may post through the gateway in the name of any user of its domains. It is no XMPP user. Its slices are
+// shared and not to be changed.
 type APIAccount struct {
 	Name    string
 	Domains []string // normalised, sorted
@@ -26,9 +26,8 @@ type APIAccount struct {
 // MayPostFor says whether domain, normalised as jid.JID.Domain is, is one of the account's.
 func (a APIAccount) MayPostFor(domain string) bool { return slices.Contains(a.Domains, domain) }
 
-// apiName normalises a name. That of a local part is a good rule: letter case
-// does not matter, and there is neither a colon, which would end it in HTTP
-// Basic (RFC 7617 §2), nor an @, which would make it look like a user.
+// apiName normalises a name. That of a local part is a good rule: letter case does not matter, and there is neither a
+// colon, which would end it in HTTP Basic (RFC 7617 §2), nor an @, which would make it look like a user.
 func apiName(name string) (string, error) {
 	j, err := jid.New(name, "localhost", "")
 	if err != nil || j.Local() == "" {
@@ -37,9 +36,8 @@ func apiName(name string) (string, error) {
 	return j.Local(), nil
 }
 
-// CreateAPI makes an API account for at least one domain. Errors: ErrName,
-// ErrPassword, ErrExists, ErrUnavailable, one that names a bad domain, or the
-// context's.
+// CreateAPI makes an API account for at least one domain. Errors: ErrName, ErrPassword, ErrExists, ErrUnavailable, one
+// that names a bad domain, or the context's.
 func (s *Service) CreateAPI(ctx context.Context, name, password string, domains []string) error {
 	name, err := apiName(name)
 	if err != nil {

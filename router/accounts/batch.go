@@ -15,13 +15,11 @@ type NewAccount struct {
 	Password string
 }
 
-// CreateBatch makes many accounts, each as Create does, with a worker on every
-// core. No worker waits for the disk, so that the engine can put many accounts
-// into one commit. done, which may be nil, is called once for each account, in
-// no promised order but never twice at once, when it is durable or with the
-// reason why it was not made. One account that is refused does not
-// stop the others. The error is the context's; done is then not called for those
-// that were not settled.
+// CreateBatch makes many accounts, each as Create does, with a worker on every core. No worker waits for the disk, so
+// that the engine can put many accounts into one commit. done, which may be nil, is called once for each account, in no
+// promised order but never twice at once, when it is durable or with the reason why it was not made. One account that
+// is refused does not stop the others. The error is the context's; done is then not called for those that were not
+// settled.
 func (s *Service) CreateBatch(ctx context.Context, list []NewAccount, done func(index int, err error)) error {
 	type outcome struct {
 		index int

@@ -9,8 +9,8 @@ import (
 // shards is a power of two, and enough that cores seldom meet on a lock.
 const shards = 64
 
-// A cache is a bounded map that many goroutines read. It forgets something
-// when it is full, and refuses a value that was read before its key was dropped.
+// A cache is a bounded map that many goroutines read. It forgets something when it is full, and refuses a value that
+// was read before its key was dropped.
 type cache[V any] struct {
 	seed   maphash.Seed
 	most   int // entries in a shard

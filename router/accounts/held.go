@@ -31,8 +31,8 @@ type Held struct {
 // Configured says that the configuration gives it, so that a revocation does not take it away.
 func (h Held) Configured() bool { return h.Source != SourceGrant && h.Source != SourceAdmin }
 
-// Held lists the permissions of an account by source. A disabled account has none of them while it is disabled; they are listed
-// all the same. Errors: ErrNotFound, ErrUnavailable, or the context's.
+// Held lists the permissions of an account by source. A disabled account has none of them while it is disabled; they
+// are listed all the same. Errors: ErrNotFound, ErrUnavailable, or the context's.
 func (s *Service) Held(ctx context.Context, user jid.JID) ([]Held, error) {
 	a, err := s.users.store.Get(ctx, user.Bare().String())
 	if err != nil {

@@ -9,18 +9,16 @@ import (
 	"jackdaw/xmpp/sasl"
 )
 
-// DefaultIterations is the count of SCRAM iterations of new passwords unless
-// Options say otherwise. sasl.MinIterations and sasl.MaxIterations bound it.
+// DefaultIterations is the count of SCRAM iterations of new passwords unless Options say otherwise. sasl.MinIterations
+// and sasl.MaxIterations bound it.
 const DefaultIterations = 10000
 
 // Options say what the configuration does. The zero value is usable.
 type Options struct {
-	// Iterations of new passwords; 0 means DefaultIterations. Accounts keep
-	// the count their password was set with.
+	// Iterations of new passwords; 0 means DefaultIterations. Accounts keep the count their password was set with.
 	Iterations int
-	// Everyone lists, for a permission, patterns (see Pattern) of the accounts
-	// that have it without a grant. Nil means that every account has
-	// PermHTTPMessage; an empty map means that nobody has anything.
+	// Everyone lists, for a permission, patterns (see Pattern) of the accounts that have it without a grant. Nil means
+	// that every account has PermHTTPMessage; an empty map means that nobody has anything.
 	Everyone map[Permission][]string
 	// Admins have PermAdmin without a grant.
 	Admins []jid.JID

@@ -24,19 +24,16 @@ var ErrPattern = errors.New("not a pattern of addresses, such as *@trac, *.examp
 //
 // and "*" alone every address there is.
 //
-// A * of the domain stands for whole labels and only at its start, since
-// "*example.com" would match domains of other owners. The rest is normalised
-// as an address is, so letter case and the two forms of international domains
-// do not matter. The zero value matches nothing.
+// A * of the domain stands for whole labels and only at its start, since "*example.com" would match domains of other
+// owners. The rest is normalised as an address is, so letter case and the two forms of international domains do not
+// matter. The zero value matches nothing.
 type Pattern struct {
 	text  string // as written by String
 	every bool   // "*"
-	// at says that the address must have a local part, matched by local: the
-	// runs of characters between stars.
+	// at says that the address must have a local part, matched by local: the runs of characters between stars.
 	at    bool
 	local []string
-	// domain is the whole domain, or what comes after "*", with its dot;
-	// "*" is the empty suffix.
+	// domain is the whole domain, or what comes after "*", with its dot; "*" is the empty suffix.
 	domain string
 	suffix bool
 }
@@ -121,8 +118,7 @@ func (p Pattern) Matches(j jid.JID) bool {
 	return j.Local() != "" && matchRuns(p.local, j.Local())
 }
 
-// matchRuns says whether s is the runs in their order with anything between
-// them. There is one run at least.
+// matchRuns says whether s is the runs in their order with anything between them. There is one run at least.
 func matchRuns(runs []string, s string) bool {
 	s, ok := strings.CutPrefix(s, runs[0])
 	if !ok || len(runs) == 1 {

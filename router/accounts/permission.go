@@ -12,12 +12,11 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// A Permission is something an account may do: one of the constants, or a
-// narrowed PermForgeSender such as "forge_sender=*@trac" (see Pattern).
+// A Permission is something an account may do: one of the constants, or a narrowed PermForgeSender such as
+// "forge_sender=*@trac" (see Pattern).
 type Permission string
 
-// The permissions there are. PermAdmin implies PermMulticast and
-// PermForgeSender, and no other.
+// The permissions there are. PermAdmin implies PermMulticast and PermForgeSender, and no other.
 const (
 	PermHTTPMessage Permission = "http_message" // post with POST /message
 	PermMulticast   Permission = "multicast"    // address many at once
@@ -28,8 +27,8 @@ const (
 
 var permissions = []Permission{PermHTTPMessage, PermMulticast, PermForgeSender, PermGateway, PermAdmin}
 
-// ParsePermission reads a permission and normalises the pattern of a narrowed
-// one. The error wraps ErrPermission or ErrPattern and lists what there is.
+// ParsePermission reads a permission and normalises the pattern of a narrowed one. The error wraps ErrPermission or
+// ErrPattern and lists what there is.
 func ParsePermission(s string) (Permission, error) {
 	name, pattern, narrowed := strings.Cut(s, "=")
 	if !slices.Contains(permissions, Permission(name)) {
@@ -63,14 +62,13 @@ func (p Permission) Pattern() (pattern Pattern, ok bool) {
 
 const (
 	rightsMax = 1 << 16
-	// rightsFor bounds how long another process that shares the store may have
-	// changed something unseen; our own changes are seen at once.
+	// rightsFor bounds how long another process that shares the store may have changed something unseen; our own
+	// changes are seen at once.
 	rightsFor = time.Minute
 )
 
-// Rights are all that one account may do, from its grants, the configuration
-// and what these imply. They are a snapshot: ask again for each request.
-// Immutable, safe for concurrent use.
+// Rights are all that one account may do, from its grants, the configuration and what these imply. They are a snapshot:
+// ask again for each request. Immutable, safe for concurrent use.
 type Rights struct {
 	user    jid.JID
 	exists  bool
@@ -83,13 +81,12 @@ type Rights struct {
 // Active says that there is such an account and that it is not disabled.
 func (r *Rights) Active() bool { return r.active }
 
-// Has says whether the account has a permission. PermForgeSender means that it
-// may use every sender; see MayForge for those that are narrowed.
+// Has says whether the account has a permission. PermForgeSender means that it may use every sender; see MayForge for
+// those that are narrowed.
 func (r *Rights) Has(p Permission) bool { return slices.Contains(r.has, p) }
 
-// MayForge says whether the account may send in the name of sender; everybody
-// who may log in may in his own, with any resource. Where such a stanza may go is not
-// decided here.
+// MayForge says whether the account may send in the name of sender; everybody who may log in may in his own, with any
+// resource. Where such a stanza may go is not decided here.
 func (r *Rights) MayForge(sender jid.JID) bool {
 	if !r.active || sender.IsZero() {
 		return false
@@ -105,10 +102,9 @@ func (r *Rights) MayForge(sender jid.JID) bool {
 	return false
 }
 
-// Rights returns what the user may do: nothing if there is no such account or
-// it is disabled, whatever the configuration says, so that "*" never means an
-// address of another server. The error is ErrUnavailable, only if nothing
-// was known about the user before, or the context's.
+// Rights returns what the user may do: nothing if there is no such account or it is disabled, whatever the
+// configuration says, so that "*" never means an address of another server. The error is ErrUnavailable, only if
+// nothing was known about the user before, or the context's.
 func (s *Service) Rights(ctx context.Context, user jid.JID) (*Rights, error) {
 	user = user.Bare()
 	key := user.String()

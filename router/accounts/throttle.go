@@ -10,8 +10,7 @@ import (
 	"time"
 )
 
-// ErrThrottled says that too many logins failed and when to try again. It is found with
-// errors.As.
+// ErrThrottled says that too many logins failed and when to try again. It is found with errors.As.
 type ErrThrottled struct {
 	Wait time.Duration // more than 0
 }
@@ -24,11 +23,10 @@ func (e ErrThrottled) Error() string {
 // Seconds is the wait in whole seconds, rounded up, as Retry-After wants it.
 func (e ErrThrottled) Seconds() int { return int((e.Wait + time.Second - 1) / time.Second) }
 
-// What the throttle does. Both back-offs begin when so many failures have come
-// together, with Options.BackoffMin, and double with each further one up to Options.BackoffMax. One failure
-// is forgotten each time that forget has passed, so that the few slips of an
-// office behind one address do not add up, while who guesses gets one guess
-// in that time.
+// What the throttle does. Both back-offs begin when so many failures have come together, with Options.BackoffMin, and
+// double with each further one up to Options.BackoffMax. One failure is forgotten each time that forget has passed, so
+// that the few slips of an office behind one address do not add up, while somebody who guesses gets one guess in that
+// time.
 const (
 	throttleFree       = 5  // failures
 	throttleFreeExempt = 20 // failures of an exempt address against one account
@@ -37,13 +35,11 @@ const (
 	throttleMax        = 1 << 16 // addresses and pairs known at once
 )
 
-// A Throttle slows down guessing: by address (of IPv6, the /64), and by address
-// and account. An account itself is never locked, since that would let anybody
-// keep its owner out. It is shared by SASL and HTTP and safe for concurrent use.
+// A Throttle slows down guessing: by address (of IPv6, the /64), and by address and account. An account itself is never
+// locked, since that would let anybody keep its owner out. It is shared by SASL and HTTP and safe for concurrent use.
 //
-// The caller asks Check or Wait before it looks at a password or a proof, and
-// then calls Failed or Succeeded. With mechanisms of several steps it asks
-// again before the last one.
+// The caller asks Check or Wait before it looks at a password or a proof, and then calls Failed or Succeeded. With
+// mechanisms of several steps it asks again before the last one.
 type Throttle struct {
 	now  func() time.Time
 	seed maphash.Seed
@@ -82,8 +78,8 @@ func (t *Throttle) setBackoff(first, most time.Duration) {
 	t.most.Store(int64(most))
 }
 
-// Wait returns how long an attempt from there against an account (a bare JID, or the
-// name of an API account) must wait; 0 means that it may be made.
+// Wait returns how long an attempt from there against an account (a bare JID, or the name of an API account) must wait;
+// 0 means that it may be made.
 func (t *Throttle) Wait(from Source, account string) time.Duration {
 	if t.size.Load() == 0 {
 		return 0
@@ -117,15 +113,14 @@ func (t *Throttle) Failed(from Source, account string) {
 	if !from.Exempt {
 		t.count(addr, now)
 	}
-	// More are looked at than may come, so that what is forgotten goes without a
-	// sweep of all, and the common case is soon that of an empty table.
+	// More are looked at than may come, so that what is forgotten goes without a sweep of all, and the common case is
+	// soon that of an empty table.
 	t.sweep(now, 4)
 	t.size.Store(int64(len(t.entries)))
 }
 
-// Succeeded forgets the failures from this address against this account. Those
-// of the address alone stay: else who has one account could go on guessing at
-// others.
+// Succeeded forgets the failures from this address against this account. Those of the address alone stay: else somebody
+// who has one account could go on guessing at others.
 func (t *Throttle) Succeeded(from Source, account string) {
 	if t.size.Load() == 0 {
 		return
@@ -180,7 +175,8 @@ func (t *Throttle) count(k throttleKey, now time.Time) {
 	if k.exempt {
 		free = throttleFreeExempt
 	}
-	// A bound on the count, so that who stops is soon forgotten: no more than it takes to get to the longest wait.
+	// A bound on the count, so that somebody who stops is soon forgotten: no more than it takes to get to the longest
+	// wait.
 	first, most := t.first.Load(), t.most.Load()
 	e.failures = min(e.failures, free+bits.Len64(uint64(most/first)))
 	if n := e.failures - free; n >= 0 {
@@ -193,9 +189,8 @@ func (t *Throttle) count(k throttleKey, now time.Time) {
 	t.entries[k] = e
 }
 
-// room makes room for one entry: of a few it removes the one with the fewest
-// failures, so that a flood of new keys displaces itself before it
-// displaces what has failed often.
+// room makes room for one entry: of a few it removes the one with the fewest failures, so that a flood of new keys
+// displaces itself before it displaces what has failed often.
 func (t *Throttle) room(now time.Time) {
 	if len(t.entries) < throttleMax || t.sweep(now, 8) > 0 {
 		return
@@ -213,8 +208,7 @@ func (t *Throttle) room(now time.Time) {
 	delete(t.entries, least)
 }
 
-// sweep looks at n entries, in Go's random order, and removes those that say
-// nothing any more.
+// sweep looks at n entries, in Go's random order, and removes those that say nothing any more.
 func (t *Throttle) sweep(now time.Time, n int) (removed int) {
 	for k, e := range t.entries {
 		if n == 0 {

@@ -21,9 +21,8 @@ import (
 )
 
 const (
-	// rememberFor is how long after its derivation a password is known by its
-	// keyed hash; it bounds how long another process that shares the store may
-	// have changed it unseen.
+	// rememberFor is how long after its derivation a password is known by its keyed hash; it bounds how long another
+	// process that shares the store may have changed it unseen.
 	rememberFor = 5 * time.Minute
 	rememberMax = 1 << 16 // accounts of a kind
 
@@ -32,8 +31,7 @@ const (
 	secretKey   = "secret"
 )
 
-// hashes are those that keys are stored for: of the mechanisms that RFC 6120
-// §13.8 and RFC 7677 §4 ask for.
+// hashes are those that keys are stored for: of the mechanisms that RFC 6120 §13.8 and RFC 7677 §4 ask for.
 var hashes = [...]sasl.Hash{sasl.SHA1, sasl.SHA256}
 
 // remembered is the password an account was last verified with.
@@ -43,8 +41,7 @@ type remembered struct {
 	account *storage.Account // as it was then; not changed
 }
 
-// A macState computes keyed hashes. It is pooled, since making one costs more
-// than using it.
+// A macState computes keyed hashes. It is pooled, since making one costs more than using it.
 type macState struct {
 	hash hash.Hash
 	in   []byte
@@ -70,18 +67,15 @@ func (s *Service) mac(name, password string) [sha256.Size]byte {
 	return out
 }
 
-// Verify says whether password is that of the user: nil, ErrNotAuthorized,
-// ErrUnavailable or the context's error. A wrong password, an unknown user and
-// a disabled account cost a derivation each; a password that was right within
-// five minutes costs none, until the account changes. Verify does not know of
-// the throttle: see Authenticate.
+// Verify says whether password is that of the user: nil, ErrNotAuthorized, ErrUnavailable or the context's error. A
+// wrong password, an unknown user and a disabled account cost a derivation each; a password that was right within five
+// minutes costs none, until the account changes. Verify does not know of the throttle: see Authenticate.
 func (s *Service) Verify(ctx context.Context, user jid.JID, password string) error {
 	_, err := s.verify(ctx, &s.users, user.Bare().String(), password, nil)
 	return err
 }
 
-// Authenticate is Verify behind the throttle, to which it reports the outcome.
-// The error may be an ErrThrottled too.
+// Authenticate is Verify behind the throttle, to which it reports the outcome. The error may be an ErrThrottled too.
 func (s *Service) Authenticate(ctx context.Context, from Source, user jid.JID, password string) error {
 	_, err := s.authenticate(ctx, &s.users, from, user.Bare().String(), password)
 	return err
@@ -102,9 +96,8 @@ func (s *Service) authenticate(ctx context.Context, b *book, from Source, name, 
 	return a, err
 }
 
-// verify looks among the remembered passwords, then derives. again, if not nil,
-// is asked once more after queueing for the derivation, so that many guesses
-// at once do not all pass a throttle that none of them has met yet.
+// verify looks among the remembered passwords, then derives. again, if not nil, is asked once more after queueing for
+// the derivation, so that many guesses at once do not all pass a throttle that none of them has met yet.
 func (s *Service) verify(ctx context.Context, b *book, name, password string, again func() error) (*storage.Account, error) {
 	if len(password) > sasl.MaxPassword {
 		return nil, ErrNotAuthorized // depends on the password alone: no account is told from another
@@ -149,10 +142,9 @@ func (b *book) recall(name string, mac *[sha256.Size]byte) *storage.Account {
 	return r.account
 }
 
-// fits checks a password by one derivation, whether there is an account or not.
-// It takes the time of the iterations of new passwords for an account with
-// fewer, such as an imported one. One with more, or with SHA-1 keys only, can
-// be told from the others by time.
+// fits checks a password by one derivation, whether there is an account or not. It takes the time of the iterations of
+// new passwords for an account with fewer, such as an imported one. One with more, or with SHA-1 keys only, can be told
+// from the others by time.
 func (s *Service) fits(a storage.Account, found bool, name, password string) bool {
 	iterations := s.settings.Load().iterations
 	fake := sasl.FakeKeys(s.secret[:], sasl.SHA256, name, iterations)
@@ -170,8 +162,8 @@ func (s *Service) fits(a storage.Account, found bool, name, password string) boo
 	return right && ok && found && !a.Disabled
 }
 
-// keysOf returns the keys of an account for one hash, if it has sound ones. Those of a second form follow in a credential of
-// their own, with the same salt.
+// keysOf returns the keys of an account for one hash, if it has sound ones. Those of a second form follow in a
+// credential of their own, with the same salt.
 func keysOf(a storage.Account, h sasl.Hash) (k sasl.Keys, ok bool) {
 	for _, c := range a.Credentials {
 		switch {
@@ -185,10 +177,9 @@ func keysOf(a storage.Account, h sasl.Hash) (k sasl.Keys, ok bool) {
 	return k, ok
 }
 
-// Keys returns the keys of a user for SCRAM. For an unknown or disabled user,
-// and for one without keys for this hash, ok is false and the keys are fake:
-// no password fits, and they stay the same, also over a restart, so that nobody
-// can tell (RFC 5802 §9). The error is ErrUnavailable or the context's.
+// Keys returns the keys of a user for SCRAM. For an unknown or disabled user, and for one without keys for this hash,
+// ok is false and the keys are fake: no password fits, and they stay the same, also over a restart, so that nobody can
+// tell (RFC 5802 §9). The error is ErrUnavailable or the context's.
 func (s *Service) Keys(ctx context.Context, user jid.JID, h sasl.Hash) (keys sasl.Keys, ok bool, err error) {
 	name := user.Bare().String()
 	fake := sasl.FakeKeys(s.secret[:], h, name, s.settings.Load().iterations)
@@ -203,8 +194,8 @@ func (s *Service) Keys(ctx context.Context, user jid.JID, h sasl.Hash) (keys sas
 	return keys, true, nil
 }
 
-// FakeParameters returns what sasl.Config needs for its own fake keys: the
-// secret, a copy, and the iterations of new passwords.
+// FakeParameters returns what sasl.Config needs for its own fake keys: the secret, a copy, and the iterations of new
+// passwords.
 func (s *Service) FakeParameters() (secret []byte, iterations int) {
 	return append([]byte(nil), s.secret[:]...), s.settings.Load().iterations
 }
@@ -244,7 +235,8 @@ func (s *Service) acquire(ctx context.Context) error {
 
 func (s *Service) release() { <-s.slots }
 
-// fitting says why something cannot be a password: what it is once a client has prepared it must be allowed (sasl.Forms).
+// fitting says why something cannot be a password: what it is once a client has prepared it must be allowed
+// (sasl.Forms).
 func fitting(password string) error {
 	switch {
 	case password == "":
@@ -292,8 +284,7 @@ func loadSecret(ctx context.Context, m storage.Map) (secret [32]byte, err error)
 // A Source is where an attempt to log in comes from.
 type Source struct {
 	Addr netip.Addr // of the client; of what X-Forwarded-For says if a trusted proxy does
-	// Exempt is set for loopback and unix sockets, unless the address comes
-	// from a trusted proxy's header: limits do not apply there, except to the
-	// program that fails against one account again and again.
+	// Exempt is set for loopback and unix sockets, unless the address comes from a trusted proxy's header: limits do
+	// not apply there, except to the program that fails against one account again and again.
 	Exempt bool
 }

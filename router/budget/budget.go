@@ -1,6 +1,6 @@
-// Package budget says how fast somebody may bring bytes, over all ways in together: an account by its streams, by
-// posts over HTTP and by what they are copied to, a peer domain by all of its streams (docs/decisions/0016-budgets.md). It is a
-// bucket that fills at a rate up to a burst. What is taken beyond makes a debt, which time pays; until then streams
+// Package budget says how fast somebody may bring bytes, over all ways in together: an account by its streams, by posts
+// over HTTP and by what they are copied to, a peer domain by all of its streams (docs/decisions/0016-budgets.md). It is
+// a bucket that fills at a rate up to a burst. What is taken beyond makes a debt, which time pays; until then streams
 // are not read and posts are refused, so that nothing is dropped.
 package budget
 

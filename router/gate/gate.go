@@ -3,8 +3,8 @@
 // descriptor. One Keeper stands before all listeners.
 //
 // Loopback has no limit of its own, but the descriptors are counted for it too. When there is room for no more
-// connections, those that have not logged in are the first to go, the oldest before the others; so a stranger who
-// holds many idle ones keeps nobody out.
+// connections, those that have not logged in are the first to go, the oldest before the others; so a stranger who holds
+// many idle ones keeps nobody out.
 package gate
 
 import (
@@ -18,8 +18,8 @@ import (
 	"jackdaw/config"
 )
 
-// A Keeper counts connections, by address and in all; IPv6 by /64. The zero value is ready and has room for any
-// number. Safe for concurrent use.
+// A Keeper counts connections, by address and in all; IPv6 by /64. The zero value is ready and has room for any number.
+// Safe for concurrent use.
 type Keeper struct {
 	mu    sync.Mutex // guards the rest
 	from  map[netip.Addr]*visitor
@@ -128,8 +128,8 @@ func (g *Keeper) visit(a netip.Addr, now time.Time, l *config.Limits) (v *visito
 	return v, refusal
 }
 
-// makeRoom says whether there is room for one more connection, and which one is to be closed for it, if any. The
-// caller holds mu, and closes it without.
+// makeRoom says whether there is room for one more connection, and which one is to be closed for it, if any. The caller
+// holds mu, and closes it without.
 func (g *Keeper) makeRoom(now time.Time) (end net.Conn, ok bool) {
 	if g.room == 0 || g.all < g.room {
 		return nil, true
@@ -204,7 +204,7 @@ func (p *Pass) Leave() {
 	p.leave()
 }
 
-// leave is Leave for who holds the keeper's mu.
+// leave is Leave for a caller that holds the keeper's mu.
 func (p *Pass) leave() {
 	if p.gone {
 		return

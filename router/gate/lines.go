@@ -13,8 +13,8 @@ const (
 	linesMost = 500
 )
 
-// Lines bounds what strangers can have written into the log: a line a minute for each address (of IPv6, each /64), and for
-// all of them together. The zero value is ready; safe for concurrent use.
+// Lines bounds what strangers can have written into the log: a line a minute for each address (of IPv6, each /64), and
+// for all of them together. The zero value is ready; safe for concurrent use.
 type Lines struct {
 	mu      sync.Mutex // guards the rest
 	written map[netip.Addr]*line
@@ -27,8 +27,8 @@ type line struct {
 	held int // since then
 }
 
-// Say says whether a line about this address may be written now, and how many were held back since the last one: its own, and
-// those of addresses for which there was no room.
+// Say says whether a line about this address may be written now, and how many were held back since the last one: its
+// own, and those of addresses for which there was no room.
 func (l *Lines) Say(a netip.Addr) (held int, ok bool) {
 	a = Neighbourhood(a)
 	now := time.Now()

@@ -1,6 +1,6 @@
 // Package space watches how much room there is on the disk of the data directory. A store that meets a full disk fails
 // as a whole, so what can be done without stops before: first the files of users, then archives and what accounts
-// publish, and in the end messages for who is away. What is on its way to somebody who is there has the rest.
+// publish, and in the end messages for users who are away. What is on its way to somebody who is there has the rest.
 package space
 
 import (
@@ -18,7 +18,7 @@ const (
 	Plenty Level = iota
 	Scarce       // an administrator should do something; files are not taken any more
 	Low          // archives pause, nothing new is published
-	Out          // no messages wait for who is away
+	Out          // no messages wait for users who are away
 )
 
 const (
@@ -86,8 +86,10 @@ func (w *Watch) Level() Level {
 	return Level(w.level.Load())
 }
 
-// Low says that nothing more is kept that can be done without, Out that nothing more is kept for who is away.
+// Low says that nothing more is kept that can be done without.
 func (w *Watch) Low() bool { return w.Level() >= Low }
+
+// Out says that nothing more is kept for users who are away.
 func (w *Watch) Out() bool { return w.Level() >= Out }
 
 // Free is how many bytes there were, 0 if that is not known.
