@@ -18,7 +18,8 @@ func (r *Router) message(e *Envelope, to jid.JID) {
 	u := r.table.user(e.owner)
 	// The hold is asked for after the targets: it is set before the session can be seen among them.
 	offered := false
-	if targets := able(messageTargets(u.list(), e.Stanza, to), e.Stanza); len(targets) > 0 && (!u.held() || !Storable(e.Stanza)) {
+	targets := able(messageTargets(u.list(), e.Stanza, to), e.Stanza)
+	if len(targets) > 0 && (!u.held() || !Storable(e.Stanza)) {
 		if r.offer(e, targets); e.Settled() {
 			return
 		}

@@ -25,7 +25,8 @@ func (r *Router) sayCame(e *Envelope) {
 		via = "http"
 	}
 	s := e.Stanza
-	r.log.Debug("stanza came", "kind", s.Kind, "type", s.Type, "id", s.ID, "from", s.From, "to", s.To, "via", via, "holds", holds(e))
+	r.log.Debug("stanza came", "kind", s.Kind, "type", s.Type, "id", s.ID, "from", s.From, "to", s.To,
+		"via", via, "holds", holds(e))
 }
 
 // holds names the children of the stanza.
@@ -50,7 +51,8 @@ func (r *Router) saySettled(e *Envelope) {
 func (r *Router) sendTo(s *Session, e *Envelope, d Delivery) bool {
 	took := s.Send(e.Batch, d)
 	if r.follows() {
-		r.log.Debug("stanza given to a session", "id", d.Stanza.ID, "session", s.addr, "taken", took, "waits_to_be_resumed", s.Detached())
+		r.log.Debug("stanza given to a session", "id", d.Stanza.ID, "session", s.addr, "taken", took,
+			"waits_to_be_resumed", s.Detached())
 	}
 	return took
 }

@@ -380,7 +380,8 @@ func TestUndeliveredRequestsAreAnsweredWithAnError(t *testing.T) {
 	s := h.bind("juliet@example.org/a", &outlet{})
 	h.Unbind(s, func() []Undelivered {
 		return []Undelivered{
-			{Stanza: xmpp.Stanza{Kind: xmpp.IQ, Type: xmpp.TypeGet, ID: "7", From: h.romeo.Addr(), To: s.Addr(), Payload: []byte("<q xmlns='z'/>")}},
+			{Stanza: xmpp.Stanza{Kind: xmpp.IQ, Type: xmpp.TypeGet, ID: "7", From: h.romeo.Addr(), To: s.Addr(),
+				Payload: []byte("<q xmlns='z'/>")}},
 			{Stanza: xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeError, ID: "8", From: h.romeo.Addr(), To: s.Addr()}},
 		}
 	})
@@ -448,8 +449,8 @@ func TestACopyDoesNotLeaveItsSessionAgain(t *testing.T) {
 	left := 0
 	h := newHouse(t, Module{Name: "look", Leaving: Stage{Message: func(*Envelope) { left++ }}})
 	for range 2 {
-		h.Route(&Envelope{Session: h.romeo, Account: h.romeo.Bare(), Left: left > 0, Stanza: &xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeChat,
-			From: h.romeo.Addr(), To: jid.MustParse("juliet@example.org")}})
+		h.Route(&Envelope{Session: h.romeo, Account: h.romeo.Bare(), Left: left > 0, Stanza: &xmpp.Stanza{
+			Kind: xmpp.Message, Type: xmpp.TypeChat, From: h.romeo.Addr(), To: jid.MustParse("juliet@example.org")}})
 	}
 	if left != 1 || len(h.store) != 2 {
 		t.Errorf("the leaving stage saw %d stanzas of 2, of which %d are stored", left, len(h.store))

@@ -74,7 +74,9 @@ func (r *Router) Unbind(s *Session, drain func() []Undelivered) {
 // Detached is for c2s: the session's connection is lost, and it waits to be resumed. left is what it had been given and
 // has not taken. The session keeps that.
 func (r *Router) Detached(s *Session, left []Undelivered) {
-	r.untaken(s, slices.DeleteFunc(left, func(u Undelivered) bool { return !Storable(&u.Stanza) && u.Stanza.Type != xmpp.TypeGroupchat }))
+	r.untaken(s, slices.DeleteFunc(left, func(u Undelivered) bool {
+		return !Storable(&u.Stanza) && u.Stanza.Type != xmpp.TypeGroupchat
+	}))
 }
 
 func (r *Router) untaken(s *Session, left []Undelivered) {

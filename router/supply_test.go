@@ -81,8 +81,8 @@ func newSlow(t *testing.T, r *Router) (*Session, *slow) {
 }
 
 func from(address, id string, size int) Delivery {
-	return Delivery{Copy: true, Stanza: &xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeGroupchat, ID: id, From: jid.MustParse(address),
-		Payload: make([]byte, size)}}
+	return Delivery{Copy: true, Stanza: &xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeGroupchat, ID: id,
+		From: jid.MustParse(address), Payload: make([]byte, size)}}
 }
 
 func TestWhatIsBroughtIsMadeAsFastAsItIsTaken(t *testing.T) {

@@ -39,8 +39,12 @@ func TestModulesSeeWhatReachedAnAccountAndWhatItsClientsDidNotTake(t *testing.T)
 	}
 
 	left := func() (all []Undelivered) {
-		for _, s := range []xmpp.Stanza{{Kind: xmpp.IQ, Type: xmpp.TypeGet, ID: "iq"}, {Kind: xmpp.Message, Type: xmpp.TypeChat, ID: "given"},
-			{Kind: xmpp.Message, Type: xmpp.TypeGroupchat, ID: "room"}, {Kind: xmpp.Message, Type: xmpp.TypeError, ID: "error"}} {
+		for _, s := range []xmpp.Stanza{
+			{Kind: xmpp.IQ, Type: xmpp.TypeGet, ID: "iq"},
+			{Kind: xmpp.Message, Type: xmpp.TypeChat, ID: "given"},
+			{Kind: xmpp.Message, Type: xmpp.TypeGroupchat, ID: "room"},
+			{Kind: xmpp.Message, Type: xmpp.TypeError, ID: "error"},
+		} {
 			all = append(all, Undelivered{Stanza: s})
 		}
 		return all
@@ -100,7 +104,8 @@ func TestNothingIsStoredAheadOfWhatSessionsHaveBeenGiven(t *testing.T) {
 			}
 		}})
 	post := func(to, id string) {
-		h.Post(&xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeChat, From: jid.MustParse("room@example.org/nick"), To: jid.MustParse(to), ID: id}, nil)
+		h.Post(&xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeChat, ID: id,
+			From: jid.MustParse("room@example.org/nick"), To: jid.MustParse(to)}, nil)
 	}
 	first := &keeper{}
 	a := h.bind("juliet@example.org/a", first)

@@ -8,7 +8,8 @@ import (
 
 func TestClientAddressIsTheLastThatNoProxyOfOursHas(t *testing.T) {
 	h := newHouse(t)
-	h.Configure(Settings{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("fd00::/8")}})
+	h.Configure(Settings{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"),
+		netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("fd00::/8")}})
 	for _, row := range []struct {
 		peer, forwarded, want string
 		exempt                bool
@@ -77,7 +78,8 @@ func TestAuditLineSaysWhoSentWhatToWhomAndNoMore(t *testing.T) {
 			t.Errorf("%q is in the log", never)
 		}
 	}
-	if h.Stats.Answers[0].Load() != 1 || h.Stats.Recipients[1].Load() != 1 || h.Stats.Recipients[2].Load() != 1 || h.Stats.Recipients[4].Load() != 1 {
+	if h.Stats.Answers[0].Load() != 1 || h.Stats.Recipients[1].Load() != 1 ||
+		h.Stats.Recipients[2].Load() != 1 || h.Stats.Recipients[4].Load() != 1 {
 		t.Errorf("counted %+v", &h.Stats)
 	}
 }

@@ -38,7 +38,8 @@ func TestGatewaySendsAsTheAccountWhateverThePayloadSays(t *testing.T) {
 		for _, kind := range []string{"application/xml", "text/xml; charset=UTF-8", "Text/XML"} {
 			h := newHouse(t)
 			code, a := h.gateway(call{path: gatewayPath, user: user, headers: []string{"Content-Type: " + kind}, body: forged})
-			if code != 200 || a.Accepted != 1 || len(a.Recipients) != 1 || a.Recipients[0].JID != "bob@"+host || a.Recipients[0].Outcome != "stored" {
+			if code != 200 || a.Accepted != 1 || len(a.Recipients) != 1 ||
+				a.Recipients[0].JID != "bob@"+host || a.Recipients[0].Outcome != "stored" {
 				t.Errorf("%s, %s: answer %d %+v", user, kind, code, a)
 			}
 			got := h.stored("bob@" + host)
@@ -61,7 +62,8 @@ func TestGatewayDoesNotLookAtTheSender(t *testing.T) {
 		moduletest.Same(t, h.stored("bob@" + host)[0], `<message from='gate@im.example.org' to='bob@im.example.org' xml:lang='de'><body>yo</body></message>`)
 	}
 	h := newHouse(t)
-	if code, a := h.gateway(call{path: gatewayPath, user: "gate", headers: []string{xmlType}, body: `<message from="@" to="@"/>`}); code != 400 || a.Message != `Bad request: 'to' is "@", which is not an address.` {
+	code, a := h.gateway(call{path: gatewayPath, user: "gate", headers: []string{xmlType}, body: `<message from="@" to="@"/>`})
+	if code != 400 || a.Message != `Bad request: 'to' is "@", which is not an address.` {
 		t.Errorf("answer %d %+v", code, a)
 	}
 }
@@ -107,7 +109,8 @@ func TestGatewayIsForAccountsOfItsDomainWithThePermission(t *testing.T) {
 
 func TestAPIAccountSendsAsAnyNameOfItsDomain(t *testing.T) {
 	h := newHouse(t)
-	code, a := h.gateway(call{path: strings.Replace(gatewayPath, host, "IM.Example.ORG", 1) + "/Ticket-7", user: "robot", headers: []string{xmlType}, body: foreign})
+	code, a := h.gateway(call{path: strings.Replace(gatewayPath, host, "IM.Example.ORG", 1) + "/Ticket-7",
+		user: "robot", headers: []string{xmlType}, body: foreign})
 	if code != 200 || a.Accepted != 1 {
 		t.Fatalf("answer %d %+v", code, a)
 	}
@@ -131,7 +134,11 @@ var forms = []struct{ name, body, want string }{
 
 func TestJSONBecomesTheMessageOfTheContract(t *testing.T) {
 	for _, row := range forms {
-		for path, who := range map[string][2]string{"/message": {"andy@" + host, "andy@" + host}, gatewayPath: {"gate", "gate@" + host}, gatewayPath + "/t": {"robot", "t@" + host}} {
+		for path, who := range map[string][2]string{
+			"/message":         {"andy@" + host, "andy@" + host},
+			gatewayPath:        {"gate", "gate@" + host},
+			gatewayPath + "/t": {"robot", "t@" + host},
+		} {
 			t.Run(row.name+" "+path, func(t *testing.T) {
 				h := newHouse(t)
 				if w := h.do(call{path: path, user: who[0], headers: []string{jsonType + "; charset=utf-8"}, body: row.body}); w.Code != 200 {
@@ -206,7 +213,8 @@ func TestBadJSONIsNamed(t *testing.T) {
 func TestJSONListIsAMulticast(t *testing.T) {
 	h := newHouse(t)
 	body := `{"to": ["bob@im.example.org", "BOB@im.example.org", "skel@im.example.org"], "body": "yo", "extra_elements": "<addresses><address jid='bob@im.example.org'/></addresses><addresses2/>"}`
-	if w := h.do(call{user: "bob", headers: []string{jsonType}, body: body}); w.Code != 403 || w.Body.String() != multicastLine {
+	w := h.do(call{user: "bob", headers: []string{jsonType}, body: body})
+	if w.Code != 403 || w.Body.String() != multicastLine {
 		t.Errorf("answer %d %s", w.Code, w.Body)
 	}
 	if w := h.do(call{headers: []string{jsonType}, body: body}); w.Code != 200 {

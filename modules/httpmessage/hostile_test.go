@@ -150,7 +150,8 @@ func (h *house) judge(bad *string) func(*router.Envelope) {
 		switch {
 		case err != nil:
 			*bad = "what was sent is not XML: " + err.Error()
-		case again.Name != (xmpp.Name{Space: xmpp.NSClient, Local: "message"}) || again.Attr("from") != s.From.String() || again.Attr("to") != s.To.String():
+		case again.Name != (xmpp.Name{Space: xmpp.NSClient, Local: "message"}),
+			again.Attr("from") != s.From.String(), again.Attr("to") != s.To.String():
 			*bad = "the head became another"
 		case s.From.Bare().String() != "bob@"+host:
 			*bad = "sent as " + s.From.String()

@@ -33,7 +33,8 @@ type engine struct {
 }
 
 func newEngine() *engine {
-	return &engine{moduletest.NewStore(), shelf{list: map[string]storage.Account{}}, shelf{list: map[string]storage.Account{}}}
+	empty := func() shelf { return shelf{list: map[string]storage.Account{}} }
+	return &engine{moduletest.NewStore(), empty(), empty()}
 }
 
 func (e *engine) Accounts() storage.Accounts    { return &e.users }
@@ -138,7 +139,8 @@ func (l *lines) String() string {
 func keeper(log storage.Log) router.Module {
 	return router.Module{Name: "keeper", Unclaimed: func(e *router.Envelope) {
 		owner := e.Stanza.To.Bare().String()
-		_, _, p, err := log.Append(context.Background(), owner, storage.Record{Data: e.Stanza.Append(nil)}, storage.AppendOptions{Dedup: e.Dedup, MaxRecords: 1000})
+		_, _, p, err := log.Append(context.Background(), owner, storage.Record{Data: e.Stanza.Append(nil)},
+			storage.AppendOptions{Dedup: e.Dedup, MaxRecords: 1000})
 		if err != nil {
 			e.Refuse(router.Unavailable())
 			return

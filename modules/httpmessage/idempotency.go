@@ -96,7 +96,8 @@ func (p *post) enter() *refusal {
 		return nil
 	case a.hash != p.hash:
 		p.s.unclaim(p.account, key)
-		return problem(http.StatusUnprocessableEntity, "Unprocessable content: this Idempotency-Key was used with another request.")
+		return problem(http.StatusUnprocessableEntity,
+			"Unprocessable content: this Idempotency-Key was used with another request.")
 	}
 	p.s.unclaim(p.account, key)
 	p.replay = a

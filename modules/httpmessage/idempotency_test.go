@@ -20,7 +20,9 @@ func TestSameKeyGivesTheFirstAnswerAndSendsNothing(t *testing.T) {
 	}
 	for range 2 {
 		again := h.do(c)
-		if again.Code != 200 || again.Body.String() != first.Body.String() || again.Header().Get("Content-Type") != first.Header().Get("Content-Type") || again.Header().Get("Idempotency-Replayed") != "true" {
+		if again.Code != 200 || again.Body.String() != first.Body.String() ||
+			again.Header().Get("Content-Type") != first.Header().Get("Content-Type") ||
+			again.Header().Get("Idempotency-Replayed") != "true" {
 			t.Errorf("answer %d %s %q", again.Code, again.Body, again.Header())
 		}
 		h.open() // also after a restart
@@ -118,7 +120,9 @@ func TestAnswerThatCannotBeKeptIsNotGiven(t *testing.T) {
 
 type failing struct{ storage.Log }
 
-func (failing) Append(context.Context, string, storage.Record, storage.AppendOptions) (uint64, bool, *storage.Pending, error) {
+func (failing) Append(
+	context.Context, string, storage.Record, storage.AppendOptions,
+) (uint64, bool, *storage.Pending, error) {
 	return 0, false, nil, storage.ErrUnavailable
 }
 
@@ -204,7 +208,8 @@ func TestDamagedAnswerIsNoAnswer(t *testing.T) {
 		}
 	}
 	a := &answer{hash: [32]byte{1, 2}, status: 200, media: 1, prefer: true, body: []byte("x")}
-	if got, err := decodeAnswer(a.encode()); err != nil || got.hash != a.hash || got.media != 1 || !got.prefer || string(got.body) != "x" {
+	got, err := decodeAnswer(a.encode())
+	if err != nil || got.hash != a.hash || got.media != 1 || !got.prefer || string(got.body) != "x" {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
@@ -213,7 +218,8 @@ func TestAnswersOfOneAccountAreBounded(t *testing.T) {
 	h := newHouse(t)
 	andy := "andy@" + host
 	big := make([]byte, maxAnswers-10)
-	if _, _, _, err := h.engine.Log(answerSpace).Append(t.Context(), andy, storage.Record{Data: big}, storage.AppendOptions{}); err != nil {
+	log := h.engine.Log(answerSpace)
+	if _, _, _, err := log.Append(t.Context(), andy, storage.Record{Data: big}, storage.AppendOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {

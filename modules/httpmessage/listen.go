@@ -24,7 +24,13 @@ type Limits struct {
 }
 
 // DefaultLimits are those of docs/jackdaw.yaml.
-var DefaultLimits = Limits{HeaderBytes: 16 << 10, HeaderTime: 5 * time.Second, BodyTime: 15 * time.Second, Idle: time.Minute, Streams: 100}
+var DefaultLimits = Limits{
+	HeaderBytes: 16 << 10,
+	HeaderTime:  5 * time.Second,
+	BodyTime:    15 * time.Second,
+	Idle:        time.Minute,
+	Streams:     100,
+}
 
 // writeTime bounds an answer, from the end of the header: the body may take its time, and so may storage.
 const writeTime = time.Minute
@@ -155,7 +161,8 @@ func (c *watchedConn) Close() error {
 }
 
 // slowHeader is the answer to a header that did not arrive in time (RFC 9110 §15.5.9).
-const slowHeader = "HTTP/1.1 408 Request Timeout\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n" +
+const slowHeader = "HTTP/1.1 408 Request Timeout\r\n" +
+	"Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n" +
 	"Request timeout: the header did not arrive in time.\n"
 
 // answer writes, to this connection or to the one above it, if a request stopped halfway.
@@ -212,8 +219,9 @@ func TurnAway(c net.Conn, why string) {
 	if c.SetWriteDeadline(time.Now().Add(time.Second)) != nil {
 		return
 	}
-	_, _ = c.Write([]byte("HTTP/1.1 429 Too Many Requests\r\nContent-Type: text/plain; charset=utf-8\r\nRetry-After: 1\r\n" +
-		"Connection: close\r\n\r\nToo many requests: " + why + ".\n")) // a courtesy
+	_, _ = c.Write([]byte("HTTP/1.1 429 Too Many Requests\r\n" +
+		"Content-Type: text/plain; charset=utf-8\r\nRetry-After: 1\r\nConnection: close\r\n\r\n" +
+		"Too many requests: " + why + ".\n")) // a courtesy
 	if cw, ok := c.(interface{ CloseWrite() error }); ok {
 		_ = cw.CloseWrite() // so is this
 	}

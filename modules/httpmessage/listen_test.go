@@ -27,7 +27,8 @@ import (
 )
 
 // quick are limits for tests in a bubble.
-var quick = Limits{HeaderBytes: 16 << 10, HeaderTime: 100 * time.Millisecond, BodyTime: 200 * time.Millisecond, Idle: 5 * time.Second, Streams: 100}
+var quick = Limits{HeaderBytes: 16 << 10, HeaderTime: 100 * time.Millisecond, BodyTime: 200 * time.Millisecond,
+	Idle: 5 * time.Second, Streams: 100}
 
 // listen serves a house and returns where.
 func (h *house) listen(l Limits) string {
@@ -200,7 +201,8 @@ func TestPostOverUnixSocket(t *testing.T) {
 	h := newHouse(t)
 	s := NewServer(h.Handler(), DefaultLimits, moduletest.Discard())
 	path := h.serving(s, s.Serve, "unix", filepath.Join(t.TempDir(), "s"))
-	client := &http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", path) }}}
+	dial := func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", path) }
+	client := &http.Client{Transport: &http.Transport{DialContext: dial}}
 	defer client.CloseIdleConnections()
 	r := call{body: toBob}.request()
 	r.RequestURI = ""

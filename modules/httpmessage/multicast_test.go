@@ -84,7 +84,8 @@ func TestManyRecipientsHaveOneCopyEach(t *testing.T) {
 	for _, key := range []string{"1", "2"} {
 		for range 2 { // the second time the answer is remembered
 			code, r := h.reported(call{body: list(users...), headers: []string{"Idempotency-Key: " + key}})
-			if _, got, _ := strings.Cut(r.String(), " "); code != 200 || r.Accepted != len(users)-len(users)/50 || got != strings.Join(want, " ") {
+			_, got, _ := strings.Cut(r.String(), " ")
+			if code != 200 || r.Accepted != len(users)-len(users)/50 || got != strings.Join(want, " ") {
 				t.Fatalf("answer %d, %d accepted of %d", code, r.Accepted, len(users))
 			}
 		}

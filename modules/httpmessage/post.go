@@ -340,7 +340,8 @@ func (p *post) audit(status int) {
 	if !p.stanza.From.IsZero() {
 		attrs = append(attrs, slog.String("sender", p.stanza.From.String()))
 	}
-	attrs = append(attrs, slog.String("id", p.reportID()), slog.String("client", p.client.name()), slog.String("path", p.r.URL.Path))
+	attrs = append(attrs, slog.String("id", p.reportID()), slog.String("client", p.client.name()),
+		slog.String("path", p.r.URL.Path))
 	if p.replay != nil {
 		attrs = append(attrs, slog.Bool("replayed", true))
 	}

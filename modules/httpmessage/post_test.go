@@ -142,7 +142,8 @@ func TestRefusalsAreThoseOfTheContractInItsOrder(t *testing.T) {
 
 func TestPermissionToPostCanBeTakenAway(t *testing.T) {
 	h := newHouse(t)
-	if err := h.who.SetOptions(accounts.Options{Iterations: 4096, Everyone: map[accounts.Permission][]string{}}); err != nil {
+	none := map[accounts.Permission][]string{}
+	if err := h.who.SetOptions(accounts.Options{Iterations: 4096, Everyone: none}); err != nil {
 		t.Fatal(err)
 	}
 	// It comes before the size.

@@ -183,7 +183,9 @@ func (p *post) routeTo(l *lane, r *recipient, dedup string) {
 // sender (XEP-0033 §4.5).
 func (p *post) fromOwnAddress(s xmpp.Stanza) xmpp.Stanza {
 	w := xmpp.NewWriter(nil)
-	w.Start(xmpp.NSAddress, "addresses").Start("", "address").Attr("type", "ofrom").Attr("jid", p.stanza.From.String()).End().End()
+	w.Start(xmpp.NSAddress, "addresses").
+		Start("", "address").Attr("type", "ofrom").Attr("jid", p.stanza.From.String()).End().
+		End()
 	s = s.WithAdded(w.Bytes())
 	s.From = p.user
 	return s

@@ -67,7 +67,8 @@ func (p *post) parseAgain(b []byte, err error) (*xmpp.Stanza, *refusal) {
 		limits.Elements += p.set.MaxRecipients + 1
 		wide, again := stream.ParseStanza(b, limits)
 		if again == nil && p.isMulticast(wide.To) {
-			if _, again = stream.ParseContent(wide.WithoutFunc(func(c xmpp.Child, _ []byte) bool { return addresses.IsList(c) }), p.set.Stanza); again == nil {
+			rest := wide.WithoutFunc(func(c xmpp.Child, _ []byte) bool { return addresses.IsList(c) })
+			if _, again = stream.ParseContent(rest, p.set.Stanza); again == nil {
 				return wide, nil
 			}
 		}

@@ -179,7 +179,9 @@ func ownerOf(e *router.Envelope) jid.JID {
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
 
 // append stores the message of an envelope. The engine copies what it is given.
-func (m *module) append(e *router.Envelope, owner string, payload []byte, o storage.AppendOptions) (id uint64, dup bool, err error) {
+func (m *module) append(
+	e *router.Envelope, owner string, payload []byte, o storage.AppendOptions,
+) (id uint64, dup bool, err error) {
 	buf := buffers.Get().(*[]byte)
 	*buf = appendRecord((*buf)[:0], e.Stanza, payload, e.StanzaID != 0)
 	record := storage.Record{Data: *buf}

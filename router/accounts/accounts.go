@@ -37,10 +37,11 @@ var (
 	ErrNotFound      = errors.New("there is no such account: check the spelling, or create it first")
 	// ErrUnavailable wraps what the storage engine said. Nothing was acknowledged; a write may have been made all the
 	// same.
-	ErrUnavailable = errors.New("accounts cannot be used now because of the storage: try again later, and look at the server's log")
-	ErrUser        = errors.New("this names no account: it takes the form user@domain")
-	ErrPassword    = errors.New("password refused")
-	ErrPermission  = errors.New("no such permission")
+	ErrUnavailable = errors.New("accounts cannot be used now because of the storage: " +
+		"try again later, and look at the server's log")
+	ErrUser       = errors.New("this names no account: it takes the form user@domain")
+	ErrPassword   = errors.New("password refused")
+	ErrPermission = errors.New("no such permission")
 )
 
 // A Change tells an OnChange listener what happened to an account.

@@ -234,7 +234,8 @@ func TestStorageThatIsAwayIsUnavailableAndNoWrongPassword(t *testing.T) {
 		"CreateAPI":   func() error { return s.CreateAPI(t.Context(), "trac", "x", []string{"trac"}) },
 		"New":         func() error { _, err := New(t.Context(), m, Options{}); return err },
 	} {
-		if err := f(); !errors.Is(err, ErrUnavailable) || !errors.Is(err, storage.ErrUnavailable) || errors.Is(err, ErrNotAuthorized) {
+		err := f()
+		if !errors.Is(err, ErrUnavailable) || !errors.Is(err, storage.ErrUnavailable) || errors.Is(err, ErrNotAuthorized) {
 			t.Errorf("%s: %v, want ErrUnavailable", name, err)
 		}
 	}

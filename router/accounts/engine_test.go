@@ -89,7 +89,9 @@ func (x *memoryMap) Get(_ context.Context, owner, key string) ([]byte, error) {
 	return nil, storage.ErrNotFound
 }
 
-func (x *memoryMap) Update(_ context.Context, owner string, _ uint64, changes ...storage.Change) (uint64, *storage.Pending, error) {
+func (x *memoryMap) Update(
+	_ context.Context, owner string, _ uint64, changes ...storage.Change,
+) (uint64, *storage.Pending, error) {
 	x.m.mu.Lock()
 	defer x.m.mu.Unlock()
 	if x.m.fail != nil {

@@ -87,7 +87,8 @@ func (e *StillHeld) Error() string {
 			parts = append(parts, fmt.Sprintf("%s follows from admin: revoke that", h.Permission))
 			continue
 		}
-		parts = append(parts, fmt.Sprintf("%s is given by %s of the configuration: change it there, then `jackdaw reload`", h.Permission, h.Source))
+		parts = append(parts, fmt.Sprintf("%s is given by %s of the configuration: change it there, then `jackdaw reload`",
+			h.Permission, h.Source))
 	}
 	return "no grant is left, but it holds all the same: " + strings.Join(parts, "; ")
 }

@@ -59,7 +59,8 @@ func compile(o Options) (*settings, error) {
 		return nil, fmt.Errorf("back-off after failed logins: %v to %v is no range", c.first, c.most)
 	}
 	if c.iterations < sasl.MinIterations || c.iterations > sasl.MaxIterations {
-		return nil, fmt.Errorf("scram iterations: %d is not between %d and %d", c.iterations, sasl.MinIterations, sasl.MaxIterations)
+		return nil, fmt.Errorf("scram iterations: %d is not between %d and %d",
+			c.iterations, sasl.MinIterations, sasl.MaxIterations)
 	}
 	for _, a := range o.Admins {
 		if !named(a) {

@@ -32,7 +32,8 @@ var permissions = []Permission{PermHTTPMessage, PermMulticast, PermForgeSender, 
 func ParsePermission(s string) (Permission, error) {
 	name, pattern, narrowed := strings.Cut(s, "=")
 	if !slices.Contains(permissions, Permission(name)) {
-		return "", fmt.Errorf("%q: %w: there are http_message, multicast, forge_sender, forge_sender=PATTERN, xmppgateway and admin", s, ErrPermission)
+		return "", fmt.Errorf("%q: %w: there are http_message, multicast, forge_sender, forge_sender=PATTERN, "+
+			"xmppgateway and admin", s, ErrPermission)
 	}
 	if !narrowed {
 		return Permission(name), nil

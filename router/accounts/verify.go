@@ -81,7 +81,9 @@ func (s *Service) Authenticate(ctx context.Context, from Source, user jid.JID, p
 	return err
 }
 
-func (s *Service) authenticate(ctx context.Context, b *book, from Source, name, password string) (*storage.Account, error) {
+func (s *Service) authenticate(
+	ctx context.Context, b *book, from Source, name, password string,
+) (*storage.Account, error) {
 	check := func() error { return s.throttle.Check(from, name) }
 	if err := check(); err != nil {
 		return nil, err
@@ -98,7 +100,9 @@ func (s *Service) authenticate(ctx context.Context, b *book, from Source, name, 
 
 // verify looks among the remembered passwords, then derives. again, if not nil, is asked once more after queueing for
 // the derivation, so that many guesses at once do not all pass a throttle that none of them has met yet.
-func (s *Service) verify(ctx context.Context, b *book, name, password string, again func() error) (*storage.Account, error) {
+func (s *Service) verify(
+	ctx context.Context, b *book, name, password string, again func() error,
+) (*storage.Account, error) {
 	if len(password) > sasl.MaxPassword {
 		return nil, ErrNotAuthorized // depends on the password alone: no account is told from another
 	}
@@ -167,9 +171,11 @@ func (s *Service) fits(a storage.Account, found bool, name, password string) boo
 func keysOf(a storage.Account, h sasl.Hash) (k sasl.Keys, ok bool) {
 	for _, c := range a.Credentials {
 		switch {
-		case c.Hash != h.String() || len(c.Salt) == 0 || len(c.StoredKey) != h.Size() || len(c.ServerKey) != h.Size() || c.Iterations <= 0:
+		case c.Hash != h.String() || len(c.Salt) == 0 || c.Iterations <= 0 ||
+			len(c.StoredKey) != h.Size() || len(c.ServerKey) != h.Size():
 		case !ok:
-			k, ok = sasl.Keys{Hash: h, Salt: c.Salt, Iterations: c.Iterations, StoredKey: c.StoredKey, ServerKey: c.ServerKey}, true
+			k = sasl.Keys{Hash: h, Salt: c.Salt, Iterations: c.Iterations, StoredKey: c.StoredKey, ServerKey: c.ServerKey}
+			ok = true
 		case bytes.Equal(c.Salt, k.Salt) && c.Iterations == k.Iterations:
 			k.OtherStoredKey, k.OtherServerKey = c.StoredKey, c.ServerKey
 		}
@@ -213,7 +219,8 @@ func (s *Service) derive(ctx context.Context, password string) ([]storage.Creden
 		if err != nil {
 			return nil, fmt.Errorf("derive keys: %w", err)
 		}
-		c := storage.Credential{Hash: h.String(), Salt: k.Salt, StoredKey: k.StoredKey, ServerKey: k.ServerKey, Iterations: k.Iterations}
+		c := storage.Credential{Hash: h.String(), Salt: k.Salt, Iterations: k.Iterations,
+			StoredKey: k.StoredKey, ServerKey: k.ServerKey}
 		out = append(out, c)
 		if k.OtherStoredKey != nil {
 			c.StoredKey, c.ServerKey = k.OtherStoredKey, k.OtherServerKey
@@ -247,7 +254,8 @@ func fitting(password string) error {
 		return fmt.Errorf("%w: it is not valid UTF-8", ErrPassword)
 	}
 	if _, err := sasl.Forms(password); err != nil {
-		return fmt.Errorf("%w: it has control characters or others that are not allowed (RFC 8265 §4.2), or becomes longer than %d bytes",
+		return fmt.Errorf("%w: it has control characters or others that are not allowed (RFC 8265 §4.2), "+
+			"or becomes longer than %d bytes",
 			ErrPassword, sasl.MaxPassword)
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -63,7 +64,8 @@ func TestAcceptGoesOnAfterWhatPasses(t *testing.T) {
 			t.Errorf("%d served, then %v", served, err)
 		}
 		const ms = time.Millisecond
-		if len(waits) != 4 || waits[0] != 5*ms || waits[1] != 10*ms || waits[2] != 20*ms || waits[3] != 5*ms || time.Since(began) != 40*ms {
+		want := []time.Duration{5 * ms, 10 * ms, 20 * ms, 5 * ms}
+		if !slices.Equal(waits, want) || time.Since(began) != 40*ms {
 			t.Errorf("waited %v, %v in all", waits, time.Since(began))
 		}
 		stopping.Store(true)
