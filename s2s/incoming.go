@@ -49,15 +49,6 @@ func (l *link) serve() (err error) {
 	}
 }
 
-// appendHeader appends our stream header. The caller holds mu.
-func (l *link) appendHeader(b []byte) []byte {
-	from, _ := jid.Parse(l.local) // the zero JID where there is none
-	to, _ := jid.Parse(l.remote)  // likewise
-	l.began = true
-	return l.Framing.AppendHeader(b, stream.Header{Content: xmpp.NSServer, From: from, To: to, ID: l.id, Version: "1.0",
-		Lang: "en", Dialback: true})
-}
-
 // welcome reads the peer's stream header and answers it (RFC 6120 §4.7).
 func (l *link) welcome() error {
 	item, err := l.next()
@@ -101,7 +92,7 @@ func (l *link) welcome() error {
 	if l.known.Load() {
 		l.id = wire.NewID()
 	}
-	b := l.appendHeader(nil)
+	b := l.Framing.AppendHeader(nil, l.header())
 	l.mu.Unlock()
 	if err := l.write(l.appendFeatures(b)); err != nil {
 		return err
@@ -110,13 +101,6 @@ func (l *link) welcome() error {
 		l.turnBack(outbox.Pair{Local: l.local, Remote: l.remote})
 	}
 	return nil
-}
-
-// write sends what negotiation says, in order with everything else.
-func (l *link) write(b []byte) error {
-	l.wmu.Lock()
-	defer l.wmu.Unlock()
-	return l.send(b)
 }
 
 // appendFeatures appends what the peer may do next.

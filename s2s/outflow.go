@@ -226,16 +226,16 @@ func (s *Server) pong(x *xmpp.Stanza) bool {
 	}
 	o.asked, o.ping = false, ""
 	o.kernel = false // it answers after all
-	l.credit(o.covers)
+	o.credit(o.covers, false)
 	if o.written > o.taken && o.timer == nil { // written since
 		l.later(pingDelay, func() { l.pingNow(g.p) })
 	}
 	return true
 }
 
-// credit says that the peer has taken the oldest stanzas, up to so many since the start. The caller holds mu.
-func (l *link) credit(up int64) {
-	o := &l.out
+// credit says that the peer has taken the oldest stanzas, up to so many since the start. The pairs are told, unless the
+// link is over (outbox.Acked).
+func (o *outflow) credit(up int64, over bool) {
 	n := min(up, o.written) - o.taken
 	if n <= 0 {
 		return
@@ -247,7 +247,7 @@ func (l *link) credit(up int64) {
 		k := min(int64(f.n), n)
 		f.n -= int(k)
 		n -= k
-		if !l.ended { // outbox.Acked: not afterwards
+		if !over {
 			f.c.acked(int(k))
 		}
 		if f.n == 0 {
@@ -293,7 +293,7 @@ func (l *link) askKernel() {
 		return
 	}
 	o.stuck = time.Time{}
-	l.credit(up)
+	o.credit(up, false)
 	if o.taken < o.written {
 		l.later(o.backoff, l.askKernel)
 	}
@@ -314,7 +314,7 @@ func (l *link) ackFrom(h uint32) error {
 	o.h = h
 	o.acked += n
 	o.asked = false
-	l.credit(o.base + o.acked)
+	o.credit(o.base+o.acked, l.ended)
 	switch {
 	case o.written == o.taken:
 	case n > 0: // sent since

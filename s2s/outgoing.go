@@ -302,7 +302,7 @@ type offered struct {
 // open sends our header and reads the peer's and its features (RFC 6120 §4.2, §4.3).
 func (l *link) open() error {
 	l.mu.Lock()
-	b := l.appendHeader(nil)
+	b := l.Framing.AppendHeader(nil, l.header())
 	l.mu.Unlock()
 	if err := l.write(b); err != nil {
 		return err
