@@ -35,10 +35,6 @@ func (s *Stream) Send(p []byte) error {
 		s.spans = append(s.spans[:0], span{produced, plain + int64(len(p))})
 		return err
 	}
-	many := len(p) > maxRecord
-	if many {
-		s.Transport.cork()
-	}
 	for len(p) > 0 {
 		n := min(len(p), maxRecord)
 		if _, err := s.TLS.Write(p[:n]); err != nil {
@@ -48,9 +44,6 @@ func (s *Stream) Send(p []byte) error {
 		plain += int64(n)
 		produced, _ := s.Transport.Written()
 		s.spans = append(s.spans, span{produced, plain})
-	}
-	if many {
-		return s.Transport.uncork()
 	}
 	return nil
 }

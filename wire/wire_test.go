@@ -60,7 +60,7 @@ func (o *owner) awaits(t *testing.T) {
 }
 
 // pair returns a stream of jabber:client over TCP, and its other end.
-func pair(t *testing.T) (*Stream, *owner, net.Conn) {
+func pair(t testing.TB) (*Stream, *owner, net.Conn) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -265,7 +265,7 @@ func (h *halving) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func certificate(t *testing.T) tls.Certificate {
+func certificate(t testing.TB) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

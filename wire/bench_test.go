@@ -1,0 +1,49 @@
+package wire
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"testing"
+	"time"
+)
+
+// BenchmarkSend is a piece of what waits for a client, given to a connection with TLS until the kernel has it.
+func BenchmarkSend(b *testing.B) {
+	for _, size := range []int{1 << 10, 32 << 10, 64 << 10, 256 << 10} {
+		b.Run(fmt.Sprintf("%d KiB", size>>10), func(b *testing.B) {
+			s, _, far := pair(b)
+			client := tls.Client(far, &tls.Config{InsecureSkipVerify: true})
+			shaken := make(chan error, 1)
+			go func() { shaken <- client.Handshake() }()
+			config := &tls.Config{Certificates: []tls.Certificate{certificate(b)}, DynamicRecordSizingDisabled: true}
+			if err := s.Handshake(context.Background(), tls.Server(&s.Transport, config)); err != nil {
+				b.Fatal(err)
+			}
+			if err := <-shaken; err != nil {
+				b.Fatal(err)
+			}
+			read := make(chan struct{})
+			go func() {
+				_, _ = io.Copy(io.Discard, far) // until it is closed; taking TLS off is the client's work
+				close(read)
+			}()
+			s.Transport.Queue()
+			piece := make([]byte, size)
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			for b.Loop() {
+				err := s.Send(piece)
+				for _, left := s.Progress(); left && err == nil; _, left = s.Progress() {
+					err = s.Transport.Drain(10 * time.Second)
+				}
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+			_ = s.Transport.Close()
+			<-read
+		})
+	}
+}
