@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"jackdaw/modules/internal/moduletest"
+	"jackdaw/modules/muc/room"
 	"jackdaw/router"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
@@ -39,16 +40,16 @@ func (w *world) results(who, form string) (got []string) {
 			m := forwarded.Child(xmpp.Name{Space: xmpp.NSClient, Local: "message"})
 			text := "?"
 			switch {
-			case m.Child(xmpp.Name{Space: nsRetract, Local: "retracted"}) != nil:
+			case m.Child(xmpp.Name{Space: "urn:xmpp:message-retract:1", Local: "retracted"}) != nil:
 				text = "retracted"
-			case m.Child(retractName) != nil:
+			case m.Child(room.RetractName) != nil:
 				text = "retraction"
 			case m.ChildLocal("subject") != nil:
 				text = "subject"
 			case m.ChildLocal("body") != nil:
 				text = m.ChildLocal("body").Text()
 			}
-			if x := m.Child(userName); x != nil {
+			if x := m.Child(room.UserName); x != nil {
 				text += " by " + x.ChildLocal("item").Attr("jid")
 			}
 			from := jid.MustParse(m.Attr("from"))

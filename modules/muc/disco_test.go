@@ -25,7 +25,7 @@ func TestARoomsFeaturesAreThoseOfItsSettings(t *testing.T) {
 			if value == "1" {
 				other = c.off
 			}
-			if got := w.room().features(); want != "" && !slices.Contains(got, want) || slices.Contains(got, other) && other != "" {
+			if got := w.room().Features(); want != "" && !slices.Contains(got, want) || slices.Contains(got, other) && other != "" {
 				t.Errorf("with %s=%s the features are %s", c.field, value, got)
 			}
 		}

@@ -14,14 +14,14 @@ type guests struct {
 
 	mu sync.Mutex // guards the rest
 	by map[string]*guest
-	in map[jid.JID][]*room // by full address
+	in map[jid.JID][]*hosted // by full address
 }
 
 // A guest is a user who is in some room, or was a moment ago.
 type guest struct {
-	rooms map[*room]int // with how many clients
-	talk  bucket        // messages
-	moves bucket        // entering and presence
+	rooms map[*hosted]int // with how many clients
+	talk  bucket          // messages
+	moves bucket          // entering and presence
 }
 
 // A bucket holds what somebody may do at once. The zero value is full.
@@ -65,13 +65,13 @@ func (g *guests) passer(user string) *guest {
 func (g *guests) guest(user string) *guest {
 	u := g.by[user]
 	if u == nil {
-		u = &guest{rooms: map[*room]int{}}
+		u = &guest{rooms: map[*hosted]int{}}
 		g.by[user] = u
 	}
 	return u
 }
 
-func (g *guests) enter(full jid.JID, r *room) {
+func (g *guests) enter(full jid.JID, r *hosted) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !slices.Contains(g.in[full], r) {
@@ -80,10 +80,10 @@ func (g *guests) enter(full jid.JID, r *room) {
 	g.guest(full.Bare().String()).rooms[r]++
 }
 
-func (g *guests) leave(full jid.JID, r *room) {
+func (g *guests) leave(full jid.JID, r *hosted) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if left := slices.DeleteFunc(g.in[full], func(x *room) bool { return x == r }); len(left) == 0 {
+	if left := slices.DeleteFunc(g.in[full], func(x *hosted) bool { return x == r }); len(left) == 0 {
 		delete(g.in, full)
 	} else {
 		g.in[full] = left
@@ -106,14 +106,14 @@ func (g *guests) forget(now time.Time) {
 }
 
 // rooms are those that a client is in.
-func (g *guests) rooms(full jid.JID) []*room {
+func (g *guests) rooms(full jid.JID) []*hosted {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return slices.Clone(g.in[full])
 }
 
 // others counts the rooms that a user is in beside this one.
-func (g *guests) others(user jid.JID, r *room) int {
+func (g *guests) others(user jid.JID, r *hosted) int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	u := g.by[user.Bare().String()]

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"jackdaw/modules/internal/mam"
+	"jackdaw/modules/muc/room"
 	"jackdaw/router"
 	"jackdaw/storage"
 	"jackdaw/xmpp"
@@ -13,12 +14,7 @@ import (
 var (
 	infoQuery     = xmpp.Name{Space: xmpp.NSDiscoInfo, Local: "query"}
 	itemsQuery    = xmpp.Name{Space: xmpp.NSDiscoItems, Local: "query"}
-	pingName      = xmpp.Name{Space: xmpp.NSPing, Local: "ping"}
-	cardName      = xmpp.Name{Space: xmpp.NSVCard, Local: "vCard"}
 	registerQuery = xmpp.Name{Space: xmpp.NSRegister, Local: "query"}
-	adminQuery    = xmpp.Name{Space: nsAdmin, Local: "query"}
-	ownerQuery    = xmpp.Name{Space: nsOwner, Local: "query"}
-	moderateName  = xmpp.Name{Space: nsModerate, Local: "moderate"}
 )
 
 // iq is a request to a room or through it.
@@ -47,37 +43,44 @@ func (m *Rooms) asked(e *router.Envelope) {
 		m.refuse(e, xmpp.BadRequest(""))
 		return
 	}
-	set := e.Stanza.Type == xmpp.TypeSet
+	set, from := e.Stanza.Type == xmpp.TypeSet, e.Stanza.From
+	answer := func(payload []byte, bad *xmpp.Error) {
+		if bad != nil {
+			m.refuse(e, bad)
+			return
+		}
+		m.o.Router.Answer(e, payload)
+	}
 	switch {
-	case name == pingName && !set:
-		m.visit(e, nil, func(*room) { m.o.Router.Answer(e, nil) })
+	case name == room.PingName && !set:
+		m.visit(e, nil, func(*hosted) { m.o.Router.Answer(e, nil) })
 	case name == infoQuery && !set:
-		m.visit(e, nil, func(r *room) { r.info(e, el) })
+		m.visit(e, nil, func(r *hosted) { answer(r.Info(from, el.Attr("node"))) })
 	case name == itemsQuery && !set:
-		m.visit(e, nil, func(r *room) { r.items(e, el) })
-	case name == cardName && !set:
-		m.visit(e, nil, func(r *room) { r.showCard(e) })
-	case name == cardName:
-		m.visitInOrder(e, nil, func(r *room) { r.keepCard(e) })
+		m.visit(e, nil, func(r *hosted) { answer(r.Items(from, el.Attr("node"))) })
+	case name == room.CardName && !set:
+		m.visit(e, nil, func(r *hosted) { r.showCard(e) })
+	case name == room.CardName:
+		m.visitInOrder(e, nil, func(r *hosted) { r.keepCard(e) })
 	case name == registerQuery:
-		m.visitInOrder(e, nil, func(r *room) { r.register(e, el) })
-	case name == adminQuery && !set:
-		m.visit(e, nil, func(r *room) { r.list(e, el) })
-	case name == adminQuery:
-		m.visitInOrder(e, nil, func(r *room) { r.administer(e, el) })
-	case name == ownerQuery && !set:
-		m.visit(e, nil, func(r *room) { r.showForm(e) })
-	case name == ownerQuery:
-		m.visitInOrder(e, nil, func(r *room) { r.own(e, el) })
+		m.visitInOrder(e, nil, func(r *hosted) { r.register(e, el) })
+	case name == room.AdminQuery && !set:
+		m.visit(e, nil, func(r *hosted) { answer(r.List(from, el)) })
+	case name == room.AdminQuery:
+		m.visitInOrder(e, nil, func(r *hosted) { r.administer(e, el) })
+	case name == room.OwnerQuery && !set:
+		m.visit(e, nil, func(r *hosted) { answer(r.Form(from, m.choice())) })
+	case name == room.OwnerQuery:
+		m.visitInOrder(e, nil, func(r *hosted) { r.own(e, el) })
 	case name == mam.QueryName || name == mam.MetadataName && !set:
 		m.query(e, el)
-	case name == commandName && set:
-		m.visitInOrder(e, nil, func(r *room) { r.command(e, el) })
-	case name == moderateName && set:
-		m.visitInOrder(e, nil, func(r *room) { r.moderate(e, el.Attr("id"), el, retractName) })
-	case name == fastenedName && set:
-		m.visitInOrder(e, nil, func(r *room) {
-			r.moderate(e, el.Attr("id"), el.Child(oldModerateName), oldRetractName)
+	case name == room.CommandName && set:
+		m.visitInOrder(e, nil, func(r *hosted) { r.command(e, el) })
+	case name == room.ModerateName && set:
+		m.visitInOrder(e, nil, func(r *hosted) { r.moderate(e, el.Attr("id"), el, room.RetractName) })
+	case name == room.FastenedName && set:
+		m.visitInOrder(e, nil, func(r *hosted) {
+			r.moderate(e, el.Attr("id"), el.Child(room.OldModerateName), room.OldRetractName)
 		})
 	default:
 		m.refuse(e, xmpp.ServiceUnavailable(""))
@@ -104,38 +107,24 @@ const (
 // through passes a request on to an occupant (§17.4), but for a ping to oneself (XEP-0410 §3.3).
 func (m *Rooms) through(e *router.Envelope) {
 	var on *xmpp.Stanza
-	m.visit(e, nil, func(r *room) {
-		s := e.Stanza
-		name, _ := s.First()
-		seat := r.seats[s.From]
-		if seat == nil {
-			bad := outside()
-			if name.Space == xmpp.NSDiscoInfo || name.Space == xmpp.NSDiscoItems {
-				bad = xmpp.BadRequest("you are not in this room") // §6.6
-			}
+	m.visit(e, nil, func(r *hosted) {
+		s, now := e.Stanza, time.Now()
+		p, bad := r.Through(s, now)
+		switch {
+		case bad != nil:
 			m.refuse(e, bad)
 			return
-		}
-		seat.heard, seat.asked = time.Now(), time.Time{}
-		o := r.byNick[s.To.Resource()]
-		switch {
-		case o == nil:
-			m.refuse(e, xmpp.ItemNotFound("there is nobody of that nick"))
-			return
-		case o == seat.occupant && name == pingName && s.Type == xmpp.TypeGet:
+		case p.Self:
 			m.o.Router.Answer(e, nil)
 			return
 		}
-		to := o.seats[0].full
-		if name == cardName && s.Type == xmpp.TypeGet {
-			to = to.Bare() // where vCards are kept (XEP-0054 §3.2)
-		}
-		id, ok := r.ask(question{asker: s.From, id: s.ID, of: o.addr, to: to, since: time.Now()})
+		id, ok := r.questions.ask(question{asker: s.From, id: s.ID, of: p.Of, to: p.To, since: now})
 		if !ok {
 			m.refuse(e, xmpp.ResourceConstraint("too many requests are on their way"))
 			return
 		}
-		on = &xmpp.Stanza{Kind: xmpp.IQ, Type: s.Type, ID: id, Lang: s.Lang, From: seat.addr, To: to, Payload: s.Payload, Children: s.Children}
+		on = &xmpp.Stanza{Kind: xmpp.IQ, Type: s.Type, ID: id, Lang: s.Lang, From: p.From, To: p.To, Payload: s.Payload,
+			Children: s.Children}
 		e.Settle(router.Delivered)
 	})
 	if on == nil {
@@ -147,102 +136,72 @@ func (m *Rooms) through(e *router.Envelope) {
 }
 
 // ask remembers a question. Those that nobody waits for any more make room.
-func (r *room) ask(q question) (id string, ok bool) {
-	if r.questions == nil {
-		r.questions = questions{}
+func (all *questions) ask(q question) (id string, ok bool) {
+	if *all == nil {
+		*all = questions{}
 	}
-	if all := int64(len(r.questions)); !storage.Fair(maxQuestions, all, all, 1) {
-		own, who := int64(0), q.asker.Bare()
-		for id, old := range r.questions {
-			switch {
-			case q.since.Sub(old.since) > patience:
-				delete(r.questions, id)
-			case old.asker.MatchesBare(who):
+	if n := int64(len(*all)); !storage.Fair(maxQuestions, n, n, 1) {
+		all.forget(q.since)
+		own, asker := int64(0), q.asker.Bare()
+		for _, old := range *all {
+			if old.asker.MatchesBare(asker) {
 				own++
 			}
 		}
-		if !storage.Fair(maxQuestions, int64(len(r.questions)), own, 1) {
+		if !storage.Fair(maxQuestions, int64(len(*all)), own, 1) {
 			return "", false
 		}
 	}
-	id = newID()
-	r.questions[id] = q
+	id = room.NewID()
+	(*all)[id] = q
 	return id, true
+}
+
+// forget lets go of the questions that nobody waits for any more.
+func (all *questions) forget(now time.Time) {
+	for id, q := range *all {
+		if now.Sub(q.since) > patience {
+			delete(*all, id)
+		}
+	}
+}
+
+// take removes the question that an answer is for.
+func (all *questions) take(answer *xmpp.Stanza) (q question, ok bool) {
+	if q, ok = (*all)[answer.ID]; ok && q.to == answer.From {
+		delete(*all, answer.ID)
+		return q, true
+	}
+	return question{}, false
 }
 
 // answered passes an answer back, or takes it for a sign of life.
 func (m *Rooms) answered(e *router.Envelope) {
 	s := e.Stanza
-	m.mu.Lock()
-	r := m.rooms[s.To.Bare()]
-	m.mu.Unlock()
-	if r == nil || !r.ready.Load() {
+	r := m.inMemory(s.To.Bare())
+	if r == nil {
 		return
 	}
 	var q question
 	ok := false
 	r.with(func() {
-		q, ok = r.questions[s.ID]
-		if ok = ok && q.to == s.From; ok {
-			delete(r.questions, s.ID)
-			ok = r.seats[q.asker] != nil
-		}
-		if seat := r.seats[s.From]; seat != nil && !s.To.IsFull() && s.ID == probeID {
-			if err := s.Err(); err != nil && deadly(err.Condition) {
-				r.leave(e.Batch, seat, departure{codes: []int{333}, reason: "a ping came back: " + string(err.Condition)})
-			} else {
-				seat.heard, seat.asked = time.Now(), time.Time{}
-			}
+		q, ok = r.questions.take(s)
+		ok = ok && r.Seat(q.asker) != nil
+		if !s.To.IsFull() && s.ID == pingID {
+			ev := event(e)
+			c := r.carrier(e.Batch)
+			r.Answered(&c.Effects, &ev)
+			c.carryOut()
 		}
 	})
-	r.settle()
+	r.endIfOver()
 	if ok {
 		back := xmpp.Stanza{Kind: xmpp.IQ, Type: s.Type, ID: q.id, Lang: s.Lang, From: q.of, To: q.asker,
 			Payload: s.Payload, Children: s.Children}
 		if err := s.Err(); err != nil {
-			back.Payload, back.Children = veiled(err, s.From).Append(nil), nil
+			back.Payload, back.Children = room.Veiled(err, s.From).Append(nil), nil
 		}
 		m.o.Router.Post(&back, e.Batch)
 		e.Settle(router.Delivered)
 	}
-}
-
-const (
-	// silence is after what time a client of another server is asked for a sign of life, and answerWithin when it is
-	// taken for gone without one.
-	silence      = 15 * time.Minute
-	answerWithin = 2 * time.Minute
-
-	probeID = "alive"
-)
-
-// probe looks for clients that have gone without a word: those of other servers, from which no end of a session is heard.
-func (r *room) probe(now time.Time) {
-	var ask []jid.JID
-	var b router.Batch
-	r.mu.Lock()
-	if r.state == open {
-		for _, s := range r.everybody() {
-			switch {
-			case s.session != nil || now.Sub(s.heard) < silence:
-			case s.asked.IsZero():
-				s.asked = now
-				ask = append(ask, s.full)
-			case now.Sub(s.asked) > answerWithin:
-				r.leave(&b, s, departure{codes: []int{333}, reason: "no sign of life"})
-			}
-		}
-		for id, q := range r.questions {
-			if now.Sub(q.since) > patience {
-				delete(r.questions, id)
-			}
-		}
-	}
-	r.mu.Unlock()
-	for _, to := range ask { // what refuses it comes back as an error
-		r.m.o.Router.Route(&router.Envelope{Batch: &b, Stanza: &xmpp.Stanza{Kind: xmpp.IQ, Type: xmpp.TypeGet, ID: probeID, From: r.addr, To: to,
-			Payload: []byte("<ping xmlns='urn:xmpp:ping'/>")}})
-	}
-	b.Flush()
-	r.settle()
 }

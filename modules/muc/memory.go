@@ -6,13 +6,13 @@ import (
 	"jackdaw/storage"
 )
 
-// memory counts the bytes that rooms hold of the latest messages, for those who enter. One room has its bound, and who
-// has made rooms a share of what there is for all (storage.Fair): a user with many rooms in use leaves something for
-// the rooms of others.
+// memory counts the bytes that rooms hold of the latest messages, for those who enter. One room has its bound, and the
+// maker of rooms a share of what there is for all (storage.Fair): a user with many rooms in use leaves something for the
+// rooms of others.
 type memory struct {
 	mu     sync.Mutex // guards the rest
 	all    int64
-	rooms  map[*room]kept
+	rooms  map[*hosted]kept
 	makers map[string]int64
 }
 
@@ -23,12 +23,12 @@ type kept struct {
 }
 
 // take counts bytes more of a room, unless that is too much.
-func (m *memory) take(r *room, bytes int64, l Limits) bool {
+func (m *memory) take(r *hosted, bytes int64, l Limits) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	k, ok := m.rooms[r]
 	if !ok {
-		k.maker = r.creator
+		k.maker = r.Creator
 	}
 	if l.HistoryBytes > 0 && k.bytes+bytes > l.HistoryBytes || !storage.Fair(l.Memory, m.all, m.makers[k.maker], bytes) {
 		return false
@@ -41,7 +41,10 @@ func (m *memory) take(r *room, bytes int64, l Limits) bool {
 }
 
 // give counts bytes of a room that are gone.
-func (m *memory) give(r *room, bytes int64) {
+func (m *memory) give(r *hosted, bytes int64) {
+	if bytes == 0 {
+		return
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	k := m.rooms[r]
@@ -58,11 +61,9 @@ func (m *memory) give(r *room, bytes int64) {
 }
 
 // forget counts a room that is gone.
-func (m *memory) forget(r *room) {
+func (m *memory) forget(r *hosted) {
 	m.mu.Lock()
 	bytes := m.rooms[r].bytes
 	m.mu.Unlock()
-	if bytes > 0 {
-		m.give(r, bytes)
-	}
+	m.give(r, bytes)
 }

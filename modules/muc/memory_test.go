@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"jackdaw/modules/muc/room"
 	"jackdaw/router"
 	"jackdaw/storage"
 	"jackdaw/xmpp/jid"
@@ -16,7 +17,7 @@ func (w *world) shown(who string) (n, size int) {
 	w.client(who).Received()
 	w.join(who, who)
 	for _, d := range w.client(who).Deliveries() {
-		if d.Stanza.Has(bodyName) {
+		if d.Stanza.Has(room.BodyName) {
 			n, size = n+1, size+len(d.Stanza.Payload)
 		}
 	}
@@ -68,12 +69,12 @@ func TestRoomsOfOneUserLeaveMemoryForThoseOfOthers(t *testing.T) {
 	}
 	say("hag", "hag@"+domain)
 	r := w.m.rooms[jid.MustParse("hag@"+domain)]
-	if len(r.past) < 7 {
-		t.Errorf("only %d messages of another are kept", len(r.past))
+	if r.Remembered() < 7 {
+		t.Errorf("only %d messages of another are kept", r.Remembered())
 	}
 	for _, r := range w.m.loaded() {
 		for _, who := range []string{"crone", "hag"} {
-			w.send(who, `<presence type='unavailable' to='`+r.name+`/x'/>`)
+			w.send(who, `<presence type='unavailable' to='`+r.Name+`/x'/>`)
 		}
 	}
 	if m := &w.m.memory; m.all != 0 || len(m.rooms) != 0 || len(m.makers) != 0 {

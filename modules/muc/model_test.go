@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"jackdaw/modules/muc/room"
 	"jackdaw/xmpp"
 
 	"pgregory.net/rapid"
@@ -20,7 +21,7 @@ type view map[string]string
 func (v view) see(w *world, who string) {
 	for _, d := range w.client(who).Deliveries() {
 		s := d.Stanza
-		x := s.Child(userName)
+		x := s.Child(room.UserName)
 		if s.Kind != xmpp.Presence || x == nil || s.Type == xmpp.TypeError {
 			continue
 		}
@@ -74,7 +75,7 @@ func TestEverybodySeesTheRoomAsItIs(t *testing.T) {
 				w.admin("crone", `<item nick='`+nick+`' role='`+rapid.SampledFrom([]string{"none", "visitor", "participant", "moderator"}).Draw(rt, "role")+`'/>`)
 			case 7:
 				user := rapid.SampledFrom([]string{"hag", "witch", "king"}).Draw(rt, "user")
-				w.admin("crone", `<item jid='`+user+`@example.org' affiliation='`+rapid.SampledFrom(affiliationNames[:]).Draw(rt, "affiliation")+`'/>`)
+				w.admin("crone", `<item jid='`+user+`@example.org' affiliation='`+rapid.SampledFrom([]string{"outcast", "none", "member", "admin", "owner"}).Draw(rt, "affiliation")+`'/>`)
 			case 8:
 				w.configure("crone", "membersonly="+rapid.SampledFrom([]string{"0", "1"}).Draw(rt, "members only"))
 			case 9:
@@ -88,10 +89,10 @@ func TestEverybodySeesTheRoomAsItIs(t *testing.T) {
 			r := w.room()
 			in := map[string]bool{}
 			if r != nil {
-				for _, o := range r.occupants {
-					real[o.nick] = r.rank(o).String() + "/" + o.role.String()
-					for _, s := range o.seats {
-						in[strings.TrimSuffix(s.full.Local()+"/"+s.full.Resource(), "/pda")] = true
+				for _, o := range r.Occupants() {
+					real[o.Nick] = r.Rank(o).String() + "/" + o.Role.String()
+					for _, s := range o.Seats {
+						in[strings.TrimSuffix(s.Full.Local()+"/"+s.Full.Resource(), "/pda")] = true
 					}
 				}
 			}
@@ -105,8 +106,8 @@ func TestEverybodySeesTheRoomAsItIs(t *testing.T) {
 					rt.Fatalf("%s sees %s, the room is %s", c, views[c], want)
 				}
 			}
-			if r != nil && len(r.seats) != len(in) {
-				rt.Fatalf("%d seats for %v", len(r.seats), slices.Collect(maps.Keys(in)))
+			if r != nil && len(r.Seats()) != len(in) {
+				rt.Fatalf("%d seats for %v", len(r.Seats()), slices.Collect(maps.Keys(in)))
 			}
 		}
 		for _, c := range clients {

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"jackdaw/modules/internal/mam"
+	"jackdaw/modules/muc/room"
 	"jackdaw/router"
 	"jackdaw/storage"
 	"jackdaw/xmpp"
@@ -63,22 +64,25 @@ type Options struct {
 type Rooms struct {
 	o       Options
 	service *router.Service
+	server  room.Server
 	guests  guests
 	memory  memory
 	desk    mam.Desk
 
 	mu    sync.Mutex // guards the rest
-	rooms map[jid.JID]*room
+	rooms map[jid.JID]*hosted
 	lists map[string]*directory // by domain of the service
 }
 
 // New returns the service; Run must be called for messages to go when their time has come, and for remote ghosts to be found.
 func New(o Options) *Rooms {
-	m := &Rooms{o: o, rooms: map[jid.JID]*room{}, lists: map[string]*directory{},
+	m := &Rooms{o: o, rooms: map[jid.JID]*hosted{}, lists: map[string]*directory{},
 		desk: mam.Desk{Router: o.Router, Log: o.Log, Limit: func() int { return o.Limits().Page }, Most: queriedAtOnce}}
-	m.memory.rooms, m.memory.makers = map[*room]kept{}, map[string]int64{}
+	m.memory.rooms, m.memory.makers = map[*hosted]kept{}, map[string]int64{}
 	m.guests.sharer = o.Router.Sharer
-	m.guests.by, m.guests.in = map[string]*guest{}, map[jid.JID][]*room{}
+	m.guests.by, m.guests.in = map[string]*guest{}, map[jid.JID][]*hosted{}
+	m.server = room.Server{Sharer: o.Router.Sharer, Owns: o.Router.Owns,
+		Rooms: func(domain string) bool { return o.Router.Services()[domain] == m.service }}
 	m.service = &router.Service{Domains: o.Domains, Handle: m.handle}
 	return m
 }
@@ -133,29 +137,29 @@ func (m *Rooms) exempt(e *router.Envelope) bool {
 }
 
 // newRoom says what find does about a room that is not there.
-type newRoom func(r *room) *xmpp.Error
+type newRoom func(r *hosted) *xmpp.Error
 
 // visit calls f with the room, loaded and locked; f returns with it locked. Without a room, make is asked to fill a new
 // one in; if that is nil, the stanza is refused. If the room is being destroyed, f sees the next one of that name. A room that
 // has not been configured yet is there for its owner only (§10.1.1, §17.2).
-func (m *Rooms) visit(e *router.Envelope, make newRoom, f func(r *room)) {
-	m.call(e, make, func(r *room) *sync.Mutex { return &r.mu }, f)
+func (m *Rooms) visit(e *router.Envelope, make newRoom, f func(r *hosted)) {
+	m.call(e, make, func(r *hosted) *sync.Mutex { return &r.mu }, f)
 }
 
 // visitInOrder is visit with the lock for who changes what is stored.
-func (m *Rooms) visitInOrder(e *router.Envelope, make newRoom, f func(r *room)) {
-	m.call(e, make, func(r *room) *sync.Mutex { return &r.order }, f)
+func (m *Rooms) visitInOrder(e *router.Envelope, make newRoom, f func(r *hosted)) {
+	m.call(e, make, func(r *hosted) *sync.Mutex { return &r.order }, f)
 }
 
-func (m *Rooms) call(e *router.Envelope, make newRoom, lock func(r *room) *sync.Mutex, f func(r *room)) {
+func (m *Rooms) call(e *router.Envelope, make newRoom, lock func(r *hosted) *sync.Mutex, f func(r *hosted)) {
 	for {
 		r, bad := m.find(e.Stanza.To.Bare(), make)
 		if bad != nil {
 			m.refuse(e, absent(e, bad))
 			return
 		}
-		if r.visited(lock(r), func(r *room) {
-			if r.locked && r.affiliationOf(e.Stanza.From) != owner {
+		if r.visited(lock(r), func(r *hosted) {
+			if r.Locked && r.AffiliationOf(e.Stanza.From) != room.Owner {
 				m.refuse(e, absent(e, xmpp.ItemNotFound("there is no such room")))
 				return
 			}
@@ -167,85 +171,13 @@ func (m *Rooms) call(e *router.Envelope, make newRoom, lock func(r *room) *sync.
 	}
 }
 
-// awaitEnd returns when nothing is left of a room that is gone.
-func (r *room) awaitEnd() {
-	r.order.Lock()
-	defer r.order.Unlock()
-}
-
-// absent is the error for who asks for a room that is not there. XEP-0410 §3.2 would take item-not-found, in answer to a ping, for a
-// sign that its sender is still in the room.
+// absent is the error for whoever asks for a room that is not there. XEP-0410 §3.2 would take item-not-found, in answer to
+// a ping, for a sign that its sender is still in the room.
 func absent(e *router.Envelope, bad *xmpp.Error) *xmpp.Error {
-	if s := e.Stanza; s.Kind == xmpp.IQ && s.To.IsFull() && s.Has(pingName) && bad.Condition == xmpp.CondItemNotFound {
-		return outside()
+	if s := e.Stanza; s.Kind == xmpp.IQ && s.To.IsFull() && s.Has(room.PingName) && bad.Condition == xmpp.CondItemNotFound {
+		return room.Outside()
 	}
 	return bad
-}
-
-// outside is the error of XEP-0410 §3.2, whose type is not that of RFC 6120.
-func outside() *xmpp.Error {
-	return xmpp.NotAcceptable("you are not in this room").WithType(xmpp.ErrorCancel)
-}
-
-// visited calls f with a lock held, unless the room is gone. A fault in f does not leave the room locked.
-func (r *room) visited(lock *sync.Mutex, f func(r *room)) bool {
-	lock.Lock()
-	defer lock.Unlock()
-	if r.state == gone {
-		return false
-	}
-	f(r)
-	return true
-}
-
-// with calls f with the state locked, if the room is there.
-func (r *room) with(f func()) { r.visited(&r.mu, func(*room) { f() }) }
-
-// find returns the room of an address, loaded, and made if there is none.
-func (m *Rooms) find(addr jid.JID, make newRoom) (*room, *xmpp.Error) {
-	for {
-		m.mu.Lock()
-		r := m.rooms[addr]
-		if r == nil {
-			r = &room{m: m, addr: addr, name: addr.String()}
-			m.rooms[addr] = r
-		}
-		m.mu.Unlock()
-		if r.ready.Load() {
-			return r, nil
-		}
-		r.order.Lock()
-		switch r.state {
-		case gone:
-			r.order.Unlock()
-			continue
-		case fresh:
-			if bad := r.open(make); bad != nil {
-				r.mu.Lock()
-				r.state = gone
-				r.mu.Unlock()
-				m.forget(r)
-				r.order.Unlock()
-				return nil, bad
-			}
-			r.mu.Lock()
-			r.state = open
-			r.mu.Unlock()
-			r.ready.Store(true)
-		}
-		r.order.Unlock()
-		return r, nil
-	}
-}
-
-// forget takes a room that is gone out of the table.
-func (m *Rooms) forget(r *room) {
-	m.memory.forget(r)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.rooms[r.addr] == r {
-		delete(m.rooms, r.addr)
-	}
 }
 
 // refuse returns a stanza with an error that the room has found (§7.2 and others: 'by').
@@ -276,26 +208,20 @@ func (m *Rooms) ended(s *router.Session, _ *xmpp.Stanza) {
 	for _, r := range m.guests.rooms(s.Addr()) {
 		var b router.Batch
 		r.with(func() {
-			if seat := r.seats[s.Addr()]; seat != nil && seat.session == s {
-				r.leave(&b, seat, departure{})
+			if seat := r.Seat(s.Addr()); seat != nil && seat.Session == any(s) {
+				r.leave(&b, seat, room.Departure{})
 			}
 		})
 		b.Flush()
-		r.settle()
+		r.endIfOver()
 	}
 }
 
-// loaded are the rooms in memory.
-func (m *Rooms) loaded() []*room {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	all := make([]*room, 0, len(m.rooms))
-	for _, r := range m.rooms {
-		if r.ready.Load() {
-			all = append(all, r)
-		}
-	}
-	return all
+// leave takes a client out of the room. It is called with mu held.
+func (r *hosted) leave(b *router.Batch, s *room.Seat, d room.Departure) {
+	c := r.carrier(b)
+	r.Leave(&c.Effects, s, d)
+	c.carryOut()
 }
 
 // Close tells occupants that the service ends (§11.2). It comes before streams are closed, if they are to hear of it.
@@ -303,12 +229,12 @@ func (m *Rooms) Close() {
 	for _, r := range m.loaded() {
 		var b router.Batch
 		r.with(func() {
-			for _, seat := range r.everybody() {
-				r.leave(&b, seat, departure{codes: []int{332}, silent: true})
+			for _, seat := range r.Seats() {
+				r.leave(&b, seat, room.Departure{Codes: []int{332}, Silent: true})
 			}
 		})
 		b.Flush()
-		r.settle()
+		r.endIfOver()
 	}
 }
 

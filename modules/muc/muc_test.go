@@ -5,8 +5,10 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"jackdaw/modules/internal/moduletest"
+	"jackdaw/modules/muc/room"
 	"jackdaw/router"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
@@ -16,6 +18,26 @@ const (
 	domain = "rooms.example.org"
 	coven  = "coven@rooms.example.org"
 )
+
+// What clients see of package room.
+const (
+	prefix     = "muc#roomconfig_"
+	nickLock   = "jackdaw#registered_nicks"
+	registers  = "jackdaw#registration"
+	nsRegForm  = "http://jabber.org/protocol/muc#register"
+	nickField  = "muc#register_roomnick"
+	allowField = "muc#register_allow"
+	askerField = "jackdaw#register_jid"
+	maxText    = 1024
+	maxCard    = 128 << 10
+	maxSeats   = 20
+	maxLetters = 20
+
+	silence      = 15 * time.Minute
+	answerWithin = 2 * time.Minute
+)
+
+var stanzaID = xmpp.Name{Space: xmpp.NSStanzaID, Local: "stanza-id"}
 
 // A world is a router with rooms and users.
 type world struct {
@@ -143,7 +165,7 @@ func short(s *xmpp.Stanza) string {
 	}
 	var codes []string
 	item, more := "", ""
-	if x := s.Child(userName); x != nil {
+	if x := s.Child(room.UserName); x != nil {
 		for _, c := range x.Children() {
 			switch c.Name.Local {
 			case "item":
@@ -173,10 +195,10 @@ func short(s *xmpp.Stanza) string {
 	case s.Kind == xmpp.Presence:
 		return s.From.Resource() + item + more + text
 	}
-	if b := s.Child(subjectName); b != nil {
+	if b := s.Child(room.SubjectName); b != nil {
 		return s.From.Resource() + " subject:" + b.Text()
 	}
-	if b := s.Child(bodyName); b != nil {
+	if b := s.Child(room.BodyName); b != nil {
 		return s.From.Resource() + ": " + b.Text()
 	}
 	return s.From.Resource() + " message" + item + more + text
@@ -205,7 +227,7 @@ func (w *world) wantRefused(e *router.Envelope, want string) {
 }
 
 // room is the coven in memory, or nil.
-func (w *world) room() *room {
+func (w *world) room() *hosted {
 	w.m.mu.Lock()
 	defer w.m.mu.Unlock()
 	return w.m.rooms[jid.MustParse(coven)]

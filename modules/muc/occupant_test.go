@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"jackdaw/modules/internal/moduletest"
+	"jackdaw/modules/muc/room"
 	"jackdaw/router"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
@@ -20,7 +21,7 @@ func (w *world) enter(who, nick, history string) []string {
 	w.send(who, `<presence to='`+coven+`/`+nick+`'><x xmlns='http://jabber.org/protocol/muc'>`+history+`</x></presence>`)
 	var bodies []string
 	for _, d := range w.client(who).Deliveries() {
-		if b := d.Stanza.Child(bodyName); b != nil {
+		if b := d.Stanza.Child(room.BodyName); b != nil {
 			bodies = append(bodies, b.Text())
 			if d.Stanza.Child(xmpp.Name{Space: xmpp.NSDelay, Local: "delay"}).Attr("from") != coven {
 				w.t.Errorf("the delay of %s is not the room's", b.Text())
@@ -229,8 +230,8 @@ func TestGhostsAreRemovedWithAReason(t *testing.T) {
 		if len(pings) != 3 || !strings.Contains(pings[0], "<ping xmlns='urn:xmpp:ping'/>") {
 			t.Fatalf("the peer was sent %s", pings)
 		}
-		w.send("c@b.example/x", `<iq type='result' id='`+probeID+`' to='`+coven+`'/>`)
-		w.send("d@b.example/x", `<iq type='error' id='`+probeID+`' to='`+coven+`'><error type='cancel'><feature-not-implemented xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>`)
+		w.send("c@b.example/x", `<iq type='result' id='`+pingID+`' to='`+coven+`'/>`)
+		w.send("d@b.example/x", `<iq type='error' id='`+pingID+`' to='`+coven+`'><error type='cancel'><feature-not-implemented xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>`)
 		pass(answerWithin + time.Second)
 		w.m.tend(time.Now())
 		w.wantBrief("crone", "e! none/none jid 333")

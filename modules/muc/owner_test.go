@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"jackdaw/modules/internal/moduletest"
+	"jackdaw/modules/muc/room"
 	"jackdaw/router"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
@@ -29,9 +30,9 @@ func TestAnOwnerConfiguresTheRoomByAForm(t *testing.T) {
 	}
 	w.wantRefused(w.configure("crone", "roomname=A Dark Cave", "persistentroom=1", "publicroom=0", "moderatedroom=1", "maxusers=50", "muc#maxhistoryfetch=7"), "delivered")
 	w.restart()
-	c := settings{}
+	c := room.Settings{}
 	w.join("crone", "first")
-	if c = w.room().conf; c.Name != "A Dark Cave" || !c.Persistent || c.Public || !c.Moderated || c.MaxOccupants != 50 || c.History != 7 {
+	if c = w.room().Conf; c.Name != "A Dark Cave" || !c.Persistent || c.Public || !c.Moderated || c.MaxOccupants != 50 || c.History != 7 {
 		t.Errorf("after a restart the settings are %+v", c)
 	}
 	for _, field := range []string{"persistentroom=maybe", "whois=me", "allowpm=me", "maxusers=-1", "muc#maxhistoryfetch=x", "presencebroadcast=king",
@@ -116,7 +117,7 @@ func idIn(w *world, who string, t *testing.T) string {
 	if len(got) != 1 {
 		t.Fatalf("%s got %v", who, got)
 	}
-	el := got[0].Stanza.Child(occupantName)
+	el := got[0].Stanza.Child(room.OccupantName)
 	c.Out.Send(router.Delivery{Stanza: got[0].Stanza}) // it is looked at once more
 	return el.Attr("id")
 }
@@ -152,7 +153,7 @@ func TestKicksAndBansAreTold(t *testing.T) {
 	if got := w.brief("witch"); !strings.HasSuffix(got, "witch! none/none jid 110 301") {
 		t.Errorf("a ban of the domain leaves witch with %s", got)
 	}
-	if w.room().byNick["first"] == nil {
+	if w.room().Occupant("first") == nil {
 		t.Error("an owner is banned with the domain")
 	}
 }
@@ -188,17 +189,17 @@ func TestListsOfOwnersAndAdminsInAFormAreComplete(t *testing.T) {
 	w.configure("crone", "roomadmins=hag@example.org,witch@example.org", "roomowners=crone@example.org,king@example.org")
 	w.wantBrief("hag", "hag admin/moderator jid 110, first owner/moderator jid,  message owner/none jid,  message admin/none jid")
 	r := w.room()
-	if got := fmt.Sprint(r.named(owner), r.named(admin)); got != "[crone@example.org king@example.org] [hag@example.org witch@example.org]" {
+	if got := fmt.Sprint(r.Named(room.Owner), r.Named(room.Admin)); got != "[crone@example.org king@example.org] [hag@example.org witch@example.org]" {
 		t.Errorf("owners and admins are %s", got)
 	}
 	w.configure("crone", "roomadmins=witch@example.org", "roomowners=crone@example.org")
 	w.wantBrief("hag", "hag none/participant jid 110")
-	if got := fmt.Sprint(r.named(owner), r.named(admin)); got != "[crone@example.org] [witch@example.org]" {
+	if got := fmt.Sprint(r.Named(room.Owner), r.Named(room.Admin)); got != "[crone@example.org] [witch@example.org]" {
 		t.Errorf("owners and admins are %s", got)
 	}
 	w.configure("crone", "roomowners=crone@example.org,king@example.org")
 	w.configure("crone", "roomowners=crone@example.org")
-	if got := fmt.Sprint(r.named(owner), r.named(admin)); got != "[crone@example.org] [king@example.org witch@example.org]" {
+	if got := fmt.Sprint(r.Named(room.Owner), r.Named(room.Admin)); got != "[crone@example.org] [king@example.org witch@example.org]" {
 		t.Errorf("owners and admins are %s", got)
 	}
 }
@@ -217,8 +218,8 @@ func TestADeletedAccountLeavesNothingToWhoComesAfterIt(t *testing.T) {
 	}
 	w.restart()
 	w.join("hag", "x")
-	if r := w.room(); len(r.people) != 1 || r.people["hag@example.org"].Affiliation != owner || len(r.nicks) != 0 {
-		t.Errorf("people are %v, nicks %v", r.people, r.nicks)
+	if r := w.room(); len(r.People) != 1 || r.People["hag@example.org"].Affiliation != room.Owner || len(r.Nicks) != 0 {
+		t.Errorf("people are %v, nicks %v", r.People, r.Nicks)
 	}
 }
 
@@ -253,8 +254,8 @@ func TestStorageThatIsAwayMakesTheSenderWait(t *testing.T) {
 	w.wantRefused(w.admin("crone", `<item jid='hag@example.org' affiliation='member'/>`), "wait:resource-constraint")
 	w.wantRefused(w.configure("crone", "roomname=x"), "wait:resource-constraint")
 	w.wantRefused(w.send("hag", `<presence to='heath@rooms.example.org/x'><x xmlns='http://jabber.org/protocol/muc'/></presence>`), "wait:resource-constraint")
-	if r := w.room(); len(r.people) != 1 || r.conf.Name != "" {
-		t.Errorf("what could not be stored has taken effect: %v %+v", r.people, r.conf)
+	if r := w.room(); len(r.People) != 1 || r.Conf.Name != "" {
+		t.Errorf("what could not be stored has taken effect: %v %+v", r.People, r.Conf)
 	}
 	w.store.Fail(nil)
 	w.wantRefused(w.say("crone", "x"), "delivered")
@@ -306,11 +307,11 @@ func TestOwnersGiveHats(t *testing.T) {
 	if got := w.got("crone"); strings.Contains(strings.Join(got, ""), "<hat ") || !strings.Contains(got[0], "<presence") {
 		t.Errorf("crone got %s", got)
 	}
-	if len(w.room().people) != 1 {
-		t.Errorf("people are %v", w.room().people)
+	if len(w.room().People) != 1 {
+		t.Errorf("people are %v", w.room().People)
 	}
 	w.send("crone", `<iq type='get' id='i' to='`+coven+`'><query xmlns='http://jabber.org/protocol/disco#items' node='http://jabber.org/protocol/commands'/></iq>`)
-	if got := w.got("crone"); strings.Count(got[len(got)-1], "<item ") != len(hatCommands) {
+	if got := w.got("crone"); strings.Count(got[len(got)-1], "<item ") != 6 { // the commands of XEP-0317 §4
 		t.Errorf("crone got %s", got)
 	}
 }

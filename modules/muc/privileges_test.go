@@ -18,10 +18,10 @@ func (w *world) be(who, what string) {
 		return
 	}
 	w.join(who, who)
-	if r := w.room().byNick[who]; r == nil || r.role.String() != given {
+	if r := w.room().Occupant(who); r == nil || r.Role.String() != given {
 		w.admin("crone", `<item role='`+given+`' nick='`+who+`'/>`)
 	}
-	if r := w.room().byNick[who]; r == nil || r.role.String() != given || w.room().rank(r).String() != rank {
+	if r := w.room().Occupant(who); r == nil || r.Role.String() != given || w.room().Rank(r).String() != rank {
 		w.t.Fatalf("%s is not %s", who, what)
 	}
 }
@@ -265,7 +265,7 @@ func TestOrdersAreCarriedOutAllOrNone(t *testing.T) {
 	w.be("witch", "owner/moderator")
 	w.be("king", "admin/moderator")
 	w.wantRefused(w.admin("king", `<item jid='hag@example.org' affiliation='outcast'/><item jid='witch@example.org' affiliation='outcast'/>`), "cancel:not-allowed")
-	if w.room().byNick["hag"] == nil {
+	if w.room().Occupant("hag") == nil {
 		t.Error("hag is banned by an order that was refused")
 	}
 	for item, want := range map[string]string{

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"jackdaw/modules/internal/moduletest"
+	"jackdaw/modules/muc/room"
 	"jackdaw/router"
 	"jackdaw/storage"
 	"jackdaw/xmpp"
@@ -31,9 +32,9 @@ func decision(kind string, fields ...string) string {
 // persons are those whom the coven knows, as "name affiliation nick asks".
 func (w *world) persons() string {
 	var out []string
-	for _, a := range []affiliation{owner, admin, member, unaffiliated, outcast} {
-		for _, name := range w.room().named(a) {
-			p := w.room().people[name]
+	for _, a := range []room.Affiliation{room.Owner, room.Admin, room.Member, room.Unaffiliated, room.Outcast} {
+		for _, name := range w.room().Named(a) {
+			p := w.room().People[name]
 			out = append(out, strings.TrimSpace(fmt.Sprintf("%s %s %s%s", strings.TrimSuffix(name, "@example.org"), a, p.Nick, strings.TrimSuffix("?"+p.Asks, "?"))))
 		}
 	}
@@ -155,7 +156,7 @@ func TestRegistrationIsNoWayRoundWhatKeepsSomebodyOut(t *testing.T) {
 			w.wantRefused(w.send("hag", `<presence to='`+coven+`/third'><x xmlns='http://jabber.org/protocol/muc'><password>x</password></x></presence>`), "delivered")
 		}
 		w.wantRefused(w.register("hag", "third"), "delivered")
-		if got := w.room().people["hag@example.org"].Affiliation.String(); got != c.becomes {
+		if got := w.room().People["hag@example.org"].Affiliation.String(); got != c.becomes {
 			t.Errorf("%s, in the room %v: registration makes hag %s, want %s", c.fields, c.enters, got, c.becomes)
 		}
 	}
@@ -229,8 +230,8 @@ func TestWhoRegistersBearsThatNickWhereNoOtherMayBeBorne(t *testing.T) {
 	w.brief("witch")
 	w.configure("crone", "jackdaw#registered_nicks=1")
 	w.wantBrief("witch", "third! member/participant>oldhag 303, oldhag member/participant 210,  message 104")
-	if r := w.room(); len(r.byNick["oldhag"].seats) != 2 || len(r.occupants) != 3 {
-		t.Errorf("oldhag has %d clients, %d are in the room", len(r.byNick["oldhag"].seats), len(r.occupants))
+	if r := w.room(); len(r.Occupant("oldhag").Seats) != 2 || len(r.Occupants()) != 3 {
+		t.Errorf("oldhag has %d clients, %d are in the room", len(r.Occupant("oldhag").Seats), len(r.Occupants()))
 	}
 }
 
@@ -256,12 +257,12 @@ func TestHistoryThatAnOwnerBringsKeepsItsOwnTime(t *testing.T) {
 		w.client(who).Received()
 		w.join(who, who)
 		for _, d := range w.client(who).Deliveries() {
-			if !d.Stanza.Has(bodyName) {
+			if !d.Stanza.Has(room.BodyName) {
 				continue
 			}
 			n := 0
 			for _, c := range xmpp.Index(d.Stanza.Payload) {
-				if c.Name == delayName {
+				if c.Name == (xmpp.Name{Space: xmpp.NSDelay, Local: "delay"}) {
 					n++
 				}
 			}
@@ -288,11 +289,11 @@ func TestAPingToARoomThatIsNotThereSaysThatOneIsNotInIt(t *testing.T) {
 func TestWhoIsInvitedKeepsTheHats(t *testing.T) {
 	w := newWorld(t)
 	w.instant("membersonly=1")
-	w.room().people["hag@example.org"] = person{Hats: []string{"urn:host"}}
-	if _, bad := w.room().enlist([]order{{user: jid.MustParse("hag@example.org"), affil: member}}); bad != nil {
-		t.Fatal(bad)
-	}
-	if got := w.room().people["hag@example.org"]; got.Affiliation != member || len(got.Hats) != 1 {
+	w.room().People["hag@example.org"] = room.Person{Hats: []string{"urn:host"}}
+	w.client("hag").Available(0)
+	w.wantRefused(w.send("crone", `<message to='`+coven+`'><x xmlns='http://jabber.org/protocol/muc#user'>`+
+		`<invite to='hag@example.org'/></x></message>`), "delivered")
+	if got := w.room().People["hag@example.org"]; got.Affiliation != room.Member || len(got.Hats) != 1 {
 		t.Errorf("hag is %+v", got)
 	}
 }

@@ -3,7 +3,6 @@ package muc
 import (
 	"context"
 	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"jackdaw/modules/muc/room"
 	"jackdaw/router"
 	"jackdaw/storage"
 	"jackdaw/xmpp"
@@ -24,14 +24,26 @@ const (
 	roomKey    = "room"
 	subjectKey = "subject"
 	cardKey    = "card"
+	hatsKey    = "hats"
 	personKey  = "person/" // and the bare address
 )
 
 // record is what is stored under roomKey.
 type record struct {
-	Settings settings `json:"settings"`
-	Secret   []byte   `json:"secret"`
-	Creator  string   `json:"creator"`
+	Settings room.Settings `json:"settings"`
+	Secret   []byte        `json:"secret"`
+	Creator  string        `json:"creator"`
+}
+
+const recordVersion = 1
+
+// encode writes a record: its version, then JSON. It panics for what JSON cannot hold, which no record of ours does.
+func encode(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic("muc: a record that cannot be written: " + err.Error())
+	}
+	return append([]byte{recordVersion}, b...)
 }
 
 // decode reads what encode wrote.
@@ -42,25 +54,17 @@ func decode(b []byte, v any) error {
 	return json.Unmarshal(b[1:], v)
 }
 
-// newID is an id that nobody can foresee.
-func newID() string {
-	var b [10]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return hex.EncodeToString(b[:])
-}
-
 // open fills a fresh room in: from storage, or as make has it. It is called with order held.
-func (r *room) open(make newRoom) *xmpp.Error {
-	r.people, r.nicks, r.roles = map[string]person{}, map[string]string{}, map[string]role{}
-	r.byNick, r.seats, r.used = map[string]*occupant{}, map[jid.JID]*seat{}, time.Now()
-	entries, _, err := r.m.o.Rooms.List(context.Background(), r.name)
+func (r *hosted) open(make newRoom) *xmpp.Error {
+	r.used = time.Now()
+	entries, _, err := r.m.o.Rooms.List(context.Background(), r.Name)
 	if err != nil {
 		return r.m.fault(err)
 	}
 	found, err := r.read(entries)
 	switch {
 	case err != nil:
-		return r.m.fault(fmt.Errorf("read the room %s: %w", r.name, err))
+		return r.m.fault(fmt.Errorf("read the room %s: %w", r.Name, err))
 	case found:
 		if err := r.recall(); err != nil {
 			return r.m.fault(err)
@@ -72,27 +76,24 @@ func (r *room) open(make newRoom) *xmpp.Error {
 	return make(r)
 }
 
-func (r *room) read(entries []storage.Entry) (found bool, err error) {
+func (r *hosted) read(entries []storage.Entry) (found bool, err error) {
 	for _, e := range entries {
 		switch user, isPerson := strings.CutPrefix(e.Key, personKey); {
 		case isPerson:
-			var p person
-			if err = decode(e.Value, &p); err == nil {
-				r.people[user] = p
-				if p.Nick != "" {
-					r.nicks[p.Nick] = user
-				}
+			k := room.Known{User: user}
+			if err = decode(e.Value, &k.Person); err == nil {
+				r.SetPerson(k)
 			}
 		case e.Key == roomKey:
 			var one record
 			err = decode(e.Value, &one)
-			r.conf, r.secret, r.creator, found = one.Settings, one.Secret, one.Creator, true
+			r.Conf, r.Secret, r.Creator, found = one.Settings, one.Secret, one.Creator, true
 		case e.Key == subjectKey:
-			err = decode(e.Value, &r.subject)
+			err = decode(e.Value, &r.Subject)
 		case e.Key == hatsKey:
-			err = decode(e.Value, &r.hats)
+			err = decode(e.Value, &r.Hats)
 		case e.Key == cardKey && len(e.Value) > 1:
-			r.setCard(e.Value[1:])
+			r.SetCard(e.Value[1:])
 		}
 		if err != nil {
 			return false, err
@@ -103,79 +104,86 @@ func (r *room) read(entries []storage.Entry) (found bool, err error) {
 
 // store writes changes of a room that is persistent. Without changes the Pending is that of the room as it is. It is called with
 // order held.
-func (r *room) store(changes ...storage.Change) (*storage.Pending, error) {
-	if !r.conf.Persistent || r.locked {
+func (r *hosted) store(changes ...storage.Change) (*storage.Pending, error) {
+	if !r.Conf.Persistent || r.Locked {
 		return nil, nil
 	}
-	_, p, err := r.m.o.Rooms.Update(context.Background(), r.name, storage.AnyVersion, changes...)
+	_, p, err := r.m.o.Rooms.Update(context.Background(), r.Name, storage.AnyVersion, changes...)
 	return p, err
 }
 
 // storeAll writes a room that becomes persistent.
-func (r *room) storeAll() (*storage.Pending, error) {
+func (r *hosted) storeAll() (*storage.Pending, error) {
 	changes := []storage.Change{r.roomChange()}
-	if !r.subject.Changed.IsZero() {
-		changes = append(changes, storage.Change{Key: subjectKey, Value: encode(r.subject)})
+	if !r.Subject.Changed.IsZero() {
+		changes = append(changes, storage.Change{Key: subjectKey, Value: encode(r.Subject)})
 	}
-	if len(r.hats) > 0 {
-		changes = append(changes, storage.Change{Key: hatsKey, Value: encode(r.hats)})
+	if len(r.Hats) > 0 {
+		changes = append(changes, storage.Change{Key: hatsKey, Value: encode(r.Hats)})
 	}
-	if r.card != nil {
-		changes = append(changes, cardChange(r.card))
+	if r.Card != nil {
+		changes = append(changes, cardChange(r.Card))
 	}
-	for user, p := range r.people {
-		changes = append(changes, storage.Change{Key: personKey + user, Value: encode(p)})
-		if err := r.m.index(user, r.name, true); err != nil {
+	for user, p := range r.People {
+		changes = append(changes, personChange(room.Known{User: user, Person: p}))
+		if err := r.m.index(user, r.Name, true); err != nil {
 			return nil, err
 		}
 	}
 	return r.store(changes...)
 }
 
-func (r *room) roomChange() storage.Change {
-	return storage.Change{Key: roomKey, Value: encode(record{Settings: r.conf, Secret: r.secret, Creator: r.creator})}
+func (r *hosted) roomChange() storage.Change {
+	return storage.Change{Key: roomKey, Value: encode(record{Settings: r.Conf, Secret: r.Secret, Creator: r.Creator})}
 }
 
-// personChange is that of somebody's affiliation or nick.
-func personChange(user string, p person) storage.Change {
-	if p.empty() {
-		return storage.Change{Key: personKey + user, Delete: true}
+// personChange is what is stored of a user whom the room knows.
+func personChange(k room.Known) storage.Change {
+	if k.Empty() {
+		return storage.Change{Key: personKey + k.User, Delete: true}
 	}
-	return storage.Change{Key: personKey + user, Value: encode(p)}
+	return storage.Change{Key: personKey + k.User, Value: encode(k.Person)}
 }
 
-func (p person) empty() bool {
-	return p.Affiliation == unaffiliated && p.Nick == "" && len(p.Hats) == 0 && p.Asks == ""
+func personChanges(people []room.Known) (changes []storage.Change) {
+	for _, k := range people {
+		changes = append(changes, personChange(k))
+	}
+	return changes
+}
+
+func cardChange(card []byte) storage.Change {
+	return storage.Change{Key: cardKey, Value: append([]byte{recordVersion}, card...)}
 }
 
 // erase deletes all that is kept of a room that is gone. The Pending fails if something is left. It is called with order
 // held. The room leaves the table last: until then nobody reads from storage what is about to be deleted (see Rooms.call).
-func (r *room) erase() *storage.Pending {
+func (r *hosted) erase() *storage.Pending {
 	defer r.m.forget(r)
 	ctx, log := context.Background(), r.m.o.Log
 	var left error
 	warn := func(err error) {
 		if err != nil {
-			log.Warn("something is left of a room", "room", r.name, "error", err)
+			log.Warn("something is left of a room", "room", r.Name, "error", err)
 			left = errors.Join(left, err)
 		}
 	}
-	list, err := r.m.listed(r.addr.Domain())
+	list, err := r.m.listed(r.Addr.Domain())
 	if err != nil {
 		warn(err)
 	} else {
-		_, err = list.drop(r.m.o.Rooms, r.addr)
+		_, err = list.drop(r.m.o.Rooms, r.Addr)
 		warn(err)
 	}
-	for user := range r.people {
-		if r.conf.Persistent {
-			warn(r.m.index(user, r.name, false))
+	for user := range r.People {
+		if r.Conf.Persistent {
+			warn(r.m.index(user, r.Name, false))
 		}
 	}
-	p, err := r.m.o.Archive.DeleteOwner(ctx, r.name)
+	p, err := r.m.o.Archive.DeleteOwner(ctx, r.Name)
 	warn(err)
-	if r.conf.Persistent {
-		p, err = r.m.o.Rooms.DeleteOwner(ctx, r.name)
+	if r.Conf.Persistent {
+		p, err = r.m.o.Rooms.DeleteOwner(ctx, r.Name)
 		warn(err)
 	}
 	if left != nil {
@@ -211,7 +219,7 @@ func (m *Rooms) removed(user jid.JID) error {
 		}
 	}
 	for _, r := range m.loaded() {
-		rooms[r.addr] = true
+		rooms[r.Addr] = true
 	}
 	for addr := range rooms {
 		r, bad := m.find(addr, nil)
@@ -237,60 +245,19 @@ func (m *Rooms) removed(user jid.JID) error {
 	return p.Wait(ctx)
 }
 
-// forgetUser deletes what a room knows of a user. If nobody else owns the room, it goes to the first of its admins, or of its
-// members. It is called with order held.
-func (r *room) forgetUser(user string) error {
-	was, known := r.people[user]
-	if !known {
+// forgetUser deletes what a room knows of a user. It is called with order held.
+func (r *hosted) forgetUser(user string) error {
+	changes := r.WithoutUser(user)
+	if len(changes) == 0 {
 		return nil
 	}
-	changes := []storage.Change{personChange(user, person{Affiliation: unaffiliated})}
-	heir := ""
-	if was.Affiliation == owner && r.peopleWith(owner) == 1 {
-		for name, p := range r.people {
-			if name == user || p.Affiliation < member {
-				continue
-			}
-			if best := r.people[heir]; heir == "" || p.Affiliation > best.Affiliation || p.Affiliation == best.Affiliation && name < heir {
-				heir = name
-			}
-		}
-		if heir != "" {
-			next := r.people[heir]
-			next.Affiliation = owner
-			changes = append(changes, personChange(heir, next))
-		}
-	}
-	if _, err := r.store(changes...); err != nil {
+	if _, err := r.store(personChanges(changes)...); err != nil {
 		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.setPerson(user, person{Affiliation: unaffiliated})
-	if heir != "" {
-		next := r.people[heir]
-		next.Affiliation = owner
-		r.setPerson(heir, next)
-	}
-	for _, o := range r.occupants {
-		o.forgetShown()
-	}
+	r.Forget(changes)
 	return nil
-}
-
-// setPerson takes over what is stored. Both locks are held.
-func (r *room) setPerson(user string, p person) {
-	if was := r.people[user]; was.Nick != "" && was.Nick != p.Nick {
-		delete(r.nicks, was.Nick)
-	}
-	if p.empty() {
-		delete(r.people, user)
-		return
-	}
-	r.people[user] = p
-	if p.Nick != "" {
-		r.nicks[p.Nick] = user
-	}
 }
 
 // A directory is the list of the rooms at one domain. It is read from storage when somebody first wants to know.
@@ -344,13 +311,13 @@ func (d *directory) put(local string, l listing) {
 }
 
 // set lists a room, for good if it is persistent.
-func (d *directory) set(rooms storage.Map, r *room) (*storage.Pending, error) {
-	l := listing{Name: r.conf.Name, Public: r.conf.Public, Creator: r.creator}
+func (d *directory) set(rooms storage.Map, r *hosted) (*storage.Pending, error) {
+	l := listing{Name: r.Conf.Name, Public: r.Conf.Public, Creator: r.Creator}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.put(r.addr.Local(), l)
-	c := storage.Change{Key: r.addr.Local(), Value: encode(l), Delete: !r.conf.Persistent || r.locked}
-	_, p, err := rooms.Update(context.Background(), r.addr.Domain(), storage.AnyVersion, c)
+	d.put(r.Addr.Local(), l)
+	c := storage.Change{Key: r.Addr.Local(), Value: encode(l), Delete: !r.Conf.Persistent || r.Locked}
+	_, p, err := rooms.Update(context.Background(), r.Addr.Domain(), storage.AnyVersion, c)
 	return p, err
 }
 
@@ -406,12 +373,12 @@ func (d *directory) public() (locals []string, names map[string]string) {
 
 // maker makes a room for who is the first to enter it (§10.1).
 func (m *Rooms) maker(e *router.Envelope, exempt bool) newRoom {
-	return func(r *room) *xmpp.Error {
+	return func(r *hosted) *xmpp.Error {
 		if from := e.Stanza.From; from.Local() == "" || !m.o.Router.Owns(from.Domain()) {
 			return xmpp.NotAllowed("rooms are made by users of this server")
 		}
 		limits := m.o.Limits()
-		list, err := m.listed(r.addr.Domain())
+		list, err := m.listed(r.Addr.Domain())
 		if err != nil {
 			return m.fault(err)
 		}
@@ -420,16 +387,16 @@ func (m *Rooms) maker(e *router.Envelope, exempt bool) newRoom {
 			return xmpp.ResourceConstraint("you have too many rooms")
 		}
 		// What a room of that name has left, if the server was killed, is not for those of this one.
-		if _, err := m.o.Archive.DeleteOwner(context.Background(), r.name); err != nil {
+		if _, err := m.o.Archive.DeleteOwner(context.Background(), r.Name); err != nil {
 			return m.fault(err)
 		}
 		r.mu.Lock()
-		r.locked, r.creator, r.conf, r.secret = true, creator, defaults(limits), make([]byte, 32)
-		_, _ = rand.Read(r.secret) // never fails
-		r.people[creator] = person{Affiliation: owner}
+		r.Locked, r.Creator, r.Conf, r.Secret = true, creator, room.Defaults(m.choice()), make([]byte, 32)
+		_, _ = rand.Read(r.Secret) // never fails
+		r.SetPerson(room.Known{User: creator, Person: room.Person{Affiliation: room.Owner}})
 		r.mu.Unlock()
 		if limits.OpenNewRooms {
-			if _, err := r.keepSettings(r.conf); err != nil {
+			if _, err := r.keepSettings(r.Conf); err != nil {
 				return m.fault(err)
 			}
 		}
@@ -438,11 +405,11 @@ func (m *Rooms) maker(e *router.Envelope, exempt bool) newRoom {
 }
 
 // unstore forgets what is stored of a room that is to end with its last occupant. It is called with order held.
-func (r *room) unstore() (*storage.Pending, error) {
-	for user := range r.people {
-		if err := r.m.index(user, r.name, false); err != nil {
+func (r *hosted) unstore() (*storage.Pending, error) {
+	for user := range r.People {
+		if err := r.m.index(user, r.Name, false); err != nil {
 			return nil, err
 		}
 	}
-	return r.m.o.Rooms.DeleteOwner(context.Background(), r.name)
+	return r.m.o.Rooms.DeleteOwner(context.Background(), r.Name)
 }

@@ -1,18 +1,17 @@
-package muc
+package room
 
 import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"jackdaw/modules/internal/forms"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 )
 
-// settings are what the owners of a room have chosen (§10.2). The names are those of the stored record.
-type settings struct {
+// Settings are what the owners of a room have chosen (§10.2). The names are those of the stored record.
+type Settings struct {
 	Name          string  `json:"name,omitempty"`
 	Description   string  `json:"description,omitempty"`
 	Language      string  `json:"language,omitempty"`
@@ -25,34 +24,35 @@ type settings struct {
 	ChangeSubject bool    `json:"change_subject,omitempty"`
 	AllowInvites  bool    `json:"allow_invites,omitempty"` // members invite others into a members-only room
 	Archived      bool    `json:"archived,omitempty"`
-	LockedNicks   bool    `json:"locked_nicks,omitempty"` // who has registered a nick bears that one
-	PM            role    `json:"pm"`                     // who may write to a single occupant, and above; pmNobody
+	LockedNicks   bool    `json:"locked_nicks,omitempty"` // a user who has registered a nick bears that one
+	PM            Role    `json:"pm"`                     // the least that may write to a single occupant; pmNobody
 	MaxOccupants  int     `json:"max_occupants,omitempty"`
 	History       int     `json:"history"`
 	Broadcast     [4]bool `json:"broadcast"`       // by role: presence is shown to others
 	GetMemberList [4]bool `json:"get_member_list"` // by role
 	VoiceRequests bool    `json:"voice_requests,omitempty"`
 	Registrations bool    `json:"registrations,omitempty"`
-	Approval      bool    `json:"approval,omitempty"` // admins approve of every registration, also where they need not (room.guarded)
+	Approval      bool    `json:"approval,omitempty"` // admins approve of every registration, see Room.guarded
 }
 
-const pmNobody = moderator + 1
+const pmNobody = Moderator + 1
 
 const defaultHistory = 20
 
-// defaults are those of an instant room (§10.1.2).
-func defaults(l Limits) settings {
-	return settings{Public: true, Archived: true, PM: visitor, History: min(defaultHistory, l.History), VoiceRequests: true, Registrations: true,
-		Broadcast: [4]bool{visitor: true, participant: true, moderator: true}, GetMemberList: [4]bool{visitor: true, participant: true, moderator: true}}
+// Limits are what the service allows the settings of a room.
+type Limits struct {
+	Occupants int
+	History   int // messages that are shown to those who enter
+}
+
+// Defaults are the settings of an instant room (§10.1.2).
+func Defaults(l Limits) Settings {
+	everybody := [4]bool{Visitor: true, Participant: true, Moderator: true}
+	return Settings{Public: true, Archived: true, PM: Visitor, History: min(defaultHistory, l.History), VoiceRequests: true,
+		Registrations: true, Broadcast: everybody, GetMemberList: everybody}
 }
 
 const (
-	nsOwner    = "http://jabber.org/protocol/muc#owner"
-	nsAdmin    = "http://jabber.org/protocol/muc#admin"
-	nsRequest  = "http://jabber.org/protocol/muc#request"
-	nsInfo     = "http://jabber.org/protocol/muc#roominfo"
-	nsConfig   = "http://jabber.org/protocol/muc#roomconfig"
-	nsRegForm  = "http://jabber.org/protocol/muc#register"
 	prefix     = "muc#roomconfig_"
 	maxHistory = "muc#maxhistoryfetch"
 	nickLock   = "jackdaw#registered_nicks"
@@ -63,7 +63,7 @@ const (
 	archiveAlias = prefix + "enablearchiving"
 )
 
-var pmNames = map[role]string{visitor: "anyone", participant: "participants", moderator: "moderators", pmNobody: "none"}
+var pmNames = map[Role]string{Visitor: "anyone", Participant: "participants", Moderator: "moderators", pmNobody: "none"}
 
 func truth(b bool) []string {
 	if b {
@@ -80,7 +80,7 @@ func some(s string) []string {
 }
 
 func rolesOf(set [4]bool) (names []string) {
-	for _, r := range [...]role{moderator, participant, visitor} {
+	for _, r := range [...]Role{Moderator, Participant, Visitor} {
 		if set[r] {
 			names = append(names, r.String())
 		}
@@ -89,14 +89,15 @@ func rolesOf(set [4]bool) (names []string) {
 }
 
 // form is what owners fill in (§10.1.3, §10.2).
-func (c *settings) form(room string, owners, admins []string, l Limits) *forms.Form {
+func (c *Settings) form(room string, owners, admins []string, l Limits) *forms.Form {
 	flag := func(name, label string, v bool) forms.Field {
 		return forms.Field{Var: name, Type: "boolean", Label: label, Values: truth(v)}
 	}
 	text := func(name, kind, label, v string) forms.Field {
 		return forms.Field{Var: name, Type: kind, Label: label, Values: some(v)}
 	}
-	roles := []forms.Option{{Label: "Moderators", Value: "moderator"}, {Label: "Participants", Value: "participant"}, {Label: "Visitors", Value: "visitor"}}
+	roles := []forms.Option{{Label: "Moderators", Value: "moderator"}, {Label: "Participants", Value: "participant"},
+		{Label: "Visitors", Value: "visitor"}}
 	most := []forms.Option{{Label: "As many as the service allows", Value: "none"}}
 	for _, n := range [...]int{10, 20, 50, 100, 200, 500, 1000} {
 		if n <= l.Occupants {
@@ -132,8 +133,10 @@ func (c *settings) form(room string, owners, admins []string, l Limits) *forms.F
 			Options: []forms.Option{{Label: "Anyone", Value: "anyone"}, {Label: "Who has voice", Value: "participants"},
 				{Label: "Moderators", Value: "moderators"}, {Label: "Nobody", Value: "none"}}},
 		{Var: prefix + "maxusers", Type: "list-single", Label: "Occupants at most", Values: []string{occupants}, Options: most},
-		{Var: prefix + "presencebroadcast", Type: "list-multi", Label: "Whose presence is shown", Values: rolesOf(c.Broadcast), Options: roles},
-		{Var: prefix + "getmemberlist", Type: "list-multi", Label: "Who may see the list of members", Values: rolesOf(c.GetMemberList), Options: roles},
+		{Var: prefix + "presencebroadcast", Type: "list-multi", Label: "Whose presence is shown",
+			Values: rolesOf(c.Broadcast), Options: roles},
+		{Var: prefix + "getmemberlist", Type: "list-multi", Label: "Who may see the list of members",
+			Values: rolesOf(c.GetMemberList), Options: roles},
 		flag(prefix+"enablelogging", "The room keeps an archive of what is said", c.Archived),
 		text(maxHistory, "text-single", "Messages that are shown to who enters", strconv.Itoa(c.History)),
 		flag(nickLock, "Who has registered a nick bears no other", c.LockedNicks),
@@ -150,19 +153,22 @@ const (
 	maxAffected = 1000 // addresses of one form
 )
 
-// lists are the addresses that a form names; nil where it does not.
+// lists are the addresses that a form names, nil where it does not name any.
 type lists struct{ owners, admins []jid.JID }
 
-// read takes over what a submitted form says; what it does not name stays. Fields that are not ours are ignored (XEP-0004 §3.2).
-func (c *settings) read(f *forms.Form, l Limits) (out lists, bad *xmpp.Error) {
+// read takes over what a submitted form says. What it does not name stays, and fields that are not ours are ignored
+// (XEP-0004 §3.2).
+func (c *Settings) read(f *forms.Form, l Limits) (out lists, bad *xmpp.Error) {
 	protected, secret := c.Password != "", c.Password
 	flags := map[string]*bool{
 		prefix + "persistentroom": &c.Persistent, prefix + "publicroom": &c.Public, prefix + "membersonly": &c.MembersOnly,
-		prefix + "moderatedroom": &c.Moderated, prefix + "passwordprotectedroom": &protected, prefix + "changesubject": &c.ChangeSubject,
-		prefix + "allowinvites": &c.AllowInvites, prefix + "enablelogging": &c.Archived, archiveAlias: &c.Archived,
-		nickLock: &c.LockedNicks, voiceField: &c.VoiceRequests, registers: &c.Registrations, approves: &c.Approval,
+		prefix + "moderatedroom": &c.Moderated, prefix + "passwordprotectedroom": &protected,
+		prefix + "changesubject": &c.ChangeSubject, prefix + "allowinvites": &c.AllowInvites,
+		prefix + "enablelogging": &c.Archived, archiveAlias: &c.Archived, nickLock: &c.LockedNicks,
+		voiceField: &c.VoiceRequests, registers: &c.Registrations, approves: &c.Approval,
 	}
-	texts := map[string]*string{prefix + "roomname": &c.Name, prefix + "roomdesc": &c.Description, prefix + "lang": &c.Language, prefix + "roomsecret": &secret}
+	texts := map[string]*string{prefix + "roomname": &c.Name, prefix + "roomdesc": &c.Description, prefix + "lang": &c.Language,
+		prefix + "roomsecret": &secret}
 	unacceptable := func(f *forms.Field) (lists, *xmpp.Error) {
 		return out, xmpp.NotAcceptable("the value of " + f.Var + " is not accepted")
 	}
@@ -220,7 +226,7 @@ func (c *settings) read(f *forms.Form, l Limits) (out lists, bad *xmpp.Error) {
 func readRoles(values []string) (set [4]bool, ok bool) {
 	for _, v := range values {
 		r, known := parseRole(v)
-		if !known || r == noRole {
+		if !known || r == NoRole {
 			return set, v == "" || v == "none"
 		}
 		set[r] = true
@@ -247,8 +253,8 @@ func readAddresses(values []string) (list []jid.JID, ok bool) {
 	return list, true
 }
 
-// changed names what a change of settings is to be told by (§10.2.1).
-func changed(was, is *settings) (codes []int) {
+// changed are the status codes by which a change of settings is told (§10.2.1).
+func changed(was, is *Settings) (codes []int) {
 	privacy := func(was, is bool, on, off int) {
 		switch {
 		case !was && is:
@@ -265,13 +271,4 @@ func changed(was, is *settings) (codes []int) {
 		codes = append(codes, 104)
 	}
 	return codes
-}
-
-// a subject is what the room talks about, as the elements that came, and who said so when.
-type subject struct {
-	By      string    `json:"by,omitempty"` // nick
-	XML     string    `json:"xml,omitempty"`
-	Changed time.Time `json:"changed,omitzero"`
-	ID      string    `json:"id,omitempty"`
-	Author  string    `json:"author,omitempty"` // occupant id
 }
