@@ -148,7 +148,12 @@ func storey(pkg string) int {
 		return 7
 	case "server":
 		return 6
-	case "c2s", "s2s", "component", "modules":
+	case "c2s", "s2s", "component":
+		return 5
+	case "modules":
+		if isInner(pkg) {
+			return 2 // the thing itself, without the service around it
+		}
 		return 5
 	case "storage":
 		if rest != "" {
@@ -165,6 +170,12 @@ func storey(pkg string) int {
 		return 1
 	}
 	return 0
+}
+
+// isInner says whether a package is below a module: modules/muc/room. It sees xmpp and modules/internal, and only its
+// module sees it.
+func isInner(pkg string) bool {
+	return strings.Count(pkg, "/") > 1 && strings.HasPrefix(pkg, "modules/") && !strings.HasPrefix(pkg, "modules/internal/")
 }
 
 // part is what may import within itself on the same storey.
@@ -190,6 +201,8 @@ func mayImport(from, to string, test bool) bool {
 		return part(from) == "testsuite"
 	case from == "wire" && to == "router":
 		return false // where a stanza goes is not the business of a stream; the gate is
+	case isInner(to):
+		return part(from) == part(to)
 	case part(from) == "storage/storetest" && part(to) == "storage":
 		return true
 	case storey(from) > storey(to):
