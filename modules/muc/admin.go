@@ -58,7 +58,8 @@ func (r *hosted) affiliate(e *router.Envelope, items []room.Item, actor string) 
 	return pending, nil
 }
 
-// storePeople stores what the room is to know of users, with other changes, if there are any. It is called with order held.
+// storePeople stores what the room is to know of users, with other changes, if there are any. It is called with order
+// held.
 func (r *hosted) storePeople(people []room.Known, others ...storage.Change) (*storage.Pending, *xmpp.Error) {
 	if r.Conf.Persistent && !r.Locked {
 		for _, k := range people {

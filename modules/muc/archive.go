@@ -15,7 +15,7 @@ import (
 // queriedAtOnce is how many clients' queries are answered at a time.
 const queriedAtOnce = 1000
 
-// query answers what is asked of the archive of a room (XEP-0313 §6.1.2).
+// query answers a question to the archive of a room (XEP-0313 §6.1.2).
 func (m *Rooms) query(e *router.Envelope, el *xmpp.Element) {
 	var one mam.Question
 	metadata := false
@@ -74,7 +74,8 @@ const grown = 16 << 20
 // record puts a message into the archive of the room. The archives of all rooms that one user has made share a bound;
 // each room is sure of its part of that, and may have more as long as the others leave it. It is called with order
 // held.
-func (r *hosted) record(rec storage.Record, o storage.AppendOptions) (id uint64, dup bool, p *storage.Pending, err error) {
+func (r *hosted) record(rec storage.Record, o storage.AppendOptions) (
+	id uint64, repeated bool, p *storage.Pending, err error) {
 	ctx, l := context.Background(), r.m.o.Limits()
 	if r.may == 0 {
 		r.may = l.sure()
@@ -82,9 +83,9 @@ func (r *hosted) record(rec storage.Record, o storage.AppendOptions) (id uint64,
 	if o.MaxBytes = r.may; r.may == 0 {
 		return r.m.o.Archive.Append(ctx, r.Name, rec, o)
 	}
-	id, dup, p, err = r.m.o.Archive.Append(ctx, r.Name, rec, o)
+	id, repeated, p, err = r.m.o.Archive.Append(ctx, r.Name, rec, o)
 	if !errors.Is(err, storage.ErrFull) {
-		return id, dup, p, err
+		return id, repeated, p, err
 	}
 	if r.may, err = r.allowance(ctx, l); err != nil {
 		return 0, false, nil, err
@@ -135,15 +136,17 @@ func (r *hosted) allowance(ctx context.Context, l Limits) (int64, error) {
 	return max(most, sure), nil
 }
 
-// disclose adds who has said something, for those who may know it though the room did not tell everybody (XEP-0313 §6.1.2).
+// disclose adds the author of a message, for a client that may know it though the room did not tell everybody (XEP-0313
+// §6.1.2).
 func (r *hosted) disclose(rec *storage.Record, s *xmpp.Stanza) {
-	who, err := jid.Parse(rec.Peer)
+	author, err := jid.Parse(rec.Peer)
 	if err != nil || s.Has(room.UserName) {
 		return // the room itself, or it has been told
 	}
-	w := xmpp.NewWriter(append(make([]byte, 0, len(s.Payload)+200), s.Payload...)).Start(xmpp.NSMUCUser, "x").Start("", "item")
-	r.with(func() { w.Attr("affiliation", r.AffiliationOf(who).String()) })
-	s.Payload, s.Children = w.Attr("jid", who.String()).End().End().Bytes(), nil
+	w := xmpp.NewWriter(append(make([]byte, 0, len(s.Payload)+200), s.Payload...))
+	w.Start(xmpp.NSMUCUser, "x").Start("", "item")
+	r.with(func() { w.Attr("affiliation", r.AffiliationOf(author).String()) })
+	s.Payload, s.Children = w.Attr("jid", author.String()).End().End().Bytes(), nil
 }
 
 // match says which records 'with' asks for: those of an occupant, or of a user where addresses are no secret.
@@ -165,7 +168,8 @@ func (r *hosted) match(with jid.JID, sees bool) mam.Match {
 // recalled is how many messages are read at a time: more than can be shown may be large.
 const recalled = 20
 
-// recall reads from the archive what is shown to who enters. It is called before anybody can be in the room.
+// recall reads from the archive the messages that are shown to a client that enters. It is called before anybody can be
+// in the room.
 func (r *hosted) recall() error {
 	if r.Conf.History == 0 || !r.Conf.Archived {
 		return nil

@@ -9,7 +9,7 @@ import (
 	"jackdaw/xmpp"
 )
 
-// A carrier carries out what a room wants done: one envelope for all recipients. It is used with the room locked.
+// A carrier carries out what a room wants done, with one envelope for all recipients. It is used with the room locked.
 type carrier struct {
 	room.Effects
 	r       *hosted
@@ -31,8 +31,8 @@ func (r *hosted) carrier(b *router.Batch) *carrier {
 	return c
 }
 
-// carryOut does what the effects say, after which the carrier must not be used. It removes from the room those who could
-// not be given a message, for they would miss it and not know. What it returns is for carryLater.
+// carryOut does what the effects say, after which the carrier must not be used. It removes clients that could not be
+// given a message from the room, for they would miss it and not know. What it returns is for carryLater.
 func (c *carrier) carryOut() (later []xmpp.Stanza) {
 	r := c.r
 	for {
@@ -120,7 +120,7 @@ func (c *carrier) bringRest() {
 	c.entering, c.rest = nil, nil
 }
 
-// carryLater does what may come back at once or be kept in storage: it is called without any lock.
+// carryLater sends what may come back at once or be kept in storage. It is called without any lock.
 func (m *Rooms) carryLater(later []xmpp.Stanza, b *router.Batch) {
 	for i := range later {
 		m.o.Router.Post(&later[i], b)

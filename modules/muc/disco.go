@@ -12,7 +12,8 @@ import (
 // ServiceName is how the service is called in lists.
 const ServiceName = "Rooms"
 
-var serviceFeatures = []string{xmpp.NSDiscoInfo, xmpp.NSDiscoItems, xmpp.NSMUC, "muc_rooms", room.NSStableID, xmpp.NSRSM, room.NSOccupant, xmpp.NSPing, xmpp.NSVCard}
+var serviceFeatures = []string{xmpp.NSDiscoInfo, xmpp.NSDiscoItems, xmpp.NSMUC, "muc_rooms", room.NSStableID,
+	xmpp.NSRSM, room.NSOccupant, xmpp.NSPing, xmpp.NSVCard}
 
 // toService answers what is asked of the service itself (§6.2, §6.3).
 func (m *Rooms) toService(e *router.Envelope) {

@@ -8,7 +8,7 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// guests knows who is where, and how much each says.
+// guests knows which users are in which rooms, and how much each says.
 type guests struct {
 	sharer func(jid.JID) string // router.Sharer
 
@@ -48,10 +48,10 @@ func (b *bucket) take(rate, most int, now time.Time) bool {
 // burst is for how many seconds a user may have saved messages up.
 const burst = 3
 
-// manyGuests is how many are told apart as long as they are in no room: then those of one domain are one.
+// manyGuests is how many users are told apart as long as they are in no room. Beyond, the users of a domain are one.
 const manyGuests = 10000
 
-// passer is guest for somebody who may be in no room: what is remembered of those does not grow without end.
+// passer is guest for a user who may be in no room: what is remembered of such users does not grow without end.
 func (g *guests) passer(user string) *guest {
 	if g.by[user] == nil && len(g.by) >= manyGuests {
 		if j, err := jid.Parse(user); err == nil {
@@ -61,7 +61,7 @@ func (g *guests) passer(user string) *guest {
 	return g.guest(user)
 }
 
-// guest returns that of a user. The caller holds mu.
+// guest returns what is known of a user. The caller holds mu.
 func (g *guests) guest(user string) *guest {
 	u := g.by[user]
 	if u == nil {
@@ -94,7 +94,7 @@ func (g *guests) leave(full jid.JID, r *hosted) {
 	}
 }
 
-// forget lets go of those who have been in no room for a while.
+// forget lets go of users who have been in no room for a while.
 func (g *guests) forget(now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -105,7 +105,7 @@ func (g *guests) forget(now time.Time) {
 	}
 }
 
-// rooms are those that a client is in.
+// rooms are the ones that a client is in.
 func (g *guests) rooms(full jid.JID) []*hosted {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -23,7 +23,7 @@ const (
 // A hosted room is one in memory: the room itself, and what the service has to know of it beside.
 //
 // What outlives the occupants, the first part of room.Room, changes with both locks held, and is read with either. The
-// second part, who is there, needs mu.
+// second part, the occupants, needs mu.
 type hosted struct {
 	*room.Room
 	m     *Rooms
@@ -175,7 +175,8 @@ func (r *hosted) unload(now time.Time) {
 	}
 }
 
-// remember keeps a message for those who enter, as far as there is memory for it. It is called with mu held.
+// remember keeps a message for clients that enter, as far as there is memory for it. It is called with mu held, or
+// before anybody else knows the room.
 func (r *hosted) remember(s room.Said) {
 	trim := func(most int) { r.m.memory.give(r, r.Trim(most)) }
 	trim(r.Conf.History - 1)

@@ -6,9 +6,9 @@ import (
 	"jackdaw/storage"
 )
 
-// memory counts the bytes that rooms hold of the latest messages, for those who enter. One room has its bound, and the
-// maker of rooms a share of what there is for all (storage.Fair): a user with many rooms in use leaves something for the
-// rooms of others.
+// memory counts the bytes that rooms hold of the latest messages, for clients that enter. One room has its bound, and
+// the maker of rooms has a share of what there is for all (storage.Fair): a user with many rooms in use leaves
+// something for the rooms of others.
 type memory struct {
 	mu     sync.Mutex // guards the rest
 	all    int64

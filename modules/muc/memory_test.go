@@ -12,7 +12,7 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// shown are the bytes and the number of messages that somebody is shown who enters now.
+// shown are the bytes and the number of the messages that a client is shown if it enters now.
 func (w *world) shown(who string) (n, size int) {
 	w.client(who).Received()
 	w.join(who, who)

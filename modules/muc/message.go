@@ -96,8 +96,8 @@ func (r *hosted) archive(e *router.Envelope, u *room.Utterance) (id uint64, repe
 	if repeated {
 		return id, true, nil
 	}
-	// A message of another's, or one that is not there, stays as it is: the others' clients see by the occupant ids who
-	// wants what.
+	// A message of another's, or one that is not there, stays as it is: clients see by the occupant ids whose wish it is
+	// to take back what.
 	if taken, tombstone, ok := u.Retraction(time.Now()); ok {
 		p, err := r.bury(taken, u.Author.Name, tombstone)
 		switch {
@@ -110,8 +110,8 @@ func (r *hosted) archive(e *router.Envelope, u *room.Utterance) (id uint64, repe
 	return id, false, nil
 }
 
-// keepSubject stores a new subject. A repetition waits for the first, since which another may have come. It is called with
-// order held.
+// keepSubject stores a new subject. A repetition waits for the first, since which another may have come. It is called
+// with order held.
 func (r *hosted) keepSubject(e *router.Envelope, u *room.Utterance, repeated bool) *xmpp.Error {
 	next := u.NewSubject(time.Now())
 	var changes []storage.Change
@@ -131,8 +131,8 @@ func (r *hosted) keepSubject(e *router.Envelope, u *room.Utterance, repeated boo
 	return nil
 }
 
-// bury replaces a message in the archive, and forgets it for those who enter. author, if not empty, is who must have sent
-// it. It is called with order held.
+// bury replaces a message in the archive, and forgets it for those who enter. author, if not empty, is the user who
+// must have sent it. It is called with order held.
 func (r *hosted) bury(id uint64, author string, tombstone []byte) (*storage.Pending, error) {
 	ctx := context.Background()
 	was, err := r.m.o.Archive.Get(ctx, r.Name, id)

@@ -14,7 +14,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// A view is who a client believes to be in the room: "affiliation/role", by nick.
+// A view is what a client believes of the occupants of the room: "affiliation/role", by nick.
 type view map[string]string
 
 // see takes over what a client was given.
@@ -44,7 +44,7 @@ func (v view) see(w *world, who string) {
 	}
 }
 
-// Whatever happens, all who are in the room see the same, which is how it is.
+// Whatever happens, all occupants see the room as it is.
 func TestEverybodySeesTheRoomAsItIs(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := newWorld(t)

@@ -1,19 +1,22 @@
 // Package muc is the service of rooms: Multi-User Chat (XEP-0045), at a domain of its own below each host.
 //
-// Who is in a room is kept in memory, and so is a room that nobody has made persistent. What the owners of a persistent
-// room have chosen, its affiliations, nicks, subject and picture are in storage, read when somebody first asks for
-// the room, so that a start costs the same with few rooms and with many. What is said is in an archive of the room's own
-// (XEP-0313), from which it gives those who enter the latest.
+// The rules of a room are package room. This package finds rooms, guards them, stores what they keep, archives what is
+// said, and carries out what they want done.
 //
-// One lock guards the state of a room. It is held while a stanza is handed to all occupants, none of which can
-// make it wait, so that all see the same things in the same order. A second one, taken before it, orders those who
-// change what is stored; it may be held over a call to storage, but nobody waits for a write to be durable with it.
+// The occupants of a room are kept in memory, and so is a room that nobody has made persistent. What the owners of a
+// persistent room have chosen, its affiliations, nicks, subject and picture are in storage. They are read when somebody
+// first asks for the room, so that a start costs the same with few rooms and with many. What is said is in an archive
+// of the room's own (XEP-0313), from which the room gives the latest messages to everybody who enters.
 //
-// An occupant never stays as a ghost: its session's end, an error from its address and silence of its server
+// One lock guards the state of a room. It is held while a stanza is handed to all occupants, none of which can make it
+// wait, so that all see the same things in the same order. A second lock, taken before it, orders the changes of what
+// is stored. It may be held over a call to storage, but nobody waits for a write to be durable with it.
+//
+// An occupant never stays as a ghost: the end of its session, an error from its address and silence of its server
 // remove it, with the reason.
 //
-// Left out: groupchat 1.0; status codes 102 and 103, since members who are not in a room are not shown in it; occupants of
-// rooms that are not looked at by an occupant (§6.5).
+// Left out: groupchat 1.0; status codes 102 and 103, since members who are not in a room are not shown in it; occupants
+// of rooms that are not looked at by an occupant (§6.5).
 package muc
 
 import (
@@ -35,7 +38,7 @@ type Limits struct {
 	Occupants    int           // of a room
 	RoomsPerUser int           // that a user is in, and that a user has made
 	MessageRate  int           // per second and user
-	History      int           // messages shown to who enters
+	History      int           // messages that are shown to a client that enters
 	HistoryBytes int64         // of these, of a room; 0: no bound
 	Memory       int64         // for these of all rooms; 0: no bound
 	ArchiveBytes int64         // of the archive of a room; 0: no bound
@@ -74,7 +77,8 @@ type Rooms struct {
 	lists map[string]*directory // by domain of the service
 }
 
-// New returns the service; Run must be called for messages to go when their time has come, and for remote ghosts to be found.
+// New returns the service. Run must be called for messages to go when their time has come, and for remote ghosts to be
+// found.
 func New(o Options) *Rooms {
 	m := &Rooms{o: o, rooms: map[jid.JID]*hosted{}, lists: map[string]*directory{},
 		desk: mam.Desk{Router: o.Router, Log: o.Log, Limit: func() int { return o.Limits().Page }, Most: queriedAtOnce}}
@@ -125,8 +129,9 @@ func (m *Rooms) handle(e *router.Envelope) {
 	}
 }
 
-// proven says whether the sender is who it says: somebody's session, or of another domain, whose server or program has proved it. What else
-// comes in the name of an address here, such as a post over HTTP, gets nobody into a room and changes nothing in it.
+// proven says whether the sender is the one that it says: a session, or an address of another domain, whose server or
+// program has proved it. Anything else in the name of an address here, such as a post over HTTP, gets nobody into a
+// room and changes nothing in it.
 func (m *Rooms) proven(e *router.Envelope) bool {
 	return e.Session != nil || e.Account.IsZero() && !m.o.Router.Serves(e.Stanza.From.Domain())
 }
@@ -136,17 +141,17 @@ func (m *Rooms) exempt(e *router.Envelope) bool {
 	return e.Session != nil && m.o.Exempt(e.Session.Bare())
 }
 
-// newRoom says what find does about a room that is not there.
+// A newRoom fills in a room that is not there, or says why there will be none.
 type newRoom func(r *hosted) *xmpp.Error
 
-// visit calls f with the room, loaded and locked; f returns with it locked. Without a room, make is asked to fill a new
-// one in; if that is nil, the stanza is refused. If the room is being destroyed, f sees the next one of that name. A room that
-// has not been configured yet is there for its owner only (§10.1.1, §17.2).
+// visit calls f with the room, loaded and locked; f returns with it locked. If there is no room, make is asked to fill
+// a new one in; if make is nil, the stanza is refused. If the room is being destroyed, f sees the next one of that
+// name. A room that has not been configured yet is there for its owner only (§10.1.1, §17.2).
 func (m *Rooms) visit(e *router.Envelope, make newRoom, f func(r *hosted)) {
 	m.call(e, make, func(r *hosted) *sync.Mutex { return &r.mu }, f)
 }
 
-// visitInOrder is visit with the lock for who changes what is stored.
+// visitInOrder is visit with the lock for changes of what is stored.
 func (m *Rooms) visitInOrder(e *router.Envelope, make newRoom, f func(r *hosted)) {
 	m.call(e, make, func(r *hosted) *sync.Mutex { return &r.order }, f)
 }
@@ -171,16 +176,17 @@ func (m *Rooms) call(e *router.Envelope, make newRoom, lock func(r *hosted) *syn
 	}
 }
 
-// absent is the error for whoever asks for a room that is not there. XEP-0410 §3.2 would take item-not-found, in answer to
-// a ping, for a sign that its sender is still in the room.
+// absent is the error for whoever asks for a room that is not there. XEP-0410 §3.2 would take item-not-found, in answer
+// to a ping, for a sign that its sender is still in the room.
 func absent(e *router.Envelope, bad *xmpp.Error) *xmpp.Error {
-	if s := e.Stanza; s.Kind == xmpp.IQ && s.To.IsFull() && s.Has(room.PingName) && bad.Condition == xmpp.CondItemNotFound {
+	s := e.Stanza
+	if bad.Condition == xmpp.CondItemNotFound && s.Kind == xmpp.IQ && s.To.IsFull() && s.Has(room.PingName) {
 		return room.Outside()
 	}
 	return bad
 }
 
-// refuse returns a stanza with an error that the room has found (§7.2 and others: 'by').
+// refuse returns a stanza with an error that is the room's (§7.2 and others: 'by').
 func (m *Rooms) refuse(e *router.Envelope, err *xmpp.Error) {
 	c := *err
 	if c.By.IsZero() {
@@ -197,7 +203,7 @@ func (m *Rooms) refuse(e *router.Envelope, err *xmpp.Error) {
 	e.Refuse(&c)
 }
 
-// fault is refuse for storage that does not answer.
+// fault is the error for the sender when storage does not answer.
 func (m *Rooms) fault(err error) *xmpp.Error {
 	m.o.Log.Warn("room unavailable", "error", err)
 	return router.Unavailable()
@@ -245,8 +251,8 @@ const (
 	idle = 5 * time.Minute
 )
 
-// Run looks after the rooms until ctx ends: it asks for signs of life, lets go of what is not used, and removes from the archives
-// what is old.
+// Run looks after the rooms until ctx ends: it asks for signs of life, lets go of what is not used, and removes from
+// the archives what is old.
 func (m *Rooms) Run(ctx context.Context) {
 	var purging sync.WaitGroup
 	defer purging.Wait()

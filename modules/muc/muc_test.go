@@ -53,8 +53,9 @@ type world struct {
 }
 
 func newWorld(t testing.TB) *world {
-	w := &world{Router: moduletest.New("crone", "hag", "witch", "hecate", "king"), t: t, store: moduletest.NewStore(), remote: &moduletest.Remote{},
-		limits: Limits{Occupants: 500, RoomsPerUser: 50, MessageRate: 1000, History: 100, Page: 100}, users: map[string]*moduletest.Client{}}
+	w := &world{Router: moduletest.New("crone", "hag", "witch", "hecate", "king"), t: t,
+		store: moduletest.NewStore(), remote: &moduletest.Remote{}, users: map[string]*moduletest.Client{},
+		limits: Limits{Occupants: 500, RoomsPerUser: 50, MessageRate: 1000, History: 100, Page: 100}}
 	w.SetRemote(w.remote)
 	w.restart()
 	return w
@@ -63,7 +64,8 @@ func newWorld(t testing.TB) *world {
 // restart forgets all that is not in storage.
 func (w *world) restart() {
 	w.m = New(Options{Router: w.Router, Rooms: w.store.Map("rooms"), Archive: w.store.Log("rooms"),
-		Domains: func() []string { return []string{domain} }, Limits: func() Limits { return w.limits }, Full: func() bool { return w.full },
+		Domains: func() []string { return []string{domain} }, Limits: func() Limits { return w.limits },
+		Full:   func() bool { return w.full },
 		Exempt: func(user jid.JID) bool { return user.Local() == w.exempt && w.exempt != "" }, Log: moduletest.Discard()})
 	w.Use(w.m.Module())
 }
@@ -148,8 +150,8 @@ func (w *world) got(who string) []string {
 	return out
 }
 
-// brief tells what somebody was given in a few words: presence as "nick[!] affiliation/role codes", '!' for unavailable, messages
-// as "nick: body", answers as their type or condition.
+// brief tells what somebody was given in a few words: presence as "nick[!] affiliation/role codes", '!' for
+// unavailable, messages as "nick: body", answers as their type or condition.
 func (w *world) brief(who string) string {
 	w.t.Helper()
 	var out []string
@@ -432,7 +434,8 @@ func TestARequestGoesThroughTheRoomAndHidesWhoAsks(t *testing.T) {
 	w.brief("crone")
 	w.send("hag", `<iq type='get' id='v' to='`+coven+`/first'><query xmlns='jabber:iq:version'/></iq>`)
 	got := w.client("crone").Deliveries()
-	if len(got) != 1 || got[0].Stanza.From.String() != coven+"/third" || got[0].Stanza.To != w.client("crone").Addr() || got[0].Stanza.ID == "v" {
+	if len(got) != 1 || got[0].Stanza.From.String() != coven+"/third" || got[0].Stanza.To != w.client("crone").Addr() ||
+		got[0].Stanza.ID == "v" {
 		t.Fatalf("crone got %v", got)
 	}
 	answer := `<iq type='result' id='` + got[0].Stanza.ID + `' to='` + coven + `/third'><query xmlns='jabber:iq:version'><name>x</name></query></iq>`

@@ -118,7 +118,8 @@ func TestVisitorsAskForVoice(t *testing.T) {
 	}
 	w.wantRefused(w.send("hag", form("")), "delivered")
 	got := w.client("crone").Deliveries()
-	if len(got) != 1 || !strings.Contains(string(got[0].Stanza.Payload), "<value>third</value>") || !strings.Contains(string(got[0].Stanza.Payload), "muc#request_allow") {
+	if len(got) != 1 || !strings.Contains(string(got[0].Stanza.Payload), "<value>third</value>") ||
+		!strings.Contains(string(got[0].Stanza.Payload), "muc#request_allow") {
 		t.Fatalf("crone got %v", got)
 	}
 	yes := form(`<field var='muc#roomnick'><value>third</value></field><field var='muc#request_allow'><value>true</value></field>`)
@@ -131,7 +132,7 @@ func TestVisitorsAskForVoice(t *testing.T) {
 	w.configure("crone", "jackdaw#voice_requests=0")
 	w.wantRefused(w.send("hag", form("")), "auth:forbidden")
 	w.wantRefused(w.send("witch", form("")), "modify:not-acceptable")
-	// Who comes again has no other voice.
+	// Coming again gives nobody another voice.
 	w.configure("crone", "moderatedroom=0")
 	w.send("hag", `<presence type='unavailable' to='`+coven+`/third'/>`)
 	w.join("hag", "third")

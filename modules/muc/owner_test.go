@@ -32,7 +32,8 @@ func TestAnOwnerConfiguresTheRoomByAForm(t *testing.T) {
 	w.restart()
 	c := room.Settings{}
 	w.join("crone", "first")
-	if c = w.room().Conf; c.Name != "A Dark Cave" || !c.Persistent || c.Public || !c.Moderated || c.MaxOccupants != 50 || c.History != 7 {
+	if c = w.room().Conf; c.Name != "A Dark Cave" || !c.Persistent || c.Public || !c.Moderated || c.MaxOccupants != 50 ||
+		c.History != 7 {
 		t.Errorf("after a restart the settings are %+v", c)
 	}
 	for _, field := range []string{"persistentroom=maybe", "whois=me", "allowpm=me", "maxusers=-1", "muc#maxhistoryfetch=x", "presencebroadcast=king",

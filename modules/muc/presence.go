@@ -135,8 +135,8 @@ func (m *Rooms) change(e *router.Envelope) {
 	}
 }
 
-// probed answers a probe for the presence of an occupant (§17.3). Nobody outside is told who is in a room, or that there
-// is one.
+// probed answers a probe for the presence of an occupant (§17.3). A client outside is not told that there is a room,
+// nor of anybody in it.
 func (m *Rooms) probed(e *router.Envelope) {
 	r := m.inMemory(e.Stanza.To.Bare())
 	if r == nil || !e.Stanza.To.IsFull() || !m.proven(e) {

@@ -64,7 +64,7 @@ func TestAnErrorForAnythingElseReachesNobody(t *testing.T) {
 	w.brief("crone")
 	w.send("hag", errorOf("first", "m", "", "policy-violation"))   // for what was said to all
 	w.send("witch", errorOf("first", "p", "", "policy-violation")) // for what was not written to her
-	w.send("king", errorOf("first", "p", "", "policy-violation"))  // who is not even there
+	w.send("king", errorOf("first", "p", "", "policy-violation"))  // and is not even there
 	w.wantBrief("crone", "")
 	for i := range maxLetters { // the first is forgotten
 		w.letter("crone", "third", fmt.Sprint("q", i))
@@ -104,7 +104,7 @@ func TestAProbeIsAnswered(t *testing.T) {
 	}
 	probe("hag", "first")
 	w.wantBrief("hag", "first owner/moderator")
-	probe("crone", "third") // who sees addresses
+	probe("crone", "third") // and sees addresses
 	w.wantBrief("crone", "third none/participant jid")
 	probe("hag", "third")
 	w.wantBrief("hag", "third none/participant jid 110")

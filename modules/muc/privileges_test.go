@@ -7,7 +7,8 @@ import (
 	"jackdaw/router"
 )
 
-// be makes a user what "affiliation/role" says: in the coven by a nick that is its name, or, with "-" for the role, not in it.
+// be makes a user what "affiliation/role" says: in the coven by a nick that is its name, or, with "-" for the role, not
+// in it.
 func (w *world) be(who, what string) {
 	w.t.Helper()
 	rank, given, _ := strings.Cut(what, "/")

@@ -35,7 +35,8 @@ func (w *world) persons() string {
 	for _, a := range []room.Affiliation{room.Owner, room.Admin, room.Member, room.Unaffiliated, room.Outcast} {
 		for _, name := range w.room().Named(a) {
 			p := w.room().People[name]
-			out = append(out, strings.TrimSpace(fmt.Sprintf("%s %s %s%s", strings.TrimSuffix(name, "@example.org"), a, p.Nick, strings.TrimSuffix("?"+p.Asks, "?"))))
+			user, asks := strings.TrimSuffix(name, "@example.org"), strings.TrimSuffix("?"+p.Asks, "?")
+			out = append(out, strings.TrimSpace(fmt.Sprintf("%s %s %s%s", user, a, p.Nick, asks)))
 		}
 	}
 	return strings.Join(out, ", ")
@@ -119,7 +120,7 @@ func TestARegistrationIsRefusedOrTakenBackWithoutAWordToOthers(t *testing.T) {
 	if got := w.persons(); got != "crone owner" {
 		t.Errorf("there are %s", got)
 	}
-	// Who is not in the room is told, since he has asked.
+	// A user who is not in the room is told, having asked.
 	w.register("witch", "second")
 	w.brief("witch")
 	w.send("crone", decision("submit", allowField, "true", askerField, "witch@example.org"))
@@ -220,7 +221,7 @@ func TestWhoRegistersBearsThatNickWhereNoOtherMayBeBorne(t *testing.T) {
 	w.wantBrief("hag/phone", "third member/participant jid 110, third! member/participant>oldhag jid 110 303, oldhag member/participant jid 110 210")
 	w.say("hag/phone", "hi")
 	w.wantBrief("witch", "oldhag: hi")
-	// Who has lost what it knew enters by another nick, and is told which one it has.
+	// A client that has lost what it knew enters by another nick, and is told which one it has.
 	w.brief("hag")
 	w.join("hag", "third")
 	w.wantBrief("hag", "first owner/moderator, second none/participant, oldhag member/participant jid 110 170 210, oldhag: hi,  subject:")

@@ -18,8 +18,9 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// The keys of a room, whose address is the owner of the map. Two other owners are kept there: the domain of the service, with
-// what is told of each room by its local part, and each user of ours who has an affiliation, with the addresses of those rooms.
+// The keys under which a room is stored, in the map of its address. There are two other kinds of maps: that of a domain
+// of the service has what the directory says of each room, by local part; that of a user of ours has the addresses of
+// the rooms in which the user has an affiliation.
 const (
 	roomKey    = "room"
 	subjectKey = "subject"
@@ -102,8 +103,8 @@ func (r *hosted) read(entries []storage.Entry) (found bool, err error) {
 	return found, nil
 }
 
-// store writes changes of a room that is persistent. Without changes the Pending is that of the room as it is. It is called with
-// order held.
+// store writes changes of a room that is persistent. Without changes the Pending is that of the room as it is. It is
+// called with order held.
 func (r *hosted) store(changes ...storage.Change) (*storage.Pending, error) {
 	if !r.Conf.Persistent || r.Locked {
 		return nil, nil
@@ -156,8 +157,9 @@ func cardChange(card []byte) storage.Change {
 	return storage.Change{Key: cardKey, Value: append([]byte{recordVersion}, card...)}
 }
 
-// erase deletes all that is kept of a room that is gone. The Pending fails if something is left. It is called with order
-// held. The room leaves the table last: until then nobody reads from storage what is about to be deleted (see Rooms.call).
+// erase deletes all that is kept of a room that is gone. The Pending fails if something is left. It is called with
+// order held. The room leaves the table last: until then nobody reads from storage what is about to be deleted (see
+// Rooms.call).
 func (r *hosted) erase() *storage.Pending {
 	defer r.m.forget(r)
 	ctx, log := context.Background(), r.m.o.Log
@@ -193,7 +195,7 @@ func (r *hosted) erase() *storage.Pending {
 	return p
 }
 
-// index notes that a user of ours is known to a room, for the time when the account is deleted.
+// index notes that a user of ours is known to a room, or no more, for the time when the account is deleted.
 func (m *Rooms) index(user, room string, known bool) error {
 	j, err := jid.Parse(user)
 	if err != nil || j.Local() == "" || !m.o.Router.Serves(j.Domain()) {
@@ -204,8 +206,8 @@ func (m *Rooms) index(user, room string, known bool) error {
 	return err
 }
 
-// removed takes a deleted account out of the rooms that know it: who comes after it under the same address
-// must not inherit what it was.
+// removed takes a deleted account out of the rooms that know it: whoever comes after it under the same address must not
+// inherit what it was.
 func (m *Rooms) removed(user jid.JID) error {
 	ctx, name := context.Background(), user.String()
 	entries, _, err := m.o.Rooms.List(ctx, name)
@@ -274,7 +276,7 @@ type listing struct {
 	Creator string `json:"creator"`
 }
 
-// listed returns the directory of a domain.
+// listed returns the directory of a domain, read if need be.
 func (m *Rooms) listed(domain string) (*directory, error) {
 	m.mu.Lock()
 	d := m.lists[domain]
@@ -333,7 +335,8 @@ func (d *directory) drop(rooms storage.Map, addr jid.JID) (*storage.Pending, err
 	if d.made[was.Creator]--; d.made[was.Creator] <= 0 {
 		delete(d.made, was.Creator)
 	}
-	_, p, err := rooms.Update(context.Background(), addr.Domain(), storage.AnyVersion, storage.Change{Key: addr.Local(), Delete: true})
+	_, p, err := rooms.Update(context.Background(), addr.Domain(), storage.AnyVersion,
+		storage.Change{Key: addr.Local(), Delete: true})
 	return p, err
 }
 
@@ -371,7 +374,7 @@ func (d *directory) public() (locals []string, names map[string]string) {
 	return locals, names
 }
 
-// maker makes a room for who is the first to enter it (§10.1).
+// maker makes a room for the first user who enters it (§10.1).
 func (m *Rooms) maker(e *router.Envelope, exempt bool) newRoom {
 	return func(r *hosted) *xmpp.Error {
 		if from := e.Stanza.From; from.Local() == "" || !m.o.Router.Owns(from.Domain()) {
@@ -383,7 +386,8 @@ func (m *Rooms) maker(e *router.Envelope, exempt bool) newRoom {
 			return m.fault(err)
 		}
 		creator := e.Stanza.From.Bare().String()
-		if !exempt && (list.creators(creator) >= limits.RoomsPerUser || m.guests.others(e.Stanza.From, r) >= limits.RoomsPerUser) {
+		many := max(list.creators(creator), m.guests.others(e.Stanza.From, r))
+		if !exempt && many >= limits.RoomsPerUser {
 			return xmpp.ResourceConstraint("you have too many rooms")
 		}
 		// What a room of that name has left, if the server was killed, is not for those of this one.

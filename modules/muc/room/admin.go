@@ -8,7 +8,7 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// List answers who has a role or an affiliation (§8.5, §9.2, §9.5, §9.8, §10.5, §10.8).
+// List lists the occupants of a role or the users of an affiliation (§8.5, §9.2, §9.5, §9.8, §10.5, §10.8).
 func (r *Room) List(from jid.JID, q *xmpp.Element) ([]byte, *xmpp.Error) {
 	item := q.ChildLocal("item")
 	if item == nil || item.HasAttr("role") == item.HasAttr("affiliation") {
@@ -50,8 +50,8 @@ func (r *Room) List(from jid.JID, q *xmpp.Element) ([]byte, *xmpp.Error) {
 	return w.End().Bytes(), nil
 }
 
-// mayList says whether a party may see who has an affiliation. Admins may. Where addresses are no secret, so may members,
-// in the room or not, and those whom the owners have let see the members (§9.5). Only admins may see who is banned.
+// mayList says whether a party may see the list of an affiliation. Admins may. Where addresses are no secret, so may
+// members, in the room or not, and the roles that the settings name (§9.5). Only admins may see the list of outcasts.
 func (r *Room) mayList(by party, wanted Affiliation) bool {
 	switch {
 	case by.affiliation >= Admin:
@@ -78,8 +78,8 @@ type Item struct {
 	occupant *Occupant // of a role
 }
 
-// Ordered reads what an admin wants, and says whether all of it may be done (§8, §9, §10.3 to §10.8). actor is the nick of
-// whoever wants it, if it is in the room. There is at least one item, and either all are about roles or none.
+// Ordered reads what an admin wants, and says whether all of it may be done (§8, §9, §10.3 to §10.8). actor is the nick
+// of whoever wants it, if it is in the room. There is at least one item, and either all are about roles or none.
 func (r *Room) Ordered(from jid.JID, q *xmpp.Element) (items []Item, actor string, bad *xmpp.Error) {
 	for _, c := range q.Children() {
 		if c.Name.Space != nsAdmin || c.Name.Local != "item" {
@@ -142,8 +142,8 @@ func (r *Room) readItem(c *xmpp.Element) (i Item, bad *xmpp.Error) {
 	return i, nil
 }
 
-// mayAll checks all items before any is carried out (§9.2). There is one for each person: all occupants hear of each, and
-// a second one would be judged by what was before the first.
+// mayAll checks all items before any is carried out (§9.2). There is one for each person: all occupants hear of each,
+// and a second one would be judged by what was before the first.
 func (r *Room) mayAll(by jid.JID, actor party, items []Item) *xmpp.Error {
 	owners := len(r.Named(Owner))
 	type named struct {
@@ -199,8 +199,8 @@ func (r *Room) mayAll(by jid.JID, actor party, items []Item) *xmpp.Error {
 	return nil
 }
 
-// Assign gives roles, and says where the answer belongs: behind what those concerned are told, before what all others are
-// (§8.2).
+// Assign gives roles, and says where the answer belongs: behind what those concerned are told, before what all others
+// are (§8.2).
 func (r *Room) Assign(fx *Effects, items []Item, actor string) {
 	var gone []farewell
 	for _, i := range items {
@@ -256,7 +256,7 @@ func (r *Room) Next(i Item) Known {
 	return k
 }
 
-// Affiliate lets what Next has said of an item take effect. by is who wants it, actor its nick.
+// Affiliate lets what Next has said of an item take effect. by is the user who wants it, actor its nick.
 func (r *Room) Affiliate(fx *Effects, i Item, next Known, by jid.JID, actor string) {
 	was := r.AffiliationOf(i.User)
 	r.SetPerson(next)
@@ -265,8 +265,8 @@ func (r *Room) Affiliate(fx *Effects, i Item, next Known, by jid.JID, actor stri
 	}
 	inside := false
 	for _, o := range slices.Clone(r.occupants) {
-		byDomain := i.User.Local() == "" && i.Affiliation == Outcast && o.User.Domain() == next.User && r.Rank(o) <= Unaffiliated
-		if o.Name != next.User && !byDomain {
+		withDomain := i.User.Local() == "" && o.User.Domain() == next.User // §9.2
+		if o.Name != next.User && !(withDomain && i.Affiliation == Outcast && r.Rank(o) <= Unaffiliated) {
 			continue
 		}
 		inside = true
@@ -289,7 +289,7 @@ func (r *Room) Affiliate(fx *Effects, i Item, next Known, by jid.JID, actor stri
 	if inside || was == next.Affiliation || i.User.Local() == "" {
 		return
 	}
-	// §9.5 and others: those who see addresses hear of it.
+	// §9.5 and others: occupants who see addresses hear of it.
 	w := xmpp.NewWriter(nil).Start(xmpp.NSMUCUser, "x").Start("", "item").Attr("affiliation", next.Affiliation.String()).
 		Attr("jid", next.User).Attr("role", NoRole.String()).End().End()
 	told := fx.stanza(xmpp.Stanza{Kind: xmpp.Message, ID: NewID(), From: r.Addr}, content{xml: w.Bytes()})

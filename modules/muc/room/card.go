@@ -24,8 +24,8 @@ func (r *Room) MaySetCard(who jid.JID, card []byte) *xmpp.Error {
 	return nil
 }
 
-// SetCard takes a <vCard/> over and works out the hashes of its pictures (XEP-0486 §3.2, XEP-0153 §3.1). An empty one is
-// none.
+// SetCard takes a <vCard/> over and works out the hashes of its pictures (XEP-0486 §3.2, XEP-0153 §3.1). An empty one
+// is none.
 func (r *Room) SetCard(card []byte) {
 	r.Card, r.hashes = nil, nil
 	el, err := xmpp.ParseElement(card)

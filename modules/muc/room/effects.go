@@ -15,7 +15,8 @@ type Effects struct {
 	Stanzas    []xmpp.Stanza
 	// Moves are the clients that have come and gone.
 	Moves []Move
-	// Later are whole stanzas for users, in the room or not. They may be anywhere, so the room must not be guarded meanwhile.
+	// Later are whole stanzas for users, in the room or not. They may be anywhere, so the room must not be locked while
+	// they are sent.
 	Later []xmpp.Stanza
 	// Freed is the size of messages that are remembered no more.
 	Freed int64

@@ -43,7 +43,7 @@ type hatCommand struct {
 	least      Affiliation
 }
 
-// hatCommands are what owners may do with hats (§4), and who may see what.
+// hatCommands are what can be done with hats, and the least affiliation that may do so (XEP-0317 §4).
 var hatCommands = []hatCommand{
 	{nsHatForm + ":create", "Create or change a hat", []string{hatTitle, hatURI}, Owner},
 	{nsHatForm + ":destroy", "Destroy a hat", []string{hatURI}, Owner},
@@ -53,7 +53,7 @@ var hatCommands = []hatCommand{
 	{nsHatForm + ":list-assigned", "List who wears which hat", nil, Admin},
 }
 
-// appendHats appends what an occupant wears (§4.1).
+// appendHats appends what an occupant wears (XEP-0317 §4.1).
 func (r *Room) appendHats(dst []byte, o *Occupant) []byte {
 	worn := r.People[o.Name].Hats
 	if len(worn) == 0 {
@@ -68,7 +68,7 @@ func (r *Room) appendHats(dst []byte, o *Occupant) []byte {
 	return w.End().Bytes()
 }
 
-// hatsHash changes with the list (§3).
+// hatsHash changes with the list (XEP-0317 §3).
 func (r *Room) hatsHash() string {
 	if len(r.Hats) == 0 {
 		return ""
@@ -98,8 +98,8 @@ type HatChange struct {
 	listed bool    // the list itself has changed
 }
 
-// Command is the answer to a command about hats, and what changes by it, if that is not nil (§4.2 to §4.7). A command is
-// one step, or a form comes before it.
+// Command is the answer to a command about hats, and what changes by it, if that is not nil (XEP-0317 §4.2 to §4.7). A
+// command is one step, or a form comes before it.
 func (r *Room) Command(who jid.JID, el *xmpp.Element) (answer []byte, change *HatChange, bad *xmpp.Error) {
 	i := slices.IndexFunc(hatCommands, func(c hatCommand) bool { return c.node == el.Attr("node") })
 	if i < 0 {

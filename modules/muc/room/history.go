@@ -28,8 +28,8 @@ func (s *Said) Size() int64 { return int64(256 + len(s.ID) + len(s.Lang) + len(s
 // Remembered is how many messages the room holds for those who enter.
 func (r *Room) Remembered() int { return len(r.past) }
 
-// Remember keeps a message for those who enter. A message that an owner has brought from elsewhere says itself when that
-// was (§7.9).
+// Remember keeps a message for those who enter. A message that an owner has brought from elsewhere says itself when
+// that was (§7.9).
 func (r *Room) Remember(s Said) {
 	if s.Dated && r.People[s.Author].Affiliation == Owner {
 		s.delayed = contentOf(s.Payload)
@@ -116,8 +116,8 @@ func (r *Room) history(fx *Effects, s *Seat, x *xmpp.Element, now time.Time) {
 	}
 }
 
-// A Subject is what the room talks about, as the elements that came, and who said so when (§8.1). The names are those of
-// the stored record.
+// A Subject is what the room talks about (§8.1): the elements that came, their author and the time. The names are those
+// of the stored record.
 type Subject struct {
 	By      string    `json:"by,omitempty"` // nick
 	XML     string    `json:"xml,omitempty"`

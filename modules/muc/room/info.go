@@ -15,7 +15,8 @@ const (
 	trafficNode = "http://jabber.org/protocol/muc#traffic"
 )
 
-// Info tells what a room is (§6.4), which nick the asker has in it (§7.12), and what it lets pass (§18.1.1), which is all.
+// Info tells what a room is (§6.4), which nick the asker has in it (§7.12), and what it lets pass (§18.1.1), which is
+// all.
 func (r *Room) Info(who jid.JID, node string) ([]byte, *xmpp.Error) {
 	w := xmpp.NewWriter(nil).Start(xmpp.NSDiscoInfo, "query").AttrIf("node", node)
 	identity := func(name string) {

@@ -23,9 +23,10 @@ func (r *Room) Inviter(ev *Event) (*Seat, *xmpp.Error) {
 	return seat, nil
 }
 
-// Invitations are what goes to those who are invited, and the users who must become members first, so that they may enter
-// (§9.5).
-func (r *Room) Invitations(by *Seat, s *xmpp.Stanza, x *xmpp.Element) (out []xmpp.Stanza, members []Known, bad *xmpp.Error) {
+// Invitations are what goes to those who are invited, and the users who must become members first, so that they may
+// enter (§9.5).
+func (r *Room) Invitations(by *Seat, s *xmpp.Stanza, x *xmpp.Element) (
+	out []xmpp.Stanza, members []Known, bad *xmpp.Error) {
 	for _, c := range x.Children() {
 		if c.Name != inviteName {
 			continue

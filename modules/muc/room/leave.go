@@ -32,7 +32,7 @@ type farewell struct {
 	shown bool
 }
 
-// Leave takes one client out of the room, and tells all who have to know.
+// Leave takes one client out of the room, and tells the others if they have to know (§7.14).
 func (r *Room) Leave(fx *Effects, s *Seat, d Departure) {
 	o := s.Occupant
 	if r.Locked && len(r.seats) == 1 { // §10.1.3: the room ends with it
@@ -75,8 +75,8 @@ func (r *Room) farewell(fx *Effects, f farewell) {
 	}
 }
 
-// refresh tells all of an occupant's new role or affiliation (§8.3 and others). An occupant that was not shown before and
-// is now appears, and the other way round.
+// refresh tells all of an occupant's new role or affiliation (§8.3 and others). An occupant that was not shown before
+// and is now appears, and the other way round.
 func (r *Room) refresh(fx *Effects, o *Occupant, was Role, n notice) {
 	o.forgetShown()
 	n.affiliation, n.role = r.Rank(o), o.Role
@@ -88,7 +88,7 @@ func (r *Room) refresh(fx *Effects, o *Occupant, was Role, n notice) {
 	if was == Moderator || o.Role != Moderator || r.Conf.NonAnonymous {
 		return
 	}
-	for _, v := range r.occupants { // now it may know who the others are (§7.2.4)
+	for _, v := range r.occupants { // §7.2.4: now it may know the others' addresses
 		if v != o && r.shows(v.Role) {
 			open := fx.stanza(present(v), r.available(v, true))
 			for _, s := range o.Seats {

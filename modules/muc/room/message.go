@@ -88,7 +88,8 @@ func (r *Room) Record(u *Utterance) (kept xmpp.Stanza, ok bool) {
 	if !r.Conf.Archived || !worthKeeping(u.sent) {
 		return kept, false
 	}
-	kept = xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeGroupchat, ID: u.ID, Lang: u.sent.Lang, From: u.from, Payload: u.Payload}
+	kept = u.head()
+	kept.Payload = u.Payload
 	if r.Conf.NonAnonymous { // XEP-0313 §6.1.2: for those who may know it
 		n := notice{affiliation: r.Rank(u.Author), role: u.Author.Role}
 		kept.Payload = n.append(u.Payload[:len(u.Payload):len(u.Payload)], u.seat.Full, false)
@@ -96,8 +97,12 @@ func (r *Room) Record(u *Utterance) (kept xmpp.Stanza, ok bool) {
 	return kept, true
 }
 
-// Retraction is which message of its author's an utterance takes back, and what takes its place in the archive (XEP-0424
-// §5, §6); ok is false if it takes back none.
+func (u *Utterance) head() xmpp.Stanza {
+	return xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeGroupchat, ID: u.ID, Lang: u.sent.Lang, From: u.from}
+}
+
+// Retraction is which message of its author's an utterance takes back, and what takes its place in the archive
+// (XEP-0424 §5, §6); ok is false if it takes back none.
 func (u *Utterance) Retraction(now time.Time) (id uint64, tombstone []byte, ok bool) {
 	raw := u.sent.ChildBytes(RetractName)
 	if raw == nil {
@@ -127,8 +132,7 @@ func (u *Utterance) NewSubject(now time.Time) Subject {
 
 // Spread gives an utterance to all (§7.4), or if it is repeated, to its sender alone.
 func (r *Room) Spread(fx *Effects, u *Utterance, repeated bool) {
-	head := xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeGroupchat, ID: u.ID, Lang: u.sent.Lang, From: u.from}
-	stanza := fx.stanza(head, contentOf(u.Payload))
+	stanza := fx.stanza(u.head(), contentOf(u.Payload))
 	switch {
 	case !repeated:
 		r.toAll(fx, stanza)
@@ -149,8 +153,8 @@ func (u *Utterance) Said(archived uint64, now time.Time) (s Said, ok bool) {
 // Dated says whether a message says itself when it was said.
 func Dated(s *xmpp.Stanza) bool { return s.Has(delayName) }
 
-// ForHistory says whether a message is shown to those who enter later: it has a text, or is marked to be stored, such as
-// an encrypted one, and is not for those alone who are there (XEP-0334 §4.2, §4.4).
+// ForHistory says whether a message is shown to those who enter later: it has a text, or is marked to be stored, such
+// as an encrypted one, and is not for those alone who are there (XEP-0334 §4.2, §4.4).
 func ForHistory(s *xmpp.Stanza) bool {
 	return !s.Has(noStoreHint) && (s.Has(BodyName) || s.Has(storeHint))
 }

@@ -15,9 +15,10 @@ type Moderation struct {
 	Told      xmpp.Stanza // what all are told
 }
 
-// Moderate says what becomes of a message that the room knows by an id. el, which may be nil, holds the element that says
-// so, of the name retract, and the reason.
-func (r *Room) Moderate(from jid.JID, message string, el *xmpp.Element, retract xmpp.Name, now time.Time) (m Moderation, bad *xmpp.Error) {
+// Moderate says what becomes of a message that the room knows by an id. el, which may be nil, holds the element that
+// says so, of the name retract, and the reason.
+func (r *Room) Moderate(from jid.JID, message string, el *xmpp.Element, retract xmpp.Name, now time.Time) (
+	m Moderation, bad *xmpp.Error) {
 	seat := r.seats[from]
 	id, err := strconv.ParseUint(message, 10, 64)
 	switch {
@@ -68,28 +69,29 @@ func (r *Room) Announce(fx *Effects, message xmpp.Stanza) {
 	r.toAll(fx, fx.stanza(message, contentOf(message.Payload)))
 }
 
-// Buried is a message of the archive with a tombstone in its place: of what was said only the author's id stays (XEP-0424
-// §6).
+// Buried is a message of the archive with a tombstone in its place: of what was said only the author's id stays
+// (XEP-0424 §6).
 func Buried(s xmpp.Stanza, tombstone []byte) xmpp.Stanza {
 	s.Payload = append(append([]byte(nil), s.ChildBytes(OccupantName)...), tombstone...)
 	s.Attrs, s.Children = nil, nil
 	return s
 }
 
-// MayRead says whether somebody may ask the archive: whoever could enter now (XEP-0313 §6.1.2).
+// MayRead says whether somebody may ask the archive: everybody may who could enter now (XEP-0313 §6.1.2).
 func (r *Room) MayRead(who jid.JID) *xmpp.Error {
 	rank := r.AffiliationOf(who)
 	switch {
 	case !r.Conf.Archived:
 		return xmpp.ServiceUnavailable("the room keeps no messages")
-	case rank == Outcast, r.Conf.MembersOnly && rank < Member, r.Conf.Password != "" && rank < Member && r.seats[who] == nil:
+	case rank == Outcast, rank < Member && r.Conf.MembersOnly,
+		rank < Member && r.Conf.Password != "" && r.seats[who] == nil:
 		return xmpp.Forbidden("the messages of this room are for those who may enter it")
 	}
 	return nil
 }
 
-// Discloses says whether somebody may know who has said what, even where the room does not tell everybody (XEP-0313
-// §6.1.2).
+// Discloses says whether somebody may know the authors of messages, even where the room does not tell everybody
+// (XEP-0313 §6.1.2).
 func (r *Room) Discloses(to jid.JID) bool {
 	by := r.partyOf(to)
 	return by.role == Moderator || by.affiliation >= Admin

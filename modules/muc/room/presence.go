@@ -19,8 +19,8 @@ type Entry struct {
 	Made    bool          // the room was made for this
 }
 
-// Enter lets the sender in or refuses with the reason (§7.2). A client that is in the room already has lost what it knew,
-// and is told everything again, under another nick if it asks for one (§7.2.1, §17.3).
+// Enter lets the sender in or refuses with the reason (§7.2). A client that is in the room already has lost what it
+// knew, and is told everything again, under another nick if it asks for one (§7.2.1, §17.3).
 func (r *Room) Enter(fx *Effects, ev *Event, en Entry) *xmpp.Error {
 	now := r.seats[ev.Stanza.From]
 	if now == nil {
@@ -173,7 +173,8 @@ func (r *Room) crowded(user jid.JID, most int) bool {
 	return own > 0 && crowdPart*free < own+1
 }
 
-// welcome tells a client all that it has to know, in the order of §7.1, and if tell is set, the others that it is there.
+// welcome tells a client all that it has to know, in the order of §7.1, and if tell is set, the others that it is
+// there.
 func (r *Room) welcome(fx *Effects, ev *Event, s *Seat, codes []int, x *xmpp.Element, tell bool) {
 	o := s.Occupant
 	fx.entering = s
@@ -429,8 +430,9 @@ func (r *Room) Answered(fx *Effects, ev *Event) {
 // Deadly says whether an error means that an occupant is there no more (§18.1.2, XEP-0410 §3.2).
 func Deadly(c xmpp.Condition) bool {
 	switch c {
-	case xmpp.CondGone, xmpp.CondItemNotFound, xmpp.CondRecipientUnavailable, xmpp.CondRedirect, xmpp.CondRemoteServerNotFound,
-		xmpp.CondRemoteServerTimeout, xmpp.CondServiceUnavailable, xmpp.CondJIDMalformed, xmpp.CondInternalServerError:
+	case xmpp.CondGone, xmpp.CondItemNotFound, xmpp.CondRecipientUnavailable, xmpp.CondRedirect,
+		xmpp.CondRemoteServerNotFound, xmpp.CondRemoteServerTimeout, xmpp.CondServiceUnavailable, xmpp.CondJIDMalformed,
+		xmpp.CondInternalServerError:
 		return true
 	}
 	return false

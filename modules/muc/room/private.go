@@ -8,7 +8,7 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// Private is a private message as its recipients get it, but for whose it is, and all their clients (§7.5).
+// Private is a private message as the clients of its recipient get it, but for their addresses, which are to (§7.5).
 func (r *Room) Private(ev *Event) (copied xmpp.Stanza, to []jid.JID, bad *xmpp.Error) {
 	s := ev.Stanza
 	seat := r.SeatOf(ev)

@@ -86,8 +86,8 @@ type party struct {
 // mayGiveRole says whether one may give another this role: nil, or the error of §8 and §9.
 //
 // §8.4 forbids a moderator to revoke the voice of anybody "at or above" the moderator's own affiliation, §8.5 only of
-// those above it. This follows §8.5, and lets nobody revoke the voice of admins and owners: by §8.4, a moderator without
-// an affiliation could revoke nobody's.
+// those above it. This follows §8.5, and lets nobody revoke the voice of admins and owners: by §8.4, a moderator
+// without an affiliation could revoke nobody's.
 func mayGiveRole(by, to party, r Role) *xmpp.Error {
 	if by.role != Moderator && by.affiliation < Admin {
 		return xmpp.Forbidden("only moderators may do this")

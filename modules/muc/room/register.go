@@ -113,8 +113,8 @@ func (r *Room) free(nick, user string) bool {
 	return !r.taken(nick, user)
 }
 
-// guarded says whether admins have to approve of a registration. They have to where the owners want it, and where being a
-// member is a way round what else keeps the sender from entering, reading or speaking.
+// guarded says whether admins have to approve of a registration. They have to where the owners want it, and where being
+// a member is a way round what else keeps the sender from entering, reading or speaking.
 func (r *Room) guarded(who jid.JID) bool {
 	s := r.seats[who]
 	return r.Conf.Approval || r.Conf.MembersOnly || r.Conf.Password != "" && s == nil ||
@@ -177,7 +177,8 @@ func (r *Room) Decide(from jid.JID, form *forms.Form) (item *Item, refused strin
 	return &Item{User: user, Affiliation: Member, SetsNick: true, Nick: nick, Asked: true}, "", nil
 }
 
-// askerIn is whose registration a form is about, and the nick that was asked for, empty if there is no such thing.
+// askerIn is the user whose registration a form is about, and the nick that was asked for, empty if there is no such
+// registration.
 func (r *Room) askerIn(form *forms.Form) (user jid.JID, nick string) {
 	asker, wanted := "", ""
 	if f := form.Field(askerField); f != nil {

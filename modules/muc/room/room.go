@@ -1,5 +1,5 @@
-// Package room is one room of Multi-User Chat (XEP-0045) by itself: who is in it, who may do what, what it is set to,
-// and what was said in it of late.
+// Package room is one room of Multi-User Chat (XEP-0045) by itself: its occupants, their roles and affiliations, its
+// settings, and the latest messages.
 //
 // Events come in, effects go out. A method takes what a client has sent, together with what its caller has looked up,
 // changes the room, and returns an error for the sender or writes down in [Effects] what is to be done: stanzas for
@@ -24,7 +24,7 @@ import (
 
 // A Server is what a room has to know of the server around it.
 type Server struct {
-	// Sharer names the one who an address counts as where strangers share a place: an account, or a domain elsewhere.
+	// Sharer names what an address counts as where strangers share a place: an account here, or a domain elsewhere.
 	Sharer func(jid.JID) string
 	// Owns says whether the server answers for a domain.
 	Owns func(domain string) bool
@@ -32,16 +32,17 @@ type Server struct {
 	Rooms func(domain string) bool
 }
 
-// A Room is the state of one room. Its exported fields are for reading; where nothing else is said, methods change them.
+// A Room is the state of one room. Its exported fields are for reading; where nothing else is said, methods change
+// them.
 //
-// It has two parts. A change of the first one is stored before it takes effect; only New, SetPerson, SetCard, SetHats and
-// the caller change it, and what only reads it needs no guard against the second.
+// It has two parts. A change of the first one is stored before it takes effect; only New, SetPerson, SetCard, SetHats
+// and the caller change it, and what only reads it needs no guard against the second.
 type Room struct {
 	Addr   jid.JID
 	Name   string // Addr as a string
 	server *Server
 
-	// What outlives the occupants.
+	// These outlive the occupants.
 
 	Locked  bool     // its maker has not configured it yet (§10.1); set by the caller
 	Conf    Settings // set by the caller
@@ -54,7 +55,7 @@ type Room struct {
 	Hats    []Hat
 	hashes  []string // of the pictures in Card (XEP-0486)
 
-	// Who is there.
+	// These are the occupants, and what is forgotten with the room.
 
 	occupants []*Occupant
 	byNick    map[string]*Occupant
@@ -117,7 +118,7 @@ type Event struct {
 	Now     time.Time
 }
 
-// New returns a room without settings, which nobody knows and nobody is in.
+// New returns a room without settings and occupants, which knows nobody.
 func New(addr jid.JID, server *Server) *Room {
 	return &Room{Addr: addr, Name: addr.String(), server: server, People: map[string]Person{}, Nicks: map[string]string{},
 		byNick: map[string]*Occupant{}, seats: map[jid.JID]*Seat{}, roles: map[string]Role{}}
@@ -126,7 +127,7 @@ func New(addr jid.JID, server *Server) *Room {
 // Occupants are those in the room, in the order in which they came. The caller must not change the list.
 func (r *Room) Occupants() []*Occupant { return r.occupants }
 
-// Occupant is the one who bears a nick, or nil.
+// Occupant is the one that bears a nick, or nil.
 func (r *Room) Occupant(nick string) *Occupant { return r.byNick[nick] }
 
 // Seat is that of a client, or nil.
@@ -143,8 +144,8 @@ func (r *Room) Seats() (all []*Seat) {
 // Over says whether the room ends now: nobody is in it, and it is not to stay, or not configured (§10.1.1, §10.1.3).
 func (r *Room) Over() bool { return len(r.occupants) == 0 && (!r.Conf.Persistent || r.Locked) }
 
-// SeatOf is the sender's client in the room, or nil. Any client of a user speaks for a post of its account, which has no
-// resource.
+// SeatOf is the sender's client in the room, or nil. Any client of a user speaks for a post of its account, which has
+// no resource.
 func (r *Room) SeatOf(ev *Event) *Seat {
 	if s := r.seats[ev.Stanza.From]; s != nil {
 		s.alive(ev.Now)
@@ -230,8 +231,8 @@ func (r *Room) SetPerson(k Known) {
 	}
 }
 
-// WithoutUser says what changes when nothing is to be known of a user any more, whose account was deleted. If nobody
-// else owns the room, it goes to the first of its admins, or of its members (§10.4).
+// WithoutUser says what changes when the room is to know nothing of a user any more, because the account was deleted.
+// If nobody else owns the room, it goes to the first of its admins, or of its members (§10.4).
 func (r *Room) WithoutUser(user string) (changes []Known) {
 	was, known := r.People[user]
 	if !known {

@@ -17,7 +17,7 @@ const (
 	muc   = "http://jabber.org/protocol/muc"
 )
 
-// A play is a room, those who are in it, and the time.
+// A play is a room, its occupants, and the time.
 type play struct {
 	*Room
 	t       testing.TB
@@ -28,8 +28,8 @@ type play struct {
 // newPlay returns the coven: configured, owned by crone, and empty.
 func newPlay(t testing.TB) *play {
 	ours := func(domain string) bool { return domain == "rooms.example.org" }
-	p := &play{t: t, now: time.Unix(1_800_000_000, 0).UTC()}
-	p.Room = New(jid.MustParse(coven), &Server{Sharer: func(j jid.JID) string { return j.Domain() }, Owns: ours, Rooms: ours})
+	server := &Server{Sharer: func(j jid.JID) string { return j.Domain() }, Owns: ours, Rooms: ours}
+	p := &play{t: t, now: time.Unix(1_800_000_000, 0).UTC(), Room: New(jid.MustParse(coven), server)}
 	p.Conf = Defaults(Limits{Occupants: 100, History: 20})
 	p.affiliate("crone", Owner)
 	return p
@@ -104,8 +104,8 @@ func (p *play) administer(who, items string) *xmpp.Error {
 	return bad
 }
 
-// told is what clients are to be given since the last call, each as "user: nick[!] affiliation/role codes", with '!' for
-// unavailable, or as "user: nick: body".
+// told is what clients are to be given since the last call, each as "user: nick[!] affiliation/role codes", with '!'
+// for unavailable, or as "user: nick: body".
 func (p *play) told() string {
 	var out []string
 	for _, d := range p.effects.Deliveries {
@@ -173,7 +173,7 @@ func (p *play) want(bad *xmpp.Error, condition_ string) {
 	}
 }
 
-// XEP-0045 §7.1: first who is there, then that one is there oneself, then what was said, then the subject.
+// XEP-0045 §7.1: first the other occupants, then the client's own presence, then the history, then the subject.
 func TestWhoeverEntersIsToldInOrder(t *testing.T) {
 	p := newPlay(t)
 	p.want(p.enter("crone", "first"), "ok")
@@ -310,7 +310,7 @@ func TestAnAffiliationReachesTheOccupant(t *testing.T) {
 	}
 }
 
-// §9.5, §18.1: a user who is elsewhere is told by a message, which goes without the room guarded.
+// §9.5, §18.1: a user who is elsewhere is told by a message, which goes when the room is not locked any more.
 func TestAnAffiliationIsToldToWhoeverIsElsewhere(t *testing.T) {
 	p := newPlay(t)
 	p.Conf.MembersOnly = true

@@ -48,8 +48,8 @@ type Limits struct {
 // Defaults are the settings of an instant room (§10.1.2).
 func Defaults(l Limits) Settings {
 	everybody := [4]bool{Visitor: true, Participant: true, Moderator: true}
-	return Settings{Public: true, Archived: true, PM: Visitor, History: min(defaultHistory, l.History), VoiceRequests: true,
-		Registrations: true, Broadcast: everybody, GetMemberList: everybody}
+	return Settings{Public: true, Archived: true, PM: Visitor, History: min(defaultHistory, l.History),
+		VoiceRequests: true, Registrations: true, Broadcast: everybody, GetMemberList: everybody}
 }
 
 const (
@@ -129,10 +129,12 @@ func (c *Settings) form(room string, owners, admins []string, l Limits) *forms.F
 			Options: []forms.Option{{Label: "Moderators", Value: "moderators"}, {Label: "Anyone", Value: "anyone"}}},
 		flag(prefix+"changesubject", "Participants may change the subject", c.ChangeSubject),
 		flag(prefix+"allowinvites", "Members may invite others", c.AllowInvites),
-		{Var: prefix + "allowpm", Type: "list-single", Label: "Who may send private messages", Values: []string{pmNames[c.PM]},
+		{Var: prefix + "allowpm", Type: "list-single", Label: "Who may send private messages",
+			Values: []string{pmNames[c.PM]},
 			Options: []forms.Option{{Label: "Anyone", Value: "anyone"}, {Label: "Who has voice", Value: "participants"},
 				{Label: "Moderators", Value: "moderators"}, {Label: "Nobody", Value: "none"}}},
-		{Var: prefix + "maxusers", Type: "list-single", Label: "Occupants at most", Values: []string{occupants}, Options: most},
+		{Var: prefix + "maxusers", Type: "list-single", Label: "Occupants at most",
+			Values: []string{occupants}, Options: most},
 		{Var: prefix + "presencebroadcast", Type: "list-multi", Label: "Whose presence is shown",
 			Values: rolesOf(c.Broadcast), Options: roles},
 		{Var: prefix + "getmemberlist", Type: "list-multi", Label: "Who may see the list of members",
@@ -167,8 +169,8 @@ func (c *Settings) read(f *forms.Form, l Limits) (out lists, bad *xmpp.Error) {
 		prefix + "enablelogging": &c.Archived, archiveAlias: &c.Archived, nickLock: &c.LockedNicks,
 		voiceField: &c.VoiceRequests, registers: &c.Registrations, approves: &c.Approval,
 	}
-	texts := map[string]*string{prefix + "roomname": &c.Name, prefix + "roomdesc": &c.Description, prefix + "lang": &c.Language,
-		prefix + "roomsecret": &secret}
+	texts := map[string]*string{prefix + "roomname": &c.Name, prefix + "roomdesc": &c.Description,
+		prefix + "lang": &c.Language, prefix + "roomsecret": &secret}
 	unacceptable := func(f *forms.Field) (lists, *xmpp.Error) {
 		return out, xmpp.NotAcceptable("the value of " + f.Var + " is not accepted")
 	}

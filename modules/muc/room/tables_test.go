@@ -44,8 +44,8 @@ var (
 	affiliations = strings.Fields("outcast none member admin owner")
 )
 
-// XEP-0045 §5.1.1: what each role may do. The cells that the settings change ("default", * in the specification) are a row
-// for each setting. king acts, hag is acted upon, crone owns the room.
+// XEP-0045 §5.1.1: what each role may do. The cells that the settings change ("default", * in the specification) are a
+// row for each setting. king acts, hag is acted upon, crone owns the room.
 func TestPrivilegesOfRoles(t *testing.T) {
 	const table = `
 		present in the room                  | no  yes yes yes
@@ -178,8 +178,8 @@ func TestInitialRoles(t *testing.T) {
 	})
 }
 
-// §5.1.3, note, and §5.2.2: the role of a participant, and of a visitor in a moderated room, whose affiliation changes from
-// the row's to the column's.
+// §5.1.3, note, and §5.2.2: the role of a participant, and of a visitor in a moderated room, whose affiliation changes
+// from the row's to the column's.
 func TestRolesAfterAChangeOfAffiliation(t *testing.T) {
 	const table = `
 		none   | gone participant participant moderator moderator
