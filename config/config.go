@@ -119,8 +119,8 @@ type Component struct {
 	Secrets map[string]string `yaml:"secrets"`
 }
 
-// Secret returns that of a component, without the newline at a file's end; ok is false for a domain
-// that is no component's.
+// Secret returns the secret of a component, without the newline at a file's end; ok is false for a domain that is no
+// component's.
 func (c Component) Secret(domain string) (secret string, ok bool, err error) {
 	secret, ok = c.Secrets[domain]
 	path, isFile := strings.CutPrefix(secret, "file:")
@@ -158,7 +158,7 @@ const (
 	EngineRedis    = "redis"
 )
 
-// Redis says how to reach it.
+// Redis says how to reach the server, sentinels or cluster.
 type Redis struct {
 	Addrs        []string `yaml:"addrs"`       // several: cluster; with MasterName: sentinels
 	MasterName   string   `yaml:"master_name"` // Sentinel

@@ -87,7 +87,8 @@ func (c *Config) UploadDomain(host string) (domain string, ok bool) {
 	return domain, !taken && domain != c.Modules.MUC.Domain && c.Host(domain) == nil
 }
 
-// Strangers sets up what becomes of messages of who is no contact of the user, and how many people a user may write to.
+// Strangers sets up what becomes of messages from people who are not among a user's contacts, and how many people a
+// user may write to.
 type Strangers struct {
 	Policy string            `yaml:"policy"` // StrangersDeliver, StrangersHold or StrangersRefuse
 	Hosts  map[string]string `yaml:"hosts"`  // the same for single hosts, normalised by Validate

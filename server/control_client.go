@@ -140,7 +140,7 @@ func (c *Client) Disable(ctx context.Context, user string) error {
 	return do(ctx, c, "user.switch", switched{user, "off"})
 }
 
-// Enable allows it again.
+// Enable lets the account log in again.
 func (c *Client) Enable(ctx context.Context, user string) error {
 	return do(ctx, c, "user.switch", switched{user, "on"})
 }
@@ -150,7 +150,7 @@ func (c *Client) Grant(ctx context.Context, user string, list []string) error {
 	return do(ctx, c, "user.grant", permissions{user, list})
 }
 
-// Revoke takes them back.
+// Revoke takes permissions back.
 func (c *Client) Revoke(ctx context.Context, user string, list []string) error {
 	return do(ctx, c, "user.revoke", permissions{user, list})
 }
@@ -160,22 +160,23 @@ func (c *Client) AddAPIAccount(ctx context.Context, account, password string, do
 	return do(ctx, c, "api-account.add", Login{account, password, domains})
 }
 
-// DeleteAPIAccount removes one.
+// DeleteAPIAccount removes an API account.
 func (c *Client) DeleteAPIAccount(ctx context.Context, account string) error {
 	return do(ctx, c, "api-account.del", name{account})
 }
 
-// APIAccounts lists them.
+// APIAccounts lists all API accounts.
 func (c *Client) APIAccounts(ctx context.Context) ([]APIAccountInfo, error) {
 	return call[[]APIAccountInfo](ctx, c, "api-account.list", nothing{})
 }
 
-// Peers lists the streams of other servers and what waits for them; ErrNotRunning's text without a server.
+// Peers lists the streams of other servers and what waits for them. Without a running server the error has the text of
+// ErrNotRunning.
 func (c *Client) Peers(ctx context.Context) (PeersInfo, error) {
 	return call[PeersInfo](ctx, c, "peers", nothing{})
 }
 
-// Sessions lists who is connected; ErrNotRunning's text without a server.
+// Sessions lists the sessions of clients. Without a running server the error has the text of ErrNotRunning.
 func (c *Client) Sessions(ctx context.Context) ([]SessionInfo, error) {
 	return call[[]SessionInfo](ctx, c, "sessions", nothing{})
 }

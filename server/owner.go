@@ -8,10 +8,10 @@ import (
 	"syscall"
 )
 
-// An Owner is whom a directory belongs to.
+// An Owner is the user and the group that a directory belongs to.
 type Owner struct{ UID, GID int }
 
-// OwnerOf is that of a directory; ok is false if there is none.
+// OwnerOf returns the owner of a directory; ok is false where the directory is not there.
 func OwnerOf(path string) (o Owner, ok bool) {
 	info, err := os.Stat(path)
 	if err != nil {

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// What a quiet server gives back. A burst of logins leaves garbage and free memory behind, as much
-// again as the sessions need; the runtime collects it when something is allocated and returns it
-// to the system over minutes, which is for ever if nothing happens.
+// A quiet server gives memory back. A burst of logins leaves garbage and free memory behind, as much again as the
+// sessions need; the runtime collects it when something is allocated and returns it to the system over minutes, which
+// is for ever if nothing happens.
 const (
 	quietEvery = time.Second
 	quietAlloc = 256 << 10 // bytes allocated in that time: beyond, it is not quiet

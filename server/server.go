@@ -40,7 +40,7 @@ import (
 	"jackdaw/xmpp/stream"
 )
 
-// RunOptions of Run.
+// RunOptions are what Run needs beside the configuration.
 type RunOptions struct {
 	ConfigPath string    // "" runs on the defaults
 	Stderr     io.Writer // for what a person who starts the server should read

@@ -147,39 +147,41 @@ func ParseError(el *Element) *Error {
 	return e
 }
 
-// Constructors, each with the type that RFC 6120 §8.3.3 recommends for the condition.
+// The functions below make errors, each with the type that RFC 6120 §8.3.3 recommends for the condition. The text,
+// which may be empty, is for people; it is shown to the sender, so it must not tell what only this server may know.
 
-// BadRequest: the stanza is malformed or makes no sense (RFC 6120 §8.3.3.1).
+// BadRequest says that the stanza is malformed or makes no sense (RFC 6120 §8.3.3.1).
 func BadRequest(text string) *Error {
 	return &Error{Type: ErrorModify, Condition: CondBadRequest, Text: text}
 }
 
-// Conflict: a resource or session with that name exists (RFC 6120 §8.3.3.2).
+// Conflict says that a resource or session with that name exists (RFC 6120 §8.3.3.2).
 func Conflict(text string) *Error {
 	return &Error{Type: ErrorCancel, Condition: CondConflict, Text: text}
 }
 
-// FeatureNotImplemented: the feature is not offered here (RFC 6120 §8.3.3.3).
+// FeatureNotImplemented says that the feature is not offered here (RFC 6120 §8.3.3.3).
 func FeatureNotImplemented(text string) *Error {
 	return &Error{Type: ErrorCancel, Condition: CondFeatureNotImplemented, Text: text}
 }
 
-// Forbidden: the sender lacks the permission (RFC 6120 §8.3.3.4).
+// Forbidden says that the sender lacks the permission (RFC 6120 §8.3.3.4).
 func Forbidden(text string) *Error {
 	return &Error{Type: ErrorAuth, Condition: CondForbidden, Text: text}
 }
 
-// Gone: the recipient is not at this address any more; uri, which may be empty, is the new one (RFC 6120 §8.3.3.5).
+// Gone says that the recipient is not at this address any more; uri, which may be empty, is the new one (RFC 6120
+// §8.3.3.5).
 func Gone(uri, text string) *Error {
 	return &Error{Type: ErrorCancel, Condition: CondGone, URI: uri, Text: text}
 }
 
-// InternalServerError: something is wrong with the server (RFC 6120 §8.3.3.6).
+// InternalServerError says that something is wrong with the server (RFC 6120 §8.3.3.6).
 func InternalServerError(text string) *Error {
 	return &Error{Type: ErrorCancel, Condition: CondInternalServerError, Text: text}
 }
 
-// ItemNotFound: the address or item does not exist (RFC 6120 §8.3.3.7).
+// ItemNotFound says that the address or item does not exist (RFC 6120 §8.3.3.7).
 func ItemNotFound(text string) *Error {
 	return &Error{Type: ErrorCancel, Condition: CondItemNotFound, Text: text}
 }
@@ -187,77 +189,79 @@ func ItemNotFound(text string) *Error {
 // BadToText is the text of jid-malformed where 'to' is at fault, on streams of every kind.
 const BadToText = "'to' is no address: a part is empty, too long, or has characters that it cannot have"
 
-// JIDMalformed: an address in the stanza is not valid (RFC 6120 §8.3.3.8).
+// JIDMalformed says that an address in the stanza is not valid (RFC 6120 §8.3.3.8).
 func JIDMalformed(text string) *Error {
 	return &Error{Type: ErrorModify, Condition: CondJIDMalformed, Text: text}
 }
 
-// NotAcceptable: the stanza is understood and does not meet the criteria of the recipient (RFC 6120 §8.3.3.9).
+// NotAcceptable says that the stanza is understood and does not meet the criteria of the recipient (RFC 6120
+// §8.3.3.9).
 func NotAcceptable(text string) *Error {
 	return &Error{Type: ErrorModify, Condition: CondNotAcceptable, Text: text}
 }
 
-// NotAllowed: nobody may do this here (RFC 6120 §8.3.3.10).
+// NotAllowed says that nobody may do this here (RFC 6120 §8.3.3.10).
 func NotAllowed(text string) *Error {
 	return &Error{Type: ErrorCancel, Condition: CondNotAllowed, Text: text}
 }
 
-// NotAuthorized: credentials are needed first (RFC 6120 §8.3.3.11).
+// NotAuthorized says that credentials are needed first (RFC 6120 §8.3.3.11).
 func NotAuthorized(text string) *Error {
 	return &Error{Type: ErrorAuth, Condition: CondNotAuthorized, Text: text}
 }
 
-// PolicyViolation: a local policy forbids the stanza (RFC 6120 §8.3.3.12).
+// PolicyViolation says that a local policy forbids the stanza (RFC 6120 §8.3.3.12).
 func PolicyViolation(text string) *Error {
 	return &Error{Type: ErrorModify, Condition: CondPolicyViolation, Text: text}
 }
 
-// RecipientUnavailable: the recipient cannot be reached for now (RFC 6120 §8.3.3.13).
+// RecipientUnavailable says that the recipient cannot be reached for now (RFC 6120 §8.3.3.13).
 func RecipientUnavailable(text string) *Error {
 	return &Error{Type: ErrorWait, Condition: CondRecipientUnavailable, Text: text}
 }
 
-// Redirect: try the address uri, for a while (RFC 6120 §8.3.3.14).
+// Redirect asks the sender to use the address uri for a while (RFC 6120 §8.3.3.14).
 func Redirect(uri, text string) *Error {
 	return &Error{Type: ErrorModify, Condition: CondRedirect, URI: uri, Text: text}
 }
 
-// RegistrationRequired: register first (RFC 6120 §8.3.3.15).
+// RegistrationRequired says that the sender has to register first (RFC 6120 §8.3.3.15).
 func RegistrationRequired(text string) *Error {
 	return &Error{Type: ErrorAuth, Condition: CondRegistrationRequired, Text: text}
 }
 
-// RemoteServerNotFound: the domain does not exist or is not served (RFC 6120 §8.3.3.16).
+// RemoteServerNotFound says that the domain does not exist or is not served (RFC 6120 §8.3.3.16).
 func RemoteServerNotFound(text string) *Error {
 	return &Error{Type: ErrorCancel, Condition: CondRemoteServerNotFound, Text: text}
 }
 
-// RemoteServerTimeout: the domain could not be reached in time (RFC 6120 §8.3.3.17).
+// RemoteServerTimeout says that the domain could not be reached in time (RFC 6120 §8.3.3.17).
 func RemoteServerTimeout(text string) *Error {
 	return &Error{Type: ErrorWait, Condition: CondRemoteServerTimeout, Text: text}
 }
 
-// ResourceConstraint: the server is too busy, or a store is full (RFC 6120 §8.3.3.18).
+// ResourceConstraint says that the server is too busy, or that a store is full (RFC 6120 §8.3.3.18).
 func ResourceConstraint(text string) *Error {
 	return &Error{Type: ErrorWait, Condition: CondResourceConstraint, Text: text}
 }
 
-// ServiceUnavailable: the service is not provided, or nobody may know whether it is (RFC 6120 §8.3.3.19).
+// ServiceUnavailable says that the service is not provided, or that nobody may know whether it is (RFC 6120
+// §8.3.3.19).
 func ServiceUnavailable(text string) *Error {
 	return &Error{Type: ErrorCancel, Condition: CondServiceUnavailable, Text: text}
 }
 
-// SubscriptionRequired: subscribe first (RFC 6120 §8.3.3.20).
+// SubscriptionRequired says that the sender has to subscribe first (RFC 6120 §8.3.3.20).
 func SubscriptionRequired(text string) *Error {
 	return &Error{Type: ErrorAuth, Condition: CondSubscriptionRequired, Text: text}
 }
 
-// UndefinedCondition: none of the others fits; add an application-specific one (RFC 6120 §8.3.3.21).
+// UndefinedCondition says that none of the others fits; add an application-specific one (RFC 6120 §8.3.3.21).
 func UndefinedCondition(text string) *Error {
 	return &Error{Type: ErrorCancel, Condition: CondUndefinedCondition, Text: text}
 }
 
-// UnexpectedRequest: understood, but not at this point (RFC 6120 §8.3.3.22).
+// UnexpectedRequest says that the request is understood, but not at this point (RFC 6120 §8.3.3.22).
 func UnexpectedRequest(text string) *Error {
 	return &Error{Type: ErrorWait, Condition: CondUnexpectedRequest, Text: text}
 }
