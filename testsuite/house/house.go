@@ -369,8 +369,8 @@ func leftovers(f *File) []string {
 	return found
 }
 
-// envelopes finds who writes in an envelope that it was handed, rather than by the methods of router.Fate. A function that
-// calls Reset makes an envelope anew; tests set up what they like.
+// envelopes finds who writes in an envelope that it was handed, rather than by the methods of router.Fate. A function
+// that calls Reset makes an envelope anew; tests set up what they like.
 func envelopes(f *File) []string {
 	if f.Test() || f.Package() == "router" {
 		return nil

@@ -8,8 +8,8 @@ import (
 	"jackdaw/testsuite/harness"
 )
 
-// A program that sends no presence is written to by its full address, and is slow to acknowledge for a while: what it does
-// not get at once comes when it acknowledges, ahead of what is sent later.
+// A program that sends no presence is written to by its full address, and is slow to acknowledge for a while: what it
+// does not get at once comes when it acknowledges, ahead of what is sent later.
 func TestASlowProgramWithoutPresenceGetsItsMessagesInOrder(t *testing.T) {
 	t.Parallel()
 	const early, all = 40, 60
