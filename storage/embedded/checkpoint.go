@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io/fs"
 	"slices"
 	"time"
@@ -143,6 +144,9 @@ func (e *engine) checkpoint(old *journal) {
 		e.goesOn()
 		err = e.giveBack(old)
 	}
+	if time.Since(e.inspected) >= e.inspectEvery {
+		e.inspect()
+	}
 	e.mu.Lock()
 	busy := e.running
 	e.mu.Unlock()
@@ -155,12 +159,17 @@ func (e *engine) checkpoint(old *journal) {
 	if err == nil {
 		e.tables.Store(&tables{active: e.tables.Load().active})
 	}
+	e.endMerge()
+	e.progress()
+}
+
+// endMerge ends the turn of a merge. The caller holds mu.
+func (e *engine) endMerge() {
 	e.merging = false
-	// It may have run meanwhile, in vain.
+	// settle may have run meanwhile, in vain.
 	if !e.running && !e.finished && (e.unfinished() || !e.tables.Load().active.empty()) {
 		e.settling.Reset(e.idle)
 	}
-	e.progress()
 }
 
 // giveBack lets go of the journals whose merge is not the last one any more, and keeps that of the last one, which may
@@ -206,14 +215,26 @@ func (e *engine) setAside(j *journal) error {
 // update is a transaction on the tree. Its error is in doubt if it may have been committed, or half.
 func (e *engine) update(f func(tx *bbolt.Tx) error) error {
 	var inside error
+	var id uint64
 	err := guarded(e.treePath(), func() error {
-		return e.tree.Update(func(tx *bbolt.Tx) error { inside = f(tx); return inside })
+		return e.tree.Update(func(tx *bbolt.Tx) error {
+			// The library takes the newest state that it finds whole: what it was going to add to must be the last one.
+			if id = uint64(tx.ID()); id != e.lastTx+1 {
+				inside = doubt{fmt.Errorf("the newest state of %s is damaged; the next start goes back to the one before it", e.treePath())}
+			} else {
+				inside = f(tx)
+			}
+			return inside
+		})
 	})
 	if isDamage(err) && inside == nil {
 		e.broken = true
 	}
 	if err != nil && inside == nil && !lacksRoom(err) {
 		return doubt{err}
+	}
+	if err == nil {
+		e.lastTx = id
 	}
 	return err
 }

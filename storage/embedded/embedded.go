@@ -22,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -48,19 +49,24 @@ type Options struct {
 	files fileSystem    // nil: those of the operating system
 	idle  time.Duration // without writes until the journal is merged; 0: 5 s
 	again time.Duration // until what cannot be done now is tried again; 0: 1 s
+	// inspectEvery is how often some pages of the tree are compared with their checksums; 0: once a minute
+	inspectEvery time.Duration
 }
 
 // engine implements storage.Engine.
 //
 // Locks are taken in this order: a shard's, then mu.
 type engine struct {
-	now      func() time.Time
-	limit    int
-	files    fileSystem
-	dir      string
-	tree     *bbolt.DB
-	treeFile file    // the tree's, for its checksums
-	states   []state // the last two of the tree; the merge's
+	now       func() time.Time
+	limit     int
+	files     fileSystem
+	dir       string
+	tree      *bbolt.DB
+	treeFile  file      // the tree's, for its checksums
+	states    []state   // the last two of the tree; the merge's
+	lastTx    uint64    // of the last transaction; the merge's
+	nextPage  int       // that inspect begins with; the merge's
+	inspected time.Time // when it ran last; the merge's
 	// broken: the library has panicked in a transaction and may not let go of its locks.
 	broken        bool
 	treeIsDamaged sync.Once // told
@@ -81,9 +87,11 @@ type engine struct {
 	again   time.Duration // of Options
 	closing chan struct{} // closed by Close
 
-	idle     time.Duration
-	settling *time.Timer // runs settle
-	overdue  *time.Timer // runs flush
+	idle         time.Duration
+	settling     *time.Timer // runs settle
+	overdue      *time.Timer // runs flush
+	inspectEvery time.Duration
+	inspecting   *time.Timer // runs inspectNext
 
 	shards [shards]shard
 
@@ -147,6 +155,9 @@ func open(dir string, o Options) (*engine, error) {
 	if o.again <= 0 {
 		o.again = time.Second
 	}
+	if o.inspectEvery <= 0 {
+		o.inspectEvery = inspectEvery
+	}
 	if o.files == nil {
 		o.files = osFiles{}
 	}
@@ -177,6 +188,8 @@ func open(dir string, o Options) (*engine, error) {
 	e.settling.Stop() // until there was a write
 	e.overdue = time.AfterFunc(time.Hour, e.flush)
 	e.overdue.Stop() // until there was a lazy write
+	e.inspectEvery, e.inspecting = o.inspectEvery, time.AfterFunc(time.Hour, e.inspectNext)
+	e.inspecting.Stop() // until the store is open
 	e.patience, e.gathered = time.NewTimer(time.Hour), make(chan struct{}, 1)
 	e.patience.Stop()
 	e.room.init(e)
@@ -184,6 +197,11 @@ func open(dir string, o Options) (*engine, error) {
 		e.closeFiles() // the first error is the one to tell
 		return nil, err
 	}
+	if len(e.states) > 0 {
+		e.nextPage = rand.IntN(len(e.states[0].of)) // else a server that is started often would never come to the last ones
+	}
+	e.inspected = time.Now() // small trees have just been
+	e.inspecting.Reset(e.inspectEvery)
 	return e, nil
 }
 
@@ -193,7 +211,7 @@ func (e *engine) recover() error {
 		return err
 	}
 	old := false
-	if err := e.view(func(tx *bbolt.Tx) { old, e.merged = outdated(tx), mergedInto(tx) }); err != nil {
+	if err := e.view(func(tx *bbolt.Tx) { old, e.merged, e.lastTx = outdated(tx), mergedInto(tx), uint64(tx.ID()) }); err != nil {
 		return err
 	}
 	if old {
@@ -296,6 +314,7 @@ func (e *engine) Close() error {
 	close(e.closing)
 	e.settling.Stop()
 	e.overdue.Stop()
+	e.inspecting.Stop()
 	e.changed.Broadcast()
 	if !e.current.empty() {
 		e.hurry()

@@ -187,7 +187,7 @@ func TestOpenFinishesWhatAMergeHasLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The crash: everything but done.
-	err = e.tree.Update(func(tx *bbolt.Tx) error {
+	err = e.update(func(tx *bbolt.Tx) error {
 		p := e.segments.begin(tx)
 		if err := mergeRecords(tx, e.tables.Load().active, p); err != nil {
 			return err
@@ -397,7 +397,7 @@ func TestFullBlocksInTheTreeAreRead(t *testing.T) {
 		ids = append(ids, id)
 	}
 	// As the version before wrote it.
-	err := m.tree.Update(func(tx *bbolt.Tx) error { return mergeRecords(tx, m.tables.Load().active, nil) })
+	err := m.update(func(tx *bbolt.Tx) error { return mergeRecords(tx, m.tables.Load().active, nil) })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,7 +35,7 @@ func TestChangedBitInTheTreeIsFound(t *testing.T) {
 	if err != nil || len(metas) != 2 {
 		t.Fatalf("%d metas, %v", len(metas), err)
 	}
-	used, err := sumPages(f, metas[0], nil)
+	used, err := (&pageReader{file: f, size: metas[0].size}).sums(metas[0], nil)
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}

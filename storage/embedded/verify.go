@@ -30,8 +30,8 @@ func Verify(dir string) (problems []string, err error) {
 	quiet := slog.New(slog.DiscardHandler)
 	_, err = checkTree(osFiles{}, dir, quiet, true)
 	unlock()
-	if err != nil {
-		add(err)
+	add(err)
+	if isDamage(err) {
 		return problems, nil // what it says of the rest cannot be relied on
 	}
 	add(guarded(path, func() error {

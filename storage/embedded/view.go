@@ -39,12 +39,17 @@ func (e *engine) view(f func(tx *bbolt.Tx)) error {
 		return e.tree.View(func(tx *bbolt.Tx) error { f(tx); return nil })
 	})
 	if isDamage(err) {
-		e.treeIsDamaged.Do(func() { e.log.Error("the store is damaged; what can be read is served", "error", err) })
+		e.treeDamaged(err)
 	}
 	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
 		return storage.ErrClosed
 	}
 	return err
+}
+
+// treeDamaged tells once that the tree is damaged.
+func (e *engine) treeDamaged(err error) {
+	e.treeIsDamaged.Do(func() { e.log.Error("the store is damaged; what can be read is served", "error", err) })
 }
 
 // read is view for what may find an error.
