@@ -53,7 +53,7 @@ func (m *merged) mergeNow(t testing.TB) {
 	m.freezeNow()
 	// Twice: what the first frees is given back by the second.
 	for _, table := range []*memtable{m.tables.Load().frozen, newMemtable()} {
-		if err := m.merge(table, m.merged); err != nil {
+		if err := m.mergeAndGiveBack(table, m.merged); err != nil {
 			t.Fatal(err)
 		}
 	}

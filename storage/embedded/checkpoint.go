@@ -75,47 +75,46 @@ func (e *engine) prepare() bool {
 	if wait {
 		return ready
 	}
-	f, err := e.files.create(e.spareFile())
-	if err != nil {
+	if err := e.makeReserve(); err != nil {
 		e.hindered("make a file for the next journal", err)
 		return false
 	}
-	size, err := f.Size()
-	if err != nil {
-		e.hindered("make a file for the next journal", errors.Join(err, f.Close()))
-		return false
-	}
-	e.mu.Lock()
-	e.reserve = &reserve{f, int(size)}
-	e.mu.Unlock()
 	e.goesOn()
 	return true
+}
+
+func (e *engine) makeReserve() error {
+	f, err := e.files.create(e.spareFile())
+	if err != nil {
+		return err
+	}
+	size, err := f.Size()
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.reserve = &reserve{f, int(size)}
+	return nil
 }
 
 // nextJournal ends the journal and begins a new one in the reserve.
 func (e *engine) nextJournal() error {
 	if err := e.journal.end(); err != nil {
-		return e.fail("end the journal", err)
+		return e.fail("end the journal", doubt{err})
 	}
-	return e.begin(e.journal.number + 1)
+	return e.untilDone("begin a journal", func() error { return e.begin(e.journal.number + 1) })
 }
 
 // begin begins a journal in the reserve.
 func (e *engine) begin(number uint64) error {
 	next := newJournal(e.dir, number, e.limit, e.reserve)
-	for {
-		err := e.files.rename(e.spareFile(), next.path)
-		if err == nil {
-			if err = e.names.sync(); err != nil {
-				return e.fail("begin a journal", err)
-			}
-			break
-		}
-		if !e.tryAgain("begin a journal", err) {
-			return e.fail("begin a journal", err)
-		}
+	if err := e.files.rename(e.spareFile(), next.path); err != nil {
+		return err
 	}
-	e.goesOn()
+	if err := e.names.sync(); err != nil {
+		return err
+	}
 	e.mu.Lock()
 	e.journal, e.reserve = next, nil
 	e.mu.Unlock()
@@ -131,20 +130,11 @@ func (e *engine) checkpoint(old *journal) {
 	} else {
 		last = old.mark()
 	}
-	err := e.merge(frozen, last)
-	for err != nil {
-		// Reads still need the frozen table, and the next Open its journal.
-		if inDoubt(err) || !e.tryAgain("merge the journal", err) {
-			err = e.fail("merge the journal", err)
-			break
-		}
-		err = e.merge(frozen, last)
-	}
+	err := e.untilDone("merge the journal", func() error { return e.merge(frozen, last) })
 	if err == nil {
-		e.goesOn()
 		err = e.giveBack(old)
 	}
-	if time.Since(e.inspected) >= e.inspectEvery {
+	if err == nil && time.Since(e.inspected) >= e.inspectEvery {
 		e.inspect()
 	}
 	e.mu.Lock()
@@ -156,7 +146,7 @@ func (e *engine) checkpoint(old *journal) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if err == nil {
+	if err == nil { // else reads still need the frozen table, and the next Open its journal
 		e.tables.Store(&tables{active: e.tables.Load().active})
 	}
 	e.endMerge()
@@ -172,18 +162,22 @@ func (e *engine) endMerge() {
 	}
 }
 
-// giveBack lets go of the journals whose merge is not the last one any more, and keeps that of the last one, which may
-// be nil. What cannot be removed now is tried again after the next merge: the order stays that of the journals.
+// giveBack lets go of the room of records, and of the journals whose merge is not the last one any more; it keeps that of
+// the last one, which may be nil. What cannot be removed now is tried again after the next merge: the order stays that of
+// the journals.
 func (e *engine) giveBack(last *journal) error {
-	for len(e.kept) > 0 {
-		if err := e.setAside(e.kept[0]); inDoubt(err) {
-			return e.fail("give a journal back", err)
-		} else if err != nil {
-			e.hindered("give a journal back", err)
+	left := e.segments.giveBack()
+	for len(e.kept) > 0 && !inDoubt(left) {
+		if err := e.setAside(e.kept[0]); err != nil {
+			left = errors.Join(left, err)
 			break
 		}
 		e.kept = e.kept[1:]
 	}
+	if inDoubt(left) {
+		return e.fail("give room back", left)
+	}
+	e.tellLitter(left)
 	if last != nil {
 		e.kept = append(e.kept, last)
 	}
@@ -200,7 +194,9 @@ func (e *engine) setAside(j *journal) error {
 		}
 		return err
 	}
-	if err := e.files.rename(j.path, e.spareFile()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := e.files.rename(j.path, e.spareFile()); errors.Is(err, fs.ErrNotExist) {
+		return j.close() // somebody has removed it
+	} else if err != nil {
 		return err
 	}
 	if err := e.names.sync(); err != nil {
@@ -315,7 +311,7 @@ func (e *engine) merge(t *memtable, last mark) error {
 				return err
 			}
 		}
-		if err := out.finish(); err != nil {
+		if err := out.note(); err != nil {
 			return err
 		}
 		if err := noteMerged(tx, last); err != nil {
@@ -332,11 +328,7 @@ func (e *engine) merge(t *memtable, last mark) error {
 	if err := e.writeSums(); err != nil {
 		e.log.Warn("checksums of the store were not written; it is not checked when it is opened next", "error", err)
 	}
-	if err := out.done(); inDoubt(err) {
-		return err
-	} else if err != nil {
-		e.hindered("give room back", err)
-	}
+	out.committed()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	// Generations that began meanwhile are in the active table.

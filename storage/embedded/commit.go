@@ -297,7 +297,7 @@ func (e *engine) append(g *group) error {
 		return nil
 	}
 	if err := e.journal.append(g.frame); err != nil {
-		return e.fail("write the journal", err)
+		return e.fail("write the journal", doubt{err})
 	}
 	if f := e.observer.Load(); f != nil {
 		(*f)(time.Since(g.since))

@@ -69,6 +69,7 @@ type engine struct {
 	inspected time.Time // when it ran last; the merge's
 	// broken: the library has panicked in a transaction and may not let go of its locks.
 	broken        bool
+	littered      bool      // the last merge could not give everything back; the merge's
 	treeIsDamaged sync.Once // told
 	log           *slog.Logger
 	// segments are what the tree refers to.
@@ -257,10 +258,10 @@ func (e *engine) recover() error {
 	}
 	e.kept = nil // removed
 	e.tables.Store(&tables{active: newMemtable()})
-	if !e.prepare() {
-		return e.obstacle
-	}
 	e.current = newGroup(1, nil)
+	if err := e.makeReserve(); err != nil {
+		return err
+	}
 	return e.begin(last.number + 1)
 }
 
@@ -344,12 +345,12 @@ func (e *engine) Close() error {
 // the tree are whole then without any journal.
 func (e *engine) mergeTwice(t *memtable, last mark) error {
 	if !t.empty() || e.stale() {
-		if err := e.merge(t, last); err != nil {
+		if err := e.mergeAndGiveBack(t, last); err != nil {
 			return err
 		}
 	}
 	if e.once || e.segments.unfinished.Load() {
-		if err := e.merge(newMemtable(), e.merged); err != nil {
+		if err := e.mergeAndGiveBack(newMemtable(), e.merged); err != nil {
 			return err
 		}
 	}
@@ -358,6 +359,18 @@ func (e *engine) mergeTwice(t *memtable, last mark) error {
 			return err
 		}
 	}
+	return nil
+}
+
+func (e *engine) mergeAndGiveBack(t *memtable, last mark) error {
+	if err := e.merge(t, last); err != nil {
+		return err
+	}
+	err := e.segments.giveBack()
+	if inDoubt(err) {
+		return err
+	}
+	e.tellLitter(err)
 	return nil
 }
 

@@ -38,7 +38,11 @@ var ErrFailed = fmt.Errorf("%w until a restart", storage.ErrUnavailable)
 func (e *engine) fail(what string, err error) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.err == nil {
+	switch {
+	case e.err != nil:
+	case e.finished && !inDoubt(err): // whoever closes the engine gets it; the next Open does what was left
+		e.err = fmt.Errorf("%w: %s: %w", storage.ErrUnavailable, what, err)
+	default:
 		e.err = fmt.Errorf("%w: %s: %w", ErrFailed, what, err)
 		e.log.Error("storage has failed: nothing is acknowledged any more; see to the disk, then start anew: nothing acknowledged is lost",
 			"failed", what, "error", err, "directory", e.dir)
@@ -70,6 +74,32 @@ func (e *engine) goesOn() {
 		e.obstacle = nil
 		e.log.Info("storage goes on", "directory", e.dir)
 		e.progress()
+	}
+}
+
+// tellLitter tells what could not be given back after a merge, or that all was. Nothing waits for it, and the next merge
+// tries again.
+func (e *engine) tellLitter(err error) {
+	if err != nil && !e.littered {
+		e.log.Error("storage cannot give room back for now: see to descriptors and rights; it is tried again",
+			"error", err, "directory", e.dir)
+	} else if err == nil && e.littered {
+		e.log.Info("storage has given back what it could not", "directory", e.dir)
+	}
+	e.littered = err != nil
+}
+
+// untilDone tries something until it is done. It fails when that has left something in doubt, or the engine is closed.
+func (e *engine) untilDone(what string, f func() error) error {
+	for {
+		err := f()
+		if err == nil {
+			e.goesOn()
+			return nil
+		}
+		if inDoubt(err) || !e.tryAgain(what, err) {
+			return e.fail(what, err)
+		}
 	}
 }
 

@@ -205,6 +205,12 @@ func (f *forgetful) syncPath(dir string) error {
 	return f.step("sync path", func() error { f.durable, f.path = maps.Clone(f.names), true; return nil })
 }
 
+// writesOf is what the library writes pages with.
+func writesOf(tree *bbolt.DB) *func(b []byte, at int64) (int, error) {
+	hook := reflect.ValueOf(tree).Elem().FieldByName("ops").FieldByName("writeAt")
+	return (*func(b []byte, at int64) (int, error))(unsafe.Pointer(hook.UnsafeAddr()))
+}
+
 // openTree looks on while bbolt writes. It calls fdatasync before each meta page, and after it.
 func (f *forgetful) openTree(path string) (*bbolt.DB, error) {
 	name := filepath.Base(path)
@@ -224,8 +230,7 @@ func (f *forgetful) openTree(path string) (*bbolt.DB, error) {
 		}
 		_ = f.step("made "+name, func() error { n.sync(); return nil })
 	}
-	hook := reflect.ValueOf(tree).Elem().FieldByName("ops").FieldByName("writeAt")
-	write := (*func(b []byte, at int64) (int, error))(unsafe.Pointer(hook.UnsafeAddr()))
+	write := writesOf(tree)
 	node, inner := f.node(path), *write
 	*write = func(b []byte, at int64) (count int, err error) {
 		what := "write a page"

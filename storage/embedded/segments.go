@@ -38,18 +38,26 @@ type segments struct {
 	mu   sync.Mutex // guards open
 	open map[uint32]file
 
-	unfinished atomic.Bool // due or dead hold something
+	unfinished atomic.Bool // due or fresh hold something
 	damages    damages
 
 	// The rest is for merges, of which there is one at a time.
-	rows map[uint32]segment
-	last uint32
-	out  file  // the last segment; nil: not open
-	due  []ref // what the last merge has freed
-	dead []uint32
-	left []ref  // rows of bucket d that are done with
-	buf  []byte // of place
+	rows  map[uint32]segment
+	last  uint32
+	out   file     // the last segment; nil: not open
+	fresh leavings // what the last merge has freed
+	due   leavings // what those before have freed, to be given back
+	left  []ref    // rows of bucket d that are done with
+	buf   []byte   // of place
 }
+
+// leavings are places of blocks, and segments, to which nothing refers.
+type leavings struct {
+	blocks []ref
+	files  []uint32
+}
+
+func (l *leavings) empty() bool { return len(l.blocks)+len(l.files) == 0 }
 
 // A segment is what the tree knows of one file.
 type segment struct{ size, live int64 }
@@ -346,7 +354,7 @@ func (p *placer) place(b []byte, last uint64) (ref, error) {
 
 // next begins a segment.
 func (p *placer) next() error {
-	if err := p.end(); err != nil {
+	if err := p.closeOut(); err != nil {
 		return err
 	}
 	b, err := p.tx.CreateBucketIfNotExists([]byte("g"))
@@ -367,8 +375,8 @@ func (p *placer) next() error {
 	return p.names.sync()
 }
 
-// end closes the segment that is being written.
-func (p *placer) end() error {
+// closeOut closes the segment that is being written.
+func (p *placer) closeOut() error {
 	if p.out == nil {
 		return nil
 	}
@@ -407,8 +415,8 @@ func (p *placer) free(r ref) {
 	p.freed = append(p.freed, r)
 }
 
-// finish makes what was placed durable, and notes in the tree what it must know.
-func (p *placer) finish() error {
+// note makes what was placed durable, and notes in the tree what it must know.
+func (p *placer) note() error {
 	if err := p.sync(); err != nil {
 		return err
 	}
@@ -455,58 +463,59 @@ func (s *segments) awaitReaders() {
 	defer s.reading.Unlock()
 }
 
-// done runs when the transaction has been committed. It gives back what the merge before has freed: the tree of before
-// that merge refers to it, and was needed in case this one was cut off.
-func (p *placer) done() error {
+// committed runs when the transaction has been committed. What it has freed the tree of before refers to, which is needed
+// in case the next merge is cut off: it is due when that has been committed.
+func (p *placer) committed() {
 	maps.Copy(p.rows, p.changed)
 	p.left = p.left[:0]
-	due, dead := p.due, p.dead
-	p.due, p.dead = nil, nil
+	p.due.blocks, p.due.files = append(p.due.blocks, p.fresh.blocks...), append(p.due.files, p.fresh.files...)
+	p.fresh = leavings{}
 	for number, row := range p.changed {
 		if row.live <= 0 {
 			delete(p.rows, number)
-			p.dead = append(p.dead, number)
+			p.fresh.files = append(p.fresh.files, number)
 		}
 	}
 	for _, r := range p.freed {
 		if _, ok := p.rows[r.segment]; ok {
-			p.due = append(p.due, r)
+			p.fresh.blocks = append(p.fresh.blocks, r)
 		}
 	}
-	var err error
-	if len(due)+len(dead) > 0 {
-		p.awaitReaders()
-		if err = p.erase(due); err == nil {
-			p.left = append(p.left, due...)
-			due = nil
-		}
-		var err2 error
-		dead, err2 = p.give(dead)
-		err = errors.Join(err, err2)
+	p.unfinished.Store(!p.due.empty() || !p.fresh.empty())
+}
+
+// giveBack gives back what is due. What it could not is tried again after the next merge.
+func (s *segments) giveBack() error {
+	if s.due.empty() {
+		return nil
 	}
-	// What could not be given back is tried again after the next merge.
-	p.due, p.dead = append(p.due, due...), append(p.dead, dead...)
-	p.unfinished.Store(len(p.due)+len(p.dead) > 0)
+	s.awaitReaders()
+	err := s.erase(s.due.blocks)
+	if err == nil {
+		s.left = append(s.left, s.due.blocks...)
+		s.due.blocks = nil
+	}
+	for len(s.due.files) > 0 {
+		if err2 := s.remove(s.due.files[0]); err2 != nil {
+			err = errors.Join(err, err2)
+			break
+		}
+		s.due.files = s.due.files[1:]
+	}
+	s.unfinished.Store(!s.due.empty() || !s.fresh.empty())
 	return err
 }
 
-// give removes segments, and returns those that it could not.
-func (s *segments) give(dead []uint32) ([]uint32, error) {
-	for len(dead) > 0 {
-		number := dead[0]
-		if number == s.last && s.out != nil {
-			if err := s.out.Close(); err != nil {
-				return dead, err
-			}
-			s.out = nil
+// remove removes a segment that holds nothing.
+func (s *segments) remove(number uint32) error {
+	if number == s.last && s.out != nil {
+		if err := s.out.Close(); err != nil {
+			return err
 		}
-		s.mu.Lock()
-		s.forget(number)
-		s.mu.Unlock()
-		if err := removeDurably(s.files, s.names, s.path(number)); err != nil {
-			return dead, err
-		}
-		dead = dead[1:]
+		s.out = nil
 	}
-	return nil, nil
+	s.mu.Lock()
+	s.forget(number)
+	s.mu.Unlock()
+	return removeDurably(s.files, s.names, s.path(number))
 }

@@ -186,13 +186,13 @@ func TestOpenFinishesWhatAMergeHasLeft(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The crash: everything but done.
+	// The crash: everything but what comes after the commit.
 	err = e.update(func(tx *bbolt.Tx) error {
 		p := e.segments.begin(tx)
 		if err := mergeRecords(tx, e.tables.Load().active, p); err != nil {
 			return err
 		}
-		return p.finish()
+		return p.note()
 	})
 	if err != nil {
 		t.Fatal(err)
