@@ -9,7 +9,6 @@
 package blocking
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"slices"
@@ -78,13 +77,7 @@ func (b *Blocking) Module() router.Module {
 		IQ:       []router.IQ{own("blocklist", b.get), own("block", b.block), own("unblock", b.unblock)},
 		Leaving:  router.Stage{Message: b.leaving, Presence: b.leaving, IQ: b.leaving},
 		Arriving: router.Stage{Message: b.message, Presence: b.presence, IQ: b.iq},
-		Removed: func(user jid.JID) error {
-			p, err := b.lists.remove(user.String())
-			if err != nil {
-				return err
-			}
-			return p.Wait(context.Background())
-		},
+		Removed:  parts.Erase(b.lists.remove),
 	}
 }
 

@@ -245,10 +245,10 @@ func (l *lists) change(owner string, items []jid.JID, add bool, then func(before
 	return p, nil
 }
 
-func (l *lists) remove(owner string) (*storage.Pending, error) {
+func (l *lists) remove(ctx context.Context, owner string) (*storage.Pending, error) {
 	sh := l.shard(owner)
 	sh.write.Lock()
 	defer sh.write.Unlock()
 	sh.forget(owner)
-	return l.store.DeleteOwner(context.Background(), owner)
+	return l.store.DeleteOwner(ctx, owner)
 }

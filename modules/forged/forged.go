@@ -90,13 +90,7 @@ func (f *Forged) Module() router.Module {
 		Arriving:  router.Stage{Message: f.arriving, Presence: f.heard, IQ: f.heard},
 		Serving:   f.arriving,
 		Departing: router.Stage{Message: f.departing, Presence: f.departing, IQ: f.departing},
-		Removed: func(user jid.JID) error {
-			p, err := f.pairs.remove(user.String())
-			if err != nil {
-				return err
-			}
-			return p.Wait(context.Background())
-		},
+		Removed:   parts.Erase(f.pairs.remove),
 	}
 }
 

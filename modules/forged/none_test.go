@@ -69,7 +69,7 @@ func TestMemoryIsThatOfStorage(t *testing.T) {
 			},
 			"remove": func(t *rapid.T) {
 				o := owner.Draw(t, "of")
-				_, err := p.remove(o)
+				_, err := p.remove(t.Context(), o)
 				do(err)
 				for pair := range want {
 					if pair[0] == o {

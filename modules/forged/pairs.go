@@ -238,12 +238,12 @@ func (p *pairs) unless(pending *storage.Pending, sh *shard, owner string) {
 }
 
 // remove forgets an owner.
-func (p *pairs) remove(owner string) (*storage.Pending, error) {
+func (p *pairs) remove(ctx context.Context, owner string) (*storage.Pending, error) {
 	sh, _ := p.shard(owner)
 	sh.write.Lock()
 	defer sh.write.Unlock()
 	sh.mu.Lock()
 	delete(sh.owners, owner)
 	sh.mu.Unlock()
-	return p.store.DeleteOwner(context.Background(), owner)
+	return p.store.DeleteOwner(ctx, owner)
 }

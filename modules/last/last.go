@@ -95,13 +95,7 @@ func (l *last) module() router.Module {
 		Arriving: router.Stage{IQ: l.arriving},
 		Bound:    l.bound,
 		Ended:    l.ended,
-		Removed: func(user jid.JID) error {
-			p, err := l.Store.DeleteOwner(context.Background(), user.String())
-			if err != nil {
-				return err
-			}
-			return p.Wait(context.Background())
-		},
+		Removed:  parts.Erase(l.Store.DeleteOwner),
 	}
 }
 

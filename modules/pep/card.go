@@ -13,10 +13,7 @@ import (
 
 const nsCard = "urn:ietf:params:xml:ns:vcard-4.0"
 
-var (
-	tempCard = xmpp.Name{Space: xmpp.NSVCard, Local: "vCard"}
-	fourCard = xmpp.Name{Space: nsCard, Local: "vcard"}
-)
+var fourCard = xmpp.Name{Space: nsCard, Local: "vcard"}
 
 // A property of vCards.
 type property struct {

@@ -13,6 +13,8 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
+var tempCard = xmpp.Name{Space: xmpp.NSVCard, Local: "vCard"}
+
 func cardXML(t testing.TB, name xmpp.Name, inner string) *xmpp.Element {
 	t.Helper()
 	el, err := xmpp.ParseElement([]byte("<" + name.Local + " xmlns='" + name.Space + "'>" + inner + "</" + name.Local + ">"))

@@ -89,13 +89,7 @@ func (p *Private) Module() router.Module {
 		Features: []string{xmpp.NSPrivate},
 		IQ: []router.IQ{{Payload: query, Scope: router.Account, Handle: p.handle,
 			Others: xmpp.Forbidden("private data is for its owner alone")}}, // §2.3, example 3
-		Removed: func(user jid.JID) error {
-			pending, err := p.store.DeleteOwner(context.Background(), user.String())
-			if err != nil {
-				return err
-			}
-			return pending.Wait(context.Background())
-		},
+		Removed: parts.Erase(p.store.DeleteOwner),
 	}
 }
 

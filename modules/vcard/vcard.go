@@ -89,13 +89,7 @@ func (v *VCard) Module() router.Module {
 				}
 			},
 		}},
-		Removed: func(user jid.JID) error {
-			p, err := v.store.DeleteOwner(context.Background(), user.String())
-			if err != nil {
-				return err
-			}
-			return p.Wait(context.Background())
-		},
+		Removed: parts.Erase(v.store.DeleteOwner),
 	}
 }
 

@@ -56,6 +56,19 @@ func (p Parts) Admins(host string) (all []jid.JID) {
 	return all
 }
 
+// Erase returns the function Removed of a module that keeps everything of a user under the user's name. remove is
+// storage.Map.DeleteOwner or does the same.
+func Erase(remove func(ctx context.Context, owner string) (*storage.Pending, error)) func(user jid.JID) error {
+	return func(user jid.JID) error {
+		ctx := context.Background()
+		p, err := remove(ctx, user.String())
+		if err != nil {
+			return err
+		}
+		return p.Wait(ctx)
+	}
+}
+
 // A Switch tells a module, and those that are given it, whether it takes part now. Nil: it does.
 type Switch func() bool
 
