@@ -232,10 +232,19 @@ func (r *Router) presence(e *Envelope, to jid.JID) {
 		if to.IsFull() && s.addr != to || to.IsBare() && s.Presence() == nil {
 			continue
 		}
+		if s.Full() && !r.wants(s, e) {
+			continue
+		}
 		if r.sendTo(s, e, d) {
 			e.Settle(Delivered)
 		}
 	}
+}
+
+// wants says whether a session that is full gets a presence.
+func (r *Router) wants(s *Session, e *Envelope) bool {
+	wanted := r.plan.Load().wanted
+	return wanted == nil || e.Stanza.From.Bare() == s.bare || wanted(s, e)
 }
 
 // iq delivers to a session, or to the module that owns the payload (RFC 6121 §8.5.2.1.3, §8.5.3.1, §8.5.3.2.3).

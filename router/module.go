@@ -66,6 +66,9 @@ type Module struct {
 	// module has it.
 	Taken func(owner jid.JID, kept []uint64)
 
+	// Wanted says whether presence of another account is given to a session that is full. At most one module has it.
+	Wanted func(s *Session, e *Envelope) bool
+
 	// Bound sees a session after it has been made. Ended sees it after it has been removed from the table, with the
 	// presence it had, nil if it was not available.
 	Bound func(s *Session)

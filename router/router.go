@@ -63,6 +63,7 @@ type plan struct {
 	behind                       func(*Session)
 	taken                        func(jid.JID, []uint64)
 	keep                         func(*Session, []Undelivered)
+	wanted                       func(*Session, *Envelope) bool
 	hostIQ, accountIQ            map[xmpp.Name]func(*Envelope)
 	nobodyIQ                     map[xmpp.Name]func(*Envelope)
 	ownIQ                        map[xmpp.Name]*xmpp.Error // the error for others than the account itself
@@ -132,6 +133,12 @@ func (r *Router) Use(modules ...Module) {
 				panic("router: a second module wants to keep messages: " + m.Name)
 			}
 			p.catchUp, p.behind, p.taken, p.keep = m.CatchUp, m.Behind, m.Taken, m.Keep
+		}
+		if m.Wanted != nil {
+			if p.wanted != nil {
+				panic("router: a second module chooses among presence: " + m.Name)
+			}
+			p.wanted = m.Wanted
 		}
 		if m.Service != nil {
 			for _, d := range m.Service.Domains() {

@@ -8,6 +8,7 @@ package presence
 
 import (
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -61,6 +62,7 @@ func New(r *router.Router, contacts Contacts, blocks Blocks, log *slog.Logger) r
 		Specs:    []router.Spec{{Name: "RFC 6121 §4"}},
 		Leaving:  router.Stage{Presence: m.leaving},
 		Arriving: router.Stage{Presence: m.arriving},
+		Wanted:   m.wanted,
 		Ended:    m.ended,
 	}
 }
@@ -294,6 +296,29 @@ func (m *module) undirect(s *router.Session, to jid.JID) {
 		defer d.mu.Unlock()
 		delete(d.to, to)
 	}
+}
+
+// wanted says whether a session has asked for the presence of somebody: by a subscription of its user, or by having
+// shown itself there, as to a room.
+func (m *module) wanted(s *router.Session, e *router.Envelope) bool {
+	from := e.Stanza.From.Bare()
+	contacts, err := m.contacts.Subscriptions(s.Bare())
+	if err != nil || slices.Contains(contacts, from) {
+		return true
+	}
+	v, shown := m.directed.Load(s)
+	if !shown {
+		return false
+	}
+	d := v.(*directed)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for to := range d.to {
+		if to.Bare() == from {
+			return true
+		}
+	}
+	return false
 }
 
 // arriving answers probes (RFC 6121 §4.3.2); the rest is delivered.

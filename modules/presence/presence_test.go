@@ -380,3 +380,38 @@ func TestRequestsComeNoFasterThanTheyAreTaken(t *testing.T) {
 		t.Error("an answered request was brought")
 	}
 }
+
+// A stranger must not bring a session, which takes what it gets more slowly, to its end.
+func TestAFullSessionGetsOnlyThePresenceThatItAskedFor(t *testing.T) {
+	c := newScene(t)
+	juliet := c.login("juliet/b")
+	juliet.Send("<presence/>")
+	juliet.Send("<presence to='room@rooms.example.net/juliet'/>")
+	for _, full := range []bool{false, true} {
+		juliet.Out.Fill(full)
+		for from, asked := range map[string]bool{
+			"romeo@example.org/a":             true, // whose presence she has subscribed to
+			"juliet@example.org/c":            true, // herself
+			"room@rooms.example.net/mercutio": true, // a room that she is in
+			"nurse@example.org/a":             false,
+			"tybalt@example.net/x":            false,
+		} {
+			for _, to := range []string{"juliet@example.org", "juliet@example.org/b"} {
+				for _, typ := range []string{"", " type='unavailable'"} {
+					juliet.Received()
+					p := moduletest.Parse(t, "<presence from='"+from+"' to='"+to+"'"+typ+"/>")
+					e := &router.Envelope{Stanza: p, Peer: p.From.Domain()}
+					c.r.Route(e)
+					if got := len(juliet.Received()); (got == 1) != (asked || !full) {
+						t.Errorf("full: %t: %d from %s to %s%s", full, got, from, to, typ)
+					}
+				}
+			}
+		}
+	}
+	c.f.err = errors.New("no roster")
+	c.r.Route(&router.Envelope{Stanza: moduletest.Parse(t, "<presence from='tybalt@example.net/x' to='juliet@example.org'/>"), Peer: "example.net"})
+	if got := len(juliet.Received()); got != 1 {
+		t.Errorf("while nobody knows who is a contact she got %d", got)
+	}
+}
