@@ -1,10 +1,14 @@
 package pep
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
 	"jackdaw/modules/internal/moduletest"
+	"jackdaw/modules/internal/pubsub"
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
 )
 
 func TestEventReachesOwnSessionsAndContactsThatWantIt(t *testing.T) {
@@ -229,4 +233,55 @@ func TestEventsAreWhatTheNodeIsConfiguredFor(t *testing.T) {
 	w.want(desk, "set", "", publishXML("urn:n", "2", "z"), published("urn:n", "2"))
 	w.got(orchard, "romeo@example.org/orchard|items urn:n 2:z by juliet@example.org addresses")
 	w.want(desk, "get", "", pubsubXML("<items node='urn:n'/>"), "cancel feature-not-implemented unsupported persistent-items")
+}
+
+// A contact with much to say does not fill the queue of a session that takes what it gets more slowly.
+func TestLastItemsOfOneContactComeAsTheyAreTaken(t *testing.T) {
+	const many, size = 40, 50 << 10
+	for about, come := range map[string]func(w *world) *moduletest.Client{
+		"at login": func(w *world) *moduletest.Client { return w.login("romeo/phone", nodeNames(many)...) },
+		"as a new contact": func(w *world) *moduletest.Client {
+			delete(w.contacts, romeo+" "+juliet)
+			delete(w.contacts, juliet+" "+romeo)
+			c := w.login("romeo/phone", nodeNames(many)...)
+			w.contacts.befriend(juliet, romeo)
+			w.pep.ContactChanged(nil, jid.MustParse(juliet), jid.MustParse(romeo), true)
+			return c
+		},
+	} {
+		w := newWorld(t)
+		w.limits = Limits{Nodes: many, Items: 1, ItemBytes: 2 * size}
+		item := pubsub.Item{ID: "1", Payload: []byte("<t xmlns='urn:t'>" + strings.Repeat("x", size) + "</t>")}
+		for _, node := range nodeNames(many) {
+			if _, err := w.pep.engine.Publish(nil, jid.MustParse(juliet), node, profile{w.pep}.Default(node), item); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c := come(w)
+		count := func() (n int) {
+			for _, d := range c.Deliveries() {
+				if d.Stanza.Kind == xmpp.Message {
+					n++
+				}
+			}
+			return n
+		}
+		got := count()
+		if got == 0 || got > 10 {
+			t.Errorf("%s: %d items of 50 KiB are given before one is taken", about, got)
+		}
+		for got < many {
+			c.Take()
+			c.Wait(1)
+			got += count()
+		}
+		c.Take()
+	}
+}
+
+func nodeNames(n int) (all []string) {
+	for i := range n {
+		all = append(all, fmt.Sprintf("urn:n%d", i))
+	}
+	return all
 }

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"jackdaw/modules/internal/pubsub"
 	"jackdaw/router"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
@@ -85,39 +86,54 @@ func (p *PEP) welcome(b *router.Batch, s *router.Session, in *interest) {
 	if err != nil {
 		p.o.Log.Warn("a session is not sent all last items", "session", s.Addr(), "error", err)
 	}
-	of, next := s.Bare(), 0
-	s.Bring(b, jid.JID{}, func(b *router.Batch) bool {
-		if of == s.Bare() || p.o.Router.Serves(of.Domain()) {
-			if err := p.engine.Greet(b, of, s.Addr(), in.has); err != nil {
-				p.o.Log.Warn("a session is not sent all last items", "session", s.Addr(), "error", err)
-				return false
+	p.bring(b, s, p.engine.Greet(s.Bare(), s.Addr(), in.has), func() *pubsub.Greeting {
+		for len(contacts) > 0 {
+			of := contacts[0]
+			contacts = contacts[1:]
+			if p.o.Router.Serves(of.Domain()) {
+				return p.engine.Greet(of, s.Addr(), in.has)
 			}
 		}
-		if next == len(contacts) || s.Presence() == nil && p.here.of(s) == nil {
+		return nil
+	})
+}
+
+// bring brings a session of ours a greeting and those that next returns behind it, as long as it is available.
+func (p *PEP) bring(b *router.Batch, s *router.Session, greeting *pubsub.Greeting, next func() *pubsub.Greeting) {
+	s.Bring(b, jid.JID{}, func(b *router.Batch) bool {
+		more, err := greeting.Step(b)
+		switch {
+		case err != nil:
+			p.o.Log.Warn("a session is not sent all last items", "session", s.Addr(), "error", err)
 			return false
+		case s.Presence() == nil && p.here.of(s) == nil:
+			return false
+		case !more:
+			greeting = next()
 		}
-		of = contacts[next]
-		next++
-		return true
+		return greeting != nil
 	})
 }
 
 // meet sends the sessions of a contact the last items of a user that they want, now that they may have more than before.
-func (p *PEP) meet(b *router.Batch, user, contact jid.JID, greet func(b *router.Batch, of, to jid.JID, wants func(node string) bool) error) {
-	all := p.remote.of(user, contact)
+func (p *PEP) meet(b *router.Batch, user, contact jid.JID,
+	greet func(of, to jid.JID, wants func(node string) bool) *pubsub.Greeting) {
 	for _, s := range p.o.Router.Sessions(contact) {
-		if w := p.here.of(s); w != nil {
-			all = append(all, watcher{s.Addr(), w})
+		if w := p.here.of(s); w != nil && !w.in.Load().empty() {
+			p.bring(b, s, greet(user, s.Addr(), w.in.Load().has), func() *pubsub.Greeting { return nil })
 		}
 	}
-	for _, one := range all {
-		in := one.watch.in.Load()
-		if in.empty() {
-			continue
+	for _, one := range p.remote.of(user, contact) {
+		if in := one.watch.in.Load(); !in.empty() {
+			p.send(b, greet(user, one.full, in.has))
 		}
-		if err := greet(b, user, one.full, in.has); err != nil {
-			p.o.Log.Warn("a contact is not sent the last items", "service", user, "error", err)
-		}
+	}
+}
+
+// send sends a contact elsewhere a greeting; what waits for its server is bounded there.
+func (p *PEP) send(b *router.Batch, greeting *pubsub.Greeting) {
+	if err := greeting.All(b); err != nil {
+		p.o.Log.Warn("a contact is not sent the last items", "error", err)
 	}
 }
 
@@ -151,9 +167,7 @@ func (p *PEP) arriving(e *router.Envelope) {
 		if in = in.beyond(old); in.empty() {
 			return
 		}
-		if err := p.engine.Greet(b, user, from, in.has); err != nil {
-			p.o.Log.Warn("a contact is not sent the last items", "service", user, "error", err)
-		}
+		p.send(b, p.engine.Greet(user, from, in.has))
 	}, e.Batch)
 }
 

@@ -129,34 +129,69 @@ func (g *Engine) sendLast(b *router.Batch, s *service, n *node, to jid.JID) erro
 	return nil
 }
 
-// Greet sends a session, that has become available or says anew what it wants, the last items of a service's nodes that it wants and
-// may have. to is a full address.
-func (g *Engine) Greet(b *router.Batch, of, to jid.JID, wants func(node string) bool) error {
-	return g.greet(b, of, to, wants, false)
+// greetAtOnce is how many bytes of payloads a step of a Greeting goes beyond by one item at most.
+const greetAtOnce = 64 << 10
+
+// A Greeting sends somebody the last items of a service's nodes that it wants and may have, node by node.
+type Greeting struct {
+	g       *Engine
+	of, to  jid.JID
+	wants   func(node string) bool
+	grouped bool
+	after   string // the node that it has come to
 }
 
-// GreetGroup is Greet for the nodes only that are for groups of the owner's roster: for a session of a contact that may have come into one (§12.2).
-func (g *Engine) GreetGroup(b *router.Batch, of, to jid.JID, wants func(node string) bool) error {
-	return g.greet(b, of, to, wants, true)
+// Greet greets a client that has become available or says anew what it wants. to is a full address.
+func (g *Engine) Greet(of, to jid.JID, wants func(node string) bool) *Greeting {
+	return &Greeting{g: g, of: of, to: to, wants: wants}
 }
 
-func (g *Engine) greet(b *router.Batch, of, to jid.JID, wants func(node string) bool, grouped bool) error {
-	s, err := g.lock(of)
+// GreetGroup is Greet for the nodes only that are for groups of the owner's roster: for a client of a contact that may
+// have come into one (§12.2).
+func (g *Engine) GreetGroup(of, to jid.JID, wants func(node string) bool) *Greeting {
+	return &Greeting{g: g, of: of, to: to, wants: wants, grouped: true}
+}
+
+// Step sends the next items, some 64 KiB or one that is larger, and says whether there may be more.
+func (t *Greeting) Step(b *router.Batch) (more bool, err error) {
+	g := t.g
+	s, err := g.lock(t.of)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer g.unlock(s)
-	if len(s.nodes) == 0 || g.o.Profile.Blocks(of, to.Bare()) {
-		return nil
+	if len(s.nodes) == 0 || g.o.Profile.Blocks(t.of, t.to.Bare()) {
+		return false, nil
 	}
+	size := 0
 	for _, name := range s.sorted() {
-		n := s.nodes[name]
-		if n.config.Last != OnPresence || !n.config.Deliver || grouped && n.config.Access != Roster || !wants(name) || g.mayRead(s, n, to.Bare()) != nil {
+		if name <= t.after {
 			continue
 		}
-		if err := g.sendLast(b, s, n, to); err != nil {
+		if size >= greetAtOnce {
+			return true, nil
+		}
+		t.after = name
+		n := s.nodes[name]
+		if n.config.Last != OnPresence || !n.config.Deliver || t.grouped && n.config.Access != Roster || !t.wants(name) ||
+			g.mayRead(s, n, t.to.Bare()) != nil {
+			continue
+		}
+		if err := g.sendLast(b, s, n, t.to); err != nil {
+			return false, err
+		}
+		if len(n.index) > 0 {
+			size += n.index[len(n.index)-1].size
+		}
+	}
+	return false, nil
+}
+
+// All sends everything at once.
+func (t *Greeting) All(b *router.Batch) error {
+	for {
+		if more, err := t.Step(b); !more || err != nil {
 			return err
 		}
 	}
-	return nil
 }

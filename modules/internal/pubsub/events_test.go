@@ -119,7 +119,7 @@ func TestTheLastItemComesWithItsTimeToWhomItIsNews(t *testing.T) {
 		if got := strings.HasPrefix(w.events("nurse"), last); got != want[0] {
 			t.Errorf("%s: with the subscription: %t", option, got)
 		}
-		if err := w.g.Greet(nil, jid.MustParse(serviceName), at("nurse/x"), all); err != nil {
+		if err := w.g.Greet(jid.MustParse(serviceName), at("nurse/x"), all).All(nil); err != nil {
 			t.Fatal(err)
 		}
 		if got := strings.HasPrefix(w.events("nurse"), last); got != want[1] {
@@ -152,18 +152,45 @@ func TestGreetingsGoToThoseWhoMayAndWantThem(t *testing.T) {
 		{"tybalt", "", ""},
 	} {
 		w.blocked["tybalt"] = true
-		if err := w.g.Greet(nil, service, at(row.who+"/x"), all); err != nil {
+		if err := w.g.Greet(service, at(row.who+"/x"), all).All(nil); err != nil {
 			t.Fatal(err)
 		}
 		if got := nodes(row.who); got != row.greeted {
 			t.Errorf("%s is greeted with %s, want %s", row.who, got, row.greeted)
 		}
-		if err := w.g.GreetGroup(nil, service, at(row.who+"/x"), all); err != nil {
+		if err := w.g.GreetGroup(service, at(row.who+"/x"), all).All(nil); err != nil {
 			t.Fatal(err)
 		}
 		if got := nodes(row.who); got != row.grouped {
 			t.Errorf("%s is greeted for a group with %s, want %s", row.who, got, row.grouped)
 		}
+	}
+}
+
+func TestAGreetingComesInStepsOfAFewItems(t *testing.T) {
+	w := newWorld(t)
+	w.limits = Limits{Nodes: 20, Items: 1, ItemBytes: greetAtOnce}
+	const many = 10
+	for i := range many {
+		node := fmt.Sprint("n", i)
+		w.create(node, "send_last_published_item", "on_sub_and_presence")
+		w.do("romeo", asked(`<publish node='`+node+`'><item id='1'><t xmlns='urn:t'>`+strings.Repeat("x", greetAtOnce*2/5)+`</t></item></publish>`))
+	}
+	greeting := w.g.Greet(jid.MustParse(serviceName), at("nurse/x"), func(string) bool { return true })
+	var steps []int
+	for more := true; more; {
+		var err error
+		if more, err = greeting.Step(nil); err != nil {
+			t.Fatal(err)
+		}
+		steps = append(steps, len(w.clients["nurse"].Deliveries()))
+		if len(steps) == 2 { // what has gone meanwhile is not missed
+			w.do("romeo", askedOwner(`<delete node='n7'/>`))
+			w.do("romeo", askedOwner(`<delete node='n9'/>`))
+		}
+	}
+	if got := fmt.Sprint(steps); got != "[3 3 2]" {
+		t.Errorf("%s items in each step", got)
 	}
 }
 
