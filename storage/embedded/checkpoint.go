@@ -212,11 +212,11 @@ func (e *engine) setAside(j *journal) error {
 func (e *engine) update(f func(tx *bbolt.Tx) error) error {
 	var inside error
 	var id uint64
-	err := guarded(e.treePath(), func() error {
+	err := guarded(e.treePath, func() error {
 		return e.tree.Update(func(tx *bbolt.Tx) error {
 			// The library takes the newest state that it finds whole: what it was going to add to must be the last one.
 			if id = uint64(tx.ID()); id != e.lastTx+1 {
-				inside = doubt{fmt.Errorf("the newest state of %s is damaged; the next start goes back to the one before it", e.treePath())}
+				inside = doubt{fmt.Errorf("the newest state of %s is damaged; the next start goes back to the one before it", e.treePath)}
 			} else {
 				inside = f(tx)
 			}

@@ -22,7 +22,7 @@ type damage struct{ error }
 
 func (d damage) Unwrap() error { return d.error }
 
-func isDamage(err error) bool { return errors.As(err, new(damage)) }
+func isDamage(err error) bool { return err != nil && errors.As(err, new(damage)) }
 
 // damages are those that were met since the start.
 type damages struct {

@@ -61,6 +61,7 @@ type engine struct {
 	limit     int
 	files     fileSystem
 	dir       string
+	treePath  string // joined once: every read names it
 	tree      *bbolt.DB
 	treeFile  file      // the tree's, for its checksums
 	states    []state   // the last two of the tree; the merge's
@@ -180,7 +181,7 @@ func open(dir string, o Options) (*engine, error) {
 		dirNames.Close()
 		return nil, err
 	}
-	e := &engine{now: o.Now, limit: o.JournalBytes, files: o.files, dir: dir, tree: tree, treeFile: treeFile, states: states, log: o.Log,
+	e := &engine{now: o.Now, limit: o.JournalBytes, files: o.files, dir: dir, treePath: filepath.Join(dir, treeName), tree: tree, treeFile: treeFile, states: states, log: o.Log,
 		names: names{dirNames}, again: o.again, failed: o.Failed, closing: make(chan struct{})}
 	e.segments.dir, e.segments.files, e.segments.names = dir, o.files, e.names
 	e.segments.damages.log = o.Log
@@ -264,8 +265,6 @@ func (e *engine) recover() error {
 	}
 	return e.begin(last.number + 1)
 }
-
-func (e *engine) treePath() string { return filepath.Join(e.dir, treeName) }
 
 // spareFile is where the file of a journal waits for a later one.
 func (e *engine) spareFile() string { return filepath.Join(e.dir, spareName) }

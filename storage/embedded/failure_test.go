@@ -312,7 +312,7 @@ func (r *refusing) breakTree(t *testing.T, e *engine, step string) *os.File {
 		t.Cleanup(func() { writing.Close() })
 		return replaceFile(r.tree, reading)
 	case "truncate store.db":
-		f, err := os.Open(e.treePath())
+		f, err := os.Open(e.treePath)
 		if err != nil {
 			t.Fatal(err)
 		}

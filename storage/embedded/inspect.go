@@ -47,7 +47,7 @@ func (e *engine) inspect() {
 		err = errors.New("one of its first two pages is not whole")
 	}
 	if err != nil {
-		e.treeDamaged(treeDamage(e.treePath(), err))
+		e.treeDamaged(treeDamage(e.treePath, err))
 		return
 	}
 	if len(e.states) == 0 || e.states[0].tx != metas[0].tx {
@@ -61,6 +61,6 @@ func (e *engine) inspect() {
 	from, to := e.nextPage, min(e.nextPage+max(leastInspected, len(of)/int(inspectAll/inspectEvery)), len(of))
 	e.nextPage = to
 	if err := r.compare(of, from, to, func(n int) bool { return of[n] != 0 }); err != nil {
-		e.treeDamaged(treeDamage(e.treePath(), err))
+		e.treeDamaged(treeDamage(e.treePath, err))
 	}
 }

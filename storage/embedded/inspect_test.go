@@ -25,7 +25,7 @@ func damageTree(t *testing.T, e *engine, which func(page []byte) bool) int {
 	for e.merging || e.running {
 		e.changed.Wait()
 	}
-	f, err := os.OpenFile(e.treePath(), os.O_RDWR, 0)
+	f, err := os.OpenFile(e.treePath, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +152,7 @@ func TestMergeDoesNotGoOnFromAnOldState(t *testing.T) {
 	e := opened.(*engine)
 	p := &promises{want: map[string]map[uint64]string{}, gone: map[uint64]bool{}}
 	p.liveThroughTwoMerges(t, e)
-	damageMeta(t, e.treePath())
+	damageMeta(t, e.treePath)
 	for err = nil; err == nil; {
 		err = appendTo(e, "owner", make([]byte, 1000))
 	}

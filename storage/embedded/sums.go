@@ -187,7 +187,7 @@ func (e *engine) writeSums() error {
 	if before != nil {
 		replaced := func(n int) bool { return before.of[n] != 0 && next.of[n] == 0 }
 		if err := r.compare(before.of, 2, len(before.of), replaced); err != nil {
-			e.treeDamaged(treeDamage(e.treePath(), fmt.Errorf("the last merge has read what the disk had changed: %w", err)))
+			e.treeDamaged(treeDamage(e.treePath, fmt.Errorf("the last merge has read what the disk had changed: %w", err)))
 		}
 	}
 	e.states = append([]state{next}, e.states[:min(len(e.states), 1)]...)

@@ -35,7 +35,7 @@ func (e *engine) get(key []byte) (value []byte, group uint64, ok bool, err error
 
 // view reads the tree.
 func (e *engine) view(f func(tx *bbolt.Tx)) error {
-	err := guarded(e.treePath(), func() error {
+	err := guarded(e.treePath, func() error {
 		return e.tree.View(func(tx *bbolt.Tx) error { f(tx); return nil })
 	})
 	if isDamage(err) {
