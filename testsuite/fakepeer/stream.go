@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"jackdaw/testsuite/harness"
 )
 
 // Namespaces that streams between servers use.
@@ -24,8 +26,8 @@ const (
 	nsBidi     = "urn:xmpp:bidi"
 )
 
-// Timeout bounds each step that a test waits for.
-const Timeout = 20 * time.Second
+// Timeout bounds each step that a test waits for, as everywhere in the test suite.
+const Timeout = harness.Timeout
 
 // ErrStreamEnd is returned by Next when the other side has closed the stream as it should.
 var ErrStreamEnd = errors.New("end of stream")

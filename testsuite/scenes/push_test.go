@@ -26,7 +26,7 @@ func TestPhonesThatAreSilentAreWoken(t *testing.T) {
 			listen, config, addr := componentListener()
 			// A tenth of it is how long an acknowledgement may take (docs/decisions/0010-silent-clients.md).
 			s := harness.Start(t, harness.Options{Engine: engine, Listen: listen, Config: config + "\nmodules: {push: {interval: 1s, content: full}}",
-				C2S: "idle_timeout: 30s"})
+				C2S: "idle_timeout: 100s"}) // ten seconds are more than a client needs that lives
 			withComponent(t, s, "silent", addr)
 			counts(t, s, "jackdaw_sessions_silent_total", 2)
 		})

@@ -6,24 +6,24 @@ import base64
 import hashlib
 from datetime import datetime, timezone
 
-from scene import Actor, befriend, check, child, condition, denied, equal, message, play, presence, unbound
+from scene import WITHIN, Actor, befriend, check, child, condition, denied, equal, message, play, presence, unbound
 
 INFO, ITEMS = "http://jabber.org/protocol/disco#info", "http://jabber.org/protocol/disco#items"
 
 
 async def the_host_tells_what_it_can(house):
     r = await house.login(await house.users("romeo"), plugins=["xep_0030"])
-    info = (await r["xep_0030"].get_info(house.domain, timeout=20))["disco_info"]
+    info = (await r["xep_0030"].get_info(house.domain, timeout=WITHIN))["disco_info"]
     check(("server", "im") in {i[:2] for i in info["identities"]}, f"identities {info['identities']}")
     for feature in [INFO, ITEMS, "urn:xmpp:ping", "jabber:iq:version", "urn:xmpp:time", "jabber:iq:last", "vcard-temp",
                     "jabber:iq:private", "urn:xmpp:blocking", "urn:xmpp:carbons:2", "jabber:iq:register", "msgoffline"]:
-        own = (await r["xep_0030"].get_info(r.boundjid.bare, timeout=20))["disco_info"]
+        own = (await r["xep_0030"].get_info(r.boundjid.bare, timeout=WITHIN))["disco_info"]
         check(feature in info["features"] | own["features"], f"{feature} is not announced: {info['features']}, {own['features']}")
-    items = await r["xep_0030"].get_items(house.domain, timeout=20)
+    items = await r["xep_0030"].get_items(house.domain, timeout=WITHIN)
     equal(str(items["from"]), house.domain, "items")
     check(("account", "registered") in {i[:2] for i in own["identities"]}, f"the account: {own['identities']}")
-    await denied(r["xep_0030"].get_info(f"nobody@{house.domain}", timeout=20), "service-unavailable", "info of nobody")
-    await denied(r["xep_0030"].get_info(await house.users("juliet"), timeout=20), "service-unavailable", "info of a stranger")
+    await denied(r["xep_0030"].get_info(f"nobody@{house.domain}", timeout=WITHIN), "service-unavailable", "info of nobody")
+    await denied(r["xep_0030"].get_info(await house.users("juliet"), timeout=WITHIN), "service-unavailable", "info of a stranger")
 
 
 async def the_features_of_the_stream_hash_what_the_host_tells(house):
@@ -52,16 +52,16 @@ async def the_features_of_the_stream_hash_what_the_host_tells(house):
 async def small_questions(house):
     romeo, juliet = await house.users("romeo", "juliet")
     r = await house.login(romeo, plugins=["xep_0199", "xep_0092", "xep_0202"])
-    await r["xep_0199"].send_ping(house.domain, timeout=20)
-    await r["xep_0199"].send_ping(romeo, timeout=20)
-    v = (await r["xep_0092"].get_version(house.domain, timeout=20))["software_version"]
+    await r["xep_0199"].send_ping(house.domain, timeout=WITHIN)
+    await r["xep_0199"].send_ping(romeo, timeout=WITHIN)
+    v = (await r["xep_0092"].get_version(house.domain, timeout=WITHIN))["software_version"]
     equal((v["name"], bool(v["version"])), ("jackdaw", True), "version")
-    t = (await r["xep_0202"].get_entity_time(house.domain, timeout=20)).xml.find("{urn:xmpp:time}time")
+    t = (await r["xep_0202"].get_entity_time(house.domain, timeout=WITHIN)).xml.find("{urn:xmpp:time}time")
     stamp = datetime.fromisoformat(t.findtext("{urn:xmpp:time}utc"))  # slixmpp's own parser wants it without the Z
     check(abs((stamp - datetime.now(timezone.utc)).total_seconds()) < 60, f"time: {stamp}")
     check(t.findtext("{urn:xmpp:time}tzo"), "no offset")
     j = await house.login(juliet, plugins=["xep_0199"])
-    await j["xep_0199"].send_ping(f"{romeo}/desk", timeout=20)
+    await j["xep_0199"].send_ping(f"{romeo}/desk", timeout=WITHIN)
     await denied(r.ask("get", "<ping xmlns='urn:xmpp:ping'/>", f"{juliet}/gone"), "service-unavailable", "a gone session")
 
 
@@ -69,16 +69,16 @@ async def last_activity_is_for_contacts(house):
     romeo, juliet = await house.users("romeo", "juliet")
     plugins = ["xep_0012"]
     r, j = await house.login(romeo, plugins=plugins), await house.login(juliet)
-    up = await r["xep_0012"].get_last_activity(house.domain, timeout=20)
+    up = await r["xep_0012"].get_last_activity(house.domain, timeout=WITHIN)
     check(up["last_activity"]["seconds"] >= 0, f"uptime {up}")
-    await denied(r["xep_0012"].get_last_activity(juliet, timeout=20), "forbidden", "a stranger asks")
+    await denied(r["xep_0012"].get_last_activity(juliet, timeout=WITHIN), "forbidden", "a stranger asks")
     await befriend(r, j)
-    here = await r["xep_0012"].get_last_activity(juliet, timeout=20)
+    here = await r["xep_0012"].get_last_activity(juliet, timeout=WITHIN)
     equal(here["last_activity"]["seconds"], 0, "while she is here")
     j.show_presence(None, "unavailable", None, "good night")
     await j.leave()
     await r.expect("gone", presence(f"{juliet}/desk", "unavailable"))
-    gone = (await r["xep_0012"].get_last_activity(juliet, timeout=20))["last_activity"]
+    gone = (await r["xep_0012"].get_last_activity(juliet, timeout=WITHIN))["last_activity"]
     check(0 <= gone["seconds"] < 60, f"seconds since {gone['seconds']}")
     equal(gone["status"], "good night", "her last words")
 
@@ -125,9 +125,9 @@ async def blocking_hides_both_ways(house):
     await phone.caught_up(t)
     phone.forget()
     for a in [r, phone]:
-        equal((await a["xep_0191"].get_blocked(timeout=20))["blocklist"]["items"], set(), "block list")
+        equal((await a["xep_0191"].get_blocked(timeout=WITHIN))["blocklist"]["items"], set(), "block list")
 
-    await r["xep_0191"].block([tybalt], timeout=20)
+    await r["xep_0191"].block([tybalt], timeout=WITHIN)
     for a in [r, phone]:
         push = await a.expect("a push of the block", lambda s: child(s, "{urn:xmpp:blocking}block") is not None)
         equal({str(i) for i in push["block"]["items"]}, {tybalt}, "blocked")
@@ -155,11 +155,11 @@ async def blocking_hides_both_ways(house):
     r.none("what a blocked one sends", lambda s: s["from"].bare == tybalt and s["type"] != "error")
 
     late = await house.login(romeo, "late", plugins=plugins)
-    equal({str(i) for i in (await late["xep_0191"].get_blocked(timeout=20))["blocklist"]["items"]}, {tybalt}, "block list")
+    equal({str(i) for i in (await late["xep_0191"].get_blocked(timeout=WITHIN))["blocklist"]["items"]}, {tybalt}, "block list")
     await late.caught_up(mark)
     late.none("presence of the blocked at login", presence(tybalt))
 
-    await r["xep_0191"].unblock([tybalt], timeout=20)
+    await r["xep_0191"].unblock([tybalt], timeout=WITHIN)
     await phone.expect("a push", lambda s: child(s, "{urn:xmpp:blocking}unblock") is not None)
     await t.expect("presence again", presence(f"{romeo}/desk"))
     t.say(f"{romeo}/desk", "peace?")
@@ -169,13 +169,13 @@ async def blocking_hides_both_ways(house):
 async def what_is_blocked_is_not_stored(house):
     romeo, tybalt = await house.users("romeo", "tybalt")
     r = await house.login(romeo, plugins=["xep_0191"])
-    await r["xep_0191"].block([tybalt], timeout=20)
+    await r["xep_0191"].block([tybalt], timeout=WITHIN)
     await r.leave()
     t = await house.login(tybalt)
     t.say(romeo, "for later")
     equal(condition(await t.expect("an error", message(mtype="error"))), "service-unavailable", "error")
     back = await house.login(romeo, plugins=["xep_0191"])
-    await back["xep_0191"].unblock([tybalt], timeout=20)
+    await back["xep_0191"].unblock([tybalt], timeout=WITHIN)
     await back.caught_up(t)
     back.none("a message of when he was blocked", message("for later"))
 
@@ -185,7 +185,7 @@ async def a_password_is_changed_by_its_owner(house):
     r = await house.login(romeo, "desk", plugins=["xep_0077"])
     phone = await house.login(romeo, "phone")
     other = "a new Päss & word"
-    await r["xep_0077"].change_password(other, house.domain, timeout=20)
+    await r["xep_0077"].change_password(other, house.domain, timeout=WITHIN)
     await phone.ended("not-authorized")
     await r.settle()  # who has changed it stays: XEP-0077 §3.3
     equal(await Actor(house, f"{romeo}/old").refused(), "not-authorized", "the old password")
@@ -199,7 +199,7 @@ async def an_account_is_removed_with_all_it_had(house):
     await befriend(r, j)
     await r.ask("set", "<vCard xmlns='vcard-temp'><FN>Romeo</FN></vCard>")
     phone = await house.login(romeo, "phone")
-    await r["xep_0077"].cancel_registration(timeout=20)
+    await r["xep_0077"].cancel_registration(timeout=WITHIN)
     await r.ended("not-authorized")
     await phone.ended("not-authorized")
     await j.expect("gone", presence(f"{romeo}/desk", "unavailable"))

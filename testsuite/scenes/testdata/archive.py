@@ -5,7 +5,7 @@ import base64
 import datetime
 import urllib.request
 
-from scene import PASSWORD, check, child, denied, equal, message, play
+from scene import PASSWORD, WITHIN, check, child, denied, equal, message, play
 
 SID = "{urn:xmpp:sid:0}stanza-id"
 FORWARDED = "{urn:xmpp:forward:0}forwarded/{jabber:client}message"
@@ -357,7 +357,7 @@ async def posts_are_archived_once(house):
     def post(key, xml):
         req = urllib.request.Request(f"http://{house.http}/message", xml.encode(), {
             "Idempotency-Key": key, "Authorization": "Basic " + base64.b64encode(f"{romeo}:{PASSWORD}".encode()).decode()})
-        with urllib.request.urlopen(req, timeout=20) as answer:
+        with urllib.request.urlopen(req, timeout=WITHIN) as answer:
             return answer.status
     for key in ["k1", "k1"]:
         equal(post(key, f"<message to='{juliet}' type='chat'><body>posted</body></message>"), 200, "status")

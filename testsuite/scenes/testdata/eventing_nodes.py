@@ -187,7 +187,7 @@ async def events_are_as_the_node_says(house):
 
 async def options_make_a_node_and_are_conditions_then(house):
     _, desk, _ = await company(house)
-    await publish(desk, "brief", "1", thing(), item_expire="1")
+    await publish(desk, "brief", "1", thing(), item_expire="5")
     wants = dict(PRIVATE, notify_retract="1", notify_delete="1", item_expire="max", type="urn:t")
     await publish(desk, "n", "1", thing("1"), **wants)  # §7.1.4, §7.1.5, XEP-0223
     made = fields((await desk.ask("get", owner("<configure node='n'/>"))).xml)
@@ -207,7 +207,7 @@ async def options_make_a_node_and_are_conditions_then(house):
     async def over():
         while await texts(desk, "brief"):
             await asyncio.sleep(0.05)
-    await timely(over(), "the end of an item that lives for a second")
+    await timely(over(), "the end of an item that lives for five seconds")
     await publish(desk, "brief", "2", thing("next"))
     equal(await texts(desk, "brief"), {"2": "next"}, "items")
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from scene import Actor, befriend, check, equal, message, play, presence
+from scene import WITHIN, Actor, befriend, check, equal, message, play, presence
 
 
 async def curl(house, user, *more, body, password="correct-horse"):
@@ -101,7 +101,7 @@ async def an_end_is_told_and_a_restart_keeps_everything(house):
     await r.set_item(juliet, "Juliet", ["Verona"])
     await r.ask("set", "<vCard xmlns='vcard-temp'><FN>Romeo</FN></vCard>")
     await r.ask("set", "<query xmlns='jabber:iq:private'><x xmlns='urn:x:note'>remember</x></query>")
-    await j["xep_0191"].block([f"tybalt@{house.domain}"], timeout=20)
+    await j["xep_0191"].block([f"tybalt@{house.domain}"], timeout=WITHIN)
     await house.command("user", "grant", romeo, "multicast")
     _, ver = await r.contacts("")
     equal((await house.ask("stop"))["code"], 0, "exit code after SIGTERM")
@@ -118,7 +118,7 @@ async def an_end_is_told_and_a_restart_keeps_everything(house):
     equal(note.xml.findtext("{jabber:iq:private}query/{urn:x:note}x"), "remember", "private XML")
     j = await house.login(juliet, plugins=["xep_0191"])
     await r.expect("presence", presence(f"{juliet}/desk"))
-    equal({str(i) for i in (await j["xep_0191"].get_blocked(timeout=20))["blocklist"]["items"]}, {f"tybalt@{house.domain}"},
+    equal({str(i) for i in (await j["xep_0191"].get_blocked(timeout=WITHIN))["blocklist"]["items"]}, {f"tybalt@{house.domain}"},
           "block list")
     many = f"<message to='multicast'><addresses><address jid='{juliet}'/></addresses><body>many</body></message>"
     equal(await curl(house, romeo, body=many), "200", "a permission of before")

@@ -4,7 +4,7 @@ for byte."""
 import asyncio
 import re
 
-from scene import PASSWORD, check, equal, message, play
+from scene import PASSWORD, WITHIN, check, equal, message, play
 
 OK = "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: 3\r\n\r\nOK\n"
 
@@ -181,7 +181,7 @@ async def forged_senders(house):
     answer = await curl(house, "/message", andy, "--data-binary", body)
     check(answer.startswith("HTTP/1.1 403 ") and "x@example.net" in answer, f"to a remote recipient: {answer}")
     # Who blocks the account behind it has blocked it whatever it calls itself.
-    await b["xep_0191"].block([andy], timeout=20)
+    await b["xep_0191"].block([andy], timeout=WITHIN)
     body = f"<message from='ticket-123@trac' to='{bob}'><body>around the block</body></message>"
     answer = await curl(house, "/message", andy, "--data-binary", body)
     check(not answer.startswith("HTTP/1.1 5"), answer)

@@ -7,7 +7,7 @@ import sys
 from slixmpp import JID
 from slixmpp.exceptions import PresenceError, XMPPError
 
-from scene import check, child, equal, is_message, presence, show, timely
+from scene import WITHIN, check, child, equal, is_message, presence, show, timely
 
 PLUGINS = ["xep_0004", "xep_0030", "xep_0045", "xep_0059", "xep_0249", "xep_0313", "xep_0421", "xep_0425"]
 MUC = "http://jabber.org/protocol/muc"
@@ -117,7 +117,7 @@ def is_error(s):
 async def enter(actor, room, nick, **how):
     """Enters by slixmpp's plugin, which waits for the subject: own presence, subject, other occupants, history."""
     with contextlib.redirect_stdout(sys.stderr):  # slixmpp 1.8.3 prints the delays that it reads
-        own, subject, occupants, history = await timely(actor["xep_0045"].join_muc_wait(room, nick, timeout=20, **how), f"{nick} enters")
+        own, subject, occupants, history = await timely(actor["xep_0045"].join_muc_wait(room, nick, timeout=WITHIN, **how), f"{nick} enters")
     actor.forget()
     return own, subject, [p for p in occupants if p["from"] != own["from"]], history
 

@@ -157,7 +157,7 @@ async def programs_get_no_slot(house):
 
 async def a_story_ends(house):
     romeo = await house.login(await house.users("romeo"))
-    end = int(time.time()) + 3
+    end = int(time.time()) + 10
     stamp = datetime.fromtimestamp(end, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     url = await sent(romeo, "a story", inside=f"<ephemeral xmlns='{PURPOSE}' expire-before='{stamp}'/>")
     code, body = await curl(url)
