@@ -83,7 +83,7 @@ func start(t *testing.T, args ...string) *process {
 func (p *process) until(want string) string {
 	p.t.Helper()
 	var seen strings.Builder
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		select {
 		case line, ok := <-p.lines:
@@ -95,7 +95,7 @@ func (p *process) until(want string) string {
 				return seen.String()
 			}
 		case <-deadline:
-			p.t.Fatalf("no %q after 30 s:\n%s", want, seen.String())
+			p.t.Fatalf("no %q after a minute:\n%s", want, seen.String())
 		}
 	}
 }
@@ -110,7 +110,7 @@ func (p *process) signal(s os.Signal) {
 // ended waits for the end and returns the exit code.
 func (p *process) ended() int {
 	p.t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		select {
 		case _, ok := <-p.lines:

@@ -59,7 +59,7 @@ func (p *program) wait(t *testing.T, n int) []reply {
 	for range n {
 		select {
 		case <-p.arrived:
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatalf("the program got %v", p.got)
 		}
 	}
@@ -71,7 +71,7 @@ func (p *program) wait(t *testing.T, n int) []reply {
 // queued waits until so many replies are left.
 func (h *house) queued(want int) {
 	h.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		n, _, err := h.store.Log("forged").Size(h.t.Context(), replies)
 		if err == nil && n == want {
 			return

@@ -45,7 +45,7 @@ func hold(t *testing.T, address, first string) net.Conn {
 	c, err := net.Dial("tcp", address)
 	must(t, err)
 	t.Cleanup(func() { c.Close() })
-	must(t, c.SetDeadline(time.Now().Add(20*time.Second)))
+	must(t, c.SetDeadline(time.Now().Add(time.Minute)))
 	_, err = io.WriteString(c, first)
 	must(t, err)
 	return c

@@ -228,12 +228,12 @@ func challenged(w *httptest.ResponseRecorder) string {
 	return strings.Join(map[string][]string(w.Header())[challenge], "")
 }
 
-// await returns when the condition holds; it gives up after ten seconds.
+// await returns when the condition holds; it gives up after a minute.
 func (h *house) await(f func() bool) {
 	h.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !f(); runtime.Gosched() {
+	for deadline := time.Now().Add(time.Minute); !f(); runtime.Gosched() {
 		if time.Now().After(deadline) {
-			h.t.Fatal("waited for ten seconds")
+			h.t.Fatal("waited for a minute")
 		}
 	}
 }

@@ -50,7 +50,7 @@ func (h *house) servingOn(s *Server, serve func(net.Listener) error, n net.Liste
 	done := make(chan error, 1)
 	go func() { done <- serve(n) }()
 	h.t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		must(h.t, s.Shutdown(ctx))
 		must(h.t, <-done)
@@ -62,7 +62,7 @@ func raw(t *testing.T, address, request string) string {
 	t.Helper()
 	c, err := net.Dial("tcp", address)
 	must(t, err)
-	must(t, c.SetDeadline(time.Now().Add(20*time.Second)))
+	must(t, c.SetDeadline(time.Now().Add(time.Minute)))
 	return talk(t, c, request)
 }
 

@@ -24,7 +24,7 @@ func (w *world) results(who, form string) (got []string) {
 	if e.Err != nil {
 		return []string{string(e.Err.Condition)}
 	}
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
 		c.Wait(1)
 		for _, d := range c.Deliveries() {
 			c.Take()

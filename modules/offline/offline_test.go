@@ -535,9 +535,9 @@ func (c *scene) idle() bool {
 
 func waitFor(t *testing.T, cond func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !cond(); {
+	for deadline := time.Now().Add(time.Minute); !cond(); {
 		if time.Now().After(deadline) {
-			t.Fatal("waited ten seconds in vain")
+			t.Fatal("waited a minute in vain")
 		}
 	}
 }

@@ -264,7 +264,7 @@ func TestSlotsInUseAreBounded(t *testing.T) {
 	}
 	active := func(n int64) {
 		t.Helper()
-		for end := time.Now().Add(10 * time.Second); h.Stats.Active.Load() != n; {
+		for end := time.Now().Add(time.Minute); h.Stats.Active.Load() != n; {
 			if time.Now().After(end) {
 				t.Fatalf("%d files are being taken, want %d", h.Stats.Active.Load(), n)
 			}

@@ -214,7 +214,7 @@ func TestIdleEngineMergesWhatItHolds(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := opened.(*engine)
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	for round := range 5 {
 		_, _, p, err := e.Log("archive").Append(t.Context(), "romeo", storage.Record{Data: []byte("x")}, storage.AppendOptions{})
 		if err == nil {

@@ -268,14 +268,14 @@ func (c *Client) Deliveries() []router.Delivery {
 }
 
 // Wait returns once n stanzas came since the last call to Received, which it leaves
-// unread; it gives up after ten seconds.
+// unread; it gives up after a minute.
 func (c *Client) Wait(n int) {
 	c.t.Helper()
 	c.Out.mu.Lock()
 	defer c.Out.mu.Unlock()
-	stop := time.AfterFunc(10*time.Second, c.Out.cond.Broadcast)
+	stop := time.AfterFunc(time.Minute, c.Out.cond.Broadcast)
 	defer stop.Stop()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for len(c.Out.got)-c.Out.read < n {
 		if !time.Now().Before(deadline) {
 			c.t.Fatalf("%s got %d stanzas, not %d", c.Addr(), len(c.Out.got)-c.Out.read, n)
