@@ -85,8 +85,8 @@ type Peer struct {
 	log   *harness.Output
 }
 
-// Patience bounds the start of a peer.
-const Patience = 60 * time.Second
+// Patience bounds the start of a peer: dozens of them start at a time, and make their accounts.
+const Patience = 5 * time.Minute
 
 func (n *Network) peer(kind string, o *Options) (*Peer, Certificate) {
 	n.t.Helper()
