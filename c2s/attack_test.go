@@ -16,8 +16,7 @@ import (
 
 const openPlain = "<stream:stream xmlns='jabber:client' xmlns:stream='" + xmpp.NSStream + "'"
 
-// TestHeadersThatAreRefused has a case for each condition of RFC 6120 §4.9.3 that a
-// stream header can earn.
+// TestHeadersThatAreRefused has a case for each condition of RFC 6120 §4.9.3 that a stream header can earn.
 func TestHeadersThatAreRefused(t *testing.T) {
 	h := open(t, nil)
 	defer h.close()

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// BenchmarkMessages is a chat message from one client to another, window messages in
-// each write, with both ends in this process.
+// BenchmarkMessages is a chat message from one client to another, window messages in each write, with both ends in this
+// process.
 func BenchmarkMessages(b *testing.B) {
 	for _, kind := range []string{"tls", "plain", "managed"} {
 		for _, window := range []int{1, 10} {

@@ -1,6 +1,7 @@
 // Package c2s serves the streams of clients: STARTTLS and direct TLS (RFC 6120 §5, RFC 7590, XEP-0368), SASL (§6,
 // XEP-0440), resource binding (§7), stream management with resumption (XEP-0198), client state (XEP-0352) and the
-// announcement of limits (XEP-0478). What clients send is given to the router, what the router sends is queued and written.
+// announcement of limits (XEP-0478). What clients send is given to the router, what the router sends is queued and
+// written.
 //
 // A connection costs one goroutine, the reader, which holds no buffer while it waits. Nobody waits for a slow client:
 // sending appends to its queue; see session and wire.Transport. One more goroutine ticks for all sessions together, one
@@ -35,8 +36,8 @@ import (
 type Options struct {
 	Router   *router.Router
 	Accounts *accounts.Service
-	// TLS holds the certificates: GetCertificate or Certificates. Its NextProtos and record sizes are set by
-	// New, on a copy. Nil offers no TLS, which goes with RequireTLS false only.
+	// TLS holds the certificates: GetCertificate or Certificates. Its NextProtos and record sizes are set by New, on a
+	// copy. Nil offers no TLS, which goes with RequireTLS false only.
 	TLS *tls.Config
 	// Register answers requests to register before authentication; nil offers none.
 	Register Registration
@@ -244,9 +245,9 @@ func (s *Server) left(c *conn) {
 	s.streams.Workers.Done()
 }
 
-// Quiesce stops accepting and has every reader leave the router, having handled what its client had sent. It returns when
-// all have left, or ctx has ended. From then on clients only get, so that the parts which answer them can be stopped one
-// after the other. Shutdown follows.
+// Quiesce stops accepting and has every reader leave the router, having handled what its client had sent. It returns
+// when all have left, or ctx has ended. From then on clients only get, so that the parts which answer them can be
+// stopped one after the other. Shutdown follows.
 func (s *Server) Quiesce(ctx context.Context) {
 	all := s.close(ctx)
 	for _, one := range all {

@@ -60,7 +60,8 @@ func (m *memory) Get(_ context.Context, owner, key string) ([]byte, error) {
 	return nil, storage.ErrNotFound
 }
 
-func (m *memory) Update(_ context.Context, owner string, _ uint64, changes ...storage.Change) (uint64, *storage.Pending, error) {
+func (m *memory) Update(_ context.Context, owner string, _ uint64, changes ...storage.Change) (
+	uint64, *storage.Pending, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, c := range changes {
@@ -115,7 +116,8 @@ var certificate = sync.OnceValue(func() tls.Certificate {
 		panic(err)
 	}
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{host},
-		NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<33, 0)} // the first to ask may be in a bubble, whose time is long past
+		// The first to ask may be in a bubble, whose time is long past.
+		NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<33, 0)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
 		panic(err)
@@ -133,7 +135,7 @@ type house struct {
 	mu      sync.Mutex // guards the rest
 	stored  []string   // ids of messages for which there was no session
 	taken   []uint64
-	copied  bool                              // set before anybody connects: what is given is kept before something is stored behind it
+	copied  bool                              // set before anybody connects: given is kept before what is stored
 	copies  []string                          // their ids, the first of them under storage id 1
 	mute    bool                              // set before anybody connects: remember nothing
 	routed  []string                          // ids of what clients sent

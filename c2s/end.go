@@ -30,8 +30,8 @@ const maxLast = 1 << 20
 // errLeft is why a reader stops that has been told to leave the router.
 var errLeft = errors.New("reader has left the router")
 
-// departureFor is how the reader leaves before this farewell. A client that did nothing wrong has what it sent until now
-// handled. One that is put out has not: its account may be gone.
+// departureFor is how the reader leaves before this farewell. A client that did nothing wrong has what it sent until
+// now handled. One that is put out has not: its account may be gone.
 func departureFor(f *wire.Farewell) departure {
 	switch f.Condition {
 	case stream.Conflict, stream.SystemShutdown:
@@ -72,9 +72,9 @@ func (s *session) recall(how departure) *conn {
 	return c
 }
 
-// finish ends the session for good: what is queued is written as far as that goes at
-// once, the farewell said, and what the client never took goes back through the
-// router, once. The caller has set ending, and the reader has left the router.
+// finish ends the session for good: what is queued is written as far as that goes at once, the farewell said, and what
+// the client never took goes back through the router, once. The caller has set ending, and the reader has left the
+// router.
 func (s *session) finish(f *wire.Farewell) {
 	s.srv.timers.remove(&s.timer)
 	if s.srv.streams.Closed() {
@@ -114,8 +114,8 @@ func (s *session) finish(f *wire.Farewell) {
 			s.mu.Lock()
 			c.writing = false
 		} else {
-			// Half a stanza may be on its way; nothing can be said after it. The drain is
-			// over before what is left is counted, so that nothing goes both ways.
+			// Half a stanza may be on its way; nothing can be said after it. The drain is over before what is left is counted,
+			// so that nothing goes both ways.
 			_ = c.Transport.Close() // it is gone either way
 			for c.writing {
 				s.wait(nil)
@@ -169,8 +169,8 @@ func (s *session) remains() (rest []router.Undelivered) {
 	return rest
 }
 
-// lost is what the reader does when its connection has ended without a word: the
-// session waits to be resumed, or ends as f says.
+// lost is what the reader does when its connection has ended without a word: the session waits to be resumed, or ends
+// as f says.
 func (s *session) lost(c *conn, f *wire.Farewell) {
 	s.mu.Lock()
 	if s.conn != c || s.leaving || s.ending {

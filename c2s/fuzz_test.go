@@ -9,9 +9,8 @@ import (
 	"jackdaw/xmpp/sasl"
 )
 
-// FuzzStream lets a client say anything, before or after it has logged in. Whatever it is, the
-// server goes on: no panic, no stanza that it cannot read back, nobody logged in
-// by accident, and no stanza in the name of another.
+// FuzzStream lets a client say anything, before or after it has logged in. Whatever it is, the server goes on: no
+// panic, no stanza that it cannot read back, nobody logged in by accident, and no stanza in the name of another.
 func FuzzStream(f *testing.F) {
 	f.Add(false, []byte(header+"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"))
 	f.Add(false, []byte(header+"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='SCRAM-SHA-1'>biwsbj1yb21lbyxyPWE=</auth><response xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>Yz1iaXdz</response>"))

@@ -17,8 +17,8 @@ import (
 	"jackdaw/xmpp/stream"
 )
 
-// A greeting is the negotiation of a stream, from the first byte to the bound
-// resource. It has a goroutine of its own and is gone afterwards.
+// A greeting is the negotiation of a stream, from the first byte to the bound resource. It has a goroutine of its own
+// and is gone afterwards.
 type greeting struct {
 	*conn
 	from     accounts.Source
@@ -163,7 +163,8 @@ func (g *greeting) open() error {
 	case !wire.Current(h.Version):
 		return wire.Fault(stream.UnsupportedVersion, "")
 	case h.BadFrom, !g.user.IsZero() && h.From.Local() != "" && h.From.Bare() != g.user:
-		// RFC 6120 §4.7.1: somebody else. COMPAT(sendxmpp 1.24 with XML::Stream): a name of a machine is nobody, and 'from' is ours to write.
+		// RFC 6120 §4.7.1: somebody else. COMPAT(sendxmpp 1.24 with XML::Stream): a name of a machine is nobody, and 'from'
+		// is ours to write.
 		return wire.Fault(stream.InvalidFrom, "")
 	}
 	g.host = h.To
@@ -281,7 +282,8 @@ func (g *greeting) startTLS() error {
 		}
 		return &wire.Farewell{Cause: errLost}
 	}
-	// COMPAT(go-sendxmpp 0.5.6): a newline ends its <starttls/>; what is dropped here is never read as if it were protected.
+	// COMPAT(go-sendxmpp 0.5.6): a newline ends its <starttls/>; what is dropped here is never read as if it were
+	// protected.
 	if g.SkipSpace() || !g.Empty() {
 		// Sent before TLS and read after it: somebody in between (RFC 6120 §5.4.3.3).
 		return wire.Fault(stream.PolicyViolation, "data behind <starttls/>")
@@ -316,8 +318,7 @@ func (g *greeting) stranger(x *xmpp.Stanza) error {
 	return g.write()
 }
 
-// settle offers what comes after authentication, until a resource is bound or a
-// session resumed.
+// settle offers what comes after authentication, until a resource is bound or a session resumed.
 func (g *greeting) settle() error {
 	settings := g.srv.settings()
 	f := []byte("<bind xmlns='" + xmpp.NSBind + "'/><session xmlns='" + xmpp.NSSession + "'><optional/></session>" +

@@ -8,7 +8,8 @@ import (
 	"jackdaw/xmpp/sasl"
 )
 
-// RFC 6120 §4.8.2: in prefix-free canonicalization the stream element has no prefix, and each stanza declares its namespace.
+// RFC 6120 §4.8.2: in prefix-free canonicalization the stream element has no prefix, and each stanza declares its
+// namespace.
 func TestPrefixFreeStreamIsSpokenTo(t *testing.T) {
 	h := open(t, nil)
 	defer h.close()

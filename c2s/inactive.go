@@ -6,8 +6,8 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// An inactivity is what is held back from a client that says nobody looks
-// (XEP-0352): presence and chat states, of each sender the last.
+// An inactivity is what is held back from a client that says nobody looks (XEP-0352): presence and chat states, of each
+// sender the last.
 type inactivity struct {
 	chunk *chunk
 	index map[held]int // of the mark
@@ -43,8 +43,8 @@ func (s *session) active() bool {
 	return s.wakeQueued()
 }
 
-// hold keeps an unimportant stanza; before an important one it lets out what it
-// kept, so that their order stays. The caller holds mu.
+// hold keeps an unimportant stanza; before an important one it lets out what it kept, so that their order stays. The
+// caller holds mu.
 func (s *session) hold(d *router.Delivery) bool {
 	i := s.idle
 	if d.Kept != 0 || d.Receipt != nil || !unimportant(d.Stanza) { // a receipt is awaited
@@ -97,8 +97,8 @@ func (s *session) release() {
 	i.chunk.free()
 }
 
-// unimportant says whether a stanza may wait until somebody looks: availability, and
-// messages of nothing but a chat state (XEP-0085 §5.1).
+// unimportant says whether a stanza may wait until somebody looks: availability, and messages of nothing but a chat
+// state (XEP-0085 §5.1).
 func unimportant(s *xmpp.Stanza) bool {
 	switch s.Kind {
 	case xmpp.Presence:

@@ -80,8 +80,8 @@ func (g *greeting) verify(user, password string) (bool, error) {
 	return false, err
 }
 
-// login goes through one attempt (RFC 6120 §6.4). again says that another may follow; else, without
-// an error, the user is authenticated and the stream must be opened anew.
+// login goes through one attempt (RFC 6120 §6.4). again says that another may follow; else, without an error, the user
+// is authenticated and the stream must be opened anew.
 func (g *greeting) login(raw []byte) (again bool, err error) {
 	el, err := xmpp.ParseElement(raw)
 	if err != nil {
@@ -107,9 +107,9 @@ func (g *greeting) login(raw []byte) (again bool, err error) {
 		}
 		challenge, done, err := exchange.Next(response)
 		if err != nil {
-			// Only a wrong proof is a failed login. Before the challenge of SCRAM nothing was guessed.
-			// COMPAT(slixmpp 1.8): it knows no channel binding of TLS 1.3 and says "y" in every SCRAM attempt, which
-			// RFC 5802 §6 has us refuse; then it comes with PLAIN, and must not find itself throttled.
+			// Only a wrong proof is a failed login. Before the challenge of SCRAM nothing was guessed. COMPAT(slixmpp 1.8): it
+			// knows no channel binding of TLS 1.3 and says "y" in every SCRAM attempt, which RFC 5802 §6 has us refuse; then it
+			// comes with PLAIN, and must not find itself throttled.
 			user := exchange.Username()
 			if sasl.Condition(err) != sasl.NotAuthorized || !challenged && m != sasl.Plain {
 				return true, g.declined(sasl.Condition(err), user)
@@ -217,8 +217,9 @@ func (g *greeting) failed(user string) error {
 // maxDeclined is how often a stream may try what is no login, for each login that may fail.
 const maxDeclined = 4
 
-// declined reports an attempt in which nothing was proved: a mechanism that is not offered or does not suit the connection, a
-// message that cannot be read. Clients go through what they know in this way before they come to the mechanism that works.
+// declined reports an attempt in which nothing was proved: a mechanism that is not offered or does not suit the
+// connection, a message that cannot be read. Clients go through what they know in this way before they come to the
+// mechanism that works.
 func (g *greeting) declined(why sasl.Failure, user string) error {
 	g.declines++
 	g.unsaid, g.claimed = why, user

@@ -46,7 +46,8 @@ func TestTwoClientsLogInAndTalk(t *testing.T) {
 func TestEachMechanismLogsIn(t *testing.T) {
 	h := open(t, nil)
 	defer h.close()
-	for _, m := range []sasl.Mechanism{sasl.ScramSHA256Plus, sasl.ScramSHA256, sasl.ScramSHA1Plus, sasl.ScramSHA1, sasl.Plain} {
+	for _, m := range []sasl.Mechanism{sasl.ScramSHA256Plus, sasl.ScramSHA256, sasl.ScramSHA1Plus, sasl.ScramSHA1,
+		sasl.Plain} {
 		c := h.connect(DirectTLS).handshake()
 		f := c.header()
 		if !strings.Contains(f, ">"+string(m)+"<") || !strings.Contains(f, "type='tls-exporter'") || !strings.Contains(f, "type='tls-server-end-point'") {
@@ -218,7 +219,8 @@ func TestResumedTLSSessionStillBindsTheChannel(t *testing.T) {
 			t.Errorf("connection %d: resumed %t", i, cs.DidResume)
 		}
 		b, _ := sasl.ServerEndPoint(cs.PeerCertificates[0])
-		if got := c.auth(sasl.ScramSHA256Plus, sasl.Credentials{User: "romeo", Password: password, Binding: b}); !strings.HasPrefix(got, "<success") {
+		got := c.auth(sasl.ScramSHA256Plus, sasl.Credentials{User: "romeo", Password: password, Binding: b})
+		if !strings.HasPrefix(got, "<success") {
 			t.Errorf("connection %d: %s", i, got)
 		}
 		c.close()
@@ -295,7 +297,8 @@ func TestConnectionBeyondTheLimitHearsWhy(t *testing.T) {
 	}
 }
 
-// COMPAT(go-sendxmpp 0.5.6): it ends what it sends with a newline, so that one stands before the XML declaration of the next stream.
+// COMPAT(go-sendxmpp 0.5.6): it ends what it sends with a newline, so that one stands before the XML declaration of the
+// next stream.
 func TestNewlinesBehindWhatEndsAStreamAreNoData(t *testing.T) {
 	h := open(t, nil)
 	defer h.close()

@@ -102,8 +102,8 @@ func (s *session) tell() {
 	s.measure()
 }
 
-// acknowledge lets what has been stored through and calls itself again when more
-// is. It says whether the caller must flush. The caller holds mu.
+// acknowledge lets what has been stored through and calls itself again when more is. It says whether the caller must
+// flush. The caller holds mu.
 func (s *session) acknowledge() bool {
 	m := s.sm
 	if more := m.advance(s); more && !m.waiting && !m.failed {
@@ -135,8 +135,7 @@ func (s *session) storedMore() {
 	}
 }
 
-// advance goes through the gates whose writes have finished and says whether there
-// are others. The caller holds mu.
+// advance goes through the gates whose writes have finished and says whether there are others. The caller holds mu.
 func (m *management) advance(s *session) (more bool) {
 	for m.head < len(m.gates) && !m.failed {
 		g := &m.gates[m.head]
@@ -191,8 +190,7 @@ func (s *session) lastAck(dst []byte) []byte {
 	return dst
 }
 
-// acks takes the client's h, as in <a/> and <resume/>. What it confirms is in taken
-// then. The caller holds mu.
+// acks takes the client's h, as in <a/> and <resume/>. What it confirms is in taken then. The caller holds mu.
 func (s *session) acks(h uint32) *wire.Farewell {
 	m := s.sm
 	sent := 0
@@ -263,9 +261,8 @@ func (s *session) acknowledged(h uint32) (flush bool, err error) {
 		return false, f
 	}
 	s.sm.asked = false
-	// Sent since the last request: ask again, unless the client says the same all the time. Not if only
-	// the writer has yet to come back from what is acknowledged: the answer would be taken for that, and what
-	// follows go without a request.
+	// Sent since the last request: ask again, unless the client says the same all the time. Not if only the writer has yet
+	// to come back from what is acknowledged: the answer would be taken for that, and what follows go without a request.
 	if s.sm.unacked > 0 && s.queue == nil && h != before {
 		s.sm.asked = true
 		flush = s.nonza(wire.RequestAck)
@@ -277,8 +274,8 @@ func (s *session) acknowledged(h uint32) (flush bool, err error) {
 	return flush, nil
 }
 
-// enable begins stream management (XEP-0198 §3), with resumption for the time of the
-// window if there is one. It says whether the caller must flush.
+// enable begins stream management (XEP-0198 §3), with resumption for the time of the window if there is one. It says
+// whether the caller must flush.
 func (s *session) enable(window time.Duration) bool {
 	s.mu.Lock()
 	// What was sent before does not count, and must not be mistaken for what does.
@@ -302,15 +299,15 @@ func (s *session) enable(window time.Duration) bool {
 	}
 	m.id, m.window = wire.NewID(), window
 	s.srv.resumable.add(s)
-	return s.nonza("<enabled xmlns='"+xmpp.NSSM+"' resume='true' id='", m.id, "' max='", strconv.Itoa(int(window/time.Second)), "'/>")
+	most := strconv.Itoa(int(window / time.Second))
+	return s.nonza("<enabled xmlns='"+xmpp.NSSM+"' resume='true' id='", m.id, "' max='", most, "'/>")
 }
 
 // errGone says that a session cannot be resumed any more.
 var errGone = errors.New("no such session")
 
-// resume moves the session to another connection of the same client (XEP-0198 §5). On success the
-// caller has the writer's role on c, and everything that the client has not seen is
-// queued.
+// resume moves the session to another connection of the same client (XEP-0198 §5). On success the caller has the
+// writer's role on c, and everything that the client has not seen is queued.
 func (s *session) resume(c *conn, h uint32) (handled uint32, err error) {
 	s.resuming.Lock() // of two that race, the second takes over from the first
 	defer s.resuming.Unlock()
@@ -396,8 +393,7 @@ func (s *session) resume(c *conn, h uint32) (handled uint32, err error) {
 	return m.confirmed, nil
 }
 
-// came says how far a session that ends has come, when it has ended. The caller holds
-// mu, which is released.
+// came says how far a session that ends has come, when it has ended. The caller holds mu, which is released.
 func (s *session) came(ctx context.Context) (handled uint32, err error) {
 	defer s.mu.Unlock()
 	for !s.ended {
@@ -427,8 +423,7 @@ func (s *session) requeue() {
 	s.queue = all
 }
 
-// A registry finds sessions by the id they can be resumed with, and remembers how
-// far those that can no more had come.
+// A registry finds sessions by the id they can be resumed with, and remembers how far those that can no more had come.
 type registry struct {
 	mu    sync.Mutex // guards the rest
 	byID  map[string]*session

@@ -42,8 +42,9 @@ func (c *client) askResume(id string, seen int) *client {
 
 // message routes a message of the server's own to a user.
 func (h *house) message(to, id string, kept uint64) router.Outcome {
-	e := &router.Envelope{Fate: router.Fate{Kept: kept}, Quiet: true, Stanza: &xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeChat, ID: id,
-		From: jid.MustParse("romeo@example.org/post"), To: jid.MustParse(to), Payload: []byte("<body>" + id + "</body>")}}
+	e := &router.Envelope{Fate: router.Fate{Kept: kept}, Quiet: true,
+		Stanza: &xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeChat, ID: id,
+			From: jid.MustParse("romeo@example.org/post"), To: jid.MustParse(to), Payload: []byte("<body>" + id + "</body>")}}
 	h.router.Route(e)
 	return e.Outcome
 }
@@ -576,8 +577,8 @@ func TestAnswersLeaveNothingBehind(t *testing.T) {
 	}
 }
 
-// A stored backlog once stood still for ever: the client acknowledged a chunk before its writer had come
-// back, the request that this brought was answered with the same count, and what was sent behind it went without one.
+// A stored backlog once stood still for ever: the client acknowledged a chunk before its writer had come back, the
+// request that this brought was answered with the same count, and what was sent behind it went without one.
 func TestAcknowledgementThatOvertakesTheWriterIsFollowedByARequestInTime(t *testing.T) {
 	h := open(t, nil)
 	defer h.close()

@@ -88,7 +88,8 @@ func TestSessionDoesNotEndForBeingGivenMuch(t *testing.T) {
 			const n = 30
 			payload := []byte("<body>" + strings.Repeat("x", 100<<10) + "</body>")
 			for i := range n {
-				s.SendNow(router.Delivery{Copy: true, Stanza: &xmpp.Stanza{Kind: xmpp.Message, ID: fmt.Sprintf("m%d", i), Payload: payload}})
+				s.SendNow(router.Delivery{Copy: true, Stanza: &xmpp.Stanza{Kind: xmpp.Message, ID: fmt.Sprintf("m%d", i),
+					Payload: payload}})
 			}
 			for i := range n {
 				c.expectMessages(fmt.Sprintf("m%d", i))
@@ -112,7 +113,8 @@ func TestSessionOfWhichNothingIsReadEndsAtTheHardBound(t *testing.T) {
 	c.header()
 	c.login("juliet").bind("balcony")
 	s := h.router.Session(jid.MustParse(c.jid))
-	one := router.Delivery{Copy: true, Stanza: &xmpp.Stanza{Kind: xmpp.Presence, Payload: []byte("<status>" + strings.Repeat("x", 50<<10) + "</status>")}}
+	one := router.Delivery{Copy: true, Stanza: &xmpp.Stanza{Kind: xmpp.Presence,
+		Payload: []byte("<status>" + strings.Repeat("x", 50<<10) + "</status>")}}
 	for i := 0; !s.Full(); i++ {
 		if i > 100 {
 			t.Fatal("it is never full")
@@ -170,7 +172,8 @@ func TestWhatIsNotAcknowledgedIsForgottenAndTheSessionGoesOnWithoutResumption(t 
 		t.Helper()
 		payload := []byte("<status>" + strings.Repeat("x", size) + "</status>")
 		for i := range n {
-			rs.SendNow(router.Delivery{Copy: true, Stanza: &xmpp.Stanza{Kind: xmpp.Presence, ID: fmt.Sprint(i), Payload: payload}})
+			rs.SendNow(router.Delivery{Copy: true, Stanza: &xmpp.Stanza{Kind: xmpp.Presence, ID: fmt.Sprint(i),
+				Payload: payload}})
 			c.expect("<presence", fmt.Sprintf("id='%d'", i))
 			sent++
 		}

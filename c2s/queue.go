@@ -10,9 +10,8 @@ import (
 	"jackdaw/xmpp/stream"
 )
 
-// A chunk is what leaves in one write: stanzas one behind the other, and what
-// stream management says between them. Its bytes stay until the client has taken
-// them: they are all there is of the stanzas in it.
+// A chunk is what leaves in one write: stanzas one behind the other, and what stream management says between them. Its
+// bytes stay until the client has taken them: they are all there is of the stanzas in it.
 type chunk struct {
 	buf   []byte
 	marks []mark
@@ -78,7 +77,8 @@ func (c *chunk) trim() {
 	}
 }
 
-// spill forgets the bytes of stanzas that are spare, but not that they were sent. It returns how many stanzas and bytes.
+// spill forgets the bytes of stanzas that are spare, but not that they were sent. It returns how many stanzas and
+// bytes.
 func (c *chunk) spill() (stanzas, bytes int) {
 	for _, m := range c.marks[c.first:] {
 		if m.spare && m.end > m.start {

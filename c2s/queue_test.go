@@ -19,8 +19,9 @@ import (
 
 // post routes a message of that size, built once.
 func (h *house) post(to, id string, size int, kept uint64) {
-	h.router.Route(&router.Envelope{Fate: router.Fate{Kept: kept}, Quiet: true, Stanza: &xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeChat, ID: id,
-		From: jid.MustParse("romeo@example.org/post"), To: jid.MustParse(to), Payload: []byte("<body>" + strings.Repeat("x", size) + "</body>")}})
+	h.router.Route(&router.Envelope{Fate: router.Fate{Kept: kept}, Quiet: true,
+		Stanza: &xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeChat, ID: id,
+			From: jid.MustParse("romeo@example.org/post"), To: jid.MustParse(to), Payload: []byte("<body>" + strings.Repeat("x", size) + "</body>")}})
 }
 
 func TestKeptCopiesAreTakenWhenTheKernelHasThem(t *testing.T) {
@@ -34,8 +35,8 @@ func TestKeptCopiesAreTakenWhenTheKernelHasThem(t *testing.T) {
 	eventually(t, "both are taken", func() bool { return slices.Equal(h.kept(), []uint64{1, 2}) })
 }
 
-// A client that reads nothing slows nobody, and what did not reach it goes elsewhere: each
-// message either arrives or is stored, never both, never neither.
+// A client that reads nothing slows nobody, and what did not reach it goes elsewhere: each message either arrives or is
+// stored, never both, never neither.
 func TestSlowClientGetsOrGivesBackEachMessageOnce(t *testing.T) {
 	for _, secure := range []bool{true, false} {
 		t.Run(fmt.Sprintf("tls=%t", secure), func(t *testing.T) {
@@ -56,8 +57,8 @@ func TestSlowClientGetsOrGivesBackEachMessageOnce(t *testing.T) {
 				}
 				return got != "EOF" && got != "</end>"
 			}
-			// More than the queue holds: what is sent to a session that is full is stored. Now and then a little is
-			// read, so that the kernel takes some of a large write.
+			// More than the queue holds: what is sent to a session that is full is stored. Now and then a little is read, so
+			// that the kernel takes some of a large write.
 			const n = 400
 			for i := range n {
 				h.post("juliet@example.org", fmt.Sprintf("m%d", i), 20000, 0)
@@ -260,7 +261,8 @@ func TestInactiveClientIsSparedAndMissesNothing(t *testing.T) {
 	c.expectMessages("state", "m1")
 	// Still inactive.
 	h.router.Post(presence("romeo@example.org/a", "4"), nil)
-	h.router.Post(&xmpp.Stanza{Kind: xmpp.Presence, Type: xmpp.TypeSubscribe, From: jid.MustParse("romeo@example.org"), To: jid.MustParse("juliet@example.org")}, nil)
+	h.router.Post(&xmpp.Stanza{Kind: xmpp.Presence, Type: xmpp.TypeSubscribe, From: jid.MustParse("romeo@example.org"),
+		To: jid.MustParse("juliet@example.org")}, nil)
 	c.expect(">4<")
 	c.expect("type='subscribe'")
 	h.router.Post(presence("romeo@example.org/a", "5"), nil)

@@ -13,8 +13,8 @@ import (
 	"jackdaw/xmpp/stream"
 )
 
-// What the log says of the streams of clients: one line when a session begins, is resumed, loses its connection and ends, and
-// for what strangers do wrong before they have logged in, a line a minute and address (gate.Lines).
+// What the log says of the streams of clients: one line when a session begins, is resumed, loses its connection and
+// ends, and for what strangers do wrong before they have logged in, a line a minute and address (gate.Lines).
 
 // connection tells where the client is. The caller holds the session's mu, or is the only one to know the connection.
 func (c *conn) connection() router.Connection {
@@ -44,12 +44,14 @@ const noTLS = "none"
 
 func (g *greeting) sayLogin() {
 	at := g.connection()
-	g.srv.log.Info("client logged in", "session", g.s.addr, "from", at.Address, "tls", orNone(at.TLS), "mechanism", string(g.how))
+	g.srv.log.Info("client logged in", "session", g.s.addr, "from", at.Address, "tls", orNone(at.TLS),
+		"mechanism", string(g.how))
 }
 
 func (g *greeting) sayResumed() {
 	at := g.connection()
-	g.srv.log.Info("client resumed its session", "session", g.s.addr, "from", at.Address, "tls", orNone(at.TLS), "mechanism", string(g.how))
+	g.srv.log.Info("client resumed its session", "session", g.s.addr, "from", at.Address, "tls", orNone(at.TLS),
+		"mechanism", string(g.how))
 }
 
 func orNone(version string) string {
@@ -82,7 +84,8 @@ type tlsError struct{ error }
 
 func (e *tlsError) Unwrap() error { return e.error }
 
-// sayStranger says why a connection ended before the client was let in, where that is a mistake which somebody can mend.
+// sayStranger says why a connection ended before the client was let in, where that is a mistake which somebody can
+// mend.
 func (g *greeting) sayStranger(m Mode, err error) {
 	failed, inTLS := errors.AsType[*tlsError](err)
 	what, do := "", ""

@@ -130,7 +130,8 @@ func TestAFailedHandshakeIsLoggedAndALookAtThePortIsNot(t *testing.T) {
 		t.Errorf("%d lines for a look at the port", n)
 	}
 	c := h.connect(DirectTLS)
-	if err := tls.Client(c.conn, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}).Handshake(); err == nil {
+	if err := tls.Client(c.conn, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10,
+		MaxVersion: tls.VersionTLS11}).Handshake(); err == nil {
 		t.Error("TLS 1.1 is spoken")
 	}
 	wantAll(t, log.line(t, "TLS with a client failed"), "level=INFO", "unsupported versions")

@@ -286,15 +286,16 @@ func (c *conn) say(xml string) {
 // ping asks an idle client whether it is there (XEP-0199 §4.1).
 func (s *session) ping() {
 	host := s.addr.DomainJID()
-	wake, _ := s.Send(router.Delivery{Copy: true, Stanza: &xmpp.Stanza{Kind: xmpp.IQ, Type: xmpp.TypeGet, ID: "idle-" + wire.NewID(),
-		From: host, To: s.addr, Payload: []byte("<ping xmlns='" + xmpp.NSPing + "'/>")}})
+	ask := &xmpp.Stanza{Kind: xmpp.IQ, Type: xmpp.TypeGet, ID: "idle-" + wire.NewID(), From: host, To: s.addr,
+		Payload: []byte("<ping xmlns='" + xmpp.NSPing + "'/>")}
+	wake, _ := s.Send(router.Delivery{Copy: true, Stanza: ask})
 	if wake {
 		s.Flush()
 	}
 }
 
-// bind makes the session of a user on this connection. The result must be written
-// before anything that the router sends, so the writer's role stays with the caller.
+// bind makes the session of a user on this connection. The result must be written before anything that the router
+// sends, so the writer's role stays with the caller.
 func (c *conn) bind(full jid.JID) error {
 	s := &session{srv: c.srv, addr: full, conn: c, began: time.Now().Unix()}
 	s.timer.s = s

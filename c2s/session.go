@@ -17,13 +17,12 @@ import (
 // errEnded is what WaitBelow returns for a session that is no more.
 var errEnded = errors.New("session has ended")
 
-// A session is the connection side of a bound resource: a queue, and for the time
-// that there is one, a connection. It implements router.Outlet. With stream management it outlives
-// its connection.
+// A session is the connection side of a bound resource: a queue, and for the time that there is one, a connection. It
+// implements router.Outlet. With stream management it outlives its connection.
 //
-// Whoever has something to write and finds nobody writing takes the writer's role
-// (conn.writing), writes until the queue is empty, and gives the role up. What
-// the kernel does not take at once, the role goes with to a goroutine of its own.
+// Whoever has something to write and finds nobody writing takes the writer's role (conn.writing), writes until the
+// queue is empty, and gives the role up. What the kernel does not take at once, the role goes with to a goroutine of
+// its own.
 type session struct {
 	srv  *Server
 	addr jid.JID
@@ -120,10 +119,9 @@ func (s *session) unwritten() int {
 }
 
 // measure compares what waits with what may. There are two measures: what is not written yet, for which the reader
-// waits before it handles the next stanza, and what the client has not acknowledged, which must not hold the reader
-// up, since acknowledgements come through it. A session that is full ends by neither: others are told to find
-// another way for what they bring (Full). Only what nobody can keep elsewhere may go on to the hard bound. The
-// caller holds mu.
+// waits before it handles the next stanza, and what the client has not acknowledged, which must not hold the reader up,
+// since acknowledgements come through it. A session that is full ends by neither: others are told to find another way
+// for what they bring (Full). Only what nobody can keep elsewhere may go on to the hard bound. The caller holds mu.
 func (s *session) measure() {
 	if s.over || s.ending {
 		return
@@ -293,8 +291,8 @@ func (s *session) drain(c *conn) {
 	}
 }
 
-// settle lets go of what the kernel has accepted. With stream management only the
-// client's word counts. The caller holds mu.
+// settle lets go of what the kernel has accepted. With stream management only the client's word counts. The caller
+// holds mu.
 func (s *session) settle(c *conn) {
 	if s.conn != c {
 		return
@@ -363,8 +361,8 @@ func (s *session) shift(n int) {
 	}
 }
 
-// report lets the router know which kept copies have been taken: on another goroutine,
-// since the caller may hold the router's locks. The caller holds mu.
+// report lets the router know which kept copies have been taken: on another goroutine, since the caller may hold the
+// router's locks. The caller holds mu.
 func (s *session) report() {
 	if len(s.taken) > 0 && !s.listed {
 		s.listed = true

@@ -24,8 +24,8 @@ func patienceFor(idle time.Duration) time.Duration {
 }
 
 // unanswered says whether the client has been silent for too long: a request that was there at an earlier look has no
-// answer, nothing else has come either, and the client was not busy reading what is before the request. A client
-// that has everything and a minute later has not said so is asleep, or its program is (XEP-0198 §4). Where stanzas wait and
+// answer, nothing else has come either, and the client was not busy reading what is before the request. A client that
+// has everything and a minute later has not said so is asleep, or its program is (XEP-0198 §4). Where stanzas wait and
 // there is no request, it sends one; flush says whether the caller must flush. The caller holds mu.
 func (s *session) unanswered(c *conn, now int64, patience time.Duration) (silent, flush bool) {
 	m := s.sm

@@ -113,7 +113,8 @@ func TestClientWithNothingToAcknowledgeIsNotAsked(t *testing.T) {
 	})
 }
 
-// An acknowledgement that the client sent on its own crosses a message, and is taken for the answer to the request behind it.
+// An acknowledgement that the client sent on its own crosses a message, and is taken for the answer to the request
+// behind it.
 func TestMessagesThatWaitWithoutARequestAreAskedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := open(t, withoutTLS)
@@ -141,7 +142,8 @@ func TestMessagesThatWaitWithoutARequestAreAskedFor(t *testing.T) {
 
 func TestWhoIsAskedEarlyWhetherItIsThereHasLessTime(t *testing.T) {
 	for idle, want := range map[time.Duration]time.Duration{
-		0: time.Minute, time.Hour: time.Minute, 10 * time.Minute: time.Minute, time.Minute: 6 * time.Second, time.Second: time.Second,
+		0: time.Minute, time.Hour: time.Minute, 10 * time.Minute: time.Minute, time.Minute: 6 * time.Second,
+		time.Second: time.Second,
 	} {
 		if got := patienceFor(idle); got != want {
 			t.Errorf("with idle_timeout %s it is %s, want %s", idle, got, want)

@@ -19,7 +19,7 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// reads a resumed stream as a client does that counts what it has seen.
+// A counting client reads a resumed stream and counts what it has seen.
 type counting struct {
 	*client
 	seen   int      // stanzas, modulo nothing
@@ -59,8 +59,8 @@ func height32(t testing.TB, xml string) int {
 	return int(h)
 }
 
-// Messages flow both ways while the connection breaks again and again, at any byte, known
-// to the server or not. Each arrives once, in order.
+// Messages flow both ways while the connection breaks again and again, at any byte, known to the server or not. Each
+// arrives once, in order.
 func TestMessagesSurviveBrokenConnectionsOnceAndInOrder(t *testing.T) {
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { survive(t, rand.New(rand.NewPCG(seed, 1))) })

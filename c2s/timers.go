@@ -7,8 +7,8 @@ import (
 	"jackdaw/wire"
 )
 
-// A wheel looks after all sessions with one goroutine: it has one slot for each
-// second of its round, and what is due later is looked at once a round.
+// A wheel looks after all sessions with one goroutine: it has one slot for each second of its round, and what is due
+// later is looked at once a round.
 type wheel struct {
 	mu    sync.Mutex // guards the rest
 	slots [wheelSize]entry
@@ -74,8 +74,8 @@ func (w *wheel) tick(to int64) (due []*session) {
 	return due
 }
 
-// A worker runs a task for sessions that others put on its list: it is how work gets
-// off a goroutine that holds locks or must not wait.
+// A worker runs a task for sessions that others put on its list: it is how work gets off a goroutine that holds locks
+// or must not wait.
 type worker struct {
 	mu   sync.Mutex // guards list
 	list []*session
@@ -119,14 +119,14 @@ func (w *worker) run(stop <-chan struct{}, task func(*session)) {
 }
 
 const (
-	// lookEvery is how often a session is looked at, unless that is too seldom for patienceFor; restAfter how long it
-	// must have been quiet before it is made small.
+	// lookEvery is how often a session is looked at, unless that is too seldom for patienceFor; restAfter how long it must
+	// have been quiet before it is made small.
 	lookEvery = time.Minute
 	restAfter = 3 * time.Second
 )
 
-// look is the wheel's task: idle clients are asked whether they are there (RFC 6120
-// §4.6), clients that leave stanzas unacknowledged are given up, and resume windows end.
+// look is the wheel's task: idle clients are asked whether they are there (RFC 6120 §4.6), clients that leave stanzas
+// unacknowledged are given up, and resume windows end.
 func (s *session) look(now int64) {
 	settings := s.srv.settings()
 	idle := settings.IdleTimeout

@@ -15,8 +15,8 @@ import (
 
 var errNoCertificate = errors.New("no certificate for this name")
 
-// prepareTLS returns a copy of the configuration that is ours: it speaks our protocol (XEP-0368 §4), writes
-// what it is given in as few records as possible, and remembers which certificate a connection was shown.
+// prepareTLS returns a copy of the configuration that is ours: it speaks our protocol (XEP-0368 §4), writes what it is
+// given in as few records as possible, and remembers which certificate a connection was shown.
 func (s *Server) prepareTLS(o *tls.Config) *tls.Config {
 	c := o.Clone()
 	c.NextProtos = []string{xmpp.ALPNClient}

@@ -16,13 +16,14 @@ func TestWhatALostClientHadNotTakenIsSaidAtOnce(t *testing.T) {
 	defer h.close()
 	var mu sync.Mutex
 	var untaken []string
-	h.router.Use(append(slices.Clone(h.router.Modules()), router.Module{Name: "seeing", Untaken: func(s *router.Session, left []router.Undelivered) {
-		mu.Lock()
-		defer mu.Unlock()
-		for _, u := range left {
-			untaken = append(untaken, s.Addr().Resource()+" "+u.Stanza.ID)
-		}
-	}})...)
+	h.router.Use(append(slices.Clone(h.router.Modules()), router.Module{Name: "seeing",
+		Untaken: func(s *router.Session, left []router.Undelivered) {
+			mu.Lock()
+			defer mu.Unlock()
+			for _, u := range left {
+				untaken = append(untaken, s.Addr().Resource()+" "+u.Stanza.ID)
+			}
+		}})...)
 	c := h.enter("juliet", "balcony")
 	id := c.manage()
 	h.post("juliet@example.org", "taken", 10, 0)

@@ -1,18 +1,18 @@
-// Package component lets programs answer for a domain of their own, such as bot.example.org, over a stream of the Jabber
-// Component Protocol (XEP-0114, jabber:component:accept). Each domain has a secret; who knows it may speak for
+// Package component lets programs answer for a domain of their own, such as bot.example.org, over a stream of the
+// Jabber Component Protocol (XEP-0114, jabber:component:accept). Each domain has a secret; who knows it may speak for
 // every address of that domain and for no other, whichever way the stanza then goes.
 //
-// A domain has one stream. Who proves the secret while there is one takes its place: a component that starts again after its machine
-// or its network was lost must not wait for TCP to notice. The older stream ends with conflict, and what it had not taken
-// goes to the newer one, in order.
+// A domain has one stream. Who proves the secret while there is one takes its place: a component that starts again
+// after its machine or its network was lost must not wait for TCP to notice. The older stream ends with conflict, and
+// what it had not taken goes to the newer one, in order.
 //
-// Nothing is kept on disk: while no component is connected its domain refuses with service-unavailable, type wait. A stanza
-// that is queued and never written comes back to its sender as such an error. A sender who is promised an
-// acknowledgement gets it when the kernel has the bytes for the component, or when the error is on its way; an HTTP post,
-// which has no use for an error stanza, gets its failure instead.
+// Nothing is kept on disk: while no component is connected its domain refuses with service-unavailable, type wait. A
+// stanza that is queued and never written comes back to its sender as such an error. A sender who is promised an
+// acknowledgement gets it when the kernel has the bytes for the component, or when the error is on its way; an HTTP
+// post, which has no use for an error stanza, gets its failure instead.
 //
-// Left out: jabber:component:connect, TLS (the protocol has none: listen on loopback), several streams that share a domain,
-// XEP-0225, XEP-0355 and XEP-0356.
+// Left out: jabber:component:connect, TLS (the protocol has none: listen on loopback), several streams that share a
+// domain, XEP-0225, XEP-0355 and XEP-0356.
 package component
 
 import (
@@ -80,7 +80,8 @@ type Server struct {
 
 // New returns a server that serves nothing yet. Shutdown frees it.
 func New(o Options) *Server {
-	s := &Server{router: o.Router, settings: o.Settings, limits: o.Limits, links: map[string]*link{}, ended: map[string]string{}}
+	s := &Server{router: o.Router, settings: o.Settings, limits: o.Limits, links: map[string]*link{},
+		ended: map[string]string{}}
 	s.streams = wire.Service[*link]{Who: "component", Log: o.Log, Gate: o.Gate, Framing: wire.Bytes{},
 		Header:   stream.Header{Content: xmpp.NSComponentAccept},
 		Accepted: &s.Stats.Accepted, Refused: &s.Stats.Refused, Panics: &s.Stats.Panics,
@@ -123,9 +124,9 @@ func (s *Server) handle(e *router.Envelope) {
 	l.send(e)
 }
 
-// away is the error for stanzas to a component that is not connected. RFC 6120 §8.3.3.19 recommends the type cancel; wait says that
-// it is worth trying again, which is what tells this from a domain without any service. remote-server-timeout (§8.3.3.17)
-// would blame the network between servers.
+// away is the error for stanzas to a component that is not connected. RFC 6120 §8.3.3.19 recommends the type cancel;
+// wait says that it is worth trying again, which is what tells this from a domain without any service.
+// remote-server-timeout (§8.3.3.17) would blame the network between servers.
 func away() *xmpp.Error {
 	return xmpp.ServiceUnavailable("the service is not connected now").WithType(xmpp.ErrorWait)
 }
@@ -229,7 +230,8 @@ func (s *Server) enter(l *link) (old *link) {
 	s.Stats.Links.Add(1)
 	if old != nil {
 		s.Stats.Replaced.Add(1)
-		s.log.Warn("component replaced by a newer stream", "domain", l.domain, "address", l.remote(), "replaced", old.remote())
+		s.log.Warn("component replaced by a newer stream", "domain", l.domain, "address", l.remote(),
+			"replaced", old.remote())
 		old.end(wire.Fault(stream.Conflict, "replaced by a newer stream"), false)
 	}
 	// The secret was right a moment ago; from here on Reload sees this stream.
@@ -244,8 +246,8 @@ func (s *Server) noteEnd(domain, why string) {
 	s.ended[domain] = why
 }
 
-// leave takes a stream that has ended out of the books. It says whether what is left of its queue is to be
-// returned; else the stream that has taken its place takes that too.
+// leave takes a stream that has ended out of the books. It says whether what is left of its queue is to be returned;
+// else the stream that has taken its place takes that too.
 func (s *Server) leave(l *link, why string) bool {
 	s.Stats.Links.Add(-1)
 	s.mu.Lock()

@@ -18,7 +18,8 @@ import (
 func TestComponentAndUsersTalk(t *testing.T) {
 	h := newHouse(t, nil)
 	bot := h.connect("bot.example.org", "botsecret")
-	if got := bot.scan.Header(); got.From.String() != "bot.example.org" || got.ID == "" || got.Version != "" || got.Content != xmpp.NSComponentAccept {
+	if got := bot.scan.Header(); got.From.String() != "bot.example.org" || got.ID == "" || got.Version != "" ||
+		got.Content != xmpp.NSComponentAccept {
 		t.Errorf("header %+v", got)
 	}
 	e := h.route("<message type='chat' from='romeo@users.example.org/a' to='any@bot.example.org/x'><body>hi</body></message>", nil)

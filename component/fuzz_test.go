@@ -11,8 +11,8 @@ import (
 	"jackdaw/xmpp/stream"
 )
 
-// FuzzStream: whatever a component sends, the server does not panic, and nothing passes that is not from its domain, nor
-// anything before the handshake.
+// FuzzStream: whatever a component sends, the server does not panic, and nothing passes that is not from its domain,
+// nor anything before the handshake.
 func FuzzStream(f *testing.F) {
 	const ok = "<message from='a@bot.example.org' to='b@users.example.org'><body>x</body></message>"
 	for _, s := range []string{ok, ok + ok, "<iq type='get' id='1' from='bot.example.org' to='example.org'><q xmlns='u'/></iq>",

@@ -16,8 +16,8 @@ import (
 // preauthStanza bounds, in bytes, each of the two items that an unknown program sends: a stream header and 40 digits.
 const preauthStanza = 4 << 10
 
-// greet reads the stream header and the handshake (XEP-0114 §3). On success the stream is the one of its domain, and the
-// component knows.
+// greet reads the stream header and the handshake (XEP-0114 §3). On success the stream is the one of its domain, and
+// the component knows.
 func (l *link) greet() (err error) {
 	defer l.srv.streams.Recover(&err)
 	if err := l.patience(l.limits.AuthTime); err != nil {
@@ -53,8 +53,8 @@ func (l *link) greet() (err error) {
 	return err
 }
 
-// open reads the component's stream header and answers it. Errors in it are said inside a stream of ours
-// (RFC 6120 §4.9.1.2).
+// open reads the component's stream header and answers it. Errors in it are said inside a stream of ours (RFC 6120
+// §4.9.1.2).
 func (l *link) open() (domain, id string, err error) {
 	item, err := l.Next()
 	if err != nil {
@@ -80,10 +80,12 @@ func (l *link) open() (domain, id string, err error) {
 	return domain, id, err
 }
 
-// header appends ours. XEP-0114 shows 'from' and 'id' and no version; with one the component would wait for stream features.
+// header appends ours. XEP-0114 shows 'from' and 'id' and no version; with one the component would wait for stream
+// features.
 func (l *link) header(b []byte, id string) []byte {
 	l.answered = true
-	return l.Framing.AppendHeader(b, stream.Header{Content: xmpp.NSComponentAccept, From: l.Scanner.Header().To.DomainJID(), ID: id})
+	return l.Framing.AppendHeader(b, stream.Header{Content: xmpp.NSComponentAccept,
+		From: l.Scanner.Header().To.DomainJID(), ID: id})
 }
 
 // prove reads the handshake and returns the secret that it proves.

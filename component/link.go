@@ -231,8 +231,8 @@ func (l *link) stanza(e *router.Envelope, x *xmpp.Stanza, badTo, badFrom bool) e
 	l.in.Add(1)
 	l.srv.Stats.Received.Add(1)
 	if x.From.IsZero() && !badFrom {
-		// XEP-0114 §3 wants one, and a stream has one domain, so that it is known which.
-		// COMPAT(slixmpp 1.8.3): a ComponentXMPP sends what its program makes without one as it is.
+		// XEP-0114 §3 wants one, and a stream has one domain, so that it is known which. COMPAT(slixmpp 1.8.3): a
+		// ComponentXMPP sends what its program makes without one as it is.
 		stamped := *x
 		stamped.From = l.address
 		x = &stamped

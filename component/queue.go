@@ -12,7 +12,8 @@ import (
 	"jackdaw/xmpp/stream"
 )
 
-// pieceSize is about what one write brings to the kernel. Stanzas are not cut: between two writes something else can be said.
+// pieceSize is about what one write brings to the kernel. Stanzas are not cut: between two writes something else can be
+// said.
 const pieceSize = 64 << 10
 
 // errAway is what an acknowledgement gets that waited for a component.
@@ -33,10 +34,10 @@ type mark struct {
 
 // send queues a stanza and settles it. It does not wait.
 //
-// A component that takes less than it is sent is a service to everyone, and who floods it must not end it for all: messages and
-// requests beyond the bound are refused, which their senders are told. Of presence and answers nobody would
-// learn that they are missing, so they may take up as much again; beyond that the stream ends, and a
-// component that connects anew begins with a clean slate.
+// A component that takes less than it is sent is a service to everyone, and who floods it must not end it for all:
+// messages and requests beyond the bound are refused, which their senders are told. Of presence and answers nobody
+// would learn that they are missing, so they may take up as much again; beyond that the stream ends, and a component
+// that connects anew begins with a clean slate.
 func (l *link) send(e *router.Envelope) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -82,8 +83,8 @@ func (l *link) waiting() int {
 	return l.bytes
 }
 
-// inherit puts what an older stream of the same component never took before what has come for this one. The writer
-// does not run yet.
+// inherit puts what an older stream of the same component never took before what has come for this one. The writer does
+// not run yet.
 func (l *link) inherit(old *outgoing) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -153,8 +154,8 @@ func (l *link) write() {
 	l.mu.Unlock()
 }
 
-// pick waits for stanzas and takes them from the queue. It returns the farewell instead once the stream ends and nothing is to
-// be written before that.
+// pick waits for stanzas and takes them from the queue. It returns the farewell instead once the stream ends and
+// nothing is to be written before that.
 func (l *link) pick(now *outgoing) *wire.Farewell {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -241,9 +242,10 @@ func (l *link) goodbye(f *wire.Farewell) {
 	_, _ = l.Write(l.Framing.AppendEnd(nil, f)) // who does not hear it sees the connection end
 }
 
-// giveBack tells the senders of stanzas that a component never took. Each gets to know it once, in the way it
-// can use: an HTTP post by its answer, everyone else by an error stanza. That counts as the acknowledgement that a stream management waits
-// for: to leave it out would end the stream of each client that has just written to the component (XEP-0198 §4).
+// giveBack tells the senders of stanzas that a component never took. Each gets to know it once, in the way it can use:
+// an HTTP post by its answer, everyone else by an error stanza. That counts as the acknowledgement that a stream
+// management waits for: to leave it out would end the stream of each client that has just written to the component
+// (XEP-0198 §4).
 func (s *Server) giveBack(q *outgoing) {
 	start := 0
 	for _, m := range q.marks {
@@ -263,7 +265,8 @@ func (s *Server) giveBack(q *outgoing) {
 // bounce routes the error for one stanza, and finishes wait, which may be nil, when it is safe.
 func (s *Server) bounce(raw []byte, wait *storage.Pending) {
 	// No limits but our own: it has been through them once, and grown a little since.
-	x, err := stream.ParseStanza(raw, stream.Limits{Bytes: 1 << 26, Depth: 1 << 10, Elements: 1 << 20, Attributes: 1 << 10, Declarations: 1 << 10})
+	x, err := stream.ParseStanza(raw, stream.Limits{Bytes: 1 << 26, Depth: 1 << 10, Elements: 1 << 20, Attributes: 1 << 10,
+		Declarations: 1 << 10})
 	if err != nil { // a stanza that we made ourselves
 		s.log.Error("read a queued stanza back", "error", err)
 		s.Stats.Panics.Add(1)

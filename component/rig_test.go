@@ -51,13 +51,15 @@ type house struct {
 
 func newHouse(t testing.TB, change func(*config.Limits)) *house {
 	t.Helper()
-	h := &house{t: t, got: make(chan string, 1<<16), log: &record{}, served: make(chan error, 1), limits: config.Default().Limits,
+	h := &house{t: t, got: make(chan string, 1<<16), log: &record{}, served: make(chan error, 1),
+		limits:  config.Default().Limits,
 		secrets: map[string]string{"bot.example.org": "botsecret", "irc.example.org": "ircsecret"}}
 	if change != nil {
 		change(&h.limits)
 	}
 	h.router = router.New(router.Options{Hosts: []string{"example.org"}, Users: nobody{}})
-	h.Server = New(Options{Router: h.router, Settings: h.settingsNow, Limits: h.limitsNow, Log: slog.New(slog.NewTextHandler(h.log, nil))})
+	h.Server = New(Options{Router: h.router, Settings: h.settingsNow, Limits: h.limitsNow,
+		Log: slog.New(slog.NewTextHandler(h.log, nil))})
 	everyone := router.Module{Name: "everyone", Service: &router.Service{
 		Domains: func() []string { return []string{"users.example.org"} },
 		Handle: func(e *router.Envelope) {

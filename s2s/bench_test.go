@@ -17,7 +17,8 @@ func BenchmarkStream(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			w := newWorld(b)
 			peer := w.node(setup{domains: []string{montague}, options: quietly})
-			peer.router.Use(router.Module{Name: "sink", Arriving: router.Stage{Message: func(e *router.Envelope) { e.Settle(router.Delivered) }}})
+			peer.router.Use(router.Module{Name: "sink",
+				Arriving: router.Stage{Message: func(e *router.Envelope) { e.Settle(router.Delivered) }}})
 			a := w.node(setup{domains: []string{capulet}, options: quietly})
 			acks := newCounter()
 			s, err := a.Open(context.Background(), outbox.Pair{Local: capulet, Remote: montague}, acks.add)
@@ -40,8 +41,8 @@ func BenchmarkStream(b *testing.B) {
 
 func quietly(o *Options) { o.Log = nil }
 
-// BenchmarkReceived is the accounting of one stanza that comes under stream management and waits for a session to take it: in
-// batches of 50, behind which the peer asks for an acknowledgement.
+// BenchmarkReceived is the accounting of one stanza that comes under stream management and waits for a session to take
+// it: in batches of 50, behind which the peer asks for an acknowledgement.
 func BenchmarkReceived(b *testing.B) {
 	l := newLink(newWorld(b).node(setup{domains: []string{montague}, options: quietly}).Server, &deaf{}, false)
 	l.in = &inflow{}

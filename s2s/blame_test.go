@@ -44,8 +44,9 @@ func sender(t *testing.T, w *world, cert *tls.Certificate) (*node, *refusals) {
 
 func (n *node) route(id, body string) *router.Envelope {
 	n.t.Helper()
-	e := &router.Envelope{Stanza: &xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeChat, ID: id, From: jid.MustParse("juliet@" + n.domain),
-		To: jid.MustParse(romeo), Payload: []byte("<body>" + body + "</body>")}, Durable: true}
+	e := &router.Envelope{Stanza: &xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeChat, ID: id,
+		From: jid.MustParse("juliet@" + n.domain),
+		To:   jid.MustParse(romeo), Payload: []byte("<body>" + body + "</body>")}, Durable: true}
 	n.router.Route(e)
 	return e
 }
@@ -56,7 +57,8 @@ func TestMessageThatEndsEveryStreamBouncesAndTheOthersArrive(t *testing.T) {
 			w := newWorld(t)
 			// By dialback: the features come before authentication then, and say nothing of the limit after it.
 			a, back := sender(t, w, w.certificateOf(&x509.Certificate{DNSNames: []string{capulet}}, true))
-			b := w.node(setup{domains: []string{montague}, change: func(c *config.Config) { c.Limits.ServerStanzaBytes = 10_000 }})
+			b := w.node(setup{domains: []string{montague},
+				change: func(c *config.Config) { c.Limits.ServerStanzaBytes = 10_000 }})
 			a.route("1", "Romeo")
 			b.expect("juliet@"+capulet, romeo, "1")
 			a.route("2", strings.Repeat("x", size))
@@ -85,7 +87,8 @@ func TestMessageThatIsTooLargeForAnAnnouncedLimitIsNotSent(t *testing.T) {
 	if got := back.get(); len(got) != 1 || got[0] != want {
 		t.Errorf("bounced is %q", got)
 	}
-	if e := a.route("3", strings.Repeat("x", 12_000)); e.Outcome != router.Refused || e.Err.Condition != xmpp.CondPolicyViolation {
+	if e := a.route("3", strings.Repeat("x", 12_000)); e.Outcome != router.Refused ||
+		e.Err.Condition != xmpp.CondPolicyViolation {
 		t.Errorf("with the limit known, the message is %v: %v", e.Outcome, e.Err)
 	}
 	if w.dialed(montague) != 1 || b.Stats.StanzasIn.Load() != 1 {

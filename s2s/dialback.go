@@ -89,7 +89,8 @@ func readDialback(raw []byte) (d dialback, ok bool) {
 	if err != nil || err2 != nil || !from.IsDomain() || !to.IsDomain() {
 		return d, false
 	}
-	d = dialback{from: from.Domain(), to: to.Domain(), id: el.Attr("id"), typ: el.Attr("type"), key: strings.TrimSpace(el.Text())}
+	d = dialback{from: from.Domain(), to: to.Domain(), id: el.Attr("id"), typ: el.Attr("type"),
+		key: strings.TrimSpace(el.Text())}
 	if d.typ == "error" {
 		d.err = xmpp.ParseError(el.Child(xmpp.Name{Space: xmpp.NSClient, Local: "error"}))
 	}
@@ -181,7 +182,8 @@ func (l *link) answered(d dialback) bool {
 	return true
 }
 
-// expectResult prepares for the answer to a claim that is about to be made; nil if the same is on its way, or the link over.
+// expectResult prepares for the answer to a claim that is about to be made; nil if the same is on its way, or the link
+// over.
 func (l *link) expectResult(p outbox.Pair) chan answer {
 	l.mu.Lock()
 	defer l.mu.Unlock()

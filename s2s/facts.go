@@ -72,8 +72,8 @@ func (f *facts) header() stream.Header {
 	return stream.Header{Content: xmpp.NSServer, From: from, To: to, ID: f.id, Version: "1.0", Lang: "en", Dialback: true}
 }
 
-// prove takes note of what the peer may send from now on, on the stream of that id; ok is false where that is another by
-// now, or there is no place for it.
+// prove takes note of what the peer may send from now on, on the stream of that id; ok is false where that is another
+// by now, or there is no place for it.
 func (l *link) prove(p outbox.Pair, how proof, id string) (ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -92,12 +92,13 @@ func (l *link) prove(p outbox.Pair, how proof, id string) (ok bool) {
 		l.pass.Known()
 		_ = l.Transport.SetReadDeadline(time.Time{}) // the reader finds out if that does not work
 	}
-	l.srv.log.Info("link up", "peer", p.Remote, "local", p.Local, "direction", l.direction(), "by", how.String(), "tls", l.version)
+	l.srv.log.Info("link up", "peer", p.Remote, "local", p.Local, "direction", l.direction(), "by", how.String(),
+		"tls", l.version)
 	return true
 }
 
-// turnBack lets us use a link that a peer has opened for what it has proved, if it carries both directions. The peer has
-// been told, or is before anything else.
+// turnBack lets us use a link that a peer has opened for what it has proved, if it carries both directions. The peer
+// has been told, or is before anything else.
 func (l *link) turnBack(p outbox.Pair) {
 	l.mu.Lock()
 	how, ok := l.proved[p]

@@ -36,8 +36,9 @@ func (p *pipeline) DialTarget(context.Context, lookup.Target) (*lookup.Conn, err
 	return &lookup.Conn{Conn: ours}, nil
 }
 
-// FuzzStream lets a peer say anything: as one that calls, before or after it has proved who it is, or as one that is called.
-// Whatever it is, the server goes on: no panic, and no stanza but of the domain that was proved to the one that it was proved to.
+// FuzzStream lets a peer say anything: as one that calls, before or after it has proved who it is, or as one that is
+// called. Whatever it is, the server goes on: no panic, and no stanza but of the domain that was proved to the one that
+// it was proved to.
 func FuzzStream(f *testing.F) {
 	const header = "<stream:stream xmlns='jabber:server' xmlns:db='jabber:server:dialback' xmlns:stream='" + xmpp.NSStream +
 		"' from='" + capulet + "' to='" + montague + "' id='1' version='1.0'>"

@@ -153,9 +153,10 @@ func TestCertificateOfAnotherNameOffersNoExternal(t *testing.T) {
 	w, b, _ := victim(t)
 	for name, cert := range map[string]*tls.Certificate{
 		"another name": w.certificate(verona),
-		"expired":      w.certificateOf(&x509.Certificate{DNSNames: []string{capulet}, NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: time.Now().Add(-time.Minute)}, false),
-		"self-signed":  w.certificateOf(&x509.Certificate{DNSNames: []string{capulet}}, true),
-		"none":         nil,
+		"expired": w.certificateOf(&x509.Certificate{DNSNames: []string{capulet},
+			NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: time.Now().Add(-time.Minute)}, false),
+		"self-signed": w.certificateOf(&x509.Certificate{DNSNames: []string{capulet}}, true),
+		"none":        nil,
 	} {
 		s := b.call()
 		if f := s.encrypt(capulet, montague, cert); strings.Contains(f, "EXTERNAL") {
@@ -273,11 +274,13 @@ func TestTooMuchBeforeAuthenticationEndsTheStream(t *testing.T) {
 
 func TestSilenceBeforeAuthenticationEndsTheStream(t *testing.T) {
 	w := newWorld(t)
-	b := w.node(setup{domains: []string{montague}, change: func(c *config.Config) { c.Limits.AuthTime = 50 * time.Millisecond }})
+	b := w.node(setup{domains: []string{montague},
+		change: func(c *config.Config) { c.Limits.AuthTime = 50 * time.Millisecond }})
 	s := b.call()
 	s.introduce(capulet, montague)
 	s.expectOver("connection-timeout")
-	direct := w.node(setup{domains: []string{verona}, direct: true, change: func(c *config.Config) { c.Limits.TLSTime = 50 * time.Millisecond }})
+	direct := w.node(setup{domains: []string{verona}, direct: true,
+		change: func(c *config.Config) { c.Limits.TLSTime = 50 * time.Millisecond }})
 	if got := direct.call().hear(); got != "gone" {
 		t.Errorf("heard %s", got)
 	}
@@ -382,7 +385,8 @@ func TestServerThatAnswersForAnotherPair(t *testing.T) {
 	g := w.stage(montague)
 	o := a.opening(montague)
 	s := g.enter()
-	if chain := s.acceptTLS(montague, capulet, g.cert, dialbackFeature); len(chain) != 1 || chain[0].VerifyHostname(capulet) != nil {
+	if chain := s.acceptTLS(montague, capulet, g.cert, dialbackFeature); len(chain) != 1 ||
+		chain[0].VerifyHostname(capulet) != nil {
 		t.Errorf("it showed %d certificates", len(chain))
 	}
 	s.expect("result", a.key(montague, capulet, "two"))
@@ -469,7 +473,8 @@ func TestServersFailuresInWords(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t)
-			a := w.node(setup{domains: []string{capulet}, change: func(c *config.Config) { c.Limits.AuthTime = 200 * time.Millisecond }})
+			a := w.node(setup{domains: []string{capulet},
+				change: func(c *config.Config) { c.Limits.AuthTime = 200 * time.Millisecond }})
 			o := a.opening(montague)
 			<-o.done // there is nobody
 			g := w.stage(montague)
@@ -521,7 +526,8 @@ func TestJIDMalformedSaysWhatIsWrong(t *testing.T) {
 func TestRequestOfAPeerThatIsAnsweredHereNeedsNoID(t *testing.T) {
 	_, b, _ := victim(t)
 	for to, want := range map[string]bool{montague: true, romeo: true, romeo + "/x": false, verona: false} {
-		x := xmpp.Stanza{Kind: xmpp.IQ, Type: xmpp.TypeGet, From: jid.MustParse("juliet@" + capulet + "/x"), To: jid.MustParse(to), Children: make([]xmpp.Child, 1)}
+		x := xmpp.Stanza{Kind: xmpp.IQ, Type: xmpp.TypeGet, From: jid.MustParse("juliet@" + capulet + "/x"),
+			To: jid.MustParse(to), Children: make([]xmpp.Child, 1)}
 		if bad := (&link{srv: b.Server}).unfit(&x); (bad == nil) != want {
 			t.Errorf("%s: %v", to, bad)
 		}

@@ -191,8 +191,8 @@ func (l *link) authorize(what string, raw []byte) error {
 	return l.again()
 }
 
-// isPeer says whether the peer may act as that identity: only as the domain of its header, for which the certificate was
-// looked at when EXTERNAL was offered.
+// isPeer says whether the peer may act as that identity: only as the domain of its header, for which the certificate
+// was looked at when EXTERNAL was offered.
 func (l *link) isPeer(authzID string) (bool, error) {
 	if authzID == "" {
 		return true, nil
@@ -223,7 +223,8 @@ func appendAuth(b, response []byte) []byte {
 	return append(base64.StdEncoding.AppendEncode(b, response), "</auth>"...)
 }
 
-// becomeBidi takes <bidi/> (XEP-0288 §2.2), with the peer's limits perhaps (XEP-0478 §3.2, whose example leaves <limits/> out).
+// becomeBidi takes <bidi/> (XEP-0288 §2.2), with the peer's limits perhaps (XEP-0478 §3.2, whose example leaves
+// <limits/> out).
 func (l *link) becomeBidi(raw []byte) error {
 	if l.TLS == nil || l.known.Load() {
 		return wire.Fault(stream.UnsupportedStanzaType, "")

@@ -31,8 +31,8 @@ type input struct {
 	in *inflow // stream management; nil: off. The link's mu guards it
 }
 
-// next is Next within the limits that hold by now. The error is a *wire.Farewell for what the peer did wrong, else it says
-// that the connection is gone.
+// next is Next within the limits that hold by now. The error is a *wire.Farewell for what the peer did wrong, else it
+// says that the connection is gone.
 func (l *link) next() (stream.ItemKind, error) {
 	l.relax()
 	item, err := l.Next()

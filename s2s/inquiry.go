@@ -12,9 +12,9 @@ import (
 	"jackdaw/xmpp"
 )
 
-// A key of dialback makes the receiving server call whom the key names (XEP-0220 §2.1.2). So a few bytes from a stranger
-// cost questions to DNS, a connection and a handshake, perhaps with somebody who has nothing to do with it. What one
-// address may cause is therefore bounded, in a minute and at a time.
+// A key of dialback makes the receiving server call whom the key names (XEP-0220 §2.1.2). So a few bytes from a
+// stranger cost questions to DNS, a connection and a handshake, perhaps with somebody who has nothing to do with it.
+// What one address may cause is therefore bounded, in a minute and at a time.
 const (
 	// fairVerifications is how many may be on their way before an address gets no second one at a time, maxVerifications
 	// how many there may be at all; maxOfAddress are those of one address until then.
@@ -40,7 +40,8 @@ type inquirer struct {
 	at      time.Time
 }
 
-// enter lets a verification begin for a stream from that address, or says why not; perMinute is what an address may cause.
+// enter lets a verification begin for a stream from that address, or says why not; perMinute is what an address may
+// cause.
 func (q *inquiries) enter(from netip.Addr, known bool, perMinute int) *xmpp.Error {
 	const much = "too many keys are being verified"
 	now := time.Now()

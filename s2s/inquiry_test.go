@@ -54,7 +54,8 @@ func TestManyKeysOfSomeAddressesKeepNobodyOut(t *testing.T) {
 		}
 	}
 	for i := range 100 {
-		if bad := q.enter(netip.AddrFrom4([4]byte{198, 51, 100, byte(i)}), false, 1000); (bad == nil) != (q.all <= maxVerifications && i < 95) {
+		bad := q.enter(netip.AddrFrom4([4]byte{198, 51, 100, byte(i)}), false, 1000)
+		if (bad == nil) != (q.all <= maxVerifications && i < 95) {
 			t.Fatalf("address %d, with %d on their way: %v", i, q.all, bad)
 		}
 	}

@@ -14,8 +14,8 @@ import (
 	"jackdaw/xmpp/stream"
 )
 
-// A link is one stream to or from a peer. Three parts of it are types of their own: what was negotiated, what is read and
-// what is written. Their fields say who may touch them, as its own do.
+// A link is one stream to or from a peer. Three parts of it are types of their own: what was negotiated, what is read
+// and what is written. Their fields say who may touch them, as its own do.
 type link struct {
 	wire.Stream
 	facts
@@ -129,7 +129,8 @@ func (l *link) log(what string, args ...any) {
 	l.mu.Lock()
 	local, remote := l.local, l.remote
 	l.mu.Unlock()
-	l.srv.log.Debug(what, append([]any{"peer", remote, "local", local, "outgoing", l.outgoing, "address", l.Transport.RemoteAddr().String()}, args...)...)
+	l.srv.log.Debug(what, append([]any{"peer", remote, "local", local, "outgoing", l.outgoing,
+		"address", l.Transport.RemoteAddr().String()}, args...)...)
 }
 
 // work handles what comes, to the end of the stream or until it must be opened anew (errAgain).

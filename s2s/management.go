@@ -229,7 +229,8 @@ func (l *link) enable(raw []byte) error {
 	answer := "<enabled xmlns='" + xmpp.NSSM + "'/>"
 	if r := el.Attr("resume"); r == "true" || r == "1" {
 		in.id = wire.NewID()
-		answer = "<enabled xmlns='" + xmpp.NSSM + "' resume='true' id='" + in.id + "' max='" + strconv.Itoa(int(resumeWindow/time.Second)) + "'/>"
+		most := strconv.Itoa(int(resumeWindow / time.Second))
+		answer = "<enabled xmlns='" + xmpp.NSSM + "' resume='true' id='" + in.id + "' max='" + most + "'/>"
 	}
 	l.manage(in, []byte(answer), 0)
 	return nil
@@ -435,7 +436,8 @@ func (s *Server) retire(l *link) {
 	s.lost[p] = &lost{l, time.Now().Add(resumeWindow)}
 }
 
-// manageOwn turns stream management on for a link that we have just opened, resuming an earlier one if the peer still knows it.
+// manageOwn turns stream management on for a link that we have just opened, resuming an earlier one if the peer still
+// knows it.
 func (l *link) manageOwn(ctx context.Context, p outbox.Pair, acked outbox.Acked) error {
 	s := l.srv
 	s.mu.Lock()
@@ -478,7 +480,8 @@ func (l *link) manageOwn(ctx context.Context, p outbox.Pair, acked outbox.Acked)
 }
 
 // resumeOwn asks the peer to go on with the stream of an ended link (XEP-0198 §5).
-func (l *link) resumeOwn(ctx context.Context, p outbox.Pair, old *link, acked outbox.Acked) (resumed, answered bool, err error) {
+func (l *link) resumeOwn(ctx context.Context, p outbox.Pair, old *link, acked outbox.Acked) (
+	resumed, answered bool, err error) {
 	select {
 	case <-old.done:
 	case <-ctx.Done():

@@ -26,9 +26,9 @@ const (
 	pingPrefix = "s2s-" // of ids
 )
 
-// outflow is what we write to a link and how we know that the peer has taken it: by stream management (XEP-0198), else by the
-// answer to a ping behind it (XEP-0199), since servers handle a stream in order; from a peer that answers none, by TCP. The
-// link's mu guards it.
+// outflow is what we write to a link and how we know that the peer has taken it: by stream management (XEP-0198), else
+// by the answer to a ping behind it (XEP-0199), since servers handle a stream in order; from a peer that answers none,
+// by TCP. The link's mu guards it.
 type outflow struct {
 	written, taken int64    // stanzas
 	flushed        int64    // of these, given to the socket
@@ -147,7 +147,8 @@ func (c *carrier) Write(xml []byte, n int) error {
 	return nil
 }
 
-// ask sees to it that the peer is asked what it has taken, now or soon: it returns what goes behind the stanzas. The caller holds mu.
+// ask sees to it that the peer is asked what it has taken, now or soon: it returns what goes behind the stanzas. The
+// caller holds mu.
 func (l *link) ask(p outbox.Pair) []byte {
 	o := &l.out
 	switch {
@@ -189,7 +190,8 @@ func (l *link) newPing(p outbox.Pair) []byte {
 	l.srv.mu.Lock()
 	l.srv.pings[o.ping] = &ping{l, p}
 	l.srv.mu.Unlock()
-	s := xmpp.Stanza{Kind: xmpp.IQ, Type: xmpp.TypeGet, ID: o.ping, From: from, To: to, Payload: []byte("<ping xmlns='" + xmpp.NSPing + "'/>")}
+	s := xmpp.Stanza{Kind: xmpp.IQ, Type: xmpp.TypeGet, ID: o.ping, From: from, To: to,
+		Payload: []byte("<ping xmlns='" + xmpp.NSPing + "'/>")}
 	return s.Append(nil)
 }
 

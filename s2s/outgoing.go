@@ -15,9 +15,9 @@ import (
 	"jackdaw/xmpp/stream"
 )
 
-// Open brings a stream for the pair; it implements outbox.Dialer. A stream that the peer has opened and that carries both
-// directions is as good as one of ours, and one of ours to the same domain carries further pairs where the peer agrees
-// (XEP-0220 §2.6.1).
+// Open brings a stream for the pair; it implements outbox.Dialer. A stream that the peer has opened and that carries
+// both directions is as good as one of ours, and one of ours to the same domain carries further pairs where the peer
+// agrees (XEP-0220 §2.6.1).
 func (s *Server) Open(ctx context.Context, p outbox.Pair, acked outbox.Acked) (outbox.Stream, error) {
 	switch {
 	case s.streams.Closed():
@@ -129,9 +129,10 @@ func (s *Server) dial(ctx context.Context, p outbox.Pair, verify bool) (*link, *
 	return nil, last
 }
 
-// tryFor is try, in half of the time that is left unless the target is the last: one that is silent is not to keep us from
-// the next.
-func (s *Server) tryFor(ctx context.Context, left int, p outbox.Pair, t lookup.Target, verify bool) (*link, *outbox.Failure) {
+// tryFor is try, in half of the time that is left unless the target is the last: one that is silent is not to keep us
+// from the next.
+func (s *Server) tryFor(ctx context.Context, left int, p outbox.Pair, t lookup.Target, verify bool) (
+	*link, *outbox.Failure) {
 	if until, ok := ctx.Deadline(); ok && left > 1 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, time.Until(until)/2)
@@ -143,8 +144,8 @@ func (s *Server) tryFor(ctx context.Context, left int, p outbox.Pair, t lookup.T
 // try negotiates with one target up to the point where the domains are to be proved.
 func (s *Server) try(ctx context.Context, p outbox.Pair, t lookup.Target, verify bool) (*link, *outbox.Failure) {
 	l, f := s.tryAs(ctx, p, t, verify, false)
-	// COMPAT(jackal 0.64): whose certificate does not please it, such as one for servers only, it does not ask for dialback
-	// but breaks TLS off; without this there is no stream to it.
+	// COMPAT(jackal 0.64): whose certificate does not please it, such as one for servers only, it does not ask for
+	// dialback but breaks TLS off; without this there is no stream to it.
 	if f != nil && l != nil && l.shown && isAlert(f.Err) {
 		l, f = s.tryAs(ctx, p, t, verify, true)
 	}
@@ -161,7 +162,8 @@ func isAlert(err error) bool {
 }
 
 // tryAs is try with our certificate or without. The link is returned with a failure too, if there was one.
-func (s *Server) tryAs(ctx context.Context, p outbox.Pair, t lookup.Target, verify, bare bool) (*link, *outbox.Failure) {
+func (s *Server) tryAs(ctx context.Context, p outbox.Pair, t lookup.Target, verify, bare bool) (
+	*link, *outbox.Failure) {
 	if !s.streams.Gate.Reserve() {
 		return nil, &outbox.Failure{Text: "this server has too many connections", Condition: xmpp.CondRemoteServerTimeout}
 	}
@@ -252,7 +254,8 @@ func (l *link) approach(ctx context.Context, verify bool) error {
 		if !l.Empty() {
 			// Said before TLS and believed after it: somebody in between (RFC 6120 §5.4.3.3).
 			s.Stats.Injected.Add(1)
-			return &outbox.Failure{Text: "the server sent data in clear behind its consent to TLS", Condition: xmpp.CondRemoteServerTimeout}
+			return &outbox.Failure{Text: "the server sent data in clear behind its consent to TLS",
+				Condition: xmpp.CondRemoteServerTimeout}
 		}
 		if err := l.encrypt(ctx, verify); err != nil {
 			return err
@@ -422,8 +425,8 @@ func (l *link) establish(ctx context.Context, p outbox.Pair, acked outbox.Acked)
 	}
 	how := l.granted[p]
 	s.Stats.grants[how].Add(1)
-	s.log.Info("link up", "peer", p.Remote, "local", p.Local, "direction", l.direction(), "by", how.String(), "tls", l.version,
-		"acknowledged", l.out.sm)
+	s.log.Info("link up", "peer", p.Remote, "local", p.Local, "direction", l.direction(), "by", how.String(),
+		"tls", l.version, "acknowledged", l.out.sm)
 	l.mu.Unlock()
 	l.start()
 	return nil
@@ -469,7 +472,8 @@ func (l *link) authenticate(p outbox.Pair) (proof, error) {
 	case a.typ == "valid":
 		return byDialback, nil
 	case a.err != nil:
-		return 0, &outbox.Failure{Text: "the server could not verify this one: " + string(a.err.Condition), Condition: xmpp.CondRemoteServerTimeout}
+		return 0, &outbox.Failure{Text: "the server could not verify this one: " + string(a.err.Condition),
+			Condition: xmpp.CondRemoteServerTimeout}
 	}
 	return 0, errRefused
 }
@@ -551,5 +555,6 @@ func (s *Server) failure(err error) *outbox.Failure {
 
 func isTimeout(err error) bool {
 	var t net.Error
-	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) || errors.As(err, &t) && t.Timeout()
+	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.As(err, &t) && t.Timeout()
 }

@@ -12,7 +12,8 @@ import (
 const (
 	// maxControl is how much may wait that is not a stanza; who reads less than that is gone.
 	maxControl = 64 << 10
-	// maxPiece is how much is written before it is seen whether the peer takes anything: one record of TLS (RFC 8446 §5.1).
+	// maxPiece is how much is written before it is seen whether the peer takes anything: one record of TLS (RFC 8446
+	// §5.1).
 	maxPiece = 16 << 10
 )
 
@@ -110,8 +111,8 @@ func (l *link) flush() {
 	}
 }
 
-// broke ends a link that could not be written to. Before, its reader, who must not be the caller, has a moment to come to
-// what the peer said when it closed the stream.
+// broke ends a link that could not be written to. Before, its reader, who must not be the caller, has a moment to come
+// to what the peer said when it closed the stream.
 func (l *link) broke(err error) {
 	if !isTimeout(err) {
 		t := time.NewTimer(wire.FarewellTime)

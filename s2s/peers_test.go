@@ -23,7 +23,8 @@ func TestPeersWithCertificatesUseExternal(t *testing.T) {
 	b.expect("juliet@"+capulet, romeo, "1")
 	acks.wait(t, 1)
 	out, in := a.link(true), b.link(false)
-	if len(out.Pairs) != 1 || out.Pairs[0] != (ProvedPair{capulet, montague, "external"}) || out.TLS != "TLS 1.3" || out.DirectTLS || !out.Managed {
+	if len(out.Pairs) != 1 || out.Pairs[0] != (ProvedPair{capulet, montague, "external"}) || out.TLS != "TLS 1.3" ||
+		out.DirectTLS || !out.Managed {
 		t.Errorf("the outgoing link is %+v", out)
 	}
 	if len(in.Pairs) != 1 || in.Pairs[0] != (ProvedPair{montague, capulet, "external"}) || in.StanzasIn != 1 {
@@ -65,8 +66,10 @@ func TestPeersWithSelfSignedCertificatesUseDialback(t *testing.T) {
 
 func TestPlainTextOnlyWhereItIsAllowed(t *testing.T) {
 	w := newWorld(t)
-	a := w.node(setup{domains: []string{capulet}, change: func(c *config.Config) { c.S2S.AllowPlaintext = []string{montague} }})
-	b := w.node(setup{domains: []string{montague}, withoutTLS: true, change: func(c *config.Config) { c.S2S.RequireTLS = false }})
+	a := w.node(setup{domains: []string{capulet},
+		change: func(c *config.Config) { c.S2S.AllowPlaintext = []string{montague} }})
+	b := w.node(setup{domains: []string{montague}, withoutTLS: true,
+		change: func(c *config.Config) { c.S2S.RequireTLS = false }})
 	c := w.node(setup{domains: []string{"verona.example"}})
 	s, acks := a.open(montague)
 	a.send(s, romeo, "1")
@@ -86,7 +89,8 @@ func TestCertificatesThatAreNoGood(t *testing.T) {
 		cert x509.Certificate
 		want string
 	}{
-		{"expired", x509.Certificate{DNSNames: []string{montague}, NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: time.Now().Add(-time.Hour)},
+		{"expired", x509.Certificate{DNSNames: []string{montague}, NotBefore: time.Now().Add(-2 * time.Hour),
+			NotAfter: time.Now().Add(-time.Hour)},
 			"the certificate has expired"},
 		{"of another name", x509.Certificate{DNSNames: []string{"verona.example"}}, "the certificate is for another name"},
 	} {
@@ -94,7 +98,8 @@ func TestCertificatesThatAreNoGood(t *testing.T) {
 			w := newWorld(t)
 			b := w.node(setup{domains: []string{montague}, certificate: w.certificateOf(&c.cert, false)})
 			strict := w.node(setup{domains: []string{capulet}, change: func(c *config.Config) { c.S2S.Dialback = false }})
-			strictToo := w.node(setup{domains: []string{"tybalt.example"}, change: func(c *config.Config) { c.S2S.RequireCertificate = []string{montague} }})
+			strictToo := w.node(setup{domains: []string{"tybalt.example"},
+				change: func(c *config.Config) { c.S2S.RequireCertificate = []string{montague} }})
 			for _, n := range []*node{strict, strictToo} {
 				if f := n.refused(montague); !f.Permanent || f.Text != c.want || f.Condition != xmpp.CondRemoteServerNotFound {
 					t.Errorf("the failure of %s is %+v", n.domain, f)

@@ -24,11 +24,12 @@ func (s *Server) policy() *policy {
 		return p
 	}
 	p := &policy{from: c, S2S: c.S2S, limits: c.Limits, preauth: c.C2S.MaxStanzaPreauth,
-		allow: set(c.S2S.Allow), deny: set(c.S2S.Deny), plain: set(c.S2S.AllowPlaintext), certificate: set(c.S2S.RequireCertificate)}
+		allow: set(c.S2S.Allow), deny: set(c.S2S.Deny), plain: set(c.S2S.AllowPlaintext),
+		certificate: set(c.S2S.RequireCertificate)}
 	l := &p.limits
-	p.queues = outbox.Limits{Stanzas: l.PeerStanzas, Bytes: l.PeerBytes, Account: l.PeerAccountBytes, Memory: l.PeerTotalBytes,
-		Dials: l.PeerDials, BackoffMin: l.PeerBackoffMin,
-		BackoffMax: l.PeerBackoffMax, Age: l.PeerAge}
+	p.queues = outbox.Limits{Stanzas: l.PeerStanzas, Bytes: l.PeerBytes, Account: l.PeerAccountBytes,
+		Memory: l.PeerTotalBytes, Dials: l.PeerDials, BackoffMin: l.PeerBackoffMin, BackoffMax: l.PeerBackoffMax,
+		Age: l.PeerAge}
 	s.rules.Store(p)
 	return p
 }

@@ -28,9 +28,11 @@ func TestNodesOfOneStoreConfirmEachOthersKeys(t *testing.T) {
 	w := newWorld(t)
 	store := newStore()
 	shared := func(o *Options) { o.Store = store }
-	a, b := w.node(setup{domains: []string{capulet}, options: shared}), w.node(setup{domains: []string{capulet}, options: shared})
+	a, b := w.node(setup{domains: []string{capulet}, options: shared}),
+		w.node(setup{domains: []string{capulet}, options: shared})
 	other := w.node(setup{domains: []string{verona}})
-	if k := a.key(montague, capulet, "1"); k != b.key(montague, capulet, "1") || k == other.key(montague, capulet, "1") || len(k) != 64 {
+	if k := a.key(montague, capulet, "1"); k != b.key(montague, capulet, "1") || k == other.key(montague, capulet, "1") ||
+		len(k) != 64 {
 		t.Errorf("the keys are %s, %s and %s", k, b.key(montague, capulet, "1"), other.key(montague, capulet, "1"))
 	}
 	if err := store.damage(); err != nil {
@@ -169,10 +171,11 @@ func hello(t *testing.T, domain string, direct bool) *tls.ClientHelloInfo {
 		s.say("<proceed xmlns='" + xmpp.NSTLS + "'/>")
 	}
 	var got *tls.ClientHelloInfo
-	_ = tls.Server(c, &tls.Config{GetConfigForClient: func(h *tls.ClientHelloInfo) (*tls.Config, error) { // fails, once it has been heard
+	hear := func(h *tls.ClientHelloInfo) (*tls.Config, error) {
 		got = h
-		return nil, net.ErrClosed
-	}}).Handshake()
+		return nil, net.ErrClosed // that was enough
+	}
+	_ = tls.Server(c, &tls.Config{GetConfigForClient: hear}).Handshake()
 	_ = c.Close() // that is all
 	o.fails(t, "TLS could not be negotiated")
 	return got
@@ -203,12 +206,14 @@ func TestOldTLSAndTicketsAreRefused(t *testing.T) {
 	s.introduce(capulet, montague)
 	s.say("<starttls xmlns='" + xmpp.NSTLS + "'/>")
 	s.expect("proceed")
-	if err := tls.Client(s.conn, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}).Handshake(); err == nil {
+	if err := tls.Client(s.conn, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10,
+		MaxVersion: tls.VersionTLS11}).Handshake(); err == nil {
 		t.Error("TLS 1.1 was agreed on")
 	}
 	direct := w.node(setup{domains: []string{verona}, direct: true})
-	c := &tls.Config{InsecureSkipVerify: true, ClientSessionCache: tls.NewLRUClientSessionCache(1), ServerName: verona, Certificates: []tls.Certificate{*cert},
-		NextProtos: []string{"xmpp-server"}}
+	c := &tls.Config{InsecureSkipVerify: true, ClientSessionCache: tls.NewLRUClientSessionCache(1), ServerName: verona,
+		Certificates: []tls.Certificate{*cert},
+		NextProtos:   []string{"xmpp-server"}}
 	for range 2 {
 		s := direct.call()
 		t2 := tls.Client(s.conn, c)

@@ -15,12 +15,13 @@ type remoteError struct {
 
 func (e *remoteError) Error() string { return "the peer's stream error " + e.condition + ": " + e.text }
 
-// blames says whether it was what we sent that made the peer end the stream, and not what it thinks of us or its own state.
+// blames says whether it was what we sent that made the peer end the stream, and not what it thinks of us or its own
+// state.
 func (e *remoteError) blames() bool {
 	switch stream.Condition(e.condition) {
-	case stream.PolicyViolation, stream.BadFormat, stream.BadNamespacePrefix, stream.ImproperAddressing, stream.InvalidNamespace,
-		stream.InvalidXML, stream.NotWellFormed, stream.RestrictedXML, stream.UnsupportedStanzaType,
-		"xml-not-well-formed": // RFC 3920 §4.7.3
+	case stream.PolicyViolation, stream.BadFormat, stream.BadNamespacePrefix, stream.ImproperAddressing,
+		stream.InvalidNamespace, stream.InvalidXML, stream.NotWellFormed, stream.RestrictedXML,
+		stream.UnsupportedStanzaType, "xml-not-well-formed": // RFC 3920 §4.7.3
 		return true
 	}
 	return false

@@ -7,11 +7,11 @@
 // domain that its stream has proved towards the domain in 'to'. Whoever wants to send asks for a stream of a pair
 // (local domain, remote domain); the queues that do so are package outbox, which Server serves as its Dialer.
 //
-// A link costs one goroutine, the reader. Writers block, with a deadline; what the reader itself has to say is written by
-// another goroutine, so that two peers that both want to be read first never wait for each other.
+// A link costs one goroutine, the reader. Writers block, with a deadline; what the reader itself has to say is written
+// by another goroutine, so that two peers that both want to be read first never wait for each other.
 //
-// Left out: SASL2, compression, DANE and POSH, asking for further pairs in the reverse direction of a stream that carries
-// both (XEP-0288 §2.2 allows it; a stream of its own does the same), streams of servers from before XMPP 1.0.
+// Left out: SASL2, compression, DANE and POSH, asking for further pairs in the reverse direction of a stream that
+// carries both (XEP-0288 §2.2 allows it; a stream of its own does the same), streams of servers from before XMPP 1.0.
 package s2s
 
 import (
@@ -60,8 +60,8 @@ type Options struct {
 	Finder Finder
 	// Certificate is shown for a domain of ours, to those who call and to those we call; nil for none.
 	Certificate func(domain string) *tls.Certificate
-	// TLS is what both directions start from: versions and suites. Certificates and verification are set by New, on copies. Nil
-	// offers no TLS.
+	// TLS is what both directions start from: versions and suites. Certificates and verification are set by New, on
+	// copies. Nil offers no TLS.
 	TLS   *tls.Config
 	Roots *x509.CertPool // of the certificates of peers; nil: those of the system
 	// Gate counts connections, with those of other listeners; nil: there are none.
@@ -151,8 +151,8 @@ func (s *Server) Gauge() outbox.Gauge { return s.outbox.Gauge() }
 // QueueStats count what went through the queues.
 func (s *Server) QueueStats() *outbox.Stats { return &s.outbox.Stats }
 
-// Start makes or reads the secret of dialback, which all nodes on one store share, begins to watch the links, and to send what
-// an earlier server left in the queues. It comes after Router.SetRemote and before the first Serve.
+// Start makes or reads the secret of dialback, which all nodes on one store share, begins to watch the links, and to
+// send what an earlier server left in the queues. It comes after Router.SetRemote and before the first Serve.
 func (s *Server) Start(ctx context.Context) error {
 	if err := s.loadSecret(ctx); err != nil {
 		return err
@@ -165,8 +165,8 @@ func (s *Server) Start(ctx context.Context) error {
 	return s.queue.Restore(ctx)
 }
 
-// Send takes a stanza that leaves for a peer; it implements router.Remote. That its sender is ours has been decided
-// by the router; it is an invariant here.
+// Send takes a stanza that leaves for a peer; it implements router.Remote. That its sender is ours has been decided by
+// the router; it is an invariant here.
 func (s *Server) Send(e *router.Envelope) {
 	if from := e.Stanza.From.Domain(); !s.o.Router.Owns(from) {
 		s.Stats.Forged.Add(1)
@@ -225,9 +225,9 @@ func (s *Server) watch() {
 	}
 }
 
-// Shutdown stops accepting, lets the streams take what waits in the queues as far as that goes in a moment, and ends every
-// stream with system-shutdown. It returns when all of that is done, or with the context's error when it had to be cut short. The
-// router and the store must outlive it. The server is of no use after it.
+// Shutdown stops accepting, lets the streams take what waits in the queues as far as that goes in a moment, and ends
+// every stream with system-shutdown. It returns when all of that is done, or with the context's error when it had to be
+// cut short. The router and the store must outlive it. The server is of no use after it.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.streams.Shut()
 	stopped := s.queue.Stop(ctx)

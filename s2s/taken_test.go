@@ -28,7 +28,8 @@ func attr(t *testing.T, xml, name string) string {
 
 // plain is a node without TLS, for tests that play the server and need none.
 func plain(w *world, domain string) *node {
-	return w.node(setup{domains: []string{domain}, withoutTLS: true, change: func(c *config.Config) { c.S2S.RequireTLS = false }})
+	return w.node(setup{domains: []string{domain}, withoutTLS: true,
+		change: func(c *config.Config) { c.S2S.RequireTLS = false }})
 }
 
 // accept plays the server of a stream that is proved by dialback.
@@ -478,7 +479,8 @@ func TestFurtherPairJoinsTheStream(t *testing.T) {
 	if out := a.link(true); len(out.Pairs) != 2 {
 		t.Errorf("the link has %+v", out.Pairs)
 	}
-	strict := w.node(setup{domains: []string{verona, "rooms." + verona}, change: func(c *config.Config) { c.S2S.Dialback = false }})
+	strict := w.node(setup{domains: []string{verona, "rooms." + verona},
+		change: func(c *config.Config) { c.S2S.Dialback = false }})
 	strict.open(montague)
 	strict.openPair(outbox.Pair{Local: "rooms." + verona, Remote: montague})
 	if w.dialed(montague) != 3 {
@@ -488,7 +490,8 @@ func TestFurtherPairJoinsTheStream(t *testing.T) {
 
 func TestRefusedPairOpensAStreamOfItsOwn(t *testing.T) {
 	w := newWorld(t)
-	a := w.node(setup{domains: []string{capulet, "rooms." + capulet}, withoutTLS: true, change: func(c *config.Config) { c.S2S.RequireTLS = false }})
+	a := w.node(setup{domains: []string{capulet, "rooms." + capulet}, withoutTLS: true,
+		change: func(c *config.Config) { c.S2S.RequireTLS = false }})
 	g := w.stage(montague)
 	o := a.opening(montague)
 	s := g.accept(montague, capulet, dialbackFeature)

@@ -22,8 +22,8 @@ func (l *link) claim(d dialback) error {
 	pair := outbox.Pair{Local: d.to, Remote: d.from}
 	refuse := func(err *xmpp.Error) error {
 		s.Stats.AuthFailures.Add(1)
-		s.log.Info("peer refused", "peer", pair.Remote, "local", pair.Local, "reason", err.Text, "condition", string(err.Condition),
-			"address", l.Transport.RemoteAddr().String())
+		s.log.Info("peer refused", "peer", pair.Remote, "local", pair.Local, "reason", err.Text,
+			"condition", string(err.Condition), "address", l.Transport.RemoteAddr().String())
 		l.say((&dialback{from: d.to, to: d.from, typ: "error", err: err}).append(nil, "result"))
 		return nil
 	}
@@ -149,8 +149,8 @@ type verdict struct {
 	err   *xmpp.Error
 }
 
-// askAuthority asks the server of pair.Remote whether it made the key for a stream of ours: on a stream that we opened to it, if
-// there is one, else on one for this alone.
+// askAuthority asks the server of pair.Remote whether it made the key for a stream of ours: on a stream that we opened
+// to it, if there is one, else on one for this alone.
 func (s *Server) askAuthority(ctx context.Context, pair outbox.Pair, id, key string) (valid bool, err *xmpp.Error) {
 	for _, l := range s.outTo(pair.Remote) {
 		if v, ok := l.askKey(ctx, pair, id, key); ok {

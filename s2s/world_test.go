@@ -55,7 +55,8 @@ func (m *memoryMap) Get(_ context.Context, owner, key string) ([]byte, error) {
 	return nil, storage.ErrNotFound
 }
 
-func (m *memoryMap) Update(_ context.Context, owner string, version uint64, changes ...storage.Change) (uint64, *storage.Pending, error) {
+func (m *memoryMap) Update(_ context.Context, owner string, version uint64, changes ...storage.Change) (
+	uint64, *storage.Pending, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if version == 0 && len(m.data) > 0 {
@@ -117,14 +118,16 @@ type place struct {
 }
 
 func newWorld(t testing.TB) *world {
-	w := &world{t: t, places: map[string][]place{}, dials: map[string]int{}, conns: map[string]net.Conn{}, roots: x509.NewCertPool()}
+	w := &world{t: t, places: map[string][]place{}, dials: map[string]int{}, conns: map[string]net.Conn{},
+		roots: x509.NewCertPool()}
 	w.key, w.ca = makeCertificate(t, nil, nil, &x509.Certificate{Subject: pkix.Name{CommonName: "test authority"}, IsCA: true,
 		BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign})
 	w.roots.AddCert(w.ca)
 	return w
 }
 
-func makeCertificate(t testing.TB, by *x509.Certificate, byKey *ecdsa.PrivateKey, c *x509.Certificate) (*ecdsa.PrivateKey, *x509.Certificate) {
+func makeCertificate(t testing.TB, by *x509.Certificate, byKey *ecdsa.PrivateKey, c *x509.Certificate) (
+	*ecdsa.PrivateKey, *x509.Certificate) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -22,8 +22,8 @@ func (t *Transport) Kernel() (unsent, unread int) {
 	return unsent, unread
 }
 
-// Unsent is how many bytes the kernel holds that the other side's has not acknowledged, at least one if nobody knows what
-// became of them; ok is false for a connection of which that cannot be known, since it is none of the kernel's.
+// Unsent is how many bytes the kernel holds that the other side's has not acknowledged, at least one if nobody knows
+// what became of them; ok is false for a connection of which that cannot be known, since it is none of the kernel's.
 func (t *Transport) Unsent() (n int, ok bool) {
 	if t.raw == nil {
 		return 0, false

@@ -165,8 +165,8 @@ func (s *Service[S]) All() []S {
 	return slices.Collect(maps.Keys(s.streams))
 }
 
-// Wait returns when all workers have ended. If ctx ends before, it has each stream that is left cut off and then returns
-// the context's error.
+// Wait returns when all workers have ended. If ctx ends before, it has each stream that is left cut off and then
+// returns the context's error.
 func (s *Service[S]) Wait(ctx context.Context, cut func(S)) error {
 	done := make(chan struct{})
 	go func() {
@@ -185,8 +185,8 @@ func (s *Service[S]) Wait(ctx context.Context, cut func(S)) error {
 	return ctx.Err()
 }
 
-// Recover notes a panic, which is a fault of ours and not to end the streams of everyone: *err says how the stream
-// ends at which it happened. It is to be deferred.
+// Recover notes a panic, which is a fault of ours and not to end the streams of everyone: *err says how the stream ends
+// at which it happened. It is to be deferred.
 func (s *Service[S]) Recover(err *error) {
 	if v := recover(); v != nil {
 		*err = s.Panicked(v)

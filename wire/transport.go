@@ -34,7 +34,8 @@ var ErrAgain net.Error = again{}
 
 // A Transport is the connection under a stream, and under its TLS. It reads and writes by the descriptor where there is
 // one. So it holds no buffer while it waits for bytes, which saves 13 of the 40 KiB that an idle client would cost. And
-// once Queue has been called its Write never waits: what the kernel does not take is kept until Drain has brought it out.
+// once Queue has been called its Write never waits: what the kernel does not take is kept until Drain has brought it
+// out.
 //
 // One goroutine reads. Writes may come from two: whoever writes the stream and, from inside crypto/tls, the reader.
 type Transport struct {
@@ -206,8 +207,8 @@ func (t *Transport) Queue() {
 	t.mu.Unlock()
 }
 
-// push gives rest to the kernel, as far as it takes it now; with wait until it has taken something. The caller holds mu,
-// which is free while it waits.
+// push gives rest to the kernel, as far as it takes it now; with wait until it has taken something. The caller holds
+// mu, which is free while it waits.
 func (t *Transport) push(wait bool) error {
 	if len(t.rest) == 0 || t.werr != nil {
 		return t.werr

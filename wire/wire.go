@@ -88,7 +88,8 @@ func (s *Stream) Relax(bytes int, l *config.Limits) {
 
 // Limits are those of an item of so many bytes.
 func Limits(bytes int, l *config.Limits) stream.Limits {
-	return stream.Limits{Bytes: bytes, Depth: l.Depth, Elements: l.Elements, Attributes: l.Attributes, Declarations: l.Namespaces}
+	return stream.Limits{Bytes: bytes, Depth: l.Depth, Elements: l.Elements, Attributes: l.Attributes,
+		Declarations: l.Namespaces}
 }
 
 // Next returns the next item. The error is a *Farewell for what the other side did wrong, else it says that the

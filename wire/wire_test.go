@@ -159,7 +159,8 @@ func TestAStreamThatWaitsHoldsNoMoreThanWhatIsHalfRead(t *testing.T) {
 
 func TestTooMuchBeforeAuthenticationEndsTheStream(t *testing.T) {
 	s, _, far := pair(t)
-	limits := config.Limits{PreauthBytes: 200, PreauthElements: 32, Depth: 10, Elements: 100, Attributes: 20, Namespaces: 20}
+	limits := config.Limits{PreauthBytes: 200, PreauthElements: 32, Depth: 10, Elements: 100, Attributes: 20,
+		Namespaces: 20}
 	s.Strict(xmpp.NSClient, 1000, &limits)
 	say(t, far, header+strings.Repeat("<presence/>", 20))
 	s.want(t, stream.ItemHeader)
@@ -211,7 +212,8 @@ func TestTheOwnerIsAskedBeforeAWaitInTheMiddleOfARecord(t *testing.T) {
 	secure := tls.Client(half, &tls.Config{InsecureSkipVerify: true})
 	shaken := make(chan error, 1)
 	go func() { shaken <- secure.Handshake() }()
-	if err := s.Handshake(context.Background(), tls.Server(&s.Transport, &tls.Config{Certificates: []tls.Certificate{certificate(t)}})); err != nil {
+	if err := s.Handshake(context.Background(), tls.Server(&s.Transport,
+		&tls.Config{Certificates: []tls.Certificate{certificate(t)}})); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-shaken; err != nil {
@@ -288,7 +290,8 @@ func TestSendNeverWaitsAndProgressSaysWhatTheKernelHas(t *testing.T) {
 			client := tls.Client(far, &tls.Config{InsecureSkipVerify: true})
 			shaken := make(chan error, 1)
 			go func() { shaken <- client.Handshake() }()
-			if err := s.Handshake(context.Background(), tls.Server(&s.Transport, &tls.Config{Certificates: []tls.Certificate{certificate(t)}})); err != nil {
+			if err := s.Handshake(context.Background(), tls.Server(&s.Transport,
+				&tls.Config{Certificates: []tls.Certificate{certificate(t)}})); err != nil {
 				t.Fatal(err)
 			}
 			if err := <-shaken; err != nil {

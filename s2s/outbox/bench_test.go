@@ -51,7 +51,8 @@ type noLog struct {
 	last uint64
 }
 
-func (l *noLog) Append(context.Context, string, storage.Record, storage.AppendOptions) (uint64, bool, *storage.Pending, error) {
+func (l *noLog) Append(context.Context, string, storage.Record, storage.AppendOptions) (
+	uint64, bool, *storage.Pending, error) {
 	l.last++
 	return l.last, false, nil, nil
 }
@@ -66,7 +67,8 @@ func BenchmarkPush(b *testing.B) {
 	}{{"memory", false, 0}, {"durable", true, 0}, {"acknowledged late", false, 800}} {
 		b.Run(c.name, func(b *testing.B) {
 			s, none := &sink{over: make(chan struct{}), lag: c.lag}, Limits{}
-			o := New(Options{Dialer: s, Log: &noLog{}, Logger: slog.New(slog.DiscardHandler), Owns: func(d string) bool { return d == here },
+			o := New(Options{Dialer: s, Log: &noLog{}, Logger: slog.New(slog.DiscardHandler),
+				Owns:   func(d string) bool { return d == here },
 				Bounce: func(*xmpp.Stanza, *xmpp.Error) { b.Error("bounced") }, Limits: func() *Limits { return &none }})
 			x := &xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeChat, ID: "purple1234", From: jid.MustParse("romeo@" + here + "/garden"),
 				To: jid.MustParse("juliet@" + there), Payload: []byte("<body>" + strings.Repeat("word ", 20) + "</body>")}

@@ -6,17 +6,17 @@ import (
 	"jackdaw/xmpp"
 )
 
-// A peer may refuse a stanza by ending the stream, as one does that gets more than it takes (XEP-0205 §4.5). Were that stanza written
-// again and again, it would keep back all behind it. When the peer says that this is why a stream ended, stanzas are
-// written to the next ones like the first packets of a TCP connection, one alone, then two, then four, so that it comes to be the only one
-// that a stream ended with; when that has happened often enough it bounces.
+// A peer may refuse a stanza by ending the stream, as one does that gets more than it takes (XEP-0205 §4.5). Were that
+// stanza written again and again, it would keep back all behind it. When the peer says that this is why a stream ended,
+// stanzas are written to the next ones like the first packets of a TCP connection, one alone, then two, then four, so
+// that it comes to be the only one that a stream ended with; when that has happened often enough it bounces.
 const (
 	maxStrikes = 3   // so often
 	openWindow = 512 // so many at a time, and there is no more reason for caution
 )
 
-// blame notes that the peer has ended the stream for what it was sent, and takes out what cannot be sent for that reason. The
-// caller holds mu.
+// blame notes that the peer has ended the stream for what it was sent, and takes out what cannot be sent for that
+// reason. The caller holds mu.
 func (p *pair) blame(cause *Failure) []item {
 	p.window = 1
 	if p.written != 1 || !cause.Alone {

@@ -56,8 +56,8 @@ func errStopping() *xmpp.Error {
 // wide lets every stanza through that was let in.
 var wide = stream.Limits{Bytes: 1 << 30, Depth: 1 << 20, Elements: 1 << 30, Attributes: 1 << 20, Declarations: 1 << 20}
 
-// giveBack bounces items that were taken out of the queue, and then removes their records: were it the other way round, a crash between
-// would leave their senders without a word.
+// giveBack bounces items that were taken out of the queue, and then removes their records: were it the other way round,
+// a crash between would leave their senders without a word.
 func (o *Outbox) giveBack(p *pair, out []item, why func(*item) (*xmpp.Error, Reason)) {
 	counts, example := [reasons]int{}, ""
 	for i := range out {
@@ -72,7 +72,8 @@ func (o *Outbox) giveBack(p *pair, out []item, why func(*item) (*xmpp.Error, Rea
 	}
 	for reason, n := range counts {
 		if n > 0 {
-			o.log.Info("stanzas for a peer bounced", "peer", p.Remote, "from", p.Local, "count", n, "why", Reason(reason).String(), "text", example)
+			o.log.Info("stanzas for a peer bounced", "peer", p.Remote, "from", p.Local, "count", n,
+				"why", Reason(reason).String(), "text", example)
 		}
 	}
 	p.domain.mu.Lock()

@@ -250,7 +250,8 @@ func (l *brokenLog) set(f func()) {
 	f()
 }
 
-func (l *brokenLog) Append(ctx context.Context, owner string, r storage.Record, o storage.AppendOptions) (uint64, bool, *storage.Pending, error) {
+func (l *brokenLog) Append(ctx context.Context, owner string, r storage.Record, o storage.AppendOptions) (
+	uint64, bool, *storage.Pending, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.append != nil {
@@ -277,7 +278,8 @@ func TestWhatCannotBeStoredIsRefused(t *testing.T) {
 		scene(t, func(t *testing.T, b *bench) {
 			broken := &brokenLog{Log: b.log, append: fmt.Errorf("append: %w", failure)}
 			b.out.disk = broken
-			if err := b.refused(order{durable: true}); err.Condition != xmpp.CondResourceConstraint || err.Type != xmpp.ErrorWait {
+			if err := b.refused(order{durable: true}); err.Condition != xmpp.CondResourceConstraint ||
+				err.Type != xmpp.ErrorWait {
 				t.Errorf("refused with %v", err)
 			}
 			id := b.queued(order{}) // this sender was promised nothing
@@ -331,7 +333,9 @@ func TestARecordThatCannotBeReadIsLeftAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		for _, data := range []string{"", "\x01", "\x07\x01\x01<message/>", "\x01\x01\xff", "\x01\x01\x01"} {
-			if _, _, p, err := b.log.Append(t.Context(), ownerOf(pair0), storage.Record{Data: []byte(data)}, storage.AppendOptions{}); err != nil || p.Wait(t.Context()) != nil {
+			r := storage.Record{Data: []byte(data)}
+			_, _, p, err := b.log.Append(t.Context(), ownerOf(pair0), r, storage.AppendOptions{})
+			if err != nil || p.Wait(t.Context()) != nil {
 				t.Fatal(err)
 			}
 		}

@@ -13,8 +13,8 @@ import (
 	"jackdaw/xmpp"
 )
 
-// recordVersion is the first byte of a record: then the class, since when the stanza has waited in microseconds since 1970 as a
-// uvarint, and the XML.
+// recordVersion is the first byte of a record: then the class, since when the stanza has waited in microseconds since
+// 1970 as a uvarint, and the XML.
 const recordVersion = 1
 
 var errRecord = errors.New("record of a stanza that cannot be read")
@@ -43,9 +43,9 @@ func pairOf(owner string) (p Pair, ok bool) {
 	return p, ok && p.Local != "" && p.Remote != ""
 }
 
-// Restore queues what an earlier server left on disk, with the time it has waited, and begins to send it. It comes before the
-// first Push, so that the order is kept, when Owns and Bounce can be asked. What came from a
-// domain that is no longer ours is removed, as nobody can be told; what goes to one that has become ours bounces.
+// Restore queues what an earlier server left on disk, with the time it has waited, and begins to send it. It comes
+// before the first Push, so that the order is kept, when Owns and Bounce can be asked. What came from a domain that is
+// no longer ours is removed, as nobody can be told; what goes to one that has become ours bounces.
 func (o *Outbox) Restore(ctx context.Context) error {
 	var owners []string
 	err := o.disk.Owners(ctx, func(owner string) bool {
@@ -127,7 +127,8 @@ func (o *Outbox) restore(ctx context.Context, name Pair, owner string) error {
 		p.domain.mu.Unlock()
 	}
 	if unreadable > 0 { // of a newer version, perhaps, which comes back
-		o.log.Error("stanzas for a peer cannot be read and are left alone", "peer", name.Remote, "from", name.Local, "count", unreadable)
+		o.log.Error("stanzas for a peer cannot be read and are left alone", "peer", name.Remote, "from", name.Local,
+			"count", unreadable)
 	}
 	if p == nil {
 		return nil

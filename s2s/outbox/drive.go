@@ -241,8 +241,8 @@ func (r *run) ends(got opening) {
 	}
 }
 
-// rest waits for a while in case there will be something to do, and ends the goroutine if not. The caller holds mu, which
-// is released.
+// rest waits for a while in case there will be something to do, and ends the goroutine if not. The caller holds mu,
+// which is released.
 func (r *run) rest(now time.Time, over <-chan struct{}) bool {
 	if r.idle.IsZero() {
 		r.idle = now

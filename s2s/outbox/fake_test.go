@@ -75,7 +75,8 @@ type fakeStream struct {
 }
 
 func newFakePeer() *fakePeer {
-	return &fakePeer{fail: map[string]error{}, hang: map[string]bool{}, unknown: map[string]bool{}, poison: map[string]bool{}, sessions: map[Pair]*fakeSession{}, opens: map[string][]time.Time{},
+	return &fakePeer{fail: map[string]error{}, hang: map[string]bool{}, unknown: map[string]bool{},
+		poison: map[string]bool{}, sessions: map[Pair]*fakeSession{}, opens: map[string][]time.Time{},
 		dialing: map[string]int{}, most: map[string]int{}, has: map[Pair][]string{}}
 }
 

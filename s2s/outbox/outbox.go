@@ -1,34 +1,35 @@
 // Package outbox holds what waits for peers: a queue for each pair of domains, in order, bounded in bytes, number and
 // age, and on disk as far as it was acknowledged to somebody.
 //
-// A stanza that comes in through Push waits in memory until the peer has taken it (Acked) or its sender has been told that
-// it could not be delivered (Options.Bounce): one of the two, once, as far as it can be known. It cannot be known when a stream dies
-// with stanzas written and not acknowledged and cannot be resumed: these are written again, so that a peer may
-// see them twice rather than not at all.
+// A stanza that comes in through Push waits in memory until the peer has taken it (Acked) or its sender has been told
+// that it could not be delivered (Options.Bounce): one of the two, once, as far as it can be known. It cannot be known
+// when a stream dies with stanzas written and not acknowledged and cannot be resumed: these are written again, so that
+// a peer may see them twice rather than not at all.
 //
 // # What is on disk
 //
-// Messages that are not errors, and presence of the four subscription kinds, if their sender is promised an acknowledgement
-// (router.Envelope.Durable). They are written to the log before they are queued, are sent without waiting for the commit,
-// as docs/decisions/0003-kept-copies.md has it for messages to users, and are removed when the peer has taken them. The acknowledgement to the sender waits
-// for the commit. Should that fail, the acknowledgement is withheld and the stanza may have been sent nevertheless: its sender
-// does not know, as with every lost acknowledgement. What is sent again with the same Envelope.DedupKey is queued no second time, whatever
-// became of the first: it waits, was taken, or bounced, and then its sender has been told. IQs
-// and other presence are never written: after a crash nobody is there any more to wait for an answer, and presence is probed
-// again (RFC 6121 §4.3).
+// Messages that are not errors, and presence of the four subscription kinds, if their sender is promised an
+// acknowledgement (router.Envelope.Durable). They are written to the log before they are queued, are sent without
+// waiting for the commit, as docs/decisions/0003-kept-copies.md has it for messages to users, and are removed when the
+// peer has taken them. The acknowledgement to the sender waits for the commit. Should that fail, the acknowledgement is
+// withheld and the stanza may have been sent nevertheless: its sender does not know, as with every lost
+// acknowledgement. What is sent again with the same Envelope.DedupKey is queued no second time, whatever became of the
+// first: it waits, was taken, or bounced, and then its sender has been told. IQs and other presence are never written:
+// after a crash nobody is there any more to wait for an answer, and presence is probed again (RFC 6121 §4.3).
 //
 // # What ends waiting
 //
-// A failure that another attempt would meet too bounces all that waits for the pair. After any other, IQs and presence that have
-// waited half a minute bounce, while messages and subscriptions wait for Limits.Age. RFC 6120 §10.4.3 asks for the two
-// conditions; that stanzas wait for a peer at all is left to the server. What is larger than the peer says it takes bounces (XEP-0478 §4), and
-// so does what it has ended three streams for, having said so.
+// A failure that another attempt would meet too bounces all that waits for the pair. After any other, IQs and presence
+// that have waited half a minute bounce, while messages and subscriptions wait for Limits.Age. RFC 6120 §10.4.3 asks
+// for the two conditions; that stanzas wait for a peer at all is left to the server. What is larger than the peer says
+// it takes bounces (XEP-0478 §4), and so does what it has ended three streams for, having said so.
 //
 // # Goroutines and locks
 //
-// A pair has a goroutine while it has something to do and for a second afterwards, and another during an attempt to connect. All pairs
-// of a remote domain share a lock, under which nothing is written, connected, stored or bounced, so a domain that is stuck
-// delays no other. Stream and Dialer are called without it, so Acked may be called with any lock of theirs held.
+// A pair has a goroutine while it has something to do and for a second afterwards, and another during an attempt to
+// connect. All pairs of a remote domain share a lock, under which nothing is written, connected, stored or bounced, so
+// a domain that is stuck delays no other. Stream and Dialer are called without it, so Acked may be called with any lock
+// of theirs held.
 //
 // Left out: a delay stamp (XEP-0203) on what has waited, and a queue that is longer than memory allows.
 package outbox
@@ -52,8 +53,8 @@ type Options struct {
 	Log storage.Log
 	// Owns says whether a domain is ours (router.Owns).
 	Owns func(domain string) bool
-	// Bounce tells the sender of a stanza that it could not be delivered (router.Bounce). It is called on goroutines of the
-	// outbox that hold no lock, and in Restore and Stop; never for errors and results. The stanza is borrowed.
+	// Bounce tells the sender of a stanza that it could not be delivered (router.Bounce). It is called on goroutines of
+	// the outbox that hold no lock, and in Restore and Stop; never for errors and results. The stanza is borrowed.
 	Bounce func(s *xmpp.Stanza, err *xmpp.Error)
 	// Limits are asked for with each decision, so that they can change. The same pointer means that nothing has: what is
 	// behind it stays as it is.
@@ -71,7 +72,7 @@ type Limits struct {
 	BackoffMin time.Duration // until the second attempt; doubled with each; 1 s
 	BackoffMax time.Duration // 5 min
 	Age        time.Duration // how long a message waits; 10 min
-	Memory     int           // bytes in all queues; beyond, only who has little waiting, and peers that take theirs; 64 MiB
+	Memory     int           // bytes in all queues; beyond, only whoever has little waiting, and peers that read; 64 MiB
 
 	Unacked      int           // stanzas written to a pair's stream and not acknowledged; beyond, writing pauses; 5,000
 	UnackedBytes int           // likewise; 4 MiB
@@ -180,8 +181,8 @@ func (o *Outbox) limits() *Limits {
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b }}
 
 // Push takes a stanza of ours to a domain that is not, and settles it: Queued, having added the pending of what was
-// written to disk, or Refused. It keeps no byte of it. Before it refuses what a client sends faster than its peer takes, it
-// flushes the batch and waits for two seconds at most. Stanzas of one caller keep their order.
+// written to disk, or Refused. It keeps no byte of it. Before it refuses what a client sends faster than its peer
+// takes, it flushes the batch and waits for two seconds at most. Stanzas of one caller keep their order.
 func (o *Outbox) Push(e *router.Envelope) {
 	s := e.Stanza
 	local, remote := s.From.Domain(), s.To.Domain()
@@ -381,8 +382,8 @@ func (o *Outbox) forget(now time.Time, unused time.Duration) {
 	}
 }
 
-// Seen says that a peer has just proved to be alive, by a stream of its own: what waits for it is tried at once, unless that
-// has been done a moment ago.
+// Seen says that a peer has just proved to be alive, by a stream of its own: what waits for it is tried at once, unless
+// that has been done a moment ago.
 func (o *Outbox) Seen(remote string) {
 	o.mu.RLock()
 	d := o.domains[remote]

@@ -181,7 +181,8 @@ func TestRequestsBounceAfterAMomentAndMessagesAtTheirAge(t *testing.T) {
 		wait(31 * time.Second)
 		b.equal("bounced", b.bouncedIDs(), []string{request, presence})
 		for _, x := range b.bounces() {
-			if x.err.Condition != xmpp.CondRemoteServerTimeout || x.err.Text != errRefused.Text || x.at.Sub(start) != volatileAge {
+			if x.err.Condition != xmpp.CondRemoteServerTimeout || x.err.Text != errRefused.Text ||
+				x.at.Sub(start) != volatileAge {
 				t.Errorf("bounced with %v after %v", x.err, x.at.Sub(start))
 			}
 		}

@@ -81,7 +81,8 @@ func (d *domain) pair(local string) *pair {
 			return p
 		}
 	}
-	p := &pair{Pair: Pair{Local: strings.Clone(local), Remote: d.name}, domain: d, wake: make(chan struct{}, 1), used: time.Now()}
+	p := &pair{Pair: Pair{Local: strings.Clone(local), Remote: d.name}, domain: d, wake: make(chan struct{}, 1),
+		used: time.Now()}
 	p.owner = ownerOf(p.Pair)
 	d.pairs = append(d.pairs, p)
 	return p
@@ -121,8 +122,8 @@ func (p *pair) lost() bool {
 	}
 }
 
-// admit says whether one more stanza may wait, of so many bytes in all, or why not. It takes the stanza's cost from
-// the share of its sender. The caller holds mu.
+// admit says whether one more stanza may wait, of so many bytes in all, or why not. It takes the stanza's cost from the
+// share of its sender. The caller holds mu.
 func (p *pair) admit(now time.Time, l *Limits, it *item, bytes int, sender jid.JID) (Refusal, *xmpp.Error) {
 	d, o := p.domain, p.domain.o
 	count := it.amount()
@@ -159,16 +160,16 @@ func (p *pair) admit(now time.Time, l *Limits, it *item, bytes int, sender jid.J
 	return 0, nil
 }
 
-// worthWaiting says whether a client is better held up for a moment than refused: the queue is getting full and
-// the peer takes it. The caller holds mu.
+// worthWaiting says whether a client is better held up for a moment than refused: the queue is getting full and the
+// peer takes it. The caller holds mu.
 func (p *pair) worthWaiting(now time.Time, l *Limits) bool {
 	d := p.domain
 	return p.stream != nil && !d.closed && now.Sub(p.progress) < stalled &&
 		(2*d.waiting.units >= l.Stanzas || 2*d.waiting.bytes >= l.Bytes)
 }
 
-// awaitRoom waits until the queue has emptied to a part, or for as long as is fair to the one who sends. The caller holds mu, as
-// it does afterwards.
+// awaitRoom waits until the queue has emptied to a part, or for as long as is fair to the one who sends. The caller
+// holds mu, as it does afterwards.
 func (p *pair) awaitRoom(e *router.Envelope, now time.Time, l *Limits) {
 	d := p.domain
 	p.pins++
@@ -354,8 +355,8 @@ func (p *pair) wrote() {
 	}
 }
 
-// adopt takes the stream that an attempt has brought: what the peer does not have of what was written to
-// the one before is to be written again. The caller holds mu.
+// adopt takes the stream that an attempt has brought: what the peer does not have of what was written to the one before
+// is to be written again. The caller holds mu.
 func (p *pair) adopt(s Stream, over <-chan struct{}, limit int, now time.Time) {
 	p.queue.filter(0, func(it *item) bool { return it.gone })
 	p.written = 0
@@ -364,9 +365,9 @@ func (p *pair) adopt(s Stream, over <-chan struct{}, limit int, now time.Time) {
 	p.unfit, p.taken, p.barred, p.shut = limit > 0, false, false, false
 }
 
-// lose notes that the stream is over, for whatever cause, nil if nobody knows. It returns the failure that this was, nil if
-// something was taken, and what the peer is not to be sent again. Who has lived for a while may be tried again at
-// once in either case. The caller holds mu.
+// lose notes that the stream is over, for whatever cause, nil if nobody knows. It returns the failure that this was,
+// nil if something was taken, and what the peer is not to be sent again. Who has lived for a while may be tried again
+// at once in either case. The caller holds mu.
 func (p *pair) lose(now time.Time, l *Limits, cause *Failure) (f *Failure, out []item) {
 	d := p.domain
 	p.stream = nil
@@ -433,8 +434,8 @@ func (p *pair) expired(now time.Time, l *Limits) (out []item, why Reason) {
 	return p.withdraw(out), why
 }
 
-// expire takes out what drop is true for, from the i-th on. Of what has been written to the stream before, a
-// mark stays as long as others of that do, since the peer may yet acknowledge it. The caller holds mu.
+// expire takes out what drop is true for, from the i-th on. Of what has been written to the stream before, a mark stays
+// as long as others of that do, since the peer may yet acknowledge it. The caller holds mu.
 func (p *pair) expire(i int, drop func(*item) bool) (out []item) {
 	left := false
 	for j := range p.written {

@@ -247,7 +247,8 @@ func (q *queue) filter(i int, drop func(*item) bool) (out []item) {
 	return out
 }
 
-// reuse lets the next stanza take the place of the first, if there is none. Nobody may use the bytes of former ones any more.
+// reuse lets the next stanza take the place of the first, if there is none. Nobody may use the bytes of former ones any
+// more.
 func (q *queue) reuse() {
 	if q.len() == 0 && q.tail != nil {
 		q.tail.b, q.tail.lent = q.tail.b[:0], false

@@ -8,16 +8,16 @@ import (
 )
 
 const (
-	// itemCost is about what a stanza that waits takes beside its XML, pairCost what the first one for a domain does:
-	// a queue, a goroutine, an attempt to connect.
+	// itemCost is about what a stanza that waits takes beside its XML, pairCost what the first one for a domain does: a
+	// queue, a goroutine, an attempt to connect.
 	itemCost = 200
 	pairCost = 8 << 10
 	// fewOf says who has little waiting when the memory is used up: no more than this part of it.
 	fewOf = 1024
 )
 
-// sender is who answers for a stanza: the account, where there is one, since what an account may send in other names
-// is still its own.
+// sender is who answers for a stanza: the account, where there is one, since what an account may send in other names is
+// still its own.
 func sender(e *router.Envelope) jid.JID {
 	if !e.Account.IsZero() {
 		return e.Account

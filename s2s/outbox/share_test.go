@@ -162,7 +162,8 @@ func TestWhoHasNextToNothingWaitingGetsInThoughTheMemoryIsUsedUp(t *testing.T) {
 		b.refused(order{to: stuck, body: body})
 		fill := func(who string) (n int) {
 			for {
-				e := &router.Envelope{Stanza: &xmpp.Stanza{Kind: xmpp.Message, From: jid.MustParse(who), To: jid.MustParse("a@" + stuck),
+				e := &router.Envelope{Stanza: &xmpp.Stanza{Kind: xmpp.Message, From: jid.MustParse(who),
+					To:      jid.MustParse("a@" + stuck),
 					Payload: []byte("<body>" + strings.Repeat("x", 1000) + "</body>")}}
 				if b.out.Push(e); e.Outcome != router.Queued {
 					return n

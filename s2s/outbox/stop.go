@@ -9,10 +9,10 @@ import (
 	"jackdaw/xmpp"
 )
 
-// Stop ends the outbox. It refuses what comes, gives streams that are up a moment to take what waits, and closes them. What is left then
-// goes to disk or is there already, if it is a message or a subscription; requests bounce and the rest is dropped. It returns when that is
-// done, or with the context's error if that ends first; what is on disk is safe in either case. Storage, the router
-// and the streams must outlive it.
+// Stop ends the outbox. It refuses what comes, gives streams that are up a moment to take what waits, and closes them.
+// What is left then goes to disk or is there already, if it is a message or a subscription; requests bounce and the
+// rest is dropped. It returns when that is done, or with the context's error if that ends first; what is on disk is
+// safe in either case. Storage, the router and the streams must outlive it.
 func (o *Outbox) Stop(ctx context.Context) error {
 	o.mu.Lock()
 	again := o.stopping
@@ -184,7 +184,8 @@ func (o *Outbox) keep(ctx context.Context, p *pair, items []item) error {
 		}
 	}
 	if len(items) > 0 {
-		o.log.Info("stanzas for a peer wait for the next start", "peer", p.Remote, "from", p.Local, "kept", kept, "given back", len(back))
+		o.log.Info("stanzas for a peer wait for the next start", "peer", p.Remote, "from", p.Local, "kept", kept,
+			"given back", len(back))
 	}
 	if len(back) > 0 {
 		o.giveBack(p, back, func(it *item) (*xmpp.Error, Reason) {

@@ -9,20 +9,21 @@ import (
 // A Pair names a direction: from a domain of ours to a domain of a peer. Both are normalised.
 type Pair struct{ Local, Remote string }
 
-// A Stream is a way to a peer on which the pair has been authenticated. It may carry other pairs too, and the
-// other direction. s2s implements it.
+// A Stream is a way to a peer on which the pair has been authenticated. It may carry other pairs too, and the other
+// direction. s2s implements it.
 type Stream interface {
-	// Write sends n stanzas, written one behind the other in xml, and returns when the socket has taken them. After an error
-	// the stream is over; what of xml has arrived is unknown. xml is borrowed. Calls do not overlap for one pair.
+	// Write sends n stanzas, written one behind the other in xml, and returns when the socket has taken them. After an
+	// error the stream is over; what of xml has arrived is unknown. xml is borrowed. Calls do not overlap for one pair.
 	Write(xml []byte, n int) error
 	// Over is closed when the stream has ended, whoever ended it.
 	Over() <-chan struct{}
-	// Limit is the most bytes of a stanza that the peer says it takes (XEP-0478); 0 if it has not said. It does not change.
+	// Limit is the most bytes of a stanza that the peer says it takes (XEP-0478); 0 if it has not said. It does not
+	// change.
 	Limit() int
 	// Cause says why the stream has ended; nil while it has not, or if nobody knows.
 	Cause() *Failure
-	// Close says that the pair needs the stream no longer; it ends when no other pair does. Acknowledgements that are
-	// on their way are awaited for a moment.
+	// Close says that the pair needs the stream no longer; it ends when no other pair does. Acknowledgements that are on
+	// their way are awaited for a moment.
 	Close()
 }
 
@@ -32,10 +33,10 @@ type Acked func(n int)
 
 // A Dialer opens streams. s2s implements it.
 type Dialer interface {
-	// Open makes one attempt to bring an authenticated stream for the pair: one that is there already, or a new
-	// one. Stanzas that had been written to an earlier stream of the pair and that the peer, asked on resumption (XEP-0198 §5), says it has
-	// are given to acked before Open returns; all others must be written again.
-	// From then on acked is called until the stream is over, and not afterwards.
+	// Open makes one attempt to bring an authenticated stream for the pair: one that is there already, or a new one.
+	// Stanzas that had been written to an earlier stream of the pair and that the peer, asked on resumption (XEP-0198 §5),
+	// says it has are given to acked before Open returns; all others must be written again. From then on acked is called
+	// until the stream is over, and not afterwards.
 	Open(ctx context.Context, p Pair, acked Acked) (Stream, error)
 }
 
