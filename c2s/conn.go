@@ -49,7 +49,7 @@ type conn struct {
 	ahead    []byte // of it, not given to Send yet
 }
 
-// BeforeRead implements wire.Owner.
+// BeforeRead implements wire.Pacer.
 func (c *conn) BeforeRead() error {
 	c.flushAll()
 	c.pause()
@@ -59,7 +59,7 @@ func (c *conn) BeforeRead() error {
 	return nil
 }
 
-// AfterRead implements wire.Owner.
+// AfterRead implements wire.Pacer.
 func (c *conn) AfterRead(n int) {
 	c.purse.Spend(n)
 	c.heard.Store(c.srv.now.Load())

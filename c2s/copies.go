@@ -2,7 +2,7 @@ package c2s
 
 import "jackdaw/router"
 
-// Uncopied implements router.Keeper. The receipts go along: whoever keeps a copy finishes them.
+// Uncopied implements router.Keeper. The receipts are taken along: whoever keeps a copy finishes them.
 func (s *session) Uncopied() (list []router.Undelivered, first uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -98,7 +98,7 @@ func TestASessionEndsAfterItsReaderHasLeftTheRouter(t *testing.T) {
 	release()
 	c.expectError("not-authorized")
 	eventually(t, "the session has ended", func() bool { return h.over() == 1 })
-	if got := h.list(&h.routed); !slices.Equal(got, []string{"first"}) { // who is put out is heard no more
+	if got := h.list(&h.routed); !slices.Equal(got, []string{"first"}) { // whoever is put out is heard no more
 		t.Errorf("routed: %v", got)
 	}
 }

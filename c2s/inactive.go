@@ -10,18 +10,18 @@ import (
 // sender the last.
 type inactivity struct {
 	chunk *chunk
-	index map[held]int // of the mark
+	index map[withheld]int // of the mark
 }
 
-type held struct {
+type withheld struct {
 	from jid.JID
 	kind xmpp.Kind
 }
 
 // What is held back is bounded; more than that is let through.
 const (
-	maxHeld      = 1000
-	maxHeldBytes = 256 << 10
+	maxWithheld      = 1000
+	maxWithheldBytes = 256 << 10
 )
 
 // inactive begins holding back, active ends it and says whether the caller must flush.
@@ -43,24 +43,24 @@ func (s *session) active() bool {
 	return s.wakeQueued()
 }
 
-// hold keeps an unimportant stanza; before an important one it lets out what it kept, so that their order stays. The
-// caller holds mu.
-func (s *session) hold(d *router.Delivery) bool {
+// withhold keeps an unimportant stanza; before an important one it lets out what it kept, so that their order stays.
+// The caller holds mu.
+func (s *session) withhold(d *router.Delivery) bool {
 	i := s.idle
 	if d.Kept != 0 || d.Receipt != nil || !unimportant(d.Stanza) { // a receipt is awaited
 		s.release()
 		s.idle = &inactivity{}
 		return false
 	}
-	if len(i.index) >= maxHeld || i.chunk != nil && len(i.chunk.buf) > maxHeldBytes {
+	if len(i.index) >= maxWithheld || i.chunk != nil && len(i.chunk.buf) > maxWithheldBytes {
 		s.release()
 		s.idle = &inactivity{}
 		return false
 	}
 	if i.chunk == nil {
-		i.chunk, i.index = newChunk(), map[held]int{}
+		i.chunk, i.index = newChunk(), map[withheld]int{}
 	}
-	k := held{d.Stanza.From, d.Stanza.Kind}
+	k := withheld{d.Stanza.From, d.Stanza.Kind}
 	if at, ok := i.index[k]; ok {
 		// The later one stands at its own place, since others may have come between.
 		m := &i.chunk.marks[at]

@@ -121,7 +121,7 @@ func (s *session) acknowledge() bool {
 	return s.wakeQueued()
 }
 
-// wakeQueued is wake for who does not know whether anything was queued. The caller holds mu.
+// wakeQueued is wake for a caller that does not know whether anything was queued. The caller holds mu.
 func (s *session) wakeQueued() bool { return s.queue != nil && s.wake() }
 
 // storedMore is the part of the server's worker when a write has finished.

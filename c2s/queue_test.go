@@ -294,10 +294,10 @@ func TestHeldStanzasAreBounded(t *testing.T) {
 	c := h.enter("juliet", "balcony")
 	defer c.close()
 	c.send("<inactive xmlns='urn:xmpp:csi:0'/>").ping()
-	for i := range maxHeld + 1 {
+	for i := range maxWithheld + 1 {
 		h.router.Post(presence(fmt.Sprintf("romeo@example.org/%d", i), "x"), nil)
 	}
-	for i := range maxHeld + 1 {
+	for i := range maxWithheld + 1 {
 		c.expect("<presence", fmt.Sprintf("/%d'", i))
 	}
 }

@@ -66,7 +66,7 @@ func (c *conn) rests() bool {
 	if !c.rest.Swap(false) || c.Transport.SetReadDeadline(time.Time{}) != nil {
 		return false
 	}
-	// Who interrupts says why first, so either it shows here or the interruption is to come.
+	// Whoever interrupts says why first, so either it shows here or the interruption is to come.
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
 	return !c.failed && !c.dead.Load() && !c.silent.Load() && !c.leaves()
@@ -102,7 +102,7 @@ func (c *conn) over(err error) {
 	}
 	s.mu.Lock()
 	if s.conn != c && !c.dead.Load() {
-		_ = c.Transport.Close() // detached: nothing more is to be written, and who tries is to stop
+		_ = c.Transport.Close() // detached: nothing more is to be written, and whoever tries is to stop
 	}
 	// Else others may still be writing the goodbye.
 	for s.conn == c || c.writing {

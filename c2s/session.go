@@ -82,7 +82,7 @@ func (s *session) Send(d router.Delivery) (wake, ok bool) {
 		s.late.add(&d)
 		s.loose = true
 		return false, true
-	case s.idle != nil && s.hold(&d):
+	case s.idle != nil && s.withhold(&d):
 		return false, true
 	}
 	if s.queue == nil {
@@ -397,7 +397,7 @@ func (s *session) nonza(b ...string) bool {
 	return s.wake()
 }
 
-// changed wakes who waits for a change. The caller holds mu.
+// changed wakes whoever waits for a change. The caller holds mu.
 func (s *session) changed() {
 	if s.notify != nil {
 		close(s.notify)

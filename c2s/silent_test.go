@@ -39,7 +39,7 @@ func TestClientThatLeavesARequestUnansweredIsDetached(t *testing.T) {
 			t.Fatalf("after two minutes: attached %t, there %t", attached, there)
 		}
 		if attached, _ := h.lives(other); !attached {
-			t.Error("who was asked for nothing is given up")
+			t.Error("a client that was asked for nothing is given up")
 		}
 		if h.Stats.Silent.Load() != 1 || h.Stats.Detached.Load() != 1 {
 			t.Error("not counted")
@@ -135,7 +135,7 @@ func TestMessagesThatWaitWithoutARequestAreAskedFor(t *testing.T) {
 		time.Sleep(2*time.Minute + 5*time.Second)
 		synctest.Wait()
 		if attached, _ := h.lives(c); attached {
-			t.Error("who does not answer that either is not given up")
+			t.Error("a client that does not answer that either is not given up")
 		}
 	})
 }

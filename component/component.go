@@ -1,8 +1,8 @@
 // Package component lets programs answer for a domain of their own, such as bot.example.org, over a stream of the
-// Jabber Component Protocol (XEP-0114, jabber:component:accept). Each domain has a secret; who knows it may speak for
-// every address of that domain and for no other, whichever way the stanza then goes.
+// Jabber Component Protocol (XEP-0114, jabber:component:accept). Each domain has a secret; whoever knows it may speak
+// for every address of that domain and for no other, whichever way the stanza then goes.
 //
-// A domain has one stream. Who proves the secret while there is one takes its place: a component that starts again
+// A domain has one stream. Whoever proves the secret while there is one takes its place: a component that starts again
 // after its machine or its network was lost must not wait for TCP to notice. The older stream ends with conflict, and
 // what it had not taken goes to the newer one, in order.
 //

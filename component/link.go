@@ -74,7 +74,7 @@ func (l *link) end(f *wire.Farewell, drain bool) {
 	l.endNow(f, drain)
 }
 
-// endNow is end for who holds mu.
+// endNow is end for callers that hold mu.
 func (l *link) endNow(f *wire.Farewell, drain bool) {
 	if l.ending != nil {
 		return
@@ -157,14 +157,14 @@ func asFarewell(err error, other *wire.Farewell) *wire.Farewell {
 	return &wire.Farewell{Cause: err}
 }
 
-// BeforeRead implements wire.Owner.
+// BeforeRead implements wire.Pacer.
 func (l *link) BeforeRead() error {
 	l.batch.Flush()
 	l.pause()
 	return nil
 }
 
-// AfterRead implements wire.Owner.
+// AfterRead implements wire.Pacer.
 func (l *link) AfterRead(n int) { l.purse.Spend(n) }
 
 // pause keeps a component that is not on this machine to its rate: reading waits, nothing is dropped.

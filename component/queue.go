@@ -34,7 +34,7 @@ type mark struct {
 
 // send queues a stanza and settles it. It does not wait.
 //
-// A component that takes less than it is sent is a service to everyone, and who floods it must not end it for all:
+// A component that takes less than it is sent is a service to everyone, and whoever floods it must not end it for all:
 // messages and requests beyond the bound are refused, which their senders are told. Of presence and answers nobody
 // would learn that they are missing, so they may take up as much again; beyond that the stream ends, and a component
 // that connects anew begins with a clean slate.
@@ -239,7 +239,7 @@ func (l *link) goodbye(f *wire.Farewell) {
 	if f.Cause != nil || l.stall() != nil {
 		return
 	}
-	_, _ = l.Write(l.Framing.AppendEnd(nil, f)) // who does not hear it sees the connection end
+	_, _ = l.Write(l.Framing.AppendEnd(nil, f)) // whoever does not hear it sees the connection end
 }
 
 // giveBack tells the senders of stanzas that a component never took. Each gets to know it once, in the way it can use:

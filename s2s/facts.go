@@ -33,8 +33,8 @@ type facts struct {
 	direct bool // TLS from the first byte; set before the link is known, likewise bare
 	bare   bool // opened without showing our certificate
 
-	// The reader's; while an outgoing link is negotiated, that of who opens it.
-	shown     bool        // our certificate was shown to who we called
+	// The reader's; while an outgoing link is negotiated, that of whoever opens it.
+	shown     bool        // our certificate was shown to the one we called
 	offered   offered     // outgoing: by the peer
 	external  bool        // incoming: EXTERNAL is offered
 	login     sasl.Server // incoming: the attempt that goes on, if any

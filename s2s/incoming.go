@@ -127,7 +127,7 @@ func (l *link) appendFeatures(b []byte) []byte {
 		f = append(f, "<bidi xmlns='"+xmpp.NSBidiFeature+"'/>"...)
 	}
 	if l.TLS != nil || !p.needsTLS(l.remote) {
-		// Proofs that need no call back are given to who asks for dialback too.
+		// Proofs that need no call back are given to whoever asks for dialback too.
 		f = append(f, "<dialback xmlns='"+xmpp.NSDialbackFeature+"'><errors/></dialback>"...)
 		f = append(f, "<sm xmlns='"+xmpp.NSSM+"'/>"...)
 	}

@@ -42,7 +42,7 @@ func (l *link) next() (stream.ItemKind, error) {
 	return item, err
 }
 
-// BeforeRead implements wire.Owner.
+// BeforeRead implements wire.Pacer.
 func (l *link) BeforeRead() error {
 	l.batch.Flush()
 	l.throttle()
@@ -51,7 +51,7 @@ func (l *link) BeforeRead() error {
 	return nil
 }
 
-// AfterRead implements wire.Owner.
+// AfterRead implements wire.Pacer.
 func (l *link) AfterRead(int) {
 	l.heard.Store(time.Now().Unix())
 	l.relax() // it may have been authenticated since we began to wait

@@ -99,8 +99,8 @@ func (q *inquiries) leave(from netip.Addr) {
 	}
 }
 
-// An authority is a stream to who can confirm keys, opened for that. All who want to know something of a pair at the
-// same time share it.
+// An authority is a stream to whoever can confirm keys, opened for that. All who want to know something of a pair at
+// the same time share it.
 type authority struct {
 	ready  chan struct{} // closed when link or failed is set
 	link   *link
@@ -119,7 +119,7 @@ func (s *Server) authority(p outbox.Pair) *authority {
 		var ctx context.Context
 		ctx, a.cancel = context.WithTimeout(s.ctx, s.policy().limits.AuthTime)
 		s.authorities[p] = a
-		s.streams.Workers.Add(1) // who asks is one
+		s.streams.Workers.Add(1) // whoever asks is one
 		go func() {
 			defer s.streams.Workers.Done()
 			defer close(a.ready)

@@ -80,7 +80,7 @@ func (l *link) partFor(cause error, f *wire.Farewell) {
 		return
 	}
 	l.dying.Store(true)
-	_ = l.Transport.SetDeadline(time.Now().Add(wire.FarewellTime)) // who is writing, or shaking hands, stops
+	_ = l.Transport.SetDeadline(time.Now().Add(wire.FarewellTime)) // whoever is writing, or shaking hands, stops
 	l.wmu.Lock()
 	defer l.wmu.Unlock()
 	b := l.wbuf[:0]

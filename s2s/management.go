@@ -383,7 +383,7 @@ func (l *link) safe(ctx context.Context) uint32 {
 			l.mu.Unlock()
 			return 0
 		}
-		l.advance() // who is called back meanwhile does the same
+		l.advance() // whoever is called back meanwhile does the same
 		h := l.in.confirmed
 		var p *storage.Pending
 		if l.in.head < len(l.in.gates) {

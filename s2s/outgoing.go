@@ -189,7 +189,7 @@ func (s *Server) tryAs(ctx context.Context, p outbox.Pair, t lookup.Target, veri
 	return l, nil
 }
 
-// guard runs a part of the negotiation on the goroutine of who opens the link, and ends the link if that fails.
+// guard runs a part of the negotiation on the goroutine of whoever opens the link, and ends the link if that fails.
 func (l *link) guard(ctx context.Context, f func() error) (failed *outbox.Failure) {
 	stop := context.AfterFunc(ctx, func() { l.end(ctx.Err()) })
 	defer stop()
@@ -402,7 +402,7 @@ func (l *link) establish(ctx context.Context, p outbox.Pair, acked outbox.Acked)
 		if how == byExternal { // else it is the one before authentication
 			l.limit = l.offered.limit
 		}
-		if l.bidi { // the peer is who we called: see authenticate
+		if l.bidi { // the peer is the one we called: see authenticate
 			l.proved[p] = byCertificate
 		}
 		l.mu.Unlock()
@@ -434,7 +434,7 @@ func (l *link) establish(ctx context.Context, p outbox.Pair, acked outbox.Acked)
 
 // authenticate proves our domain, by EXTERNAL where the peer offers it (XEP-0178 §3), else by dialback.
 func (l *link) authenticate(p outbox.Pair) (proof, error) {
-	// Who is to bring us stanzas must be the one we called, for certain; by dialback only we prove who we are.
+	// Whoever is to bring us stanzas must be the one we called, for certain; by dialback only we prove who we are.
 	if l.offered.bidi && l.TLS != nil && l.certainty == nil {
 		l.mu.Lock()
 		l.bidi = true

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// maxControl is how much may wait that is not a stanza; who reads less than that is gone.
+	// maxControl is how much may wait that is not a stanza; whoever reads less than that is gone.
 	maxControl = 64 << 10
 	// maxPiece is how much is written before it is seen whether the peer takes anything: one record of TLS (RFC 8446
 	// §5.1).
@@ -24,7 +24,7 @@ type output struct {
 	bytesOut   atomic.Int64 // before TLS
 
 	wmu  sync.Mutex // held while the socket is written to; before the link's mu
-	wbuf []byte     // of who holds wmu
+	wbuf []byte     // of whoever holds wmu
 	torn bool       // likewise: nothing more can be said, since half a stanza or of a handshake may be out
 
 	// The link's mu guards these.
@@ -47,7 +47,7 @@ func (l *link) send(b []byte) error {
 	for len(b) > 0 {
 		n := min(len(b), maxPiece)
 		err := l.Transport.WriteUntil(time.Now().Add(stall))
-		if err == nil && l.dying.Load() { // who wants to have the last word waits
+		if err == nil && l.dying.Load() { // whoever wants to have the last word waits
 			err = l.Transport.WriteUntil(time.Now().Add(wire.FarewellTime))
 		}
 		if err == nil {
@@ -71,7 +71,7 @@ func (l *link) say(b []byte) {
 	l.sayLocked(b)
 }
 
-// sayLocked is say for who holds mu.
+// sayLocked is say for callers that hold mu.
 func (l *link) sayLocked(b []byte) {
 	if l.ended {
 		return
@@ -111,8 +111,8 @@ func (l *link) flush() {
 	}
 }
 
-// broke ends a link that could not be written to. Before, its reader, who must not be the caller, has a moment to come
-// to what the peer said when it closed the stream.
+// broke ends a link that could not be written to. Before, its reader, which must not be the caller, has a moment to
+// come to what the peer said when it closed the stream.
 func (l *link) broke(err error) {
 	if !isTimeout(err) {
 		t := time.NewTimer(wire.FarewellTime)

@@ -28,13 +28,13 @@ func (s *Server) incomingTLS(o *tls.Config) *tls.Config {
 	return c
 }
 
-// acceptTLS is the handshake of who is called. With a domain, which STARTTLS knows, its certificate is shown whatever
-// the caller puts into SNI (RFC 6120 §13.7.1.2).
+// acceptTLS is the handshake of the side that is called. With a domain, which STARTTLS knows, its certificate is shown
+// whatever the caller puts into SNI (RFC 6120 §13.7.1.2).
 func (l *link) acceptTLS(domain string) error {
 	c := l.srv.callers
 	if domain != "" {
 		c = c.Clone()
-		c.NextProtos = nil // who has found a stream already is asked for no protocol
+		c.NextProtos = nil // whoever has found a stream already is asked for no protocol
 		if l.srv.o.Certificate != nil {
 			c.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return l.srv.o.Certificate(domain), nil }
 		}
@@ -42,8 +42,8 @@ func (l *link) acceptTLS(domain string) error {
 	return l.handshake(l.ctx, tls.Server(&l.Transport, c))
 }
 
-// openTLS is the handshake of who calls. What the peer shows is verified afterwards, since it depends on the policy
-// what follows from it.
+// openTLS is the handshake of the side that calls. What the peer shows is verified afterwards, since it depends on the
+// policy what follows from it.
 func (l *link) openTLS(ctx context.Context) error {
 	c := &tls.Config{}
 	if l.srv.o.TLS != nil {

@@ -193,7 +193,7 @@ func (s *Service[S]) Recover(err *error) {
 	}
 }
 
-// Panicked is Recover for who has recovered.
+// Panicked is Recover for callers that have recovered already.
 func (s *Service[S]) Panicked(v any) error {
 	s.Panics.Add(1)
 	s.Log.Error("a "+s.Who+" made the server panic", "do", "report it as a fault of jackdaw, with this line",

@@ -19,8 +19,8 @@ import (
 	"jackdaw/xmpp/stream"
 )
 
-// An Owner is who has a Stream. Its reader calls these.
-type Owner interface {
+// A Pacer keeps the pace of a stream: its reader calls these.
+type Pacer interface {
 	// BeforeRead is called before the reader waits. What was routed leaves now, and whoever brings too much is kept
 	// waiting here. An error ends the stream.
 	BeforeRead() error
@@ -39,7 +39,7 @@ type Stream struct {
 	Total   int  // bytes read, without what TLS adds
 	Most    int  // of them, before authentication; 0: no bound
 	Shallow bool // Next returns ErrAgain where it would wait; then Transport.Await is what waits
-	owner   Owner
+	pacer   Pacer
 	store   []byte         // read and not consumed: store[pos:end]
 	pooled  *[BufSize]byte // store, unless that is large or our own
 	large   *[largeSize]byte
@@ -50,8 +50,8 @@ type Stream struct {
 }
 
 // Init begins the life of a stream. The connection is still without TLS.
-func (s *Stream) Init(c net.Conn, f Framing, o Owner) {
-	s.Framing, s.owner = f, o
+func (s *Stream) Init(c net.Conn, f Framing, p Pacer) {
+	s.Framing, s.pacer = f, p
 	s.Transport.init(c)
 	s.Transport.nowait = true
 	if tc, ok := c.(*net.TCPConn); ok {
@@ -117,7 +117,7 @@ func (s *Stream) More() error {
 	for {
 		ready := s.Transport.buffered() == 0
 		if ready {
-			if err := s.owner.BeforeRead(); err != nil {
+			if err := s.pacer.BeforeRead(); err != nil {
 				return err
 			}
 		}
@@ -129,12 +129,12 @@ func (s *Stream) More() error {
 		if n > 0 {
 			s.end += n
 			s.Total += n
-			s.owner.AfterRead(n)
+			s.pacer.AfterRead(n)
 			return nil
 		}
 		if err == ErrAgain {
 			if !ready { // half a TLS record was there
-				if err := s.owner.BeforeRead(); err != nil {
+				if err := s.pacer.BeforeRead(); err != nil {
 					return err
 				}
 			}

@@ -29,14 +29,14 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// owner notes what its stream tells it.
-type owner struct {
+// pacer notes what its stream tells it.
+type pacer struct {
 	waits chan struct{} // one token for each time that the reader is about to wait
 	bytes atomic.Int64
 	bad   atomic.Pointer[error] // what BeforeRead returns
 }
 
-func (o *owner) BeforeRead() error {
+func (o *pacer) BeforeRead() error {
 	select {
 	case o.waits <- struct{}{}:
 	default:
@@ -47,10 +47,10 @@ func (o *owner) BeforeRead() error {
 	return nil
 }
 
-func (o *owner) AfterRead(n int) { o.bytes.Add(int64(n)) }
+func (o *pacer) AfterRead(n int) { o.bytes.Add(int64(n)) }
 
 // awaits drains the tokens there are and waits for the next.
-func (o *owner) awaits(t *testing.T) {
+func (o *pacer) awaits(t *testing.T) {
 	t.Helper()
 	select {
 	case <-o.waits:
@@ -60,7 +60,7 @@ func (o *owner) awaits(t *testing.T) {
 }
 
 // pair returns a stream of jabber:client over TCP, and its other end.
-func pair(t testing.TB) (*Stream, *owner, net.Conn) {
+func pair(t testing.TB) (*Stream, *pacer, net.Conn) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -79,7 +79,7 @@ func pair(t testing.TB) (*Stream, *owner, net.Conn) {
 		_ = far.Close() // it may be closed already
 		_ = near.Close()
 	})
-	s, o := &Stream{}, &owner{waits: make(chan struct{}, 1)}
+	s, o := &Stream{}, &pacer{waits: make(chan struct{}, 1)}
 	s.Init(near, Bytes{}, o)
 	s.Scanner.Expect(xmpp.NSClient)
 	return s, o, far
@@ -186,7 +186,7 @@ func TestWhatCannotBeReadIsTheFarewell(t *testing.T) {
 	}
 }
 
-func TestTheOwnerIsAskedBeforeEachWait(t *testing.T) {
+func TestThePacerIsAskedBeforeEachWait(t *testing.T) {
 	s, o, far := pair(t)
 	gone := errors.New("to be left")
 	done := make(chan error)
@@ -206,7 +206,7 @@ func TestTheOwnerIsAskedBeforeEachWait(t *testing.T) {
 }
 
 // A client whose TLS record comes in two halves gets what it sent before handled and passed on meanwhile.
-func TestTheOwnerIsAskedBeforeAWaitInTheMiddleOfARecord(t *testing.T) {
+func TestThePacerIsAskedBeforeAWaitInTheMiddleOfARecord(t *testing.T) {
 	s, o, far := pair(t)
 	half := &halving{Conn: far}
 	secure := tls.Client(half, &tls.Config{InsecureSkipVerify: true})

@@ -155,7 +155,7 @@ func TestWritingPausesUntilThePeerAcknowledges(t *testing.T) {
 		if s := b.status(pair0); s.Unacked != 4 || s.Waiting != 3 {
 			t.Errorf("status %+v", s)
 		}
-		// Who never acknowledges is not waited for longer than the age of a message.
+		// Whoever never acknowledges is not waited for longer than the age of a message.
 		wait(11 * time.Minute)
 		b.equal("bounced", b.bouncedIDs(), []string{"8", "9", "10"})
 		if s := b.status(pair0); s.Unacked != 4 || s.Waiting != 0 {
@@ -200,7 +200,7 @@ func TestAClientIsHeldUpForAMomentOnly(t *testing.T) {
 			synctest.Wait()
 		}
 		if d := time.Since(start); d != 0 {
-			t.Errorf("who has no session was held up for %v", d)
+			t.Errorf("a sender without a session was held up for %v", d)
 		}
 		b.queued(order{session: new(router.Session)})
 		if d := time.Since(start); d != patience {

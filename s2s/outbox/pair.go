@@ -199,7 +199,7 @@ func (p *pair) awaitRoom(e *router.Envelope, now time.Time, l *Limits) {
 	}
 }
 
-// relieve lets those go on who wait for room, if there is some or no use in waiting. The caller holds mu.
+// relieve lets those go on that wait for room, if there is some or no use in waiting. The caller holds mu.
 func (d *domain) relieve(l *Limits, anyway bool) {
 	if d.room != nil && (anyway || 4*d.waiting.units <= l.Stanzas && 4*d.waiting.bytes <= l.Bytes) {
 		close(d.room)
@@ -366,8 +366,8 @@ func (p *pair) adopt(s Stream, over <-chan struct{}, limit int, now time.Time) {
 }
 
 // lose notes that the stream is over, for whatever cause, nil if nobody knows. It returns the failure that this was,
-// nil if something was taken, and what the peer is not to be sent again. Who has lived for a while may be tried again
-// at once in either case. The caller holds mu.
+// nil if something was taken, and what the peer is not to be sent again. A stream that has lived for a while may be
+// tried again at once in either case. The caller holds mu.
 func (p *pair) lose(now time.Time, l *Limits, cause *Failure) (f *Failure, out []item) {
 	d := p.domain
 	p.stream = nil
@@ -405,7 +405,7 @@ func (p *pair) fail(now time.Time, l *Limits, f *Failure) {
 		delay = min(delay, l.BackoffMin<<shift)
 	}
 	if f.Permanent {
-		delay = min(delay, barredTime) // who has set it right is not to be refused for long
+		delay = min(delay, barredTime) // whoever has set it right is not to be refused for long
 	}
 	delay -= time.Duration(rand.Int64N(int64(delay)/4 + 1)) // peers that went together do not come back together
 	p.next = now.Add(delay)

@@ -16,8 +16,8 @@ const (
 	fewOf = 1024
 )
 
-// sender is who answers for a stanza: the account, where there is one, since what an account may send in other names is
-// still its own.
+// sender is whoever answers for a stanza: the account, where there is one, since what an account may send in other
+// names is still its own.
 func sender(e *router.Envelope) jid.JID {
 	if !e.Account.IsZero() {
 		return e.Account
@@ -31,7 +31,7 @@ type share struct {
 	cost   int
 }
 
-// shares are those of all who have something waiting.
+// shares are those of all that have something waiting.
 type shares struct {
 	mu sync.Mutex // guards the rest; taken with a domain's held
 	by map[jid.JID]*share

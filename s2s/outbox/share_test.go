@@ -173,10 +173,10 @@ func TestWhoHasNextToNothingWaitingGetsInThoughTheMemoryIsUsedUp(t *testing.T) {
 		}
 		fill("juliet@" + here) // what is left
 		if n := fill("juliet@" + here); n != 0 {
-			t.Errorf("%d more got in of who has much waiting", n)
+			t.Errorf("%d more got in of one that has much waiting", n)
 		}
 		if n := fill("paris@" + here); n < 3 || n > 16 {
-			t.Errorf("%d got in of who had nothing waiting", n)
+			t.Errorf("%d got in of one that had nothing waiting", n)
 		}
 	})
 }
