@@ -5,9 +5,34 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"strings"
 	"testing"
 	"time"
+
+	"jackdaw/xmpp/stream"
 )
+
+// BenchmarkNext is a chat message among others that were read with it.
+func BenchmarkNext(b *testing.B) {
+	s, _, far := pair(b)
+	const message = "<message type='chat' id='m12345' to='juliet@example.org/bench'><body>Lorem ipsum dolor sit amet</body></message>"
+	say(b, far, header+strings.Repeat(message, 100))
+	s.want(b, stream.ItemHeader)
+	s.want(b, stream.ItemStanza)
+	first := s.pos
+	for range 99 {
+		s.want(b, stream.ItemStanza)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if s.pos == s.end {
+			s.pos = first
+		}
+		if item, err := s.Next(); item != stream.ItemStanza || err != nil {
+			b.Fatal(item, err)
+		}
+	}
+}
 
 // BenchmarkSend is a piece of what waits for a client, given to a connection with TLS until the kernel has it.
 func BenchmarkSend(b *testing.B) {

@@ -87,14 +87,14 @@ func pair(t testing.TB) (*Stream, *pacer, net.Conn) {
 
 const header = "<stream:stream xmlns='jabber:client' xmlns:stream='" + xmpp.NSStream + "' to='example.org' version='1.0'>"
 
-func say(t *testing.T, c io.Writer, xml string) {
+func say(t testing.TB, c io.Writer, xml string) {
 	t.Helper()
 	if _, err := io.WriteString(c, xml); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (s *Stream) want(t *testing.T, kind stream.ItemKind) {
+func (s *Stream) want(t testing.TB, kind stream.ItemKind) {
 	t.Helper()
 	if got, err := s.Next(); got != kind || err != nil {
 		t.Fatalf("got item %v and %v, want %v", got, err, kind)
