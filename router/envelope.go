@@ -78,7 +78,7 @@ type Envelope struct {
 //	Await                       Pendings          whoever writes something that the acknowledgement has to wait for
 //	OnRefusal                                     whoever writes something that a refusal takes back
 //	Keep                        Kept              the module that keeps messages, before sessions get them
-//	Identify, Stamp             StanzaID          the recipient's archive; where there is none, the module that keeps
+//	Identify                    StanzaID          the recipient's archive, and whoever stores a message again
 //	IdentifySent                SentID            the sender's archive
 //	AwaitTaking                                   the module that keeps messages
 //	DedupKey                                      whoever asks first
@@ -98,8 +98,8 @@ type Fate struct {
 
 	told    bool             // the sender has been told why it was refused
 	receipt *storage.Pending // goes with the message to its one session and is awaited then (see Delivery)
-	key     string           // of DedupKey, if that is
-	keyed   bool             // known
+	keyed   bool             // DedupKey has been asked
+	key     string           // what it has found
 	owner   string           // the recipient's account while it is delivered
 	undo    []undo
 	stamped *stamped
