@@ -248,6 +248,8 @@ func TestDrawingShowsWhoImportsWhom(t *testing.T) {
 		"server/a.go":               "package server\nimport _ \"jackdaw/modules/ping\"\nimport _ \"jackdaw/xmpp/jid\"\nimport _ \"jackdaw/router\"\n",
 		"server/a_test.go":          "package server\nimport _ \"jackdaw/storage/storetest\"\n",
 		"modules/ping/a.go":         "package ping\nimport _ \"jackdaw/modules/internal/forms\"\n",
+		"modules/muc/a.go":          "package muc\nimport _ \"jackdaw/modules/muc/room\"\n",
+		"modules/muc/room/a.go":     "package room\nimport _ \"jackdaw/xmpp\"\n",
 		"modules/internal/mam/a.go": "package mam\nimport _ \"jackdaw/modules/internal/forms\"\n",
 		"testsuite/kill/a.go":       "package kill\nimport _ \"jackdaw/server\"\n",
 	} {
@@ -257,7 +259,9 @@ func TestDrawingShowsWhoImportsWhom(t *testing.T) {
 		}
 		files = append(files, f)
 	}
-	const want = "    cmd/jackdaw       → server\n    server            → modules/NAME router xmpp\n    modules/NAME      → modules/internal\n    modules/internal\n"
+	const want = "    cmd/jackdaw       → server\n    server            → modules/NAME router xmpp\n" +
+		"    modules/NAME      → modules/internal modules/NAME/PART\n    modules/internal\n" +
+		"    modules/NAME/PART → xmpp\n"
 	if got := Drawing(files); got != want {
 		t.Errorf("drawn\n%swant\n%s", got, want)
 	}

@@ -15,6 +15,8 @@ func box(pkg string) string {
 		return "xmpp"
 	case top == "modules" && strings.HasPrefix(rest, "internal/"):
 		return "modules/internal"
+	case top == "modules" && strings.Contains(rest, "/"):
+		return "modules/NAME/PART"
 	case top == "modules" && rest != "":
 		return "modules/NAME"
 	}
