@@ -111,9 +111,20 @@ var errorLine = regexp.MustCompile(`(?m)^.*level=ERROR.*$`)
 
 func TestAFailureInDoubtEndsTheProcessAndLosesNothing(t *testing.T) {
 	s, limit := limited(t)
+	bystander, err := harness.Connect(s.C2STLS, "bob", "bystander") // without presence: what is for bob is kept
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer bystander.Close()
 	w := newWriter(t, s)
 	defer w.Close()
 	w.fill(t)
+	if end, err := bystander.Until(func(el string) bool { return strings.HasPrefix(el, "<stream:error") }); err != nil || !strings.Contains(end, "<system-shutdown") {
+		t.Errorf("another client was told %q, %v", end, err)
+	}
+	if _, err := bystander.Next(); err != harness.ErrStreamEnd {
+		t.Errorf("after the error its stream did not end: %v", err)
+	}
 	if code := s.Exited(); code != 1 {
 		t.Errorf("exit code %d", code)
 	}
