@@ -30,8 +30,8 @@ func DecodeAccount(b []byte) (Account, error) {
 	return a, nil
 }
 
-// SplitUser divides a bare JID into what Accounts.List sorts by. A localpart
-// holds no "@" (RFC 7622 §3.3.1), so the first one divides.
+// SplitUser divides a bare JID into what Accounts.List sorts by. A localpart holds no "@" (RFC 7622 §3.3.1), so the
+// first one divides.
 func SplitUser(user string) (domain, local string) {
 	local, domain, ok := strings.Cut(user, "@")
 	if !ok {

@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// A Pending is a write on its way to a durable place. All writes of one group
-// commit share one. A nil Pending is a write that is durable already.
+// A Pending is a write on its way to a durable place. All writes of one group commit share one. A nil Pending is a
+// write that is durable already.
 type Pending struct {
 	mu       sync.Mutex // guards the rest
 	finished bool
@@ -19,16 +19,15 @@ type Pending struct {
 // NewPending is for engines.
 func NewPending() *Pending { return &Pending{} }
 
-// Finish completes the write with its outcome and runs what Then was given,
-// in order, on this goroutine. Engines call it once.
+// Finish completes the write with its outcome and runs what Then was given, in order, on this goroutine. Engines call
+// it once.
 func (p *Pending) Finish(err error) {
 	p.mu.Lock()
 	p.finished, p.err, p.running = true, err, true
 	if p.done != nil {
 		close(p.done)
 	}
-	// A Then that comes while these run must not overtake them: acknowledgements
-	// leave in the order of the writes.
+	// A Then that comes while these run must not overtake them: acknowledgements leave in the order of the writes.
 	for len(p.then) > 0 {
 		then := p.then
 		p.then = nil
@@ -52,9 +51,8 @@ func (p *Pending) Finished() (bool, error) {
 	return p.finished, p.err
 }
 
-// Then runs f once with the outcome: at once if the write has completed, else
-// on the engine's goroutine, so f must not block. Functions given to one Pending
-// run in the order they were given.
+// Then runs f once with the outcome: at once if the write has completed, else on the engine's goroutine, so f must not
+// block. Functions given to one Pending run in the order they were given.
 func (p *Pending) Then(f func(error)) {
 	if p == nil {
 		f(nil)
@@ -71,8 +69,7 @@ func (p *Pending) Then(f func(error)) {
 	f(err)
 }
 
-// Wait returns the outcome, or the context's error if that ends first; the
-// write may still complete then.
+// Wait returns the outcome, or the context's error if that ends first; the write may still complete then.
 func (p *Pending) Wait(ctx context.Context) error {
 	if p == nil {
 		return nil
@@ -96,8 +93,8 @@ func (p *Pending) Wait(ctx context.Context) error {
 	}
 }
 
-// Join returns a write that is durable when all of these are, and fails with the first of them that has failed. It keeps
-// no hold of the slice.
+// Join returns a write that is durable when all of these are, and fails with the first of them that has failed. It
+// keeps no hold of the slice.
 func Join(writes ...*Pending) *Pending {
 	var open []*Pending
 	for _, p := range writes {

@@ -5,8 +5,8 @@ import (
 	"errors"
 )
 
-// A batch is writes that are applied together or not at all: in memory, since the
-// owner's shard is locked, and on disk, since a batch lies within one frame of the journal.
+// A batch is writes that are applied together or not at all: in memory, since the owner's shard is locked, and on disk,
+// since a batch lies within one frame of the journal.
 //
 // Keys are "bucket NUL owner NUL rest"; a bucket is a letter and the space:
 //
@@ -24,8 +24,7 @@ type batch struct {
 	lazy    bool // nobody waits: written with the next group, or after laziness
 }
 
-// maxKey bounds a key: owner, peer and key or Dedup value together. The tree
-// takes 32,768 bytes.
+// maxKey bounds a key: owner, peer and key or Dedup value together. The tree takes 32,768 bytes.
 const maxKey = 30000
 
 var errTooLong = errors.New("names of more than 30,000 bytes")
@@ -35,8 +34,8 @@ type op struct {
 	deleted    bool
 }
 
-// An operation is its kind and its key, then the value. The archives of both sides of a message get the same data one after
-// the other: the second of them says where in the frame they are. Fields are lengths and bytes.
+// An operation is its kind and its key, then the value. The archives of both sides of a message get the same data one
+// after the other: the second of them says where in the frame they are. Fields are lengths and bytes.
 const (
 	opSet    = 0 // key, value
 	opDelete = 1 // key
@@ -138,8 +137,7 @@ func ownerKey(kind, space, owner string, room int) []byte {
 	return append(b, 0)
 }
 
-// ending is the end of the range of keys that begin with prefix, whose last
-// byte is a NUL.
+// ending is the end of the range of keys that begin with prefix, whose last byte is a NUL.
 func ending(prefix []byte) []byte {
 	end := append([]byte(nil), prefix...)
 	end[len(end)-1] = 1

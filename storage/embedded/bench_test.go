@@ -36,8 +36,7 @@ func openBench(b *testing.B) *engine {
 // originID is a Dedup value as clients make them: each at random.
 func originID() string { return fmt.Sprintf("%016x%016x", rand.Uint64(), rand.Uint64()) }
 
-// fill appends b.N records of 300 bytes, waiting after every so many; two
-// records are a message.
+// fill appends b.N records of 300 bytes, waiting after every so many; two records are a message.
 func fill(b *testing.B, s *engine, owners, window int, o storage.AppendOptions, peers bool) {
 	l := s.Log("archive")
 	data := make([]byte, 300)
@@ -148,8 +147,8 @@ func BenchmarkArchiveOfFiftyPairs(b *testing.B) {
 	b.ReportMetric(float64((cpu()-start).Nanoseconds())/float64(b.N), "cpu-ns/record")
 }
 
-// Sixteen who wait for each answer before they write again, as posts to clients with stream management do: a copy is kept
-// and removed when the client has it.
+// Sixteen who wait for each answer before they write again, as posts to clients with stream management do: a copy is
+// kept and removed when the client has it.
 func BenchmarkKeptCopiesOfSixteen(b *testing.B) {
 	s := openBench(b)
 	var groups atomic.Int64

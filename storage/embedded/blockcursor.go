@@ -68,8 +68,8 @@ func (c *blockCursor) close() {
 	}
 }
 
-// first goes to the first record of the walk. It is in the last block whose key is not above the bound, which may also hold
-// none of the wanted ones, or in the one after.
+// first goes to the first record of the walk. It is in the last block whose key is not above the bound, which may also
+// hold none of the wanted ones, or in the one after.
 func (c *blockCursor) first() {
 	bound := c.lo
 	if c.backward {

@@ -11,17 +11,17 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// In the tree the records of a log lie in blocks: a key for each record costs more than the record, when it is written, when it
-// is removed, and on the disk. A block holds records of one owner that follow each other. Its key, "owner NUL id", is
-// not above its first record and above the last one of the block before; it stays while the block holds anything. The
-// blocks that hold records of a peer are found under "owner NUL peer NUL id" in a bucket of their own.
+// In the tree the records of a log lie in blocks: a key for each record costs more than the record, when it is written,
+// when it is removed, and on the disk. A block holds records of one owner that follow each other. Its key, "owner NUL
+// id", is not above its first record and above the last one of the block before; it stays while the block holds
+// anything. The blocks that hold records of a peer are found under "owner NUL peer NUL id" in a bucket of their own.
 //
 //	format (1) | for each record: id less the one before it, or less that of the key |
 //	length of the peer plus 1, 0: the one before | peer | length of the data | data
 
 //
-// The last block of an owner grows with each merge. Once it has blockBytes it is put into a segment and the tree
-// keeps a reference; what comes then begins another one.
+// The last block of an owner grows with each merge. Once it has blockBytes it is put into a segment and the tree keeps
+// a reference; what comes then begins another one.
 //
 //	format (2) | segment (4) | CRC-32C (4) | offset | size | id of the last record less that of the key
 
@@ -134,8 +134,8 @@ func (w *blockWriter) owner(prefix []byte, ops []recordOp) error {
 	return nil
 }
 
-// find returns the block that a record belongs to, nil if it would be the first, and the id of the block after, 0 if there is
-// none.
+// find returns the block that a record belongs to, nil if it would be the first, and the id of the block after, 0 if
+// there is none.
 func (w *blockWriter) find(prefix []byte, id uint64) (key, value []byte, next uint64) {
 	c := w.blocks.Cursor()
 	k, v := c.Seek(blockKey(prefix, id))
@@ -172,7 +172,8 @@ func blockID(prefix, key []byte) uint64 {
 	return binary.BigEndian.Uint64(key[len(prefix):])
 }
 
-// block merges operations into one block, or into new ones if key is nil. What goes behind a full one makes new ones, too.
+// block merges operations into one block, or into new ones if key is nil. What goes behind a full one makes new ones,
+// too.
 func (w *blockWriter) block(prefix, key, value []byte, ops []recordOp) (err error) {
 	old := w.old[:0]
 	var id uint64
@@ -273,7 +274,8 @@ func (w *blockWriter) block(prefix, key, value []byte, ops []recordOp) (err erro
 	return nil
 }
 
-// fill makes a block under an id of as many records as it takes, at least one, and returns their number; value is what the tree holds of it.
+// fill makes a block under an id of as many records as it takes, at least one, and returns their number; value is what
+// the tree holds of it.
 func (w *blockWriter) fill(value *[]byte, id uint64, records []record) (n int, err error) {
 	limit := longBlock
 	if w.out == nil {

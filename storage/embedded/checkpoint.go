@@ -18,8 +18,8 @@ func (e *engine) freeze() {
 	e.tables.Store(&tables{active: newMemtable(), frozen: e.tables.Load().active})
 }
 
-// settle runs when there was no write for a while: it merges what there is, so
-// that an idle server holds little memory and opens quickly after a crash.
+// settle runs when there was no write for a while: it merges what there is, so that an idle server holds little memory
+// and opens quickly after a crash.
 func (e *engine) settle() {
 	e.mu.Lock()
 	busy := e.running || e.merging || e.finished || e.err != nil || !e.current.empty()
@@ -59,8 +59,8 @@ func (e *engine) settle() {
 // unfinished says whether the last merge has left something for the next.
 func (e *engine) unfinished() bool { return len(e.kept) > 0 || e.segments.unfinished.Load() }
 
-// A reserve is the file of the next journal, already open: a checkpoint must not fail because there is no descriptor
-// or no room for a new file when it begins.
+// A reserve is the file of the next journal, already open: a checkpoint must not fail because there is no descriptor or
+// no room for a new file when it begins.
 type reserve struct {
 	file file
 	size int
@@ -162,9 +162,9 @@ func (e *engine) endMerge() {
 	}
 }
 
-// giveBack lets go of the room of records, and of the journals whose merge is not the last one any more; it keeps that of
-// the last one, which may be nil. What cannot be removed now is tried again after the next merge: the order stays that of
-// the journals.
+// giveBack lets go of the room of records, and of the journals whose merge is not the last one any more; it keeps that
+// of the last one, which may be nil. What cannot be removed now is tried again after the next merge: the order stays
+// that of the journals.
 func (e *engine) giveBack(last *journal) error {
 	left := e.segments.giveBack()
 	for len(e.kept) > 0 && !inDoubt(left) {
@@ -258,11 +258,10 @@ func mergedInto(tx *bbolt.Tx) mark {
 	return mark{}
 }
 
-// merge writes a table into the tree in one transaction, and purges the Dedup
-// values whose time is over.
+// merge writes a table into the tree in one transaction, and purges the Dedup values whose time is over.
 //
-// What it frees is given back when the next merge is durable, and the journals of this one, the last of which is given, are
-// kept as long: until then the tree as it was before this merge is whole, too.
+// What it frees is given back when the next merge is durable, and the journals of this one, the last of which is given,
+// are kept as long: until then the tree as it was before this merge is whole, too.
 func (e *engine) merge(t *memtable, last mark) error {
 	var gens []uint32
 	var out *placer
@@ -288,8 +287,8 @@ func (e *engine) merge(t *memtable, last mark) error {
 				if bucket, err = tx.CreateBucketIfNotExists(name); err != nil {
 					return err
 				}
-				// Most keys are appended to what their owner has, so nothing will go between
-				// those there are: full pages make the file smaller and merging cheaper.
+				// Most keys are appended to what their owner has, so nothing will go between those there are: full
+				// pages make the file smaller and merging cheaper.
 				bucket.FillPercent = 0.9
 			}
 			var err error

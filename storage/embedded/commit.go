@@ -54,19 +54,19 @@ func newGroup(number uint64, buffer []byte) *group {
 
 func (g *group) empty() bool { return len(g.frame) == frameHeader }
 
-// laziness is how long lazy batches wait for a group that is written anyway. The
-// comment of storage.Log.Remove speaks of it.
+// laziness is how long lazy batches wait for a group that is written anyway. The comment of storage.Log.Remove speaks
+// of it.
 const laziness = 50 * time.Millisecond
 
-// A ticket is a write on its way: its pending, and the number of its group.
-// Groups become durable in the order of their numbers.
+// A ticket is a write on its way: its pending, and the number of its group. Groups become durable in the order of their
+// numbers.
 type ticket struct {
 	pending *storage.Pending
 	group   uint64
 }
 
-// write applies a batch in memory and queues it for the committer. The caller
-// holds the shards of the owners written to. The batch is the engine's afterwards.
+// write applies a batch in memory and queues it for the committer. The caller holds the shards of the owners written
+// to. The batch is the engine's afterwards.
 func (e *engine) write(b *batch) (ticket, error) {
 	switch {
 	case b.tooLong:
@@ -124,8 +124,8 @@ func (e *engine) hurry() {
 	}
 }
 
-// flush runs when lazy batches have waited enough. Should they have gone with a group meanwhile,
-// those of the next one go early.
+// flush runs when lazy batches have waited enough. Should they have gone with a group meanwhile, those of the next one
+// go early.
 func (e *engine) flush() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -191,8 +191,8 @@ func (e *engine) commit() {
 		e.current, e.flying = newGroup(g.number+1, e.spare), g
 		e.spare = nil
 		e.progress()
-		// Freezing here keeps the border between journals that between tables: all
-		// that the frozen table holds is in this journal or an earlier one.
+		// Freezing here keeps the border between journals that between tables: all that the frozen table holds is in
+		// this journal or an earlier one.
 		freeze := e.err == nil && !e.merging && e.reserve != nil && e.journal.size+len(g.frame) >= e.limit
 		if freeze {
 			e.freeze()
@@ -242,9 +242,9 @@ type pace struct {
 }
 
 const (
-	// longestGather bounds how long a group is held for those who were just answered;
-	// three times the time of the last group does too. It takes some 1 ms of two busy cores until
-	// sixteen of them have had their answer and written again; waiting for less was in vain.
+	// longestGather bounds how long a group is held for those who were just answered; three times the time of the last
+	// group does too. It takes some 1 ms of two busy cores until sixteen of them have had their answer and written
+	// again; waiting for less was in vain.
 	longestGather = 1500 * time.Microsecond
 	// vainGathers is for how many groups nothing is gathered after less than half of those came.
 	vainGathers = 4

@@ -38,8 +38,7 @@ const crashWriters = 4
 // crashData is a record that is long enough for blocks to go into segments.
 func crashData(i int) []byte { return fmt.Appendf(nil, "%0400d", i) }
 
-// appendForEver appends to the logs of some owners and prints "owner id number" once
-// a record is durable.
+// appendForEver appends to the logs of some owners and prints "owner id number" once a record is durable.
 func appendForEver(dir string) error {
 	e, err := OpenWith(dir, Options{JournalBytes: 20_000})
 	if err != nil {
@@ -76,8 +75,8 @@ func appendForEver(dir string) error {
 	return <-failed
 }
 
-// Each round kills the writing process at another moment and looks for everything
-// that was acknowledged in any round so far.
+// Each round kills the writing process at another moment and looks for everything that was acknowledged in any round so
+// far.
 func TestKilledProcessLosesNothingAcknowledged(t *testing.T) {
 	dir := t.TempDir()
 	acknowledged := make(map[string][]uint64)

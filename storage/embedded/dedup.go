@@ -12,8 +12,8 @@ import (
 	"jackdaw/storage"
 )
 
-// Dedup values lie in buckets by the day of their append. One is found for the rest of
-// its day and the whole next one, so for 24 to 48 hours; then its bucket goes as a whole.
+// Dedup values lie in buckets by the day of their append. One is found for the rest of its day and the whole next one,
+// so for 24 to 48 hours; then its bucket goes as a whole.
 
 // generation is the number of the day.
 func (e *engine) generation() uint32 {

@@ -1,20 +1,17 @@
-// Package embedded keeps everything in one directory on the local disk. It is
-// the default engine: no server, one process, safe against crashes.
+// Package embedded keeps everything in one directory on the local disk. It is the default engine: no server, one
+// process, safe against crashes.
 //
-// A write goes into a memory table, where reads find it at once, and into the
-// group that the committer takes next. The committer appends a whole group to a
-// journal, one frame with a checksum, and calls fsync once; then the group's
-// pending finishes. When the journal has grown enough, the memory table is frozen
-// and merged into a B+ tree file (bbolt) in one transaction, and the file of its journal is used
-// for a later one. Opening
-// replays what journals there are. Reads merge the two tables and the tree. Full blocks of records lie in files
-// beside the tree, which refers to them.
+// A write goes into a memory table, where reads find it at once, and into the group that the committer takes next. The
+// committer appends a whole group to a journal, one frame with a checksum, and calls fsync once; then the group's
+// pending finishes. When the journal has grown enough, the memory table is frozen and merged into a B+ tree file
+// (bbolt) in one transaction, and the file of its journal is used for a later one. Opening replays what journals there
+// are. Reads merge the two tables and the tree. Full blocks of records lie in files beside the tree, which refers to
+// them.
 //
-// An error of a write or of fsync is final: nothing is acknowledged any more, and
-// nothing is tried again, since after a failed fsync nobody knows what the disk
-// holds. docs/decisions/0001-embedded-store.md says why bbolt and why a journal
-// before it. Left out: more than one process, encryption, giving space in the tree's file back to the
-// file system (it is used again).
+// An error of a write or of fsync is final: nothing is acknowledged any more, and nothing is tried again, since after a
+// failed fsync nobody knows what the disk holds. docs/decisions/0001-embedded-store.md says why bbolt and why a journal
+// before it. Left out: more than one process, encryption, giving space in the tree's file back to the file system (it
+// is used again).
 package embedded
 
 import (
@@ -38,8 +35,8 @@ import (
 type Options struct {
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
-	// JournalBytes is how large a journal may grow before it is merged into the
-	// tree; it bounds memory (to some four times as much, and 256 KiB) and the time to open. 0: 8 MiB.
+	// JournalBytes is how large a journal may grow before it is merged into the tree; it bounds memory (to some four
+	// times as much, and 256 KiB) and the time to open. 0: 8 MiB.
 	JournalBytes int
 	// Failed is called once when the store cannot acknowledge until it is opened anew; nil: nobody is told.
 	Failed func(error)
@@ -120,8 +117,8 @@ type engine struct {
 	finished bool // Close has begun
 }
 
-// A shard orders the calls of the owners that hash to it: writers exclude
-// everyone, so a reader sees all of an Update or nothing.
+// A shard orders the calls of the owners that hash to it: writers exclude everyone, so a reader sees all of an Update
+// or nothing.
 type shard struct {
 	sync.RWMutex
 	logs map[logName]*logState // a cache
@@ -236,8 +233,8 @@ func (e *engine) recover() error {
 	if err != nil {
 		return err
 	}
-	// What these journals hold is in the tree, which is durable. Without them the tree of before cannot be gone back to,
-	// so what that refers to is given back after them.
+	// What these journals hold is in the tree, which is durable. Without them the tree of before cannot be gone back
+	// to, so what that refers to is given back after them.
 	for _, j := range done {
 		if err := removeDurably(e.files, e.names, j.path); err != nil {
 			return err
@@ -280,8 +277,8 @@ func (e *engine) Promise() string {
 	return "embedded store: acknowledged after fsync; neither a crash nor a power cut loses what was acknowledged"
 }
 
-// Observe implements storage.Observer: f gets the time from the first write of a group that somebody
-// waits for until the group is durable.
+// Observe implements storage.Observer: f gets the time from the first write of a group that somebody waits for until
+// the group is durable.
 func (e *engine) Observe(f func(d time.Duration)) {
 	if f == nil {
 		e.observer.Store(nil)

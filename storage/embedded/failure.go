@@ -77,8 +77,8 @@ func (e *engine) goesOn() {
 	}
 }
 
-// tellLitter tells what could not be given back after a merge, or that all was. Nothing waits for it, and the next merge
-// tries again.
+// tellLitter tells what could not be given back after a merge, or that all was. Nothing waits for it, and the next
+// merge tries again.
 func (e *engine) tellLitter(err error) {
 	if err != nil && !e.littered {
 		e.log.Error("storage cannot give room back for now: see to descriptors and rights; it is tried again",

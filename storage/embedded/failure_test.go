@@ -23,8 +23,8 @@ import (
 	"jackdaw/storage"
 )
 
-// A refusing file system fails where the test says so; "create journal-" is a step and the start of a name. Of the tree,
-// the library writes pages, syncs and truncates.
+// A refusing file system fails where the test says so; "create journal-" is a step and the start of a name. Of the
+// tree, the library writes pages, syncs and truncates.
 type refusing struct {
 	osFiles
 	mu   sync.Mutex
@@ -204,7 +204,8 @@ func appendTo(e storage.Engine, owner string, data []byte) error {
 	return err
 }
 
-// What cannot be done now leaves nothing in doubt: writes are acknowledged meanwhile, and it is done as soon as it can be.
+// What cannot be done now leaves nothing in doubt: writes are acknowledged meanwhile, and it is done as soon as it can
+// be.
 func TestWhatCannotBeDoneNowIsDoneLater(t *testing.T) {
 	for step, failure := range map[string]error{
 		"create spare":    syscall.EMFILE,

@@ -174,8 +174,8 @@ func TestNoAnswerRestsOnAFailedWrite(t *testing.T) {
 	}
 }
 
-// journalOf writes three groups and returns the journal as a crash would leave it. With an
-// earlier life, the file holds frames of two journals before.
+// journalOf writes three groups and returns the journal as a crash would leave it. With an earlier life, the file holds
+// frames of two journals before.
 func journalOf(t *testing.T, earlier bool) (data []byte, ends []int) {
 	dir := t.TempDir()
 	opened, err := OpenWith(dir, Options{JournalBytes: 8000})

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// While the server runs, all pages of the tree are compared with their checksums again and again, some at a time. A page
-// that nobody writes would else be found damaged by whoever needs it, or not at all.
+// While the server runs, all pages of the tree are compared with their checksums again and again, some at a time. A
+// page that nobody writes would else be found damaged by whoever needs it, or not at all.
 
 const (
 	// inspectEvery is how often some pages are compared, inspectAll in what time all of them are.

@@ -16,8 +16,8 @@ import (
 	"jackdaw/storage"
 )
 
-// damageTree changes a bit in a page of the tree under a server that runs, and returns the page. which says of each page
-// in use whether it will do.
+// damageTree changes a bit in a page of the tree under a server that runs, and returns the page. which says of each
+// page in use whether it will do.
 func damageTree(t *testing.T, e *engine, which func(page []byte) bool) int {
 	t.Helper()
 	e.mu.Lock()
@@ -139,8 +139,8 @@ func TestMergeTellsOfAChangedPageThatItHasRead(t *testing.T) {
 	}
 }
 
-// The library falls back to the state before when the page that names the newest is damaged. A merge must not go on from
-// there: what was merged last would be lost with its journal.
+// The library falls back to the state before when the page that names the newest is damaged. A merge must not go on
+// from there: what was merged last would be lost with its journal.
 func TestMergeDoesNotGoOnFromAnOldState(t *testing.T) {
 	dir, notes := t.TempDir(), &notebook{}
 	failed := make(chan error, 1)

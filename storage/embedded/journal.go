@@ -8,16 +8,14 @@ import (
 	"path/filepath"
 )
 
-// A journal is frames in a file: a group of writes each, written and made
-// durable one after the other. Only the last frame of the last journal can be
-// unfinished after a crash; all other journals end with a frame without ops.
+// A journal is frames in a file: a group of writes each, written and made durable one after the other. Only the last
+// frame of the last journal can be unfinished after a crash; all other journals end with a frame without ops.
 //
 //	magic (4) | length of ops (4) | number (8) | CRC-32C of all else (4) | ops
 //
-// The number of a frame is that of its journal, shifted, and its place there. For the file may be that
-// of an earlier journal of this run: to write over it costs an fsync half the CPU,
-// since the file system has no new blocks and no new length to make durable. What follows the frames is
-// zeros or frames with the number of an earlier journal.
+// The number of a frame is that of its journal, shifted, and its place there. For the file may be that of an earlier
+// journal of this run: to write over it costs an fsync half the CPU, since the file system has no new blocks and no new
+// length to make durable. What follows the frames is zeros or frames with the number of an earlier journal.
 type journal struct {
 	path   string
 	number uint64
@@ -33,8 +31,8 @@ const (
 	frameMagic  = "JDW2"
 	frameHeader = 20
 	filePrefix  = "journal-"
-	// spareName is of the file that is written over. It never outlives a run, since
-	// numbers may start again with the next.
+	// spareName is of the file that is written over. It never outlives a run, since numbers may start again with the
+	// next.
 	spareName = "spare"
 )
 
@@ -77,8 +75,7 @@ func (j *journal) append(frame []byte) error {
 	return j.file.Sync()
 }
 
-// end says that all frames of the journal are there: replay refuses a journal without it
-// that others follow.
+// end says that all frames of the journal are there: replay refuses a journal without it that others follow.
 func (j *journal) end() error { return j.append(make([]byte, frameHeader)) }
 
 func (j *journal) close() error { return j.file.Close() }

@@ -32,8 +32,8 @@ type logState struct {
 
 const (
 	stateFormat = 1
-	// saveEvery bounds what load counts anew: the sizes are written with each
-	// removal, but only with every so many appends.
+	// saveEvery bounds what load counts anew: the sizes are written with each removal, but only with every so many
+	// appends.
 	saveEvery = 64
 	// cachedStates bounds the states that one shard remembers.
 	cachedStates = 256
@@ -66,8 +66,8 @@ func (l *logSpace) state(s *shard, owner string) (*logState, error) {
 	return st, nil
 }
 
-// load reads the state that was written last, and counts the records that were
-// appended since: removals and the state they leave are written together.
+// load reads the state that was written last, and counts the records that were appended since: removals and the state
+// they leave are written together.
 func (l *logSpace) load(owner string) (st *logState, err error) {
 	defer func() {
 		if err != nil {
@@ -121,8 +121,8 @@ func (l *logSpace) records(owner string, after, before uint64, backward bool, f 
 	return l.recordsOf(owner, nil, after, before, backward, f)
 }
 
-// recordsOf is records for those of one peer, or of all if it is nil. f must not write: the tree cannot grow while it is read.
-// The caller holds the shard.
+// recordsOf is records for those of one peer, or of all if it is nil. f must not write: the tree cannot grow while it
+// is read. The caller holds the shard.
 func (l *logSpace) recordsOf(owner string, peer []byte, after, before uint64, backward bool, f func(record) bool) error {
 	if after == ^uint64(0) {
 		return nil

@@ -11,8 +11,8 @@ import (
 	"jackdaw/storage"
 )
 
-// mapSpace implements storage.Map. A value is the version and a byte that says
-// whether the key is deleted, then what the caller gave.
+// mapSpace implements storage.Map. A value is the version and a byte that says whether the key is deleted, then what
+// the caller gave.
 type mapSpace struct {
 	*engine
 	space string
@@ -86,8 +86,7 @@ func (m *mapSpace) Get(ctx context.Context, owner, key string) ([]byte, error) {
 	return value, err
 }
 
-// entries calls f with each key of an owner, also the deleted ones. The value is
-// not to be kept.
+// entries calls f with each key of an owner, also the deleted ones. The value is not to be kept.
 func (m *mapSpace) entries(owner string, f func(storage.Entry)) error {
 	prefix := ownerKey("m", m.space, owner, 0)
 	skip := len(owner) + 1

@@ -8,9 +8,8 @@ import (
 )
 
 // A memtable is the writes that are not in the tree yet: a skip list, and beside it the records of logs by their
-// owners. One goroutine at a time writes the list; any number
-// read meanwhile, without locks. Nothing is ever taken out: a deletion is an
-// entry of its own that hides what the tree holds.
+// owners. One goroutine at a time writes the list; any number read meanwhile, without locks. Nothing is ever taken out:
+// a deletion is an entry of its own that hides what the tree holds.
 type memtable struct {
 	head  [levels]atomic.Pointer[node]
 	bytes atomic.Int64 // of memory, roughly
@@ -19,8 +18,8 @@ type memtable struct {
 	chunk   []byte                     // where keep puts what is next
 	serial  uint64                     // of no other table
 
-	// dedups has a bit set for each Dedup value, since most that are looked for are
-	// not there: mayHold saves the search.
+	// dedups has a bit set for each Dedup value, since most that are looked for are not there: mayHold saves the
+	// search.
 	dedups [1 << 12]atomic.Uint64
 }
 

@@ -81,8 +81,7 @@ func (l *logSpace) DeleteOwner(ctx context.Context, owner string) (*storage.Pend
 	return l.deleteRanges(prefixes...)
 }
 
-// deleteRanges deletes all keys that begin with the prefixes, each ending in a NUL.
-// The caller holds the shard.
+// deleteRanges deletes all keys that begin with the prefixes, each ending in a NUL. The caller holds the shard.
 func (e *engine) deleteRanges(prefixes ...[]byte) (*storage.Pending, error) {
 	var last *storage.Pending
 	for _, prefix := range prefixes {

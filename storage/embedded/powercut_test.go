@@ -56,8 +56,8 @@ func (h hasty) openTree(path string) (*bbolt.DB, error) {
 	return tree, err
 }
 
-// A forgetful file system does everything in a directory, which is what a killed process leaves, and knows besides
-// what of it would be there after a power cut. Punching is what reaches the disk at once: that is the worst case.
+// A forgetful file system does everything in a directory, which is what a killed process leaves, and knows besides what
+// of it would be there after a power cut. Punching is what reaches the disk at once: that is the worst case.
 type forgetful struct {
 	hasty
 	dir string

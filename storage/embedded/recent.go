@@ -5,11 +5,11 @@ import (
 	"slices"
 )
 
-// A recent is what a table holds of one owner's records in one log. Nearly all of it is records just appended, whose ids
-// rise, so that a slice does what a sorted map would do, for a tenth of the price.
+// A recent is what a table holds of one owner's records in one log. Nearly all of it is records just appended, whose
+// ids rise, so that a slice does what a sorted map would do, for a tenth of the price.
 //
-// It is written with the owner's shard locked and mu held, and read with the shard locked for reading; that of a
-// frozen table is not written any more.
+// It is written with the owner's shard locked and mu held, and read with the shard locked for reading; that of a frozen
+// table is not written any more.
 type recent struct {
 	fresh []recordOp // ascending ids
 	edits []recordOp // ascending ids too, none in fresh, all below its last: what became of older records
@@ -162,8 +162,8 @@ func (t *memtable) keep(b []byte) []byte {
 	return t.chunk[n:len(t.chunk):len(t.chunk)]
 }
 
-// writeRecord is write for an append: the record under its key, and the batch of what goes with it, which may be empty. The
-// caller holds the shard.
+// writeRecord is write for an append: the record under its key, and the batch of what goes with it, which may be empty.
+// The caller holds the shard.
 func (l *logSpace) writeRecord(st *logState, owner string, key []byte, id uint64, peer string, data []byte, b *batch) (ticket, error) {
 	switch {
 	case b.tooLong || len(key) > maxKey:
@@ -248,8 +248,8 @@ func (c *recentCursor) step() {
 	}
 }
 
-// walk calls f with the records that cursors give, each id once as the first cursor has it, until f returns false.
-// With a peer other records are left out.
+// walk calls f with the records that cursors give, each id once as the first cursor has it, until f returns false. With
+// a peer other records are left out.
 func walk(cursors []cursor, backward bool, peer []byte, f func(record) bool) {
 	for {
 		var best *recordOp

@@ -30,8 +30,8 @@ type replayer struct {
 	suspect func(error)
 }
 
-// replay calls f with the ops of each whole frame in the order they were written, and returns the journals that were
-// in the tree already and those that it has called f for.
+// replay calls f with the ops of each whole frame in the order they were written, and returns the journals that were in
+// the tree already and those that it has called f for.
 func (r replayer) replay(f func(ops []byte) error) (done, found []*journal, err error) {
 	entries, err := r.files.readDir(r.dir) // sorted by name, and so by number
 	if err != nil {
@@ -82,8 +82,8 @@ func (r replayer) replay(f func(ops []byte) error) (done, found []*journal, err 
 		if err != nil {
 			return nil, nil, fmt.Errorf("replay %s: %w", j.path, err)
 		}
-		// A crash leaves at most one frame unfinished, the last of all. Anything else is damage, and going on would lose
-		// what was acknowledged.
+		// A crash leaves at most one frame unfinished, the last of all. Anything else is damage, and going on would
+		// lose what was acknowledged.
 		if later || !ended && i < len(found)-1 {
 			return nil, nil, fmt.Errorf("%s is damaged at byte %d; restore the directory from a backup", j.path, at)
 		}
@@ -94,9 +94,9 @@ func (r replayer) replay(f func(ops []byte) error) (done, found []*journal, err 
 	return done, found, nil
 }
 
-// missing returns an error if one of the journals is. They are given up from the lowest number on, so those that a crash leaves
-// follow each other. Without what lies between, the later ones would be taken for what they are not: removals of what
-// was never there, sizes that count what is lost.
+// missing returns an error if one of the journals is. They are given up from the lowest number on, so those that a
+// crash leaves follow each other. Without what lies between, the later ones would be taken for what they are not:
+// removals of what was never there, sizes that count what is lost.
 func missing(found []*journal) error {
 	for i, j := range found {
 		if i > 0 && j.number != found[i-1].number+1 {
@@ -109,8 +109,8 @@ func missing(found []*journal) error {
 	return nil
 }
 
-// eachFrame calls f with the frames at the start of data, whose numbers begin with next, and returns what
-// follows them, the number that was expected there, and whether the last frame was that of end.
+// eachFrame calls f with the frames at the start of data, whose numbers begin with next, and returns what follows them,
+// the number that was expected there, and whether the last frame was that of end.
 func eachFrame(data []byte, next uint64, f func(ops []byte) error) ([]byte, uint64, bool, error) {
 	for {
 		frame := wholeFrame(data)

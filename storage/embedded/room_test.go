@@ -58,8 +58,8 @@ func TestWritersWaitForADiskThatHangsAndAreRefusedAfterAWhile(t *testing.T) {
 		e, d := openHanging(t, Options{JournalBytes: limit})
 		release := d.hold()
 		owners := apart(8)
-		// One group is with the disk and one waits. Either may hold what there is room for and, beyond it, what each writer
-		// had in hand when it got full.
+		// One group is with the disk and one waits. Either may hold what there is room for and, beyond it, what each
+		// writer had in hand when it got full.
 		most := 2 * (limit + len(owners)*(size+100))
 		accepted := make([]int, len(owners))
 		var writers sync.WaitGroup
@@ -220,8 +220,8 @@ func TestWhoHearsOfAGroupMayWriteAlthoughItIsCrowded(t *testing.T) {
 	})
 }
 
-// Where the next journal cannot be begun, only the committer makes room: who writes while it tells of a group is refused
-// at once, instead of holding it up for as long as others wait.
+// Where the next journal cannot be begun, only the committer makes room: who writes while it tells of a group is
+// refused at once, instead of holding it up for as long as others wait.
 func TestWhoHearsOfAGroupIsRefusedAtOnceWhereOnlyTheCommitterMakesRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e, d := openHanging(t, Options{JournalBytes: 64 << 10, again: time.Hour})

@@ -18,11 +18,13 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// Full blocks of records lie beside the tree, in files that are only appended to: a block that will hardly change need not
-// go through the pages of a tree, which are copied again and again. In its place the tree holds where it is, and its checksum.
+// Full blocks of records lie beside the tree, in files that are only appended to: a block that will hardly change need
+// not go through the pages of a tree, which are copied again and again. In its place the tree holds where it is, and
+// its checksum.
 //
-// A block begins at a multiple of segmentPage. When nothing refers to it any more its place is given back to the file system,
-// and reads as zeros; when a file holds no block that is referred to, it is removed. Places are never used twice.
+// A block begins at a multiple of segmentPage. When nothing refers to it any more its place is given back to the file
+// system, and reads as zeros; when a file holds no block that is referred to, it is removed. Places are never used
+// twice.
 //
 //	g  segments        number → format, bytes written, bytes referred to; the sequence of the bucket is the last number
 //	d  given back      number, offset → bytes: places that the last merge left, for the next Open should this run not get there
@@ -31,8 +33,8 @@ type segments struct {
 	files fileSystem
 	names names
 
-	// reading is held by who reads blocks through a transaction. Places are given back when all
-	// have ended that may know of them.
+	// reading is held by who reads blocks through a transaction. Places are given back when all have ended that may
+	// know of them.
 	reading sync.RWMutex
 
 	mu   sync.Mutex // guards open
@@ -463,8 +465,8 @@ func (s *segments) awaitReaders() {
 	defer s.reading.Unlock()
 }
 
-// committed runs when the transaction has been committed. What it has freed the tree of before refers to, which is needed
-// in case the next merge is cut off: it is due when that has been committed.
+// committed runs when the transaction has been committed. What it has freed the tree of before refers to, which is
+// needed in case the next merge is cut off: it is due when that has been committed.
 func (p *placer) committed() {
 	maps.Copy(p.rows, p.changed)
 	p.left = p.left[:0]

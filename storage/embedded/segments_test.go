@@ -155,7 +155,8 @@ func TestReplacedDataLeaveTheSegments(t *testing.T) {
 	}
 }
 
-// A crash between the commit of a merge and what comes after it leaves room to be given back, and files that nobody knows.
+// A crash between the commit of a merge and what comes after it leaves room to be given back, and files that nobody
+// knows.
 func TestOpenFinishesWhatAMergeHasLeft(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	open := func() (*engine, storage.Log) {

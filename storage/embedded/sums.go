@@ -140,7 +140,8 @@ func (r *pageReader) freePages(m meta) ([]bool, error) {
 	return free, nil
 }
 
-// sums returns the checksums of the pages of a state. Those in use in the state before, which may be nil, are taken from it.
+// sums returns the checksums of the pages of a state. Those in use in the state before, which may be nil, are taken
+// from it.
 func (r *pageReader) sums(m meta, before *state) ([]uint32, error) {
 	free, err := r.freePages(m)
 	if err != nil {
@@ -261,8 +262,9 @@ func stateOf(states []state, tx uint64) *state {
 	return nil
 }
 
-// checkTree compares the newest state of a tree with its checksums, and returns those that it relies on. Where that state
-// is damaged and the one before it is whole, with all the journals that have been merged since, it goes back to that one.
+// checkTree compares the newest state of a tree with its checksums, and returns those that it relies on. Where that
+// state is damaged and the one before it is whole, with all the journals that have been merged since, it goes back to
+// that one.
 func checkTree(files fileSystem, dir string, log *slog.Logger, all bool) ([]state, error) {
 	states, err := readSums(files, dir)
 	if err != nil && !all {

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// Whatever is dropped at the end of a journal is told: as cut off where a part of it was never written, else as what may
-// have been acknowledged.
+// Whatever is dropped at the end of a journal is told: as cut off where a part of it was never written, else as what
+// may have been acknowledged.
 func TestWhatIsDroppedAtTheEndOfAJournalIsTold(t *testing.T) {
 	dir := t.TempDir()
 	opened, err := Open(dir)

@@ -17,7 +17,8 @@ import (
 
 const (
 	treeName = "store.db"
-	// newTreeName is where a tree is made. It gets its name when all of it is durable, so one that was half made is nobody's data.
+	// newTreeName is where a tree is made. It gets its name when all of it is durable, so one that was half made is
+	// nobody's data.
 	newTreeName = "store.db.new"
 )
 
@@ -132,7 +133,8 @@ func remakeTree(files fileSystem, dir string, log *slog.Logger) error {
 	return makeTree(files, dir)
 }
 
-// newTreePages are the pages of a tree in which nothing was ever written: two metas, the list of free pages, and the root.
+// newTreePages are the pages of a tree in which nothing was ever written: two metas, the list of free pages, and the
+// root.
 const newTreePages = 4
 
 // halfMade says whether this is a new tree of which some page never reached the disk.

@@ -11,8 +11,8 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// Verify reads everything that a store keeps and returns what is damaged, in words. No server may run on it. It
-// changes nothing.
+// Verify reads everything that a store keeps and returns what is damaged, in words. No server may run on it. It changes
+// nothing.
 func Verify(dir string) (problems []string, err error) {
 	add := func(err error) {
 		if err != nil {

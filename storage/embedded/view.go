@@ -10,8 +10,7 @@ import (
 	"jackdaw/storage"
 )
 
-// get returns a copy of a key's value, and the group that carries it if it was
-// written in this run.
+// get returns a copy of a key's value, and the group that carries it if it was written in this run.
 func (e *engine) get(key []byte) (value []byte, group uint64, ok bool, err error) {
 	// The tables before the tree: a table that is merged between the two is seen twice, not missed.
 	t := e.tables.Load()
@@ -62,9 +61,8 @@ func (e *engine) read(f func(tx *bbolt.Tx) error) (err error) {
 	return err
 }
 
-// scan calls f with the keys in [from, to) of one bucket, ascending or descending,
-// until f returns false. f must not keep or change what it gets, nor write:
-// the tree cannot grow while it is read.
+// scan calls f with the keys in [from, to) of one bucket, ascending or descending, until f returns false. f must not
+// keep or change what it gets, nor write: the tree cannot grow while it is read.
 func (e *engine) scan(from, to []byte, backward bool, f func(key, value []byte) bool) error {
 	t := e.tables.Load()
 	return e.view(func(tx *bbolt.Tx) { scanIn(tx, t, from, to, backward, f) })

@@ -8,9 +8,9 @@ import (
 	"jackdaw/storage"
 )
 
-// accounts implements storage.Accounts. The accounts of a domain lie in one slot, so
-// that they can be listed in order: a hash h by localpart and a sorted set z of the localparts. The
-// set of the domains is a key of its own; a domain may stand there without accounts.
+// accounts implements storage.Accounts. The accounts of a domain lie in one slot, so that they can be listed in order:
+// a hash h by localpart and a sorted set z of the localparts. The set of the domains is a key of its own; a domain may
+// stand there without accounts.
 type accounts struct {
 	*engine
 	hosted bool // users are bare JIDs

@@ -149,8 +149,8 @@ func TestKilledServerLosesNothingAcknowledged(t *testing.T) {
 	}
 }
 
-// allThere checks that got holds what was acknowledged, in order, and nothing twice. It
-// may hold more: writes whose outcome nobody was told.
+// allThere checks that got holds what was acknowledged, in order, and nothing twice. It may hold more: writes whose
+// outcome nobody was told.
 func allThere(t *testing.T, owner string, got, acknowledged []string) {
 	t.Helper()
 	seen, i := make(map[string]bool), 0
@@ -168,8 +168,8 @@ func allThere(t *testing.T, owner string, got, acknowledged []string) {
 	}
 }
 
-// cutter is a proxy before Redis that drops the connection instead of handing on
-// a reply, once for each time it is armed.
+// cutter is a proxy before Redis that drops the connection instead of handing on a reply, once for each time it is
+// armed.
 type cutter struct {
 	net.Listener
 	armed, cuts atomic.Int32
@@ -366,8 +366,8 @@ func TestSentinelFailsOverWithoutLoss(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// What was written is with the replica before the master dies. WAIT would tell of its
-	// own connection only, which wrote nothing.
+	// What was written is with the replica before the master dies. WAIT would tell of its own connection only, which
+	// wrote nothing.
 	eventually(t, "the replica has the records", func() bool { return strings.TrimSpace(replica.CLI("hlen", "{romeo}:archive:d")) == "10" })
 	master.Kill()
 	eventually(t, "the engine writes to the new master", func() bool { _, err := add(e, "juliet", 0); return err == nil })

@@ -20,8 +20,8 @@ import (
 // acknowledged any more.
 
 const (
-	// leaseTime is how long a lease holds: so long a server keeps others waiting that was killed and cannot be seen
-	// to be dead.
+	// leaseTime is how long a lease holds: so long a server keeps others waiting that was killed and cannot be seen to
+	// be dead.
 	leaseTime = 15 * time.Second
 	// lookAgain is how often it is looked at while another has it.
 	lookAgain = 500 * time.Millisecond

@@ -23,8 +23,8 @@ type logSpace struct {
 	space string
 }
 
-// largest is the first number that Lua and the scores of Redis do not tell
-// from its neighbours: as an id, the year 2255.
+// largest is the first number that Lua and the scores of Redis do not tell from its neighbours: as an id, the year
+// 2255.
 const largest = 1 << 53
 
 // atOnce bounds what one script deletes, since Redis does nothing else meanwhile.

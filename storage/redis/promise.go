@@ -13,8 +13,7 @@ type settings struct {
 	appendonly, appendfsync, minReplicas string
 }
 
-// readPromise finds out which row of the table of promises applies. Of several masters
-// the weakest counts.
+// readPromise finds out which row of the table of promises applies. Of several masters the weakest counts.
 func (e *engine) readPromise(ctx context.Context) (string, error) {
 	weakest, hidden, found := settings{}, false, false
 	err := e.eachMaster(ctx, func(c *redis.Client) error {

@@ -1,16 +1,14 @@
-// Package redis keeps everything in Redis 6.2 or later: one server, a master with
-// replicas behind Sentinel, or a Cluster. It is for where Redis is already at home. One server at a time
-// works on the keys of a prefix, which it has a lease of (see lease.go), until there are nodes.
+// Package redis keeps everything in Redis 6.2 or later: one server, a master with replicas behind Sentinel, or a
+// Cluster. It is for where Redis is already at home. One server at a time works on the keys of a prefix, which it has a
+// lease of (see lease.go), until there are nodes.
 //
-// All keys of an owner share a hash tag, and each step that must be atomic is one script
-// on one slot. A call returns when Redis has replied, so the pendings of this
-// engine are finished from the start. A reply that was lost leaves open whether the write was
-// applied; each write carries a token under which the script keeps its reply
-// for a while, so that the repetition of an applied write changes nothing.
+// All keys of an owner share a hash tag, and each step that must be atomic is one script on one slot. A call returns
+// when Redis has replied, so the pendings of this engine are finished from the start. A reply that was lost leaves open
+// whether the write was applied; each write carries a token under which the script keeps its reply for a while, so that
+// the repetition of an applied write changes nothing.
 //
-// While Redis is away calls return storage.ErrUnavailable within about two
-// seconds; connections come back by themselves. Left out: reading from replicas,
-// TLS to Redis (put a tunnel before it).
+// While Redis is away calls return storage.ErrUnavailable within about two seconds; connections come back by
+// themselves. Left out: reading from replicas, TLS to Redis (put a tunnel before it).
 package redis
 
 import (
@@ -31,8 +29,7 @@ import (
 
 // Options say where Redis is.
 type Options struct {
-	// Addrs are host:port: of the server; of several nodes of a cluster; or with
-	// MasterName of the sentinels.
+	// Addrs are host:port: of the server; of several nodes of a cluster; or with MasterName of the sentinels.
 	Addrs              []string
 	MasterName         string
 	Username, Password string
@@ -259,8 +256,7 @@ func (e *engine) Err() error {
 	return nil
 }
 
-// Observe implements storage.Observer: f gets the time of each round trip that writes, the
-// wait for replicas included.
+// Observe implements storage.Observer: f gets the time of each round trip that writes, the wait for replicas included.
 func (e *engine) Observe(f func(d time.Duration)) {
 	if f == nil {
 		e.observer.Store(nil)

@@ -21,8 +21,7 @@ type call struct {
 	write  bool
 }
 
-// tokenLife is how long a script keeps its reply for a repetition; longer than
-// any call lasts.
+// tokenLife is how long a script keeps its reply for a repetition; longer than any call lasts.
 const tokenLife = 5 * Patience
 
 // longestPause bounds the pause before a call is tried again, so that no part of Patience passes without a try.
@@ -80,8 +79,7 @@ func (e *engine) try(ctx context.Context, c call) (any, error) {
 	}
 }
 
-// passing says whether trying again may help. A lost connection is passing, since
-// writes carry tokens.
+// passing says whether trying again may help. A lost connection is passing, since writes carry tokens.
 func passing(err error) bool {
 	var reply redis.Error
 	if !errors.As(err, &reply) {
@@ -115,8 +113,8 @@ func (e *engine) once(ctx context.Context, c call, askAddr string) (any, error) 
 	return e.send(ctx, node, c, askAddr != "", false)
 }
 
-// send runs a script on a node, followed over the same connection by WAIT if a write must have replicas. asking is for a
-// node that is importing the slot, and whole sends the script itself instead of its name.
+// send runs a script on a node, followed over the same connection by WAIT if a write must have replicas. asking is for
+// a node that is importing the slot, and whole sends the script itself instead of its name.
 func (e *engine) send(ctx context.Context, node *redis.Client, c call, asking, whole bool) (any, error) {
 	begun := time.Now()
 	pipe := node.Pipeline()

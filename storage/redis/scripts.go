@@ -2,8 +2,8 @@ package redis
 
 import "github.com/redis/go-redis/v9"
 
-// In all scripts ids are written with %.0f: Lua would print them with 14 digits.
-// A write first looks for the reply that its token kept, and keeps the reply last.
+// In all scripts ids are written with %.0f: Lua would print them with 14 digits. A write first looks for the reply that
+// its token kept, and keeps the reply last.
 
 // KEYS: token, meta, i, p, d, x today, x yesterday, x tomorrow.
 // ARGV: token life, now, peer, data, dedup, max records, max bytes, dedup life, fair.
@@ -150,8 +150,8 @@ for _, key in ipairs(KEYS) do redis.call('UNLINK', key) end
 return 0
 `)
 
-// A map is one hash: v (version), f (deletions up to this version are forgotten), n (keys kept
-// as deleted), and for each key "k" and its name → version, ":", "L" (lives) or "D", value.
+// A map is one hash: v (version), f (deletions up to this version are forgotten), n (keys kept as deleted), and for
+// each key "k" and its name → version, ":", "L" (lives) or "D", value.
 //
 // KEYS: token, map. ARGV: token life, wanted version or '*', most deleted keys, then
 // key, 'L' or 'D', value.

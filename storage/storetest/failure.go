@@ -17,8 +17,8 @@ type Fault struct {
 	Ready func()
 }
 
-// AfterFailure checks that no answer of an engine rests on a write that failed: what was on its way when the fault
-// came is asked for once more, and again.
+// AfterFailure checks that no answer of an engine rests on a write that failed: what was on its way when the fault came
+// is asked for once more, and again.
 func AfterFailure(t *testing.T, e storage.Engine, fault Fault) {
 	ctx := t.Context()
 	l, m, a := e.Log("archive"), e.Map("roster"), e.Accounts()

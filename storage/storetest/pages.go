@@ -121,8 +121,8 @@ var pageTests = []test{
 	}},
 }
 
-// range1 compares one page with what a plain loop over the records finds; after
-// and before are indexes into ids, -1 and len(ids) leaving the range open.
+// range1 compares one page with what a plain loop over the records finds; after and before are indexes into ids, -1 and
+// len(ids) leaving the range open.
 func (b *bench) range1(l storage.Log, ids []uint64, q storage.Query, after, before int) {
 	b.Helper()
 	if after >= 0 {

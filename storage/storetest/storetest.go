@@ -1,6 +1,5 @@
-// Package storetest is the suite that every storage engine must pass: each
-// promise in the comments of package storage is a test here. What only one
-// engine promises (crashes, failing disks, fail-over) is tested beside it.
+// Package storetest is the suite that every storage engine must pass: each promise in the comments of package storage
+// is a test here. What only one engine promises (crashes, failing disks, fail-over) is tested beside it.
 package storetest
 
 import (
@@ -15,13 +14,12 @@ import (
 	"jackdaw/storage"
 )
 
-// Open opens the engine of one test. It may be called again after the engine it
-// returned before was closed, and then finds the same data. The engine reads
-// the time from now alone.
+// Open opens the engine of one test. It may be called again after the engine it returned before was closed, and then
+// finds the same data. The engine reads the time from now alone.
 type Open func(now func() time.Time) storage.Engine
 
-// Run runs the suite. place prepares an empty place for one test and returns
-// how to open it; it fails the test itself if it cannot.
+// Run runs the suite. place prepares an empty place for one test and returns how to open it; it fails the test itself
+// if it cannot.
 func Run(t *testing.T, place func(t *testing.T) Open) {
 	for _, group := range []struct {
 		name  string
@@ -53,8 +51,8 @@ type test struct {
 	run  func(*bench)
 }
 
-// strange are owners that an engine must keep apart although they look like
-// its separators, patterns and prefixes of each other.
+// strange are owners that an engine must keep apart although they look like its separators, patterns and prefixes of
+// each other.
 var strange = []string{
 	"romeo@montague.example", "romeo@montague.example/orchard", "a", "ab", "a:b", "a/b", "a{b}", "{a}", "{}", "a}b{",
 	"a*", "a?", "[a]", "ü@münchen.example", "猫@例え.jp", "😀", "with space", "tab\tline\n", "\x01", "a\x01", "a\xff", "%s", "..", "a\\b", `"a"`,

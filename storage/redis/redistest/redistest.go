@@ -1,6 +1,5 @@
-// Package redistest starts real Redis servers for tests, on loopback and in
-// directories of their own. They end with the test. Where redis-server is not
-// installed the test fails and says how to install it.
+// Package redistest starts real Redis servers for tests, on loopback and in directories of their own. They end with the
+// test. Where redis-server is not installed the test fails and says how to install it.
 package redistest
 
 import (
@@ -19,8 +18,8 @@ import (
 	"time"
 )
 
-// A Server is one redis-server, with an append-only file that is synced with
-// every write unless its options say otherwise.
+// A Server is one redis-server, with an append-only file that is synced with every write unless its options say
+// otherwise.
 type Server struct {
 	Addr string
 
@@ -31,8 +30,7 @@ type Server struct {
 	output  *bytes.Buffer
 }
 
-// Start starts a server. More options are as on the command line of
-// redis-server: "--appendfsync", "everysec".
+// Start starts a server. More options are as on the command line of redis-server: "--appendfsync", "everysec".
 func Start(t testing.TB, options ...string) *Server {
 	t.Helper()
 	return start(t, append([]string{"--appendonly", "yes", "--appendfsync", "always", "--repl-diskless-sync-delay", "0"}, options...))
@@ -61,8 +59,7 @@ func StartSentinel(t testing.TB, name string, master *Server) *Server {
 	return start(t, []string{conf, "--sentinel"})
 }
 
-// StartCluster starts a cluster of three masters, and returns when each of them
-// says that it is complete.
+// StartCluster starts a cluster of three masters, and returns when each of them says that it is complete.
 func StartCluster(t testing.TB) []*Server {
 	t.Helper()
 	servers := make([]*Server, 3)
@@ -126,8 +123,7 @@ func start(t testing.TB, args []string) *Server {
 	return nil
 }
 
-// freePort finds a port that is free, as is the one of a cluster's bus, which is
-// 10,000 above.
+// freePort finds a port that is free, as is the one of a cluster's bus, which is 10,000 above.
 func freePort() int {
 	for {
 		port := 15000 + rand.IntN(15000)
