@@ -41,7 +41,9 @@ func (a *accounts) read(user string) (storage.Account, error) {
 }
 
 // step runs f alone among the steps on one user, and writes what it returns; nil deletes.
-func (a *accounts) step(ctx context.Context, user string, f func(storage.Account, error) (*storage.Account, error)) (*storage.Pending, error) {
+func (a *accounts) step(
+	ctx context.Context, user string, f func(storage.Account, error) (*storage.Account, error),
+) (*storage.Pending, error) {
 	if err := a.checkWrite(ctx, false, user); err != nil {
 		return nil, err
 	}

@@ -101,7 +101,8 @@ func BenchmarkPage(b *testing.B) {
 				l := s.Log("archive")
 				var p *storage.Pending
 				for i := range n {
-					_, _, pending, err := l.Append(b.Context(), "romeo", storage.Record{Peer: fmt.Sprintf("user%d@localhost", i%10), Data: make([]byte, 300)}, storage.AppendOptions{})
+					r := storage.Record{Peer: fmt.Sprintf("user%d@localhost", i%10), Data: make([]byte, 300)}
+					_, _, pending, err := l.Append(b.Context(), "romeo", r, storage.AppendOptions{})
 					if p = pending; err != nil {
 						b.Fatal(err)
 					}
@@ -131,7 +132,8 @@ func BenchmarkArchiveOfFiftyPairs(b *testing.B) {
 	for i := range b.N {
 		owner, peer := i/2%50*2+i%2, i/2%50*2+1-i%2
 		_, _, p, err := l.Append(b.Context(), fmt.Sprintf("user%d@localhost", owner),
-			storage.Record{Peer: fmt.Sprintf("user%d@localhost", peer), Data: strconv.AppendInt(data[:290], int64(i/2), 10)}, storage.AppendOptions{})
+			storage.Record{Peer: fmt.Sprintf("user%d@localhost", peer),
+				Data: strconv.AppendInt(data[:290], int64(i/2), 10)}, storage.AppendOptions{})
 		if err != nil {
 			b.Fatal(err)
 		}

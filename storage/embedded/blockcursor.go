@@ -29,7 +29,9 @@ type blockCursor struct {
 }
 
 // newBlockCursor is nil if the tree holds no records of that log at all.
-func newBlockCursor(tx *bbolt.Tx, s *segments, space, owner string, peer []byte, lo, hi uint64, backward bool) *blockCursor {
+func newBlockCursor(
+	tx *bbolt.Tx, s *segments, space, owner string, peer []byte, lo, hi uint64, backward bool,
+) *blockCursor {
 	blocks := tx.Bucket([]byte("k" + space))
 	if blocks == nil {
 		return nil

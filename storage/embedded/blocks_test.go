@@ -25,7 +25,8 @@ type merged struct {
 
 func openMerged(t testing.TB) *merged {
 	m := &merged{now: time.UnixMicro(1_000_000)}
-	e, err := OpenWith(filepath.Join(t.TempDir(), "data"), Options{Now: func() time.Time { return m.now }, JournalBytes: 1 << 30, idle: time.Hour})
+	e, err := OpenWith(filepath.Join(t.TempDir(), "data"),
+		Options{Now: func() time.Time { return m.now }, JournalBytes: 1 << 30, idle: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -283,7 +284,8 @@ func TestRecordsShareBlocks(t *testing.T) {
 
 func TestBlocksThatAreDamagedAreErrors(t *testing.T) {
 	good := appendRecord([]byte{blockFormat}, record{id: 5}, record{7, []byte("p"), []byte("data")})
-	if got, err := readBlock(nil, 5, good, nil); err != nil || len(got) != 1 || got[0].id != 7 || string(got[0].peer) != "p" || string(got[0].data) != "data" {
+	if got, err := readBlock(nil, 5, good, nil); err != nil || len(got) != 1 || got[0].id != 7 ||
+		string(got[0].peer) != "p" || string(got[0].data) != "data" {
 		t.Fatalf("%v, %v", got, err)
 	}
 	for i := range good {
@@ -294,7 +296,8 @@ func TestBlocksThatAreDamagedAreErrors(t *testing.T) {
 		}
 	}
 	m := openMerged(t)
-	if _, _, _, err := m.log.Append(t.Context(), "romeo", storage.Record{Peer: "p", Data: []byte("x")}, storage.AppendOptions{}); err != nil {
+	if _, _, _, err := m.log.Append(t.Context(), "romeo", storage.Record{Peer: "p", Data: []byte("x")},
+		storage.AppendOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	m.mergeNow(t)

@@ -216,7 +216,8 @@ func (e *engine) update(f func(tx *bbolt.Tx) error) error {
 		return e.tree.Update(func(tx *bbolt.Tx) error {
 			// The library takes the newest state that it finds whole: what it was going to add to must be the last one.
 			if id = uint64(tx.ID()); id != e.lastTx+1 {
-				inside = doubt{fmt.Errorf("the newest state of %s is damaged; the next start goes back to the one before it", e.treePath)}
+				inside = doubt{fmt.Errorf("the newest state of %s is damaged; the next start goes back to the one before it",
+					e.treePath)}
 			} else {
 				inside = f(tx)
 			}
@@ -235,7 +236,7 @@ func (e *engine) update(f func(tx *bbolt.Tx) error) error {
 	return err
 }
 
-// The tree knows the last journal that was merged into it:
+// journalsBucket is where the tree notes the last journal that was merged into it:
 //
 //	j  the journals    "merged" → number, checksum of its first frame
 var journalsBucket, mergedKey = []byte("j"), []byte("merged")

@@ -54,7 +54,8 @@ func appendForEver(dir string) error {
 			for i := n; err == nil; i++ {
 				var id uint64
 				var p *storage.Pending
-				id, _, p, err = l.Append(ctx, owner, storage.Record{Peer: "p", Data: crashData(i)}, storage.AppendOptions{Dedup: fmt.Sprint(i)})
+				id, _, p, err = l.Append(ctx, owner, storage.Record{Peer: "p", Data: crashData(i)},
+					storage.AppendOptions{Dedup: fmt.Sprint(i)})
 				if err != nil {
 					break
 				}
@@ -138,7 +139,8 @@ func TestKilledProcessLosesNothingAcknowledged(t *testing.T) {
 				}
 			}
 			if len(records) > 0 {
-				_, dup, _, err := e.Log("archive").Append(t.Context(), owner, storage.Record{}, storage.AppendOptions{Dedup: strconv.Itoa(len(records) - 1)})
+				_, dup, _, err := e.Log("archive").Append(t.Context(), owner, storage.Record{},
+					storage.AppendOptions{Dedup: strconv.Itoa(len(records) - 1)})
 				if err != nil || !dup {
 					t.Errorf("round %d: the last record of %s is not known as a dup (%v)", round, owner, err)
 				}

@@ -15,7 +15,7 @@ import (
 // A block that the disk has changed, or cannot read, costs what is in it and nothing else: it is named once and stepped
 // over. Whoever trims or erases gives it up as a whole when all of it is to go; what is written into it replaces it.
 //
-//	y  given up    owner NUL id → nothing: a damaged block to be taken out of the tree; only in the journal and the tables
+//	y  given up    owner NUL id → nothing: a damaged block to be taken out of the tree; only in journal and tables
 
 // damage is the error of such a block.
 type damage struct{ error }
@@ -48,7 +48,8 @@ func (d *damages) meet(r ref, owner []byte, err error) {
 	}
 	d.told[key] = true
 	d.count.Add(1)
-	d.log.Error("a block of records is damaged and left out: see to the disk, and restore the directory from a backup if they are needed",
+	d.log.Error("a block of records is damaged and left out: see to the disk, "+
+		"and restore the directory from a backup if they are needed",
 		"owner", string(bytes.TrimSuffix(owner, []byte{0})), "error", err)
 }
 

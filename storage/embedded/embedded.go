@@ -178,8 +178,8 @@ func open(dir string, o Options) (*engine, error) {
 		dirNames.Close()
 		return nil, err
 	}
-	e := &engine{now: o.Now, limit: o.JournalBytes, files: o.files, dir: dir, treePath: filepath.Join(dir, treeName), tree: tree, treeFile: treeFile, states: states, log: o.Log,
-		names: names{dirNames}, again: o.again, failed: o.Failed, closing: make(chan struct{})}
+	e := &engine{now: o.Now, limit: o.JournalBytes, files: o.files, dir: dir, treePath: filepath.Join(dir, treeName),
+		tree: tree, treeFile: treeFile, states: states, log: o.Log, names: names{dirNames}, again: o.again, failed: o.Failed, closing: make(chan struct{})}
 	e.segments.dir, e.segments.files, e.segments.names = dir, o.files, e.names
 	e.segments.damages.log = o.Log
 	e.changed.L = &e.mu
@@ -210,7 +210,10 @@ func (e *engine) recover() error {
 		return err
 	}
 	old := false
-	if err := e.view(func(tx *bbolt.Tx) { old, e.merged, e.lastTx = outdated(tx), mergedInto(tx), uint64(tx.ID()) }); err != nil {
+	err := e.view(func(tx *bbolt.Tx) {
+		old, e.merged, e.lastTx = outdated(tx), mergedInto(tx), uint64(tx.ID())
+	})
+	if err != nil {
 		return err
 	}
 	if old {

@@ -27,7 +27,8 @@ func inDoubt(err error) bool { return errors.As(err, new(doubt)) }
 // file may have to grow, of which its library only tells in words.
 func lacksRoom(err error) bool {
 	var path *fs.PathError
-	full := errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || strings.Contains(err.Error(), syscall.ENOSPC.Error())
+	full := errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) ||
+		strings.Contains(err.Error(), syscall.ENOSPC.Error())
 	return full && (errors.As(err, &path) && path.Op == "write" || strings.HasPrefix(err.Error(), "file resize error"))
 }
 
@@ -44,8 +45,8 @@ func (e *engine) fail(what string, err error) error {
 		e.err = fmt.Errorf("%w: %s: %w", storage.ErrUnavailable, what, err)
 	default:
 		e.err = fmt.Errorf("%w: %s: %w", ErrFailed, what, err)
-		e.log.Error("storage has failed: nothing is acknowledged any more; see to the disk, then start anew: nothing acknowledged is lost",
-			"failed", what, "error", err, "directory", e.dir)
+		e.log.Error("storage has failed: nothing is acknowledged any more; see to the disk, then start anew: "+
+			"nothing acknowledged is lost", "failed", what, "error", err, "directory", e.dir)
 		if e.failed != nil {
 			go e.failed(e.err)
 		}

@@ -197,7 +197,8 @@ func until(t *testing.T, what string, f func() bool) {
 
 // appendTo writes one record for good.
 func appendTo(e storage.Engine, owner string, data []byte) error {
-	_, _, p, err := e.Log("archive").Append(context.Background(), owner, storage.Record{Peer: "p", Data: data}, storage.AppendOptions{})
+	_, _, p, err := e.Log("archive").Append(context.Background(), owner, storage.Record{Peer: "p", Data: data},
+		storage.AppendOptions{})
 	if err == nil {
 		err = p.Wait(context.Background())
 	}
@@ -221,8 +222,9 @@ func TestWhatCannotBeDoneNowIsDoneLater(t *testing.T) {
 		t.Run(step, func(t *testing.T) {
 			files, notes := &refusing{}, &notebook{}
 			dir := t.TempDir()
-			opened, err := OpenWith(dir, Options{files: files, JournalBytes: 300_000, idle: 5 * time.Millisecond, again: time.Millisecond,
-				Log: slog.New(slog.NewTextHandler(notes, nil)), Failed: func(err error) { t.Errorf("failed: %v", err) }})
+			opened, err := OpenWith(dir,
+				Options{files: files, JournalBytes: 300_000, idle: 5 * time.Millisecond, again: time.Millisecond,
+					Log: slog.New(slog.NewTextHandler(notes, nil)), Failed: func(err error) { t.Errorf("failed: %v", err) }})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -360,7 +362,8 @@ func TestWhatIsInDoubtIsFinal(t *testing.T) {
 				}
 			}
 			told, now := <-failed, e.Err()
-			if !strings.Contains(told.Error(), failure.Error()) || !errors.Is(err, storage.ErrUnavailable) || !errors.Is(now, ErrFailed) {
+			if !strings.Contains(told.Error(), failure.Error()) || !errors.Is(err, storage.ErrUnavailable) ||
+				!errors.Is(now, ErrFailed) {
 				t.Errorf("told %v, the write got %v, Err is %v", told, err, now)
 			}
 			if strings.HasPrefix(step, "truncate") != strings.Contains(told.Error(), "file resize error: truncate") {
@@ -419,7 +422,8 @@ func TestEngineThatCannotGoOnCanBeClosed(t *testing.T) {
 				}
 				return notes.count("cannot go on for now") > 0
 			})
-			if err := e.Close(); !errors.Is(err, failure) || !errors.Is(err, storage.ErrUnavailable) || errors.Is(err, ErrFailed) {
+			if err := e.Close(); !errors.Is(err, failure) || !errors.Is(err, storage.ErrUnavailable) ||
+				errors.Is(err, ErrFailed) {
 				t.Errorf("Close: %v", err)
 			}
 			if n := notes.count("level=ERROR"); n != 1 {
@@ -528,8 +532,9 @@ func TestChecksumsThatCannotBeWrittenAreSaidAndWrittenLater(t *testing.T) {
 	} {
 		t.Run(step, func(t *testing.T) {
 			files, notes, dir := &refusing{}, &notebook{}, t.TempDir()
-			opened, err := OpenWith(dir, Options{files: files, idle: time.Millisecond, Log: slog.New(slog.NewTextHandler(notes, nil)),
-				Failed: func(err error) { t.Errorf("failed: %v", err) }})
+			opened, err := OpenWith(dir,
+				Options{files: files, idle: time.Millisecond, Log: slog.New(slog.NewTextHandler(notes, nil)),
+					Failed: func(err error) { t.Errorf("failed: %v", err) }})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -61,7 +61,8 @@ func (e *engine) atRest(t *testing.T) {
 
 func setKey(t *testing.T, e storage.Engine, owner, value string) {
 	t.Helper()
-	_, p, err := e.Map("roster").Update(context.Background(), owner, storage.AnyVersion, storage.Change{Key: "k", Value: []byte(value)})
+	_, p, err := e.Map("roster").Update(context.Background(), owner, storage.AnyVersion,
+		storage.Change{Key: "k", Value: []byte(value)})
 	if err == nil {
 		err = p.Wait(context.Background())
 	}
@@ -75,8 +76,9 @@ func TestRunningServerFindsAChangedPage(t *testing.T) {
 	for _, written := range []bool{false, true} {
 		t.Run(fmt.Sprint("written ", written), func(t *testing.T) {
 			notes := &notebook{}
-			opened, err := OpenWith(t.TempDir(), Options{files: hasty{}, idle: time.Millisecond, inspectEvery: 5 * time.Millisecond,
-				Log: slog.New(slog.NewTextHandler(notes, nil))})
+			opened, err := OpenWith(t.TempDir(),
+				Options{files: hasty{}, idle: time.Millisecond, inspectEvery: 5 * time.Millisecond,
+					Log: slog.New(slog.NewTextHandler(notes, nil))})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -118,7 +120,8 @@ func TestRunningServerFindsAChangedPage(t *testing.T) {
 // A page that is read and written anew by a merge gets a new checksum, so it is compared before.
 func TestMergeTellsOfAChangedPageThatItHasRead(t *testing.T) {
 	dir, notes := t.TempDir(), &notebook{}
-	opened, err := OpenWith(dir, Options{files: hasty{}, idle: time.Millisecond, Log: slog.New(slog.NewTextHandler(notes, nil))})
+	opened, err := OpenWith(dir,
+		Options{files: hasty{}, idle: time.Millisecond, Log: slog.New(slog.NewTextHandler(notes, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -358,8 +361,9 @@ func TestEachBitOfTheHeadOfTheFreeListIsFound(t *testing.T) {
 // What is compared while others write and merges run is whole.
 func TestInspectionAmongMergesFindsNothing(t *testing.T) {
 	notes, dir := &notebook{}, t.TempDir()
-	e, err := OpenWith(dir, Options{files: hasty{}, JournalBytes: 30_000, idle: time.Millisecond, inspectEvery: 100 * time.Microsecond,
-		Log: slog.New(slog.NewTextHandler(notes, nil))})
+	e, err := OpenWith(dir,
+		Options{files: hasty{}, JournalBytes: 30_000, idle: time.Millisecond, inspectEvery: 100 * time.Microsecond,
+			Log: slog.New(slog.NewTextHandler(notes, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -371,7 +375,8 @@ func TestInspectionAmongMergesFindsNothing(t *testing.T) {
 				if err := appendTo(e, owner, make([]byte, 500)); err != nil {
 					t.Error(err)
 				}
-				if _, _, err := e.Map("roster").Update(t.Context(), owner, storage.AnyVersion, storage.Change{Key: fmt.Sprint(i), Value: make([]byte, 300)}); err != nil {
+				if _, _, err := e.Map("roster").Update(t.Context(), owner, storage.AnyVersion,
+					storage.Change{Key: fmt.Sprint(i), Value: make([]byte, 300)}); err != nil {
 					t.Error(err)
 				}
 			}

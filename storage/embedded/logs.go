@@ -123,7 +123,9 @@ func (l *logSpace) records(owner string, after, before uint64, backward bool, f 
 
 // recordsOf is records for those of one peer, or of all if it is nil. f must not write: the tree cannot grow while it
 // is read. The caller holds the shard.
-func (l *logSpace) recordsOf(owner string, peer []byte, after, before uint64, backward bool, f func(record) bool) error {
+func (l *logSpace) recordsOf(
+	owner string, peer []byte, after, before uint64, backward bool, f func(record) bool,
+) error {
 	if after == ^uint64(0) {
 		return nil
 	}
@@ -167,7 +169,9 @@ func (l *logSpace) recordsOf(owner string, peer []byte, after, before uint64, ba
 	return err
 }
 
-func (l *logSpace) Append(ctx context.Context, owner string, r storage.Record, o storage.AppendOptions) (uint64, bool, *storage.Pending, error) {
+func (l *logSpace) Append(
+	ctx context.Context, owner string, r storage.Record, o storage.AppendOptions,
+) (uint64, bool, *storage.Pending, error) {
 	if err := l.check(ctx, owner, r.Peer); err != nil {
 		return 0, false, nil, err
 	}
@@ -175,7 +179,9 @@ func (l *logSpace) Append(ctx context.Context, owner string, r storage.Record, o
 	return id, dup, t.pending, err
 }
 
-func (l *logSpace) append(owner string, r storage.Record, o storage.AppendOptions) (id uint64, dup bool, t ticket, err error) {
+func (l *logSpace) append(
+	owner string, r storage.Record, o storage.AppendOptions,
+) (id uint64, dup bool, t ticket, err error) {
 	if err := l.awaitTurn(false); err != nil {
 		return 0, false, ticket{}, err
 	}
@@ -248,7 +254,9 @@ func (l *logSpace) fair(owner string, st *logState, r storage.Record, o storage.
 	return fits(records, bytes), err
 }
 
-func (l *logSpace) Page(ctx context.Context, owner string, q storage.Query) (page []storage.Record, more bool, err error) {
+func (l *logSpace) Page(
+	ctx context.Context, owner string, q storage.Query,
+) (page []storage.Record, more bool, err error) {
 	if err := l.check(ctx, owner, q.Peer); err != nil {
 		return nil, false, err
 	}

@@ -47,7 +47,8 @@ func (m *mapSpace) state(owner string) (st mapState, group uint64, err error) {
 	if len(v) != 25 || v[0] != stateFormat {
 		return st, 0, fmt.Errorf("read the version of %s's %s: unknown format %.1x", owner, m.space, v)
 	}
-	return mapState{binary.BigEndian.Uint64(v[1:]), binary.BigEndian.Uint64(v[9:]), binary.BigEndian.Uint64(v[17:])}, group, nil
+	n := binary.BigEndian
+	return mapState{n.Uint64(v[1:]), n.Uint64(v[9:]), n.Uint64(v[17:])}, group, nil
 }
 
 func (m *mapSpace) save(b *batch, owner string, st mapState) {
@@ -125,7 +126,9 @@ func (m *mapSpace) List(ctx context.Context, owner string) ([]storage.Entry, uin
 	return list, st.version, err
 }
 
-func (m *mapSpace) Update(ctx context.Context, owner string, version uint64, changes ...storage.Change) (uint64, *storage.Pending, error) {
+func (m *mapSpace) Update(
+	ctx context.Context, owner string, version uint64, changes ...storage.Change,
+) (uint64, *storage.Pending, error) {
 	if err := m.checkWrite(ctx, false, owner); err != nil {
 		return 0, nil, err
 	}

@@ -395,7 +395,8 @@ func (p *promises) live(t *testing.T, e storage.Engine, rounds int) {
 	for i := range rounds {
 		owner := fmt.Sprint("owner", i%2)
 		data := fmt.Sprintf("%0900d", i)
-		id, _, pending, err := l.Append(context.Background(), owner, storage.Record{Peer: "p", Data: []byte(data)}, storage.AppendOptions{})
+		id, _, pending, err := l.Append(context.Background(), owner, storage.Record{Peer: "p", Data: []byte(data)},
+			storage.AppendOptions{})
 		wait(pending, err)
 		p.set(owner, id, data)
 		if all = append(all, id); i%23 == 22 {

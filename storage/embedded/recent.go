@@ -164,7 +164,9 @@ func (t *memtable) keep(b []byte) []byte {
 
 // writeRecord is write for an append: the record under its key, and the batch of what goes with it, which may be empty.
 // The caller holds the shard.
-func (l *logSpace) writeRecord(st *logState, owner string, key []byte, id uint64, peer string, data []byte, b *batch) (ticket, error) {
+func (l *logSpace) writeRecord(
+	st *logState, owner string, key []byte, id uint64, peer string, data []byte, b *batch,
+) (ticket, error) {
 	switch {
 	case b.tooLong || len(key) > maxKey:
 		return ticket{}, errTooLong

@@ -101,8 +101,8 @@ func missing(found []*journal) error {
 	for i, j := range found {
 		if i > 0 && j.number != found[i-1].number+1 {
 			name := func(n uint64) string { return fmt.Sprintf("%s%016x", filePrefix, n) }
-			return fmt.Errorf("%s is missing, which lies between %s and %s; put it back, or restore the directory from a backup. "+
-				"To lose what was written from then on, move %s and all later ones away",
+			return fmt.Errorf("%s is missing, which lies between %s and %s; put it back, "+
+				"or restore the directory from a backup. To lose what was written from then on, move %s and all later ones away",
 				name(found[i-1].number+1), name(found[i-1].number), name(j.number), name(j.number))
 		}
 	}

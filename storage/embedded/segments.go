@@ -18,22 +18,22 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// Full blocks of records lie beside the tree, in files that are only appended to: a block that will hardly change need
-// not go through the pages of a tree, which are copied again and again. In its place the tree holds where it is, and
-// its checksum.
+// segments are files beside the tree that are only appended to, and hold full blocks of records: a block that will
+// hardly change need not go through the pages of a tree, which are copied again and again. In its place the tree holds
+// where it is, and its checksum.
 //
 // A block begins at a multiple of segmentPage. When nothing refers to it any more its place is given back to the file
 // system, and reads as zeros; when a file holds no block that is referred to, it is removed. Places are never used
 // twice.
 //
 //	g  segments        number → format, bytes written, bytes referred to; the sequence of the bucket is the last number
-//	d  given back      number, offset → bytes: places that the last merge left, for the next Open should this run not get there
+//	d  given back      number, offset → bytes: places that the last merge left, for the next Open if this run ends before
 type segments struct {
 	dir   string
 	files fileSystem
 	names names
 
-	// reading is held by who reads blocks through a transaction. Places are given back when all have ended that may
+	// reading is held by whoever reads blocks through a transaction. Places are given back when all have ended that may
 	// know of them.
 	reading sync.RWMutex
 
@@ -140,7 +140,8 @@ func (s *segments) load(e *engine) error {
 				if len(k) != 4 || len(v) != 17 || v[0] != segmentFormat {
 					return fmt.Errorf("read segment %x: %w", k, errBadBlock)
 				}
-				s.rows[binary.BigEndian.Uint32(k)] = segment{int64(binary.BigEndian.Uint64(v[1:])), int64(binary.BigEndian.Uint64(v[9:]))}
+				size, live := binary.BigEndian.Uint64(v[1:]), binary.BigEndian.Uint64(v[9:])
+				s.rows[binary.BigEndian.Uint32(k)] = segment{int64(size), int64(live)}
 				return nil
 			})
 			if err != nil {
@@ -155,7 +156,8 @@ func (s *segments) load(e *engine) error {
 			if len(k) != 12 || len(v) != 8 {
 				return fmt.Errorf("read room to give back, %x: %w", k, errBadBlock)
 			}
-			s.left = append(s.left, ref{segment: binary.BigEndian.Uint32(k), at: int64(binary.BigEndian.Uint64(k[4:])), size: int(binary.BigEndian.Uint64(v))})
+			at, size := binary.BigEndian.Uint64(k[4:]), binary.BigEndian.Uint64(v)
+			s.left = append(s.left, ref{segment: binary.BigEndian.Uint32(k), at: int64(at), size: int(size)})
 			return nil
 		})
 	})
@@ -188,7 +190,8 @@ func (s *segments) load(e *engine) error {
 			return err
 		}
 		if info.Size() < row.size {
-			return fmt.Errorf("%s has %d bytes instead of %d; restore the directory from a backup", s.path(uint32(number)), info.Size(), row.size)
+			return fmt.Errorf("%s has %d bytes instead of %d; restore the directory from a backup",
+				s.path(uint32(number)), info.Size(), row.size)
 		}
 		found[uint32(number)] = true
 	}

@@ -23,7 +23,8 @@ func fillSegments(t testing.TB, m *merged, owners, each int) map[string][]uint64
 	ids := map[string][]uint64{}
 	for i := range owners * each {
 		owner := fmt.Sprint("owner", i%owners)
-		id, _, _, err := m.log.Append(t.Context(), owner, storage.Record{Peer: "p", Data: fmt.Appendf(nil, "%s record %0300d", owner, i)}, storage.AppendOptions{})
+		id, _, _, err := m.log.Append(t.Context(), owner,
+			storage.Record{Peer: "p", Data: fmt.Appendf(nil, "%s record %0300d", owner, i)}, storage.AppendOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -98,7 +99,8 @@ func TestRoomOfRemovedRecordsIsGivenBackAtOnce(t *testing.T) {
 func TestBlocksFillTheirRoom(t *testing.T) {
 	m := openMerged(t)
 	for i := range 4000 {
-		if _, _, _, err := m.log.Append(t.Context(), fmt.Sprint("owner", i%7), storage.Record{Data: make([]byte, 200+i%150)}, storage.AppendOptions{}); err != nil {
+		if _, _, _, err := m.log.Append(t.Context(), fmt.Sprint("owner", i%7),
+			storage.Record{Data: make([]byte, 200+i%150)}, storage.AppendOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		if i%50 == 0 || i == 2000 { // little by little, and a lot
@@ -169,7 +171,8 @@ func TestOpenFinishesWhatAMergeHasLeft(t *testing.T) {
 	e, log := open()
 	var last [2]uint64
 	for i := range 1000 {
-		id, _, _, err := log.Append(t.Context(), fmt.Sprint("owner", i%2), storage.Record{Data: make([]byte, 400)}, storage.AppendOptions{})
+		id, _, _, err := log.Append(t.Context(), fmt.Sprint("owner", i%2), storage.Record{Data: make([]byte, 400)},
+			storage.AppendOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -270,7 +273,8 @@ func TestDamagedSegmentsAreFound(t *testing.T) {
 				t.Fatal(err)
 			}
 			for range 200 {
-				if _, _, _, err := e.Log("archive").Append(t.Context(), "romeo", storage.Record{Peer: "p", Data: make([]byte, 400)}, storage.AppendOptions{}); err != nil {
+				if _, _, _, err := e.Log("archive").Append(t.Context(), "romeo",
+					storage.Record{Peer: "p", Data: make([]byte, 400)}, storage.AppendOptions{}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -360,7 +364,8 @@ func TestSegmentsThatCannotBeWrittenEndAcknowledgements(t *testing.T) {
 	acknowledged := 0
 	for ; ; acknowledged++ {
 		var p *storage.Pending
-		if _, _, p, err = e.Log("archive").Append(t.Context(), "romeo", storage.Record{Data: make([]byte, 1000)}, storage.AppendOptions{}); err == nil {
+		if _, _, p, err = e.Log("archive").Append(t.Context(), "romeo", storage.Record{Data: make([]byte, 1000)},
+			storage.AppendOptions{}); err == nil {
 			err = p.Wait(t.Context())
 		}
 		if err != nil {
@@ -391,7 +396,8 @@ func TestFullBlocksInTheTreeAreRead(t *testing.T) {
 	m := openMerged(t)
 	var ids []uint64
 	for i := range 100 {
-		id, _, _, err := m.log.Append(t.Context(), "romeo", storage.Record{Peer: "p", Data: fmt.Appendf(nil, "%0300d", i)}, storage.AppendOptions{})
+		id, _, _, err := m.log.Append(t.Context(), "romeo",
+			storage.Record{Peer: "p", Data: fmt.Appendf(nil, "%0300d", i)}, storage.AppendOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -421,7 +427,8 @@ func TestFullBlocksInTheTreeAreRead(t *testing.T) {
 		t.Fatalf("%d records", len(want))
 	}
 	for i := range 100 {
-		if _, _, _, err := m.log.Append(t.Context(), "romeo", storage.Record{Peer: "p", Data: fmt.Appendf(nil, "%0300d", 100+i)}, storage.AppendOptions{}); err != nil {
+		if _, _, _, err := m.log.Append(t.Context(), "romeo",
+			storage.Record{Peer: "p", Data: fmt.Appendf(nil, "%0300d", 100+i)}, storage.AppendOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		want = append(want, fmt.Sprintf("%0300d", 100+i))

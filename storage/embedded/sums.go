@@ -233,12 +233,14 @@ func readSums(files fileSystem, dir string) (states []state, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(b) < 8 || string(b[:4]) != sumsMagic || crc32.Checksum(b[:len(b)-4], castagnoli) != binary.BigEndian.Uint32(b[len(b)-4:]) {
+	if len(b) < 8 || string(b[:4]) != sumsMagic ||
+		crc32.Checksum(b[:len(b)-4], castagnoli) != binary.BigEndian.Uint32(b[len(b)-4:]) {
 		return nil, fmt.Errorf("%s is damaged", path)
 	}
 	b = b[:len(b)-4]
 	for b = b[4:]; len(b) >= 28; {
-		s := state{tx: binary.BigEndian.Uint64(b), mark: mark{binary.BigEndian.Uint64(b[8:]), binary.BigEndian.Uint32(b[16:])}}
+		s := state{tx: binary.BigEndian.Uint64(b),
+			mark: mark{binary.BigEndian.Uint64(b[8:]), binary.BigEndian.Uint32(b[16:])}}
 		n := binary.BigEndian.Uint64(b[20:])
 		if b = b[28:]; n > uint64(len(b)/4) {
 			return nil, fmt.Errorf("%s cannot be read; was it written by a later version?", path)
@@ -268,7 +270,8 @@ func stateOf(states []state, tx uint64) *state {
 func checkTree(files fileSystem, dir string, log *slog.Logger, all bool) ([]state, error) {
 	states, err := readSums(files, dir)
 	if err != nil && !all {
-		log.Warn("the checksums of the store cannot be read; it is not compared, and the next merge writes them anew", "error", err)
+		log.Warn("the checksums of the store cannot be read; it is not compared, and the next merge writes them anew",
+			"error", err)
 		err = nil
 	}
 	if err != nil || len(states) == 0 {
@@ -302,11 +305,12 @@ func checkTree(files fileSystem, dir string, log *slog.Logger, all bool) ([]stat
 		return states, nil
 	}
 	old := stateOf(states, before.tx)
-	if all || old == nil || old == now || damagedPages(f, before, old) != nil || !journalsSince(files, dir, old.mark, now.mark) {
+	if all || old == nil || old == now || damagedPages(f, before, old) != nil ||
+		!journalsSince(files, dir, old.mark, now.mark) {
 		return nil, treeDamage(path, bad)
 	}
-	log.Error("the newest state of the store is damaged; going back to the one before it and the journals since: nothing is lost; see to the disk",
-		"file", path, "damage", bad)
+	log.Error("the newest state of the store is damaged; going back to the one before it and the journals since: "+
+		"nothing is lost; see to the disk", "file", path, "damage", bad)
 	if len(metas) == 2 {
 		if _, err := f.WriteAt(make([]byte, metas[0].size), int64(metas[0].tx%2)*int64(metas[0].size)); err != nil {
 			return nil, err

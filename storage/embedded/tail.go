@@ -129,20 +129,21 @@ func (r replayer) tellMended(path string, at int) {
 			"and nothing is lost; see to the disk", path, at))
 		return
 	}
-	r.log.Error("the disk has changed the header of the last group of the journal; it could be put right, and nothing is lost: see to the disk",
-		"file", path, "byte", at)
+	r.log.Error("the disk has changed the header of the last group of the journal; it could be put right, "+
+		"and nothing is lost: see to the disk", "file", path, "byte", at)
 }
 
 // tellDropped tells what is dropped at the end of the last journal.
 func (r replayer) tellDropped(path string, at int, rest []byte, next uint64) {
 	switch what, size := lossAt(at, rest, next); {
 	case what == lossCut:
-		r.log.Warn("the last group of the journal was cut off before it was acknowledged; it is dropped", "file", path, "byte", at, "bytes", size)
+		r.log.Warn("the last group of the journal was cut off before it was acknowledged; it is dropped",
+			"file", path, "byte", at, "bytes", size)
 	case what == lossUnclear && r.suspect != nil:
 		r.suspect(fmt.Errorf("%s may be damaged at byte %d, in its last group: unless a crash has cut that off, "+
 			"what was acknowledged last is lost; the next start drops it", path, at))
 	case what == lossUnclear:
-		r.log.Error("the last group of the journal cannot be read and is dropped: if it was not cut off but damaged, what was acknowledged last is lost; "+
-			"see to the disk", "file", path, "byte", at, "bytes", size)
+		r.log.Error("the last group of the journal cannot be read and is dropped: if it was not cut off but damaged, "+
+			"what was acknowledged last is lost; see to the disk", "file", path, "byte", at, "bytes", size)
 	}
 }

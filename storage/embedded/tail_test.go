@@ -131,7 +131,8 @@ func TestChangedBitInTheHeaderOfTheLastGroupIsPutRight(t *testing.T) {
 		for _, i := range []int{0, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15} {
 			damaged[ends[1]+i] ^= 0xff
 		}
-		if groups, mended, cut, suspected, err := replayed(t, number, damaged); groups != want || mended != 1 || cut+suspected != 0 || err != nil {
+		if groups, mended, cut, suspected, err := replayed(t, number, damaged); groups != want || mended != 1 ||
+			cut+suspected != 0 || err != nil {
 			t.Errorf("no magic, no number: %d groups of %d, told %d, %d, %d, %v", groups, want, mended, cut, suspected, err)
 		}
 	}

@@ -157,7 +157,8 @@ func (a *accounts) List(ctx context.Context, domain, after string, limit int) ([
 			continue
 		}
 		_, space, _ := a.place("")
-		v, err := a.run(ctx, call{listScript, []string{a.key(d, space, "h"), a.key(d, space, "z")}, []any{least, limit - len(found)}, false})
+		v, err := a.run(ctx, call{listScript, []string{a.key(d, space, "h"), a.key(d, space, "z")},
+			[]any{least, limit - len(found)}, false})
 		if err != nil {
 			return nil, err
 		}

@@ -33,7 +33,8 @@ func open(t *testing.T, o Options) storage.Engine {
 
 // add appends a record whose data is n.
 func add(e storage.Engine, owner string, n int) (uint64, error) {
-	id, _, p, err := e.Log("archive").Append(context.Background(), owner, storage.Record{Data: fmt.Append(nil, n)}, storage.AppendOptions{})
+	id, _, p, err := e.Log("archive").Append(context.Background(), owner, storage.Record{Data: fmt.Append(nil, n)},
+		storage.AppendOptions{})
 	if err == nil {
 		err = p.Wait(context.Background())
 	}
@@ -276,7 +277,8 @@ func TestWriteWhoseReplyWasLostIsAppliedOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	proxy.armed.Store(1)
-	if _, err := e.Accounts().Modify(t.Context(), "romeo@x", func(a *storage.Account) error { calls++; a.Disabled = true; return nil }); err != nil || calls != 1 {
+	if _, err := e.Accounts().Modify(t.Context(), "romeo@x",
+		func(a *storage.Account) error { calls++; a.Disabled = true; return nil }); err != nil || calls != 1 {
 		t.Errorf("modify: f was called %d times, %v", calls, err)
 	}
 	if _, err := e.Accounts().Delete(t.Context(), "warm@x"); err != nil {
@@ -357,7 +359,8 @@ func TestSentinelFailsOverWithoutLoss(t *testing.T) {
 	replica := redistest.StartReplica(t, master)
 	sentinel := redistest.StartSentinel(t, "jack", master)
 	eventually(t, "the sentinel knows the replica", func() bool { return strings.Contains(sentinel.CLI("sentinel", "replicas", "jack"), "name") })
-	if _, err := Open(t.Context(), Options{Addrs: []string{sentinel.Addr}, MasterName: "other"}); err == nil || !strings.Contains(err.Error(), "master_name") {
+	if _, err := Open(t.Context(), Options{Addrs: []string{sentinel.Addr}, MasterName: "other"}); err == nil ||
+		!strings.Contains(err.Error(), "master_name") {
 		t.Errorf("with an unknown master: %v", err)
 	}
 	e := open(t, Options{Addrs: []string{sentinel.Addr}, MasterName: "jack"})
@@ -453,7 +456,8 @@ func TestOpenSaysWhatToDo(t *testing.T) {
 		{Options{Addrs: []string{s.Addr}, Password: "wrong"}, "password"},
 		{Options{Addrs: []string{"127.0.0.1:1"}}, "is Redis running"},
 	} {
-		if _, err := Open(t.Context(), test.o); err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "secret") {
+		if _, err := Open(t.Context(), test.o); err == nil || !strings.Contains(err.Error(), test.want) ||
+			strings.Contains(err.Error(), "secret") {
 			t.Errorf("%+v: %v", test.o, err)
 		}
 	}

@@ -44,7 +44,8 @@ type lease struct {
 	taken atomic.Pointer[error] // another server has it: for good
 }
 
-// KEYS: the lease, who took it last. ARGV: ours, how long, whose may be replaced.
+// acquireScript takes the lease. KEYS: the lease, the one who took it last. ARGV: ours, how long, whose may be
+// replaced.
 var acquireScript = redis.NewScript(`
 local now = redis.call('GET', KEYS[1])
 if now and now ~= ARGV[1] and now ~= ARGV[3] then return {now, redis.call('PTTL', KEYS[1])} end
@@ -53,7 +54,7 @@ redis.call('SET', KEYS[2], ARGV[1])
 return {}
 `)
 
-// KEYS: as above. ARGV: ours, how long.
+// renewScript prolongs the lease. KEYS: as above. ARGV: ours, how long.
 var renewScript = redis.NewScript(`
 local now = redis.call('GET', KEYS[1]) or redis.call('GET', KEYS[2])
 if now and now ~= ARGV[1] then return now end
@@ -62,7 +63,7 @@ redis.call('SET', KEYS[2], ARGV[1])
 return ''
 `)
 
-// KEYS: the lease. ARGV: ours.
+// releaseScript gives the lease back. KEYS: the lease. ARGV: ours.
 var releaseScript = redis.NewScript(`
 if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 return 0

@@ -60,7 +60,9 @@ func appended(v any) (id uint64, dup bool, err error) {
 	return id, dup, err
 }
 
-func (l *logSpace) Append(ctx context.Context, owner string, r storage.Record, o storage.AppendOptions) (uint64, bool, *storage.Pending, error) {
+func (l *logSpace) Append(
+	ctx context.Context, owner string, r storage.Record, o storage.AppendOptions,
+) (uint64, bool, *storage.Pending, error) {
 	if err := l.check(ctx, owner, r.Peer); err != nil {
 		return 0, false, nil, err
 	}
@@ -101,7 +103,8 @@ func (l *logSpace) Page(ctx context.Context, owner string, q storage.Query) ([]s
 	if q.After >= largest {
 		return nil, false, nil
 	}
-	v, err := l.run(ctx, call{pageScript, l.keys(owner, nil, "i", "p", "d"), []any{q.Peer, q.After, q.Before, q.Limit + 1, q.Backward}, false})
+	v, err := l.run(ctx, call{pageScript, l.keys(owner, nil, "i", "p", "d"),
+		[]any{q.Peer, q.After, q.Before, q.Limit + 1, q.Backward}, false})
 	if err != nil {
 		return nil, false, err
 	}

@@ -101,7 +101,9 @@ func (m *mapSpace) Since(ctx context.Context, owner string, version uint64) ([]s
 	return entries, current, true, nil
 }
 
-func (m *mapSpace) Update(ctx context.Context, owner string, version uint64, changes ...storage.Change) (uint64, *storage.Pending, error) {
+func (m *mapSpace) Update(
+	ctx context.Context, owner string, version uint64, changes ...storage.Change,
+) (uint64, *storage.Pending, error) {
 	if err := m.check(ctx, owner); err != nil {
 		return 0, nil, err
 	}

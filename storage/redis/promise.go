@@ -18,7 +18,9 @@ func (e *engine) readPromise(ctx context.Context) (string, error) {
 	weakest, hidden, found := settings{}, false, false
 	err := e.eachMaster(ctx, func(c *redis.Client) error {
 		s := settings{}
-		for name, value := range map[string]*string{"appendonly": &s.appendonly, "appendfsync": &s.appendfsync, "min-replicas-to-write": &s.minReplicas} {
+		for name, value := range map[string]*string{
+			"appendonly": &s.appendonly, "appendfsync": &s.appendfsync, "min-replicas-to-write": &s.minReplicas,
+		} {
 			answer, err := c.ConfigGet(ctx, name).Result()
 			if err != nil {
 				if _, refused := err.(redis.Error); refused {
@@ -47,7 +49,8 @@ func (e *engine) readPromise(ctx context.Context) (string, error) {
 		b.WriteString("one Redis")
 	}
 	if e.o.WaitReplicas > 0 {
-		fmt.Fprintf(&b, ", acknowledged after the reply and %d replica(s) having the write: no single failure loses what was acknowledged, a double failure may", e.o.WaitReplicas)
+		fmt.Fprintf(&b, ", acknowledged after the reply and %d replica(s) having the write: "+
+			"no single failure loses what was acknowledged, a double failure may", e.o.WaitReplicas)
 	} else {
 		b.WriteString(", acknowledged after the reply")
 		if e.cluster != nil || e.o.MasterName != "" {
@@ -57,14 +60,17 @@ func (e *engine) readPromise(ctx context.Context) (string, error) {
 	switch weakest.rank() {
 	case 0:
 		if hidden || !found {
-			b.WriteString("; Redis does not tell its settings (CONFIG GET is refused): see yourself that appendonly is on and appendfsync is always")
+			b.WriteString("; Redis does not tell its settings (CONFIG GET is refused): " +
+				"see yourself that appendonly is on and appendfsync is always")
 		} else {
-			b.WriteString("; REDIS KEEPS NO APPEND-ONLY FILE: when it restarts, everything since its last snapshot is lost; set appendonly yes and appendfsync always")
+			b.WriteString("; REDIS KEEPS NO APPEND-ONLY FILE: when it restarts, everything since its last snapshot is lost; " +
+				"set appendonly yes and appendfsync always")
 		}
 	case 1:
 		b.WriteString("; appendfsync no: when the power fails, what the system had not written yet is lost (30 s and more)")
 	case 2:
-		b.WriteString("; appendfsync everysec: a crash of Redis loses nothing, a power cut up to 2 s; set appendfsync always to lose nothing")
+		b.WriteString("; appendfsync everysec: a crash of Redis loses nothing, a power cut up to 2 s; " +
+			"set appendfsync always to lose nothing")
 	case 3:
 		b.WriteString("; appendfsync always: neither a crash nor a power cut loses what was acknowledged")
 	}

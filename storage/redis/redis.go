@@ -77,7 +77,8 @@ func Open(ctx context.Context, o Options) (storage.Engine, error) {
 		return nil, errors.New("open redis: no address; set storage.redis.addrs")
 	}
 	if strings.ContainsAny(o.Prefix, "{}") {
-		return nil, fmt.Errorf("open redis: the prefix %q holds braces, which Redis Cluster gives a meaning; choose another", o.Prefix)
+		return nil, fmt.Errorf("open redis: the prefix %q holds braces, which Redis Cluster gives a meaning; "+
+			"choose another", o.Prefix)
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -121,10 +122,13 @@ func advise(err error) error {
 	case strings.Contains(s, "NOAUTH"), strings.Contains(s, "WRONGPASS"):
 		return fmt.Errorf("%w; check storage.redis.username and password", err)
 	case strings.Contains(s, "NOPERM"):
-		return fmt.Errorf("%w; the user needs +@all on keys with the prefix, or at least +@read +@write +@scripting +@connection +info +wait", err)
-	case strings.Contains(s, "connection refused"), strings.Contains(s, "i/o timeout"), strings.Contains(s, "no such host"):
+		return fmt.Errorf("%w; the user needs +@all on keys with the prefix, or at least "+
+			"+@read +@write +@scripting +@connection +info +wait", err)
+	case strings.Contains(s, "connection refused"), strings.Contains(s, "i/o timeout"),
+		strings.Contains(s, "no such host"):
 		return fmt.Errorf("%w; is Redis running there? check storage.redis.addrs", err)
-	case strings.Contains(s, "all sentinels"), strings.Contains(s, "No such master"), strings.Contains(s, "master") && strings.Contains(s, "nil"):
+	case strings.Contains(s, "all sentinels"), strings.Contains(s, "No such master"),
+		strings.Contains(s, "master") && strings.Contains(s, "nil"):
 		return fmt.Errorf("%w; check storage.redis.master_name and the addresses of the sentinels", err)
 	}
 	return err
@@ -137,18 +141,21 @@ func (e *engine) connect(cluster bool) {
 	case o.MasterName != "":
 		e.single = redis.NewFailoverClient(&redis.FailoverOptions{
 			MasterName: o.MasterName, SentinelAddrs: o.Addrs, Username: o.Username, Password: o.Password, DB: o.DB,
-			MaxRetries: never, DialTimeout: Patience / 2, ReadTimeout: Patience, WriteTimeout: Patience, PoolTimeout: Patience, ContextTimeoutEnabled: true,
+			MaxRetries: never, DialTimeout: Patience / 2, ReadTimeout: Patience, WriteTimeout: Patience,
+			PoolTimeout: Patience, ContextTimeoutEnabled: true,
 		})
 	case cluster:
 		e.single = nil
 		e.cluster = redis.NewClusterClient(&redis.ClusterOptions{
 			Addrs: o.Addrs, Username: o.Username, Password: o.Password,
-			MaxRetries: never, DialTimeout: Patience / 2, ReadTimeout: Patience, WriteTimeout: Patience, PoolTimeout: Patience, ContextTimeoutEnabled: true,
+			MaxRetries: never, DialTimeout: Patience / 2, ReadTimeout: Patience, WriteTimeout: Patience,
+			PoolTimeout: Patience, ContextTimeoutEnabled: true,
 		})
 	default:
 		e.single = redis.NewClient(&redis.Options{
 			Addr: o.Addrs[0], Username: o.Username, Password: o.Password, DB: o.DB,
-			MaxRetries: never, DialTimeout: Patience / 2, ReadTimeout: Patience, WriteTimeout: Patience, PoolTimeout: Patience, ContextTimeoutEnabled: true,
+			MaxRetries: never, DialTimeout: Patience / 2, ReadTimeout: Patience, WriteTimeout: Patience,
+			PoolTimeout: Patience, ContextTimeoutEnabled: true,
 		})
 	}
 }

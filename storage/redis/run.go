@@ -85,7 +85,8 @@ func passing(err error) bool {
 	if !errors.As(err, &reply) {
 		return true
 	}
-	for _, prefix := range []string{"MOVED ", "ASK ", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "LOADING", "READONLY", "UNBLOCKED", "NOREPLICAS", "BUSY"} {
+	for _, prefix := range []string{"MOVED ", "ASK ", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "LOADING", "READONLY",
+		"UNBLOCKED", "NOREPLICAS", "BUSY"} {
 		if strings.HasPrefix(reply.Error(), prefix) {
 			return true
 		}

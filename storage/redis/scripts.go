@@ -5,6 +5,7 @@ import "github.com/redis/go-redis/v9"
 // In all scripts ids are written with %.0f: Lua would print them with 14 digits. A write first looks for the reply that
 // its token kept, and keeps the reply last.
 
+// appendScript appends a record, unless its dedup value is known or the owner is full.
 // KEYS: token, meta, i, p, d, x today, x yesterday, x tomorrow.
 // ARGV: token life, now, peer, data, dedup, max records, max bytes, dedup life, fair.
 // fair is storage.Fair.
@@ -53,7 +54,7 @@ end
 return finish(id)
 `)
 
-// KEYS: i, p, d. ARGV: peer, after, before, limit, backward.
+// pageScript reads a page of records. KEYS: i, p, d. ARGV: peer, after, before, limit, backward.
 var pageScript = redis.NewScript(`
 local out, limit, backward = {}, ARGV[4], ARGV[5] == '1'
 if ARGV[1] == '' then
@@ -85,7 +86,7 @@ end
 return out
 `)
 
-// KEYS: i, d, three of x. ARGV: id, or 0 and a dedup value.
+// getScript reads one record. KEYS: i, d, three of x. ARGV: id, or 0 and a dedup value.
 var getScript = redis.NewScript(`
 local id = ARGV[1]
 if ARGV[2] ~= '' then
@@ -110,7 +111,7 @@ local function drop(member)
 end
 `
 
-// ARGV: ids.
+// removeScript removes records of the keys of drop. ARGV: ids.
 var removeScript = redis.NewScript(drop + `
 for _, id in ipairs(ARGV) do
   if tonumber(id) < 9007199254740992 then
@@ -120,7 +121,7 @@ end
 return 0
 `)
 
-// KEYS: meta, i, d. ARGV: id, data.
+// replaceScript gives a record other data. KEYS: meta, i, d. ARGV: id, data.
 var replaceScript = redis.NewScript(`
 if not redis.call('ZRANGEBYSCORE', KEYS[2], ARGV[1], ARGV[1])[1] then return 0 end
 local size = redis.call('HSTRLEN', KEYS[3], ARGV[1])
@@ -129,7 +130,8 @@ redis.call('HINCRBY', KEYS[1], 'b', string.len(ARGV[2]) - size)
 return 1
 `)
 
-// ARGV: before, how many at once. It reads no data: HSTRLEN tells its size.
+// trimScript removes the oldest records of the keys of drop. ARGV: before, how many at once. It reads no data: HSTRLEN
+// tells its size.
 var trimScript = redis.NewScript(drop + `
 local before, most, n = tonumber(ARGV[1]), tonumber(ARGV[2]), 0
 for _, member in ipairs(redis.call('ZRANGE', KEYS[2], 0, most - 1)) do
@@ -140,7 +142,7 @@ end
 return n
 `)
 
-// KEYS: meta, i.
+// sizeScript tells the number of records and their bytes. KEYS: meta, i.
 var sizeScript = redis.NewScript(`
 return {redis.call('ZCARD', KEYS[2]), tonumber(redis.call('HGET', KEYS[1], 'b')) or 0}
 `)
@@ -150,8 +152,8 @@ for _, key in ipairs(KEYS) do redis.call('UNLINK', key) end
 return 0
 `)
 
-// A map is one hash: v (version), f (deletions up to this version are forgotten), n (keys kept as deleted), and for
-// each key "k" and its name → version, ":", "L" (lives) or "D", value.
+// updateScript changes a map, which is one hash: v (version), f (deletions up to this version are forgotten), n (keys
+// kept as deleted), and for each key "k" and its name → version, ":", "L" (lives) or "D", value.
 //
 // KEYS: token, map. ARGV: token life, wanted version or '*', most deleted keys, then
 // key, 'L' or 'D', value.
@@ -194,7 +196,7 @@ redis.call('HSET', KEYS[2], 'v', v, 'f', string.format('%.0f', floor), 'n', gone
 return finish(v)
 `)
 
-// KEYS: map.
+// mapSizeScript tells the number of keys of a map and their bytes. KEYS: map.
 var mapSizeScript = redis.NewScript(`
 local keys, bytes = 0, 0
 for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
@@ -209,7 +211,7 @@ end
 return {keys, bytes}
 `)
 
-// KEYS: token, h, z. ARGV: token life, name, account.
+// createScript creates an account. KEYS: token, h, z. ARGV: token life, name, account.
 var createScript = redis.NewScript(`
 local reply = redis.call('GET', KEYS[1])
 if reply then return reply end
@@ -220,7 +222,7 @@ redis.call('SET', KEYS[1], reply, 'PX', ARGV[1])
 return reply
 `)
 
-// KEYS: token, h. ARGV: token life, name, what it must be, what it shall be.
+// swapScript changes an account. KEYS: token, h. ARGV: token life, name, what it must be, what it shall be.
 var swapScript = redis.NewScript(`
 local reply = redis.call('GET', KEYS[1])
 if reply then return reply end
@@ -235,7 +237,7 @@ redis.call('SET', KEYS[1], reply, 'PX', ARGV[1])
 return reply
 `)
 
-// KEYS: token, h, z. ARGV: token life, name.
+// deleteScript deletes an account. KEYS: token, h, z. ARGV: token life, name.
 var deleteScript = redis.NewScript(`
 local reply = redis.call('GET', KEYS[1])
 if reply then return reply end
@@ -246,7 +248,7 @@ redis.call('SET', KEYS[1], reply, 'PX', ARGV[1])
 return reply
 `)
 
-// KEYS: h, z. ARGV: the least name in the notation of ZRANGEBYLEX, limit.
+// listScript lists accounts. KEYS: h, z. ARGV: the least name in the notation of ZRANGEBYLEX, limit.
 var listScript = redis.NewScript(`
 local out = {}
 for _, name in ipairs(redis.call('ZRANGEBYLEX', KEYS[2], ARGV[1], '+', 'LIMIT', 0, ARGV[2])) do
@@ -255,13 +257,13 @@ end
 return out
 `)
 
-// KEYS: a key. ARGV: a field; or none for the whole hash.
+// readScript reads a field of a hash, or all. KEYS: a key. ARGV: a field; or none for the whole hash.
 var readScript = redis.NewScript(`
 if ARGV[1] then return redis.call('HGET', KEYS[1], ARGV[1]) end
 return redis.call('HGETALL', KEYS[1])
 `)
 
-// KEYS: a set. ARGV: a member to add; or none to list.
+// domainsScript knows the domains that have accounts. KEYS: a set. ARGV: a member to add; or none to list.
 var domainsScript = redis.NewScript(`
 if ARGV[1] then return redis.call('SADD', KEYS[1], ARGV[1]) end
 return redis.call('SMEMBERS', KEYS[1])

@@ -15,10 +15,12 @@ var accountTests = []test{
 		a := storage.Account{
 			User: "romeo@montague.example",
 			Credentials: []storage.Credential{
-				{Hash: "SHA-1", Salt: []byte{0, 1, 255}, StoredKey: []byte("stored"), ServerKey: []byte("server"), Iterations: 4096},
+				{Hash: "SHA-1", Salt: []byte{0, 1, 255}, StoredKey: []byte("stored"), ServerKey: []byte("server"),
+					Iterations: 4096},
 				{Hash: "SHA-256", Salt: []byte("salt"), StoredKey: []byte("s"), ServerKey: []byte("t"), Iterations: 10000},
 			},
-			Disabled: true, Permissions: []string{"forge_sender=*@trac", "multicast"}, Domains: []string{"a.example", "b.example"},
+			Disabled: true, Permissions: []string{"forge_sender=*@trac", "multicast"},
+			Domains: []string{"a.example", "b.example"},
 			Created: time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC), Changed: time.Date(2026, 2, 2, 3, 4, 5, 6000, time.UTC),
 		}
 		b.durable(b.Accounts().Create(b.ctx, a))
@@ -36,7 +38,8 @@ var accountTests = []test{
 		b.create("romeo@x")
 		a, err := b.Accounts().Get(b.ctx, "romeo@x")
 		b.must(err)
-		if len(a.Credentials)+len(a.Permissions)+len(a.Domains) != 0 || a.Disabled || !a.Created.IsZero() || !a.Changed.IsZero() {
+		if len(a.Credentials)+len(a.Permissions)+len(a.Domains) != 0 || a.Disabled || !a.Created.IsZero() ||
+			!a.Changed.IsZero() {
 			b.Fatalf("got %+v", a)
 		}
 	}},

@@ -67,7 +67,8 @@ var dedupTests = []test{
 		for _, space := range []string{"archive", "offline"} {
 			for _, owner := range strange {
 				for _, d := range []string{"x", "xy", owner, "\x00"} {
-					_, dup, _, err := b.Log(space).Append(b.ctx, owner, storage.Record{Data: []byte(space + owner + d)}, storage.AppendOptions{Dedup: "-" + d})
+					_, dup, _, err := b.Log(space).Append(b.ctx, owner, storage.Record{Data: []byte(space + owner + d)},
+						storage.AppendOptions{Dedup: "-" + d})
 					b.must(err)
 					b.equal("dup", dup, false)
 				}
@@ -109,7 +110,8 @@ var dedupTests = []test{
 	}},
 	{"LookupFindsTheRecordUntilItIsRemoved", func(b *bench) {
 		l := b.Log("archive")
-		id, _, _, err := l.Append(b.ctx, "romeo", storage.Record{Peer: "p", Data: []byte("x")}, storage.AppendOptions{Dedup: "origin"})
+		id, _, _, err := l.Append(b.ctx, "romeo", storage.Record{Peer: "p", Data: []byte("x")},
+			storage.AppendOptions{Dedup: "origin"})
 		b.must(err)
 		for range 2 {
 			r, p, err := b.Log("archive").Lookup(b.ctx, "romeo", "origin")
@@ -140,7 +142,8 @@ var dedupTests = []test{
 		}
 	}},
 	{"DedupHoldsOnTheFirstDaysOfTheClock", func(b *bench) {
-		for _, start := range []time.Duration{-storage.DedupWindow, 0, storage.DedupWindow / 2, storage.DedupWindow - time.Second} {
+		for _, start := range []time.Duration{-storage.DedupWindow, 0, storage.DedupWindow / 2,
+			storage.DedupWindow - time.Second} {
 			b.clock.Store(start.Microseconds())
 			o := storage.AppendOptions{Dedup: fmt.Sprint("sent at ", start)}
 			id, dup, _, err := b.Log("offline").Append(b.ctx, "romeo", storage.Record{Data: []byte("x")}, o)

@@ -50,7 +50,8 @@ var lifeTests = []test{
 			if i%3 == 0 {
 				_, pendings[i], err = m.Update(b.ctx, "romeo", storage.AnyVersion, storage.Change{Key: "k", Value: []byte("v")})
 			} else {
-				_, _, pendings[i], err = l.Append(b.ctx, fmt.Sprint("owner", i%7), storage.Record{Data: []byte("x")}, storage.AppendOptions{})
+				_, _, pendings[i], err = l.Append(b.ctx, fmt.Sprint("owner", i%7), storage.Record{Data: []byte("x")},
+					storage.AppendOptions{})
 			}
 			b.must(err)
 			pendings[i].Then(func(err error) {
@@ -78,7 +79,8 @@ var lifeTests = []test{
 	{"CloseFinishesWhatIsOnItsWay", func(b *bench) {
 		var pendings []*storage.Pending
 		for i := range 100 {
-			_, _, p, err := b.Log("archive").Append(b.ctx, "romeo", storage.Record{Data: fmt.Append(nil, i)}, storage.AppendOptions{})
+			_, _, p, err := b.Log("archive").Append(b.ctx, "romeo", storage.Record{Data: fmt.Append(nil, i)},
+				storage.AppendOptions{})
 			b.must(err)
 			pendings = append(pendings, p)
 		}
@@ -164,7 +166,8 @@ var lifeTests = []test{
 			wg.Go(func() {
 				for i := range 25 {
 					owner := fmt.Sprint("owner", (w+i)%10)
-					id, _, _, err := b.Log("archive").Append(b.ctx, owner, storage.Record{Peer: "p", Data: []byte("x")}, storage.AppendOptions{Dedup: fmt.Sprint(w, "/", i)})
+					id, _, _, err := b.Log("archive").Append(b.ctx, owner, storage.Record{Peer: "p", Data: []byte("x")},
+						storage.AppendOptions{Dedup: fmt.Sprint(w, "/", i)})
 					if err == nil {
 						_, err = b.Log("archive").Get(b.ctx, owner, id)
 					}
@@ -175,7 +178,8 @@ var lifeTests = []test{
 						_, err = b.Log("archive").Remove(b.ctx, owner, id)
 					}
 					if err == nil {
-						_, _, err = b.Map("roster").Update(b.ctx, owner, storage.AnyVersion, storage.Change{Key: fmt.Sprint(w), Value: []byte("x")})
+						_, _, err = b.Map("roster").Update(b.ctx, owner, storage.AnyVersion,
+							storage.Change{Key: fmt.Sprint(w), Value: []byte("x")})
 					}
 					if err != nil {
 						b.Error(err)

@@ -107,7 +107,8 @@ var logTests = []test{
 	}},
 	{"ReplacedRecordKeepsItsPlace", func(b *bench) {
 		l := b.Log("archive")
-		ids := []uint64{b.add(l, "romeo", "juliet", "one"), b.add(l, "romeo", "nurse", "two"), b.add(l, "romeo", "juliet", "three")}
+		ids := []uint64{b.add(l, "romeo", "juliet", "one"), b.add(l, "romeo", "nurse", "two"),
+			b.add(l, "romeo", "juliet", "three")}
 		data := []byte("gone now")
 		b.durable(l.Replace(b.ctx, "romeo", ids[0], data))
 		data[0] = 'X'
@@ -217,7 +218,8 @@ var logTests = []test{
 		for range 6 {
 			wg.Go(func() {
 				for range 20 {
-					_, _, _, _ = l.Append(b.ctx, "romeo", storage.Record{Data: []byte("x")}, storage.AppendOptions{MaxRecords: 50}) // most are refused
+					_, _, _, _ = l.Append(b.ctx, "romeo", storage.Record{Data: []byte("x")},
+						storage.AppendOptions{MaxRecords: 50}) // most are refused
 				}
 			})
 		}
@@ -301,7 +303,8 @@ var logTests = []test{
 	{"DeleteOwnerForgetsRecordsAndDedup", func(b *bench) {
 		l := b.Log("archive")
 		for _, owner := range strange {
-			_, _, _, err := l.Append(b.ctx, owner, storage.Record{Peer: "p", Data: []byte(owner)}, storage.AppendOptions{Dedup: "d"})
+			_, _, _, err := l.Append(b.ctx, owner, storage.Record{Peer: "p", Data: []byte(owner)},
+				storage.AppendOptions{Dedup: "d"})
 			b.must(err)
 		}
 		for i := 0; i < len(strange); i += 2 {
@@ -326,7 +329,8 @@ var logTests = []test{
 			}
 			b.reopen()
 		}
-		_, dup, _, err := b.Log("archive").Append(b.ctx, strange[0], storage.Record{Data: []byte("again")}, storage.AppendOptions{Dedup: "d"})
+		_, dup, _, err := b.Log("archive").Append(b.ctx, strange[0], storage.Record{Data: []byte("again")},
+			storage.AppendOptions{Dedup: "d"})
 		b.must(err)
 		b.equal("dup after DeleteOwner", dup, false)
 	}},

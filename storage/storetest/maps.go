@@ -209,7 +209,9 @@ var mapTests = []test{
 		}
 		gone[7] = storage.Change{Key: "k7", Value: []byte("2")}
 		m := b.Map("roster")
-		for _, changes := range [][]storage.Change{set, gone, {{Key: "k5", Value: []byte("3")}, {Key: "k7", Delete: true}}, {{Key: "k9", Value: []byte("4")}}} {
+		for _, changes := range [][]storage.Change{
+			set, gone, {{Key: "k5", Value: []byte("3")}, {Key: "k7", Delete: true}}, {{Key: "k9", Value: []byte("4")}},
+		} {
 			_, _, err := m.Update(b.ctx, "romeo", storage.AnyVersion, changes...)
 			b.must(err)
 		}

@@ -9,7 +9,9 @@ import (
 
 var pageTests = []test{
 	{"EmptyLogHasAnEmptyPage", func(b *bench) {
-		for _, q := range []storage.Query{{}, {Backward: true}, {Peer: "p"}, {Peer: "p", Backward: true}, {After: 1}, {Before: 1}} {
+		for _, q := range []storage.Query{
+			{}, {Backward: true}, {Peer: "p"}, {Peer: "p", Backward: true}, {After: 1}, {Before: 1},
+		} {
 			data, more := b.page(b.Log("archive"), "romeo", q)
 			b.equal("page", words(data, more), "[] false")
 		}

@@ -55,7 +55,8 @@ type test struct {
 // each other.
 var strange = []string{
 	"romeo@montague.example", "romeo@montague.example/orchard", "a", "ab", "a:b", "a/b", "a{b}", "{a}", "{}", "a}b{",
-	"a*", "a?", "[a]", "ü@münchen.example", "猫@例え.jp", "😀", "with space", "tab\tline\n", "\x01", "a\x01", "a\xff", "%s", "..", "a\\b", `"a"`,
+	"a*", "a?", "[a]", "ü@münchen.example", "猫@例え.jp", "😀", "with space", "tab\tline\n",
+	"\x01", "a\x01", "a\xff", "%s", "..", "a\\b", `"a"`,
 }
 
 // A bench is one engine under test, with a clock in its hand.

@@ -33,7 +33,8 @@ type Server struct {
 // Start starts a server. More options are as on the command line of redis-server: "--appendfsync", "everysec".
 func Start(t testing.TB, options ...string) *Server {
 	t.Helper()
-	return start(t, append([]string{"--appendonly", "yes", "--appendfsync", "always", "--repl-diskless-sync-delay", "0"}, options...))
+	return start(t, append([]string{
+		"--appendonly", "yes", "--appendfsync", "always", "--repl-diskless-sync-delay", "0"}, options...))
 }
 
 // StartReplica starts a replica of a server, and returns when they are in step.
@@ -52,7 +53,8 @@ func StartSentinel(t testing.TB, name string, master *Server) *Server {
 	t.Helper()
 	// A sentinel rewrites its configuration, so it wants a file.
 	conf := filepath.Join(t.TempDir(), "sentinel.conf")
-	text := fmt.Sprintf("sentinel monitor %s 127.0.0.1 %d 1\nsentinel down-after-milliseconds %s 500\nsentinel failover-timeout %s 2000\n", name, master.port, name, name)
+	text := fmt.Sprintf("sentinel monitor %s 127.0.0.1 %d 1\nsentinel down-after-milliseconds %s 500\n"+
+		"sentinel failover-timeout %s 2000\n", name, master.port, name, name)
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +110,8 @@ func start(t testing.TB, args []string) *Server {
 		if strings.HasPrefix(args[0], "-") {
 			all = append([]string{"--save", ""}, args...)
 		}
-		s.args = append(append([]string{program}, all...), "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", t.TempDir())
+		s.args = append(append([]string{program}, all...),
+			"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", t.TempDir())
 		err := s.run()
 		if err == nil {
 			t.Cleanup(s.Kill)
@@ -207,7 +210,8 @@ func (s *Server) CLI(command ...string) string {
 }
 
 func (s *Server) cli(command ...string) string {
-	out, _ := exec.Command("redis-cli", append([]string{"-p", strconv.Itoa(s.port)}, command...)...).Output() // polled: an error shows as no output
+	// It is polled: an error shows as no output.
+	out, _ := exec.Command("redis-cli", append([]string{"-p", strconv.Itoa(s.port)}, command...)...).Output()
 	return string(out)
 }
 
