@@ -86,7 +86,7 @@ type Map interface {
 	List(ctx context.Context, owner string) ([]Entry, uint64, error)
 	// Update applies all changes or none; of two changes to one key the later wins. With a version other than
 	// AnyVersion it returns ErrConflict if the owner is not at that version. Without changes it writes nothing and
-	// returns the version that is there with its Pending: so a caller answers who wants what is so already.
+	// returns the version that is there with its Pending: that is the answer to whoever wants what is so already.
 	Update(ctx context.Context, owner string, version uint64, changes ...Change) (uint64, *Pending, error)
 	// Since returns what changed after that version, each key once, with its current value, in the order of the changes
 	// (of one Update: of the keys). ok is false when the engine no longer knows (the caller lists instead): deletions
@@ -122,7 +122,7 @@ type AppendOptions struct {
 	Fair bool
 }
 
-// Fair says whether one of those who share a place may have more of it. In the place is room for most, 0 for no bound;
+// Fair says whether one of those who share a place may have more of it. The place has room for most, 0 for no bound;
 // all is what is taken, own what that one has taken of it. One may have a third of what is left free beside all. Alone
 // that is a quarter of the place; and however many take as much as they may, something is left for whoever comes next.
 // The first may have what it wants of a place that is small.
@@ -179,7 +179,7 @@ type Credential struct {
 	Iterations                 int
 }
 
-// An Account is who may log in.
+// An Account is somebody who may log in.
 type Account struct {
 	User        string // bare JID; a plain name for API accounts
 	Credentials []Credential

@@ -127,9 +127,9 @@ func eachOp(ops []byte, f func(op)) error {
 	return nil
 }
 
-// ownerKey is the start of all keys of an owner in a bucket, with its NUL.
-func ownerKey(kind, space, owner string, room int) []byte {
-	b := make([]byte, 0, len(kind)+len(space)+len(owner)+2+room)
+// ownerKey is the start of all keys of an owner in a bucket, with its NUL. It can be made longer by so much at no cost.
+func ownerKey(kind, space, owner string, more int) []byte {
+	b := make([]byte, 0, len(kind)+len(space)+len(owner)+2+more)
 	b = append(b, kind...)
 	b = append(b, space...)
 	b = append(b, 0)

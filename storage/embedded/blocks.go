@@ -118,8 +118,8 @@ func newBlockWriter(tx *bbolt.Tx, space string, out *placer) (*blockWriter, erro
 	return w, nil
 }
 
-// owner merges the operations of one owner, by ascending ids; prefix is its name and a NUL.
-func (w *blockWriter) owner(prefix []byte, ops []recordOp) error {
+// mergeOwner merges the operations of one owner, by ascending ids; prefix is its name and a NUL.
+func (w *blockWriter) mergeOwner(prefix []byte, ops []recordOp) error {
 	for len(ops) > 0 {
 		key, value, next := w.find(prefix, ops[0].id)
 		n := len(ops)
@@ -360,7 +360,7 @@ func convert(tx *bbolt.Tx) error {
 			for k, v := c.First(); ; k, v = c.Next() {
 				cut := bytes.IndexByte(k, 0) + 1
 				if !bytes.Equal(k[:cut], owner) {
-					if err := w.owner(owner, ops); err != nil {
+					if err := w.mergeOwner(owner, ops); err != nil {
 						return err
 					}
 					owner, ops = bytes.Clone(k[:cut]), nil
@@ -404,7 +404,7 @@ func mergeRecords(tx *bbolt.Tx, t *memtable, out *placer) error {
 		if len(all[name].edits) > 0 {
 			buffer = ops
 		}
-		if err := w.owner([]byte(name[cut+1:]), ops); err != nil {
+		if err := w.mergeOwner([]byte(name[cut+1:]), ops); err != nil {
 			return err
 		}
 	}

@@ -82,7 +82,7 @@ func (m *merged) sound(t testing.TB) (blocks int) {
 					t.Errorf("block %q %d: %v", owner, id, err)
 				}
 				if elsewhere {
-					live[r.segment] += r.room()
+					live[r.segment] += r.padded()
 					if v, err = m.segments.read(r, nil); err != nil || len(v) < blockBytes {
 						t.Errorf("block %q %d of %d bytes: %v", owner, id, len(v), err)
 					}

@@ -22,7 +22,7 @@ func (e *engine) freeze() {
 // and opens quickly after a crash.
 func (e *engine) settle() {
 	e.mu.Lock()
-	busy := e.running || e.merging || e.finished || e.err != nil || !e.current.empty()
+	busy := e.running || e.merging || e.closed.Load() || e.err != nil || !e.current.empty()
 	if busy || e.tables.Load().active.empty() && !e.unfinished() {
 		e.mu.Unlock()
 		return
@@ -157,7 +157,7 @@ func (e *engine) checkpoint(old *journal) {
 func (e *engine) endMerge() {
 	e.merging = false
 	// settle may have run meanwhile, in vain.
-	if !e.running && !e.finished && (e.unfinished() || !e.tables.Load().active.empty()) {
+	if !e.running && !e.closed.Load() && (e.unfinished() || !e.tables.Load().active.empty()) {
 		e.settling.Reset(e.idle)
 	}
 }
@@ -187,7 +187,7 @@ func (e *engine) giveBack(last *journal) error {
 // setAside makes a journal the reserve, or removes it if there is one or if it grew far beyond the limit. It does so
 // for good: if it came back after a power cut without those that followed it, replaying it would undo what they did.
 func (e *engine) setAside(j *journal) error {
-	if j.file == nil || e.reserve != nil || j.room > 2*max(e.limit, len(zeros)) {
+	if j.file == nil || e.reserve != nil || j.capacity > 2*max(e.limit, len(zeros)) {
 		err := removeDurably(e.files, e.names, j.path)
 		if err == nil && j.file != nil {
 			j.close() // nothing in it is needed any more
@@ -204,7 +204,7 @@ func (e *engine) setAside(j *journal) error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.reserve = &reserve{j.file, j.room}
+	e.reserve = &reserve{j.file, j.capacity}
 	return nil
 }
 

@@ -142,7 +142,7 @@ func (e *engine) rests(number uint64) (ticket, error) {
 	return e.ticketOf(number)
 }
 
-// restsOnAll is rests for who cannot tell the group: the answer waits for all that was written before.
+// restsOnAll is rests for a caller who cannot tell the group: the answer waits for all that was written before.
 func (e *engine) restsOnAll() (*storage.Pending, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -154,7 +154,7 @@ func (e *engine) restsOnAll() (*storage.Pending, error) {
 	return t.pending, err
 }
 
-// ticketOf is rests for who holds mu.
+// ticketOf is rests for a caller who holds mu.
 func (e *engine) ticketOf(number uint64) (ticket, error) {
 	switch {
 	case number <= e.durable:
@@ -181,7 +181,7 @@ func (e *engine) commit() {
 		g := e.current
 		if !g.urgent {
 			e.running = false
-			if !e.finished {
+			if !e.closed.Load() {
 				e.settling.Reset(e.idle)
 			}
 			e.changed.Broadcast()
@@ -205,7 +205,7 @@ func (e *engine) commit() {
 			err = e.append(g)
 			e.pace.took, e.pace.writes = time.Since(begun), g.writes
 		}
-		e.finish(g, err)
+		e.tell(g, err)
 		if err == nil && ackEarly {
 			time.Sleep(earlyDelay)
 			err = e.append(g)
@@ -266,7 +266,7 @@ func (e *engine) gather() {
 		return
 	}
 	e.mu.Lock()
-	if e.finished || e.err != nil || e.room.waiting > 0 { // who waits for room does not come
+	if e.closed.Load() || e.err != nil || e.backlog.waiting > 0 { // a writer who waits for room does not come
 		e.mu.Unlock()
 		return
 	}

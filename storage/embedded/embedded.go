@@ -76,7 +76,7 @@ type engine struct {
 	merged   mark                   // the last journal that is in the tree; the merge's
 	once     bool                   // the last merge changed something: the tree before it is another one; the merge's
 	tables   atomic.Pointer[tables] // replaced under mu
-	closed   atomic.Bool
+	closed   atomic.Bool            // Close has begun; stored under mu
 	// observer is that of Observe; it may be nil.
 	observer atomic.Pointer[func(time.Duration)]
 
@@ -112,9 +112,8 @@ type engine struct {
 	obstacle error      // what cannot be done now; nil: nothing
 	resume   time.Time  // when it is tried again
 	spare    []byte     // a buffer for the next group
-	room     room
+	backlog  backlog
 	err      error
-	finished bool // Close has begun
 }
 
 // A shard orders the calls of the owners that hash to it: writers exclude everyone, so a reader sees all of an Update
@@ -191,7 +190,7 @@ func open(dir string, o Options) (*engine, error) {
 	e.inspecting.Stop() // until the store is open
 	e.patience, e.gathered = time.NewTimer(time.Hour), make(chan struct{}, 1)
 	e.patience.Stop()
-	e.room.init(e)
+	e.backlog.init(e)
 	if err := e.recover(); err != nil {
 		e.closeFiles() // the first error is the one to tell
 		return nil, err
@@ -296,7 +295,7 @@ func (e *engine) Err() error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.err == nil && e.obstacle != nil && e.room.stuck {
+	if e.err == nil && e.obstacle != nil && e.backlog.stuck {
 		return fmt.Errorf("%w now: %w", storage.ErrUnavailable, e.obstacle)
 	}
 	return e.err
@@ -305,11 +304,10 @@ func (e *engine) Err() error {
 // Close writes what is on its way and merges it, so that the next Open is quick.
 func (e *engine) Close() error {
 	e.mu.Lock()
-	if e.finished {
+	if e.closed.Load() {
 		e.mu.Unlock()
 		return storage.ErrClosed
 	}
-	e.finished = true
 	e.closed.Store(true)
 	close(e.closing)
 	e.settling.Stop()

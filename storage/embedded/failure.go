@@ -41,7 +41,7 @@ func (e *engine) fail(what string, err error) error {
 	defer e.mu.Unlock()
 	switch {
 	case e.err != nil:
-	case e.finished && !inDoubt(err): // whoever closes the engine gets it; the next Open does what was left
+	case e.closed.Load() && !inDoubt(err): // whoever closes the engine gets it; the next Open does what was left
 		e.err = fmt.Errorf("%w: %s: %w", storage.ErrUnavailable, what, err)
 	default:
 		e.err = fmt.Errorf("%w: %s: %w", ErrFailed, what, err)

@@ -310,7 +310,7 @@ func TestFramesOfAnEarlierJournalAreNotReplayed(t *testing.T) {
 func TestJournalWithoutItsEndIsRefusedBeforeOthers(t *testing.T) {
 	data, ends := journalOf(t, true)
 	frames := binary.BigEndian.Uint64(data[ends[1]+8:]) & 0xffffffff
-	end := &journal{number: 5, frames: frames, size: ends[2], room: len(data)}
+	end := &journal{number: 5, frames: frames, size: ends[2], capacity: len(data)}
 	for _, ended := range []bool{false, true} {
 		dir := t.TempDir()
 		path := filepath.Join(dir, filePrefix+"0000000000000005")

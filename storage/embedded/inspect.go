@@ -19,7 +19,7 @@ const (
 // inspectNext runs once in a while. Where there are many writes, the next merge does it when it is done.
 func (e *engine) inspectNext() {
 	e.mu.Lock()
-	turn := !e.running && !e.merging && !e.finished && e.err == nil
+	turn := !e.running && !e.merging && !e.closed.Load() && e.err == nil
 	if turn {
 		e.merging = true // no page changes meanwhile
 	}
@@ -34,7 +34,7 @@ func (e *engine) inspectNext() {
 		e.fill()
 		e.changed.Broadcast()
 	}
-	if !e.finished {
+	if !e.closed.Load() {
 		e.inspecting.Reset(e.inspectEvery)
 	}
 }

@@ -17,14 +17,14 @@ import (
 // journal of this run: to write over it costs an fsync half the CPU, since the file system has no new blocks and no new
 // length to make durable. What follows the frames is zeros or frames with the number of an earlier journal.
 type journal struct {
-	path   string
-	number uint64
-	file   file
-	size   int
-	room   int // the file has so many bytes
-	ahead  int // by which room grows
-	frames uint64
-	first  uint32 // the checksum of the first frame
+	path     string
+	number   uint64
+	file     file
+	size     int
+	capacity int // the file has so many bytes
+	ahead    int // by which capacity grows
+	frames   uint64
+	first    uint32 // the checksum of the first frame
 }
 
 const (
@@ -44,7 +44,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // newJournal is a journal of about limit bytes in a reserve, which gets its name.
 func newJournal(dir string, number uint64, limit int, r *reserve) *journal {
 	path := filepath.Join(dir, fmt.Sprintf("%s%016x", filePrefix, number))
-	return &journal{path: path, number: number, ahead: min(limit, len(zeros)), file: r.file, room: r.size}
+	return &journal{path: path, number: number, ahead: min(limit, len(zeros)), file: r.file, capacity: r.size}
 }
 
 // append makes a frame durable. frame begins with room for the header.
@@ -62,12 +62,12 @@ func (j *journal) append(frame []byte) error {
 		j.first = sum
 	}
 	at := j.size
-	if j.size += len(frame); j.size > j.room {
+	if j.size += len(frame); j.size > j.capacity {
 		// The length of the file and its blocks are made durable once for many frames.
 		if _, err := j.file.WriteAt(zeros[:j.ahead], int64(j.size)); err != nil {
 			return err
 		}
-		j.room = j.size + j.ahead
+		j.capacity = j.size + j.ahead
 	}
 	if _, err := j.file.WriteAt(frame, int64(at)); err != nil {
 		return err

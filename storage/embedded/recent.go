@@ -109,7 +109,7 @@ func (t *memtable) recentOf(space, owner string) *recent {
 	return t.recents[shardOf(owner)][string(recentKey(buf[:0], space, owner))]
 }
 
-// makeRecent is recentOf for who is going to write.
+// makeRecent is recentOf for a caller who is going to write.
 func (t *memtable) makeRecent(shard uint64, name []byte) *recent {
 	m := &t.recents[shard]
 	r := (*m)[string(name)]

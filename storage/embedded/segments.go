@@ -84,8 +84,8 @@ const (
 	openSegments = 32
 )
 
-// room is what the block takes in its file.
-func (r ref) room() int64 { return (int64(r.size) + segmentPage - 1) / segmentPage * segmentPage }
+// padded is how many bytes the block takes in its file, which are whole pages.
+func (r ref) padded() int64 { return (int64(r.size) + segmentPage - 1) / segmentPage * segmentPage }
 
 // append is what the tree holds of a block in a segment; id is that of its key.
 func (r ref) append(dst []byte, id uint64) []byte {
@@ -228,9 +228,9 @@ func (s *segments) eraseIn(number uint32, blocks []ref) error {
 		return err
 	}
 	for len(blocks) > 0 && err == nil {
-		from, to := blocks[0].at, blocks[0].at+blocks[0].room()
+		from, to := blocks[0].at, blocks[0].at+blocks[0].padded()
 		for blocks = blocks[1:]; len(blocks) > 0 && blocks[0].at == to; blocks = blocks[1:] {
-			to += blocks[0].room()
+			to += blocks[0].padded()
 		}
 		if err = f.Punch(from, to-from); err == nil {
 			continue
@@ -349,8 +349,8 @@ func (p *placer) place(b []byte, last uint64) (ref, error) {
 	r := ref{p.last, row.size, len(b), crc32.Checksum(b, castagnoli), last}
 	p.buf = append(p.buf, b...)
 	var padding [segmentPage]byte
-	p.buf = append(p.buf, padding[:int(r.room())-len(b)]...)
-	p.changed[p.last] = segment{row.size + r.room(), row.live + r.room()}
+	p.buf = append(p.buf, padding[:int(r.padded())-len(b)]...)
+	p.changed[p.last] = segment{row.size + r.padded(), row.live + r.padded()}
 	if len(p.buf) >= segmentBuffer {
 		return r, p.flush()
 	}
@@ -415,7 +415,7 @@ func (p *placer) sync() error {
 // free says that a block is referred to no more.
 func (p *placer) free(r ref) {
 	row := p.row(r.segment)
-	row.live -= r.room()
+	row.live -= r.padded()
 	p.changed[r.segment] = row
 	p.freed = append(p.freed, r)
 }

@@ -113,7 +113,7 @@ func TestBlocksFillTheirRoom(t *testing.T) {
 	err := m.tree.View(func(tx *bbolt.Tx) error {
 		return tx.Bucket([]byte("karchive")).ForEach(func(k, v []byte) error {
 			if r, ok, err := readRef(v, 1); err != nil || ok {
-				room, used = room+r.room(), used+int64(r.size)
+				room, used = room+r.padded(), used+int64(r.size)
 				return err
 			}
 			return nil

@@ -51,7 +51,7 @@ func (e *engine) treeDamaged(err error) {
 	e.treeIsDamaged.Do(func() { e.log.Error("the store is damaged; what can be read is served", "error", err) })
 }
 
-// read is view for what may find an error.
+// read is view for a function that may find an error.
 func (e *engine) read(f func(tx *bbolt.Tx) error) (err error) {
 	var inside error
 	err = e.view(func(tx *bbolt.Tx) { inside = f(tx) })

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// A holder is who has a lease, as it stands in Redis.
+// A holder is the server that has a lease, as it stands in Redis.
 type holder struct {
 	ID    string    `json:"id"` // of this run, random
 	Host  string    `json:"host"`

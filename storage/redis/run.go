@@ -42,7 +42,7 @@ func (e *engine) run(ctx context.Context, c call) (any, error) {
 	return e.try(ctx, c)
 }
 
-// try is run for who does not know whether Redis is away.
+// try is run for a caller who does not know whether Redis is away.
 func (e *engine) try(ctx context.Context, c call) (any, error) {
 	limited, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()

@@ -33,48 +33,48 @@ var (
 	errSlow     = fmt.Errorf("%w now: the disk does not keep up", storage.ErrUnavailable)
 )
 
-// A room is the state of those who wait. The engine's mu guards all but full.
-type room struct {
-	full      atomic.Bool // whoever is going to write asks awaitTurn first
-	waiting   int
-	until     time.Time // when those who wait give up
-	alarm     *time.Timer
-	stuck     bool // somebody has given up since there was progress
-	finishing bool // the committer tells of a group: whoever waits could be whom it waits for
+// A backlog is the state of the writers who wait. The engine's mu guards all but full.
+type backlog struct {
+	full    atomic.Bool // whoever is going to write asks awaitTurn first
+	waiting int
+	until   time.Time // when those who wait give up
+	alarm   *time.Timer
+	stuck   bool // somebody has given up since there was progress
+	telling bool // the committer tells of a group: whoever waits could be whom it waits for
 }
 
-func (r *room) init(e *engine) {
-	r.alarm = time.AfterFunc(time.Hour, func() {
+func (b *backlog) init(e *engine) {
+	b.alarm = time.AfterFunc(time.Hour, func() {
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		if r.waiting > 0 && !time.Now().Before(r.until) {
-			r.stuck = true
+		if b.waiting > 0 && !time.Now().Before(b.until) {
+			b.stuck = true
 			e.changed.Broadcast()
 		}
 	})
-	r.alarm.Stop()
+	b.alarm.Stop()
 }
 
 // progress tells those who wait that there is room, or will be soon. The caller holds mu.
 func (e *engine) progress() {
-	e.room.stuck = false
-	e.room.extend()
+	e.backlog.stuck = false
+	e.backlog.extend()
 	e.fill()
 	e.changed.Broadcast()
 }
 
 // extend has those who wait do so for longestWait from now.
-func (r *room) extend() {
-	if r.waiting > 0 {
-		r.until = time.Now().Add(longestWait)
-		r.alarm.Reset(longestWait)
+func (b *backlog) extend() {
+	if b.waiting > 0 {
+		b.until = time.Now().Add(longestWait)
+		b.alarm.Reset(longestWait)
 	}
 }
 
 // fill notes whether there is room. The caller holds mu.
 func (e *engine) fill() {
-	if full := e.crowded(1) || e.behind(1); full != e.room.full.Load() {
-		e.room.full.Store(full)
+	if full := e.crowded(1) || e.behind(1); full != e.backlog.full.Load() {
+		e.backlog.full.Store(full)
 	}
 }
 
@@ -91,7 +91,7 @@ func (e *engine) behind(times int64) bool {
 // awaitTurn returns when there is room for a write, or an error if that is to be refused. It comes before the owner is
 // locked, so that whoever waits holds up nobody who only reads. A lazy write, which removes records, waits later.
 func (e *engine) awaitTurn(lazy bool) error {
-	if !e.room.full.Load() {
+	if !e.backlog.full.Load() {
 		return nil
 	}
 	e.mu.Lock()
@@ -105,51 +105,51 @@ func (e *engine) awaitTurn(lazy bool) error {
 
 // awaitRoom returns when the group and the table have so many times the usual room. The caller holds mu.
 func (e *engine) awaitRoom(group int, table int64) error {
-	r := &e.room
+	b := &e.backlog
 	for again := false; ; again = true {
 		most := group
-		if r.finishing {
+		if b.telling {
 			most = spareRoom
 		}
 		late := e.behind(table)
 		switch {
 		case e.err != nil:
 			return e.err
-		case e.finished:
+		case e.closed.Load():
 			return storage.ErrClosed
 		case !late && !e.crowded(most):
 			return nil
-		case r.stuck || r.finishing && !(late && e.merging): // else only the committer makes room, and may wait for this
+		case b.stuck || b.telling && !(late && e.merging): // else only the committer makes room, and may wait for this
 			return errSlow
 		}
-		switch r.waiting++; {
-		case r.waiting > 1:
+		switch b.waiting++; {
+		case b.waiting > 1:
 		case again: // woken, perhaps without any progress
-			r.alarm.Reset(time.Until(r.until))
+			b.alarm.Reset(time.Until(b.until))
 		default:
-			r.extend()
+			b.extend()
 		}
 		if !e.current.empty() { // it may hold nothing but lazy batches
 			e.hurry()
 		}
 		e.changed.Wait()
-		if r.waiting--; r.waiting == 0 {
-			r.alarm.Stop()
+		if b.waiting--; b.waiting == 0 {
+			b.alarm.Stop()
 		}
 	}
 }
 
-// finish tells whoever waits for a group of its outcome. What is called may write, or wait for a lock that a writer
+// tell tells whoever waits for a group of its outcome. What is called may write, or wait for a lock that a writer
 // holds: until it returns no writer waits for the committer.
-func (e *engine) finish(g *group, err error) {
+func (e *engine) tell(g *group, err error) {
 	e.mu.Lock()
-	e.room.finishing = true
-	if e.room.waiting > 0 {
+	e.backlog.telling = true
+	if e.backlog.waiting > 0 {
 		e.changed.Broadcast()
 	}
 	e.mu.Unlock()
 	g.pending.Finish(err)
 	e.mu.Lock()
-	e.room.finishing = false
+	e.backlog.telling = false
 	e.mu.Unlock()
 }

@@ -177,7 +177,7 @@ func TestReadersAreNotHeldUpByWritersWhoWait(t *testing.T) {
 }
 
 // What is told of a group may write, or wait for a writer who waits for the committer.
-func TestWhoHearsOfAGroupMayWriteAlthoughItIsCrowded(t *testing.T) {
+func TestWhoeverHearsOfAGroupMayWriteAlthoughItIsCrowded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e, d := openHanging(t, Options{JournalBytes: 64 << 10})
 		owners := apart(3)
@@ -220,9 +220,9 @@ func TestWhoHearsOfAGroupMayWriteAlthoughItIsCrowded(t *testing.T) {
 	})
 }
 
-// Where the next journal cannot be begun, only the committer makes room: who writes while it tells of a group is
+// Where the next journal cannot be begun, only the committer makes room: whoever writes while it tells of a group is
 // refused at once, instead of holding it up for as long as others wait.
-func TestWhoHearsOfAGroupIsRefusedAtOnceWhereOnlyTheCommitterMakesRoom(t *testing.T) {
+func TestWhoeverHearsOfAGroupIsRefusedAtOnceWhereOnlyTheCommitterMakesRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e, d := openHanging(t, Options{JournalBytes: 64 << 10, again: time.Hour})
 		owners := apart(2)
