@@ -178,7 +178,8 @@ func open(dir string, o Options) (*engine, error) {
 		return nil, err
 	}
 	e := &engine{now: o.Now, limit: o.JournalBytes, files: o.files, dir: dir, treePath: filepath.Join(dir, treeName),
-		tree: tree, treeFile: treeFile, states: states, log: o.Log, names: names{dirNames}, again: o.again, failed: o.Failed, closing: make(chan struct{})}
+		tree: tree, treeFile: treeFile, states: states, log: o.Log, names: names{dirNames}, again: o.again,
+		failed: o.Failed, closing: make(chan struct{})}
 	e.segments.dir, e.segments.files, e.segments.names = dir, o.files, e.names
 	e.segments.damages.log = o.Log
 	e.changed.L = &e.mu
