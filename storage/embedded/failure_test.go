@@ -255,10 +255,27 @@ func TestWhatCannotBeDoneNowIsDoneLater(t *testing.T) {
 				tables := e.tables.Load()
 				return !e.merging && tables.frozen == nil && tables.active.empty() && !e.unfinished()
 			}
+			if step == "open records-" {
+				// A part of a segment is going to go. The segment is open for those who read it, as a removal does.
+				for i := range 100 {
+					if _, err := addTo(t, e, []string{"goes", "keeps"}[i%2], 1000); err != nil {
+						t.Fatal(err)
+					}
+				}
+				until(t, "there is a segment", settled)
+				if _, _, err := e.Log("archive").Page(t.Context(), "goes", storage.Query{}); err != nil {
+					t.Fatal(err)
+				}
+			}
 			files.set(step, failure)
 			p, err := addTo(t, e, "stays", 1000)
 			if err != nil {
 				t.Fatal(err)
+			}
+			if step == "open records-" {
+				if _, err := e.Log("archive").DeleteOwner(t.Context(), "goes"); err != nil {
+					t.Fatal(err)
+				}
 			}
 			until(t, "it is told what cannot be done", func() bool {
 				told := notes.count("for now") > 0
