@@ -294,6 +294,9 @@ func TestOneWriteIsBounded(t *testing.T) {
 	if !errors.Is(err, errTooLarge) {
 		t.Errorf("a record of %d bytes: %v", len(huge.Data), err)
 	}
+	if _, err := e.write(&batch{ops: make([]byte, largestWrite+1)}); !errors.Is(err, errTooLarge) {
+		t.Errorf("all changes of an Update: %v", err)
+	}
 	if n, _, err := e.Log("archive").Size(t.Context(), "romeo"); n != 0 || err != nil {
 		t.Errorf("%d records, %v", n, err)
 	}
