@@ -470,6 +470,29 @@ func TestSessionThatAcknowledgesNothingIsGivenUp(t *testing.T) {
 	}
 }
 
+// Otherwise what is brought from storage would end the session by its number, where the limit is low.
+func TestWhoBringsMoreWaitsWhileTooManyStanzasAreUnacknowledged(t *testing.T) {
+	h := open(t, func(o *Options) { o.Limits.UnackedStanzas = 10 })
+	defer h.close()
+	c := h.enter("juliet", "balcony")
+	defer c.close()
+	c.manage()
+	for i := range 11 {
+		h.message("juliet@example.org", fmt.Sprint("m", i), 0)
+	}
+	s := h.router.Session(jid.MustParse("juliet@example.org/balcony"))
+	if s.TakesMore() {
+		t.Error("a session with 11 stanzas of 10 takes more")
+	}
+	for range 11 {
+		c.expect("<message")
+	}
+	c.send("<a xmlns='urn:xmpp:sm:3' h='11'/>")
+	if err := s.WaitBelow(t.Context(), 1<<20); err != nil || !s.TakesMore() {
+		t.Errorf("it has acknowledged all of them: %v", err)
+	}
+}
+
 func TestShutdownTellsWhatIsSafeAndGivesBackTheRest(t *testing.T) {
 	h := open(t, nil)
 	p := storage.NewPending()

@@ -443,7 +443,7 @@ func (s *session) WaitBelow(ctx context.Context, n int) error {
 		switch {
 		case s.leaving || s.ending:
 			return errEnded
-		case s.bytes < n:
+		case s.bytes < n && !s.full.Load():
 			return nil
 		case s.wait(ctx.Done()):
 			return ctx.Err()

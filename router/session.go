@@ -46,8 +46,8 @@ type Outlet interface {
 	// Full says that more waits for the session than it may have: what can wait elsewhere is not to be sent. It does
 	// not end for that.
 	Full() bool
-	// WaitBelow returns when less than n bytes are queued or unacknowledged, or with an error when the session has
-	// ended.
+	// WaitBelow returns when less than n bytes are queued or unacknowledged and the session is not full, or with an
+	// error when it has ended.
 	WaitBelow(ctx context.Context, n int) error
 	// End closes the stream with a stream error (RFC 6120 §4.9.3), or politely if the condition is empty. It returns at
 	// once.
@@ -178,8 +178,8 @@ func (s *Session) Full() bool { return s.out.Full() }
 // End closes the session's stream with a stream error, or politely if the condition is empty.
 func (s *Session) End(condition, text string) { s.out.End(condition, text) }
 
-// WaitBelow returns when less than n bytes wait for the client to take them, or with an error when the session has
-// ended.
+// WaitBelow returns when less than n bytes wait for the client to take them and the session is not full, or with an
+// error when it has ended.
 func (s *Session) WaitBelow(ctx context.Context, n int) error { return s.out.WaitBelow(ctx, n) }
 
 // Send gives a stanza to this session alone and leaves the writing to the batch. It says whether the session took it.
