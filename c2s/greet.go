@@ -276,7 +276,8 @@ func appendLimits(f []byte, bytes int, idle time.Duration) []byte {
 // startTLS answers <starttls/> (RFC 6120 §5.4.2).
 func (g *greeting) startTLS() error {
 	if g.TLS != nil || g.srv.tls == nil {
-		g.out = append(g.out, "<failure xmlns='"+xmpp.NSTLS+"'/>"+stream.Close...)
+		g.out = append(g.out, "<failure xmlns='"+xmpp.NSTLS+"'/>"...)
+		g.out = g.Framing.AppendEnd(g.out, &wire.Farewell{})
 		if err := g.write(); err != nil {
 			return err
 		}

@@ -157,29 +157,16 @@ func asFarewell(err error, other *wire.Farewell) *wire.Farewell {
 	return &wire.Farewell{Cause: err}
 }
 
-// BeforeRead implements wire.Pacer.
+// BeforeRead implements wire.Pacer. It keeps a component that is not on this machine to its rate: reading waits,
+// nothing is dropped.
 func (l *link) BeforeRead() error {
 	l.batch.Flush()
-	l.pause()
+	wire.Pause(l.purse.Wait(), l.ends)
 	return nil
 }
 
 // AfterRead implements wire.Pacer.
 func (l *link) AfterRead(n int) { l.purse.Spend(n) }
-
-// pause keeps a component that is not on this machine to its rate: reading waits, nothing is dropped.
-func (l *link) pause() {
-	d := l.purse.Wait()
-	if d == 0 {
-		return
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-l.ends:
-	}
-}
 
 // read routes what the component sends until the stream is over, and returns why.
 func (l *link) read() (err error) {

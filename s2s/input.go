@@ -102,16 +102,7 @@ func (l *link) pause() {
 		}
 		l.pay(payer)
 	}
-	d := l.purse.Wait()
-	if d == 0 {
-		return
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-l.ctx.Done():
-	}
+	wire.Pause(l.purse.Wait(), l.ctx.Done())
 }
 
 // anyRemote is a domain at the other end.

@@ -115,12 +115,7 @@ func (l *link) flush() {
 // come to what the peer said when it closed the stream.
 func (l *link) broke(err error) {
 	if !isTimeout(err) {
-		t := time.NewTimer(wire.FarewellTime)
-		select {
-		case <-l.ctx.Done():
-		case <-t.C:
-		}
-		t.Stop()
+		wire.Pause(wire.FarewellTime, l.ctx.Done())
 	}
 	l.end(err)
 }

@@ -5,7 +5,7 @@ import (
 )
 
 // A Framing says how the items of a stream lie in what its connection carries, and how our side of it begins and ends
-// there. One value serves all streams.
+// there.
 type Framing interface {
 	// Scan finds the next item in b, which begins behind what was consumed last, and says how many bytes it consumed. It
 	// is stream.Scanner.Scan for one way to frame: results are read from the Scanner.

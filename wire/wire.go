@@ -246,6 +246,19 @@ func (s *Stream) SkipSpace() (more bool) {
 	return s.pos < s.end
 }
 
+// Pause waits for d, or until done is closed.
+func Pause(d time.Duration, done <-chan struct{}) {
+	if d <= 0 {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-done:
+	}
+}
+
 // Broken is the farewell for an error of the scanner.
 func Broken(err error) *Farewell {
 	if bad, ok := errors.AsType[*stream.SyntaxError](err); ok {
