@@ -191,11 +191,7 @@ func (g *greeting) introduce() error {
 	g.offered = g.mechanisms(settings.RequireTLS)
 	var f []byte
 	if !secure && g.srv.tls != nil {
-		f = append(f, "<starttls xmlns='"+xmpp.NSTLS+"'>"...)
-		if settings.RequireTLS {
-			f = append(f, "<required/>"...)
-		}
-		f = append(f, "</starttls>"...)
+		f = wire.AppendStartTLS(f, settings.RequireTLS)
 	}
 	if len(g.offered) > 0 {
 		f = append(f, "<mechanisms xmlns='"+xmpp.NSSASL+"'>"...)
@@ -221,7 +217,7 @@ func (g *greeting) introduce() error {
 	if g.registers() {
 		f = append(f, "<register xmlns='"+xmpp.NSRegisterFeature+"'/>"...)
 	}
-	f = appendLimits(f, settings.MaxStanzaPreauth, 0)
+	f = wire.AppendLimits(f, settings.MaxStanzaPreauth, 0)
 	g.out = g.Framing.AppendFeatures(g.out, f)
 	if err := g.write(); err != nil {
 		return err
@@ -261,16 +257,6 @@ func (g *greeting) introduce() error {
 			return wire.Fault(stream.UnsupportedStanzaType, "")
 		}
 	}
-}
-
-func appendLimits(f []byte, bytes int, idle time.Duration) []byte {
-	f = append(f, "<limits xmlns='"+xmpp.NSStreamLimits+"'><max-bytes>"...)
-	f = append(strconv.AppendInt(f, int64(bytes), 10), "</max-bytes>"...)
-	if idle > 0 {
-		f = append(f, "<idle-seconds>"...)
-		f = append(strconv.AppendInt(f, int64(idle/time.Second), 10), "</idle-seconds>"...)
-	}
-	return append(f, "</limits>"...)
 }
 
 // startTLS answers <starttls/> (RFC 6120 §5.4.2).
@@ -324,7 +310,7 @@ func (g *greeting) settle() error {
 	settings := g.srv.settings()
 	f := []byte("<bind xmlns='" + xmpp.NSBind + "'/><session xmlns='" + xmpp.NSSession + "'><optional/></session>" +
 		"<sm xmlns='" + xmpp.NSSM + "'/><csi xmlns='" + xmpp.NSCSI + "'/>")
-	f = appendLimits(f, settings.MaxStanza, settings.IdleTimeout)
+	f = wire.AppendLimits(f, settings.MaxStanza, settings.IdleTimeout)
 	f = append(f, g.srv.router.StreamFeatures(g.host.Domain())...)
 	g.out = g.Framing.AppendFeatures(g.out, f)
 	if err := g.write(); err != nil {

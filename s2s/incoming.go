@@ -114,11 +114,7 @@ func (l *link) appendFeatures(b []byte) []byte {
 	case known:
 		bytes = p.limits.ServerStanzaBytes
 	case l.TLS == nil && l.srv.callers != nil:
-		f = append(f, "<starttls xmlns='"+xmpp.NSTLS+"'>"...)
-		if p.needsTLS(l.remote) {
-			f = append(f, "<required/>"...)
-		}
-		f = append(f, "</starttls>"...)
+		f = wire.AppendStartTLS(f, p.needsTLS(l.remote))
 	case l.TLS != nil:
 		l.judge()
 		if l.external = l.certainty == nil && l.remote != ""; l.external { // XEP-0178 §3, step 11
@@ -131,9 +127,7 @@ func (l *link) appendFeatures(b []byte) []byte {
 		f = append(f, "<dialback xmlns='"+xmpp.NSDialbackFeature+"'><errors/></dialback>"...)
 		f = append(f, "<sm xmlns='"+xmpp.NSSM+"'/>"...)
 	}
-	f = append(f, "<limits xmlns='"+xmpp.NSStreamLimits+"'><max-bytes>"...)
-	f = append(strconv.AppendInt(f, int64(bytes), 10), "</max-bytes></limits>"...)
-	return l.Framing.AppendFeatures(b, f)
+	return l.Framing.AppendFeatures(b, wire.AppendLimits(f, bytes, 0))
 }
 
 // again has the stream opened anew.

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"strconv"
 	"strings"
+	"time"
 
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/stream"
@@ -26,6 +27,27 @@ func Current(version string) bool {
 	a, err := strconv.ParseUint(major, 10, 16)
 	_, err2 := strconv.ParseUint(minor, 10, 16)
 	return err == nil && err2 == nil && a >= 1
+}
+
+// AppendStartTLS appends the feature of STARTTLS (RFC 6120 §5.4.1).
+func AppendStartTLS(features []byte, required bool) []byte {
+	features = append(features, "<starttls xmlns='"+xmpp.NSTLS+"'>"...)
+	if required {
+		features = append(features, "<required/>"...)
+	}
+	return append(features, "</starttls>"...)
+}
+
+// AppendLimits appends the feature that announces limits (XEP-0478): the bytes of an item, and the time without any, if
+// there is a bound.
+func AppendLimits(features []byte, bytes int, idle time.Duration) []byte {
+	features = append(features, "<limits xmlns='"+xmpp.NSStreamLimits+"'><max-bytes>"...)
+	features = append(strconv.AppendInt(features, int64(bytes), 10), "</max-bytes>"...)
+	if idle > 0 {
+		features = append(features, "<idle-seconds>"...)
+		features = append(strconv.AppendInt(features, int64(idle/time.Second), 10), "</idle-seconds>"...)
+	}
+	return append(features, "</limits>"...)
 }
 
 // Unfit says what is wrong with a stanza, before anybody looks at it: badTo says that its 'to' is not an address. With
