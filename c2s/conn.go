@@ -23,7 +23,6 @@ type conn struct {
 	env   router.Envelope
 	batch router.Batch
 	flush bool           // the reader's own session has something queued
-	known bool           // authenticated
 	purse *budget.Budget // of the account; nil: no limit on the rate
 	last  int            // plain bytes after which a reader that is told to leave does so; 0: not told
 

@@ -108,7 +108,6 @@ func (g *greeting) negotiate(m Mode) (err error) {
 	}
 	g.srv.Stats.Logins.Add(1)
 	g.pass.Known()
-	g.known = true
 	g.offered, g.sasl = nil, sasl.Config{}
 	g.Relax(settings.MaxStanza, l)
 	if err := g.patience(l.AuthTime); err != nil {
