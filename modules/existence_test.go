@@ -11,7 +11,8 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// What an account has published for others, such as a vCard or a node, shows that it exists (XEP-0054 §3.3, XEP-0060 §6.1.3).
+// What an account has published for others, such as a vCard or a node, shows that it exists (XEP-0054 §3.3, XEP-0060
+// §6.1.3).
 func TestNobodyLearnsFromARequestWhichAccountsExist(t *testing.T) {
 	r, romeo := use(t, config.Default())
 	juliet := moduletest.Login(t, r, "juliet/balcony") // she is there, and knows none of those who ask

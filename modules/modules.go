@@ -58,8 +58,8 @@ type Set struct {
 	close  []func() // in order
 }
 
-// Modules returns all of them for router.Use, and others behind them, each on or off as the configuration in force says:
-// it names modules that are off, and with them goes whatever needs them.
+// Modules returns all of them for router.Use, and others behind them, each on or off as the configuration in force
+// says: it names modules that are off, and with them goes whatever needs them.
 func (s *Set) Modules(others ...router.Module) []router.Module {
 	off := s.config().Modules.Off
 	all := slices.Concat(s.list, others)
@@ -99,7 +99,8 @@ func All(d Deps) *Set {
 	contacts := roster.Of(d)
 	blocked := blocking.Of(d, contacts)
 	cards, pieces := vcard.Of(d), private.Of(d)
-	events := pep.Of(d, pep.Options{Contacts: contacts, Blocks: blocked.Blocks, Verify: caps.Verify, Photos: cards, Private: pieces})
+	events := pep.Of(d, pep.Options{Contacts: contacts, Blocks: blocked.Blocks, Verify: caps.Verify, Photos: cards,
+		Private: pieces})
 	guard := strangers.Of(d, contacts, admins.Add, users.Add)
 	replies := forged.Of(d)
 	reachable := contact.Of(d)

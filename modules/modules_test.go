@@ -56,10 +56,17 @@ func names(all []router.Module) []string {
 func TestWhoMustComeFirstDoes(t *testing.T) {
 	all := names(All(deps(config.Default())).Modules())
 	if all[0] != "blocking" {
-		t.Errorf("%s comes before blocking: who is blocked must be stopped before anything else happens", all[0])
+		t.Errorf("%s comes before blocking: whoever is blocked must be stopped before anything else happens", all[0])
 	}
-	for _, pair := range [][2]string{{"stanzaid", "offline"}, {"markers", "presence"}, {"markers", "carbons"},
-		{"markers", "offline"}, {"blocking", "forged"}, {"carbons", "forged"}, {"forged", "disco"}, {"carbons", "offline"}, {"archive", "carbons"}, {"stanzaid", "archive"}, {"last", "presence"}, {"caps", "pep"}, {"caps", "presence"}, {"pep", "presence"}, {"pep", "archive"}, {"pep", "carbons"}, {"multicast", "presence"}, {"multicast", "carbons"}, {"markers", "reports"}, {"markers", "strangers"}, {"stanzaid", "strangers"}, {"roster", "strangers"}, {"strangers", "presence"}, {"strangers", "archive"}, {"strangers", "carbons"}, {"strangers", "offline"}} {
+	for _, pair := range [][2]string{
+		{"stanzaid", "offline"}, {"markers", "presence"}, {"markers", "carbons"}, {"markers", "offline"},
+		{"blocking", "forged"}, {"carbons", "forged"}, {"forged", "disco"}, {"carbons", "offline"},
+		{"archive", "carbons"}, {"stanzaid", "archive"}, {"last", "presence"}, {"caps", "pep"}, {"caps", "presence"},
+		{"pep", "presence"}, {"pep", "archive"}, {"pep", "carbons"}, {"multicast", "presence"},
+		{"multicast", "carbons"}, {"markers", "reports"}, {"markers", "strangers"}, {"stanzaid", "strangers"},
+		{"roster", "strangers"}, {"strangers", "presence"}, {"strangers", "archive"}, {"strangers", "carbons"},
+		{"strangers", "offline"},
+	} {
 		i, k := slices.Index(all, pair[0]), slices.Index(all, pair[1])
 		if i < 0 || k < 0 || i > k {
 			t.Errorf("%s must come before %s: %v", pair[0], pair[1], all)
@@ -133,7 +140,8 @@ func TestTheHashOfCapabilitiesIsThatOfTheAnswer(t *testing.T) {
 	if q == nil || q.Attr("node") != node || caps.Ver(q) != feature.Attr("ver") {
 		t.Errorf("for %s came %s", node, got[0].Stanza.Append(nil))
 	}
-	if form := q.Child(xmpp.Name{Space: xmpp.NSDataForms, Local: "x"}); form == nil || !strings.Contains(string(form.Append(nil)), "mailto:abuse@example.org") {
+	if form := q.Child(xmpp.Name{Space: xmpp.NSDataForms, Local: "x"}); form == nil ||
+		!strings.Contains(string(form.Append(nil)), "mailto:abuse@example.org") {
 		t.Error("the contact addresses are missing")
 	}
 }

@@ -24,8 +24,8 @@ func (sink) Detached() bool                       { return false }
 func (sink) WaitBelow(context.Context, int) error { return nil }
 func (sink) End(string, string)                   {}
 
-// BenchmarkPresenceBroadcast is a client that tells 50 contacts, all available, that it is away. Nobody has a node; with pep all clients want
-// some, as clients do, and what they want is known.
+// BenchmarkPresenceBroadcast is a client that tells 50 contacts, all available, that it is away. Nobody has a node;
+// with pep all clients want some, as clients do, and what they want is known.
 func BenchmarkPresenceBroadcast(b *testing.B) {
 	const contacts = 50
 	for _, with := range []bool{false, true} {
@@ -72,7 +72,8 @@ func BenchmarkPresenceBroadcast(b *testing.B) {
 			for b.Loop() {
 				d.Router.Route(&router.Envelope{Stanza: away, Session: romeo, Account: romeo.Bare()})
 			}
-			if got := len(d.Router.Sessions(jid.MustParse("c0@example.org"))); got != 1 || romeo.Presence() == nil || romeo.Presence().Kind != xmpp.Presence {
+			if got := len(d.Router.Sessions(jid.MustParse("c0@example.org"))); got != 1 || romeo.Presence() == nil ||
+				romeo.Presence().Kind != xmpp.Presence {
 				b.Fatal("nobody was there")
 			}
 		})

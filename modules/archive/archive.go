@@ -3,10 +3,10 @@
 // retracted messages (XEP-0424).
 //
 // A message gets into the recipient's archive when the router knows that there is such an account and who takes the
-// message (the stages delivering and unclaimed), never before: who is not there gets no archive, and who is blocked is in none. Into
-// the sender's it gets when it leaves. If it is refused after that, for lack of room or by a peer's
-// policy, it is taken out of both again. The id of the record goes with the message to the recipient's sessions, and with the
-// sender's carbons.
+// message (the stages delivering and unclaimed), never before: whoever is not there gets no archive, and whoever is
+// blocked is in none. Into the sender's it gets when it leaves. If it is refused after that, for lack of room or by a
+// peer's policy, it is taken out of both again. The id of the record goes with the message to the recipient's sessions,
+// and with the sender's carbons.
 //
 // What is left out: messages of rooms, which have archives of their own; copies that an API account or a forged sender
 // posts are in the recipient's archive only, as are posts to services of this server.
@@ -57,8 +57,8 @@ type Archive struct {
 	prefs  *prefsCache
 	keeper mam.Keeper
 
-	undo  func(owner string, id uint64) // takeBack, made once
-	posts chan struct{}                 // has an entry for each post that is being written
+	undo   func(owner string, id uint64) // takeBack, made once
+	copies chan struct{}                 // has an entry for each sentCopy that is being written
 
 	desk mam.Desk
 }
@@ -75,7 +75,7 @@ func Of(p parts.Parts, contacts Contacts) *Archive {
 
 // New returns the module; Run must be called for messages to go when their time has come.
 func New(o Options) *Archive {
-	a := &Archive{o: o, prefs: newPrefsCache(o.Prefs), posts: make(chan struct{}, posting),
+	a := &Archive{o: o, prefs: newPrefsCache(o.Prefs), copies: make(chan struct{}, copiesAtOnce),
 		desk: mam.Desk{Router: o.Router, Log: o.Log, Limit: func() int { return o.Limits().Page }}}
 	a.undo = a.takeBack
 	a.keeper = mam.Keeper{Log: o.Messages, Keep: func() time.Duration { return o.Limits().Keep }, Logger: o.Log}
@@ -91,7 +91,8 @@ const (
 	featureTombstone = "urn:xmpp:message-retract:1#tombstone"
 )
 
-// Module says where the archive takes part. It comes after what may stop or change a message, and before what copies or stores it.
+// Module says where the archive takes part. It comes after what may stop or change a message, and before what copies or
+// stores it.
 func (a *Archive) Module() router.Module {
 	own := func(name xmpp.Name, handle func(*router.Envelope, *xmpp.Element)) router.IQ {
 		return router.IQ{Payload: name, Scope: router.Account, Handle: owned(name, handle),
@@ -106,14 +107,16 @@ func (a *Archive) Module() router.Module {
 			{Name: "XEP-0424", Version: "0.4.2", Note: "tombstones"},
 			{Name: "XEP-0441", Version: "0.2.0"},
 		},
-		Features:        []string{nsRetract},
-		AccountFeatures: []string{mam.Feature, mam.FeatureExtended, mam.FeatureGroupchat, xmpp.NSRSM, nsRetract, featureTombstone},
-		IQ:              []router.IQ{own(mam.QueryName, a.query), own(mam.MetadataName, a.metadata), own(mam.PrefsName, a.preferences)},
-		Leaving:         router.Stage{Message: a.leaving},
-		Departing:       router.Stage{Message: a.posted},
-		Delivering:      func(e *router.Envelope, _ []*router.Session) { a.arrived(e) },
-		Unclaimed:       a.arrived,
-		Removed:         a.removed,
+		Features: []string{nsRetract},
+		AccountFeatures: []string{mam.Feature, mam.FeatureExtended, mam.FeatureGroupchat, xmpp.NSRSM, nsRetract,
+			featureTombstone},
+		IQ: []router.IQ{own(mam.QueryName, a.query), own(mam.MetadataName, a.metadata),
+			own(mam.PrefsName, a.preferences)},
+		Leaving:    router.Stage{Message: a.leaving},
+		Departing:  router.Stage{Message: a.posted},
+		Delivering: func(e *router.Envelope, _ []*router.Session) { a.arrived(e) },
+		Unclaimed:  a.arrived,
+		Removed:    a.removed,
 	}
 }
 
@@ -182,8 +185,8 @@ type entry struct {
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
 
-// append writes a record and returns its id, that of the first one if the message is a repetition, and 0 if it is not archived.
-// What is promised to the sender and cannot be written is refused.
+// append writes a record and returns its id, that of the first one if the message is a repetition, and 0 if it is not
+// archived. What is promised to the sender and cannot be written is refused.
 func (a *Archive) append(e *router.Envelope, n entry) (id uint64) {
 	wanted, err := a.wants(n.owner, n.with)
 	if err != nil {
@@ -216,8 +219,8 @@ func (a *Archive) append(e *router.Envelope, n entry) (id uint64) {
 
 var stanzaID = xmpp.Name{Space: xmpp.NSStanzaID, Local: "stanza-id"}
 
-// clean is a message without ids in the owner's name, which only we give (XEP-0359 §3). What arrives has none any more; what
-// a client sends may have.
+// clean is a message without ids in the owner's name, which only we give (XEP-0359 §3). What arrives has none any more;
+// what a client sends may have.
 func (a *Archive) clean(s *xmpp.Stanza, owner string) *xmpp.Stanza {
 	if !s.Has(stanzaID) {
 		return s
@@ -241,7 +244,8 @@ const refusals = 50
 
 // write appends a record, once for each deduplication value, unless the first was taken back since: then the
 // value counts as another.
-func (a *Archive) write(owner string, r storage.Record, dedup string) (id uint64, dup bool, p *storage.Pending, err error) {
+func (a *Archive) write(owner string, r storage.Record, dedup string) (
+	id uint64, dup bool, p *storage.Pending, err error) {
 	ctx, most := context.Background(), a.o.Limits().Bytes
 	for range refusals {
 		id, dup, p, err = mam.Append(ctx, a.o.Messages, owner, r, storage.AppendOptions{Dedup: dedup, MaxBytes: most})

@@ -333,7 +333,7 @@ func TestAPostThatIsRefusedOrRepeatedIsNotInTheSendersArchive(t *testing.T) {
 			e.Refuse(refuse)
 		}
 	}})
-	h.limits.Page = 2 * posting
+	h.limits.Page = 2 * copiesAtOnce
 	send := func(i int) {
 		h.post(&router.Envelope{Account: jid.MustParse("romeo@example.org"), Durable: true, Quiet: true, Dedup: fmt.Sprint(i),
 			Stanza: moduletest.Parse(t, fmt.Sprintf(`<message from='romeo@example.org' to='nurse@example.org' type='chat'><body>%d</body></message>`, i))})
@@ -343,16 +343,16 @@ func TestAPostThatIsRefusedOrRepeatedIsNotInTheSendersArchive(t *testing.T) {
 	h.archived("nurse")
 	refuse = nil
 	for range 2 {
-		for i := range 2 * posting {
+		for i := range 2 * copiesAtOnce {
 			send(i)
 		}
 	}
-	if n := len(h.records("romeo")); n != 2*posting {
+	if n := len(h.records("romeo")); n != 2*copiesAtOnce {
 		t.Errorf("%d messages in the sender's archive", n)
 	}
 	refuse = xmpp.ResourceConstraint("")
 	send(1)
-	if n := len(h.records("romeo")); n != 2*posting {
+	if n := len(h.records("romeo")); n != 2*copiesAtOnce {
 		t.Errorf("%d messages after a repetition was refused", n)
 	}
 	h.store.Fail(storage.ErrUnavailable)

@@ -94,8 +94,8 @@ func BenchmarkPage(b *testing.B) {
 	}
 }
 
-// BenchmarkRoute is what a message costs the router with and without an archive for both sides, fifty pairs, every hundred
-// messages awaited together. Its own figure is CPU time, since the engine works beside.
+// BenchmarkRoute is what a message costs the router with and without an archive for both sides, fifty pairs, every
+// hundred messages awaited together. Its own figure is CPU time, since the engine works beside.
 func BenchmarkRoute(b *testing.B) {
 	for _, test := range []struct {
 		name     string
@@ -135,7 +135,8 @@ func BenchmarkRoute(b *testing.B) {
 			start := cpu()
 			for i := range b.N {
 				env.Reset()
-				env.Stanza, env.Session, env.Account, env.Durable, env.Batch = stanzas[i%pairs], from[i%pairs], from[i%pairs].Bare(), true, &batch
+				env.Stanza, env.Session, env.Account, env.Durable, env.Batch = stanzas[i%pairs], from[i%pairs],
+					from[i%pairs].Bare(), true, &batch
 				if r.Route(&env); env.Outcome != router.Delivered {
 					b.Fatal(env.Outcome, env.Err)
 				}
@@ -183,7 +184,8 @@ func BenchmarkServingWhilePurging(b *testing.B) {
 	data := mam.AppendMessage(nil, sample(b, "romeo", "juliet"))
 	var last *storage.Pending
 	for i := range owners * each {
-		if _, _, last, err = log.Append(ctx, fmt.Sprintf("u%d@example.org", i%owners), storage.Record{Peer: "juliet@example.org", Data: data}, storage.AppendOptions{}); err != nil {
+		if _, _, last, err = log.Append(ctx, fmt.Sprintf("u%d@example.org", i%owners),
+			storage.Record{Peer: "juliet@example.org", Data: data}, storage.AppendOptions{}); err != nil {
 			b.Fatal(err)
 		}
 		if i%500 == 0 {

@@ -118,7 +118,7 @@ func parsePrefs(el *xmpp.Element) (*prefs, *xmpp.Error) {
 	if p.rest == 0 {
 		return nil, xmpp.BadRequest("'default' is always, never or roster")
 	}
-	for _, which := range []policy{always, never} { // who is in both lists is not archived
+	for _, which := range []policy{always, never} { // an address in both lists is not archived
 		list := el.ChildLocal(which.String())
 		if list == nil {
 			continue
@@ -277,7 +277,8 @@ func (c *prefsCache) set(owner string, p *prefs) (*storage.Pending, error) {
 	sh := c.shard(owner)
 	sh.write.Lock()
 	defer sh.write.Unlock()
-	_, pending, err := c.store.Update(context.Background(), owner, storage.AnyVersion, storage.Change{Key: prefsKey, Value: p.append(nil)})
+	_, pending, err := c.store.Update(context.Background(), owner, storage.AnyVersion,
+		storage.Change{Key: prefsKey, Value: p.append(nil)})
 	if err != nil {
 		return nil, fmt.Errorf("store archive preferences of %s: %w", owner, err)
 	}

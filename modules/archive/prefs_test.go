@@ -108,7 +108,8 @@ func TestPreferencesDecideWhatIsArchived(t *testing.T) {
 func TestPreferencesThatCannotBeReadAreAnError(t *testing.T) {
 	good := (&prefs{rest: roster, listed: map[string]policy{"a@b": always, "c@d/e": never}}).append(nil)
 	p, err := readPrefs(good)
-	if err != nil || p.rest != roster || p.of(jid.MustParse("a@b/x")) != always || p.of(jid.MustParse("c@d/e")) != never || p.of(jid.MustParse("c@d")) != roster {
+	if err != nil || p.rest != roster || p.of(jid.MustParse("a@b/x")) != always || p.of(jid.MustParse("c@d/e")) != never ||
+		p.of(jid.MustParse("c@d")) != roster {
 		t.Errorf("%+v, %v", p, err)
 	}
 	for _, b := range [][]byte{nil, good[:1], good[:4], {9, 'a'}, {1, 'x'}, {1, 'a', 'r', 'j', 0}, {1, 'a', 0}} {
@@ -117,7 +118,8 @@ func TestPreferencesThatCannotBeReadAreAnError(t *testing.T) {
 		}
 	}
 	h := newHouse(t)
-	if _, _, err := h.store.Map("archive-prefs").Update(t.Context(), "juliet@example.org", storage.AnyVersion, storage.Change{Key: prefsKey, Value: []byte{9}}); err != nil {
+	if _, _, err := h.store.Map("archive-prefs").Update(t.Context(), "juliet@example.org", storage.AnyVersion,
+		storage.Change{Key: prefsKey, Value: []byte{9}}); err != nil {
 		t.Fatal(err)
 	}
 	if e := h.romeo.SendDurable(hello); e.Outcome != router.Refused {

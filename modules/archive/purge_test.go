@@ -27,7 +27,8 @@ func (s *slow) Trim(ctx context.Context, owner string, before uint64) (*storage.
 func (h *house) add(owner string, n int) {
 	h.Helper()
 	for range n {
-		if _, _, _, err := h.log.Append(h.Context(), owner+"@example.org", storage.Record{Data: []byte{1}}, storage.AppendOptions{}); err != nil {
+		if _, _, _, err := h.log.Append(h.Context(), owner+"@example.org", storage.Record{Data: []byte{1}},
+			storage.AppendOptions{}); err != nil {
 			h.Fatal(err)
 		}
 	}

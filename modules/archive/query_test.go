@@ -145,7 +145,8 @@ func TestErrorsOfQueriesReachTheClient(t *testing.T) {
 		`<iq type='get' id='1'><metadata xmlns='urn:xmpp:mam:2'/></iq>`,
 		`<iq type='set' id='1'><prefs xmlns='urn:xmpp:mam:2' default='always'/></iq>`,
 	} {
-		if a := askWith(h.juliet, iq); a.err == nil || a.err.Condition != xmpp.CondResourceConstraint || a.err.Type != xmpp.ErrorWait {
+		if a := askWith(h.juliet, iq); a.err == nil || a.err.Condition != xmpp.CondResourceConstraint ||
+			a.err.Type != xmpp.ErrorWait {
 			t.Errorf("without storage, %s: %v", iq, a.err)
 		}
 	}

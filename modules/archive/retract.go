@@ -42,21 +42,25 @@ func (a *Archive) retract(n entry) {
 		}
 		return
 	}
-	w := xmpp.NewWriter(nil).Start(nsRetract, "retracted").Attr("id", n.stanza.ID).Attr("stamp", xmpp.FormatTime(time.Now())).End()
-	tombstone := xmpp.Stanza{Kind: xmpp.Message, Type: original.Type, ID: original.ID, From: original.From, To: original.To, Payload: w.Bytes()}
+	w := xmpp.NewWriter(nil).Start(nsRetract, "retracted").Attr("id", n.stanza.ID).
+		Attr("stamp", xmpp.FormatTime(time.Now())).End()
+	tombstone := xmpp.Stanza{Kind: xmpp.Message, Type: original.Type, ID: original.ID, From: original.From,
+		To: original.To, Payload: w.Bytes()}
 	// Whoever retracts is told nothing of it, so nobody waits for it.
-	if _, err := a.o.Messages.Replace(context.Background(), n.owner.String(), r.ID, mam.AppendMessage(nil, &tombstone)); err != nil && !errors.Is(err, storage.ErrNotFound) {
+	if _, err := a.o.Messages.Replace(context.Background(), n.owner.String(), r.ID,
+		mam.AppendMessage(nil, &tombstone)); err != nil && !errors.Is(err, storage.ErrNotFound) {
 		a.o.Log.Warn("retracted message stays archived", "owner", n.owner, "id", r.ID, "error", err)
 	}
 }
 
-// find looks for a message of the author's with this id, in the conversation of the entry. A short way leads through its
-// origin-id, which nearly always is the same and is remembered for a day.
+// find looks for a message of the author's with this id, in the conversation of the entry. A short way leads through
+// its origin-id, which nearly always is the same and is remembered for a day.
 func (a *Archive) find(n entry, id string) (*storage.Record, *xmpp.Stanza, error) {
 	ctx, owner := context.Background(), n.owner.String()
 	is := func(r *storage.Record) *xmpp.Stanza {
 		s, err := mam.ReadMessage(r.Data)
-		if err != nil || s.ID != id || !s.From.MatchesBare(n.author) || s.Has(retractName) || s.Has(retractedName) || r.Peer != n.with.Bare().String() {
+		if err != nil || s.ID != id || !s.From.MatchesBare(n.author) || s.Has(retractName) || s.Has(retractedName) ||
+			r.Peer != n.with.Bare().String() {
 			return nil
 		}
 		return &s

@@ -30,7 +30,8 @@ func TestRetractedMessageIsATombstoneInBothArchives(t *testing.T) {
 			if got := strings.Join(a.bodies(), "|"); got != "-|more|retracted" {
 				t.Fatalf("%s: %s", c.Addr(), got)
 			}
-			if got := h.ids(c.Bare().Local()); fmt.Sprint(got[:2]) != fmt.Sprint(before[c.Bare().Local()]) || a.results[0].Attr("id") != got[0] {
+			if got := h.ids(c.Bare().Local()); fmt.Sprint(got[:2]) != fmt.Sprint(before[c.Bare().Local()]) ||
+				a.results[0].Attr("id") != got[0] {
 				t.Errorf("%s: the ids were %v and are %v", c.Addr(), before[c.Bare().Local()], got)
 			}
 			m := message(a.results[0])

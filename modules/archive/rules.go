@@ -3,8 +3,8 @@ package archive
 import "jackdaw/xmpp"
 
 // worthKeeping says whether a message belongs into an archive (XEP-0313 §6.1.1). Rooms have their own, errors belong to
-// none. A message that only tells a state, or only asks for a receipt, is none to be
-// remembered; the receipt itself is, so that all clients know what has arrived.
+// none. A message that only tells a state, or only asks for a receipt, is none to be remembered; the receipt itself is,
+// so that all clients know what has arrived.
 //
 // Hints (XEP-0334) are followed: no-store and no-permanent-store keep a message out, store gets
 // one in. Retractions are kept whatever they say: XEP-0424 §6.

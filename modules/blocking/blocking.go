@@ -1,4 +1,4 @@
-// Package blocking lets users shut others out (XEP-0191). Nothing passes between a user and who is
+// Package blocking lets users shut others out (XEP-0191). Nothing passes between a user and whoever is
 // blocked; to these the user appears offline.
 //
 // A list is asked twice for every message, so it is kept in memory, also when it is
@@ -104,7 +104,7 @@ func ours(user, other jid.JID) bool {
 	return other.Bare() == user || other.IsDomain() && other.Domain() == user.Domain()
 }
 
-// leaving stops what a user sends to who is blocked (§3.3).
+// leaving stops what a user sends to somebody who is blocked (§3.3).
 func (b *Blocking) leaving(e *router.Envelope) {
 	if e.Stanza.To.IsZero() {
 		return
@@ -135,7 +135,7 @@ func (b *Blocking) blocked(e *router.Envelope) (bool, error) {
 	return len(l.items) > 0 && (blocks(l, user, e.Stanza.From) || blocks(l, user, e.Account)), nil
 }
 
-// message, presence and iq stop what comes from who is blocked (§3.3).
+// message, presence and iq stop what comes from somebody who is blocked (§3.3).
 func (b *Blocking) message(e *router.Envelope) {
 	switch blocked, err := b.blocked(e); {
 	case err != nil:
@@ -147,10 +147,10 @@ func (b *Blocking) message(e *router.Envelope) {
 	}
 }
 
-// silent says whether a message from who is blocked goes without the error of §3.3, which is a SHOULD: a room takes an
-// error to what it passes on for a sign that the occupant is gone (XEP-0045 §18.1.2), and would remove the user who has
-// blocked another occupant. Where there is no such session the error stays, as it would without a list. Headlines get
-// no errors (RFC 6121 §5.2.2).
+// silent says whether a message from somebody who is blocked goes without the error of §3.3, which is a SHOULD: a room
+// takes an error to what it passes on for a sign that the occupant is gone (XEP-0045 §18.1.2), and would remove the
+// user who has blocked another occupant. Where there is no such session the error stays, as it would without a list.
+// Headlines get no errors (RFC 6121 §5.2.2).
 func (b *Blocking) silent(s *xmpp.Stanza) bool {
 	switch {
 	case s.Type == xmpp.TypeHeadline:
@@ -291,7 +291,8 @@ func (b *Blocking) push(batch *router.Batch, user jid.JID, items []jid.JID, add 
 	p := payload(local, names)
 	for _, s := range b.router.Sessions(user) {
 		if s.Is(router.FlagBlocking) {
-			iq := xmpp.Stanza{Kind: xmpp.IQ, Type: xmpp.TypeSet, ID: "blocking-" + strconv.FormatUint(version, 10), To: s.Addr(), Payload: p}
+			iq := xmpp.Stanza{Kind: xmpp.IQ, Type: xmpp.TypeSet, ID: "blocking-" + strconv.FormatUint(version, 10), To: s.Addr(),
+				Payload: p}
 			s.Send(batch, router.Delivery{Stanza: &iq, Copy: true})
 		}
 	}
@@ -301,7 +302,8 @@ func (b *Blocking) push(batch *router.Batch, user jid.JID, items []jid.JID, add 
 // are (§3.3, §3.4), whose presence the user has missed meanwhile. Only contacts who may see
 // the user's presence are concerned.
 func (b *Blocking) show(batch *router.Batch, user jid.JID, before, after *list, items []jid.JID) {
-	sessions := slices.DeleteFunc(slices.Clone(b.router.Sessions(user)), func(s *router.Session) bool { return s.Presence() == nil })
+	sessions := slices.DeleteFunc(slices.Clone(b.router.Sessions(user)),
+		func(s *router.Session) bool { return s.Presence() == nil })
 	if len(sessions) == 0 {
 		return
 	}

@@ -37,7 +37,8 @@ func newScene(t *testing.T) *scene {
 			e.Settle(router.Delivered)
 		}
 	}}}
-	ping := router.Module{IQ: []router.IQ{{Payload: xmpp.Name{Space: "q", Local: "q"}, Scope: router.Account, Handle: func(e *router.Envelope) { c.r.Answer(e, nil) }}}}
+	ping := router.Module{IQ: []router.IQ{{Payload: xmpp.Name{Space: "q", Local: "q"}, Scope: router.Account,
+		Handle: func(e *router.Envelope) { c.r.Answer(e, nil) }}}}
 	c.r.Use(c.b.Module(), probe, ping)
 	c.juliet, c.romeo = moduletest.Login(t, c.r, "juliet/b"), moduletest.Login(t, c.r, "romeo/a")
 	c.juliet.Available(0)

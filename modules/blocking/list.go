@@ -207,7 +207,8 @@ func (sh *shard) forget(owner string) {
 
 // change adds items to a list or takes them away (nil: all). Under the shard's lock it calls then
 // with the list before and after, so that what is told of a change keeps the order of changes.
-func (l *lists) change(owner string, items []jid.JID, add bool, then func(before, after *list)) (*storage.Pending, error) {
+func (l *lists) change(owner string, items []jid.JID, add bool, then func(before, after *list)) (
+	*storage.Pending, error) {
 	sh := l.shard(owner)
 	sh.write.Lock()
 	defer sh.write.Unlock()

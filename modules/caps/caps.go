@@ -63,8 +63,8 @@ func Ver(query *xmpp.Element) string {
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
-// Verify says whether an answer to disco#info is the one that ver stands for, by an algorithm of the IANA registry (XEP-0115 §5.4). An
-// answer that names something twice is ill-formed and never is.
+// Verify says whether an answer to disco#info is the one that ver stands for, by an algorithm of the IANA registry
+// (XEP-0115 §5.4). An answer that names something twice is ill-formed and never is.
 func Verify(query *xmpp.Element, hash, ver string) bool {
 	var h crypto.Hash
 	switch strings.ToLower(hash) {

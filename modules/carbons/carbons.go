@@ -1,6 +1,5 @@
-// Package carbons lets all of a user's clients see both sides of a conversation
-// (XEP-0280): who has enabled it gets a copy of what another session of the account sends or is given,
-// wrapped as XEP-0297 says.
+// Package carbons lets all of a user's clients see both sides of a conversation (XEP-0280): a session that has enabled
+// it gets a copy of what another session of the account sends or is given, wrapped as XEP-0297 says.
 //
 // A copy is a mere copy: it is never stored, and it ends with the session. Only the server
 // makes them, and it gives them to sessions directly, so that whatever arrives looking like
@@ -19,7 +18,7 @@ const nsConference = "jabber:x:conference" // XEP-0249
 
 type module struct{ router *router.Router }
 
-// New returns the module. It must come before the one that stores messages for who is away.
+// New returns the module. It must come before the one that stores messages for users who are away.
 func New(r *router.Router) router.Module {
 	m := &module{r}
 	return router.Module{

@@ -2,8 +2,8 @@
 // behalf of their users, of accounts.
 //
 // The features of all modules are announced; forms with more information (XEP-0128) come from functions given to New.
-// An account is seen by its owner and by who may see its presence; all others get the answer of an account that does
-// not exist (XEP-0030 §8). The host answers for the node of its capabilities too (XEP-0115 §6.2).
+// An account is seen by its owner and by whoever may see its presence; all others get the answer of an account that
+// does not exist (XEP-0030 §8). The host answers for the node of its capabilities too (XEP-0115 §6.2).
 //
 // An address at a host of ours that is nobody's account, and in whose name messages were posted, says that it takes
 // none (XEP-0506), to whoever asks and whoever sends one. That is remembered in memory, for some thousands of
@@ -33,17 +33,17 @@ type Roster interface {
 // jabber:x:data with a hidden FORM_TYPE, or nil for none. It is called for each answer.
 type Form func(host string) *xmpp.Element
 
-// Nodes are what accounts keep for others to see (XEP-0060 §5). The user and who asks are bare addresses of which
+// Nodes are what accounts keep for others to see (XEP-0060 §5). The user and the asker are bare addresses of which
 // nothing is known; the elements are the caller's.
 type Nodes interface {
 	On() bool // whether there are nodes now
 	// Identity is what an account with nodes is, beside being one.
 	Identity() *xmpp.Element
 	// List returns an <item/> for each node that may be seen, Items one for each item of a node; ok is false if
-	// there is no such node for who asks.
+	// there is no such node for the asker.
 	List(user, asker jid.JID) ([]*xmpp.Element, error)
 	Items(user, asker jid.JID, node string) (items []*xmpp.Element, ok bool, err error)
-	// Info is the <query/> about a node, nil if there is none for who asks.
+	// Info is the <query/> about a node, nil if there is none for the asker.
 	Info(user, asker jid.JID, node string) (*xmpp.Element, error)
 }
 
@@ -192,8 +192,8 @@ func (d *Disco) nodes() Nodes {
 	return d.o.Nodes
 }
 
-// owner is whose account a request is for.
-func owner(e *router.Envelope) jid.JID {
+// account is the one that a request is for.
+func account(e *router.Envelope) jid.JID {
 	if e.Stanza.To.IsZero() {
 		return e.Session.Bare()
 	}
@@ -206,7 +206,7 @@ func (d *Disco) nodeInfo(e *router.Envelope, node string) bool {
 	if n == nil {
 		return false
 	}
-	q, err := n.Info(owner(e), e.Stanza.From.Bare(), node)
+	q, err := n.Info(account(e), e.Stanza.From.Bare(), node)
 	if err != nil {
 		e.Refuse(router.Unavailable())
 		return true
@@ -217,8 +217,8 @@ func (d *Disco) nodeInfo(e *router.Envelope, node string) bool {
 	return q != nil
 }
 
-// nodeItems puts the nodes of an account that the sender may see into q, or the items of one; ok is false if there is no such node
-// for the sender, or the request has been refused.
+// nodeItems puts the nodes of an account that the sender may see into q, or the items of one; ok is false if there is
+// no such node for the sender, or the request has been refused.
 func (d *Disco) nodeItems(e *router.Envelope, q *xmpp.Element, node string) (ok bool) {
 	n := d.nodes()
 	if n == nil {
@@ -227,9 +227,9 @@ func (d *Disco) nodeItems(e *router.Envelope, q *xmpp.Element, node string) (ok 
 	var all []*xmpp.Element
 	var err error
 	if ok = true; node == "" {
-		all, err = n.List(owner(e), e.Stanza.From.Bare())
+		all, err = n.List(account(e), e.Stanza.From.Bare())
 	} else {
-		all, ok, err = n.Items(owner(e), e.Stanza.From.Bare(), node)
+		all, ok, err = n.Items(account(e), e.Stanza.From.Bare(), node)
 	}
 	if err != nil {
 		e.Refuse(router.Unavailable())
@@ -245,7 +245,7 @@ func (d *Disco) noAccountInfo(e *router.Envelope) {
 	if node, ok := get(e, infoQuery); ok && node == "" && d.senders.has(e.Stanza.To.Bare()) {
 		features := []string{xmpp.NSDiscoInfo, xmpp.NSNoReply}
 		if e.Session != nil && d.o.Replies != nil && d.o.Replies() {
-			features = features[:1] // XEP-0506 §4: who takes messages must not say otherwise
+			features = features[:1] // XEP-0506 §4: whoever takes messages must not say otherwise
 		}
 		d.answer(e, info("client", "bot", "", features), "")
 	}

@@ -32,7 +32,8 @@ type house struct {
 // newHouse has romeo, juliet, who lets romeo see her presence, and nurse, who lets nobody.
 func newHouse(t *testing.T, forms ...Form) *house {
 	h := &house{Router: moduletest.New("romeo", "juliet", "nurse"), roster: roster{"juliet romeo": true}}
-	h.disco = New(Options{Router: h.Router, Users: moduletest.Users{"romeo@example.org": true, "juliet@example.org": true, "nurse@example.org": true}, Roster: h.roster, Forms: forms,
+	h.disco = New(Options{Router: h.Router, Users: moduletest.Users{"romeo@example.org": true, "juliet@example.org": true,
+		"nurse@example.org": true}, Roster: h.roster, Forms: forms,
 		Node: "urn:node", Ver: func(*xmpp.Element) string { return "ver=" }})
 	h.Use(h.disco.Module(), router.Module{Name: "a", Features: []string{"urn:z", "urn:a"}, AccountFeatures: []string{"urn:pep"}},
 		router.Module{Name: "b", Features: []string{"urn:z"}})
@@ -67,7 +68,8 @@ func (h *house) ask(t *testing.T, space, to, node, want string) {
 	h.romeo.Send(`<iq type='get' id='1'` + to + `><query xmlns='` + space + `'` + attrs + `/></iq>`)
 	if condition, ok := strings.CutPrefix(want, "!"); ok {
 		got := h.romeo.Deliveries()
-		if len(got) != 1 || got[0].Stanza.Err() == nil || string(got[0].Stanza.Err().Condition) != condition || got[0].Stanza.From.String() != from {
+		if len(got) != 1 || got[0].Stanza.Err() == nil || string(got[0].Stanza.Err().Condition) != condition ||
+			got[0].Stanza.From.String() != from {
 			t.Errorf("%s %s of %s: got %v, want %s", space, node, from, got, condition)
 		}
 		return

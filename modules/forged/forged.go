@@ -2,14 +2,15 @@
 // may post in the name of an address of another domain, to recipients here alone (the router sees to that);
 // the domain has never heard of it, so no error and no reply may go there on our behalf.
 //
-// Who got such a message from whom is remembered for a week, for the last thousand senders of each recipient. Meanwhile errors
-// and results that are on their way to the sender are dropped and counted, and all else is refused with an error that
-// says why. If the address turns out to be a real correspondent, by sending the recipient a stanza over a server stream, it is
-// forgotten. For services, which speak for addresses without number, it is remembered for the domain.
+// It is remembered for a week who got such a message from whom, for the last thousand senders of each recipient.
+// Meanwhile errors and results that are on their way to the sender are dropped and counted, and all else is refused
+// with an error that says why. If the address turns out to be a real correspondent, by sending the recipient a stanza
+// over a server stream, it is forgotten. For services, which speak for addresses without number, it is remembered for
+// the domain.
 //
-// A forged sender of a domain of ours is nobody's account; what is sent to it stays here anyway, and module disco says that it
-// takes nothing. With a hook, what clients reply to either kind of sender is posted to a URL instead, from a queue
-// in storage: an acknowledged reply is taken by the program there or comes back.
+// A forged sender of a domain of ours is nobody's account; what is sent to it stays here anyway, and module disco says
+// that it takes nothing. With a hook, what clients reply to either kind of sender is posted to a URL instead, from a
+// queue in storage: an acknowledged reply is taken by the program there or comes back.
 package forged
 
 import (
@@ -81,8 +82,8 @@ func New(o Options) *Forged {
 // Close ends the posting of replies; those queued are posted after the next start.
 func (f *Forged) Close() { f.hook.close() }
 
-// Module says where it takes part. It comes after blocking, since who has blocked the sender has got nothing to reply
-// to, and after carbons, which copy replies too.
+// Module says where it takes part. It comes after blocking, since whoever has blocked the sender has got nothing to
+// reply to, and after carbons, which copy replies too.
 func (f *Forged) Module() router.Module {
 	return router.Module{
 		Name:      "forged",
@@ -111,7 +112,7 @@ func (f *Forged) forges(e *router.Envelope) bool {
 		return false
 	case !f.o.Router.Owns(from.Domain()):
 		return !e.Account.IsZero()
-	default: // an API account is no user, and what the server sends itself is from who exists
+	default: // an API account is no user, and what the server sends itself is from somebody who exists
 		return f.hook.on() && e.Stanza.Type != xmpp.TypeError && from.Local() != "" && f.o.Router.Serves(from.Domain())
 	}
 }
@@ -136,7 +137,7 @@ func (f *Forged) arriving(e *router.Envelope) {
 	if known {
 		return
 	}
-	// Who does not exist will not reply, and who does can be replied to.
+	// A user who does not exist will not reply, and one who does can be replied to.
 	here, real := true, false
 	if err == nil && f.o.Router.Serves(to.Domain()) {
 		here, err = f.exists(to)

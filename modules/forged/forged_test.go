@@ -43,7 +43,8 @@ func (h *house) open() {
 	h.t.Cleanup(h.forged.Close)
 	h.Use(h.forged.Module(), router.Module{Name: "others",
 		Unclaimed: func(e *router.Envelope) { e.Settle(router.Stored) },
-		Service:   &router.Service{Domains: func() []string { return []string{bot} }, Handle: func(e *router.Envelope) { e.Settle(router.Delivered) }}})
+		Service: &router.Service{Domains: func() []string { return []string{bot} },
+			Handle: func(e *router.Envelope) { e.Settle(router.Delivered) }}})
 	h.SetRemote(h.remote)
 }
 
@@ -75,10 +76,12 @@ func (h *house) leaves(to string) bool {
 	switch {
 	case len(sent) == 1 && e.Outcome == router.Queued:
 		return true
-	case len(sent) != 0 || e.Err == nil || e.Err.Condition != xmpp.CondServiceUnavailable || !strings.Contains(e.Err.Text, "takes no replies"):
+	case len(sent) != 0 || e.Err == nil || e.Err.Condition != xmpp.CondServiceUnavailable ||
+		!strings.Contains(e.Err.Text, "takes no replies"):
 		h.t.Errorf("a reply to %s fared as %v, %v; %q left", to, e.Outcome, e.Err, sent)
 	}
-	if got := h.romeo.Deliveries(); len(got) != 1 || got[0].Stanza.Type != xmpp.TypeError || got[0].Stanza.From.Bare().String() != jid.MustParse(to).Bare().String() {
+	if got := h.romeo.Deliveries(); len(got) != 1 || got[0].Stanza.Type != xmpp.TypeError ||
+		got[0].Stanza.From.Bare().String() != jid.MustParse(to).Bare().String() {
 		h.t.Errorf("romeo learned of the refusal by %v", got)
 	}
 	return false
@@ -140,7 +143,7 @@ func TestOnlyTheRecipientIsConcerned(t *testing.T) {
 		t.Error("romeo's message did not leave, though juliet got the forged one")
 	}
 	if entries, _, err := h.store.Map("forged").List(t.Context(), "nobody@example.org"); len(entries) != 0 || err != nil {
-		t.Errorf("for who does not exist %v is remembered, %v", entries, err)
+		t.Errorf("for somebody who does not exist %v is remembered, %v", entries, err)
 	}
 }
 
@@ -178,7 +181,7 @@ func TestAServiceDoesNotReplyEither(t *testing.T) {
 	}
 	h.say("trac", `<message from='ticket-1@trac' to='`+bot+`'/>`)
 	if e := h.say("", reply); e.Outcome != router.Queued || len(h.remote.Sent()) != 1 {
-		t.Errorf("a reply to who is real fared as %v", e.Outcome)
+		t.Errorf("a reply to somebody real fared as %v", e.Outcome)
 	}
 }
 

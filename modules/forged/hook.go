@@ -29,7 +29,7 @@ const (
 	hookAge   = 24 * time.Hour
 	hookFirst = time.Second
 	hookMost  = 5 * time.Minute
-	// maxReplies and maxReplyBytes bound what waits; who replies has a share of it.
+	// maxReplies and maxReplyBytes bound what waits; whoever replies has a share of it.
 	maxReplies    = 10000
 	maxReplyBytes = 64 << 20
 
@@ -69,7 +69,8 @@ type hook struct {
 
 func newHook(o Options, stats *Stats) *hook {
 	h := &hook{url: o.Hook, queue: o.Replies, router: o.Router, log: o.Log, posted: &stats.Posted, failed: &stats.Failed,
-		client: &http.Client{Timeout: hookTime, Transport: &http.Transport{MaxIdleConnsPerHost: 1, IdleConnTimeout: time.Minute},
+		client: &http.Client{Timeout: hookTime, Transport: &http.Transport{MaxIdleConnsPerHost: 1,
+			IdleConnTimeout: time.Minute},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 	h.ctx, h.stop = context.WithCancel(context.Background())
 	return h
@@ -95,7 +96,8 @@ func (h *hook) take(e *router.Envelope) {
 	record := bytes.NewBuffer([]byte{replyVersion})
 	w := json.NewEncoder(record)
 	w.SetEscapeHTML(false)
-	err := w.Encode(reply{From: s.From.String(), To: s.To.String(), ID: s.ID, Body: text, Stanza: string(s.AppendQualified(nil))})
+	err := w.Encode(reply{From: s.From.String(), To: s.To.String(), ID: s.ID, Body: text,
+		Stanza: string(s.AppendQualified(nil))})
 	if err == nil {
 		var p *storage.Pending
 		r := storage.Record{Peer: h.router.Sharer(s.From), Data: record.Bytes()}

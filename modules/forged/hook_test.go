@@ -162,7 +162,8 @@ func TestTheAnswerSaysWhetherToTryAgain(t *testing.T) {
 	for _, row := range []struct {
 		status       int
 		taken, final bool
-	}{{200, true, false}, {202, true, false}, {302, false, false}, {400, false, true}, {404, false, true}, {408, false, false}, {425, false, false},
+	}{{200, true, false}, {202, true, false}, {302, false, false}, {400, false, true}, {404, false, true},
+		{408, false, false}, {425, false, false},
 		{429, false, false}, {500, false, false}, {503, false, false}} {
 		h.hook = newProgram(t, row.status).URL
 		final, err := h.forged.hook.post(storage.Record{ID: 1, Data: []byte("\x01{}")})
@@ -171,7 +172,8 @@ func TestTheAnswerSaysWhetherToTryAgain(t *testing.T) {
 		}
 	}
 	h.hook = "http://user:secret@127.0.0.1:1/token"
-	if _, err := h.forged.hook.post(storage.Record{ID: 1, Data: []byte("\x01{}")}); err == nil || strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "token") {
+	if _, err := h.forged.hook.post(storage.Record{ID: 1, Data: []byte("\x01{}")}); err == nil ||
+		strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "token") {
 		t.Errorf("the log would say %v", err)
 	}
 }
@@ -184,7 +186,8 @@ func TestWhatTheHookRefusesComesBack(t *testing.T) {
 	p.wait(t, 1)
 	h.romeo.Wait(1)
 	got := h.romeo.Deliveries()
-	if s := got[0].Stanza; s.Type != xmpp.TypeError || s.ID != "r1" || s.From.String() != "ticket-1@trac" || s.Err().Condition != xmpp.CondRecipientUnavailable {
+	if s := got[0].Stanza; s.Type != xmpp.TypeError || s.ID != "r1" || s.From.String() != "ticket-1@trac" ||
+		s.Err().Condition != xmpp.CondRecipientUnavailable {
 		t.Errorf("romeo got %s", s.Append(nil))
 	}
 	h.queued(0)

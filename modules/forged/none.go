@@ -7,9 +7,10 @@ const (
 	perLine = 8
 )
 
-// none is a memory of owners who have no senders, which nearly all are: 131,072 of them in a MiB that is touched as it fills. It is
-// asked for every stanza from and to peers, so it takes no lock and reads one line of the processor's cache. Who is not in it
-// may have senders or not. It knows owners by their hash alone: with a secret seed and 63 bits, no two will meet.
+// none is a memory of owners who have no senders, which nearly all are: 131,072 of them in a MiB that is touched as it
+// fills. It is asked for every stanza from and to peers, so it takes no lock and reads one line of the processor's
+// cache. Who is not in it may have senders or not. It knows owners by their hash alone: with a secret seed and 63 bits,
+// no two will meet.
 type none [lines][perLine]atomic.Uint64
 
 // place is where an owner is, and as what: not as 0, which is nobody.
@@ -27,7 +28,8 @@ func (n *none) has(hash uint64) bool {
 	return false
 }
 
-// add takes an owner in, in place of another if need be. Who calls it for an owner holds write of its shard, as for remove.
+// add takes an owner in, in place of another if need be. Who calls it for an owner holds write of its shard, as for
+// remove.
 func (n *none) add(hash uint64) {
 	line, mark := n.place(hash)
 	for i := range line {

@@ -41,7 +41,8 @@ func TestNoneKnowsThoseWhoWereAddedLast(t *testing.T) {
 	}
 }
 
-// TestMemoryIsThatOfStorage does at random what happens to pairs, with restarts, and compares with what should be known.
+// TestMemoryIsThatOfStorage does at random what happens to pairs, with restarts, and compares with what should be
+// known.
 func TestMemoryIsThatOfStorage(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		store := moduletest.NewStore().Map("forged")

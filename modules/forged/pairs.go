@@ -24,7 +24,8 @@ const (
 	cached = 1024
 )
 
-// recordVersion is the first byte of a value; eight bytes with the time of the last message follow, in seconds since 1970.
+// recordVersion is the first byte of a value; eight bytes with the time of the last message follow, in seconds since
+// 1970.
 const recordVersion = 1
 
 func record(at int64) []byte {
@@ -212,7 +213,8 @@ func (p *pairs) drop(owner, sender string) (*storage.Pending, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, pending, err := p.store.Update(context.Background(), owner, storage.AnyVersion, storage.Change{Key: sender, Delete: true})
+	_, pending, err := p.store.Update(context.Background(), owner, storage.AnyVersion,
+		storage.Change{Key: sender, Delete: true})
 	if err != nil {
 		return nil, err
 	}

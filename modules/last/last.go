@@ -36,7 +36,7 @@ const (
 	key      = "last"  // of the record of an owner's logout
 	loginKey = "login" // of that of a login
 
-	// loginEvery is how exact the time of a login is kept: who logs in again and again costs a write in that time.
+	// loginEvery is how exact the time of a login is kept: whoever logs in again and again costs a write in that time.
 	loginEvery = time.Hour
 	// maxNoted bounds whom is remembered to have been written in that time; beyond, some are written once more.
 	maxNoted = 1 << 16
@@ -254,8 +254,8 @@ func (l *last) answer(e *router.Envelope, ago time.Duration, status string) {
 	l.Router.Answer(e, w.End().Bytes())
 }
 
-// Times returns when a user last logged in, which may have been up to an hour later, and when the last session of the user
-// ended, from the map of this module; zero for what is not known.
+// Times returns when a user last logged in, which may have been up to an hour later, and when the last session of the
+// user ended, from the map of this module; zero for what is not known.
 func Times(ctx context.Context, store storage.Map, user jid.JID) (login, left time.Time, err error) {
 	if login, err = at(ctx, store, user, loginKey); err == nil {
 		left, err = at(ctx, store, user, key)

@@ -85,7 +85,7 @@ func TestAnAbsentUserLeftTimeAndStatusBehind(t *testing.T) {
 		<-time.After(time.Hour)
 		h.ask(t, "juliet@example.org", hour+`>Heading Home</query>`)
 
-		// Who was not there for others to see leaves no trace.
+		// Whoever was not there for others to see leaves no trace.
 		moduletest.Login(t, h.Router, "juliet/balcony").LogoutTaken()
 		h.ask(t, "juliet@example.org", hour+`>Heading Home</query>`)
 

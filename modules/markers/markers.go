@@ -2,10 +2,10 @@
 //
 // Taken out of messages, whoever sends them:
 //   - copies of other messages (XEP-0280 §11): the server makes them and gives them to sessions itself;
-//   - times of delivery noted in the name of the recipient's account or of a host of ours (XEP-0203 §5), out of presence
-//     too, unless the server itself sends it;
-//   - results of archives (XEP-0313 §8.2) in what a user of ours sends, by client or by HTTP in whatever name, or what comes
-//     from a full address: no archive has one.
+//   - times of delivery noted in the name of the recipient's account or of a host of ours (XEP-0203 §5), out of
+//     presence too, unless the server itself sends it;
+//   - results of archives (XEP-0313 §8.2) in what a user of ours sends, by client or by HTTP in whatever name, and in
+//     what comes from a full address: no archive has one.
 //
 // Results from bare addresses and domains elsewhere pass: they are those of rooms and other archives, which clients
 // ask directly, and only the client knows what it asked. Likewise answers to requests, which clients tell by

@@ -36,7 +36,8 @@ func newHouse(t *testing.T) *house {
 	h := &house{t: t, Router: moduletest.New("romeo", "juliet")}
 	h.Use(New(h.Router), router.Module{Name: "component", Service: &router.Service{Domains: func() []string { return []string{"bot.example.org"} },
 		Handle: func(e *router.Envelope) { e.Settle(router.Delivered) }}})
-	h.romeo, h.tablet, h.juliet = moduletest.Login(t, h.Router, "romeo/orchard"), moduletest.Login(t, h.Router, "romeo/tablet"), moduletest.Login(t, h.Router, "juliet/balcony")
+	h.romeo, h.tablet, h.juliet = moduletest.Login(t, h.Router, "romeo/orchard"),
+		moduletest.Login(t, h.Router, "romeo/tablet"), moduletest.Login(t, h.Router, "juliet/balcony")
 	h.romeo.Available(0)
 	return h
 }

@@ -29,7 +29,8 @@ func TestCopiesAreTakenFromTheSendersBudget(t *testing.T) {
 	if d := purse.Wait().Seconds(); d < 40 || d > 60 { // three copies beyond the one that was read
 		t.Errorf("the debt lasts %v s", d)
 	}
-	if e := send(); e.Outcome != router.Refused || e.Err.Condition != xmpp.CondResourceConstraint || e.Err.Type != xmpp.ErrorWait {
+	if e := send(); e.Outcome != router.Refused || e.Err.Condition != xmpp.CondResourceConstraint ||
+		e.Err.Type != xmpp.ErrorWait {
 		t.Errorf("with a debt: %v %v", e.Outcome, e.Err)
 	}
 }

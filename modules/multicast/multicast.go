@@ -1,11 +1,11 @@
 // Package multicast sends one stanza of a client to many (XEP-0033), for accounts that have the
 // permission. Each host has the service at multicast.<host>, found by service discovery.
 //
-// With the namespace of XEP-0033 on <addresses/>, who is addressed as to or cc is shown to all, and who is
+// With the namespace of XEP-0033 on <addresses/>, whoever is addressed as to or cc is shown to all, and whoever is
 // addressed as bcc to itself alone. Without, everybody is hidden, and no addresses are shown at all: the same
 // stanza may be posted over HTTP, also to the bare name "multicast". Every recipient gets one copy, here and on other
 // servers, whose multicast services are never used (§6, rules 9 to 11, are not asked for); if one of them may not be
-// reached, nobody gets any. Presence is told as it is directed: who saw it learns of its end (§5.1).
+// reached, nobody gets any. Presence is told as it is directed: whoever saw it learns of its end (§5.1).
 //
 // Left out: uri, which no stanza can be sent to; addresses of type ofrom, which only rooms may claim, are taken
 // out. Relaying for others than the users of this server is refused (§2.2).
@@ -82,8 +82,9 @@ func New(o Options) router.Module {
 	m.service = &router.Service{Domains: o.Domains, Handle: m.handle}
 	return router.Module{
 		// The host itself is no multicast service, and announces nothing (§2.2).
-		Name:    "multicast",
-		Specs:   []router.Spec{{Name: "XEP-0033", Version: "1.2.1", Note: "no uri; ofrom is taken out; never through a peer's service"}},
+		Name: "multicast",
+		Specs: []router.Spec{{Name: "XEP-0033", Version: "1.2.1",
+			Note: "no uri; ofrom is taken out; never through a peer's service"}},
 		Service: m.service,
 		Leaving: router.Stage{Message: m.name, Presence: m.leaving},
 		Ended:   m.ended,

@@ -240,7 +240,8 @@ func TestARefusedCopyComesBackToItsSenderAlone(t *testing.T) {
 func TestCopiesInheritWhatTheSenderWasPromised(t *testing.T) {
 	var got []string
 	h := newHouse(t, router.Module{Name: "look", Arriving: router.Stage{Message: func(e *router.Envelope) {
-		got = append(got, fmt.Sprint(e.Stanza.To, " ", e.Durable, " ", e.Account, " ", e.Session.Addr(), " ", strings.ReplaceAll(e.Dedup, "\n", " ")))
+		got = append(got, fmt.Sprint(e.Stanza.To, " ", e.Durable, " ", e.Account, " ", e.Session.Addr(), " ",
+			strings.ReplaceAll(e.Dedup, "\n", " ")))
 	}}})
 	h.romeo.SendDurable(`<message to='multicast'><origin-id xmlns='urn:xmpp:sid:0' id='o1'/><addresses><address jid='juliet@example.org/b'/><address jid='nurse@example.org'/></addresses></message>`)
 	want := []string{

@@ -36,7 +36,8 @@ func (m *module) presence(e *router.Envelope) {
 }
 
 func listed(s *xmpp.Stanza) bool {
-	return s.Has(xmpp.Name{Space: xmpp.NSAddress, Local: "addresses"}) || s.Has(xmpp.Name{Space: xmpp.NSClient, Local: "addresses"})
+	return s.Has(xmpp.Name{Space: xmpp.NSAddress, Local: "addresses"}) ||
+		s.Has(xmpp.Name{Space: xmpp.NSClient, Local: "addresses"})
 }
 
 // note remembers who sees somebody from now on, or no longer does. It says whether there was room for all.

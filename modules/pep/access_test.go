@@ -9,7 +9,7 @@ import (
 	"jackdaw/xmpp"
 )
 
-// what somebody may do with a node, by the words of accessTable.
+// deeds are what somebody may do with a node, by the words of accessTable.
 var deeds = []struct{ word, kind, payload string }{
 	{"retrieve", "get", pubsubXML("<items node='urn:n'/>")},
 	{"publish", "set", publishXML("urn:n", "theirs", "x")},
@@ -37,8 +37,8 @@ const (
 	subscribe = "subscribed"
 )
 
-// accessTable says for each access model who may retrieve, subscribe, and retrieve then. What only publishers and owners may do nobody else
-// may under any model.
+// accessTable says for each access model who may retrieve, subscribe, and retrieve then. What only publishers and
+// owners may do nobody else may under any model.
 var accessTable = []struct {
 	model, who                     string
 	retrieve, subscribe, afterward string
@@ -105,8 +105,8 @@ func TestAccessModelsAdmitWhomTheyShould(t *testing.T) {
 	}
 }
 
-// affiliationTable is table 1 of XEP-0060 §4.1: may subscribe, retrieve, publish, take back what another has published, configure. Nobody shares presence
-// here, so that only the affiliation counts.
+// affiliationTable is table 1 of XEP-0060 §4.1: may subscribe, retrieve, publish, take back what another has published,
+// configure. Nobody shares presence here, so that only the affiliation counts.
 var affiliationTable = []struct {
 	affiliation                                      string
 	subscribe, retrieve, publish, retract, configure string
@@ -175,8 +175,8 @@ func (w *world) make(node string, options ...string) {
 	}
 }
 
-// deed sends a request to juliet's service, in the name of whoever that is, and says what became of it: result, the state of a
-// subscription, or the error.
+// deed sends a request to juliet's service, in the name of whoever that is, and says what became of it: result, the
+// state of a subscription, or the error.
 func (w *world) deed(who, kind, payload string) string {
 	w.t.Helper()
 	var answer string

@@ -29,8 +29,8 @@ type Photos interface {
 	Photo(user jid.JID) (typ string, data []byte, err error)
 	// SetPhoto puts another in, or takes it out for want of data. Nobody is told.
 	SetPhoto(user jid.JID, typ string, data []byte) (*storage.Pending, error)
-	// Change hands a user's vCard to f, an empty one if there is none, and writes it if f says that it has changed it. f may be called
-	// again. Nobody is told.
+	// Change hands a user's vCard to f, an empty one if there is none, and writes it if f says that it has changed it.
+	// f may be called again. Nobody is told.
 	Change(user jid.JID, f func(card *xmpp.Element) bool) (*storage.Pending, error)
 }
 
@@ -75,7 +75,8 @@ func (p *PEP) photo(user jid.JID) (hash string, ok bool) {
 
 var update = xmpp.Name{Space: xmpp.NSVCardUpdate, Local: "x"}
 
-// stamp puts the hash of the user's picture into available presence (XEP-0398 §4). Who says that there is none is believed.
+// stamp puts the hash of the user's picture into available presence (XEP-0398 §4). Who says that there is none is
+// believed.
 func (p *PEP) stamp(e *router.Envelope) {
 	hash, ok := p.photo(e.Session.Bare())
 	if !ok || hash == "" {
@@ -100,7 +101,8 @@ func withHash(s *xmpp.Stanza, hash string) []byte {
 	return w.Start(update.Space, update.Local).Leaf("", "photo", hash).End().Bytes()
 }
 
-// shown notes another picture of a user, and has the available sessions say so (XEP-0153 §3.1): each as if it had sent its presence again.
+// shown notes another picture of a user, and has the available sessions say so (XEP-0153 §3.1): each as if it had sent
+// its presence again.
 func (p *PEP) shown(b *router.Batch, user jid.JID, data []byte) {
 	was, known := p.hashes.users.Swap(user, hashOf(data))
 	sessions := p.o.Router.Sessions(user)
@@ -148,7 +150,8 @@ func (p *PEP) avatarPublished(b *router.Batch, user jid.JID) *storage.Pending {
 	return nil
 }
 
-// avatar is the one in the nodes, no data if it is turned off; ok is false if there is none that is for everybody and what it says it is.
+// avatar is the one in the nodes, no data if it is turned off; ok is false if there is none that is for everybody and
+// what it says it is.
 func (p *PEP) avatar(user jid.JID) (typ string, data []byte, ok bool, err error) {
 	meta, c, err := p.engine.Item(user, nodeAvatarMeta, "")
 	if err != nil || meta == nil || c.Access != pubsub.Open {
@@ -195,9 +198,9 @@ type PhotoChange struct {
 	Card, Was    *xmpp.Element // Was is nil if there was none
 }
 
-// PhotoChanged puts what a vCard says that its owner has written into the nodes that say the same: the picture into those of the
-// avatar (XEP-0398 §3.2), the rest into that of the vCard4 (XEP-0292). It returns what has to be durable before the owner is answered, of
-// which written is a part.
+// PhotoChanged puts what a vCard says that its owner has written into the nodes that say the same: the picture into
+// those of the avatar (XEP-0398 §3.2), the rest into that of the vCard4 (XEP-0292). It returns what has to be durable
+// before the owner is answered, of which written is a part.
 func (p *PEP) PhotoChanged(b *router.Batch, change PhotoChange, written *storage.Pending) *storage.Pending {
 	if !p.On() {
 		return written
@@ -220,7 +223,8 @@ func (p *PEP) photoChanged(b *router.Batch, change PhotoChange, written *storage
 	w.Start(nodeAvatarMeta, "metadata")
 	switch {
 	case err != nil, hash == current:
-	case hash == "" && current != hashOf(change.Before): // the avatar was another than the photo: it is not what was taken out
+	// the avatar was another than the photo: it is not what was taken out
+	case hash == "" && current != hashOf(change.Before):
 	case hash == "":
 		written, err = p.also(b, user, nodeAvatarMeta, c, pubsub.Item{ID: "none", Payload: w.End().Bytes()}, written)
 	default:
@@ -230,7 +234,8 @@ func (p *PEP) photoChanged(b *router.Batch, change PhotoChange, written *storage
 		if err != nil {
 			break
 		}
-		w.Start("", "info").Attr("bytes", strconv.Itoa(len(data))).Attr("id", hash).Attr("type", typeOf(change.Type, data)).End()
+		w.Start("", "info").Attr("bytes", strconv.Itoa(len(data))).Attr("id", hash).
+			Attr("type", typeOf(change.Type, data)).End()
 		written, err = p.also(b, user, nodeAvatarMeta, c, pubsub.Item{ID: hash, Payload: w.End().Bytes()}, written)
 	}
 	if err != nil {
@@ -240,7 +245,8 @@ func (p *PEP) photoChanged(b *router.Batch, change PhotoChange, written *storage
 }
 
 // also publishes an item and returns what the answer waits for then.
-func (p *PEP) also(b *router.Batch, user jid.JID, node string, c pubsub.Config, it pubsub.Item, written *storage.Pending) (*storage.Pending, error) {
+func (p *PEP) also(b *router.Batch, user jid.JID, node string, c pubsub.Config, it pubsub.Item,
+	written *storage.Pending) (*storage.Pending, error) {
 	pending, err := p.engine.Publish(b, user, node, c, it)
 	return storage.Join(written, pending), err
 }

@@ -13,8 +13,8 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// Bookmarks of rooms are kept as items of a node (XEP-0402). Clients also know them as one list (XEP-0048), in one item of
-// another node or in private storage (XEP-0049). All three hold the same.
+// Bookmarks of rooms are kept as items of a node (XEP-0402). Clients also know them as one list (XEP-0048), in one item
+// of another node or in private storage (XEP-0049). All three hold the same.
 
 const (
 	nsStorage   = nodeOldBookmarks
@@ -96,7 +96,8 @@ func native(entry *xmpp.Element, before *pubsub.Item) *xmpp.Element {
 	return el
 }
 
-// Conferences are a user's bookmarks as entries of the list; ok is false if none were kept here ever. The elements are the caller's.
+// Conferences are a user's bookmarks as entries of the list; ok is false if none were kept here ever. The elements are
+// the caller's.
 func (p *PEP) Conferences(user jid.JID) (all []*xmpp.Element, ok bool, err error) {
 	items, _, ok, err := p.engine.Items(user, nodeBookmarks)
 	for i := range items {
@@ -107,9 +108,10 @@ func (p *PEP) Conferences(user jid.JID) (all []*xmpp.Element, ok bool, err error
 	return all, ok, err
 }
 
-// SetConferences replaces a user's bookmarks by those of a list. Only what has changed is published and taken back (XEP-0402
-// §5.3.2). It returns what has to be durable before the user is answered, of which written is a part.
-func (p *PEP) SetConferences(b *router.Batch, user jid.JID, all []*xmpp.Element, written *storage.Pending) (*storage.Pending, error) {
+// SetConferences replaces a user's bookmarks by those of a list. Only what has changed is published and taken back
+// (XEP-0402 §5.3.2). It returns what has to be durable before the user is answered, of which written is a part.
+func (p *PEP) SetConferences(b *router.Batch, user jid.JID, all []*xmpp.Element,
+	written *storage.Pending) (*storage.Pending, error) {
 	written, err := p.setConferences(b, user, all, written)
 	if err != nil {
 		return written, err
@@ -117,7 +119,8 @@ func (p *PEP) SetConferences(b *router.Batch, user jid.JID, all []*xmpp.Element,
 	return storage.Join(written, p.collate(b, user)), nil
 }
 
-func (p *PEP) setConferences(b *router.Batch, user jid.JID, all []*xmpp.Element, written *storage.Pending) (*storage.Pending, error) {
+func (p *PEP) setConferences(b *router.Batch, user jid.JID, all []*xmpp.Element,
+	written *storage.Pending) (*storage.Pending, error) {
 	items, _, _, err := p.engine.Items(user, nodeBookmarks)
 	if err != nil {
 		return written, err
@@ -147,7 +150,8 @@ func (p *PEP) setConferences(b *router.Batch, user jid.JID, all []*xmpp.Element,
 			continue
 		}
 		var refused *xmpp.Error // one for which there is no room: the others are kept
-		if written, err = p.also(b, user, nodeBookmarks, profile{p}.Default(nodeBookmarks), pubsub.Item{ID: id, Payload: payload}, written); err != nil && !errors.As(err, &refused) {
+		if written, err = p.also(b, user, nodeBookmarks, profile{p}.Default(nodeBookmarks),
+			pubsub.Item{ID: id, Payload: payload}, written); err != nil && !errors.As(err, &refused) {
 			return written, err
 		}
 	}
@@ -168,7 +172,8 @@ func (p *PEP) collate(b *router.Batch, user jid.JID) *storage.Pending {
 		if it, _, err = p.engine.Item(user, nodeOldBookmarks, ""); err == nil {
 			list := &xmpp.Element{Name: xmpp.Name{Space: nsStorage, Local: "storage"}}
 			if old := storageOf(it); old != nil { // pages stay
-				list.Content = slices.DeleteFunc(old.Content, func(n xmpp.Node) bool { return n.Elem == nil || n.Elem.Name.Local == "conference" })
+				list.Content = slices.DeleteFunc(old.Content,
+					func(n xmpp.Node) bool { return n.Elem == nil || n.Elem.Name.Local == "conference" })
 			}
 			for _, el := range all {
 				list.Content = append(list.Content, xmpp.Node{Elem: el})
@@ -180,7 +185,8 @@ func (p *PEP) collate(b *router.Batch, user jid.JID) *storage.Pending {
 			c := profile{p}.Default(nodeOldBookmarks)
 			c.MaxItems = 1
 			var pending *storage.Pending
-			if pending, err = p.engine.Publish(b, user, nodeOldBookmarks, c, pubsub.Item{ID: currentList, Payload: payload}); err == nil {
+			if pending, err = p.engine.Publish(b, user, nodeOldBookmarks, c,
+				pubsub.Item{ID: currentList, Payload: payload}); err == nil {
 				return pending
 			}
 		}

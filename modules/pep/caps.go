@@ -164,8 +164,8 @@ func (c *caps) init(o Options) {
 	c.of, c.taken = map[pair]*question{}, map[string]int64{}
 }
 
-// learn calls tell with what the client at a full address wants: at once if that is known, else when the client has answered. The
-// question goes out in the name of service, a bare address. A client that never answers wants nothing.
+// learn calls tell with what the client at a full address wants: at once if that is known, else when the client has
+// answered. The question goes out in the name of service, a bare address. A client that never answers wants nothing.
 func (c *caps) learn(of capability, full, service jid.JID, tell learner, b *router.Batch) {
 	w := waiter{full, service, tell}
 	c.mu.Lock()
@@ -208,7 +208,7 @@ func (c *caps) turn(q *question, w waiter) turn {
 	return t
 }
 
-// leave ends what an address waits for, and returns the question for who waits behind it. The caller holds mu.
+// leave ends what an address waits for, and returns the question for the next one that waits. The caller holds mu.
 func (c *caps) leave(at pair) []turn {
 	q := c.of[at]
 	switch {
@@ -231,7 +231,8 @@ func (c *caps) release(q *question, at pair) {
 	}
 }
 
-// expire gives up on those who do not answer, and returns the questions for those who wait behind them. The caller holds mu.
+// expire gives up on those who do not answer, and returns the questions for those who wait behind them. The caller
+// holds mu.
 func (c *caps) expire(now time.Time) (again []turn) {
 	for len(c.order) > 0 {
 		t := c.order[0]
@@ -247,8 +248,8 @@ func (c *caps) expire(now time.Time) (again []turn) {
 	return again
 }
 
-// next ends the turn of who is asked, and returns the question for the first of those who wait behind it. The caller
-// holds mu.
+// next ends the turn of the one that is asked, and returns the question for the first of those who wait behind it. The
+// caller holds mu.
 func (c *caps) next(q *question) []turn {
 	delete(c.byID, q.id)
 	c.release(q, q.asking.pair())
@@ -348,8 +349,9 @@ func (c *caps) settle(q *question) []waiter {
 	return all
 }
 
-// sound says that an answer cannot pass for another one with the same verification string as far as wishes go: that string does not tell a
-// feature from a part of an identity or a form, nor one with a '<' in it from two (XEP-0115 §9.2).
+// sound says that an answer cannot pass for another one with the same verification string as far as wishes go: that
+// string does not tell a feature from a part of an identity or a form, nor one with a '<' in it from two (XEP-0115
+// §9.2).
 func sound(el *xmpp.Element) bool {
 	for _, a := range el.Attrs {
 		feature := el.Name.Local == "feature" && a.Name.Local == "var"

@@ -8,8 +8,8 @@ import (
 	"jackdaw/xmpp"
 )
 
-// Two kinds of vCards say the same of a person in different words: vcard-temp (XEP-0054) and vCard4 (RFC 6351, XEP-0292). Here is what can be
-// said in both (XEP-0292 §10). The rest of either stays where it is.
+// Two kinds of vCards say the same of a person in different words: vcard-temp (XEP-0054) and vCard4 (RFC 6351,
+// XEP-0292). Here is what can be said in both (XEP-0292 §10). The rest of either stays where it is.
 
 const nsCard = "urn:ietf:params:xml:ns:vcard-4.0"
 
@@ -26,11 +26,13 @@ type property struct {
 
 var properties = []property{
 	plain("FN", "fn", "text"),
-	composite("N", "n", false, "FAMILY", "surname", "GIVEN", "given", "MIDDLE", "additional", "PREFIX", "prefix", "SUFFIX", "suffix"),
+	composite("N", "n", false, "FAMILY", "surname", "GIVEN", "given", "MIDDLE", "additional", "PREFIX", "prefix",
+		"SUFFIX", "suffix"),
 	plain("NICKNAME", "nickname", "text"),
-	{temp: "BDAY", four: "bday", up: birthday, down: func(el *xmpp.Element) *xmpp.Element { return node(xmpp.NSVCard, "BDAY", value(el)) }},
-	composite("ADR", "adr", true, "POBOX", "pobox", "EXTADD", "ext", "STREET", "street", "LOCALITY", "locality", "REGION", "region",
-		"PCODE", "code", "CTRY", "country"),
+	{temp: "BDAY", four: "bday", up: birthday,
+		down: func(el *xmpp.Element) *xmpp.Element { return node(xmpp.NSVCard, "BDAY", value(el)) }},
+	composite("ADR", "adr", true, "POBOX", "pobox", "EXTADD", "ext", "STREET", "street", "LOCALITY", "locality",
+		"REGION", "region", "PCODE", "code", "CTRY", "country"),
 	{temp: "TEL", four: "tel", many: true, up: phone, down: func(el *xmpp.Element) *xmpp.Element {
 		return typed(el, node(xmpp.NSVCard, "NUMBER", strings.TrimPrefix(value(el), "tel:")), "TEL")
 	}},
@@ -154,10 +156,11 @@ func organisation(el *xmpp.Element) *xmpp.Element {
 	return wrap(nsCard, "org", texts...)
 }
 
-// The types that both know, as vCard4 writes them.
+// cardTypes are those that both know, as vCard4 writes them.
 var cardTypes = []string{"home", "work", "voice", "fax", "pager", "cell", "video"}
 
-// parameters makes a property of a value, with the types of the other property (XEP-0292 §10.3). A value of that name is it itself.
+// parameters makes a property of a value, with the types of the other property (XEP-0292 §10.3). A value of that name
+// is it itself.
 func parameters(of, v *xmpp.Element, name string) *xmpp.Element {
 	if v == nil {
 		return nil

@@ -30,7 +30,7 @@ func inner(el *xmpp.Element) string {
 	return s[strings.Index(s, ">")+1 : max(strings.LastIndex(s, "</"), strings.Index(s, ">")+1)]
 }
 
-// What both kinds of vCards say, in the words of each.
+// sameInBoth is what both kinds of vCards say, in the words of each.
 var sameInBoth = []struct{ temp, four string }{
 	{"<FN>Juliet</FN>", "<fn><text>Juliet</text></fn>"},
 	{"<N><FAMILY>Capulet</FAMILY><GIVEN>Juliet</GIVEN><MIDDLE>M</MIDDLE><PREFIX>Lady</PREFIX><SUFFIX>Jr</SUFFIX></N>",

@@ -10,7 +10,8 @@ import (
 
 const currentCard = "current" // the id of an item that is made of a vcard-temp
 
-// cardPublished does to the vCard what the owner has done to the vCard4, as it was before, if everybody may read that too.
+// cardPublished does to the vCard what the owner has done to the vCard4, as it was before, if everybody may read that
+// too.
 func (p *PEP) cardPublished(b *router.Batch, user jid.JID, before *pubsub.Item) *storage.Pending {
 	photos := p.photos()
 	if photos == nil {
@@ -27,8 +28,8 @@ func (p *PEP) cardPublished(b *router.Batch, user jid.JID, before *pubsub.Item) 
 	return written
 }
 
-// cardChanged does to the vCard4 what the owner has done to the vCard. A vCard4 that is not for everybody is left alone: it is not the
-// vCard in other words.
+// cardChanged does to the vCard4 what the owner has done to the vCard. A vCard4 that is not for everybody is left
+// alone: it is not the vCard in other words.
 func (p *PEP) cardChanged(b *router.Batch, change PhotoChange, written *storage.Pending) *storage.Pending {
 	it, c, err := p.engine.Item(change.User, nodeCard, "")
 	was, card, id := change.Was, cardOf(it), currentCard

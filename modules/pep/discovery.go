@@ -10,8 +10,8 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// Nodes answers what others ask about the nodes of accounts (XEP-0060 §5, XEP-0163 §6). Addresses are bare; elements are
-// the caller's.
+// Nodes answers what others ask about the nodes of accounts (XEP-0060 §5, XEP-0163 §6). Addresses are bare; elements
+// are the caller's.
 type Nodes struct {
 	parts.Switch
 	pep *PEP

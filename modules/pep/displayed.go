@@ -10,8 +10,8 @@ import (
 
 var displayed = xmpp.Name{Space: nodeDisplayed, Local: "displayed"}
 
-// note publishes for the other sessions of a user up to where it has read a chat, as a message that the user sends there says on the side, and takes
-// that out of the message (XEP-0490 §4.5, §5.2).
+// note publishes for the other sessions of a user up to where it has read a chat, as a message that the user sends
+// there says on the side, and takes that out of the message (XEP-0490 §4.5, §5.2).
 func (p *PEP) note(e *router.Envelope) {
 	if e.Stanza.Children == nil {
 		if !bytes.Contains(e.Stanza.Payload, []byte(nodeDisplayed)) {
@@ -31,7 +31,8 @@ func (p *PEP) note(e *router.Envelope) {
 	clean.Children = xmpp.Index(clean.Payload)
 	chat := e.Stanza.To
 	e.Replace(&clean)
-	if el == nil || chat.IsZero() || clean.Type == xmpp.TypeError || el.Child(xmpp.Name{Space: xmpp.NSStanzaID, Local: "stanza-id"}) == nil {
+	if el == nil || chat.IsZero() || clean.Type == xmpp.TypeError ||
+		el.Child(xmpp.Name{Space: xmpp.NSStanzaID, Local: "stanza-id"}) == nil {
 		return
 	}
 	pending, err := p.engine.Publish(e.Batch, e.Session.Bare(), nodeDisplayed, profile{p}.Default(nodeDisplayed),

@@ -137,7 +137,7 @@ func TestClientsAreAskedOnceForOneVerificationString(t *testing.T) {
 	info, _ := disco("urn:tune")
 	a.Send("<iq type='result' id='" + q.ID + "' to='juliet@example.org'>" + info + "</iq>")
 	a.Send("<iq type='set' id='p'>" + publishXML("urn:tune", "1", "lark") + "</iq>")
-	w.got(b, "juliet@example.org/b|items urn:tune 1:lark addresses") // who waited knows too
+	w.got(b, "juliet@example.org/b|items urn:tune 1:lark addresses") // the one that waited knows too
 
 	w.start() // after a restart nobody is asked again
 	c := moduletest.Login(t, w.Router, "juliet/c")

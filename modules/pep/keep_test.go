@@ -32,7 +32,8 @@ func TestItemsExpire(t *testing.T) {
 			t.Errorf("%d items are in the store", len(all))
 		}
 		<-time.After(time.Hour)
-		if ids, ok, err := w.pep.engine.ItemIDs(jid.MustParse(juliet), jid.MustParse(nurse), "urn:n"); len(ids) > 0 || !ok || err != nil {
+		if ids, ok, err := w.pep.engine.ItemIDs(jid.MustParse(juliet), jid.MustParse(nurse), "urn:n"); len(ids) > 0 || !ok ||
+			err != nil {
 			t.Errorf("items %v, %v", ids, err)
 		}
 		for _, id := range []string{"", "2"} {

@@ -224,7 +224,8 @@ func FuzzRequestsDoNoHarm(f *testing.F) {
 		for _, kind := range []string{"get", "set"} {
 			w.do(c, kind, "", string(el.Append(nil)))
 		}
-		w.Route(&router.Envelope{Session: c.Session, Account: c.Bare(), Stanza: &xmpp.Stanza{Kind: xmpp.Presence, From: c.Addr(), Payload: el.Append(nil)}})
+		w.Route(&router.Envelope{Session: c.Session, Account: c.Bare(),
+			Stanza: &xmpp.Stanza{Kind: xmpp.Presence, From: c.Addr(), Payload: el.Append(nil)}})
 		interestOf(el)
 		items, _, ok, err := w.pep.engine.Items(jid.MustParse(juliet), "urn:n")
 		if err != nil {
@@ -373,7 +374,8 @@ func TestWriteThatFailsInTheEndIsForgotten(t *testing.T) {
 	w.want(desk, "set", "", publishXML("urn:n", "1", "x", "max_items", "5"), published("urn:n", "1"))
 	w.store.Hold()
 	w.do(desk, "set", "", publishXML("urn:n", "2", "y"))
-	if _, _, err := w.store.Map("pep-items").Update(t.Context(), juliet+"/urn:n", storage.AnyVersion, storage.Change{Key: "2", Delete: true}); err != nil {
+	if _, _, err := w.store.Map("pep-items").Update(t.Context(), juliet+"/urn:n", storage.AnyVersion,
+		storage.Change{Key: "2", Delete: true}); err != nil {
 		t.Fatal(err) // as an engine that could not write it
 	}
 	w.store.Release(errors.New("disk"))

@@ -1,14 +1,15 @@
-// Package pep makes a publish-subscribe service of every account (XEP-0163): who is to hear of an event without having asked
-// are the owner's sessions and the contacts that share presence with it, of these whose client says, in its capabilities
-// (XEP-0115), that it wants the node's events.
+// Package pep makes a publish-subscribe service of every account (XEP-0163). Those hear of an event without having
+// asked who belong to the owner: the owner's sessions, and the contacts that share presence with the owner, as far as
+// their clients say in their capabilities (XEP-0115) that they want the node's events.
 //
-// On top of that it keeps in step what clients of different age store in different places: avatars with
-// vCards (XEP-0398), vCards of both kinds (XEP-0292 §10), bookmarks with private storage (XEP-0402 §5.3), and it notes what was read (XEP-0490 §4.5).
+// On top of that it keeps in step what clients of different age store in different places: avatars with vCards
+// (XEP-0398), vCards of both kinds (XEP-0292 §10), bookmarks with private storage (XEP-0402 §5.3), and it notes what
+// was read (XEP-0490 §4.5).
 //
-// The engine is modules/internal/pubsub. Here is who is near to whom, what sessions want, and nothing that a user
-// leaves behind in memory when the last session ends. What a remote contact wants is known as long as the user is
-// there; for who is away there is only a bounded memory of who has been sent the last items, so that a contact that changes its status
-// is not sent them again.
+// The engine is modules/internal/pubsub. This package knows who is near to whom and what sessions want, and nothing
+// that a user leaves behind in memory when the last session ends. What a remote contact wants is known as long as the
+// user is there; for a user who is away there is only a bounded memory of who has been sent the last items, so that a
+// contact that changes its status is not sent them again.
 //
 // Left out: events for strangers who have sent directed presence (XEP-0060 §9.1.3).
 package pep
@@ -85,13 +86,14 @@ func New(o Options) *PEP {
 	p := &PEP{o: o}
 	p.caps.init(o)
 	p.remote.init(o)
-	p.engine = pubsub.New(pubsub.Options{Router: o.Router, Nodes: o.Nodes, Items: o.Items, Profile: profile{p}, Limits: o.Limits,
-		Full: o.Full, Changed: p.changed, Before: func(node string) bool { return node == nodeCard }, Log: o.Log})
+	p.engine = pubsub.New(pubsub.Options{Router: o.Router, Nodes: o.Nodes, Items: o.Items, Profile: profile{p},
+		Limits: o.Limits,
+		Full:   o.Full, Changed: p.changed, Before: func(node string) bool { return node == nodeCard }, Log: o.Log})
 	return p
 }
 
-// Module says where eventing takes part: before presence, which settles what a user broadcasts, and before whatever keeps
-// messages.
+// Module says where eventing takes part: before presence, which settles what a user broadcasts, and before whatever
+// keeps messages.
 func (p *PEP) Module() router.Module {
 	handle := func(e *router.Envelope) {
 		p.adopt(e)
@@ -184,8 +186,9 @@ func (p *PEP) message(e *router.Envelope) {
 	}
 }
 
-// ContactChanged reckons anew what a contact of a user may have: to be called when the subscriptions between them or the contact's groups have
-// changed. gained says that one of the two may see the other's presence that could not before.
+// ContactChanged reckons anew what a contact of a user may have: to be called when the subscriptions between them or
+// the contact's groups have changed. gained says that one of the two may see the other's presence that could not
+// before.
 func (p *PEP) ContactChanged(b *router.Batch, user, contact jid.JID, gained bool) {
 	if !p.On() || !p.o.Router.Serves(user.Domain()) {
 		return

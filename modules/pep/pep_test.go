@@ -14,7 +14,8 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// contacts holds what is between users: "juliet romeo" → the groups of juliet's roster that romeo is in, with a bool for each direction.
+// contacts holds what is between users: "juliet romeo" → the groups of juliet's roster that romeo is in, with a bool
+// for each direction.
 type contacts map[string]contact
 
 type contact struct {
@@ -54,8 +55,8 @@ func (c contacts) befriend(a, b string, groups ...string) {
 	c[b+" "+a] = contact{from: true, to: true}
 }
 
-// The people of the tests: juliet is the owner; romeo and, elsewhere, benvolio are contacts, romeo in the group Friends; nurse and, elsewhere,
-// mercutio are strangers.
+// The people of the tests: juliet is the owner; romeo and, elsewhere, benvolio are contacts, romeo in the group
+// Friends; nurse and, elsewhere, mercutio are strangers.
 const (
 	juliet   = "juliet@example.org"
 	romeo    = "romeo@example.org"
@@ -140,7 +141,8 @@ func capsOf(nodes ...string) string {
 	return "<c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='urn:client' ver='" + ver + "'/>"
 }
 
-// login has a session become available that wants these nodes; it answers what it is asked, and leaves what it was sent.
+// login has a session become available that wants these nodes; it answers what it is asked, and leaves what it was
+// sent.
 func (w *world) login(address string, nodes ...string) *moduletest.Client {
 	w.t.Helper()
 	c := moduletest.Login(w.t, w.Router, address)
@@ -188,7 +190,8 @@ func (w *world) come(full string, nodes ...string) {
 	}
 }
 
-// do sends a request of a session and returns the answer without its head: "ok", the payload, or "type condition pubsub-condition".
+// do sends a request of a session and returns the answer without its head: "ok", the payload, or "type condition
+// pubsub-condition".
 func (w *world) do(c *moduletest.Client, kind, to, payload string) string {
 	w.t.Helper()
 	at := ""

@@ -40,8 +40,8 @@ func (h *here) wants(s *router.Session, node string) bool {
 	return w != nil && w.wants(node)
 }
 
-// leaving learns what the client wants from the presence that it broadcasts, and sends it the last items of its own nodes and
-// of its contacts' at our hosts when it comes, or says that it wants more than before (XEP-0163 §4.3.3).
+// leaving learns what the client wants from the presence that it broadcasts, and sends it the last items of its own
+// nodes and of its contacts' at our hosts when it comes, or says that it wants more than before (XEP-0163 §4.3.3).
 func (p *PEP) leaving(e *router.Envelope) {
 	if e.Stanza.Type == xmpp.TypeAvailable {
 		p.stamp(e)
@@ -115,7 +115,8 @@ func (p *PEP) bring(b *router.Batch, s *router.Session, greeting *pubsub.Greetin
 	})
 }
 
-// meet sends the sessions of a contact the last items of a user that they want, now that they may have more than before.
+// meet sends the sessions of a contact the last items of a user that they want, now that they may have more than
+// before.
 func (p *PEP) meet(b *router.Batch, user, contact jid.JID,
 	greet func(of, to jid.JID, wants func(node string) bool) *pubsub.Greeting) {
 	for _, s := range p.o.Router.Sessions(contact) {

@@ -21,8 +21,8 @@ func (p profile) Groups(service, entity jid.JID) ([]string, error) {
 
 func (p profile) Blocks(service, entity jid.JID) bool { return p.o.Blocks(service, entity) }
 
-// Implicit are the owner's sessions and those of contacts that show it their presence (XEP-0163 §4). Which of them may have the event is for
-// the access model to say.
+// Implicit are the owner's sessions and those of contacts that show it their presence (XEP-0163 §4). Which of them may
+// have the event is for the access model to say.
 func (p profile) Implicit(service jid.JID, node string, f func(full jid.JID)) {
 	for _, s := range p.o.Router.Sessions(service) {
 		if p.here.wants(s, node) {
@@ -75,7 +75,8 @@ func (p profile) Default(node string) pubsub.Config {
 	c := pubsub.Config{Access: pubsub.Presence, Last: pubsub.OnPresence, MaxItems: 1,
 		Persist: true, Deliver: true, Payloads: true, TellDelete: true, TellRetract: true}
 	switch node {
-	case nodeBookmarks, nodeOldBookmarks, nodeDisplayed, nodeContacts: // XEP-0402 §7, XEP-0048 §3, XEP-0490 §8, XEP-0292 §8.2
+	// XEP-0402 §7, XEP-0048 §3, XEP-0490 §8, XEP-0292 §8.2
+	case nodeBookmarks, nodeOldBookmarks, nodeDisplayed, nodeContacts:
 		c.Access, c.Last, c.MaxItems = pubsub.Whitelist, pubsub.Never, 0
 	}
 	return c

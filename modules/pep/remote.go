@@ -23,7 +23,7 @@ type remote struct {
 
 	mu    sync.Mutex                                 // guards the rest
 	users map[jid.JID]map[jid.JID]map[jid.JID]*watch // by user, contact and full address
-	// Who has been sent the last items of whom, and with which capabilities; each domain has its share.
+	// sent says who has been sent the last items of whom, and with which capabilities; each domain has its share.
 	sent *share.Table[pair, capability]
 }
 
@@ -34,8 +34,8 @@ func (r *remote) init(o Options) {
 	r.sent = share.New[pair, capability](maxSeen)
 }
 
-// come notes the presence of a contact. fresh says that it is the first, or that it has other capabilities than before, which are
-// those of old then.
+// come notes the presence of a contact. fresh says that it is the first, or that it has other capabilities than before,
+// which are those of old then.
 func (r *remote) come(user, full jid.JID, c capability, online bool) (w, old *watch, fresh bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -124,7 +124,7 @@ func (r *remote) of(user, contact jid.JID) (out []watcher) {
 	return out
 }
 
-// who are the addresses of a user's contacts that want the events of a node.
+// who returns the addresses of a user's contacts that want the events of a node.
 func (r *remote) who(user jid.JID, node string) (full []jid.JID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

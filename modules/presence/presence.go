@@ -339,7 +339,7 @@ func (m *module) arriving(e *router.Envelope) {
 			e.Settle(router.Dropped)
 			return
 		}
-		if !sees { // also for who does not exist, so that nobody learns who does
+		if !sees { // also for a user who does not exist, so that nobody learns who does
 			m.router.Post(&xmpp.Stanza{Kind: xmpp.Presence, Type: xmpp.TypeUnsubscribed, From: user, To: asker.Bare()}, e.Batch)
 			return
 		}

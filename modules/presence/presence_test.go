@@ -71,7 +71,8 @@ type scene struct {
 func newScene(t *testing.T) *scene {
 	c := &scene{T: t, r: moduletest.New("romeo", "juliet", "nurse"), blocked: map[string]bool{},
 		f: &friends{sees: map[string]bool{"romeo juliet": true, "juliet romeo": true, "juliet nurse": true}, requests: map[string]*xmpp.Stanza{}}}
-	c.r.Use(New(c.r, c.f, func(user, other jid.JID) bool { return c.blocked[user.Local()+" "+other.Local()] }, moduletest.Discard()))
+	c.r.Use(New(c.r, c.f, func(user, other jid.JID) bool { return c.blocked[user.Local()+" "+other.Local()] },
+		moduletest.Discard()))
 	return c
 }
 
@@ -355,7 +356,8 @@ func (m *many) Request(user, other jid.JID) (*xmpp.Stanza, error) {
 	if other.Local() == "u7" {
 		return nil, nil // answered meanwhile
 	}
-	return &xmpp.Stanza{Kind: xmpp.Presence, Type: xmpp.TypeSubscribe, From: other, To: user, Payload: make([]byte, 4<<10)}, nil
+	return &xmpp.Stanza{Kind: xmpp.Presence, Type: xmpp.TypeSubscribe, From: other, To: user,
+		Payload: make([]byte, 4<<10)}, nil
 }
 
 func TestRequestsComeNoFasterThanTheyAreTaken(t *testing.T) {

@@ -33,8 +33,8 @@ func conferences(pieces []*xmpp.Element) (all []*xmpp.Element) {
 	return all
 }
 
-// withRooms puts the bookmarks that are kept elsewhere into the record of the piece, which Get has returned, in place of those that are in it. Bookmarks of
-// pages stay.
+// withRooms puts the bookmarks that are kept elsewhere into the record of the piece, which Get has returned, in place
+// of those that are in it. Bookmarks of pages stay.
 func (p *Private) withRooms(user jid.JID, record []byte, err error) ([]byte, error) {
 	if err != nil && !errors.Is(err, storage.ErrNotFound) || p.bookmarks() == nil {
 		return record, err

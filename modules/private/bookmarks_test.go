@@ -23,7 +23,8 @@ type shelf struct {
 
 func (s *shelf) Conferences(jid.JID) ([]*xmpp.Element, bool, error) { return s.all, s.used, s.broken }
 
-func (s *shelf) SetConferences(_ *router.Batch, _ jid.JID, all []*xmpp.Element, _ *storage.Pending) (*storage.Pending, error) {
+func (s *shelf) SetConferences(_ *router.Batch, _ jid.JID, all []*xmpp.Element, _ *storage.Pending) (
+	*storage.Pending, error) {
 	s.all, s.used = all, true
 	return s.later, s.broken
 }

@@ -7,8 +7,8 @@
 // namespaces that §2.3 calls reserved are not refused, which is optional: clients
 // use some of them.
 //
-// Bookmarks of rooms (XEP-0048) are those of Bookmarks, if there are some there: so that clients that keep them elsewhere see the same
-// (XEP-0402 §5.3).
+// Bookmarks of rooms (XEP-0048) are those of Bookmarks, if there are some there: so that clients that keep them
+// elsewhere see the same (XEP-0402 §5.3).
 package private
 
 import (
@@ -42,8 +42,8 @@ type Bookmarks interface {
 	On() bool // whether that is so now
 	// Conferences are those of a user; ok is false if none have been kept there ever.
 	Conferences(user jid.JID) (all []*xmpp.Element, ok bool, err error)
-	// SetConferences replaces them all. written is what has been written here; what is returned is awaited before the user gets
-	// the result.
+	// SetConferences replaces them all. written is what has been written here; what is returned is awaited before the
+	// user gets the result.
 	SetConferences(b *router.Batch, user jid.JID, all []*xmpp.Element, written *storage.Pending) (*storage.Pending, error)
 }
 
@@ -200,7 +200,8 @@ func (p *Private) set(e *router.Envelope, pieces []*xmpp.Element) {
 		}
 		for _, c := range changes {
 			if c.Key == key(rooms) && p.bookmarks() != nil {
-				if pending, err = p.bookmarks().SetConferences(e.Batch, e.Session.Bare(), conferences(pieces), pending); err != nil {
+				if pending, err = p.bookmarks().SetConferences(e.Batch, e.Session.Bare(), conferences(pieces),
+					pending); err != nil {
 					p.log.Warn("bookmarks not stored", "user", owner, "err", err)
 					e.Refuse(router.Unavailable())
 					return
@@ -213,7 +214,8 @@ func (p *Private) set(e *router.Envelope, pieces []*xmpp.Element) {
 }
 
 // room says whether the account has room for the changes, and at which version. What does not grow fits.
-func (p *Private) room(ctx context.Context, owner string, changes []storage.Change) (version uint64, fits bool, err error) {
+func (p *Private) room(ctx context.Context, owner string, changes []storage.Change) (
+	version uint64, fits bool, err error) {
 	entries, version, err := p.store.List(ctx, owner)
 	if err != nil {
 		return 0, false, err

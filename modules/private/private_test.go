@@ -160,7 +160,8 @@ type racing struct {
 	races int
 }
 
-func (r *racing) Update(ctx context.Context, owner string, version uint64, c ...storage.Change) (uint64, *storage.Pending, error) {
+func (r *racing) Update(ctx context.Context, owner string, version uint64, c ...storage.Change) (
+	uint64, *storage.Pending, error) {
 	if r.races > 0 {
 		r.races--
 		if _, _, err := r.Map.Update(ctx, owner, storage.AnyVersion, storage.Change{Key: "z urn:z", Value: []byte("\x01<z xmlns='urn:z'/>")}); err != nil {

@@ -20,8 +20,8 @@ const (
 
 	maxBody = 512 // bytes of a text that are told
 
-	// After a failure that may pass the next notification waits, the double after each further one. All of them together
-	// take a day.
+	// backoffMin is how long the next notification waits after a failure that may pass; after each further one the
+	// double, up to backoffMax. All maxFailures together take a day.
 	backoffMin  = time.Minute
 	backoffMax  = time.Hour
 	maxFailures = 30
@@ -198,7 +198,8 @@ func (p *Push) tell(u *user, r *registration) {
 	rand.Read(random[:]) // never returns an error
 	id := idPrefix + base64.RawURLEncoding.EncodeToString(random[:])
 	r.id, r.next = id, time.Now().Add(p.Settings().Interval)
-	iq := xmpp.Stanza{Kind: xmpp.IQ, Type: xmpp.TypeSet, ID: id, From: u.bare, To: r.service, Payload: r.payload(p.Settings().Content)}
+	iq := xmpp.Stanza{Kind: xmpp.IQ, Type: xmpp.TypeSet, ID: id, From: u.bare, To: r.service,
+		Payload: r.payload(p.Settings().Content)}
 	u.mu.Unlock()
 	e := router.Envelope{Stanza: &iq, Quiet: true}
 	if p.Router.Route(&e); e.Outcome == router.Refused {
@@ -208,7 +209,8 @@ func (p *Push) tell(u *user, r *registration) {
 
 // payload is what is published (§7). The caller holds the user.
 func (r *registration) payload(c Content) []byte {
-	form := forms.Form{Kind: forms.Submit, Type: summary, Fields: []forms.Field{{Var: "message-count", Values: []string{strconv.Itoa(r.count)}}}}
+	form := forms.Form{Kind: forms.Submit, Type: summary, Fields: []forms.Field{{Var: "message-count",
+		Values: []string{strconv.Itoa(r.count)}}}}
 	if r.sender != "" && c != None {
 		form.Fields = append(form.Fields, forms.Field{Var: "last-message-sender", Values: []string{r.sender}})
 	}
@@ -257,7 +259,7 @@ func (p *Push) result(owner, service jid.JID, id string, failed *xmpp.Error) {
 			r.failures++
 			r.next = time.Now().Add(min(backoffMin<<min(r.failures-1, 10), backoffMax))
 			p.disarm(u, r)
-			p.arm(u, r) // who was not woken is to be
+			p.arm(u, r) // a client that was not woken is to be
 		}
 		return
 	}

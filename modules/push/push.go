@@ -94,8 +94,9 @@ func New(o Options) *Push {
 // Module says where push takes part.
 func (p *Push) Module() router.Module {
 	return router.Module{
-		Name:            "push",
-		Specs:           []router.Spec{{Name: "XEP-0357", Version: "0.4.1", Note: "the number of subscription requests is not told"}},
+		Name: "push",
+		Specs: []router.Spec{{Name: "XEP-0357", Version: "0.4.1",
+			Note: "the number of subscription requests is not told"}},
 		AccountFeatures: []string{ns}, // §4.1
 		IQ: []router.IQ{
 			{Payload: xmpp.Name{Space: ns, Local: "enable"}, Scope: router.Account, Handle: p.own(p.enable)},
@@ -142,7 +143,8 @@ func (p *Push) enable(e *router.Envelope, el *xmpp.Element, service jid.JID) {
 		e.Refuse(xmpp.NotAllowed("an account is no push service"))
 		return
 	}
-	r := &registration{service: service, node: strings.Clone(el.Attr("node")), form: form, client: e.Session.Addr(), since: time.Now()}
+	r := &registration{service: service, node: strings.Clone(el.Attr("node")), form: form, client: e.Session.Addr(),
+		since: time.Now()}
 	u, err := p.lock(owner)
 	if err != nil {
 		p.fail(e, err)

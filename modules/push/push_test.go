@@ -68,7 +68,8 @@ type house struct {
 
 // newHouse has users romeo and juliet and a push service. It belongs into a bubble of synctest.
 func newHouse(t *testing.T) *house {
-	h := &house{T: t, r: moduletest.New("romeo", "juliet"), settings: Settings{Content: None, Registrations: 3, Interval: 5 * time.Second}}
+	h := &house{T: t, r: moduletest.New("romeo", "juliet"),
+		settings: Settings{Content: None, Registrations: 3, Interval: 5 * time.Second}}
 	h.service = &service{r: h.r}
 	h.start(moduletest.NewStore().Map("push"))
 	t.Cleanup(func() { h.push.Close() })
@@ -77,10 +78,12 @@ func newHouse(t *testing.T) *house {
 
 // start begins with what is stored.
 func (h *house) start(m storage.Map) {
-	h.push = New(Options{Router: h.r, Store: m, Settings: func() Settings { return h.settings }, Log: moduletest.Discard()})
+	h.push = New(Options{Router: h.r, Store: m, Settings: func() Settings { return h.settings },
+		Log: moduletest.Discard()})
 	h.r.Use(h.push.Module(),
 		router.Module{Name: "storing", Unclaimed: func(e *router.Envelope) { e.Settle(router.Stored) }},
-		router.Module{Name: "service", Service: &router.Service{Domains: func() []string { return []string{"push.example.org"} }, Handle: h.service.handle}})
+		router.Module{Name: "service", Service: &router.Service{Handle: h.service.handle,
+			Domains: func() []string { return []string{"push.example.org"} }}})
 }
 
 func (h *house) enable(c *moduletest.Client, node, inside string) *router.Envelope {
@@ -563,9 +566,11 @@ func TestUsersInMemoryAreBoundedAndComeBack(t *testing.T) {
 }
 
 func TestARecordThatCannotBeReadIsNoRegistration(t *testing.T) {
-	good := &registration{service: jid.MustParse("push.example.org"), node: "a\nb", client: jid.MustParse("juliet@example.org/phone"), since: time.Unix(1, 0), form: []byte("<x/>")}
+	good := &registration{service: jid.MustParse("push.example.org"), node: "a\nb",
+		client: jid.MustParse("juliet@example.org/phone"), since: time.Unix(1, 0), form: []byte("<x/>")}
 	e := storage.Entry{Key: good.key(), Value: good.record()}
-	if r, err := readRegistration(&e); err != nil || r.node != good.node || r.client != good.client || !r.since.Equal(good.since) || string(r.form) != "<x/>" || r.service != good.service {
+	if r, err := readRegistration(&e); err != nil || r.node != good.node || r.client != good.client ||
+		!r.since.Equal(good.since) || string(r.form) != "<x/>" || r.service != good.service {
 		t.Errorf("%+v, %v", r, err)
 	}
 	for i := range len(e.Value) - len("<x/>") {

@@ -46,7 +46,7 @@ type registration struct {
 // user is an account, with or without registrations.
 type user struct {
 	bare jid.JID
-	use  int  // guarded by the shard: who holds or waits for mu, and timers
+	use  int  // guarded by the shard: those that hold or wait for mu, and timers
 	used bool // guarded by the shard: since an eviction looked at it
 
 	mu     sync.Mutex // guards the rest
@@ -148,7 +148,8 @@ func (p *Push) unlock(u *user) {
 }
 
 func (u *user) find(service jid.JID, node string) *registration {
-	if i := slices.IndexFunc(u.list, func(r *registration) bool { return r.service == service && r.node == node }); i >= 0 {
+	if i := slices.IndexFunc(u.list,
+		func(r *registration) bool { return r.service == service && r.node == node }); i >= 0 {
 		return u.list[i]
 	}
 	return nil

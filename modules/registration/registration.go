@@ -1,7 +1,7 @@
 // Package registration lets users change their password and remove their account,
 // and strangers create one where the configuration says so (XEP-0077).
 //
-// Who has logged in asks through the router. Who has not asks package c2s, which
+// Whoever has logged in asks through the router. Whoever has not asks package c2s, which
 // calls Handle; the stream feature (§8) is offered there too, where Offered says
 // so. Creations are limited for each address, but for loopback.
 //
@@ -59,7 +59,7 @@ type Registration struct {
 	limit limiter
 
 	mu sync.Mutex // guards underway
-	// underway holds, for each user who is changing the account, who waits for the result.
+	// underway holds, for each user who is changing the account, the session that waits for the result.
 	underway map[jid.JID]*waiter
 }
 
@@ -222,7 +222,7 @@ func (g *Registration) change(e *router.Envelope, what accounts.Change, do func(
 	}
 }
 
-// changed sends the result to who waits for this change.
+// changed sends the result to whoever waits for this change.
 func (g *Registration) changed(user jid.JID, what accounts.Change) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -260,7 +260,8 @@ func (g *Registration) Handle(ctx context.Context, host string, remote netip.Add
 	return iq.Result(payload)
 }
 
-func (g *Registration) stranger(ctx context.Context, host string, remote netip.Addr, iq *xmpp.Stanza) ([]byte, *xmpp.Error) {
+func (g *Registration) stranger(ctx context.Context, host string, remote netip.Addr, iq *xmpp.Stanza) (
+	[]byte, *xmpp.Error) {
 	q := iq.Child(query)
 	switch {
 	case q == nil || !iq.IsRequest():

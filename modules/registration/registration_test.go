@@ -89,7 +89,8 @@ type house struct {
 var bill = jid.MustParse("bill@example.org")
 
 // limits are those of the configuration's defaults.
-var limits = Limits{Creations: Rate{Burst: 3, Every: 20 * time.Minute}, Attempts: Rate{Burst: 20, Every: 3 * time.Minute}}
+var limits = Limits{Creations: Rate{Burst: 3, Every: 20 * time.Minute},
+	Attempts: Rate{Burst: 20, Every: 3 * time.Minute}}
 
 func newHouse(t *testing.T) *house {
 	h := &house{Router: moduletest.New("bill", "juliet"), policy: config.RegistrationOpen, address: "192.0.2.1", limits: limits}

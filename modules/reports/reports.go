@@ -1,11 +1,12 @@
-// Package reports takes what users report when they block somebody (XEP-0377): it is logged, and the host's administrators
-// are told by a message.
+// Package reports takes what users report when they block somebody (XEP-0377): it is logged, and the host's
+// administrators are told by a message.
 //
-// A report goes with an item of a request to block (XEP-0191) and changes nothing about that, whatever it says (§6): one that
-// cannot be read is no report. What a user says beside the reason is for the administrators and does not get into the log; of
-// the messages that are reported only the ids are known. A user who reports too much is heard of in numbers only.
+// A report goes with an item of a request to block (XEP-0191) and changes nothing about that, whatever it says (§6):
+// one that cannot be read is no report. What a user says beside the reason is for the administrators and does not get
+// into the log; of the messages that are reported only the ids are known. A user who reports too much is heard of in
+// numbers only.
 //
-// Left out: forwarding to the domain of who is reported or to others (§5), for which there is no protocol.
+// Left out: forwarding to the domain of the one that is reported or to others (§5), for which there is no protocol.
 package reports
 
 import (
@@ -23,11 +24,11 @@ import (
 const (
 	ns = "urn:xmpp:reporting:1"
 
-	// A user may make so many reports within a window; further ones are only counted.
+	// maxReports is how many reports a user may make within a window; further ones are only counted.
 	maxReports = 20
 	window     = time.Hour
 
-	// What is kept of one report.
+	// maxReason and the following are what is kept of one report.
 	maxReason = 128 // bytes
 	maxText   = 512 // bytes
 	maxIDs    = 10

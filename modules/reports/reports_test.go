@@ -130,7 +130,8 @@ func TestWhatIsKeptOfAReportIsBounded(t *testing.T) {
 	h.block(item1("a@example.net", `<report xmlns='urn:xmpp:reporting:1' reason='urn:xmpp:reporting:spam'>`+
 		strings.Repeat(`<stanza-id xmlns='urn:xmpp:sid:0' by='a@example.net' id='1'/>`, 2*maxIDs)+
 		`<stanza-id xmlns='urn:xmpp:sid:0' by='a@example.net' id='`+strings.Repeat("2", maxID+1)+`'/><text>`+strings.Repeat("ä", maxText)+`</text></report>`))
-	if len(h.told) != 1 || strings.Count(h.told[0], `"1" by`) != maxIDs || strings.Contains(h.told[0], "22") || strings.Count(h.told[0], "ä") != maxText/2 {
+	if len(h.told) != 1 || strings.Count(h.told[0], `"1" by`) != maxIDs || strings.Contains(h.told[0], "22") ||
+		strings.Count(h.told[0], "ä") != maxText/2 {
 		t.Errorf("told %q", h.told)
 	}
 }

@@ -33,7 +33,8 @@ type user struct {
 	listed   bool
 }
 
-// newCache holds the rosters of users who have a session, from their first use on, and the most recently used of others.
+// newCache holds the rosters of users who have a session, from their first use on, and the most recently used of
+// others.
 func (r *Roster) newCache() *recent.Cache[*user] {
 	return recent.New(idleCost, func(bare string) *user { return &user{bare: jid.MustParse(bare)} },
 		func(u *user) bool { return len(r.router.Sessions(u.bare)) > 0 })

@@ -13,7 +13,7 @@ import (
 type Item struct {
 	Name   string
 	Groups []string
-	State  State // PendingIn is not stored here: a request may come from who is not in the roster
+	State  State // PendingIn is not stored here: a request may come from somebody who is not in the roster
 }
 
 // recordVersion is the first byte of both records.
@@ -40,7 +40,8 @@ func (it *Item) record() []byte {
 	for _, f := range [...]struct {
 		on  bool
 		bit byte
-	}{{it.State.To, flagTo}, {it.State.From, flagFrom}, {it.State.PendingOut, flagPendingOut}, {it.State.Approved, flagApproved}} {
+	}{{it.State.To, flagTo}, {it.State.From, flagFrom}, {it.State.PendingOut, flagPendingOut},
+		{it.State.Approved, flagApproved}} {
 		if f.on {
 			flags |= f.bit
 		}

@@ -145,9 +145,10 @@ func (r *Roster) Groups(bare, other jid.JID) ([]string, error) {
 	return nil, nil
 }
 
-// OnChange has f called after the groups of a contact or the subscriptions between it and a user of ours may have changed, also when they
-// have gone with the item. gained says that one of the two may see the other's presence that could not before. No roster is locked
-// then. It must be said before the module is used; a second call replaces the first.
+// OnChange has f called after the groups of a contact or the subscriptions between it and a user of ours may have
+// changed, also when they have gone with the item. gained says that one of the two may see the other's presence that
+// could not before. No roster is locked then. It must be said before the module is used; a second call replaces the
+// first.
 func (r *Roster) OnChange(f func(b *router.Batch, user, contact jid.JID, gained bool)) {
 	r.onChange = f
 }

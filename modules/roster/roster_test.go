@@ -238,7 +238,7 @@ func TestRequestWaitsForTheContactAndSaysAllItSaid(t *testing.T) {
 	}
 	moduletest.Same(t, string(requests[0].Append(nil)),
 		`<presence id='1' from='romeo@example.org' to='juliet@example.org' type='subscribe' xml:lang='it'><status>sono io</status></presence>`)
-	// No item is shown for who has only asked: §2.1.2.5, A.1
+	// No item is shown for somebody who has only asked: §2.1.2.5, A.1
 	juliet := moduletest.Login(t, c.r, "juliet/b")
 	juliet.Send(strings.Replace(get, "'g'", "'s'", 1))
 	juliet.Want(result("juliet@example.org/b", `<query xmlns='jabber:iq:roster'/>`))

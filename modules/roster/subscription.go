@@ -138,7 +138,7 @@ func (r *Roster) change(user, contact jid.JID, e *router.Envelope, inbound bool)
 	switch {
 	case old != nil && old.State != next:
 		it = &Item{Name: old.Name, Groups: old.Groups, State: next}
-	case old == nil && next != State{}: // §3.1.2, §3.1.5, §3.4.2: who is dealt with gets an item
+	case old == nil && next != State{}: // §3.1.2, §3.1.5, §3.4.2: whoever is dealt with gets an item
 		it = &Item{State: next}
 		if r.full(u, contact, it) {
 			return fx, nil, xmpp.ResourceConstraint("the roster is full"), nil
@@ -158,7 +158,7 @@ func (r *Roster) change(user, contact jid.JID, e *router.Envelope, inbound bool)
 }
 
 // mayWait says whether the request of somebody who is not in the roster may wait for an answer, beside those of others.
-// Who is in the roster may always. The caller holds the roster.
+// Whoever is in the roster may always. The caller holds the roster.
 func (r *Roster) mayWait(u *user, contact jid.JID) bool {
 	most, all := int64(r.limits().MaxItems), int64(len(u.requests))
 	if storage.Fair(most, all, all, 1) {

@@ -39,7 +39,8 @@ func (s *Strangers) bound(e *router.Envelope, user, to jid.JID) {
 	if !s.recipients.full(user, to, limit, now) || s.Exempt(user) {
 		return
 	}
-	e.Refuse(xmpp.ResourceConstraint("you have written to too many different addresses within a minute, try again later").WithType(xmpp.ErrorWait))
+	e.Refuse(xmpp.ResourceConstraint("you have written to too many different addresses within a minute, " +
+		"try again later").WithType(xmpp.ErrorWait))
 	if s.recipients.tell(user, now) {
 		s.Log.Warn("an account writes to too many addresses", "user", user, "a minute", limit)
 		s.Tell(user.Domain(), user.String(),

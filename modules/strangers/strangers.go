@@ -1,22 +1,24 @@
-// Package strangers keeps users from being flooded: by messages of people they do not know, as each host's policy says, and
-// others from being flooded by accounts of ours.
+// Package strangers keeps users from being flooded: by messages of people they do not know, as each host's policy says,
+// and others from being flooded by accounts of ours.
 //
-// A stranger is who is not in the user's roster, and whom the user has not written to (nor sent presence, as to a room) since
-// the policy is one other than deliver. Nobody is one that belongs to the house: the user's own account, the host with its
-// administrators, and the services of this server, such as rooms.
+// A stranger is whoever is not in the user's roster and has not been written to by the user (nor sent presence, as a
+// room is) since the policy is another one than deliver. Whoever belongs to the house is no stranger: the user's own
+// account, the host with its administrators, and the services of this server, such as rooms.
 //
-// The policies: deliver; refuse, where the sender is told to ask for a subscription first, and is told the same whether
-// there is such an account or not; and hold, where a message is kept as safely as any other, but shown to nobody and in
-// no archive. The user is told who has written, by a message of the host, not more often than once an hour. When the user adds the
-// stranger, or writes to it, what was kept goes its way with the time it came (XEP-0203). It is kept for 30 days, and so
-// much of it; beyond that senders get an error. Requests for a subscription are not messages, and pass.
+// There are three policies. The first delivers. The second refuses: the sender is told to ask for a subscription first,
+// and is told the same whether there is such an account or not. The third is the quarantine, which the configuration
+// calls hold: a message is kept as safely as any other, but it is shown to nobody and is in no archive. The user is
+// told who has written, by a message of the host, once an hour at most. When the user adds the stranger, or writes to
+// it, what was kept goes its way with the time at which it came (XEP-0203). It is kept for 30 days, and only so much of
+// it; beyond that senders get an error. Requests for a subscription are not messages, and pass.
 //
-// A message of nothing but a chat state or a receipt is dropped instead. Headlines cannot wait and are refused, but for
-// events of publish-subscribe, which somebody has subscribed to; so is nothing of type groupchat, which only reaches who is in a room.
+// A message that holds nothing but a chat state or a receipt is dropped instead. Headlines cannot wait and are refused,
+// but for events of publish-subscribe, which somebody has subscribed to. Messages of type groupchat pass: they only
+// reach whoever is in a room.
 //
 // The other way round, an account may write to so many different addresses a minute; what goes beyond is refused until
-// later, and the administrators hear of it once an hour. Accounts that administer, may multicast or are a gateway are not bound,
-// nor are programs that post under names that are nobody's account.
+// later, and the administrators hear of it once an hour. Accounts that administer, may multicast or are a gateway are
+// not bound, nor are programs that post under names that are nobody's account.
 package strangers
 
 import (
@@ -41,9 +43,9 @@ type Policy string
 
 // The policies.
 const (
-	Deliver Policy = "deliver"
-	Hold    Policy = "hold"
-	Refuse  Policy = "refuse"
+	Deliver    Policy = "deliver"
+	Quarantine Policy = "hold" // the name in the configuration
+	Refuse     Policy = "refuse"
 )
 
 // Contacts knows who is in a user's roster. Both addresses are bare.
@@ -53,13 +55,13 @@ type Contacts interface {
 
 // Options of New; all but Full are needed.
 type Options struct {
-	Router   *router.Router
-	Users    router.Users
-	Contacts Contacts
-	Written  storage.Map // whom users wrote to; of this module alone
-	Held     storage.Log // likewise
+	Router     *router.Router
+	Users      router.Users
+	Contacts   Contacts
+	Written    storage.Map // whom users wrote to; of this module alone
+	Quarantine storage.Log // likewise
 
-	// Full says that the disk has no room for what is held now; nil: it always has.
+	// Full says that the disk has no room for a quarantine now; nil: it always has.
 	Full func() bool
 
 	// These are asked whenever it matters.
@@ -81,12 +83,12 @@ type Strangers struct {
 	Options
 	recipients recipients
 
-	// released are the envelopes of messages that were held, with the time they came.
+	// released are the envelopes of messages that come out of quarantine, with the time they came.
 	released sync.Map
 
 	mu       sync.Mutex // guards the rest
 	busy     map[jid.JID]*work
-	reminded map[jid.JID]bool // who has been told of everything that is held, since the start
+	reminded map[jid.JID]bool // who has been told of everything in quarantine, since the start
 	closed   bool
 	running  sync.WaitGroup
 }
@@ -94,7 +96,7 @@ type Strangers struct {
 // Of makes the module of a server.
 func Of(p parts.Parts, contacts Contacts, tell, remind func(to, about, line string)) *Strangers {
 	s := New(Options{Router: p.Router, Users: p.Accounts, Contacts: contacts, Log: p.Log,
-		Written: p.Store.Map("strangers"), Held: p.Store.Log("strangers"),
+		Written: p.Store.Map("strangers"), Quarantine: p.Store.Log("strangers"),
 		Full: p.Space.Low, Tell: tell, Remind: remind,
 		Policy:     func(host string) Policy { return Policy(p.Config().Modules.Strangers.Of(host)) },
 		Recipients: func() int { return p.Config().Modules.Strangers.Recipients },
@@ -188,7 +190,7 @@ func (s *Strangers) arriving(e *router.Envelope) {
 		return
 	}
 	policy := s.Policy(m.To.Domain())
-	if policy != Hold && policy != Refuse {
+	if policy != Quarantine && policy != Refuse {
 		return
 	}
 	user := m.To.Bare()
@@ -207,7 +209,7 @@ func (s *Strangers) arriving(e *router.Envelope) {
 	case policy == Refuse:
 		refuse(e)
 	default:
-		s.hold(e, user)
+		s.quarantine(e, user)
 	}
 }
 
@@ -243,7 +245,8 @@ func (s *Strangers) known(e *router.Envelope, user jid.JID) (bool, error) {
 		return true, nil
 	case !e.Account.IsZero() && e.Session == nil:
 		// A program that may speak for others, or under names that are nobody's account.
-		if exists, err := s.Users.Exists(context.Background(), e.Account); err != nil || !exists || !e.Stanza.From.MatchesBare(e.Account) {
+		if exists, err := s.Users.Exists(context.Background(), e.Account); err != nil || !exists ||
+			!e.Stanza.From.MatchesBare(e.Account) {
 			return err == nil, err
 		}
 	}
@@ -275,14 +278,14 @@ func (s *Strangers) knows(user, from jid.JID) (bool, error) {
 
 const (
 	writtenVersion = 1
-	// maxWritten is how many addresses a user is known to have written to; who was written to first is forgotten then.
+	// maxWritten is how many addresses a user is known to have written to; the first one is forgotten then.
 	maxWritten = 1000
 )
 
-// wrote remembers that a user has written to somebody, and lets go of what is held of that.
+// wrote remembers that a user has written to somebody, and lets go of what is in quarantine of that address.
 func (s *Strangers) wrote(user, to jid.JID) {
 	switch s.Policy(user.Domain()) {
-	case Hold, Refuse:
+	case Quarantine, Refuse:
 	default:
 		return
 	}
@@ -326,7 +329,7 @@ func (s *Strangers) note(user, to jid.JID) error {
 
 // Known is to be called when somebody, a bare address, may have come into a user's roster; it looks for itself.
 func (s *Strangers) Known(user, contact jid.JID) {
-	if s.On() && s.Policy(user.Domain()) == Hold {
+	if s.On() && s.Policy(user.Domain()) == Quarantine {
 		s.do(user, job{of: contact})
 	}
 }
@@ -341,7 +344,7 @@ func (s *Strangers) removed(user jid.JID) error {
 	if err != nil {
 		return err
 	}
-	q, err := s.Held.DeleteOwner(ctx, name)
+	q, err := s.Quarantine.DeleteOwner(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -350,6 +353,6 @@ func (s *Strangers) removed(user jid.JID) error {
 
 // reminder is what a user is told of a stranger.
 func reminder(from jid.JID) string {
-	return fmt.Sprintf("%s, who is not among your contacts, has written to you. It is kept for %d days: add that address to your contacts, "+
-		"or write to it, to get it; or block it.", from, int(keep/(24*time.Hour)))
+	return fmt.Sprintf("%s, who is not among your contacts, has written to you. It is kept for %d days: add that "+
+		"address to your contacts, or write to it, to get it; or block it.", from, int(keep/(24*time.Hour)))
 }

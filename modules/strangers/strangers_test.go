@@ -46,7 +46,7 @@ func newHouse(t *testing.T, policy Policy) *house {
 	h.r.SetRemote(&moduletest.Remote{})
 	store := moduletest.NewStore()
 	h.o = Options{Router: h.r, Users: moduletest.Users{"romeo@example.org": true, "juliet@example.org": true}, Contacts: h,
-		Written: store.Map("strangers"), Held: store.Log("strangers"), Log: moduletest.Discard(),
+		Written: store.Map("strangers"), Quarantine: store.Log("strangers"), Log: moduletest.Discard(),
 		Policy: func(string) Policy { return h.policy }, Recipients: func() int { return h.limit },
 		Admin:  func(_ string, who jid.JID) bool { return who.Local() == "admin" },
 		Exempt: func(jid.JID) bool { return h.exempt },
@@ -130,7 +130,8 @@ func body(text any) string { return fmt.Sprintf("<body>%v</body>", text) }
 const tybalt = "tybalt@peer.example/x"
 
 func TestEachPolicyDoesAsItSays(t *testing.T) {
-	for policy, want := range map[Policy]router.Outcome{Deliver: router.Delivered, Hold: router.Stored, Refuse: router.Refused} {
+	for policy, want := range map[Policy]router.Outcome{Deliver: router.Delivered, Quarantine: router.Stored,
+		Refuse: router.Refused} {
 		synctest.Test(t, func(t *testing.T) {
 			h := newHouse(t, policy)
 			juliet := h.come("juliet")
@@ -148,7 +149,7 @@ func TestEachPolicyDoesAsItSays(t *testing.T) {
 }
 
 func TestWhoBelongsToTheHouseIsNoStranger(t *testing.T) {
-	for _, policy := range []Policy{Hold, Refuse} {
+	for _, policy := range []Policy{Quarantine, Refuse} {
 		synctest.Test(t, func(t *testing.T) {
 			h := newHouse(t, policy)
 			h.come("juliet")
@@ -178,7 +179,7 @@ func TestWhoBelongsToTheHouseIsNoStranger(t *testing.T) {
 
 func TestWhatIsNoMessageOfAPersonIsNotHeld(t *testing.T) {
 	type outcomes [2]router.Outcome // hold, refuse
-	for i, policy := range []Policy{Hold, Refuse} {
+	for i, policy := range []Policy{Quarantine, Refuse} {
 		synctest.Test(t, func(t *testing.T) {
 			h := newHouse(t, policy)
 			juliet := moduletest.Login(t, h.r, "juliet/x")
@@ -203,19 +204,19 @@ func TestWhatIsNoMessageOfAPersonIsNotHeld(t *testing.T) {
 }
 
 func TestWhetherThereIsAnAccountDoesNotShow(t *testing.T) {
-	for _, policy := range []Policy{Refuse, Hold} {
+	for _, policy := range []Policy{Refuse, Quarantine} {
 		synctest.Test(t, func(t *testing.T) {
 			h := newHouse(t, policy)
 			e := &router.Envelope{Quiet: true, Peer: "peer.example", Stanza: moduletest.Parse(t, `<message from='`+tybalt+`' to='nobody@example.org'><body>1</body></message>`)}
 			h.r.Route(e)
 			want := h.route(tybalt, body(1)).Err
-			if policy == Hold {
+			if policy == Quarantine {
 				want = xmpp.ServiceUnavailable("")
 			}
 			if e.Err == nil || e.Err.Condition != want.Condition {
 				t.Errorf("%s: %v, %v", policy, e.Outcome, e.Err)
 			}
-			if n, _, err := h.s.Held.Size(t.Context(), "nobody@example.org"); n != 0 || err != nil {
+			if n, _, err := h.s.Quarantine.Size(t.Context(), "nobody@example.org"); n != 0 || err != nil {
 				t.Errorf("%s: %d messages are held for nobody, %v", policy, n, err)
 			}
 		})
@@ -224,7 +225,7 @@ func TestWhetherThereIsAnAccountDoesNotShow(t *testing.T) {
 
 func TestWhatIsHeldComesWhenTheUserAddsTheStranger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, Hold)
+		h := newHouse(t, Quarantine)
 		juliet := h.come("juliet")
 		for i := range 2 {
 			h.route(tybalt, body(i))
@@ -241,8 +242,8 @@ func TestWhatIsHeldComesWhenTheUserAddsTheStranger(t *testing.T) {
 		juliet.Want(`<message type='chat' from='`+tybalt+`' to='juliet@example.org' id='1'><body>0</body><delay xmlns='urn:xmpp:delay' from='example.org' stamp='2000-01-01T00:00:00.000Z'/></message>`,
 			`<message type='chat' from='`+tybalt+`' to='juliet@example.org' id='1'><body>1</body><delay xmlns='urn:xmpp:delay' from='example.org' stamp='2000-01-01T00:00:01.000Z'/></message>`)
 		h.route(tybalt, body(2))
-		h.want("of who is known", bodies(juliet), "2")
-		if n, _, _ := h.s.Held.Size(t.Context(), "juliet@example.org"); n != 2 { // those of paris
+		h.want("of a contact", bodies(juliet), "2")
+		if n, _, _ := h.s.Quarantine.Size(t.Context(), "juliet@example.org"); n != 2 { // those of paris
 			t.Errorf("%d messages are held", n)
 		}
 	})
@@ -255,7 +256,7 @@ func TestWhatIsHeldComesWhenTheUserAnswers(t *testing.T) {
 		"a message to a full": `<message to='` + tybalt + `'><body>who?</body></message>`,
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			h := newHouse(t, Hold)
+			h := newHouse(t, Quarantine)
 			juliet := h.come("juliet")
 			h.route(tybalt, body(1))
 			h.want(name, bodies(juliet))
@@ -269,7 +270,7 @@ func TestWhatIsHeldComesWhenTheUserAnswers(t *testing.T) {
 }
 
 func TestRepliesToAUserAreNotHeld(t *testing.T) {
-	for _, policy := range []Policy{Hold, Refuse} {
+	for _, policy := range []Policy{Quarantine, Refuse} {
 		synctest.Test(t, func(t *testing.T) {
 			h := newHouse(t, policy)
 			juliet := h.come("juliet")
@@ -282,35 +283,35 @@ func TestRepliesToAUserAreNotHeld(t *testing.T) {
 
 func TestOfOneSenderAndForOneUserSoMuchIsHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, Hold)
+		h := newHouse(t, Quarantine)
 		full := func(e *router.Envelope) bool {
 			return e.Outcome == router.Refused && e.Err.Condition == xmpp.CondResourceConstraint && e.Err.Type == xmpp.ErrorWait
 		}
-		for i := range maxHeldSender + 1 {
-			if e := h.route(tybalt, body(i)); full(e) != (i == maxHeldSender) {
+		for i := range maxOfSender + 1 {
+			if e := h.route(tybalt, body(i)); full(e) != (i == maxOfSender) {
 				t.Fatalf("message %d: %v, %v", i, e.Outcome, e.Err)
 			}
 		}
-		for i := range maxHeld {
+		for i := range maxMessages {
 			e := h.route(fmt.Sprintf("s%d@%d.peer.example/x", i, i), body(i))
-			if full(e) != (i >= maxHeld/4-maxHeldSender) {
+			if full(e) != (i >= maxMessages/4-maxOfSender) {
 				t.Fatalf("sender %d of one domain: %v, %v", i, e.Outcome, e.Err)
 			}
 		}
 		if e := h.route("s@peer.net/x", body(0)); e.Outcome != router.Stored {
 			t.Errorf("of another domain: %v, %v", e.Outcome, e.Err)
 		}
-		if e := h.route("s@peer.org/x", "<body>"+strings.Repeat("x", maxHeldBytes/4)+"</body>"); !full(e) {
+		if e := h.route("s@peer.org/x", "<body>"+strings.Repeat("x", maxBytes/4)+"</body>"); !full(e) {
 			t.Errorf("of a third, and large: %v, %v", e.Outcome, e.Err)
 		}
-		held := maxHeld/4 + 1
-		for i := range maxHeld {
+		held := maxMessages/4 + 1
+		for i := range maxMessages {
 			if !full(h.route(fmt.Sprintf("s@peer%d.example/x", i), body(i))) {
 				held++
 			}
 		}
-		if n, _, err := h.o.Held.Size(t.Context(), "juliet@example.org"); err != nil || n != held || n > maxHeld-3 ||
-			n < maxHeld/2 {
+		if n, _, err := h.o.Quarantine.Size(t.Context(), "juliet@example.org"); err != nil || n != held || n > maxMessages-3 ||
+			n < maxMessages/2 {
 			t.Errorf("%d are held, %d were taken, %v", n, held, err)
 		}
 		time.Sleep(keep + time.Second)
@@ -322,7 +323,7 @@ func TestOfOneSenderAndForOneUserSoMuchIsHeld(t *testing.T) {
 
 func TestNothingIsHeldWhenTheDiskIsFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, Hold)
+		h := newHouse(t, Quarantine)
 		h.full = true
 		if e := h.route(tybalt, body(1)); e.Outcome != router.Refused || e.Err.Type != xmpp.ErrorWait {
 			t.Errorf("%v, %v", e.Outcome, e.Err)
@@ -336,11 +337,12 @@ func TestNothingIsHeldWhenTheDiskIsFull(t *testing.T) {
 
 func TestAMessageThatIsSentAgainIsHeldOnceAndComesOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, Hold)
+		h := newHouse(t, Quarantine)
 		juliet := h.come("juliet")
 		const origin = "<origin-id xmlns='urn:xmpp:sid:0' id='o'/>"
 		var dedups []string
-		h.r.Use(h.s.Module(), router.Module{Name: "seeing", Delivering: func(e *router.Envelope, _ []*router.Session) { dedups = append(dedups, e.DedupKey()) }})
+		h.r.Use(h.s.Module(), router.Module{Name: "seeing",
+			Delivering: func(e *router.Envelope, _ []*router.Session) { dedups = append(dedups, e.DedupKey()) }})
 		for range 2 {
 			if e := h.route(tybalt, body(1)+origin); e.Outcome != router.Stored {
 				t.Errorf("%v, %v", e.Outcome, e.Err)
@@ -360,7 +362,7 @@ func TestAMessageThatIsSentAgainIsHeldOnceAndComesOnce(t *testing.T) {
 
 func TestWhatCannotGoItsWayNowIsTriedAtTheNextLogin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, Hold)
+		h := newHouse(t, Quarantine)
 		h.come("juliet").LogoutTaken()
 		h.route(tybalt, body(1))
 		h.refuse = router.Unavailable()
@@ -374,14 +376,14 @@ func TestWhatCannotGoItsWayNowIsTriedAtTheNextLogin(t *testing.T) {
 
 func TestWhatIsRefusedForGoodIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, Hold)
+		h := newHouse(t, Quarantine)
 		juliet := h.come("juliet")
 		h.route(tybalt, body(1))
 		h.refuse = xmpp.ServiceUnavailable("") // blocked
 		h.contact["tybalt@peer.example"] = true
 		h.s.Known(juliet.Bare(), jid.MustParse("tybalt@peer.example"))
 		h.want("blocked", bodies(juliet))
-		if n, _, _ := h.s.Held.Size(t.Context(), "juliet@example.org"); n != 0 {
+		if n, _, _ := h.s.Quarantine.Size(t.Context(), "juliet@example.org"); n != 0 {
 			t.Errorf("%d messages are held", n)
 		}
 	})
@@ -389,7 +391,7 @@ func TestWhatIsRefusedForGoodIsForgotten(t *testing.T) {
 
 func TestNothingStaysHeldUnderAnotherPolicy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, Hold)
+		h := newHouse(t, Quarantine)
 		h.route(tybalt, body(1))
 		h.route("paris@peer.example/x", body(2))
 		h.policy = Deliver
@@ -399,7 +401,7 @@ func TestNothingStaysHeldUnderAnotherPolicy(t *testing.T) {
 
 func TestAfterARestartTheUserIsRemindedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, Hold)
+		h := newHouse(t, Quarantine)
 		for range page {
 			h.route(tybalt, body(1))
 		}
@@ -505,7 +507,7 @@ func TestOfWhomAUserHasWrittenToSoManyAreRemembered(t *testing.T) {
 
 func TestWhereNothingCanBeKnownSendersWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, Hold)
+		h := newHouse(t, Quarantine)
 		h.fail = errors.Join(storage.ErrUnavailable)
 		if e := h.route(tybalt, body(1)); e.Err == nil || e.Err.Type != xmpp.ErrorWait {
 			t.Errorf("%v, %v", e.Outcome, e.Err)
@@ -515,7 +517,7 @@ func TestWhereNothingCanBeKnownSendersWait(t *testing.T) {
 
 func TestNothingIsLeftOfADeletedAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, Hold)
+		h := newHouse(t, Quarantine)
 		juliet := h.come("juliet")
 		h.route(tybalt, body(1))
 		juliet.Send("<message to='paris@peer.example'><body>1</body></message>")
@@ -523,7 +525,7 @@ func TestNothingIsLeftOfADeletedAccount(t *testing.T) {
 		if err := h.r.Remove(juliet.Bare()); err != nil {
 			t.Fatal(err)
 		}
-		n, _, _ := h.s.Held.Size(t.Context(), "juliet@example.org")
+		n, _, _ := h.s.Quarantine.Size(t.Context(), "juliet@example.org")
 		all, _, _ := h.s.Written.List(t.Context(), "juliet@example.org")
 		if n != 0 || len(all) != 0 {
 			t.Errorf("%d messages and %d addresses are left", n, len(all))

@@ -148,7 +148,8 @@ func (f *stored) readHead() error {
 	return nil
 }
 
-// write puts what is sent for a slot into an unfinished file, which is on disk when it returns. On an error it leaves nothing.
+// write puts what is sent for a slot into an unfinished file, which is on disk when it returns. On an error it leaves
+// nothing.
 func (s *Service) write(sl *slot, kind string, body io.Reader) (name string, err error) {
 	if err := os.MkdirAll(s.unfinished(), 0o700); err != nil {
 		return "", err
@@ -164,7 +165,8 @@ func (s *Service) write(sl *slot, kind string, body io.Reader) (name string, err
 			os.Remove(at) // else the next start does
 		}
 	}()
-	a := about{Owner: sl.owner.String(), Name: sl.name, Type: kind, Size: sl.size, Created: sl.created.UTC().Truncate(time.Second), Until: sl.until}
+	a := about{Owner: sl.owner.String(), Name: sl.name, Type: kind, Size: sl.size,
+		Created: sl.created.UTC().Truncate(time.Second), Until: sl.until}
 	head, err := a.head()
 	if err != nil {
 		return "", err
@@ -204,7 +206,8 @@ func copyAll(to io.Writer, body io.Reader, n int64) error {
 // errDropped: the account is gone.
 var errDropped = errors.New("the account was removed")
 
-// finish makes an unfinished file one that is served, durably. A crash between its steps leaves a record without a file, which does no harm.
+// finish makes an unfinished file one that is served, durably. A crash between its steps leaves a record without a
+// file, which does no harm.
 func (s *Service) finish(sl *slot, name string) error {
 	s.removal.RLock()
 	defer s.removal.RUnlock()

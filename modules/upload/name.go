@@ -11,8 +11,9 @@ import (
 // nameBytes is how long a name may be, as most file systems have it.
 const nameBytes = 255
 
-// cleanName makes of what a client calls a file a name that is safe to save under and to put into a URL: the last part of a path, without
-// what cannot be seen or turns text around, not too long, and with its ending. It is never used as a path here.
+// cleanName makes of what a client calls a file a name that is safe to save under and to put into a URL: the last part
+// of a path, without what cannot be seen or turns text around, not too long, and with its ending. It is never used as a
+// path here.
 func cleanName(s string) string {
 	s = s[strings.LastIndexAny(s, `/\`)+1:]
 	s = strings.TrimSpace(strings.Map(func(r rune) rune {
@@ -45,8 +46,8 @@ func whole(s string) string {
 // octets is the type of what has none, and of what must not be taken for what it is.
 const octets = "application/octet-stream"
 
-// served says as which type a file is served, and whether a browser may show it: pictures, sound, films and plain text. What can hold
-// scripts or styles is no longer what it was, so that no other page can have it run either.
+// served says as which type a file is served, and whether a browser may show it: pictures, sound, films and plain text.
+// What can hold scripts or styles is no longer what it was, so that no other page can have it run either.
 func served(kind string) (as string, show bool) {
 	t, _, err := mime.ParseMediaType(kind)
 	if err != nil {

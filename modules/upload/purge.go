@@ -36,8 +36,8 @@ func (s *Service) Run(ctx context.Context) {
 	}
 }
 
-// purge removes the folders all of whose files have gone, and the records of files that are gone since a day. In a folder are the
-// files of an hour, so that a file may stay on disk for up to two hours after nobody gets it any more.
+// purge removes the folders all of whose files have gone, and the records of files that are gone since a day. In a
+// folder are the files of an hour, so that a file may stay on disk for up to two hours after nobody gets it any more.
 func (s *Service) purge(ctx context.Context, now time.Time) {
 	keep := s.o.Settings().Keep
 	folders, err := os.ReadDir(s.o.Dir)

@@ -74,7 +74,8 @@ func (s *Service) request(e *router.Envelope) {
 	at += "/" + sl.id + "/" + url.PathEscape(sl.name)
 	s.Stats.Slots.Add(1)
 	w := xmpp.NewWriter(nil).Start(nsUpload, "slot")
-	w.Start("", "put").Attr("url", at).Start("", "header").Attr("name", "Authorization").Text(scheme + sl.secret).End().End()
+	w.Start("", "put").Attr("url", at).Start("", "header").
+		Attr("name", "Authorization").Text(scheme + sl.secret).End().End()
 	w.Start("", "get").Attr("url", at).End()
 	s.o.Router.Answer(e, w.End().Bytes())
 }
@@ -138,7 +139,8 @@ func (s *Service) purpose(sl *slot, q *xmpp.Element, keep time.Duration) *xmpp.E
 
 // tooLarge is the error of § Error conditions, with how large a file may be.
 func tooLarge(most int64) *xmpp.Error {
-	err := xmpp.NotAcceptable("the file is too large, the maximum is "+number(most)+" bytes").WithApp(nsUpload, "file-too-large")
+	err := xmpp.NotAcceptable("the file is too large, the maximum is "+number(most)+" bytes").
+		WithApp(nsUpload, "file-too-large")
 	err.App.Content = []xmpp.Node{{Elem: &xmpp.Element{Name: xmpp.Name{Space: nsUpload, Local: "max-file-size"},
 		Content: []xmpp.Node{{Text: number(most)}}}}}
 	return err
@@ -153,7 +155,8 @@ func (s *Service) grant(sl *slot) *xmpp.Error {
 	case errors.As(err, &over): // § Error conditions: when it is worth trying again
 		bad := xmpp.ResourceConstraint("no more can be uploaded for now").WithApp(nsUpload, "retry")
 		// The stamp has seconds, and must not be too early.
-		bad.App.Attrs = []xmpp.Attr{{Name: xmpp.Name{Local: "stamp"}, Value: xmpp.FormatTime(over.until.Add(time.Second - 1).Truncate(time.Second))}}
+		bad.App.Attrs = []xmpp.Attr{{Name: xmpp.Name{Local: "stamp"},
+			Value: xmpp.FormatTime(over.until.Add(time.Second - 1).Truncate(time.Second))}}
 		return bad
 	case errors.Is(err, errFull):
 		return xmpp.ResourceConstraint("there is no room for files now")
@@ -181,8 +184,8 @@ func (s *Service) admit(sl *slot) error {
 	return err
 }
 
-// reserve puts a slot beside those that the account has already, whose bytes and number it returns with the time at which the first
-// expires.
+// reserve puts a slot beside those that the account has already, whose bytes and number it returns with the time at
+// which the first expires.
 func (s *Service) reserve(sl *slot) (bytes int64, files int, first time.Time, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -223,7 +226,8 @@ func later(t, now time.Time) time.Time {
 func (s *Service) quota(sl *slot, bytes int64, files int, first time.Time) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	list, _, err := s.o.Records.Page(ctx, sl.owner.String(), storage.Query{After: storage.IDAt(sl.created.Add(-day)), Limit: filesADay, Backward: true})
+	list, _, err := s.o.Records.Page(ctx, sl.owner.String(),
+		storage.Query{After: storage.IDAt(sl.created.Add(-day)), Limit: filesADay, Backward: true})
 	if err != nil {
 		return err
 	}

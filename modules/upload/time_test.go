@@ -80,7 +80,8 @@ func TestSlotsAndSmallFilesAreCountedToo(t *testing.T) {
 		}
 		time.Sleep(slotTime)
 		for range filesADay - 1 { // as if they had been uploaded
-			if _, _, _, err := h.o.Records.Append(t.Context(), "romeo@example.org", storage.Record{Data: record(&slot{size: 1})}, storage.AppendOptions{}); err != nil {
+			if _, _, _, err := h.o.Records.Append(t.Context(), "romeo@example.org", storage.Record{Data: record(&slot{size: 1})},
+				storage.AppendOptions{}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -1,16 +1,17 @@
 // Package upload takes files of our users and gives them out again (XEP-0363): each host has the service at
 // upload.<host>, which hands out slots, and the HTTP listeners take and serve the files below Path.
 //
-// A slot is good for one file, for five minutes, and only with the Authorization header that came with it; slots are kept in
-// memory, since a client asks for a new one where the first is lost. A file is one file on disk, which begins with
-// what is known of it: it is written elsewhere, synced and renamed, so that after a crash it is there as a whole or not at all.
-// Its address holds 128 random bits and the hour in which the slot was given; the folder of that hour goes when its time
-// has come, so that nothing has to be looked up to serve or to purge. What an account has uploaded is in a storage.Log, for its
-// quota and for its removal, and is durable before the file appears.
+// A slot is good for one file, for five minutes, and only with the Authorization header that came with it; slots are
+// kept in memory, since a client asks for a new one where the first is lost. A file is one file on disk, which begins
+// with what is known of it: it is written elsewhere, synced and renamed, so that after a crash it is there as a whole
+// or not at all. Its address holds 128 random bits and the hour in which the slot was given; the folder of that hour
+// goes when its time has come, so that nothing has to be looked up to serve or to purge. What an account has uploaded
+// is in a storage.Log, for its quota and for its removal, and is durable before the file appears.
 //
 // What a browser could run is served as something to be saved, under a policy that lets nothing run (§ Security).
 //
-// Left out: the purposes profile and permanent of slots; files of people of other servers; thumbnails; bounds on how much is fetched.
+// Left out: the purposes profile and permanent of slots; files of people of other servers; thumbnails; bounds on how
+// much is fetched.
 package upload
 
 import (
@@ -63,7 +64,7 @@ type Settings struct {
 	MaxSize int64         // bytes of a file
 	Quota   int64         // bytes that an account may upload in a day
 	Keep    time.Duration // of a file; 0: for ever
-	Stall   time.Duration // without a byte, of who sends or fetches
+	Stall   time.Duration // without a byte, of whoever sends or fetches
 	Space   space.Bounds  // files leave what Warn says to the messages, which are on the same disk
 }
 
@@ -83,7 +84,8 @@ type Options struct {
 }
 
 // Statuses are all that the service answers with over HTTP.
-var Statuses = [...]int{200, 201, 204, 206, 304, 400, 401, 404, 405, 408, 409, 411, 412, 413, 415, 416, 429, 500, 503, 507}
+var Statuses = [...]int{200, 201, 204, 206, 304, 400, 401, 404, 405, 408, 409, 411, 412, 413, 415, 416, 429, 500, 503,
+	507}
 
 // Stats count since the start, but for those that say they are current.
 type Stats struct {
@@ -165,8 +167,8 @@ func (s *Service) Module() router.Module {
 	}
 }
 
-// Close takes no more files and waits for those under way, which end when their connections do. It comes after the listeners have been
-// closed and before the store is.
+// Close takes no more files and waits for those under way, which end when their connections do. It comes after the
+// listeners have been closed and before the store is.
 func (s *Service) Close() {
 	s.mu.Lock()
 	s.closed = true
@@ -206,7 +208,8 @@ func (s *Service) handle(e *router.Envelope) {
 // describe says what this is and how large a file may be (§ Discovering Support).
 func (s *Service) describe(w *xmpp.Writer) {
 	w.Start("", "identity").Attr("category", "store").Attr("type", "file").Attr("name", "HTTP File Upload").End()
-	for _, f := range []string{xmpp.NSDiscoInfo, xmpp.NSDiscoItems, nsUpload, nsPurpose + "#ephemeral", nsPurpose + "#message", xmpp.NSPing} {
+	for _, f := range []string{xmpp.NSDiscoInfo, xmpp.NSDiscoItems, nsUpload, nsPurpose + "#ephemeral",
+		nsPurpose + "#message", xmpp.NSPing} {
 		w.Start("", "feature").Attr("var", f).End()
 	}
 	w.Start(xmpp.NSDataForms, "x").Attr("type", "result")

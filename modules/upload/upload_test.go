@@ -248,7 +248,8 @@ func TestAFileIsTakenAndGivenToWhoKnowsItsAddress(t *testing.T) {
 			t.Errorf("%s: %v", row.what, w.Header())
 		}
 	}
-	if h.Stats.Slots.Load() != 1 || h.Stats.Bytes.Load() != 5 || h.Stats.Puts[1].Load() != 1 || h.Stats.Active.Load() != 0 {
+	if h.Stats.Slots.Load() != 1 || h.Stats.Bytes.Load() != 5 || h.Stats.Puts[1].Load() != 1 ||
+		h.Stats.Active.Load() != 0 {
 		t.Errorf("counted: %d slots, %d bytes, %d files", h.Stats.Slots.Load(), h.Stats.Bytes.Load(), h.Stats.Puts[1].Load())
 	}
 }

@@ -41,7 +41,8 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request) {
 		s.Stats.answered(r.Method, out.status)
 	}()
 	h := out.Header()
-	// Web clients of other domains send and fetch too (§ Implementation Notes). No cookies are used, so that everybody may.
+	// Web clients of other domains send and fetch too (§ Implementation Notes). No cookies are used, so that everybody
+	// may.
 	h.Set("Access-Control-Allow-Origin", "*")
 	h.Set("Cross-Origin-Resource-Policy", "cross-origin")
 	// § Security: nothing that a user made is run.
@@ -85,7 +86,7 @@ func (s *Service) refuse(w *answer, r *http.Request, bad *refusal) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(bad.status)
 	if r.Method != http.MethodHead {
-		io.WriteString(w, bad.text+"\n") // who has gone needs no answer
+		io.WriteString(w, bad.text+"\n") // a client that has gone needs no answer
 	}
 }
 
@@ -248,7 +249,8 @@ func (s *Service) end(sl *slot, kept bool) {
 	s.working.Done()
 }
 
-// sameType compares what was announced with what comes (§ Upload). Programs add a charset; who says nothing contradicts nothing.
+// sameType compares what was announced with what comes (§ Upload). Programs add a charset; whoever says nothing
+// contradicts nothing.
 func sameType(want, got string) bool {
 	if want == "" || got == "" {
 		return true

@@ -62,7 +62,7 @@ func TestASlotIsForOneFileAsItWasAnnounced(t *testing.T) {
 	}
 	h.bad, h.barred["romeo@example.org"] = nil, true
 	if code := h.put(other, "12345"); code != http.StatusUnauthorized {
-		t.Errorf("of who may not log in any more: %d", code)
+		t.Errorf("of a user who may not log in any more: %d", code)
 	}
 	if files := h.files(); len(files) != 1 {
 		t.Errorf("files: %q", files)
@@ -106,7 +106,8 @@ func TestWhatABrowserCouldRunIsSaved(t *testing.T) {
 func clean(t *testing.T, in string) {
 	t.Helper()
 	name := cleanName(in)
-	if name == "" || name == "." || name == ".." || len(name) > nameBytes || strings.ContainsAny(name, "/\\\x00\n\r\u202e\u2028") || cleanName(name) != name {
+	if name == "" || name == "." || name == ".." || len(name) > nameBytes ||
+		strings.ContainsAny(name, "/\\\x00\n\r\u202e\u2028") || cleanName(name) != name {
 		t.Errorf("%q became %q, and then %q", in, name, cleanName(name))
 	}
 	address := base + "/x/" + url.PathEscape(name)
@@ -168,7 +169,9 @@ func slow(t *testing.T, h *house, g given, n int, proto string) string {
 	}
 	t.Cleanup(s.Close)
 	client := s.Client()
-	client.Transport.(*http.Transport).DialContext = func(context.Context, string, string) (net.Conn, error) { return phone.Dial(), nil }
+	client.Transport.(*http.Transport).DialContext = func(context.Context, string, string) (net.Conn, error) {
+		return phone.Dial(), nil
+	}
 	body, feed := io.Pipe()
 	t.Cleanup(func() { feed.Close() })
 	r, err := http.NewRequest("PUT", s.URL+h.path(g.put), body)
@@ -179,7 +182,7 @@ func slow(t *testing.T, h *house, g given, n int, proto string) string {
 	r.Header.Set("Authorization", g.auth)
 	go func() {
 		for range n {
-			feed.Write(bytes.Repeat([]byte("x"), 100)) // who does not read any more closes it
+			feed.Write(bytes.Repeat([]byte("x"), 100)) // a client that does not read any more closes it
 			<-time.After(250 * time.Millisecond)
 		}
 		if n == 6 {
@@ -223,7 +226,8 @@ func TestAWholeFileGoesOverRealConnections(t *testing.T) {
 	s.StartTLS()
 	defer s.Close()
 	old := *s.Client()
-	old.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs, NextProtos: []string{"http/1.1"}}}
+	roots := s.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
+	old.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, NextProtos: []string{"http/1.1"}}}
 	for _, client := range []*http.Client{s.Client(), &old} {
 		g := h.slot(h.romeo, "filename='a' size='8388608'", "")
 		r, err := http.NewRequest("PUT", s.URL+h.path(g.put), bytes.NewReader(body))

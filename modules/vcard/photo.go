@@ -16,8 +16,8 @@ import (
 // ErrTooLarge says that a vCard would be longer than it may be with a change.
 var ErrTooLarge = errors.New("the vCard would be too large")
 
-// photo reads the picture in a vCard (XEP-0153 §4.4); white space in it does not count. ok is false where there is none that can be
-// read.
+// photo reads the picture in a vCard (XEP-0153 §4.4); white space in it does not count. ok is false where there is none
+// that can be read.
 func photo(card *xmpp.Element) (typ string, data []byte, ok bool) {
 	el := card.ChildLocal("PHOTO")
 	if el == nil {
@@ -81,8 +81,8 @@ func (v *VCard) Photo(user jid.JID) (typ string, data []byte, err error) {
 	return typ, data, nil
 }
 
-// SetPhoto puts a picture into a user's vCard, which it makes if there is none; without data it takes it out. Changed is not told. The
-// rest of the vCard stays as it is.
+// SetPhoto puts a picture into a user's vCard, which it makes if there is none; without data it takes it out. Changed
+// is not told. The rest of the vCard stays as it is.
 func (v *VCard) SetPhoto(user jid.JID, typ string, data []byte) (*storage.Pending, error) {
 	name := func(local string) xmpp.Name { return xmpp.Name{Space: xmpp.NSVCard, Local: local} }
 	leaf := func(local, text string) xmpp.Node {
@@ -90,7 +90,8 @@ func (v *VCard) SetPhoto(user jid.JID, typ string, data []byte) (*storage.Pendin
 	}
 	return v.Change(user, func(card *xmpp.Element) bool {
 		with := len(card.Content)
-		card.Content = slices.DeleteFunc(card.Content, func(n xmpp.Node) bool { return n.Elem != nil && n.Elem.Name == name("PHOTO") })
+		card.Content = slices.DeleteFunc(card.Content,
+			func(n xmpp.Node) bool { return n.Elem != nil && n.Elem.Name == name("PHOTO") })
 		if len(data) > 0 {
 			card.Content = append(card.Content, xmpp.Node{Elem: &xmpp.Element{Name: name("PHOTO"), Content: []xmpp.Node{
 				leaf("TYPE", typ), leaf("BINVAL", base64.StdEncoding.EncodeToString(data))}}})
@@ -99,8 +100,8 @@ func (v *VCard) SetPhoto(user jid.JID, typ string, data []byte) (*storage.Pendin
 	})
 }
 
-// Change hands a user's vCard to f, an empty one if there is none, and writes it if f says that it has changed it. f may be called again, when
-// the owner was faster. Changed is not told.
+// Change hands a user's vCard to f, an empty one if there is none, and writes it if f says that it has changed it. f
+// may be called again, when the owner was faster. Changed is not told.
 func (v *VCard) Change(user jid.JID, f func(card *xmpp.Element) bool) (*storage.Pending, error) {
 	for {
 		card, version, err := v.read(user)

@@ -70,7 +70,8 @@ func TestWhoKeepsAvatarsLearnsOfPhotos(t *testing.T) {
 	if len(got) != 4 || got[0].User != juliet || got[0].Type != "image/png" || string(got[0].Data) != "hi" || got[0].Before != nil {
 		t.Fatalf("told %+v", got)
 	}
-	if got[0].Was != nil || got[0].Card.ChildLocal("FN").Text() != "J" || got[1].Was.ChildLocal("PHOTO") == nil || got[1].Card.ChildLocal("PHOTO") != nil {
+	if got[0].Was != nil || got[0].Card.ChildLocal("FN").Text() != "J" || got[1].Was.ChildLocal("PHOTO") == nil ||
+		got[1].Card.ChildLocal("PHOTO") != nil {
 		t.Errorf("the cards are %+v", got[:2])
 	}
 	if string(got[1].Before) != "hi" || len(got[1].Data)+len(got[2].Data)+len(got[3].Data) > 0 {
@@ -84,7 +85,8 @@ type racing struct {
 	races int
 }
 
-func (r *racing) Update(ctx context.Context, owner string, version uint64, c ...storage.Change) (uint64, *storage.Pending, error) {
+func (r *racing) Update(ctx context.Context, owner string, version uint64, c ...storage.Change) (
+	uint64, *storage.Pending, error) {
 	if r.races > 0 {
 		r.races--
 		if _, _, err := r.Map.Update(ctx, owner, storage.AnyVersion, storage.Change{Key: key, Value: []byte("\x01<vCard xmlns='vcard-temp'><ROLE>x</ROLE></vCard>")}); err != nil {
@@ -100,7 +102,8 @@ func TestChangeOfACardLosesNothingOfAFasterOne(t *testing.T) {
 	calls := 0
 	name := func(card *xmpp.Element) bool {
 		calls++
-		card.Content = append(card.Content, xmpp.Node{Elem: &xmpp.Element{Name: xmpp.Name{Space: xmpp.NSVCard, Local: "FN"}, Content: []xmpp.Node{{Text: "J"}}}})
+		card.Content = append(card.Content, xmpp.Node{Elem: &xmpp.Element{Name: xmpp.Name{Space: xmpp.NSVCard, Local: "FN"},
+			Content: []xmpp.Node{{Text: "J"}}}})
 		return true
 	}
 	if _, err := v.Change(juliet, name); err != nil || calls != 2 {

@@ -1,9 +1,9 @@
 // Package vcard keeps a vCard for each account, readable by the world and written
 // by its owner (XEP-0054).
 //
-// It is kept as the client wrote it. Whoever is given to OnChange learns of each
-// new one, and may change it, so that avatars of both kinds are the same (XEP-0153, XEP-0398), and vCards of both kinds
-// (XEP-0292). Left out is a vCard of the host.
+// It is kept as the client wrote it. Whoever is given to OnChange learns of each new one, and may change it, so that
+// avatars of both kinds are the same (XEP-0153, XEP-0398), and vCards of both kinds (XEP-0292). Left out is a vCard of
+// the host.
 package vcard
 
 import (
@@ -34,7 +34,8 @@ type Change struct {
 	Card, Was    *xmpp.Element // Was is nil if there was none
 }
 
-// Changed is told of a change. written is the write of the vCard; what is returned is awaited before the owner gets the result.
+// Changed is told of a change. written is the write of the vCard; what is returned is awaited before the owner gets the
+// result.
 type Changed func(b *router.Batch, c Change, written *storage.Pending) *storage.Pending
 
 // VCard is the module. It is safe for concurrent use.
@@ -95,7 +96,7 @@ func (v *VCard) Module() router.Module {
 
 func (v *VCard) get(e *router.Envelope) {
 	own := e.FromOwn()
-	b, err := v.store.Get(context.Background(), owner(e), key)
+	b, err := v.store.Get(context.Background(), account(e), key)
 	switch {
 	case err == nil && len(b) > 0 && b[0] == recordVersion:
 		v.router.Answer(e, b[1:])
@@ -104,7 +105,7 @@ func (v *VCard) get(e *router.Envelope) {
 	case errors.Is(err, storage.ErrNotFound): // §3.3: as if there were no account
 		e.Refuse(xmpp.ServiceUnavailable(""))
 	default:
-		v.log.Warn("vCard unreadable", "user", owner(e), "err", err)
+		v.log.Warn("vCard unreadable", "user", account(e), "err", err)
 		e.Refuse(router.Unavailable())
 	}
 }
@@ -121,10 +122,10 @@ func (v *VCard) set(e *router.Envelope) {
 	}
 	c, known := v.change(e, card)
 	record := append(make([]byte, 0, 1+len(card)), recordVersion)
-	_, p, err := v.store.Update(context.Background(), owner(e), storage.AnyVersion,
+	_, p, err := v.store.Update(context.Background(), account(e), storage.AnyVersion,
 		storage.Change{Key: key, Value: append(record, card...)})
 	if err != nil {
-		v.log.Warn("vCard not stored", "user", owner(e), "err", err)
+		v.log.Warn("vCard not stored", "user", account(e), "err", err)
 		e.Refuse(router.Unavailable())
 		return
 	}
@@ -138,7 +139,7 @@ func forbid(e *router.Envelope) {
 	e.Refuse(xmpp.Forbidden("only its owner may change a vCard"))
 }
 
-func owner(e *router.Envelope) string {
+func account(e *router.Envelope) string {
 	if e.Stanza.To.IsZero() {
 		return e.Session.Bare().String()
 	}

@@ -149,7 +149,8 @@ func (f *Form) Write(w *xmpp.Writer) {
 func (f *Field) write(w *xmpp.Writer) {
 	w.Start("", "field").AttrIf("var", f.Var).AttrIf("type", f.Type).AttrIf("label", f.Label)
 	if f.Open {
-		w.Start("http://jabber.org/protocol/xdata-validate", "validate").Attr("datatype", "xs:string").Start("", "open").End().End()
+		w.Start("http://jabber.org/protocol/xdata-validate", "validate").Attr("datatype", "xs:string").
+			Start("", "open").End().End()
 	}
 	if f.Required {
 		w.Start("", "required").End()

@@ -13,16 +13,16 @@ import (
 )
 
 const (
-	// InFlight is how many bytes a session may have queued or unacknowledged before it is sent more, and Portion how many
-	// are sent before that is looked at again.
+	// InFlight is how many bytes a session may have queued or unacknowledged before it is sent more, and Portion how
+	// many are sent before that is looked at again.
 	InFlight = 256 << 10
 	Portion  = 64 << 10
 	// Waiting is how many queries of one client wait for the one that is being answered.
 	Waiting = 20
 )
 
-// A Desk answers the queries of clients, those of one client in turn, so that one that reads slowly holds a page in memory and
-// a goroutine. It is safe for concurrent use; what is exported is set before and does not change.
+// A Desk answers the queries of clients, those of one client in turn, so that one that reads slowly holds a page in
+// memory and a goroutine. It is safe for concurrent use; what is exported is set before and does not change.
 type Desk struct {
 	Router *router.Router
 	Log    *slog.Logger
@@ -33,8 +33,8 @@ type Desk struct {
 	asking map[client]*line
 }
 
-// A client is a session, or an address elsewhere. An address that is used again is another client: what is left of the first one's
-// queries ends with it.
+// A client is a session, or an address elsewhere. An address that is used again is another client: what is left of the
+// first one's queries ends with it.
 type client struct {
 	session *router.Session
 	addr    jid.JID
@@ -45,15 +45,15 @@ type line struct{ questions []Question }
 // A Question is a query that somebody may ask.
 type Question struct {
 	IQ      xmpp.Stanza     // the head of the request, with both addresses; owned
-	Session *router.Session // that asks; nil for who is elsewhere
+	Session *router.Session // that asks; nil for a client elsewhere
 	Archive Archive
 	Query   *Query
 	Match   Match
 	Adapt   func(*storage.Record, *xmpp.Stanza) // makes of a message what who asks may see; nil: it stays as it is
 }
 
-// Ask has a question answered: by each result, then by the answer to the request. The envelope is settled unless there is an error,
-// which is for the caller to return.
+// Ask has a question answered: by each result, then by the answer to the request. The envelope is settled unless there
+// is an error, which is for the caller to return.
 func (d *Desk) Ask(e *router.Envelope, q Question) *xmpp.Error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -168,7 +168,7 @@ func (q *Question) ready(ctx context.Context) bool {
 	return q.Session == nil || q.Session.WaitBelow(ctx, InFlight) == nil
 }
 
-// give hands a stanza to who has asked.
+// give hands a stanza to the client that has asked.
 func (d *Desk) give(q *Question, s *xmpp.Stanza, b *router.Batch) bool {
 	if q.Session != nil {
 		return q.Session.Send(b, router.Delivery{Stanza: s, Copy: true})

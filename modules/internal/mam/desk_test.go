@@ -13,11 +13,14 @@ import (
 )
 
 // A bureau is a desk with an archive of n messages of 30 KB.
-func bureau(t *testing.T, n int, adapt func(*storage.Record, *xmpp.Stanza)) (*Desk, func(e *router.Envelope, id int) *xmpp.Error) {
+func bureau(t *testing.T, n int, adapt func(*storage.Record, *xmpp.Stanza)) (
+	*Desk, func(e *router.Envelope, id int) *xmpp.Error) {
 	log := moduletest.NewStore().Log("messages")
 	for i := range n {
-		s := xmpp.Stanza{Kind: xmpp.Message, From: jid.MustParse("a@b.example"), Payload: []byte(fmt.Sprintf("<body>%d%s</body>", i, strings.Repeat("x", 30<<10)))}
-		if _, _, _, err := log.Append(t.Context(), "room", storage.Record{Data: AppendMessage(nil, &s)}, storage.AppendOptions{}); err != nil {
+		s := xmpp.Stanza{Kind: xmpp.Message, From: jid.MustParse("a@b.example"),
+			Payload: []byte(fmt.Sprintf("<body>%d%s</body>", i, strings.Repeat("x", 30<<10)))}
+		if _, _, _, err := log.Append(t.Context(), "room", storage.Record{Data: AppendMessage(nil, &s)},
+			storage.AppendOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -27,14 +30,16 @@ func bureau(t *testing.T, n int, adapt func(*storage.Record, *xmpp.Stanza)) (*De
 		if bad != nil {
 			t.Fatal(bad)
 		}
-		return d.Ask(e, Question{IQ: xmpp.Stanza{Kind: xmpp.IQ, Type: xmpp.TypeSet, ID: fmt.Sprint(id), From: e.Stanza.From, To: jid.MustParse("room@c.example")},
+		return d.Ask(e, Question{IQ: xmpp.Stanza{Kind: xmpp.IQ, Type: xmpp.TypeSet, ID: fmt.Sprint(id), From: e.Stanza.From,
+			To: jid.MustParse("room@c.example")},
 			Session: e.Session, Archive: Archive{Log: log, Owner: "room"}, Query: q, Adapt: adapt})
 	}
 }
 
 // envelope is one that a client sends.
 func envelope(c *moduletest.Client) *router.Envelope {
-	return &router.Envelope{Stanza: &xmpp.Stanza{Kind: xmpp.IQ, Type: xmpp.TypeSet, From: c.Session.Addr()}, Session: c.Session}
+	return &router.Envelope{Stanza: &xmpp.Stanza{Kind: xmpp.IQ, Type: xmpp.TypeSet, From: c.Session.Addr()},
+		Session: c.Session}
 }
 
 func TestADeskShowsAMessageAsItIsAdapted(t *testing.T) {
@@ -83,7 +88,7 @@ func TestClientsOfOneDomainLeaveADeskToOthers(t *testing.T) {
 	}
 }
 
-// Who comes with the address of a session that has ended does not end with it.
+// Whoever comes with the address of a session that has ended does not end with it.
 func TestANewSessionOfAnAddressIsAnswered(t *testing.T) {
 	d, ask := bureau(t, 12, nil) // more than what may be in flight
 	before := moduletest.Login(t, d.Router, "juliet/desk")

@@ -11,10 +11,12 @@ import (
 const (
 	// purgeEvery is the time from the start of one round through all archives to that of the next.
 	purgeEvery = time.Hour
-	// PurgeAtOnce is how many messages go in one step, and rest how many times as long as the step took nothing is purged after it.
+	// PurgeAtOnce is how many messages go in one step, and rest how many times as long as the step took nothing is
+	// purged after it.
 	PurgeAtOnce = 200
 	rest        = 4
-	// breath is the least that is rested after a step, and after every breathEvery archives in which there was nothing to do.
+	// breath is the least that is rested after a step, and after every breathEvery archives in which there was nothing
+	// to do.
 	breath      = 10 * time.Millisecond
 	breathEvery = 100
 )
@@ -41,7 +43,8 @@ func (k *Keeper) Run(ctx context.Context) {
 func (k *Keeper) Round(ctx context.Context, before uint64) {
 	n := 0
 	err := k.Log.Owners(ctx, func(owner string) bool {
-		if err := k.purge(ctx, owner, before, func(took time.Duration) { pause(ctx, max(rest*took, breath)) }); err != nil && ctx.Err() == nil {
+		if err := k.purge(ctx, owner, before, func(took time.Duration) { pause(ctx, max(rest*took, breath)) }); err != nil &&
+			ctx.Err() == nil {
 			k.Logger.Warn("archive not purged", "owner", owner, "error", err)
 		}
 		if n++; n%breathEvery == 0 {

@@ -136,7 +136,8 @@ func (p *Page) gather(ctx context.Context, q *Query, a Archive, m Match, l limit
 		if m.Also == nil {
 			n = min(n, max(limit-len(p.Records), 1)) // 1: whether there is something
 		}
-		some, more, err := a.Log.Page(ctx, a.Owner, storage.Query{Peer: m.Peer, After: l.after, Before: l.before, Limit: n, Backward: q.page.Backward})
+		some, more, err := a.Log.Page(ctx, a.Owner, storage.Query{Peer: m.Peer, After: l.after, Before: l.before, Limit: n,
+			Backward: q.page.Backward})
 		if err != nil {
 			return err
 		}
@@ -226,8 +227,8 @@ func (p *Page) count(ctx context.Context, q *Query, a Archive) error {
 		return err
 	}
 	p.set.Count = n
-	// COMPAT(slixmpp 1.8): who pages backward takes index plus length equal to count for the end, so the last page, of which
-	// it is true, does not say its index.
+	// COMPAT(slixmpp 1.8): a client that pages backward takes index plus length equal to count for the end, so the
+	// last page, of which that is true, does not say its index.
 	if q.page.After == "" && !q.page.Backward {
 		p.set.Index = 0
 	}

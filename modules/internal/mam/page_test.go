@@ -229,7 +229,8 @@ func check(t *rapid.T, d *draw, p *Page, step int) {
 	}
 	first, last, count := s.ChildLocal("first"), s.ChildLocal("last"), s.ChildLocal("count")
 	if n := len(p.Records); n > 0 {
-		if first == nil || last == nil || first.Text() != FormatID(p.Records[0].ID) || last.Text() != FormatID(p.Records[n-1].ID) {
+		if first == nil || last == nil || first.Text() != FormatID(p.Records[0].ID) ||
+			last.Text() != FormatID(p.Records[n-1].ID) {
 			t.Fatalf("fin of %d: %s", n, el.Append(nil))
 		}
 	} else if first != nil || last != nil {
@@ -345,7 +346,8 @@ func TestAPageOfLargeMessagesEndsEarly(t *testing.T) {
 			all = append(all, FormatID(r.ID))
 		}
 		q, _ = parse(t, field("ids", all...), set(inner))
-		if p, err = q.Page(t.Context(), Archive{l, "o"}, Match{}, 100); err != nil || p.Complete || len(p.Records) == 0 || len(p.Records) > 20 {
+		if p, err = q.Page(t.Context(), Archive{l, "o"}, Match{}, 100); err != nil || p.Complete || len(p.Records) == 0 ||
+			len(p.Records) > 20 {
 			t.Errorf("ids, %s: %d records, complete %v, %v", inner, len(p.Records), p.Complete, err)
 		}
 	}

@@ -1,13 +1,13 @@
 // Package mam is the engine of message archives (XEP-0313): it reads queries, finds pages in a storage.Log, forms
-// results and gives them to clients as fast as they take them. Whose archive it is, who may ask and what was put in is for the modules: users' archives
-// and those of rooms use the same engine.
+// results and gives them to clients as fast as they take them. The modules say whose archive
+// it is, who may ask and what was put in: users' archives and those of rooms use the same engine.
 //
 // The id of a record is its archive id, and tells the time in microseconds. Results and filters speak of
 // milliseconds: what a result says of its time decides whether 'start' and 'end' cover it.
 //
-// A page costs the same in a long archive as in a short one, with two exceptions: 'with' and a full
-// address reads the conversation until the page is full, and 'ids' reads each of them. Left out: pages by index (XEP-0059 §2.6), and
-// the number of items where a filter is given.
+// A page costs the same in a long archive as in a short one, with two exceptions: 'with' and a full address reads the
+// conversation until the page is full, and 'ids' reads each of them. Left out: pages by index (XEP-0059 §2.6), and the
+// number of items where a filter is given.
 package mam
 
 import (

@@ -120,7 +120,8 @@ func (m *Map) List(_ context.Context, owner string) ([]storage.Entry, uint64, er
 }
 
 // Update implements storage.Map.
-func (m *Map) Update(_ context.Context, owner string, version uint64, changes ...storage.Change) (uint64, *storage.Pending, error) {
+func (m *Map) Update(_ context.Context, owner string, version uint64, changes ...storage.Change) (
+	uint64, *storage.Pending, error) {
 	m.s.mu.Lock()
 	defer m.s.mu.Unlock()
 	if m.s.fail != nil {
@@ -203,7 +204,8 @@ type logOwner struct {
 }
 
 // Append implements storage.Log.
-func (l *Log) Append(_ context.Context, owner string, r storage.Record, o storage.AppendOptions) (uint64, bool, *storage.Pending, error) {
+func (l *Log) Append(_ context.Context, owner string, r storage.Record, o storage.AppendOptions) (
+	uint64, bool, *storage.Pending, error) {
 	l.s.mu.Lock()
 	defer l.s.mu.Unlock()
 	if l.s.fail != nil {
@@ -306,7 +308,8 @@ func (l *Log) Remove(_ context.Context, owner string, ids ...uint64) (*storage.P
 	l.s.mu.Lock()
 	defer l.s.mu.Unlock()
 	if w := l.owners[owner]; w != nil && l.s.fail == nil {
-		w.records = slices.DeleteFunc(slices.Clone(w.records), func(r storage.Record) bool { return slices.Contains(ids, r.ID) })
+		w.records = slices.DeleteFunc(slices.Clone(w.records),
+			func(r storage.Record) bool { return slices.Contains(ids, r.ID) })
 	}
 	return l.s.group, l.s.fail
 }

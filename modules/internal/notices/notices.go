@@ -1,5 +1,5 @@
-// Package notices writes to people on the server's behalf, and not too often: the first notice leaves at once, those of the time
-// after it together in one message.
+// Package notices writes to people on the server's behalf, and not too often: the first notice leaves at once, those of
+// the time after it together in one message.
 package notices
 
 import (
@@ -100,9 +100,9 @@ func ToUsers(p parts.Parts) *Notices {
 // New returns notices without any.
 func New(o Options) *Notices { return &Notices{o: o, topics: map[string]*topic{}} }
 
-// Add has a line about somebody written: who fills the notices with what is about himself hides nothing about others.
-// It routes nothing itself, so that its caller may hold locks. The line must not be of more than one line; what is too
-// long is cut.
+// Add has a line about somebody written: whoever fills the notices with lines about themselves hides nothing about
+// others. It routes nothing itself, so that its caller may hold locks. The line must not be of more than one line; what
+// is too long is cut.
 func (n *Notices) Add(name, about, text string) {
 	if len(text) > maxLine {
 		text = strings.ToValidUTF8(text[:maxLine], "") + "…"

@@ -16,12 +16,13 @@ func start(t *testing.T) (n *Notices, heard func() []string) {
 	r := moduletest.New("romeo")
 	romeo := moduletest.Login(t, r, "romeo/orchard")
 	romeo.Available(0)
-	n = New(Options{Router: r, Every: time.Minute, From: func(string) string { return moduletest.Host }, To: func(topic string) []jid.JID {
-		if topic == "a" {
-			return []jid.JID{romeo.Bare()}
-		}
-		return nil
-	}})
+	n = New(Options{Router: r, Every: time.Minute, From: func(string) string { return moduletest.Host },
+		To: func(topic string) []jid.JID {
+			if topic == "a" {
+				return []jid.JID{romeo.Bare()}
+			}
+			return nil
+		}})
 	t.Cleanup(n.Close)
 	return n, func() []string {
 		synctest.Wait()

@@ -17,8 +17,8 @@ func (g *Engine) affiliation(s *service, n *node, bare jid.JID) affiliation {
 	return n.affs[bare]
 }
 
-// may says whether an entity, a bare address, may subscribe to the node and so get its events: nil, or the error for it (§6.1.3).
-// With the model authorize everybody may ask.
+// may says whether an entity, a bare address, may subscribe to the node and so get its events: nil, or the error for it
+// (§6.1.3). With the model authorize everybody may ask.
 func (g *Engine) may(s *service, n *node, bare jid.JID) error {
 	switch g.affiliation(s, n, bare) {
 	case owner, publisher, member:

@@ -10,7 +10,8 @@ import (
 	"jackdaw/xmpp"
 )
 
-// The errors that XEP-0060 lists with each use case, in its order. Without who, the owner asks; without want, it is done.
+// The errors that XEP-0060 lists with each use case, in its order. Without who, the owner asks; without want, it is
+// done.
 func TestErrorsAreThoseOfTheSpecification(t *testing.T) {
 	const (
 		payload      = `<t xmlns='urn:t'/>`

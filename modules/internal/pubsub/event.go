@@ -60,8 +60,9 @@ func (g *Engine) tellRetracted(b *router.Batch, s *service, n *node, ids []strin
 	g.tell(b, s, n, w.End().End().Bytes(), from, false)
 }
 
-// tell gives an event to all who are to have it, each once. The caller holds the service, so that events leave in the order of the
-// changes. from is the session that caused it; with waiting those whose subscription is not approved yet get it too.
+// tell gives an event to all who are to have it, each once. The caller holds the service, so that events leave in the
+// order of the changes. from is the session that caused it; with waiting those whose subscription is not approved yet
+// get it too.
 func (g *Engine) tell(b *router.Batch, s *service, n *node, event []byte, from jid.JID, waiting bool) {
 	told := map[jid.JID]bool{}
 	var named []byte
@@ -105,7 +106,8 @@ func withReply(event []byte, from jid.JID) []byte {
 		return event
 	}
 	w := xmpp.NewWriter(append([]byte(nil), event...))
-	w.Start(xmpp.NSAddress, "addresses").Start("", "address").Attr("type", "replyto").Attr("jid", from.String()).End().End()
+	w.Start(xmpp.NSAddress, "addresses").Start("", "address").Attr("type", "replyto").
+		Attr("jid", from.String()).End().End()
 	return w.Bytes()
 }
 
@@ -117,7 +119,8 @@ func (g *Engine) send(b *router.Batch, s *service, n *node, to jid.JID, payload 
 	g.o.Router.Post(&xmpp.Stanza{Kind: xmpp.Message, Type: t, ID: g.ids.id(), From: s.jid, To: to, Payload: payload}, b)
 }
 
-// sendLast sends the item published last to who it is news for (§6.1.7), with the time of its publication (XEP-0203).
+// sendLast sends the item published last to somebody to whom it is news (§6.1.7), with the time of its publication
+// (XEP-0203).
 func (g *Engine) sendLast(b *router.Batch, s *service, n *node, to jid.JID) error {
 	it, err := g.last(s, n)
 	if err != nil || it == nil {

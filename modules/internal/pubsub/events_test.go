@@ -15,7 +15,8 @@ import (
 func TestEachGetsAnEventOnce(t *testing.T) {
 	w := newWorld(t)
 	w.create("n")
-	// juliet wants it at x and has subscribed as well; nurse has subscribed, and says where; tybalt has, and is blocked.
+	// juliet wants it at x and has subscribed as well; nurse has subscribed, and says where; tybalt has, and is
+	// blocked.
 	w.wants["n"] = []string{"juliet/x", "juliet/x", "mercutio/x", "tybalt/x"}
 	for _, who := range []string{"juliet", "nurse", "tybalt"} {
 		w.do(who, subscription("n", who))
@@ -100,7 +101,8 @@ func TestEventsAreHeadlinesUnlessTheNodeSaysNormal(t *testing.T) {
 		w.publish("n", "1")
 		w.publish("n", "2")
 		got := w.clients["nurse"].Deliveries()
-		if len(got) != 2 || got[0].Stanza.Type != want || got[0].Stanza.ID == got[1].Stanza.ID || !w.g.IsEvent(got[0].Stanza.ID) {
+		if len(got) != 2 || got[0].Stanza.Type != want || got[0].Stanza.ID == got[1].Stanza.ID ||
+			!w.g.IsEvent(got[0].Stanza.ID) {
 			t.Errorf("%s: got %v", option, got)
 		}
 	}
@@ -271,7 +273,8 @@ func TestWhoLosesTheRightLosesTheSubscription(t *testing.T) {
 
 func TestAnAddressThatIsGoneIsNotSubscribed(t *testing.T) {
 	service := jid.MustParse(serviceName)
-	for condition, stays := range map[xmpp.Condition]bool{xmpp.CondGone: false, xmpp.CondItemNotFound: false, xmpp.CondRemoteServerTimeout: true} {
+	for condition, stays := range map[xmpp.Condition]bool{xmpp.CondGone: false, xmpp.CondItemNotFound: false,
+		xmpp.CondRemoteServerTimeout: true} {
 		w := newWorld(t)
 		w.create("n")
 		w.do("nurse", subscription("n", "nurse"))

@@ -65,7 +65,8 @@ func TestANodeIsMadeAsItIsAskedFor(t *testing.T) {
 	w := newWorld(t)
 	w.do("romeo", asked(`<publish node='auto'><item id='1'><t xmlns='urn:t'/></item></publish><publish-options>`+
 		submission("publish-options", "access_model", "whitelist", "max_items", "1000000")+`</publish-options>`))
-	if m, err := w.g.Info(jid.MustParse(serviceName), at("romeo"), "auto"); err != nil || m.Config.Access != Whitelist || m.Config.MaxItems != 0 {
+	if m, err := w.g.Info(jid.MustParse(serviceName), at("romeo"), "auto"); err != nil || m.Config.Access != Whitelist ||
+		m.Config.MaxItems != 0 {
 		t.Errorf("made by a publication: %+v, %v", m, err)
 	}
 	instant := w.do("romeo", asked(`<create/>`))
@@ -234,7 +235,8 @@ func TestStrangersDoNotFillANode(t *testing.T) {
 	w.create("n")
 	subscribe := func(user string) bool {
 		e := &router.Envelope{Quiet: true, Peer: "capulet.example"}
-		e.Stanza = &xmpp.Stanza{Kind: xmpp.IQ, Type: xmpp.TypeSet, ID: "s", From: jid.MustParse(user), To: jid.MustParse(serviceName),
+		e.Stanza = &xmpp.Stanza{Kind: xmpp.IQ, Type: xmpp.TypeSet, ID: "s", From: jid.MustParse(user),
+			To:      jid.MustParse(serviceName),
 			Payload: []byte(asked(`<subscribe node='n' jid='` + user + `'/>`))}
 		e.Stanza.Children = xmpp.Index(e.Stanza.Payload)
 		w.g.Handle(e)
@@ -300,7 +302,8 @@ func TestAModulePublishesAndRetractsForTheOwner(t *testing.T) {
 	if got := w.events("juliet"); strings.Count(got, "<item ") != 5 {
 		t.Errorf("she got %s", got)
 	}
-	if _, err := w.g.Publish(nil, service, "n", w.standard, Item{ID: "8", Payload: []byte("<t xmlns='urn:t'>" + strings.Repeat("x", 200) + "</t>")}); err == nil {
+	if _, err := w.g.Publish(nil, service, "n", w.standard,
+		Item{ID: "8", Payload: []byte("<t xmlns='urn:t'>" + strings.Repeat("x", 200) + "</t>")}); err == nil {
 		t.Error("a large one is published")
 	}
 	if _, err := w.g.Retract(nil, service, "n", "2", "none", "3"); err != nil {

@@ -135,7 +135,7 @@ func (g *Engine) configure(r *request) ([]byte, error) {
 		return nil, err
 	}
 	r.await(p)
-	for _, who := range addresses(n.subs) { // who has lost the right to it
+	for _, who := range addresses(n.subs) { // some have lost the right to it
 		if err := g.revoke(r.e.Batch, r.svc, n, who.Bare()); err != nil {
 			return nil, err
 		}
@@ -151,7 +151,8 @@ func (g *Engine) configure(r *request) ([]byte, error) {
 			}
 		}
 	}
-	if (c.Access != old.Access || !slices.Equal(c.Groups, old.Groups)) && c.Last == OnPresence && c.Deliver { // §12.2: who may have it now and might not before
+	// §12.2: for those who may have it now and might not before
+	if (c.Access != old.Access || !slices.Equal(c.Groups, old.Groups)) && c.Last == OnPresence && c.Deliver {
 		for full := range g.readers(r.svc, n) {
 			if !had[full] {
 				if err := g.sendLast(r.e.Batch, r.svc, n, full); err != nil {
@@ -305,7 +306,8 @@ func (g *Engine) setSubscribers(r *request) ([]byte, error) {
 	for _, el := range r.verb.Children() {
 		who, err := jid.Parse(el.Attr("jid"))
 		i := slices.Index([]string{"none", "pending", "subscribed"}, el.Attr("subscription"))
-		if err != nil || i < 0 && el.HasAttr("subscription") || i > 0 && n.subs[who] == 0 || i == int(pending) && n.subs[who] != pending {
+		if err != nil || i < 0 && el.HasAttr("subscription") || i > 0 && n.subs[who] == 0 || i == int(pending) &&
+			n.subs[who] != pending {
 			return nil, xmpp.NotAcceptable("a subscription that cannot be")
 		}
 		if i >= 0 {
@@ -373,7 +375,8 @@ func (g *Engine) setAffiliated(r *request) ([]byte, error) {
 	}
 	changes := make([]storage.Change, 0, len(wanted))
 	for who, a := range wanted {
-		changes = append(changes, storage.Change{Key: key(keyAffiliation, n.name, who), Value: []byte{recordVersion, byte(a)}, Delete: a == none})
+		changes = append(changes, storage.Change{Key: key(keyAffiliation, n.name, who), Value: []byte{recordVersion, byte(a)},
+			Delete: a == none})
 	}
 	if len(changes) == 0 {
 		return nil, nil

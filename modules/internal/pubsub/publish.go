@@ -167,8 +167,8 @@ func (g *Engine) hasRoom(s *service, n *node, items []Item, room int) error {
 	return nil
 }
 
-// store puts items into a node, in place of those with the same ids, and takes the oldest out for which there is no room (§7.1.2):
-// these are gone.
+// store puts items into a node, in place of those with the same ids, and takes the oldest out for which there is no
+// room (§7.1.2): these are gone.
 func (g *Engine) store(s *service, n *node, items []Item) (_ *storage.Pending, gone []string, err error) {
 	if !n.config.Persist || len(items) == 0 {
 		return nil, nil, nil
@@ -275,9 +275,11 @@ func (g *Engine) retract(r *request) ([]byte, error) {
 	return nil, nil
 }
 
-// Publish publishes items for the owner of a service, in place of those with the same ids, and makes the node, with this
-// configuration, if there is none. A payload that is too large is refused. The Pending stands for all that was written.
-func (g *Engine) Publish(b *router.Batch, of jid.JID, name string, make Config, items ...Item) (*storage.Pending, error) {
+// Publish publishes items for the owner of a service, in place of those with the same ids, and makes the node, with
+// this configuration, if there is none. A payload that is too large is refused. The Pending stands for all that was
+// written.
+func (g *Engine) Publish(b *router.Batch, of jid.JID, name string, make Config, items ...Item) (
+	*storage.Pending, error) {
 	l := g.o.Limits()
 	for i := range items {
 		items[i].By = of.String()

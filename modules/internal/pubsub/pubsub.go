@@ -1,6 +1,6 @@
 // Package pubsub is the engine of publish-subscribe (XEP-0060): nodes with their configuration, items, subscriptions
-// and affiliations, the five access models, publish-options, and the events that tell of all this. Whose services
-// these are, who is near to their owners and who gets events without having asked says a Profile.
+// and affiliations, the five access models, publish-options, and the events that tell of all this. A Profile
+// says whose services these are, who is near to their owners and who gets events without having asked.
 //
 // A service is locked while it changes and while its events are handed out, so that everybody sees them in the order of
 // the changes. What is known of the nodes is kept in memory for the services used last; payloads of items never are.
@@ -43,7 +43,8 @@ func Features() []string {
 	out := []string{xmpp.NSPubSub}
 	for _, f := range []string{
 		"access-authorize", "access-open", "access-presence", "access-roster", "access-whitelist", "auto-create",
-		"config-node", "config-node-max", "create-and-configure", "create-nodes", "delete-items", "delete-nodes", "instant-nodes",
+		"config-node", "config-node-max", "create-and-configure", "create-nodes", "delete-items", "delete-nodes",
+		"instant-nodes",
 		"item-ids", "last-published", "manage-subscriptions", "member-affiliation", "meta-data", "modify-affiliations",
 		"multi-items", "outcast-affiliation", "persistent-items", "publish", "publish-node-full", "publish-only-affiliation",
 		"publish-options", "publisher-affiliation", "purge-nodes", "retract-items", "retrieve-affiliations",
@@ -54,8 +55,8 @@ func Features() []string {
 	return out
 }
 
-// A Profile says whose services there are. Addresses are bare unless it is said otherwise. It is called while a service is
-// locked, and must not call the engine.
+// A Profile says whose services there are. Addresses are bare unless it is said otherwise. It is called while a service
+// is locked, and must not call the engine.
 type Profile interface {
 	// Owns says whether the entity owns the service: all its nodes, and the making of new ones.
 	Owns(service, entity jid.JID) bool
@@ -66,8 +67,8 @@ type Profile interface {
 	Blocks(service, entity jid.JID) bool
 	// Default is the configuration of a node that is made without one.
 	Default(node string) Config
-	// Implicit calls f with the full address of everyone who is to get the node's events without having subscribed, if the
-	// access model admits it.
+	// Implicit calls f with the full address of everyone who is to get the node's events without having subscribed, if
+	// the access model admits it.
 	Implicit(service jid.JID, node string, f func(full jid.JID))
 	// Resources are the full addresses at which a subscriber wants the node's events; none: the one it has subscribed.
 	Resources(service, subscriber jid.JID, node string) []jid.JID
@@ -109,8 +110,8 @@ type Options struct {
 	Limits       func() Limits
 	// Full, if not nil, says that there is no room for more on the disk.
 	Full func() bool
-	// Changed, if not nil, is called when the items of a node have changed, before the request is answered; the answer waits
-	// for what it returns. No service is locked meanwhile. What Publish and Retract do is not told.
+	// Changed, if not nil, is called when the items of a node have changed, before the request is answered; the answer
+	// waits for what it returns. No service is locked meanwhile. What Publish and Retract do is not told.
 	Changed func(c Change) []*storage.Pending
 	// Before says of which nodes Changed is told what the last item was; nil: of none.
 	Before func(node string) bool
@@ -307,7 +308,7 @@ func (r *request) existing() (*node, error) {
 	return n, nil
 }
 
-// owned is existing for who owns the node.
+// owned is existing for the owner of the node.
 func (r *request) owned() (*node, error) {
 	n, err := r.existing()
 	if err == nil && !r.owner {

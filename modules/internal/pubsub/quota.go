@@ -26,8 +26,8 @@ func weighItems(items []Item) (n int64) {
 	return n
 }
 
-// grow is the error for who wants a service to hold so many bytes more, nil if it may. What does not grow may always be
-// written. The caller holds the service.
+// grow is the error for a client that wants a service to hold so many bytes more, nil if it may. What does not grow may
+// always be written. The caller holds the service.
 func (g *Engine) grow(s *service, more int64) error {
 	if more <= 0 {
 		return nil

@@ -134,7 +134,7 @@ func readNode(b []byte) (c Config, created int64, err error) {
 type Item struct {
 	ID string
 	At int64  // when it was published, in microseconds since 1970; rises within a node
-	By string // the bare address of who has published it
+	By string // the bare address of its publisher
 	// Payload is one element that declares its namespace, or nothing.
 	Payload []byte
 }

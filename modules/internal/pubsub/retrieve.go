@@ -106,8 +106,8 @@ func within(index []place, p rsm.Request) (from, to int, bad *xmpp.Error) {
 	return from, to, nil
 }
 
-// read loads the items at these places as far as they fit into one answer, from the end with backward. There is at least one, if there
-// is any.
+// read loads the items at these places as far as they fit into one answer, from the end with backward. There is at
+// least one, if there is any.
 func (g *Engine) read(s *service, n *node, places []place, backward bool) ([]Item, error) {
 	places = fitting(places, backward)
 	size, whole := 0, 0
@@ -189,8 +189,8 @@ func (g *Engine) Visible(of, entity jid.JID) ([]Description, error) {
 	return out, nil
 }
 
-// Info describes a node with its metadata (§5.3, §5.4) to an entity, a bare address: what goes into the answer to disco#info. It is nil
-// if there is no such node for that one.
+// Info describes a node with its metadata (§5.3, §5.4) to an entity, a bare address: what goes into the answer to
+// disco#info. It is nil if there is no such node for that one.
 func (g *Engine) Info(of, entity jid.JID, name string) (*Meta, error) {
 	s, err := g.lock(of)
 	if err != nil {
@@ -210,7 +210,8 @@ func (g *Engine) Info(of, entity jid.JID, name string) (*Meta, error) {
 	return &Meta{Config: n.config, Owner: s.jid, Created: n.created, Subscribers: count}, nil
 }
 
-// ItemIDs are the ids of a node's items (§5.5), oldest first; ok is false if there is no such node for that entity, a bare address.
+// ItemIDs are the ids of a node's items (§5.5), oldest first; ok is false if there is no such node for that entity, a
+// bare address.
 func (g *Engine) ItemIDs(of, entity jid.JID, name string) (ids []string, ok bool, err error) {
 	s, err := g.lock(of)
 	if err != nil {

@@ -77,11 +77,13 @@ type world struct {
 	options Options
 }
 
-// newWorld has juliet, in the group Lovers, and mercutio, who both see the owner's presence, and the strangers nurse, paris and tybalt.
+// newWorld has juliet, in the group Lovers, and mercutio, who both see the owner's presence, and the strangers nurse,
+// paris and tybalt.
 func newWorld(t testing.TB) *world {
 	people := []string{"romeo", "juliet", "mercutio", "nurse", "paris", "tybalt"}
-	w := &world{t: t, Router: moduletest.New(people...), store: moduletest.NewStore(), clients: map[string]*moduletest.Client{},
-		limits: Limits{Nodes: 10, Items: 5, ItemBytes: 200},
+	w := &world{t: t, Router: moduletest.New(people...), store: moduletest.NewStore(),
+		clients: map[string]*moduletest.Client{},
+		limits:  Limits{Nodes: 10, Items: 5, ItemBytes: 200},
 		society: &society{groups: map[string][]string{"juliet": {"Lovers"}, "mercutio": nil}, blocked: map[string]bool{},
 			wants: map[string][]string{}, resources: map[string][]string{},
 			standard: Config{Persist: true, Deliver: true, Payloads: true, TellDelete: true, Last: OnSubscription}}}
@@ -202,7 +204,8 @@ func (w *world) affiliate(node, who, affiliation string) {
 	w.do("romeo", askedOwner(`<affiliations node='`+node+`'><affiliation jid='`+at(who).String()+`' affiliation='`+affiliation+`'/></affiliations>`))
 }
 
-// events returns what somebody got since the last call, or request: the payloads of messages from the service, without their namespaces.
+// events returns what somebody got since the last call, or request: the payloads of messages from the service, without
+// their namespaces.
 func (w *world) events(who string) string {
 	var all []string
 	for _, d := range w.clients[who].Deliveries() {

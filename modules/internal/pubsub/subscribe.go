@@ -22,7 +22,8 @@ func (r *request) subscriber() (jid.JID, error) {
 
 // setState writes a subscription.
 func (g *Engine) setState(s *service, n *node, who jid.JID, st state) (*storage.Pending, error) {
-	p, err := g.put(s, storage.Change{Key: key(keySubscription, n.name, who), Value: []byte{recordVersion, byte(st)}, Delete: st == 0})
+	p, err := g.put(s, storage.Change{Key: key(keySubscription, n.name, who), Value: []byte{recordVersion, byte(st)},
+		Delete: st == 0})
 	if err == nil {
 		n.setState(who, st)
 	}
@@ -72,7 +73,8 @@ func (g *Engine) subscribe(r *request) ([]byte, error) {
 		} else if n.config.TellSubscription {
 			g.tellOwner(r.e.Batch, r.svc, n, who, st)
 		}
-		if st == subscribed && n.config.Last != Never && n.config.Deliver && !g.o.Profile.Blocks(r.service, r.actor) { // §6.1.7
+		// §6.1.7
+		if st == subscribed && n.config.Last != Never && n.config.Deliver && !g.o.Profile.Blocks(r.service, r.actor) {
 			if err := g.sendLast(r.e.Batch, r.svc, n, who); err != nil {
 				return nil, err
 			}
@@ -155,7 +157,7 @@ func (g *Engine) unsubscribe(r *request) ([]byte, error) {
 	return w.End().Bytes(), nil
 }
 
-// subscriptions: §5.6, those of who asks.
+// subscriptions: §5.6, those of the asker.
 func (g *Engine) subscriptions(r *request) ([]byte, error) {
 	if r.node != "" && r.svc.nodes[r.node] == nil {
 		return nil, noNode()
@@ -191,7 +193,7 @@ func addresses[T any](m map[jid.JID]T) []jid.JID {
 	return out
 }
 
-// affiliations: §5.7, those of who asks.
+// affiliations: §5.7, those of the asker.
 func (g *Engine) affiliations(r *request) ([]byte, error) {
 	if r.node != "" && r.svc.nodes[r.node] == nil {
 		return nil, noNode()
@@ -238,8 +240,8 @@ func subscriptionEvent(n *node, who jid.JID, st state) []byte {
 	return w.End().Bytes()
 }
 
-// Approve reads a message from an owner to the service: whether it answers a subscription request (§8.6). If so, it does what the answer
-// says; the Pending stands for what was written.
+// Approve reads a message from an owner to the service: whether it answers a subscription request (§8.6). If so, it
+// does what the answer says; the Pending stands for what was written.
 func (g *Engine) Approve(b *router.Batch, of jid.JID, m *xmpp.Stanza) (bool, *storage.Pending, error) {
 	x := m.Child(forms.Name)
 	if x == nil {
@@ -288,7 +290,8 @@ func (g *Engine) decide(b *router.Batch, s *service, n *node, who jid.JID, yes b
 	return p, err
 }
 
-// Revoke ends the subscriptions of an entity, a bare address, to which it has no right any more, and tells it (XEP-0163 §7.1).
+// Revoke ends the subscriptions of an entity, a bare address, to which it has no right any more, and tells it (XEP-0163
+// §7.1).
 func (g *Engine) Revoke(b *router.Batch, of, entity jid.JID) error {
 	s, err := g.lock(of)
 	if err != nil {
@@ -325,7 +328,8 @@ func (g *Engine) revoke(b *router.Batch, s *service, n *node, entity jid.JID) er
 	return nil
 }
 
-// Bounced ends the subscriptions of an address that is gone, as the error says that an event has come back with (§12.4).
+// Bounced ends the subscriptions of an address that is gone, as the error says that an event has come back with
+// (§12.4).
 func (g *Engine) Bounced(of, from jid.JID, why *xmpp.Error) error {
 	if why.Condition != xmpp.CondGone && why.Condition != xmpp.CondItemNotFound {
 		return nil

@@ -40,9 +40,9 @@ type shard[V Held] struct {
 	cost int   // of the ring
 }
 
-// New returns an empty cache. What is idle may cost most together, for each of 64 parts of the owners; the latest one of
-// each is kept whatever it costs. Make makes the value of an owner who is not known. What stays, if stays is not nil,
-// does not become idle; it is asked again when Settle is called. Both are called with a part of the cache locked.
+// New returns an empty cache. What is idle may cost most together, for each of 64 parts of the owners; the latest one
+// of each is kept whatever it costs. Make makes the value of an owner who is not known. What stays, if stays is not
+// nil, does not become idle; it is asked again when Settle is called. Both are called with a part of the cache locked.
 func New[V Held](most int, make func(owner string) V, stays func(V) bool) *Cache[V] {
 	c := &Cache[V]{most: most, make: make, stays: stays, seed: maphash.MakeSeed()}
 	for i := range c.shards {
@@ -96,7 +96,8 @@ func (c *Cache[V]) Settle(owner string, cost func(V) int) {
 	}
 }
 
-// rest makes a value idle unless it is needed, and forgets those that were used longest ago. The caller holds the shard.
+// rest makes a value idle unless it is needed, and forgets those that were used longest ago. The caller holds the
+// shard.
 func (c *Cache[V]) rest(sh *shard[V], v V, cost int) {
 	p := v.place()
 	if p.use > 0 || p.next != nil || c.stays != nil && c.stays(v) {

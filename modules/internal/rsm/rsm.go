@@ -24,7 +24,7 @@ type Request struct {
 	Index int
 }
 
-// All is the request of who has sent no <set/>.
+// All is the request of a client that has sent no <set/>.
 func All() Request { return Request{Max: -1, Index: -1} }
 
 // Parse reads a <set/>, which may be nil.

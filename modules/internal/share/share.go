@@ -1,5 +1,5 @@
 // Package share keeps tables of a bounded size that many fill, so that none of them takes the places of the others:
-// each has its share, see storage.Fair, and who wants more loses what it put there first.
+// each has its share, see storage.Fair, and whoever wants more loses what it put there first.
 package share
 
 import (

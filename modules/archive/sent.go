@@ -7,12 +7,12 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// posting is how many copies of posts are written at the same time.
-const posting = 32
+// copiesAtOnce is how many copies for senders without a session are written at the same time.
+const copiesAtOnce = 32
 
-// A post is a copy for the archive of an account that posts without a session. Nobody waits for its id, so it is written
-// beside the way of the message: a post to thousands does not wait for storage twice as often.
-type post struct {
+// A sentCopy is what an account that sends without a session, over HTTP, gets into its archive. Nobody waits for its
+// id, so it is written beside the way of the message: a message to thousands does not wait for storage twice as often.
+type sentCopy struct {
 	a       *Archive
 	written chan struct{} // closed when id and dup are known
 	id      uint64
@@ -20,7 +20,7 @@ type post struct {
 	pending *storage.Pending
 }
 
-// posted archives for the sender what an account has posted in its own name, without a session.
+// posted archives for the sender what an account has posted over HTTP in its own name.
 func (a *Archive) posted(e *router.Envelope) {
 	if e.Session != nil || e.Left || e.Peer != "" || e.Account.IsZero() || !e.Stanza.From.MatchesBare(e.Account) ||
 		e.Stanza.To.MatchesBare(e.Account) || e.SentID != 0 || !worthKeeping(e.Stanza) {
@@ -39,38 +39,38 @@ func (a *Archive) posted(e *router.Envelope) {
 	n.stanza = a.clean(n.stanza, name)
 	owned := n.stanza.Clone()
 	n.stanza = &owned
-	p := &post{a: a, written: make(chan struct{}), pending: storage.NewPending()}
+	c := &sentCopy{a: a, written: make(chan struct{}), pending: storage.NewPending()}
 	if e.Durable {
-		e.Await(p.pending)
+		e.Await(c.pending)
 	}
-	e.OnRefusal(p.takeBack, name, 0)
-	a.posts <- struct{}{}
-	go p.write(name, n)
+	e.OnRefusal(c.takeBack, name, 0)
+	a.copies <- struct{}{}
+	go c.write(name, n)
 }
 
-func (p *post) write(owner string, n entry) {
-	defer func() { <-p.a.posts }()
+func (c *sentCopy) write(owner string, n entry) {
+	defer func() { <-c.a.copies }()
 	record := storage.Record{Peer: n.with.Bare().String(), Data: mam.AppendMessage(nil, n.stanza)}
 	var durable *storage.Pending
 	var err error
-	p.id, p.dup, durable, err = p.a.write(owner, record, n.dedup)
-	close(p.written)
+	c.id, c.dup, durable, err = c.a.write(owner, record, n.dedup)
+	close(c.written)
 	if err != nil {
-		p.a.o.Log.Warn("post not archived for its sender", "owner", owner, "error", err)
-		p.pending.Finish(err)
+		c.a.o.Log.Warn("post not archived for its sender", "owner", owner, "error", err)
+		c.pending.Finish(err)
 		return
 	}
-	if !p.dup {
-		p.a.retract(n)
+	if !c.dup {
+		c.a.retract(n)
 	}
-	durable.Then(p.pending.Finish)
+	durable.Then(c.pending.Finish)
 }
 
-// takeBack removes the copy of a post that was refused after all.
-func (p *post) takeBack(owner string, _ uint64) {
-	<-p.written
-	if p.id != 0 && !p.dup {
-		p.a.takeBack(owner, p.id)
+// takeBack removes the copy of a message that was refused after all.
+func (c *sentCopy) takeBack(owner string, _ uint64) {
+	<-c.written
+	if c.id != 0 && !c.dup {
+		c.a.takeBack(owner, c.id)
 	}
 }
 

@@ -12,17 +12,18 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// What is held for one user is bounded, and what of one sender and of one domain, so that none can shut the others out.
+// What is in quarantine for one user is bounded, and so is what is there of one sender and of one domain, so that none
+// can shut the others out.
 const (
-	keep          = 30 * 24 * time.Hour
-	maxHeld       = 200
-	maxHeldBytes  = 1 << 20
-	maxHeldSender = 20
-	page          = 50
+	keep        = 30 * 24 * time.Hour
+	maxMessages = 200
+	maxBytes    = 1 << 20
+	maxOfSender = 20
+	page        = 50
 )
 
-// hold keeps a message of a stranger.
-func (s *Strangers) hold(e *router.Envelope, user jid.JID) {
+// quarantine keeps a message of a stranger.
+func (s *Strangers) quarantine(e *router.Envelope, user jid.JID) {
 	ctx, name, from := context.Background(), user.String(), e.Stanza.From.Bare()
 	switch exists, err := s.Users.Exists(ctx, user); {
 	case err != nil:
@@ -31,16 +32,16 @@ func (s *Strangers) hold(e *router.Envelope, user jid.JID) {
 	case !exists: // the router refuses it, as any other
 		return
 	}
-	if _, err := s.Held.Trim(ctx, name, storage.IDAt(time.Now().Add(-keep))); err != nil {
-		s.Log.Warn("what was held for long stays", "user", user, "error", err)
+	if _, err := s.Quarantine.Trim(ctx, name, storage.IDAt(time.Now().Add(-keep))); err != nil {
+		s.Log.Warn("what was in quarantine for long stays", "user", user, "error", err)
 	}
 	if s.Full != nil && s.Full() {
 		e.Refuse(xmpp.ResourceConstraint("the server has no room for messages that wait at the moment"))
 		return
 	}
 	record := storage.Record{Peer: from.String(), Data: mam.AppendMessage(nil, e.Stanza)}
-	of, _, err := s.Held.Page(ctx, name, storage.Query{Peer: from.String(), Limit: maxHeldSender})
-	if err == nil && len(of) >= maxHeldSender {
+	of, _, err := s.Quarantine.Page(ctx, name, storage.Query{Peer: from.String(), Limit: maxOfSender})
+	if err == nil && len(of) >= maxOfSender {
 		err = storage.ErrFull
 	}
 	if err == nil {
@@ -49,15 +50,15 @@ func (s *Strangers) hold(e *router.Envelope, user jid.JID) {
 	var p *storage.Pending
 	dup := false
 	if err == nil {
-		_, dup, p, err = s.Held.Append(ctx, name, record,
-			storage.AppendOptions{Dedup: e.DedupKey(), MaxRecords: maxHeld, MaxBytes: maxHeldBytes})
+		_, dup, p, err = s.Quarantine.Append(ctx, name, record,
+			storage.AppendOptions{Dedup: e.DedupKey(), MaxRecords: maxMessages, MaxBytes: maxBytes})
 	}
 	switch {
 	case errors.Is(err, storage.ErrFull):
 		e.Refuse(xmpp.ResourceConstraint("too many messages wait for the recipient").WithType(xmpp.ErrorWait))
 		return
 	case err != nil:
-		s.Log.Warn("message of a stranger cannot be held", "user", user, "error", err)
+		s.Log.Warn("message of a stranger cannot be kept", "user", user, "error", err)
 		e.Refuse(router.Unavailable())
 		return
 	}
@@ -72,23 +73,23 @@ func (s *Strangers) hold(e *router.Envelope, user jid.JID) {
 	}
 }
 
-// fair is storage.ErrFull if a stranger, with all others of the same domain, has its share of what is held for a user.
+// fair is storage.ErrFull if a stranger, with all others of the same domain, has its share of a user's quarantine.
 // Records are by sender, so the domain's are counted here, and only when it matters.
 func (s *Strangers) fair(ctx context.Context, user string, from jid.JID, more int64) error {
-	n, size, err := s.Held.Size(ctx, user)
+	n, size, err := s.Quarantine.Size(ctx, user)
 	if err != nil {
 		return err
 	}
 	fits := func(records, bytes int64) bool {
-		return storage.Fair(maxHeld, int64(n), records, 1) && storage.Fair(maxHeldBytes, size, bytes, more)
+		return storage.Fair(maxMessages, int64(n), records, 1) && storage.Fair(maxBytes, size, bytes, more)
 	}
 	if fits(int64(n), size) {
 		return nil
 	}
-	if n >= maxHeld || size+more > maxHeldBytes {
+	if n >= maxMessages || size+more > maxBytes {
 		return storage.ErrFull
 	}
-	records, _, err := s.Held.Page(ctx, user, storage.Query{Limit: maxHeld})
+	records, _, err := s.Quarantine.Page(ctx, user, storage.Query{Limit: maxMessages})
 	if err != nil {
 		return err
 	}
@@ -106,8 +107,8 @@ func (s *Strangers) fair(ctx context.Context, user string, from jid.JID, more in
 
 // A job is something to be done for a user in the background.
 type job struct {
-	of   jid.JID // let go of what is held of this address
-	look bool    // see what is held at all: the user has come
+	of   jid.JID // let go of what is in quarantine of this address
+	look bool    // see what is in quarantine at all: the user has come
 }
 
 // work is what is to be done for a user, one after the other.
@@ -143,7 +144,7 @@ func (s *Strangers) do(user jid.JID, j job) {
 			w.jobs = w.jobs[1:]
 			s.mu.Unlock()
 			if err := s.work(user, j); err != nil {
-				s.Log.Warn("what is held of strangers waits", "user", user, "error", err)
+				s.Log.Warn("what is in quarantine waits", "user", user, "error", err)
 			}
 		}
 	})
@@ -158,10 +159,10 @@ func (s *Strangers) work(user jid.JID, j job) error {
 		return s.release(user, j.of.String())
 	}
 	ctx, name := context.Background(), user.String()
-	if n, _, err := s.Held.Size(ctx, name); err != nil || n == 0 {
+	if n, _, err := s.Quarantine.Size(ctx, name); err != nil || n == 0 {
 		return err
 	}
-	if s.Policy(user.Domain()) != Hold { // the administrator wants nothing held any more
+	if s.Policy(user.Domain()) != Quarantine { // the administrator wants no quarantine any more
 		return s.release(user, "")
 	}
 	senders, err := s.senders(ctx, name)
@@ -187,12 +188,12 @@ func (s *Strangers) work(user jid.JID, j job) error {
 	return nil
 }
 
-// senders are those of whom something is held, in the order of their first messages.
+// senders are those of whom something is in quarantine, in the order of their first messages.
 func (s *Strangers) senders(ctx context.Context, user string) (all []jid.JID, err error) {
 	seen := map[string]bool{}
 	for after, more := uint64(0), true; more; {
 		var records []storage.Record
-		if records, more, err = s.Held.Page(ctx, user, storage.Query{After: after, Limit: page}); err != nil {
+		if records, more, err = s.Quarantine.Page(ctx, user, storage.Query{After: after, Limit: page}); err != nil {
 			return nil, err
 		}
 		for i := range records {
@@ -207,11 +208,11 @@ func (s *Strangers) senders(ctx context.Context, user string) (all []jid.JID, er
 	return all, nil
 }
 
-// release has what is held of a sender, or of all, go its way, in order.
+// release lets out what is in quarantine of a sender, or of all, in order.
 func (s *Strangers) release(user jid.JID, peer string) error {
 	ctx, name := context.Background(), user.String()
 	for after := uint64(0); ; {
-		records, more, err := s.Held.Page(ctx, name, storage.Query{Peer: peer, After: after, Limit: page})
+		records, more, err := s.Quarantine.Page(ctx, name, storage.Query{Peer: peer, After: after, Limit: page})
 		if err != nil {
 			return err
 		}
@@ -247,7 +248,7 @@ func (s *Strangers) letGo(ctx context.Context, user string, r *storage.Record) e
 			return err
 		}
 	}
-	_, err = s.Held.Remove(ctx, user, r.ID)
+	_, err = s.Quarantine.Remove(ctx, user, r.ID)
 	return err
 }
 
@@ -261,7 +262,7 @@ func dedup(m *xmpp.Stanza, user string, r *storage.Record) string {
 	return "held " + user + " " + mam.FormatID(r.ID)
 }
 
-// Close ends what runs in the background and returns when it has ended. What is still held stays so.
+// Close ends what runs in the background and returns when it has ended. What is in quarantine stays there.
 func (s *Strangers) Close() {
 	s.mu.Lock()
 	s.closed = true
