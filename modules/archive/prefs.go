@@ -5,11 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"slices"
 	"strings"
-	"sync"
 
+	"jackdaw/modules/internal/recent"
 	"jackdaw/router"
 	"jackdaw/storage"
 	"jackdaw/xmpp"
@@ -19,9 +18,6 @@ import (
 const (
 	// maxListed is how many addresses a user's preferences may name.
 	maxListed = 1000
-	// cached bounds the preferences in memory, for each shard.
-	cached = 1024
-	shards = 64
 	// prefsKey is the only key of an owner, prefsVersion the first byte of its value.
 	prefsKey     = "prefs"
 	prefsVersion = 1
@@ -156,7 +152,7 @@ func (p *prefs) payload() []byte {
 func (a *Archive) preferences(e *router.Envelope, el *xmpp.Element) {
 	owner := e.Session.Bare().String()
 	if e.Stanza.Type == xmpp.TypeGet {
-		p, err := a.prefs.get(owner)
+		p, err := a.prefs.Get(owner)
 		if err != nil {
 			a.fail(e, err)
 			return
@@ -183,7 +179,7 @@ func (a *Archive) wants(user, with jid.JID) (bool, error) {
 	if a.o.Full != nil && a.o.Full() {
 		return false, nil
 	}
-	p, err := a.prefs.get(user.String())
+	p, err := a.prefs.Get(user.String())
 	if err != nil {
 		return false, err
 	}
@@ -204,61 +200,17 @@ func (a *Archive) wants(user, with jid.JID) (bool, error) {
 
 // prefsCache is in front of the map in storage: it is asked twice for every message.
 type prefsCache struct {
-	store  storage.Map
-	seed   maphash.Seed
-	shards [shards]prefsShard
-}
-
-type prefsShard struct {
-	write sync.Mutex   // taken first, held while preferences are read from storage or changed
-	mu    sync.RWMutex // guards users
-	users map[string]*prefs
-	_     [32]byte // no two shards in one cache line
+	*recent.Values[*prefs]
+	store storage.Map
 }
 
 func newPrefsCache(store storage.Map) *prefsCache {
-	c := &prefsCache{store: store, seed: maphash.MakeSeed()}
-	for i := range c.shards {
-		c.shards[i].users = map[string]*prefs{}
-	}
+	c := &prefsCache{store: store}
+	c.Values = recent.NewValues(c.load)
 	return c
 }
 
-func (c *prefsCache) shard(owner string) *prefsShard {
-	return &c.shards[maphash.String(c.seed, owner)%shards]
-}
-
-func (sh *prefsShard) look(owner string) *prefs {
-	sh.mu.RLock()
-	defer sh.mu.RUnlock()
-	return sh.users[owner]
-}
-
-// keep puts preferences in, in place of any others if there are too many.
-func (sh *prefsShard) keep(owner string, p *prefs) {
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	if sh.users[owner] == nil && len(sh.users) >= cached {
-		for name := range sh.users {
-			delete(sh.users, name)
-			break
-		}
-	}
-	// The name is kept for long: it must not hold a read buffer.
-	sh.users[strings.Clone(owner)] = p
-}
-
-// get returns the preferences of a user.
-func (c *prefsCache) get(owner string) (*prefs, error) {
-	sh := c.shard(owner)
-	if p := sh.look(owner); p != nil {
-		return p, nil
-	}
-	sh.write.Lock()
-	defer sh.write.Unlock()
-	if p := sh.look(owner); p != nil {
-		return p, nil
-	}
+func (c *prefsCache) load(owner string) (*prefs, error) {
 	p := standard
 	b, err := c.store.Get(context.Background(), owner, prefsKey)
 	if err == nil {
@@ -269,28 +221,23 @@ func (c *prefsCache) get(owner string) (*prefs, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load archive preferences of %s: %w", owner, err)
 	}
-	sh.keep(owner, p)
 	return p, nil
 }
 
 func (c *prefsCache) set(owner string, p *prefs) (*storage.Pending, error) {
-	sh := c.shard(owner)
-	sh.write.Lock()
-	defer sh.write.Unlock()
+	held := c.Hold(owner)
+	defer held.Release()
 	_, pending, err := c.store.Update(context.Background(), owner, storage.AnyVersion,
 		storage.Change{Key: prefsKey, Value: p.append(nil)})
 	if err != nil {
 		return nil, fmt.Errorf("store archive preferences of %s: %w", owner, err)
 	}
-	sh.keep(owner, p)
+	held.Put(p)
 	return pending, nil
 }
 
 func (c *prefsCache) forget(owner string) {
-	sh := c.shard(owner)
-	sh.write.Lock()
-	defer sh.write.Unlock()
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	delete(sh.users, owner)
+	held := c.Hold(owner)
+	defer held.Release()
+	held.Forget()
 }

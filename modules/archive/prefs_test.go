@@ -126,17 +126,3 @@ func TestPreferencesThatCannotBeReadAreAnError(t *testing.T) {
 		t.Error(e.Outcome)
 	}
 }
-
-func TestTheCacheOfPreferencesIsBounded(t *testing.T) {
-	c := newPrefsCache(moduletest.NewStore().Map("p"))
-	for i := range 2 * shards * cached {
-		if _, err := c.get(fmt.Sprintf("u%d@x", i)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for i := range c.shards {
-		if n := len(c.shards[i].users); n > cached {
-			t.Fatalf("%d users in a shard", n)
-		}
-	}
-}

@@ -87,7 +87,7 @@ func (b *Blocking) Blocks(user, other jid.JID) bool {
 	if !b.On() {
 		return false
 	}
-	l, err := b.lists.of(user.String())
+	l, err := b.lists.Get(user.String())
 	if err != nil {
 		b.log.Warn("block list unavailable", "error", err)
 		return true
@@ -110,7 +110,7 @@ func (b *Blocking) leaving(e *router.Envelope) {
 		return
 	}
 	user := e.Session.Bare()
-	l, err := b.lists.of(user.String())
+	l, err := b.lists.Get(user.String())
 	if err != nil {
 		b.log.Warn("block list unavailable", "error", err)
 		e.Refuse(router.Unavailable())
@@ -127,7 +127,7 @@ func (b *Blocking) blocked(e *router.Envelope) (bool, error) {
 		return false, nil
 	}
 	user := e.Stanza.To.Bare()
-	l, err := b.lists.of(user.String())
+	l, err := b.lists.Get(user.String())
 	if err != nil {
 		b.log.Warn("block list unavailable", "error", err)
 		return false, err
@@ -184,7 +184,7 @@ func (b *Blocking) iq(e *router.Envelope) {
 // get answers with the list (§3.2).
 func (b *Blocking) get(e *router.Envelope, _ *xmpp.Element) {
 	e.Session.Set(router.FlagBlocking, true)
-	l, err := b.lists.of(e.Session.Bare().String())
+	l, err := b.lists.Get(e.Session.Bare().String())
 	if err != nil {
 		b.fail(e, err)
 		return

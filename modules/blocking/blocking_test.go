@@ -344,21 +344,6 @@ func TestRemovedAccountLeavesNoList(t *testing.T) {
 	}
 }
 
-func TestMemoryIsBounded(t *testing.T) {
-	store := moduletest.NewStore()
-	l := newLists(store.Map("blocking"))
-	for i := range 2 * shards * cached {
-		if _, err := l.of(fmt.Sprintf("u%d@example.org", i)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for i := range l.shards {
-		if n := len(l.shards[i].users); n > cached {
-			t.Errorf("shard %d holds %d lists", i, n)
-		}
-	}
-}
-
 func TestManyMayChangeAndAskAtOnce(t *testing.T) {
 	c := newScene(t)
 	var wg sync.WaitGroup
@@ -374,7 +359,7 @@ func TestManyMayChangeAndAskAtOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if l, _ := c.b.lists.of("juliet@example.org"); len(l.items) != 200 {
+	if l, _ := c.b.lists.Get("juliet@example.org"); len(l.items) != 200 {
 		t.Errorf("%d items", len(l.items))
 	}
 }

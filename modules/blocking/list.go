@@ -3,19 +3,10 @@ package blocking
 import (
 	"context"
 	"fmt"
-	"hash/maphash"
-	"strings"
-	"sync"
-	"sync/atomic"
 
+	"jackdaw/modules/internal/recent"
 	"jackdaw/storage"
 	"jackdaw/xmpp/jid"
-)
-
-const (
-	shards = 64
-	// cached bounds the lists in memory, for each shard. Most are empty, and known to be.
-	cached = 1024
 )
 
 // recordVersion is the value of each entry, and all of it: the address is the key.
@@ -99,66 +90,19 @@ func (l *list) addresses() []jid.JID {
 
 var nobody = &list{}
 
-// lists is the cache before the map in storage.
+// lists are the block lists of all users; they are asked twice for every message.
 type lists struct {
-	store  storage.Map
-	seed   maphash.Seed
-	shards [shards]shard
-}
-
-type shard struct {
-	write sync.Mutex   // taken first, held while an owner's list is read from storage or changed
-	mu    sync.RWMutex // guards users
-	users map[string]*user
-	_     [32]byte // no two shards in one cache line
-}
-
-type user struct {
-	list *list
-	used atomic.Bool // since an eviction looked at it
+	*recent.Values[*list]
+	store storage.Map
 }
 
 func newLists(store storage.Map) *lists {
-	l := &lists{store: store, seed: maphash.MakeSeed()}
-	for i := range l.shards {
-		l.shards[i].users = map[string]*user{}
-	}
+	l := &lists{store: store}
+	l.Values = recent.NewValues(l.load)
 	return l
 }
 
-func (l *lists) shard(owner string) *shard {
-	return &l.shards[maphash.String(l.seed, owner)%shards]
-}
-
-// of returns the list of a user. It is asked twice for every message.
-func (l *lists) of(owner string) (*list, error) {
-	sh := l.shard(owner)
-	if list := sh.look(owner); list != nil {
-		return list, nil
-	}
-	sh.write.Lock()
-	defer sh.write.Unlock()
-	return l.load(sh, owner)
-}
-
-func (sh *shard) look(owner string) *list {
-	sh.mu.RLock()
-	u := sh.users[owner]
-	sh.mu.RUnlock()
-	if u == nil {
-		return nil
-	}
-	if !u.used.Load() { // else all readers would write to one cache line
-		u.used.Store(true)
-	}
-	return u.list
-}
-
-// load reads a list unless it is in memory. The caller holds write.
-func (l *lists) load(sh *shard, owner string) (*list, error) {
-	if list := sh.look(owner); list != nil {
-		return list, nil
-	}
+func (l *lists) load(owner string) (*list, error) {
 	entries, version, err := l.store.List(context.Background(), owner)
 	if err != nil {
 		return nil, fmt.Errorf("load block list of %s: %w", owner, err)
@@ -173,46 +117,16 @@ func (l *lists) load(sh *shard, owner string) (*list, error) {
 	if version == 0 {
 		list = nobody
 	}
-	sh.keep(owner, list.index())
-	return list, nil
+	return list.index(), nil
 }
 
-// keep puts a list in, in place of one that was not asked for lately if there are too many.
-func (sh *shard) keep(owner string, l *list) {
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	if sh.users[owner] == nil && len(sh.users) >= cached {
-		// Two rounds are enough: the first takes away the marks.
-		for range 2 {
-			for name, u := range sh.users {
-				if !u.used.Swap(false) {
-					delete(sh.users, name)
-					break
-				}
-			}
-			if len(sh.users) < cached {
-				break
-			}
-		}
-	}
-	// The name is kept for long: it must not hold a read buffer.
-	sh.users[strings.Clone(owner)] = &user{list: l}
-}
-
-func (sh *shard) forget(owner string) {
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	delete(sh.users, owner)
-}
-
-// change adds items to a list or takes them away (nil: all). Under the shard's lock it calls then
+// change adds items to a list or takes them away (nil: all). While nobody else changes the list it calls then
 // with the list before and after, so that what is told of a change keeps the order of changes.
 func (l *lists) change(owner string, items []jid.JID, add bool, then func(before, after *list)) (
 	*storage.Pending, error) {
-	sh := l.shard(owner)
-	sh.write.Lock()
-	defer sh.write.Unlock()
-	before, err := l.load(sh, owner)
+	held := l.Hold(owner)
+	defer held.Release()
+	before, err := held.Get()
 	if err != nil {
 		return nil, err
 	}
@@ -240,16 +154,15 @@ func (l *lists) change(owner string, items []jid.JID, add bool, then func(before
 	after := before
 	if len(changes) > 0 { // else p is that of the list as it is
 		after = before.with(items, add, version)
-		sh.keep(owner, after)
+		held.Put(after)
 	}
 	then(before, after)
 	return p, nil
 }
 
 func (l *lists) remove(ctx context.Context, owner string) (*storage.Pending, error) {
-	sh := l.shard(owner)
-	sh.write.Lock()
-	defer sh.write.Unlock()
-	sh.forget(owner)
+	held := l.Hold(owner)
+	defer held.Release()
+	held.Forget()
 	return l.store.DeleteOwner(ctx, owner)
 }

@@ -1,5 +1,5 @@
-// Package recent keeps in memory what is known of owners for as long as somebody works with it, and of the owners used
-// last as much as there is room for.
+// Package recent keeps in memory what the store knows of the owners used last. A Cache holds what somebody works with,
+// for as long as that lasts, and of the rest as much as there is room for. Values holds what is only read and replaced.
 package recent
 
 import (

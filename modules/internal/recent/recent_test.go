@@ -8,26 +8,26 @@ import (
 	"pgregory.net/rapid"
 )
 
-type value struct {
+type item struct {
 	Place
 	name string
 	made int
 }
 
 // counted is a cache whose values know how many have been made for their owners so far.
-func counted(most int, stays func(*value) bool) *Cache[*value] {
+func counted(most int, stays func(*item) bool) *Cache[*item] {
 	made := map[string]int{}
 	var mu sync.Mutex
-	return New(most, func(owner string) *value {
+	return New(most, func(owner string) *item {
 		mu.Lock()
 		defer mu.Unlock()
 		made[owner]++
-		return &value{name: owner, made: made[owner]}
+		return &item{name: owner, made: made[owner]}
 	}, stays)
 }
 
 // consistent checks what must hold between two calls.
-func consistent(t interface{ Errorf(string, ...any) }, c *Cache[*value]) {
+func consistent(t interface{ Errorf(string, ...any) }, c *Cache[*item]) {
 	for i := range c.shards {
 		sh := &c.shards[i]
 		cost, n := 0, 0
@@ -51,8 +51,8 @@ func consistent(t interface{ Errorf(string, ...any) }, c *Cache[*value]) {
 func TestWhatIsUsedIsOneAndIsKept(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		staying := map[string]bool{}
-		c := counted(rapid.IntRange(0, 5).Draw(rt, "most"), func(v *value) bool { return staying[v.name] })
-		taken := map[string][]*value{}
+		c := counted(rapid.IntRange(0, 5).Draw(rt, "most"), func(v *item) bool { return staying[v.name] })
+		taken := map[string][]*item{}
 		owner := rapid.SampledFrom([]string{"a", "b", "c", "d", "e", "f", "g", "h"})
 		rt.Repeat(map[string]func(*rapid.T){
 			"": func(rt *rapid.T) { consistent(rt, c) },
@@ -79,14 +79,14 @@ func TestWhatIsUsedIsOneAndIsKept(t *testing.T) {
 			"settle": func(rt *rapid.T) {
 				name := owner.Draw(rt, "owner")
 				delete(staying, name)
-				c.Settle(name, func(*value) int { return 1 })
+				c.Settle(name, func(*item) int { return 1 })
 			},
 		})
 	})
 }
 
 // sameShard are owners whose values are in one part of the cache.
-func sameShard(c *Cache[*value], n int) (all []string) {
+func sameShard(c *Cache[*item], n int) (all []string) {
 	want := c.shard("first")
 	for i := 0; len(all) < n; i++ {
 		if name := fmt.Sprint("u", i); c.shard(name) == want {
