@@ -135,8 +135,8 @@ func New(o Options) *Server {
 	if o.TLS != nil {
 		s.callers = s.incomingTLS(o.TLS)
 	}
-	s.outbox = outbox.New(outbox.Options{Dialer: s, Log: o.Store.Log("outbox"), Owns: o.Router.Owns, Bounce: o.Router.Bounce,
-		Limits: func() *outbox.Limits { return &s.policy().queues }, Logger: s.log})
+	s.outbox = outbox.New(outbox.Options{Dialer: s, Log: o.Store.Log("outbox"), Owns: o.Router.Owns,
+		Bounce: o.Router.Bounce, Limits: func() *outbox.Limits { return &s.policy().queues }, Logger: s.log})
 	s.queue = s.outbox
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
@@ -170,7 +170,8 @@ func (s *Server) Start(ctx context.Context) error {
 func (s *Server) Send(e *router.Envelope) {
 	if from := e.Stanza.From.Domain(); !s.o.Router.Owns(from) {
 		s.Stats.Forged.Add(1)
-		s.log.Error("a sender of another domain was about to leave for a peer", "from", from, "to", e.Stanza.To.Domain())
+		s.log.Error("a sender of another domain was about to leave for a peer", "from", from,
+			"to", e.Stanza.To.Domain())
 		e.Refuse(xmpp.NotAllowed("forged-sender-remote"))
 		return
 	}

@@ -11,8 +11,8 @@ import (
 
 // Accept gives each connection of a listener to serve, which must not wait, until the listener is closed. It returns
 // nil if stopping then says that this was wanted. What the system cannot give now, such as file descriptors, is asked
-// for again after a while, or when done is closed; the log says so once, and once when it is over; who names there what
-// comes.
+// for again after a while, or when done is closed; the log says so once, and once when it is over. In the log, who
+// names the kind of connection.
 func Accept(l net.Listener, who string, stopping func() bool, done <-chan struct{}, log *slog.Logger,
 	serve func(net.Conn)) error {
 	c := complaint{log: log, who: who}

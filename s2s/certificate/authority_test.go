@@ -69,7 +69,8 @@ func (a *authority) pool() *x509.CertPool {
 // leaf issues a certificate with a dNSName for servers.
 func (a *authority) leaf(t *testing.T, names ...string) *x509.Certificate {
 	t.Helper()
-	return issue(t, a, &x509.Certificate{DNSNames: names, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}).cert
+	return issue(t, a, &x509.Certificate{DNSNames: names,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}).cert
 }
 
 // general is one GeneralName in DER.
@@ -120,5 +121,6 @@ func sequence(names ...general) []byte {
 
 // named is a template whose alternative names are given in DER.
 func named(critical bool, names ...general) *x509.Certificate {
-	return &x509.Certificate{ExtraExtensions: []pkix.Extension{{Id: oidAltName, Critical: critical, Value: sequence(names...)}}}
+	return &x509.Certificate{ExtraExtensions: []pkix.Extension{{Id: oidAltName, Critical: critical,
+		Value: sequence(names...)}}}
 }

@@ -114,7 +114,8 @@ func Verify(chain []*x509.Certificate, domain string, roots *x509.CertPool, now 
 		return &Error{reason(leaf, err, now), domain, err}
 	}
 	by := names.match(domain)
-	if by == byOtherName && !slices.ContainsFunc(paths, func(path []*x509.Certificate) bool { return permitted(path, domain) }) {
+	permits := func(path []*x509.Certificate) bool { return permitted(path, domain) }
+	if by == byOtherName && !slices.ContainsFunc(paths, permits) {
 		return &Error{Invalid, domain, errors.New("an authority may not issue certificates for the name")}
 	}
 	if by == nothing {

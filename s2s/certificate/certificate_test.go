@@ -22,7 +22,8 @@ func wantGood(t *testing.T, what string, err error) {
 func wantReason(t *testing.T, what string, err error, want Reason) {
 	t.Helper()
 	e, ok := errors.AsType[*Error](err)
-	if !ok || e.Reason != want || e.Text() != want.String() || e.Domain == "" || !strings.Contains(err.Error(), e.Text()) {
+	if !ok || e.Reason != want || e.Text() != want.String() || e.Domain == "" ||
+		!strings.Contains(err.Error(), e.Text()) {
 		t.Errorf("%s: %v, want %q", what, err, want)
 	}
 }
@@ -94,7 +95,8 @@ func TestSelfSignedIsToldAsSuchUnlessTrusted(t *testing.T) {
 	wantGood(t, "trusted by itself", Verify(chainOf(self.cert), "a.example", self.pool(), now))
 	// Another's signature under the name of the issuer is not self-signed.
 	root := newRoot(t)
-	same := issue(t, root, &x509.Certificate{DNSNames: []string{"a.example"}, Subject: pkix.Name{CommonName: root.cert.Subject.CommonName}})
+	same := issue(t, root, &x509.Certificate{DNSNames: []string{"a.example"},
+		Subject: pkix.Name{CommonName: root.cert.Subject.CommonName}})
 	wantReason(t, "same name", Verify(chainOf(same.cert), "a.example", newRoot(t).pool(), now), UnknownAuthority)
 }
 
@@ -120,7 +122,8 @@ func TestPurposes(t *testing.T) {
 		{"mail", []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection, x509.ExtKeyUsageCodeSigning}, nil, false},
 		{"unknown", nil, []asn1.ObjectIdentifier{{1, 2, 3}}, false},
 	} {
-		leaf := issue(t, root, &x509.Certificate{DNSNames: []string{"a.example"}, ExtKeyUsage: c.usage, UnknownExtKeyUsage: c.unknown}).cert
+		leaf := issue(t, root, &x509.Certificate{DNSNames: []string{"a.example"}, ExtKeyUsage: c.usage,
+			UnknownExtKeyUsage: c.unknown}).cert
 		if err := Verify(chainOf(leaf), "a.example", root.pool(), now); c.good {
 			wantGood(t, c.what, err)
 		} else {
@@ -163,7 +166,8 @@ func TestOtherNamesProveADomainAlsoWhenCritical(t *testing.T) {
 func TestOtherCriticalExtensionsAreNotUnderstood(t *testing.T) {
 	root := newRoot(t)
 	c := named(true, xmppAddr("a.example"))
-	c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier{1, 2, 3, 4}, Critical: true, Value: []byte{5, 0}})
+	c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier{1, 2, 3, 4}, Critical: true,
+		Value: []byte{5, 0}})
 	wantReason(t, "unknown extension", Verify(chainOf(issue(t, root, c).cert), "a.example", root.pool(), now), Invalid)
 	// Of an authority the names are not ours to understand.
 	odd := named(true, xmppAddr("a.example"))
@@ -181,7 +185,8 @@ func TestConstrainedAuthorityCannotNameOthersInOtherNames(t *testing.T) {
 		"excluded":  {ExcludedDNSDomains: []string{"B.example", "c.example"}},
 	} {
 		ca := newCA(t, root, c)
-		for _, name := range []func(string) general{xmppAddr, func(s string) general { return srvName("_xmpp-server." + s) }, dnsName} {
+		srv := func(s string) general { return srvName("_xmpp-server." + s) }
+		for _, name := range []func(string) general{xmppAddr, srv, dnsName} {
 			for domain, good := range map[string]bool{"a.example": true, "x.a.example": true, "b.example": false, "x.b.example": false} {
 				leaf := issue(t, ca, named(false, name(domain))).cert
 				if err := Verify(chainOf(leaf, ca.cert), domain, root.pool(), now); good {
@@ -203,8 +208,9 @@ func TestSecondPathMayPermitWhatTheFirstDoesNot(t *testing.T) {
 	root := newRoot(t)
 	free := newCA(t, root, &x509.Certificate{})
 	// The same authority once more, cross-signed with a constraint.
-	template := &x509.Certificate{Subject: free.cert.Subject, SerialNumber: free.cert.SerialNumber, NotBefore: free.cert.NotBefore,
-		NotAfter: free.cert.NotAfter, IsCA: true, BasicConstraintsValid: true, PermittedDNSDomains: []string{"b.example"}}
+	template := &x509.Certificate{Subject: free.cert.Subject, SerialNumber: free.cert.SerialNumber,
+		NotBefore: free.cert.NotBefore, NotAfter: free.cert.NotAfter, IsCA: true, BasicConstraintsValid: true,
+		PermittedDNSDomains: []string{"b.example"}}
 	der, err := x509.CreateCertificate(nil, template, root.cert, free.key.Public(), root.key)
 	if err != nil {
 		t.Fatal(err)

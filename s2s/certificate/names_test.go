@@ -137,8 +137,9 @@ func TestBrokenNamesAreRefused(t *testing.T) {
 		"truncated name":             sequence(general{0x82, 9, 'a'}),
 		"other name without a value": sequence(context(tagOtherName, true, marshal(oidXMPPAddr))),
 		"other name without a type":  sequence(context(tagOtherName, true, nil)),
-		"two values":                 sequence(context(tagOtherName, true, append(marshal(oidXMPPAddr), append(context(0, true, nil), 5, 0)...))),
-		"empty value":                sequence(other(oidXMPPAddr, nil)),
+		"two values": sequence(context(tagOtherName, true,
+			append(marshal(oidXMPPAddr), append(context(0, true, nil), 5, 0)...))),
+		"empty value": sequence(other(oidXMPPAddr, nil)),
 		"two texts": sequence(other(oidXMPPAddr, append(text(asn1.TagUTF8String, "a.example"),
 			text(asn1.TagUTF8String, "b.example")...))),
 	} {

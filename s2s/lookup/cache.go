@@ -83,7 +83,7 @@ func (c *cache[K, V]) get(ctx context.Context, key K) (V, error) {
 	f.waiting--
 	if err != nil {
 		if f.waiting == 0 && c.flights[key] == f {
-			delete(c.flights, key) // who asks now starts anew
+			delete(c.flights, key) // whoever asks now starts anew
 			f.cancel()
 		}
 		var none V

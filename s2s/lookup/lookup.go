@@ -9,7 +9,7 @@
 //
 // Left out: DNSSEC, DANE and POSH; the TTL of records, which the resolver of the
 // standard library does not tell (see keepFound); a limit on how many lookups run
-// at once, since a common limit would let stuck domains delay the others: who
+// at once, since a common limit would let stuck domains delay the others: whoever
 // dials bounds how many it dials.
 package lookup
 

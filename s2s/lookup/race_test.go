@@ -146,7 +146,7 @@ func (d *dialer) dial(ctx context.Context, _, address string) (net.Conn, error) 
 	}
 }
 
-// host has a target of one name run a race, and checks when which address was dialled.
+// dialHost has a target of one name run a race, and checks when which address was dialled.
 func dialHost(t *testing.T, r *fake, d *dialer, want ...string) (*Conn, error) {
 	t.Helper()
 	f := New(Options{Resolver: r, Dialer: d.dial})

@@ -172,5 +172,6 @@ func (f *Finder) askHost(ctx context.Context, h host) (hostAddrs, time.Duration)
 // isUsable leaves out what is no address of a server, and what the kernel would
 // take for this machine.
 func isUsable(ip netip.Addr) bool {
-	return ip.IsValid() && !ip.IsUnspecified() && !ip.IsMulticast() && ip != netip.AddrFrom4([4]byte{255, 255, 255, 255})
+	return ip.IsValid() && !ip.IsUnspecified() && !ip.IsMulticast() &&
+		ip != netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }

@@ -197,7 +197,8 @@ func open(dir string, o Options) (*engine, error) {
 		return nil, err
 	}
 	if len(e.states) > 0 {
-		e.nextPage = rand.IntN(len(e.states[0].of)) // else a server that is started often would never come to the last ones
+		// A server that is started often would otherwise never come to the last ones.
+		e.nextPage = rand.IntN(len(e.states[0].of))
 	}
 	e.inspected = time.Now() // small trees have just been
 	e.inspecting.Reset(e.inspectEvery)

@@ -119,7 +119,8 @@ func TestAFailureInDoubtEndsTheProcessAndLosesNothing(t *testing.T) {
 	w := newWriter(t, s)
 	defer w.Close()
 	w.fill(t)
-	if end, err := bystander.Until(func(el string) bool { return strings.HasPrefix(el, "<stream:error") }); err != nil || !strings.Contains(end, "<system-shutdown") {
+	end, err := bystander.Until(func(el string) bool { return strings.HasPrefix(el, "<stream:error") })
+	if err != nil || !strings.Contains(end, "<system-shutdown") {
 		t.Errorf("another client was told %q, %v", end, err)
 	}
 	if _, err := bystander.Next(); err != harness.ErrStreamEnd {
