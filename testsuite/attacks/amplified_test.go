@@ -20,7 +20,7 @@ var (
 	grown = " xmlns:a='" + uri + "'><body>x</body>" + many
 )
 
-// What one stanza makes the server write is bounded by what it reads.
+// amplified are stanzas that would have the server write far more than it reads, which is bounded.
 var amplified = []ordeal{
 	{name: "a namespace that each child of a message needs", memory: 96, run: func(t *testing.T, b *battle) {
 		b.four(func(c *harness.Client) {
@@ -203,7 +203,8 @@ func (b *battle) enters(c *harness.Client) {
 	if err := c.Send("<presence to='" + hall + "/" + c.JID[strings.Index(c.JID, "/")+1:] + "'><x xmlns='http://jabber.org/protocol/muc'/></presence>"); err != nil {
 		b.t.Fatal(err)
 	}
-	if _, err := c.Until(func(el string) bool { return strings.HasPrefix(el, "<message") && strings.Contains(el, "<subject") }); err != nil {
+	subject := func(el string) bool { return strings.HasPrefix(el, "<message") && strings.Contains(el, "<subject") }
+	if _, err := c.Until(subject); err != nil {
 		b.t.Fatalf("%s does not get into the room: %v", c.JID, err)
 	}
 }

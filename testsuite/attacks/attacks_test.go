@@ -247,8 +247,9 @@ var attacks = []attack{
 	{"HTTP: breaking out of the message", post("/message", "application/json", `{"to": "victim@localhost/den", "extra_elements": "</message><message to='victim@localhost/den'><body>`+mark+`</body>"}`), []string{"400"}},
 	{"HTTP: a sender among the attributes", post("/message", "application/json", `{"to": "victim@localhost/den", "body": "`+mark+`", "message_attributes": {"from": "boss@localhost"}}`), []string{"400"}},
 	{"HTTP: an attribute that ends its tag", post("/message", "application/json", `{"to": "victim@localhost/den", "message_attributes": {"x><body>`+mark+`</body><y": "1"}}`), []string{"400"}},
+	// The rest of this body would meet a closed connection.
 	{"HTTP: a body over the limit", rawHTTP("POST /message HTTP/1.1\nHost: localhost\nAuthorization: " + basic("mallory@localhost") + "\nContent-Type: " + xmlType +
-		"\nContent-Length: 3000000\n\n<message to='victim@localhost/den'><body>" + mark + strings.Repeat("x", 1000)), []string{"413"}}, // the rest would meet a closed connection
+		"\nContent-Length: 3000000\n\n<message to='victim@localhost/den'><body>" + mark + strings.Repeat("x", 1000)), []string{"413"}},
 	{"HTTP: foreign sender to a remote address", post("/message", xmlType, "<message from='ceo@bank.example' to='customer@remote.example'><body>"+mark+"</body></message>"), []string{"403"}},
 	{"HTTP: two lengths", rawHTTP("POST /message HTTP/1.1\nHost: localhost\nAuthorization: " + basic("mallory@localhost") + "\nContent-Length: 4\nContent-Length: 90\n\n" + toVictim), []string{"400"}},
 }

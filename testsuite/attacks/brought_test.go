@@ -14,7 +14,7 @@ const quick = "limits: {stream_rate: 1000000000, stream_burst: 1000000000, peer_
 
 const kb = 1000
 
-// A session ends for not taking, never for being given much.
+// brought has sessions given much: a session ends for not taking, never for that.
 var brought = []ordeal{
 	{name: "1,500 large subscription requests of a peer's users", memory: 128, peer: true, options: harness.Options{Config: quick}, run: func(t *testing.T, b *battle) {
 		l := b.link()
@@ -222,8 +222,10 @@ type taker struct {
 	stanzas int
 }
 
-// receives logs in, does what comes first, and takes what comes until the wanted stanza has come. The session must live on.
-func (b *battle) receives(user string, managed bool, wanted func(el string) bool, first ...func(c *harness.Client)) *taker {
+// receives logs in, does what comes first, and takes what comes until the wanted stanza has come. The session must live
+// on.
+func (b *battle) receives(user string, managed bool, wanted func(el string) bool,
+	first ...func(c *harness.Client)) *taker {
 	b.t.Helper()
 	c, err := harness.ConnectFrom(innocentIP, b.C2STLS, user, fmt.Sprintf("home-%v", managed))
 	if err != nil {

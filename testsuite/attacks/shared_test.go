@@ -17,7 +17,7 @@ import (
 	"jackdaw/testsuite/harness"
 )
 
-// One user takes nothing from all the others.
+// shared has one user fill what is there for all, and takes nothing from the others by it.
 var shared = []ordeal{
 	{name: "5,500 presences with unknown capabilities", memory: 96, run: func(t *testing.T, b *battle) {
 		b.befriend("friend", "victim")

@@ -10,8 +10,8 @@ import (
 	"jackdaw/testsuite/peers"
 )
 
-// TestAStrangersServerKeepsNobodyElseOut: one peer fills what strangers may fill for a user who is away. A friend elsewhere gets
-// through, and the user sees it at the next login.
+// TestAStrangersServerKeepsNobodyElseOut: one peer fills what strangers may fill for a user who is away. A friend
+// elsewhere gets through, and the user sees it at the next login.
 func TestAStrangersServerKeepsNobodyElseOut(t *testing.T) {
 	t.Parallel()
 	const evil, friendly, victim = "evil.example", "friendly.example", "victim@localhost"

@@ -31,8 +31,8 @@ const (
 	secret = "s3cret"        // of bot
 )
 
-// An ordeal is an attack on the resources that all share. It runs on a server of its own, once with what memory it takes and
-// once in a process that has no more than hardLimit.
+// An ordeal is an attack on the resources that all share. It runs on a server of its own, once with what memory it
+// takes and once in a process that has no more than hardLimit.
 type ordeal struct {
 	name string
 	// options of the server; Users come on top of innocent, mallory, victim and friend.
@@ -107,7 +107,8 @@ func (o ordeal) fight(t *testing.T, hard bool) {
 	}
 	innocent := b.enter(innocentIP, "innocent", "desk")
 	defer innocent.Close()
-	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", b.PID()), []byte("5"), 0); err != nil { // the peak begins anew
+	// The peak begins anew.
+	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", b.PID()), []byte("5"), 0); err != nil {
 		t.Fatal(err)
 	}
 	before, spent := b.memory("VmRSS"), b.cpu()
@@ -248,8 +249,8 @@ func (w *watcher) end() (longest time.Duration, err error) {
 	return w.longest, w.err
 }
 
-// flood sends all and reads what comes until the stream ends, or until the answer to a ping behind it has come. It says what
-// ended the stream, if anything did.
+// flood sends all and reads what comes until the stream ends, or until the answer to a ping behind it has come. It says
+// what ended the stream, if anything did.
 func flood(c *harness.Client, all ...string) (ended string) {
 	var sending sync.WaitGroup
 	sending.Go(func() {
