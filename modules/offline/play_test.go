@@ -13,8 +13,8 @@ import (
 	"jackdaw/xmpp"
 )
 
-// Whatever two clients of juliet do, what is sent to the full address of one while it is there comes to it in order, all is
-// taken in the end, and nobody is held then.
+// Whatever two clients of juliet do, what is sent to the full address of one while it is there comes to it in order,
+// all is taken in the end, and nobody is held then.
 func TestMessagesToAFullAddressComeInOrderWhateverTheSessionsDo(t *testing.T) {
 	for seed := range uint64(40) {
 		synctest.Test(t, func(t *testing.T) {
