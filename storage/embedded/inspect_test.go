@@ -16,8 +16,8 @@ import (
 	"jackdaw/storage"
 )
 
-// damageTree changes a bit in a page of the tree under a server that runs, and returns the page. which says of each
-// page in use whether it will do.
+// damageTree changes a bit in a page of the tree under a server that runs, and returns the page. which says of each page
+// with data whether it will do.
 func damageTree(t *testing.T, e *engine, which func(page []byte) bool) int {
 	t.Helper()
 	e.mu.Lock()
@@ -38,7 +38,7 @@ func damageTree(t *testing.T, e *engine, which func(page []byte) bool) int {
 		if _, err := f.ReadAt(page, int64(n*len(page))); err != nil {
 			t.Fatal(err)
 		}
-		if which(page) {
+		if pageFlags(page) != pageBranch && which(page) {
 			if _, err := f.WriteAt([]byte{page[len(page)-1] ^ 1}, int64((n+1)*len(page)-1)); err != nil {
 				t.Fatal(err)
 			}
