@@ -23,9 +23,10 @@ type output struct {
 	stanzasOut atomic.Int64
 	bytesOut   atomic.Int64 // before TLS
 
-	wmu  sync.Mutex // held while the socket is written to; before the link's mu
-	wbuf []byte     // of whoever holds wmu
-	torn bool       // likewise: nothing more can be said, since half a stanza or of a handshake may be out
+	wmu   sync.Mutex // held while the socket is written to; before the link's mu
+	wbuf  []byte     // of whoever holds wmu
+	torn  bool       // likewise: nothing more can be said, since half a stanza or of a handshake may be out
+	until time.Time  // likewise: how long writes may take, as the connection knows
 
 	// The link's mu guards these.
 	flushing bool   // a goroutine is about to write control
@@ -46,9 +47,14 @@ func (l *link) send(b []byte) error {
 	stall := l.srv.policy().limits.WriteStall
 	for len(b) > 0 {
 		n := min(len(b), maxPiece)
-		err := l.Transport.WriteUntil(time.Now().Add(stall))
+		now := time.Now()
+		var err error
+		if until := now.Add(stall); until.After(l.until) { // a timer is moved seldom: it costs as much as a short stanza
+			l.until = until.Add(stall / 16)
+			err = l.Transport.WriteUntil(l.until)
+		}
 		if err == nil && l.dying.Load() { // whoever wants to have the last word waits
-			err = l.Transport.WriteUntil(time.Now().Add(wire.FarewellTime))
+			err = l.Transport.WriteUntil(now.Add(wire.FarewellTime))
 		}
 		if err == nil {
 			_, err = l.Write(b[:n])
@@ -58,9 +64,9 @@ func (l *link) send(b []byte) error {
 			return err
 		}
 		l.bytesOut.Add(int64(n))
+		l.spoke.Store(now.Unix())
 		b = b[n:]
 	}
-	l.spoke.Store(time.Now().Unix())
 	return nil
 }
 

@@ -79,7 +79,7 @@ func (l *link) handshake(ctx context.Context, t *tls.Conn) error {
 	if err := l.Transport.SetDeadline(time.Time{}); err != nil { // the context is the limit
 		return err
 	}
-	l.torn = true
+	l.torn, l.until = true, time.Time{}
 	if err := l.Handshake(ctx, t); err != nil {
 		return err
 	}
