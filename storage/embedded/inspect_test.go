@@ -16,8 +16,8 @@ import (
 	"jackdaw/storage"
 )
 
-// damageTree changes a bit in a page of the tree under a server that runs, and returns the page. which says of each page
-// with data whether it will do.
+// damageTree changes a bit in a page of the tree under a server that runs, and returns the page. which says of each
+// page with data whether it will do.
 func damageTree(t *testing.T, e *engine, which func(page []byte) bool) int {
 	t.Helper()
 	e.mu.Lock()
