@@ -250,24 +250,24 @@ func TestInactiveClientIsSparedAndMissesNothing(t *testing.T) {
 	defer c.close()
 	const state = "<composing xmlns='http://jabber.org/protocol/chatstates'/>"
 	c.send("<inactive xmlns='urn:xmpp:csi:0'/>").ping()
-	h.router.Post(presence("romeo@example.org/a", "1"), nil)
-	h.router.Post(presence("romeo@example.org/b", "2"), nil)
-	h.router.Post(presence("romeo@example.org/a", "3"), nil)
-	h.router.Post(&xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeChat, ID: "state", From: jid.MustParse("romeo@example.org/a"),
+	h.router.Emit(presence("romeo@example.org/a", "1"), nil)
+	h.router.Emit(presence("romeo@example.org/b", "2"), nil)
+	h.router.Emit(presence("romeo@example.org/a", "3"), nil)
+	h.router.Emit(&xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeChat, ID: "state", From: jid.MustParse("romeo@example.org/a"),
 		To: jid.MustParse("juliet@example.org"), Payload: []byte(state)}, nil)
 	h.post("juliet@example.org", "m1", 10, 0)
 	c.expect("<presence", "/b'", ">2<")
 	c.expect("<presence", "/a'", ">3<")
 	c.expectMessages("state", "m1")
 	// Still inactive.
-	h.router.Post(presence("romeo@example.org/a", "4"), nil)
-	h.router.Post(&xmpp.Stanza{Kind: xmpp.Presence, Type: xmpp.TypeSubscribe, From: jid.MustParse("romeo@example.org"),
+	h.router.Emit(presence("romeo@example.org/a", "4"), nil)
+	h.router.Emit(&xmpp.Stanza{Kind: xmpp.Presence, Type: xmpp.TypeSubscribe, From: jid.MustParse("romeo@example.org"),
 		To: jid.MustParse("juliet@example.org")}, nil)
 	c.expect(">4<")
 	c.expect("type='subscribe'")
-	h.router.Post(presence("romeo@example.org/a", "5"), nil)
+	h.router.Emit(presence("romeo@example.org/a", "5"), nil)
 	c.send("<active xmlns='urn:xmpp:csi:0'/>").expect(">5<")
-	h.router.Post(presence("romeo@example.org/a", "6"), nil)
+	h.router.Emit(presence("romeo@example.org/a", "6"), nil)
 	c.expect(">6<")
 }
 
@@ -277,13 +277,13 @@ func TestHeldStanzasSurviveResumptionAndClientIsActiveAfterIt(t *testing.T) {
 	c := h.enter("juliet", "balcony")
 	id := c.manage()
 	c.send("<inactive xmlns='urn:xmpp:csi:0'/>").ping()
-	h.router.Post(presence("romeo@example.org/a", "1"), nil)
+	h.router.Emit(presence("romeo@example.org/a", "1"), nil)
 	h.cut(c)
 	c = h.resume("juliet", id, 1)
 	defer c.close()
 	c.expect("<resumed")
 	c.expect(">1<")
-	h.router.Post(presence("romeo@example.org/a", "2"), nil)
+	h.router.Emit(presence("romeo@example.org/a", "2"), nil)
 	c.expect(">2<")
 	c.send("<a xmlns='urn:xmpp:sm:3' h='3'/>").ping()
 }
@@ -295,7 +295,7 @@ func TestHeldStanzasAreBounded(t *testing.T) {
 	defer c.close()
 	c.send("<inactive xmlns='urn:xmpp:csi:0'/>").ping()
 	for i := range maxWithheld + 1 {
-		h.router.Post(presence(fmt.Sprintf("romeo@example.org/%d", i), "x"), nil)
+		h.router.Emit(presence(fmt.Sprintf("romeo@example.org/%d", i), "x"), nil)
 	}
 	for i := range maxWithheld + 1 {
 		c.expect("<presence", fmt.Sprintf("/%d'", i))

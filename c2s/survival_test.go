@@ -147,7 +147,7 @@ func TestSessionsEndInEveryWayUnderTraffic(t *testing.T) {
 			default:
 			}
 			for _, to := range []string{"juliet@example.org/a", "juliet@example.org/b", "juliet@example.org"} {
-				h.router.Post(&xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeChat, ID: "x", From: jid.MustParse("romeo@example.org"),
+				h.router.Emit(&xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeChat, ID: "x", From: jid.MustParse("romeo@example.org"),
 					To: jid.MustParse(to), Payload: []byte("<body>" + strings.Repeat("z", i%500) + "</body>")}, &b)
 			}
 			if i%3 == 0 {

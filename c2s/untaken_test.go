@@ -30,7 +30,7 @@ func TestWhatALostClientHadNotTakenIsSaidAtOnce(t *testing.T) {
 	c.expectMessages("taken")
 	c.send("<a xmlns='urn:xmpp:sm:3' h='1'/>").ping()
 	h.post("juliet@example.org", "lost", 10, 0)
-	h.router.Post(presence("romeo@example.org/a", "1"), nil)
+	h.router.Emit(presence("romeo@example.org/a", "1"), nil)
 	h.cut(c)
 	eventually(t, "the word of what was lost", func() bool {
 		mu.Lock()

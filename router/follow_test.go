@@ -16,7 +16,7 @@ func TestDebugFollowsAStanzaWithoutItsText(t *testing.T) {
 	r := New(Options{Hosts: []string{"example.org"}, Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: level}))})
 	r.users = users{}
 	post := func() {
-		r.Post(&xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeChat, ID: "m1", From: jid.MustParse("example.org"), To: jid.MustParse("romeo@example.org"),
+		r.Emit(&xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeChat, ID: "m1", From: jid.MustParse("example.org"), To: jid.MustParse("romeo@example.org"),
 			Payload: []byte("<body>the secret</body>"), Children: []xmpp.Child{{Name: xmpp.Name{Space: xmpp.NSClient, Local: "body"}, End: 23}}}, nil)
 	}
 	post()

@@ -100,5 +100,5 @@ func (r *Router) Bounce(s *xmpp.Stanza, err *xmpp.Error) {
 		return
 	}
 	reply := s.ErrorReply(err)
-	r.Post(&reply, nil)
+	r.Emit(&reply, nil)
 }

@@ -309,12 +309,12 @@ func (r *Router) bounce(e *Envelope) {
 		return
 	}
 	// Nobody waits for it: the server's own stanzas, or a session that has ended meanwhile.
-	r.Post(&reply, e.Batch)
+	r.Emit(&reply, e.Batch)
 }
 
-// Post routes a stanza of the server's own making, such as a reply or a push. An error on the way ends there. A nil
+// Emit routes a stanza of the server's own making, such as a reply or a push. An error on the way ends there. A nil
 // batch writes at once.
-func (r *Router) Post(s *xmpp.Stanza, b *Batch) {
+func (r *Router) Emit(s *xmpp.Stanza, b *Batch) {
 	r.Route(&Envelope{Stanza: s, Quiet: true, Batch: b})
 }
 
@@ -348,7 +348,7 @@ func (r *Router) AnswerAfter(e *Envelope, p *storage.Pending, payload []byte) {
 
 func (r *Router) reply(to *Session, reply *xmpp.Stanza, b *Batch) {
 	if to == nil {
-		r.Post(reply, b)
+		r.Emit(reply, b)
 		return
 	}
 	reply.To = to.addr

@@ -104,7 +104,7 @@ func TestNothingIsStoredAheadOfWhatSessionsHaveBeenGiven(t *testing.T) {
 			}
 		}})
 	post := func(to, id string) {
-		h.Post(&xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeChat, ID: id,
+		h.Emit(&xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeChat, ID: id,
 			From: jid.MustParse("room@example.org/nick"), To: jid.MustParse(to)}, nil)
 	}
 	first := &keeper{}

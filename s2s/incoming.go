@@ -283,7 +283,7 @@ func (l *link) stanza(x *xmpp.Stanza) error {
 			if reply.From.IsZero() {
 				reply.From, _ = jid.Parse(l.local) // a domain: it was parsed before
 			}
-			s.o.Router.Post(&reply, &l.batch)
+			s.o.Router.Emit(&reply, &l.batch)
 		}
 	} else if !s.pong(x) {
 		s.o.Router.Route(e)

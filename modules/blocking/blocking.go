@@ -317,11 +317,11 @@ func (b *Blocking) show(batch *router.Batch, user jid.JID, before, after *list, 
 		for _, s := range sessions {
 			switch {
 			case is && !was:
-				b.router.Post(&xmpp.Stanza{Kind: xmpp.Presence, Type: xmpp.TypeUnavailable, From: s.Addr(), To: to}, batch)
+				b.router.Emit(&xmpp.Stanza{Kind: xmpp.Presence, Type: xmpp.TypeUnavailable, From: s.Addr(), To: to}, batch)
 			case was && !is:
 				p := *s.Presence()
 				p.To = to
-				b.router.Post(&p, batch)
+				b.router.Emit(&p, batch)
 			}
 		}
 	}
@@ -333,7 +333,7 @@ func (b *Blocking) show(batch *router.Batch, user jid.JID, before, after *list, 
 	for _, to := range affected(seen, items) {
 		if blocks(before, user, to) && !blocks(after, user, to) {
 			for _, s := range sessions {
-				b.router.Post(&xmpp.Stanza{Kind: xmpp.Presence, Type: xmpp.TypeProbe, From: s.Addr(), To: to}, batch)
+				b.router.Emit(&xmpp.Stanza{Kind: xmpp.Presence, Type: xmpp.TypeProbe, From: s.Addr(), To: to}, batch)
 			}
 		}
 	}

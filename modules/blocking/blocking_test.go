@@ -273,7 +273,7 @@ func TestOwnAccountAndHostAreNeverBlocked(t *testing.T) {
 	if e := phone.Send(`<message to='juliet@example.org/b' type='chat'><body>x</body></message>`); e.Outcome != router.Delivered {
 		t.Errorf("own resource: %v, %v", e.Outcome, e.Err)
 	}
-	c.r.Post(moduletest.Parse(t, `<message from='example.org' to='juliet@example.org/b'><body>maintenance</body></message>`), nil)
+	c.r.Emit(moduletest.Parse(t, `<message from='example.org' to='juliet@example.org/b'><body>maintenance</body></message>`), nil)
 	if got := c.juliet.Received(); len(got) != 2 {
 		t.Errorf("got %s", got)
 	}

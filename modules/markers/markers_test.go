@@ -155,7 +155,7 @@ func TestPushesThatOthersForgeAreRefused(t *testing.T) {
 		}
 		for _, from := range []string{"romeo@example.org", "example.org"} {
 			push := `<iq type='set' id='1' to='romeo@example.org/orchard' from='` + from + `'>` + payload + `</iq>`
-			h.Post(moduletest.Parse(t, push), nil)
+			h.Emit(moduletest.Parse(t, push), nil)
 			h.romeo.Want(push)
 		}
 	}

@@ -123,6 +123,6 @@ func (c *carrier) bringRest() {
 // carryLater sends what may come back at once or be kept in storage. It is called without any lock.
 func (m *Rooms) carryLater(later []xmpp.Stanza, b *router.Batch) {
 	for i := range later {
-		m.o.Router.Post(&later[i], b)
+		m.o.Router.Emit(&later[i], b)
 	}
 }

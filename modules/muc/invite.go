@@ -113,7 +113,7 @@ func (m *Rooms) decline(e *router.Envelope, el *xmpp.Element) {
 	if e.Settled() {
 		return
 	}
-	m.o.Router.Post(&out, e.Batch)
+	m.o.Router.Emit(&out, e.Batch)
 	e.Settle(router.Delivered)
 }
 

@@ -201,7 +201,7 @@ func (m *Rooms) answered(e *router.Envelope) {
 		if err := s.Err(); err != nil {
 			back.Payload, back.Children = room.Veiled(err, s.From).Append(nil), nil
 		}
-		m.o.Router.Post(&back, e.Batch)
+		m.o.Router.Emit(&back, e.Batch)
 		e.Settle(router.Delivered)
 	}
 }

@@ -235,7 +235,7 @@ func (m *Rooms) cameBack(e *router.Envelope) {
 	var back *xmpp.Stanza
 	r.with(func() { back = r.CameBack(e.Stanza) })
 	if back != nil {
-		m.o.Router.Post(back, e.Batch)
+		m.o.Router.Emit(back, e.Batch)
 		e.Settle(router.Delivered)
 	}
 }

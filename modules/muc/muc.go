@@ -196,7 +196,7 @@ func (m *Rooms) refuse(e *router.Envelope, err *xmpp.Error) {
 		// §7.2.5 and others: clients know by it that the error is of their entering.
 		reply := e.Stanza.ErrorReply(&c)
 		reply.Payload = append([]byte("<x xmlns='http://jabber.org/protocol/muc'/>"), reply.Payload...)
-		m.o.Router.Post(&reply, e.Batch)
+		m.o.Router.Emit(&reply, e.Batch)
 		e.RefuseTold(&c)
 		return
 	}

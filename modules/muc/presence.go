@@ -130,7 +130,7 @@ func (m *Rooms) change(e *router.Envelope) {
 		})
 	}
 	if !inside { // §7.2.18
-		m.o.Router.Post(room.Stranger(e.Stanza), e.Batch)
+		m.o.Router.Emit(room.Stranger(e.Stanza), e.Batch)
 		e.Settle(router.Delivered)
 	}
 }

@@ -86,7 +86,7 @@ func (r *hosted) petition(e *router.Envelope, nick string) (*storage.Pending, *x
 	var admins []jid.JID
 	r.with(func() { form, admins = r.Petition(user, nick) })
 	for _, to := range admins { // it may be kept for an admin who is not there
-		r.m.o.Router.Post(&xmpp.Stanza{Kind: xmpp.Message, ID: room.NewID(), From: r.Addr, To: to, Payload: form}, e.Batch)
+		r.m.o.Router.Emit(&xmpp.Stanza{Kind: xmpp.Message, ID: room.NewID(), From: r.Addr, To: to, Payload: form}, e.Batch)
 	}
 	return pending, nil
 }

@@ -34,7 +34,7 @@ func TestWhoSawAPresenceLearnsOfItsEnd(t *testing.T) {
 			h.romeo.Send(`<presence type='unavailable' to='` + service + `'/>`)
 		},
 		"as module presence says it": func(h *house) {
-			h.Post(&xmpp.Stanza{Kind: xmpp.Presence, Type: xmpp.TypeUnavailable, From: h.romeo.Addr(),
+			h.Emit(&xmpp.Stanza{Kind: xmpp.Presence, Type: xmpp.TypeUnavailable, From: h.romeo.Addr(),
 				To: jid.MustParse(service)}, nil)
 		},
 		"by the end of the session": func(h *house) { h.romeo.Logout() },

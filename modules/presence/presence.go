@@ -340,7 +340,7 @@ func (m *module) arriving(e *router.Envelope) {
 			return
 		}
 		if !sees { // also for a user who does not exist, so that nobody learns who does
-			m.router.Post(&xmpp.Stanza{Kind: xmpp.Presence, Type: xmpp.TypeUnsubscribed, From: user, To: asker.Bare()}, e.Batch)
+			m.router.Emit(&xmpp.Stanza{Kind: xmpp.Presence, Type: xmpp.TypeUnsubscribed, From: user, To: asker.Bare()}, e.Batch)
 			return
 		}
 	}
@@ -358,6 +358,6 @@ func (m *module) arriving(e *router.Envelope) {
 		m.route(&env, &head, user)
 	}
 	if !found {
-		m.router.Post(&xmpp.Stanza{Kind: xmpp.Presence, Type: xmpp.TypeUnavailable, From: e.Stanza.To, To: asker}, e.Batch)
+		m.router.Emit(&xmpp.Stanza{Kind: xmpp.Presence, Type: xmpp.TypeUnavailable, From: e.Stanza.To, To: asker}, e.Batch)
 	}
 }

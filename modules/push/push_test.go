@@ -33,7 +33,7 @@ func (s *service) handle(e *router.Envelope) {
 	if fail != nil {
 		e.Settle(router.Delivered)
 		reply := got.ErrorReply(fail)
-		s.r.Post(&reply, nil)
+		s.r.Emit(&reply, nil)
 		return
 	}
 	s.r.Answer(e, nil)

@@ -99,7 +99,7 @@ func TestWhatIsNoReportChangesNothing(t *testing.T) {
 	romeo := moduletest.Login(t, h.r, "romeo/orchard")
 	romeo.Send(`<iq type='set' id='b' to='juliet@example.org'><block xmlns='urn:xmpp:blocking'>` + item1("a@example.net", spam) + `</block></iq>`)
 	romeo.Send(`<iq type='get' id='b'><block xmlns='urn:xmpp:blocking'>` + item1("a@example.net", spam) + `</block></iq>`)
-	h.r.Post(&xmpp.Stanza{Kind: xmpp.IQ, Type: xmpp.TypeSet, ID: "1", From: romeo.Addr(), To: romeo.Bare(),
+	h.r.Emit(&xmpp.Stanza{Kind: xmpp.IQ, Type: xmpp.TypeSet, ID: "1", From: romeo.Addr(), To: romeo.Bare(),
 		Payload: []byte(`<block xmlns='urn:xmpp:blocking'>` + item1("a@example.net", spam) + `</block>`)}, nil)
 	h.want("not a user's own request")
 }

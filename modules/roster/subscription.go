@@ -195,7 +195,7 @@ func (r *Roster) part(e *router.Envelope, user, contact jid.JID, before State) {
 }
 
 func (r *Roster) post(b *router.Batch, t xmpp.Type, user, contact jid.JID) {
-	r.router.Post(&xmpp.Stanza{Kind: xmpp.Presence, Type: t, From: user, To: contact}, b)
+	r.router.Emit(&xmpp.Stanza{Kind: xmpp.Presence, Type: t, From: user, To: contact}, b)
 }
 
 // announce sends the presence of the user's available resources to a contact.
@@ -204,7 +204,7 @@ func (r *Roster) announce(b *router.Batch, user, contact jid.JID) {
 		if p := s.Presence(); p != nil {
 			c := *p
 			c.From, c.To = s.Addr(), contact
-			r.router.Post(&c, b)
+			r.router.Emit(&c, b)
 		}
 	}
 }
@@ -213,7 +213,7 @@ func (r *Roster) announce(b *router.Batch, user, contact jid.JID) {
 func (r *Roster) withdraw(b *router.Batch, user, contact jid.JID) {
 	for _, s := range r.router.Sessions(user) {
 		if s.Presence() != nil {
-			r.router.Post(&xmpp.Stanza{Kind: xmpp.Presence, Type: xmpp.TypeUnavailable, From: s.Addr(), To: contact}, b)
+			r.router.Emit(&xmpp.Stanza{Kind: xmpp.Presence, Type: xmpp.TypeUnavailable, From: s.Addr(), To: contact}, b)
 		}
 	}
 }

@@ -161,7 +161,7 @@ func (n *Notices) send(name string, t *topic) {
 		return
 	}
 	for _, to := range n.o.To(name) {
-		n.o.Router.Post(&xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeNormal, From: from, To: to, Payload: payload}, nil)
+		n.o.Router.Emit(&xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeNormal, From: from, To: to, Payload: payload}, nil)
 	}
 }
 

@@ -116,7 +116,7 @@ func (g *Engine) send(b *router.Batch, s *service, n *node, to jid.JID, payload 
 	if n.config.Normal {
 		t = xmpp.TypeNormal
 	}
-	g.o.Router.Post(&xmpp.Stanza{Kind: xmpp.Message, Type: t, ID: g.ids.id(), From: s.jid, To: to, Payload: payload}, b)
+	g.o.Router.Emit(&xmpp.Stanza{Kind: xmpp.Message, Type: t, ID: g.ids.id(), From: s.jid, To: to, Payload: payload}, b)
 }
 
 // sendLast sends the item published last to somebody to whom it is news (§6.1.7), with the time of its publication

@@ -225,7 +225,7 @@ func (g *Engine) askOwner(b *router.Batch, s *service, n *node, who jid.JID) {
 	}}
 	var w xmpp.Writer
 	f.Write(&w)
-	g.o.Router.Post(&xmpp.Stanza{Kind: xmpp.Message, ID: g.ids.id(), From: s.jid, To: s.jid, Payload: w.Bytes()}, b)
+	g.o.Router.Emit(&xmpp.Stanza{Kind: xmpp.Message, ID: g.ids.id(), From: s.jid, To: s.jid, Payload: w.Bytes()}, b)
 }
 
 // tellOwner tells the owner of a subscription (pubsub#notify_sub).
