@@ -34,7 +34,6 @@ func (r *Router) Bind(full jid.JID, out Outlet) (*Session, error) {
 // router. It may be nil.
 func (r *Router) Unbind(s *Session, drain func() []Undelivered) {
 	last := s.Presence()
-	s.state.Store(nil)
 	var held *user
 	var refused []*Envelope
 	var left []Undelivered
@@ -42,6 +41,7 @@ func (r *Router) Unbind(s *Session, drain func() []Undelivered) {
 	// queue behind it.
 	r.WithOwner(s.bare.String(), func() {
 		held = r.table.remove(s)
+		s.state.Store(nil)
 		if drain == nil {
 			s.unsupplied()
 			return

@@ -191,7 +191,8 @@ func (m *module) leave(c *catching) bool {
 	return left
 }
 
-// stays says whether the session goes on to catch up.
+// stays says whether the session goes on to catch up. One that has left the table does until it has given back what it
+// was given: another would be brought what is behind that.
 func (m *module) stays(c *catching) bool {
 	sh := m.shard(c.s.Bare().String())
 	sh.mu.Lock()
@@ -200,7 +201,7 @@ func (m *module) stays(c *catching) bool {
 	case <-c.gone:
 		return false
 	default:
-		return c.alone || ready(c.s)
+		return c.alone || ready(c.s) || m.router.Session(c.s.Addr()) != c.s
 	}
 }
 
