@@ -1,6 +1,7 @@
 package router
 
 import (
+	"runtime"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -61,5 +62,31 @@ func TestNothingIsStoredForAnAccountThatIsDeletedMeanwhile(t *testing.T) {
 	e := h.send(xmpp.Stanza{Kind: xmpp.Message, To: jid.MustParse("juliet@example.org"), Type: xmpp.TypeChat, ID: "m", Payload: []byte("<body/>")})
 	if e.Outcome != Refused || len(h.store) != 0 {
 		t.Errorf("%v, stored: %v", e.Outcome, h.store)
+	}
+}
+
+func TestASessionIsAvailableUntilItHasLeftTheTable(t *testing.T) {
+	h := newHouse(t)
+	s := h.bind("juliet@example.org/a", &outlet{})
+	h.SetPresence(s, &xmpp.Stanza{Kind: xmpp.Presence}, 0)
+	begun, ended := make(chan struct{}), make(chan struct{})
+	h.WithOwner("juliet@example.org", func() {
+		go func() {
+			defer close(ended)
+			close(begun)
+			h.Unbind(s, nil)
+		}()
+		<-begun
+		for range 100_000 { // as long as somebody else works on the account
+			runtime.Gosched()
+			if s.Presence() == nil || h.Session(s.Addr()) != s {
+				t.Error("it has gone while the account is another's")
+				break
+			}
+		}
+	})
+	<-ended
+	if s.Presence() != nil || h.Session(s.Addr()) != nil {
+		t.Error("it is there after its end")
 	}
 }
