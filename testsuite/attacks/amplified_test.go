@@ -38,10 +38,7 @@ var amplified = []ordeal{
 	{name: "a namespace in a message of a peer to a room", memory: 96, peer: true, run: func(t *testing.T, b *battle) {
 		b.hall()
 		for range 4 {
-			l, err := b.peer.Connect(far, "rooms.localhost", fakepeer.Way{From: strangerIP, Addr: b.S2S})
-			if err != nil {
-				t.Fatal(err)
-			}
+			l := b.link("rooms.localhost")
 			l.Send("<presence from='x@far.example/x' to='" + hall + "/x'><x xmlns='http://jabber.org/protocol/muc'/></presence>" +
 				"<message type='groupchat' from='x@far.example/x' to='" + hall + "'" + grown + "</message>")
 			b.gone(l)
@@ -132,7 +129,7 @@ var amplified = []ordeal{
 	}},
 	{name: "a namespace in a message of a peer", memory: 96, peer: true, run: func(t *testing.T, b *battle) {
 		for range 4 {
-			l := b.link()
+			l := b.link(harness.Domain)
 			l.Send("<message from='x@far.example' to='victim@localhost'" + grown + "</message>")
 			b.gone(l)
 		}
@@ -218,9 +215,9 @@ func (b *battle) joins() {
 }
 
 // link is a stream of the peer that nobody reads but the caller.
-func (b *battle) link() *fakepeer.Link {
+func (b *battle) link(to string) *fakepeer.Link {
 	b.t.Helper()
-	l, err := b.peer.Open(far, harness.Domain, fakepeer.Way{From: strangerIP})
+	l, err := b.peer.Open(far, to, fakepeer.Way{From: strangerIP, Addr: b.S2S})
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ const kb = 1000
 // brought has sessions given much: a session ends for not taking, never for that.
 var brought = []ordeal{
 	{name: "1,500 large subscription requests of a peer's users", memory: 128, peer: true, options: harness.Options{Config: quick}, run: func(t *testing.T, b *battle) {
-		l := b.link()
+		l := b.link(harness.Domain)
 		for i := range 1500 {
 			if err := l.Send(fmt.Sprintf("<presence type='subscribe' from='s%d@far.example' to='victim@localhost'><status>%s</status></presence>", i, strings.Repeat("x", 4*kb))); err != nil {
 				break // turned away is right, too
@@ -54,7 +54,7 @@ var brought = []ordeal{
 		}
 	}},
 	{name: "a large backlog of a stranger at a peer", memory: 128, peer: true, options: harness.Options{Config: quick}, run: func(t *testing.T, b *battle) {
-		l := b.link()
+		l := b.link(harness.Domain)
 		for i := range 18 {
 			if err := l.Send(fmt.Sprintf("<message id='b%d' type='chat' from='x@far.example' to='victim@localhost'><body>%s</body></message>", i, strings.Repeat("x", 500*kb))); err != nil {
 				t.Fatal(err)

@@ -95,7 +95,7 @@ var shared = []ordeal{
 		}
 	}},
 	{name: "a peer that sends as fast as it can", memory: 160, peer: true, run: func(t *testing.T, b *battle) {
-		l := b.link()
+		l := b.link(harness.Domain)
 		stanza := "<message type='headline' from='x@far.example' to='victim@localhost/den'><body>" + strings.Repeat("x", 400*kb) + "</body></message>"
 		end := time.Now().Add(3 * time.Second)
 		go func() {
