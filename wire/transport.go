@@ -281,14 +281,19 @@ func (t *Transport) Written() (produced, accepted int64) {
 	return t.produced, t.accepted
 }
 
-// Drain waits, up to stall, until the kernel has taken some of what is left.
+// Drain waits, up to stall, until the kernel has taken some of what is left. Afterwards no write has a deadline: one
+// that has passed would end also those that do not wait.
 func (t *Transport) Drain(stall time.Duration) error {
 	if err := t.WriteUntil(time.Now().Add(stall)); err != nil {
 		return err
 	}
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.push(true)
+	err := t.push(true)
+	t.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return t.WriteUntil(time.Time{})
 }
 
 // Close implements net.Conn.

@@ -331,6 +331,45 @@ func TestSendNeverWaitsAndProgressSaysWhatTheKernelHas(t *testing.T) {
 	}
 }
 
+// timed is a connection that knows how long its writes may take.
+type timed struct {
+	*net.TCPConn
+	until time.Time
+}
+
+func (c *timed) SetWriteDeadline(t time.Time) error {
+	c.until = t
+	return c.TCPConn.SetWriteDeadline(t)
+}
+
+func TestADrainedStreamIsWrittenToHoweverMuchLater(t *testing.T) {
+	s, o, far := pair(t)
+	c := &timed{TCPConn: s.Transport.conn.(*net.TCPConn)}
+	s.Init(c, Bytes{}, o)
+	s.Transport.Queue()
+	const all = 16 << 20 // more than the kernel takes
+	if err := s.Send(make([]byte, all)); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		if _, err := io.CopyN(io.Discard, far, all); err != nil {
+			t.Error(err)
+		}
+	})
+	drains := 0
+	for _, left := s.Progress(); left; _, left = s.Progress() {
+		if err := s.Transport.Drain(10 * time.Second); err != nil {
+			t.Fatal(err)
+		}
+		drains++
+	}
+	if drains == 0 || !c.until.IsZero() {
+		t.Errorf("after %d drains a write fails from %v on", drains, c.until)
+	}
+}
+
 func TestLastWordsArriveThoughInputIsUnread(t *testing.T) {
 	s, _, far := pair(t)
 	say(t, far, strings.Repeat("x", 100_000))
