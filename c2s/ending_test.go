@@ -3,12 +3,16 @@ package c2s
 import (
 	"context"
 	"fmt"
+	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"jackdaw/router"
+	"jackdaw/wire"
 	"jackdaw/xmpp/jid"
 )
 
@@ -175,4 +179,25 @@ func TestAnAccountThatGoesBetweenLoginAndBindHasNoSession(t *testing.T) {
 	c.expect("<iq ", "<jid>")
 	c.expectError("not-authorized")
 	eventually(t, "the session has ended", func() bool { return h.over() == 1 })
+}
+
+func TestShutdownWaitsForNoHandshakeThatBeginsAfterIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := open(t, nil)
+		a, b := net.Pipe()
+		defer b.Close()
+		c := &conn{srv: h.Server}
+		c.Init(a, wire.Bytes{}, c)
+		if !h.streams.Enter(c) {
+			t.Fatal("it is closed")
+		}
+		h.Stats.Connections.Add(1)
+		h.streams.Close()
+		began := time.Now()
+		c.greet(netip.Addr{}, DirectTLS)
+		if took := time.Since(began); took > 0 {
+			t.Errorf("a client that says nothing was waited for: %v", took)
+		}
+		h.close()
+	})
 }

@@ -59,11 +59,14 @@ func (s *Server) prepareTLS(o *tls.Config) *tls.Config {
 	return c
 }
 
-// handshake puts TLS on the connection.
+// handshake puts TLS on the connection, unless the server is closing.
 func (c *conn) handshake() error {
 	until := time.Now().Add(c.srv.limits().TLSTime)
 	if err := c.Transport.SetDeadline(until); err != nil {
 		return err
+	}
+	if c.srv.streams.Closed() { // it may have been interrupted before
+		c.Transport.Interrupt()
 	}
 	if err := c.Handshake(context.Background(), tls.Server(&c.Transport, c.srv.tls)); err != nil {
 		return &tlsError{err}

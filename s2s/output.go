@@ -25,7 +25,7 @@ type output struct {
 
 	wmu   sync.Mutex // held while the socket is written to; before the link's mu
 	wbuf  []byte     // of whoever holds wmu
-	torn  bool       // likewise: nothing more can be said, since half a stanza or of a handshake may be out
+	torn  bool       // likewise: nothing more can be said, since half a stanza may be out
 	until time.Time  // likewise: how long writes may take, as the connection knows
 
 	// The link's mu guards these.

@@ -79,11 +79,10 @@ func (l *link) handshake(ctx context.Context, t *tls.Conn) error {
 	if err := l.Transport.SetDeadline(time.Time{}); err != nil { // the context is the limit
 		return err
 	}
-	l.torn, l.until = true, time.Time{}
+	l.until = time.Time{}
 	if err := l.Handshake(ctx, t); err != nil {
 		return err
 	}
-	l.torn = false
 	if !l.outgoing && !l.known.Load() { // the handshake has taken from the time to authenticate, not ended it
 		if err := l.Transport.SetReadDeadline(l.since.Add(l.srv.policy().limits.AuthTime)); err != nil {
 			return err

@@ -52,8 +52,14 @@ func (s *Stream) Part(f *Farewell, opening []byte) {
 	}
 }
 
+// errMute says that the other side would not understand what is said.
+var errMute = errors.New("a handshake was not finished")
+
 // LastWords writes b and ends our side of TLS and of the connection. Nobody else may write.
 func (s *Stream) LastWords(b []byte) error {
+	if s.mute {
+		return errMute
+	}
 	err := s.Transport.WriteUntil(time.Now().Add(FarewellTime))
 	if err == nil {
 		_, err = s.Write(b)

@@ -7,6 +7,7 @@ const maxRecord = 16 << 10
 
 // output is what was given to Send. Whoever writes the stream has it alone.
 type output struct {
+	mute  bool   // half a handshake may be out: what is in clear is not understood any more
 	taken int64  // bytes, before TLS, that the kernel has taken
 	spans []span // of what it has not, or not been asked about
 }

@@ -60,13 +60,14 @@ func (s *Stream) Init(c net.Conn, f Framing, p Pacer) {
 	}
 }
 
-// Handshake puts TLS on the connection: t is made from the Transport.
+// Handshake puts TLS on the connection: t is made from the Transport. Where that fails there are no last words.
 func (s *Stream) Handshake(ctx context.Context, t *tls.Conn) error {
+	s.mute = true
 	s.Transport.nowait = false
 	err := t.HandshakeContext(ctx)
 	s.Transport.nowait = true
 	if err == nil {
-		s.TLS = t
+		s.TLS, s.mute = t, false
 	}
 	return err
 }

@@ -386,6 +386,22 @@ func TestLastWordsArriveThoughInputIsUnread(t *testing.T) {
 	}
 }
 
+func TestNothingIsSaidInClearInTheMidstOfAHandshake(t *testing.T) {
+	s, _, far := pair(t)
+	s.Transport.Interrupt()
+	err := s.Handshake(context.Background(), tls.Server(&s.Transport,
+		&tls.Config{Certificates: []tls.Certificate{certificate(t)}}))
+	if err == nil {
+		t.Fatal("a handshake without the other side")
+	}
+	s.Part(Fault(stream.SystemShutdown, ""), s.Framing.AppendHeader(nil, stream.Header{Content: xmpp.NSClient}))
+	s.Release()
+	_ = s.Transport.Close() // it may be closed already
+	if got, err := io.ReadAll(far); len(got) > 0 || err != nil {
+		t.Errorf("it said %q, %v", got, err)
+	}
+}
+
 func TestAFarewellSaysHowTheStreamEnded(t *testing.T) {
 	for want, f := range map[string]*Farewell{
 		"closed":         {},
