@@ -30,6 +30,7 @@ type link struct {
 	known atomic.Bool // authenticated
 	dying atomic.Bool // no more than last words is written
 	done  chan struct{}
+	said  chan struct{}   // closed when the last words are out, or there are none
 	ctx   context.Context // ends when the stream is over
 	over  context.CancelFunc
 
@@ -40,7 +41,8 @@ type link struct {
 }
 
 func newLink(s *Server, c net.Conn, outgoing bool) *link {
-	l := &link{srv: s, outgoing: outgoing, since: time.Now(), done: make(chan struct{}), facts: newFacts()}
+	l := &link{srv: s, outgoing: outgoing, since: time.Now(), done: make(chan struct{}), said: make(chan struct{}),
+		facts: newFacts()}
 	l.carriers = map[*carrier]struct{}{}
 	l.Init(c, wire.Bytes{}, l)
 	l.ctx, l.over = context.WithCancel(context.Background())
@@ -59,6 +61,9 @@ func (l *link) stop(cause error, lost bool) bool {
 	l.srv.retire(l)
 	l.over()
 	l.out.stop()
+	if lost {
+		close(l.said)
+	}
 	return true
 }
 
@@ -79,6 +84,7 @@ func (l *link) partFor(cause error, f *wire.Farewell) {
 	if !l.stop(cause, false) {
 		return
 	}
+	defer close(l.said)
 	l.dying.Store(true)
 	_ = l.Transport.SetDeadline(time.Now().Add(wire.FarewellTime)) // whoever is writing, or shaking hands, stops
 	l.wmu.Lock()
@@ -117,6 +123,7 @@ func (l *link) finish(err error) {
 	default:
 		l.end(err)
 	}
+	wire.Pause(wire.FarewellTime, l.said) // by whoever ends the link at the same time
 	l.purse.Close()
 	if ours {
 		l.Linger()

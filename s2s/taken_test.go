@@ -5,15 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"jackdaw/config"
 	"jackdaw/router"
 	"jackdaw/s2s/outbox"
 	"jackdaw/storage"
+	"jackdaw/wire"
 	"jackdaw/xmpp"
+	"jackdaw/xmpp/stream"
 )
 
 // attr is the value of an attribute in what was heard.
@@ -592,6 +596,25 @@ func TestShutdownEndsStreamsPolitely(t *testing.T) {
 	}
 	if _, err := a.Open(ctx, outbox.Pair{Local: verona, Remote: montague}, nil); err == nil {
 		t.Error("a stream was opened after the end")
+	}
+}
+
+func TestLastWordsAreNotCutOffByAReaderThatIsThroughToo(t *testing.T) {
+	_, b, _ := victim(t)
+	for _, end := range []error{wire.Fault(stream.BadFormat, ""), errClosed} {
+		synctest.Test(t, func(t *testing.T) {
+			near, far := net.Pipe()
+			l := newLink(b.Server, near, false)
+			go l.part(wire.Fault(stream.SystemShutdown, ""))
+			synctest.Wait() // it speaks, and nobody has heard it yet
+			go l.finish(end)
+			synctest.Wait()
+			got, err := io.ReadAll(far)
+			if err != nil || !strings.Contains(string(got), "system-shutdown") {
+				t.Errorf("with %v: it said %q, %v", end, got, err)
+			}
+			<-l.done
+		})
 	}
 }
 
