@@ -17,6 +17,9 @@ const (
 	// waitingCost.
 	maxBehind   = 8 << 20
 	waitingCost = 256
+	// maxSupplied is how many bytes the supplies of a session may hold, the first not counted: each join of a large room
+	// and each presence adds one, also for a client that acknowledges nothing.
+	maxSupplied = 32 << 20
 )
 
 // A supply is what the server brings a session by itself and nobody has asked for piece by piece: presence of contacts,
@@ -24,6 +27,7 @@ const (
 type supply struct {
 	from   jid.JID           // whose live stanzas wait until all is brought; zero: nobody's
 	step   func(*Batch) bool // nil: only behind is left
+	size   int               // of what step holds
 	batch  Batch             // only step sends through it
 	behind []*waiting        // owned
 	bytes  int               // of behind
@@ -42,6 +46,7 @@ type supplies struct {
 	moving sync.Mutex // held by whoever takes something off behind, or sees to it that nobody does; taken before mu
 	mu     sync.Mutex // guards the rest
 	list   []*supply
+	size   int // of list
 	ended  bool
 	any    atomic.Bool // list is not empty; written under mu
 }
@@ -63,9 +68,9 @@ func (s *Session) TakesMore() bool { return s.below() }
 // given, and says whether there is more. It is called while little waits for the session: at once, and as long as
 // something is left, by a goroutine that begins behind what Bring was given before. What others send in the name of the
 // address from, a bare one, queues behind the supply meanwhile; a zero address queues nothing. step may send or route,
-// and must not rely on locks of the caller.
-func (s *Session) Bring(b *Batch, from jid.JID, step func(*Batch) bool) {
-	sup := &supply{from: from, step: step}
+// and must not rely on locks of the caller. It holds about size bytes; a session for which too much is held ends.
+func (s *Session) Bring(b *Batch, from jid.JID, size int, step func(*Batch) bool) {
+	sup := &supply{from: from, step: step, size: size + waitingCost}
 	p := &s.supplies
 	p.mu.Lock()
 	first := len(p.list) == 0
@@ -84,7 +89,12 @@ func (s *Session) Bring(b *Batch, from jid.JID, step func(*Batch) bool) {
 	if p.ended {
 		return
 	}
+	if len(p.list) > 0 && p.size+sup.size > maxSupplied {
+		s.out.End("resource-constraint", "the client does not take what is sent to it")
+		return
+	}
 	p.list = append(p.list, sup)
+	p.size += sup.size
 	p.any.Store(true)
 	if len(p.list) == 1 {
 		go s.bring()
@@ -143,6 +153,7 @@ func (s *Session) follow(sup *supply) (over bool) {
 				return true
 			}
 			p.list = slices.Delete(p.list, 0, 1)
+			p.size -= sup.size
 			p.any.Store(len(p.list) > 0)
 			return len(p.list) == 0
 		}

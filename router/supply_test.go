@@ -92,7 +92,7 @@ func TestWhatIsBroughtIsMadeAsFastAsItIsTaken(t *testing.T) {
 		var b Batch
 		const n = 100
 		made := 0
-		s.Bring(&b, jid.JID{}, func(b *Batch) bool {
+		s.Bring(&b, jid.JID{}, 0, func(b *Batch) bool {
 			s.Send(b, from("room@chat.example.org/x", fmt.Sprint(made), 100<<10))
 			made++
 			return made < n
@@ -127,7 +127,7 @@ func TestLiveStanzasOfARoomQueueBehindItsHistoryAndOthersDoNot(t *testing.T) {
 		s, out := newSlow(t, r)
 		var b Batch
 		history := []string{"h1", "h2", "h3"}
-		s.Bring(&b, jid.MustParse("room@chat.example.org"), func(b *Batch) bool {
+		s.Bring(&b, jid.MustParse("room@chat.example.org"), 0, func(b *Batch) bool {
 			s.Send(b, from("room@chat.example.org/x", history[0], 300<<10))
 			history = history[1:]
 			return len(history) > 0
@@ -156,7 +156,7 @@ func TestSuppliesOfOneSessionComeOneAfterTheOther(t *testing.T) {
 		s, out := newSlow(t, r)
 		for _, name := range []string{"a", "b"} {
 			n := 0
-			s.Bring(nil, jid.JID{}, func(b *Batch) bool {
+			s.Bring(nil, jid.JID{}, 0, func(b *Batch) bool {
 				n++
 				s.Send(b, from("romeo@example.org/x", fmt.Sprint(name, n), 300<<10))
 				return n < 2
@@ -183,7 +183,7 @@ func TestEndOfTheSessionEndsWhatItIsBroughtAndReturnsWhatQueuedBehind(t *testing
 		}})
 		s, out := newSlow(t, r)
 		made := 0
-		s.Bring(nil, jid.MustParse("romeo@example.org"), func(b *Batch) bool {
+		s.Bring(nil, jid.MustParse("romeo@example.org"), 0, func(b *Batch) bool {
 			made++
 			s.Send(b, from("romeo@example.org/x", "old", 300<<10))
 			return true
@@ -210,7 +210,7 @@ func TestWhatASupplyMakesDoesNotQueueBehindALaterOneOfTheSameRoom(t *testing.T) 
 		s, out := newSlow(t, r)
 		for _, name := range []string{"a", "b"} {
 			n := 0
-			s.Bring(nil, jid.MustParse("room@chat.example.org"), func(b *Batch) bool {
+			s.Bring(nil, jid.MustParse("room@chat.example.org"), 0, func(b *Batch) bool {
 				n++
 				s.Send(b, from("room@chat.example.org/x", fmt.Sprint(name, n), 300<<10))
 				return n < 2
@@ -232,7 +232,7 @@ func TestEmptyStanzasThatQueueBehindASupplyCountToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := New(Options{Hosts: []string{"example.org"}})
 		s, out := newSlow(t, r)
-		s.Bring(nil, jid.MustParse("room@chat.example.org"), func(b *Batch) bool {
+		s.Bring(nil, jid.MustParse("room@chat.example.org"), 0, func(b *Batch) bool {
 			s.Send(b, from("room@chat.example.org/x", "history", 300<<10))
 			return true
 		})
@@ -244,6 +244,52 @@ func TestEmptyStanzasThatQueueBehindASupplyCountToo(t *testing.T) {
 			t.Errorf("%d stanzas wait", n)
 		}
 		out.end()
+	})
+}
+
+// A client that enters rooms again and again and acknowledges nothing does not fill the memory.
+func TestASessionForWhichSuppliesHoldTooMuchEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := New(Options{Hosts: []string{"example.org"}})
+		s, out := newSlow(t, r)
+		enter := func() {
+			s.Bring(nil, jid.MustParse("room@chat.example.org"), 1<<20, func(b *Batch) bool {
+				s.Send(b, from("room@chat.example.org/x", "history", 300<<10))
+				return true
+			})
+		}
+		n := 0
+		for ; out.outlet.ended == "" && n < 1000; n++ {
+			enter()
+		}
+		if out.outlet.ended == "" || n < 10 {
+			t.Errorf("%q after %d", out.outlet.ended, n)
+		}
+		out.end()
+	})
+}
+
+// What has been brought counts no more.
+func TestASessionThatTakesItsSuppliesLasts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := New(Options{Hosts: []string{"example.org"}})
+		s, out := newSlow(t, r)
+		for range 100 {
+			for range 2 {
+				s.Bring(nil, jid.MustParse("room@chat.example.org"), maxSupplied/2, func(b *Batch) bool {
+					s.Send(b, from("room@chat.example.org/x", "history", 300<<10))
+					return false
+				})
+			}
+			for s.supplies.any.Load() {
+				out.take()
+				synctest.Wait()
+			}
+			out.take()
+		}
+		if out.outlet.ended != "" || s.supplies.size != 0 {
+			t.Errorf("%q, %d bytes", out.outlet.ended, s.supplies.size)
+		}
 	})
 }
 
@@ -298,11 +344,11 @@ func TestNothingSlipsByWhileCopiesAreStored(t *testing.T) {
 		return d
 	}
 	old := from("romeo@example.org/x", "old", 300<<10)
-	s.Bring(nil, jid.MustParse("romeo@example.org"), func(b *Batch) bool {
+	s.Bring(nil, jid.MustParse("romeo@example.org"), 0, func(b *Batch) bool {
 		s.Send(b, old)
 		return false
 	})
-	s.Bring(nil, jid.MustParse("romeo@example.org"), func(b *Batch) bool { return false })
+	s.Bring(nil, jid.MustParse("romeo@example.org"), 0, func(b *Batch) bool { return false })
 	s.SendNow(chat("behind"))
 	o.uncopied = func() {
 		o.take()

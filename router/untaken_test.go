@@ -122,7 +122,7 @@ func TestNothingIsStoredAheadOfWhatSessionsHaveBeenGiven(t *testing.T) {
 	stored = nil
 	b, out := newSlow(t, h.Router)
 	out.bytes = supplyMark
-	b.Bring(nil, jid.MustParse("room@example.org"), func(*Batch) bool { return false })
+	b.Bring(nil, jid.MustParse("room@example.org"), 0, func(*Batch) bool { return false })
 	post("juliet@example.org/balcony", "5")
 	post("juliet@example.org", "6")
 	out.end()

@@ -102,6 +102,9 @@ func (c *carrier) deliver(d room.Delivery) {
 	}
 }
 
+// stanzaSize is roughly the memory of a stanza without its payload.
+const stanzaSize = 256
+
 // bringRest brings a client that enters what it has not taken at once, ahead of what is said from now on.
 func (c *carrier) bringRest() {
 	if len(c.rest) == 0 {
@@ -109,7 +112,11 @@ func (c *carrier) bringRest() {
 	}
 	rest, next, to := c.rest, 0, c.r.m.o.Router
 	var env router.Envelope
-	c.entering.Bring(c.env.Batch, c.r.Addr, func(b *router.Batch) bool {
+	size := 0
+	for i := range rest {
+		size += stanzaSize + len(rest[i].Payload)
+	}
+	c.entering.Bring(c.env.Batch, c.r.Addr, size, func(b *router.Batch) bool {
 		env.Reset()
 		env.Stanza, env.Quiet, env.Own, env.Batch = &rest[next], true, true, b
 		to.Route(&env)

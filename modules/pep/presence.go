@@ -86,7 +86,8 @@ func (p *PEP) welcome(b *router.Batch, s *router.Session, in *interest) {
 	if err != nil {
 		p.o.Log.Warn("a session is not sent all last items", "session", s.Addr(), "error", err)
 	}
-	p.bring(b, s, p.engine.Greet(s.Bare(), s.Addr(), in.has), func() *pubsub.Greeting {
+	size := contactSize * len(contacts)
+	p.bring(b, s, size, p.engine.Greet(s.Bare(), s.Addr(), in.has), func() *pubsub.Greeting {
 		for len(contacts) > 0 {
 			of := contacts[0]
 			contacts = contacts[1:]
@@ -98,9 +99,15 @@ func (p *PEP) welcome(b *router.Batch, s *router.Session, in *interest) {
 	})
 }
 
-// bring brings a session of ours a greeting and those that next returns behind it, as long as it is available.
-func (p *PEP) bring(b *router.Batch, s *router.Session, greeting *pubsub.Greeting, next func() *pubsub.Greeting) {
-	s.Bring(b, jid.JID{}, func(b *router.Batch) bool {
+// contactSize is roughly the memory of an address in a list.
+const contactSize = 32
+
+// bring brings a session of ours a greeting and those that next returns behind it, as long as it is available. next
+// holds about size bytes.
+func (p *PEP) bring(
+	b *router.Batch, s *router.Session, size int, greeting *pubsub.Greeting, next func() *pubsub.Greeting,
+) {
+	s.Bring(b, jid.JID{}, size, func(b *router.Batch) bool {
 		more, err := greeting.Step(b)
 		switch {
 		case err != nil:
@@ -121,7 +128,7 @@ func (p *PEP) meet(b *router.Batch, user, contact jid.JID,
 	greet func(of, to jid.JID, wants func(node string) bool) *pubsub.Greeting) {
 	for _, s := range p.o.Router.Sessions(contact) {
 		if w := p.here.of(s); w != nil && !w.in.Load().empty() {
-			p.bring(b, s, greet(user, s.Addr(), w.in.Load().has), func() *pubsub.Greeting { return nil })
+			p.bring(b, s, 0, greet(user, s.Addr(), w.in.Load().has), func() *pubsub.Greeting { return nil })
 		}
 	}
 	for _, one := range p.remote.of(user, contact) {
