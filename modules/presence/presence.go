@@ -8,6 +8,7 @@ package presence
 
 import (
 	"log/slog"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -45,7 +46,8 @@ type module struct {
 	directed sync.Map // *router.Session → *directed
 }
 
-// directed is to whom a session has sent available presence by name (RFC 6121 §4.6.2).
+// directed is to whom a session has sent available presence by name (RFC 6121 §4.6.2): true until it has taken that
+// back.
 type directed struct {
 	mu sync.Mutex // guards to
 	to map[jid.JID]bool
@@ -259,7 +261,10 @@ func (m *module) gone(b *router.Batch, s *router.Session, p *xmpp.Stanza, broadc
 	to := d.to
 	d.to = nil
 	d.mu.Unlock()
-	for other := range to { // §4.6.4
+	for other, shown := range to { // §4.6.4
+		if !shown {
+			continue
+		}
 		if sees, err := m.contacts.Sees(s.Bare(), other.Bare()); broadcast && err == nil && sees {
 			continue // has it by the broadcast
 		}
@@ -280,6 +285,9 @@ func (m *module) direct(e *router.Envelope) {
 	d := v.(*directed)
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if len(d.to) >= maxDirected && !d.to[e.Stanza.To] {
+		maps.DeleteFunc(d.to, func(_ jid.JID, shown bool) bool { return !shown })
+	}
 	switch {
 	case d.to[e.Stanza.To]:
 	case len(d.to) >= maxDirected:
@@ -292,12 +300,16 @@ func (m *module) direct(e *router.Envelope) {
 	}
 }
 
+// undirect notes that a session does not show itself to an address any more, from where an answer may come all the
+// same, as it does from a room (XEP-0045 §7.14).
 func (m *module) undirect(s *router.Session, to jid.JID) {
 	if v, ok := m.directed.Load(s); ok {
 		d := v.(*directed)
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		delete(d.to, to)
+		if d.to[to] {
+			d.to[to] = false
+		}
 	}
 }
 

@@ -203,6 +203,36 @@ func TestDirectedPresenceIsTakenBackAtTheEnd(t *testing.T) {
 	}
 }
 
+func TestAFullSessionThatLeavesARoomGetsTheAnswer(t *testing.T) {
+	c := newScene(t)
+	juliet := c.login("juliet/b")
+	juliet.Send("<presence/>")
+	juliet.Send("<presence to='room@rooms.example.net/juliet'/>")
+	juliet.Send("<presence to='room@rooms.example.net/juliet' type='unavailable'/>")
+	juliet.Received()
+	juliet.Out.Fill(true)
+	answer := moduletest.Parse(t,
+		"<presence from='room@rooms.example.net/juliet' to='juliet@example.org/b' type='unavailable'/>")
+	c.r.Route(&router.Envelope{Stanza: answer, Peer: "rooms.example.net"})
+	if got := len(juliet.Received()); got != 1 {
+		t.Errorf("she got %d", got)
+	}
+}
+
+func TestWhereASessionDoesNotShowItselfAnyMoreCountsNoLonger(t *testing.T) {
+	c := newScene(t)
+	juliet := c.login("juliet/b")
+	for i := range 2 * maxDirected {
+		juliet.Send(fmt.Sprintf(`<presence to='u%d@example.org'/>`, i))
+		if e := juliet.Send(fmt.Sprintf(`<presence to='u%d@example.org' type='unavailable'/>`, i)); e.Outcome == router.Refused {
+			t.Fatalf("%d: %v", i, e.Err)
+		}
+	}
+	if e := juliet.Send(`<presence to='more@example.org'/>`); e.Outcome == router.Refused {
+		t.Error(e.Err)
+	}
+}
+
 func TestDirectedPresenceToASubscriberIsNotTakenBackTwice(t *testing.T) {
 	c := newScene(t)
 	romeo, juliet := c.present("romeo/a"), c.present("juliet/b")
