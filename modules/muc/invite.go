@@ -87,7 +87,8 @@ func (r *hosted) invitations(e *router.Envelope, x *xmpp.Element) (out []xmpp.St
 	case !r.m.guests.mayTalk(by.Name, r.m.o.Limits(), time.Now()) && !r.m.exempt(e):
 		return nil, xmpp.ResourceConstraint("you are sending too fast")
 	}
-	out, members, bad := r.Invitations(by, e.Stanza, x)
+	var members []room.Known
+	r.with(func() { out, members, bad = r.Invitations(by, e.Stanza, x) }) // the inviter may just change its nick
 	if bad != nil {
 		return nil, bad
 	}
