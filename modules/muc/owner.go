@@ -105,12 +105,12 @@ func (r *hosted) destroy(e *router.Envelope, el *xmpp.Element) *xmpp.Error {
 	if bad != nil {
 		return bad
 	}
-	r.mu.Lock()
-	r.state = gone
-	c := r.carrier(e.Batch)
-	r.Destroy(&c.Effects, d)
-	c.carryOut()
-	r.mu.Unlock()
+	r.with(func() {
+		r.state = gone
+		c := r.carrier(e.Batch)
+		r.Destroy(&c.Effects, d)
+		c.carryOut()
+	})
 	r.m.o.Router.AnswerAfter(e, r.erase(), nil)
 	return nil
 }
