@@ -224,18 +224,16 @@ func (m *Rooms) removed(user jid.JID) error {
 		rooms[r.Addr] = true
 	}
 	for addr := range rooms {
-		r, bad := m.find(addr, nil)
-		if bad != nil {
-			if bad.Condition != xmpp.CondItemNotFound {
-				return bad
+		for there := false; !there; { // a room that is let go of meanwhile is read again
+			r, bad := m.find(addr, nil)
+			if bad != nil {
+				if bad.Condition != xmpp.CondItemNotFound {
+					return bad
+				}
+				break
 			}
-			continue
+			there = r.visited(&r.order, func(r *hosted) { err = errors.Join(err, r.forgetUser(name)) })
 		}
-		r.order.Lock()
-		if r.state == open {
-			err = errors.Join(err, r.forgetUser(name))
-		}
-		r.order.Unlock()
 	}
 	if err != nil {
 		return err
@@ -250,15 +248,14 @@ func (m *Rooms) removed(user jid.JID) error {
 // forgetUser deletes what a room knows of a user. It is called with order held.
 func (r *hosted) forgetUser(user string) error {
 	changes := r.WithoutUser(user)
-	if len(changes) == 0 {
-		return nil
-	}
-	if _, err := r.store(personChanges(changes)...); err != nil {
-		return err
+	if len(changes) > 0 {
+		if _, err := r.store(personChanges(changes)...); err != nil {
+			return err
+		}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.Forget(changes)
+	r.Forget(user, changes)
 	return nil
 }
 

@@ -260,8 +260,10 @@ func (r *Room) WithoutUser(user string) (changes []Known) {
 	return changes
 }
 
-// Forget lets what WithoutUser has returned take effect. Nobody is told.
-func (r *Room) Forget(changes []Known) {
+// Forget lets what WithoutUser has returned take effect. Nobody is told. A role that was given goes, too: whoever gets
+// the address next must not have it.
+func (r *Room) Forget(user string, changes []Known) {
+	delete(r.roles, user)
 	for _, k := range changes {
 		r.SetPerson(k)
 	}

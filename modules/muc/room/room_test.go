@@ -511,7 +511,7 @@ func TestARoomWithoutAnOwnerGoesToTheNext(t *testing.T) {
 	if p.AffiliationOf(address("crone")) != Owner {
 		t.Error("a change takes effect before it is stored")
 	}
-	p.Forget(changes)
+	p.Forget("crone@example.org", changes)
 	if got := fmt.Sprint(p.Named(Owner), p.Named(Admin)); got != "[hag@example.org] [witch@example.org]" {
 		t.Errorf("owners and admins are %s", got)
 	}
