@@ -36,10 +36,11 @@ func conferences(pieces []*xmpp.Element) (all []*xmpp.Element) {
 // withRooms puts the bookmarks that are kept elsewhere into the record of the piece, which Get has returned, in place
 // of those that are in it. Bookmarks of pages stay.
 func (p *Private) withRooms(user jid.JID, record []byte, err error) ([]byte, error) {
-	if err != nil && !errors.Is(err, storage.ErrNotFound) || p.bookmarks() == nil {
+	elsewhere := p.bookmarks()
+	if err != nil && !errors.Is(err, storage.ErrNotFound) || elsewhere == nil {
 		return record, err
 	}
-	all, ok, failed := p.bookmarks().Conferences(user)
+	all, ok, failed := elsewhere.Conferences(user)
 	if failed != nil || !ok {
 		return record, cmp.Or(failed, err)
 	}

@@ -80,3 +80,18 @@ func TestBookmarksThatCannotBeReadAreAReasonToWait(t *testing.T) {
 		}
 	}
 }
+
+// A module may be turned off at any moment.
+func TestBookmarksElsewhereMayBeTurnedOffMeanwhile(t *testing.T) {
+	h := newHouse(t)
+	for _, kind := range []string{"get", "set"} {
+		asked := 0
+		p := New(h.Router, h.store.Map("private"), limit, moduletest.Discard())
+		p.BookmarksAreIn(&shelf{Switch: func() bool { asked++; return asked == 1 }})
+		h.Use(p.Module())
+		h.hamlet.Send(request(kind, "", `<storage xmlns='storage:bookmarks'><conference jid='a@rooms'/></storage>`))
+		if got := h.hamlet.Deliveries(); len(got) != 1 || got[0].Stanza.Type != xmpp.TypeResult {
+			t.Errorf("%s: %d answers", kind, len(got))
+		}
+	}
+}

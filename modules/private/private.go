@@ -198,9 +198,10 @@ func (p *Private) set(e *router.Envelope, pieces []*xmpp.Element) {
 			e.Refuse(router.Unavailable())
 			return
 		}
+		elsewhere := p.bookmarks()
 		for _, c := range changes {
-			if c.Key == key(rooms) && p.bookmarks() != nil {
-				if pending, err = p.bookmarks().SetConferences(e.Batch, e.Session.Bare(), conferences(pieces),
+			if c.Key == key(rooms) && elsewhere != nil {
+				if pending, err = elsewhere.SetConferences(e.Batch, e.Session.Bare(), conferences(pieces),
 					pending); err != nil {
 					p.log.Warn("bookmarks not stored", "user", owner, "err", err)
 					e.Refuse(router.Unavailable())
