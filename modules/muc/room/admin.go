@@ -196,7 +196,7 @@ func (r *Room) mayAll(by jid.JID, actor party, items []Item) *xmpp.Error {
 	if owners < 1 { // §10.4
 		return xmpp.Conflict("a room has an owner")
 	}
-	return nil
+	return r.mayKnowThose(items)
 }
 
 // Assign gives roles, and says where the answer belongs: behind what those concerned are told, before what all others

@@ -55,8 +55,10 @@ func (r *Room) Configure(q *xmpp.Element, l Limits) (c Configuring, bad *xmpp.Er
 	if bad != nil {
 		return c, bad
 	}
-	c.Items, bad = r.listed(named)
-	return c, bad
+	if c.Items, bad = r.listed(named); bad != nil {
+		return c, bad
+	}
+	return c, r.mayKnowThose(c.Items)
 }
 
 // listed works out what the lists of owners and admins in a form change. Both are complete (§10.5, §10.8).

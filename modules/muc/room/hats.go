@@ -257,6 +257,9 @@ func (r *Room) changeHats(what string, values map[string]string) (*HatChange, *x
 			case len(p.Hats) >= maxWorn:
 				return nil, xmpp.ResourceConstraint("this user wears too many hats")
 			}
+			if bad := r.mayKnow(name); bad != nil {
+				return nil, bad
+			}
 			p.Hats = append(p.Hats, uri)
 		}
 		c.People = []Known{{name, p}}

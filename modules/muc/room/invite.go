@@ -59,6 +59,9 @@ func (r *Room) Invitations(by *Seat, s *xmpp.Stanza, x *xmpp.Element) (
 		if r.Conf.MembersOnly && r.AffiliationOf(to) < Member {
 			user := to.Bare().String()
 			members = append(members, Known{user, Person{Affiliation: Member, Hats: r.People[user].Hats}})
+			if bad := r.mayKnow(user); bad != nil {
+				return nil, nil, bad
+			}
 		}
 	}
 	return out, members, nil

@@ -70,6 +70,8 @@ func (r *Room) Register(from jid.JID, q *xmpp.Element) (what Registering, bad *x
 			return what, xmpp.Conflict("this nick is taken")
 		case rank < Member && r.guarded(from):
 			return Registering{Petition: nick}, nil
+		case !r.mayBeKnown(from):
+			return what, xmpp.ResourceConstraint("too many are registered with this room")
 		}
 		item.Nick = nick
 	case r.People[user.String()].Asks != "": // it is taken back
