@@ -14,6 +14,9 @@ const (
 	inspectAll   = 24 * time.Hour
 	// leastInspected is how many at least: a small tree is done sooner.
 	leastInspected = 256
+	// longestInspection is how long merges may have to wait for one turn: a slow disk takes more than inspectAll for
+	// all.
+	longestInspection = time.Second
 )
 
 // inspectNext runs once in a while. Where there are many writes, the next merge does it when it is done.
@@ -58,9 +61,12 @@ func (e *engine) inspect() {
 		e.nextPage = 0
 	}
 	r := pageReader{file: e.treeFile, size: metas[0].size}
-	from, to := e.nextPage, min(e.nextPage+max(leastInspected, len(of)/int(inspectAll/inspectEvery)), len(of))
-	e.nextPage = to
-	if err := r.compare(of, from, to, func(n int) bool { return of[n] != 0 }); err != nil {
-		e.treeDamaged(treeDamage(e.treePath, err))
+	to := min(e.nextPage+max(leastInspected, len(of)/int(inspectAll/inspectEvery)), len(of))
+	for e.nextPage < to && !e.closed.Load() && time.Since(e.inspected) < longestInspection {
+		from := e.nextPage
+		e.nextPage = min(from+pagesAtOnce, to)
+		if err := r.compare(of, from, e.nextPage, func(n int) bool { return of[n] != 0 }); err != nil {
+			e.treeDamaged(treeDamage(e.treePath, err))
+		}
 	}
 }

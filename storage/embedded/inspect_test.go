@@ -117,6 +117,49 @@ func TestRunningServerFindsAChangedPage(t *testing.T) {
 	}
 }
 
+// A readFile calls a function before it is read.
+type readFile struct {
+	file
+	before func(at int64)
+}
+
+func (f readFile) ReadAt(b []byte, at int64) (int, error) {
+	f.before(at)
+	return f.file.ReadAt(b, at)
+}
+
+// Whoever closes the store does not wait for all the pages of a turn.
+func TestInspectionEndsWhenTheStoreIsClosed(t *testing.T) {
+	opened, err := OpenWith(t.TempDir(), Options{files: hasty{}, idle: time.Millisecond, inspectEvery: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := opened.(*engine)
+	for i := range 400 {
+		setKey(t, e, fmt.Sprint("owner", i), strings.Repeat("value ", 800))
+	}
+	e.atRest(t)
+	if n := len(e.states[0].of); n < leastInspected {
+		t.Fatalf("a tree of %d pages", n)
+	}
+	whole, last := e.treeFile, int64(0)
+	e.treeFile = readFile{whole, func(at int64) {
+		if last = at / int64(os.Getpagesize()); last > 1 {
+			e.closed.Store(true)
+		}
+	}}
+	e.nextPage = 0
+	e.inspectNext()
+	if last < 2 || last >= pagesAtOnce {
+		t.Errorf("page %d was read", last)
+	}
+	e.treeFile = whole
+	e.closed.Store(false)
+	if err := e.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // A page that is read and written anew by a merge gets a new checksum, so it is compared before.
 func TestMergeTellsOfAChangedPageThatItHasRead(t *testing.T) {
 	dir, notes := t.TempDir(), &notebook{}
