@@ -127,7 +127,8 @@ func (c *carrier) bringRest() {
 	c.entering, c.rest = nil, nil
 }
 
-// carryLater sends what may come back at once or be kept in storage. It is called without any lock.
+// carryLater sends what may be kept in storage. It is called without mu. The caller may hold order, so nothing of it
+// may come back to a room at once: refusals end there (Router.Emit), and rooms are not written to.
 func (m *Rooms) carryLater(later []xmpp.Stanza, b *router.Batch) {
 	for i := range later {
 		m.o.Router.Emit(&later[i], b)
