@@ -476,7 +476,7 @@ func TestStartThatCannotDoWhatItMustSaysSo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &promises{want: map[string]map[uint64]string{}, gone: map[uint64]bool{}}
+	p := newPromises()
 	p.liveThroughTwoMerges(t, e.(*engine))
 	killed := files.killed(t).dir
 	if err := e.Close(); err != nil {

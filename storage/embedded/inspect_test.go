@@ -196,7 +196,7 @@ func TestMergeDoesNotGoOnFromAnOldState(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := opened.(*engine)
-	p := &promises{want: map[string]map[uint64]string{}, gone: map[uint64]bool{}}
+	p := newPromises()
 	p.liveThroughTwoMerges(t, e)
 	damageMeta(t, e.treePath)
 	for err = nil; err == nil; {
@@ -261,7 +261,7 @@ func TestDamagedNewestMetaIsLeftForTheOneBefore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &promises{want: map[string]map[uint64]string{}, gone: map[uint64]bool{}}
+	p := newPromises()
 	p.liveThroughTwoMerges(t, e.(*engine))
 	dir := f.killed(t).dir
 	if err := e.Close(); err != nil {
@@ -311,16 +311,7 @@ func TestDamagedNewestMetaIsLeftForTheOneBefore(t *testing.T) {
 
 // Without checksums nothing can be compared, which is said; the next merge writes them anew.
 func TestDamagedChecksumsAreTold(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "data")
-	e, err := OpenWith(dir, Options{files: hasty{}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &promises{want: map[string]map[uint64]string{}, gone: map[uint64]bool{}}
-	p.live(t, e, 60)
-	if err := e.Close(); err != nil {
-		t.Fatal(err)
-	}
+	dir, p := lived(t)
 	whole, err := os.ReadFile(filepath.Join(dir, sumsName))
 	if err != nil {
 		t.Fatal(err)

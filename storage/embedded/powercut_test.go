@@ -333,6 +333,25 @@ type promises struct {
 	gone map[uint64]bool // may be there or not
 }
 
+func newPromises() *promises {
+	return &promises{want: map[string]map[uint64]string{}, gone: map[uint64]bool{}}
+}
+
+// lived is the directory of a store that was used for a while and closed, and what it has promised.
+func lived(t *testing.T) (dir string, p *promises) {
+	t.Helper()
+	dir, p = filepath.Join(t.TempDir(), "data"), newPromises()
+	e, err := OpenWith(dir, Options{files: hasty{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.live(t, e, 60)
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return dir, p
+}
+
 func (p *promises) set(owner string, id uint64, data string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -418,7 +437,7 @@ func (p *promises) live(t *testing.T, e storage.Engine, rounds int) {
 // Whenever the power is cut, and whatever of the unsafe writes is on the disk then, nothing acknowledged is lost.
 func TestPowerCutAtEveryStepLosesNothing(t *testing.T) {
 	f := newForgetful(filepath.Join(t.TempDir(), "data"))
-	p := &promises{want: map[string]map[uint64]string{}, gone: map[uint64]bool{}}
+	p := newPromises()
 	var kills []*forgetful
 	events := 0
 	f.event = func(what string) {
@@ -452,7 +471,7 @@ func TestPowerCutAtEveryStepLosesNothing(t *testing.T) {
 // A killed process leaves writes in memory that the next one reads; the power may be cut while that one recovers.
 func TestPowerCutDuringRecoveryLosesNothing(t *testing.T) {
 	f := newForgetful(filepath.Join(t.TempDir(), "data"))
-	p := &promises{want: map[string]map[uint64]string{}, gone: map[uint64]bool{}}
+	p := newPromises()
 	type life struct {
 		*forgetful
 		*promises
@@ -521,7 +540,7 @@ func TestFirstStartThatIsCutOffIsBegunAnew(t *testing.T) {
 	}
 	// Killed first, then cut as soon as something has been acknowledged.
 	for n, k := range kills {
-		p := &promises{want: map[string]map[uint64]string{}, gone: map[uint64]bool{}}
+		p := newPromises()
 		e, err := OpenWith(k.dir, Options{files: k})
 		if err != nil {
 			t.Fatal(err)

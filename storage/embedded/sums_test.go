@@ -18,7 +18,7 @@ func TestChangedBitInTheTreeIsFound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &promises{want: map[string]map[uint64]string{}, gone: map[uint64]bool{}}
+	p := newPromises()
 	p.live(t, e, 120)
 	if _, _, err := e.Map("roster").Update(t.Context(), "owner0", 0); err != nil {
 		t.Fatal(err)
@@ -77,16 +77,7 @@ func TestChangedBitInTheTreeIsFound(t *testing.T) {
 
 // Without checksums, as an earlier version leaves it, a damaged tree is an error or is read; nothing panics.
 func TestTreeWithoutChecksumsDoesNotPanic(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "data")
-	e, err := OpenWith(dir, Options{files: hasty{}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &promises{want: map[string]map[uint64]string{}, gone: map[uint64]bool{}}
-	p.live(t, e, 60)
-	if err := e.Close(); err != nil {
-		t.Fatal(err)
-	}
+	dir, p := lived(t)
 	if err := os.Remove(filepath.Join(dir, sumsName)); err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +116,7 @@ func TestTreeWithoutChecksumsDoesNotPanic(t *testing.T) {
 // Where the newest state of the tree is damaged, the one before and the journals since hold everything.
 func TestDamagedStateIsLeftForTheOneBefore(t *testing.T) {
 	f := newForgetful(filepath.Join(t.TempDir(), "data"))
-	p := &promises{want: map[string]map[uint64]string{}, gone: map[uint64]bool{}}
+	p := newPromises()
 	type moment struct {
 		*forgetful
 		*promises
