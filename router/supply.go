@@ -17,6 +17,8 @@ const (
 	// waitingCost.
 	maxBehind   = 8 << 20
 	waitingCost = 256
+	// AddressSize is roughly how many bytes of memory an address in a list takes, for Session.Bring.
+	AddressSize = 32
 	// maxSupplied is how many bytes the supplies of a session may hold, the first not counted: each join of a large room
 	// and each presence adds one, also for a client that acknowledges nothing.
 	maxSupplied = 32 << 20

@@ -86,7 +86,7 @@ func (p *PEP) welcome(b *router.Batch, s *router.Session, in *interest) {
 	if err != nil {
 		p.o.Log.Warn("a session is not sent all last items", "session", s.Addr(), "error", err)
 	}
-	size := contactSize * len(contacts)
+	size := router.AddressSize * len(contacts)
 	p.bring(b, s, size, p.engine.Greet(s.Bare(), s.Addr(), in.has), func() *pubsub.Greeting {
 		for len(contacts) > 0 {
 			of := contacts[0]
@@ -98,9 +98,6 @@ func (p *PEP) welcome(b *router.Batch, s *router.Session, in *interest) {
 		return nil
 	})
 }
-
-// contactSize is roughly the memory of an address in a list.
-const contactSize = 32
 
 // bring brings a session of ours a greeting and those that next returns behind it, as long as it is available. next
 // holds about size bytes.

@@ -158,16 +158,13 @@ func (m *module) welcome(b *router.Batch, s *router.Session) {
 	})
 }
 
-// contactSize is roughly the memory of an address in a list.
-const contactSize = 32
-
 // bring does something for each contact, as fast as the session takes what comes of it and while it is available.
 func (m *module) bring(b *router.Batch, s *router.Session, contacts []jid.JID, do func(*router.Batch, jid.JID)) {
 	if len(contacts) == 0 {
 		return
 	}
 	next := 0
-	s.Bring(b, jid.JID{}, contactSize*len(contacts), func(b *router.Batch) bool {
+	s.Bring(b, jid.JID{}, router.AddressSize*len(contacts), func(b *router.Batch) bool {
 		if s.Presence() == nil {
 			return false
 		}
