@@ -1,8 +1,6 @@
 package s2s
 
 import (
-	"time"
-
 	"jackdaw/s2s/outbox"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
@@ -90,7 +88,7 @@ func (l *link) prove(p outbox.Pair, how proof, id string) (ok bool) {
 	l.srv.Stats.proofs[how].Add(1)
 	if !l.known.Swap(true) && !l.outgoing {
 		l.pass.Known()
-		_ = l.Transport.SetReadDeadline(time.Time{}) // the reader finds out if that does not work
+		_ = l.patient() // the reader finds out if that does not work
 	}
 	l.srv.log.Info("link up", "peer", p.Remote, "local", p.Local, "direction", l.direction(), "by", how.String(),
 		"tls", l.version)

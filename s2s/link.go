@@ -67,6 +67,15 @@ func (l *link) stop(cause error, lost bool) bool {
 	return true
 }
 
+// patient lets the reader wait as long as the stream goes on; once it is over, how long is up to whoever parts it. The
+// caller holds mu.
+func (l *link) patient() error {
+	if l.ended {
+		return nil
+	}
+	return l.Transport.SetReadDeadline(time.Time{})
+}
+
 // end closes the connection without a word.
 func (l *link) end(cause error) {
 	if l.stop(cause, true) {

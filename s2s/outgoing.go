@@ -411,7 +411,9 @@ func (l *link) establish(ctx context.Context, p outbox.Pair, acked outbox.Acked)
 				return err
 			}
 		}
-		return l.Transport.SetReadDeadline(time.Time{})
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.patient()
 	})
 	if f != nil {
 		return f

@@ -618,6 +618,41 @@ func TestLastWordsAreNotCutOffByAReaderThatIsThroughToo(t *testing.T) {
 	}
 }
 
+// hurried is a connection that knows how long its reader may wait.
+type hurried struct {
+	net.Conn
+	until time.Time
+}
+
+func (c *hurried) SetReadDeadline(t time.Time) error {
+	c.until = t
+	return c.Conn.SetReadDeadline(t)
+}
+
+func TestALinkThatEndsWhileItIsEstablishedIsNotWaitedForWithoutEnd(t *testing.T) {
+	_, b, _ := victim(t)
+	for _, over := range []bool{false, true} {
+		near, far := net.Pipe()
+		c := &hurried{Conn: near}
+		l := newLink(b.Server, c, true)
+		at := time.Now().Add(wire.LingerTime)
+		if err := l.Transport.SetReadDeadline(at); err != nil {
+			t.Fatal(err)
+		}
+		if over && !l.stop(errClosed, false) {
+			t.Fatal("it had ended")
+		}
+		l.mu.Lock()
+		err := l.patient()
+		l.mu.Unlock()
+		if err != nil || c.until.Equal(at) != over {
+			t.Errorf("over %t: until %v, %v", over, c.until, err)
+		}
+		near.Close()
+		far.Close()
+	}
+}
+
 func TestEachRequestIsAnsweredWhenWhatCameBeforeItIsStored(t *testing.T) {
 	w := newWorld(t)
 	var pending [4]*storage.Pending
