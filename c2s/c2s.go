@@ -67,6 +67,7 @@ type Mode uint8
 const (
 	STARTTLS  Mode = iota // RFC 6120 §5
 	DirectTLS             // XEP-0368
+	prepared              // it does not: another listener has seen to what there is
 )
 
 // Stats count since the start, but for those that say they are current.
@@ -199,24 +200,35 @@ func (s *Server) Serve(l net.Listener, m Mode) error {
 	return s.streams.Serve(l, func(c net.Conn) { s.accept(c, m) })
 }
 
-// accept begins to serve a connection.
+// Take serves a connection that another listener has accepted and counted, as it does its own. STARTTLS is not offered
+// on it. It says false where the server is closing; the connection is the caller's then.
+func (s *Server) Take(e wire.Entry) bool {
+	s.Stats.Accepted.Add(1)
+	return s.begin(e, prepared)
+}
+
+// accept begins to serve a connection of our own listeners.
 func (s *Server) accept(nc net.Conn, m Mode) {
 	s.streams.Admit(nc, m == DirectTLS, func(from netip.Addr, pass *gate.Pass) bool {
-		c := &conn{srv: s, pass: pass}
-		c.Init(nc, wire.Bytes{}, c)
-		s.mu.Lock()
-		s.strangers[c] = struct{}{} // before it is known: close looks for it afterwards
-		s.mu.Unlock()
-		if !s.streams.Enter(c) {
-			s.mu.Lock()
-			delete(s.strangers, c)
-			s.mu.Unlock()
-			return false
-		}
-		s.Stats.Connections.Add(1)
-		go c.greet(from, m)
-		return true
+		return s.begin(wire.Entry{Transport: wire.NewTransport(nc), Framing: wire.Bytes{}, From: from, Pass: pass}, m)
 	})
+}
+
+func (s *Server) begin(e wire.Entry, m Mode) bool {
+	c := &conn{srv: s, pass: e.Pass, from: e.From, secure: e.Secure}
+	c.Begin(e, c)
+	s.mu.Lock()
+	s.strangers[c] = struct{}{} // before it is known: close looks for it afterwards
+	s.mu.Unlock()
+	if !s.streams.Enter(c) {
+		s.mu.Lock()
+		delete(s.strangers, c)
+		s.mu.Unlock()
+		return false
+	}
+	s.Stats.Connections.Add(1)
+	go c.greet(m)
+	return true
 }
 
 // promoted moves a connection from those that negotiate to those with a session.

@@ -2,6 +2,7 @@ package c2s
 
 import (
 	"io"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -15,9 +16,11 @@ import (
 // short-lived one that negotiates, then one whose stack has stayed small.
 type conn struct {
 	wire.Stream
-	srv  *Server
-	pass *gate.Pass
-	s    *session // nil before bind
+	srv    *Server
+	pass   *gate.Pass
+	from   netip.Addr
+	secure bool     // nobody reads it on its way
+	s      *session // nil before bind
 
 	// The reader's.
 	env   router.Envelope

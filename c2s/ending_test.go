@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -194,7 +193,7 @@ func TestShutdownWaitsForNoHandshakeThatBeginsAfterIt(t *testing.T) {
 		h.Stats.Connections.Add(1)
 		h.streams.Close()
 		began := time.Now()
-		c.greet(netip.Addr{}, DirectTLS)
+		c.greet(DirectTLS)
 		if took := time.Since(began); took > 0 {
 			t.Errorf("a client that says nothing was waited for: %v", took)
 		}

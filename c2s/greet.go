@@ -2,7 +2,6 @@ package c2s
 
 import (
 	"errors"
-	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -21,7 +20,8 @@ import (
 // and is gone afterwards.
 type greeting struct {
 	*conn
-	from     accounts.Source
+	mode     Mode
+	source   accounts.Source
 	host     jid.JID      // zero before the first header
 	user     jid.JID      // zero before authentication
 	began    bool         // our header for the present stream is out
@@ -39,9 +39,9 @@ type greeting struct {
 var errTaken = errors.New("bound")
 
 // greet negotiates. On success another goroutine goes on with the connection.
-func (c *conn) greet(from netip.Addr, m Mode) {
-	g := &greeting{conn: c, from: accounts.Source{Addr: from, Exempt: gate.Exempt(from)}}
-	err := g.negotiate(m)
+func (c *conn) greet(m Mode) {
+	g := &greeting{conn: c, mode: m, source: accounts.Source{Addr: c.from, Exempt: gate.Exempt(c.from)}}
+	err := g.negotiate()
 	if err == errTaken {
 		return
 	}
@@ -52,7 +52,7 @@ func (c *conn) greet(from netip.Addr, m Mode) {
 	if c.srv.streams.Closed() {
 		err = wire.Fault(stream.SystemShutdown, "")
 	}
-	g.sayStranger(m, err)
+	g.sayStranger(err)
 	if f, ok := errors.AsType[*wire.Farewell](err); ok {
 		g.sayRefused(f)
 		g.part(f)
@@ -85,12 +85,12 @@ func (g *greeting) patience(d time.Duration) error {
 	return err
 }
 
-func (g *greeting) negotiate(m Mode) (err error) {
+func (g *greeting) negotiate() (err error) {
 	defer g.srv.streams.Recover(&err)
 	l := g.srv.limits()
 	settings := g.srv.settings()
 	g.Strict(xmpp.NSClient, settings.MaxStanzaPreauth, l)
-	if m == DirectTLS {
+	if g.mode == DirectTLS {
 		if err := g.handshake(); err != nil {
 			return err
 		}
@@ -186,10 +186,9 @@ func (g *greeting) blanks() error {
 // introduce offers TLS and SASL, and goes on until the stream must be opened anew.
 func (g *greeting) introduce() error {
 	settings := g.srv.settings()
-	secure := g.TLS != nil
 	g.offered = g.mechanisms(settings.RequireTLS)
 	var f []byte
-	if !secure && g.srv.tls != nil {
+	if g.encrypts() {
 		f = wire.AppendStartTLS(f, settings.RequireTLS)
 	}
 	if len(g.offered) > 0 {
@@ -201,7 +200,7 @@ func (g *greeting) introduce() error {
 		}
 		f = append(f, "</mechanisms>"...)
 	}
-	if secure {
+	if g.TLS != nil {
 		f = append(f, "<sasl-channel-binding xmlns='"+xmpp.NSChannelBinding+"'>"...)
 		for _, b := range g.sasl.Bindings {
 			f = append(f, "<channel-binding type='"...)
@@ -258,9 +257,12 @@ func (g *greeting) introduce() error {
 	}
 }
 
+// encrypts says whether TLS can be put on the stream now.
+func (g *greeting) encrypts() bool { return g.mode == STARTTLS && g.TLS == nil && g.srv.tls != nil }
+
 // startTLS answers <starttls/> (RFC 6120 §5.4.2).
 func (g *greeting) startTLS() error {
-	if g.TLS != nil || g.srv.tls == nil {
+	if !g.encrypts() {
 		g.out = append(g.out, "<failure xmlns='"+xmpp.NSTLS+"'/>"...)
 		g.out = g.Framing.AppendEnd(g.out, &wire.Farewell{})
 		if err := g.write(); err != nil {
@@ -287,7 +289,7 @@ func (g *greeting) startTLS() error {
 
 // registers says whether accounts can be made here now.
 func (g *greeting) registers() bool {
-	return g.TLS != nil && g.srv.register != nil && g.srv.register.Offered(g.host.Domain())
+	return g.secure && g.srv.register != nil && g.srv.register.Offered(g.host.Domain())
 }
 
 // stranger handles a stanza before authentication.
@@ -299,7 +301,7 @@ func (g *greeting) stranger(x *xmpp.Stanza) error {
 	}
 	ctx, cancel := g.srv.within(g.srv.limits().AuthTime)
 	defer cancel()
-	reply := g.srv.register.Handle(ctx, g.host.Domain(), g.from.Addr, x)
+	reply := g.srv.register.Handle(ctx, g.host.Domain(), g.source.Addr, x)
 	g.out = reply.Append(g.out)
 	return g.write()
 }
@@ -395,7 +397,7 @@ func (g *greeting) stillActive() {
 // commit writes what makes the session the client's, and hands the connection over.
 func (g *greeting) commit() error {
 	err := g.write()
-	if !g.from.Exempt && !g.srv.accounts.Permitted(g.srv.ctx, g.user, accounts.PermAdmin) {
+	if !g.source.Exempt && !g.srv.accounts.Permitted(g.srv.ctx, g.user, accounts.PermAdmin) {
 		g.purse = g.srv.budgets.Open(g.user.String())
 	}
 	if e := g.Transport.SetDeadline(time.Time{}); err != nil || e != nil {

@@ -15,7 +15,7 @@ import (
 
 // mechanisms are those offered now, by preference; it prepares what they need.
 func (g *greeting) mechanisms(requireTLS bool) (out []sasl.Mechanism) {
-	if g.TLS == nil && requireTLS {
+	if !g.secure && requireTLS {
 		return nil // RFC 6120 §5.3.1
 	}
 	secret, iterations := g.srv.accounts.FakeParameters()
@@ -27,7 +27,7 @@ func (g *greeting) mechanisms(requireTLS bool) (out []sasl.Mechanism) {
 	}
 	out = append(out, sasl.ScramSHA256, sasl.ScramSHA1)
 	// RFC 6120 §13.8.3: no password in clear, but where the administrator says that the wire is ours
-	if g.TLS != nil || g.srv.plain && g.from.Exempt {
+	if g.secure || g.srv.plain && g.source.Exempt {
 		g.sasl.Verify = g.verify
 		out = append(out, sasl.Plain)
 	}
@@ -52,7 +52,7 @@ func (g *greeting) lookup(user string, h sasl.Hash) (sasl.Keys, bool, error) {
 	if err != nil {
 		return sasl.Keys{}, false, nil
 	}
-	if err := g.srv.accounts.Throttle().Check(g.from, j.String()); err != nil {
+	if err := g.srv.accounts.Throttle().Check(g.source, j.String()); err != nil {
 		return sasl.Keys{}, false, sasl.NotAuthorized
 	}
 	ctx, cancel := g.srv.within(g.srv.limits().AuthTime)
@@ -67,7 +67,7 @@ func (g *greeting) verify(user, password string) (bool, error) {
 	}
 	ctx, cancel := g.srv.within(g.srv.limits().AuthTime)
 	defer cancel()
-	err = g.srv.accounts.Authenticate(ctx, g.from, j, password)
+	err = g.srv.accounts.Authenticate(ctx, g.source, j, password)
 	_, throttled := errors.AsType[accounts.ErrThrottled](err)
 	switch {
 	case err == nil:
@@ -90,7 +90,7 @@ func (g *greeting) login(raw []byte) (again bool, err error) {
 	m := sasl.Mechanism(el.Attr("mechanism"))
 	if !slices.Contains(g.offered, m) {
 		why := sasl.InvalidMechanism
-		if g.TLS == nil && (m == sasl.Plain || len(g.offered) == 0) {
+		if !g.secure && (m == sasl.Plain || len(g.offered) == 0) {
 			why = sasl.EncryptionRequired // RFC 6120 §6.5.4
 		}
 		return true, g.declined(why, "")
@@ -177,7 +177,7 @@ func decode(text string) ([]byte, bool) {
 // strike counts a failure against the address and the account.
 func (g *greeting) strike(user string) {
 	if j, err := g.account(user); err == nil {
-		g.srv.accounts.Throttle().Failed(g.from, j.String())
+		g.srv.accounts.Throttle().Failed(g.source, j.String())
 	}
 }
 
@@ -193,7 +193,7 @@ func (g *greeting) succeed(m sasl.Mechanism, exchange sasl.Server, last []byte) 
 		}
 	}
 	if m != sasl.Plain {
-		g.srv.accounts.Throttle().Succeeded(g.from, user.String())
+		g.srv.accounts.Throttle().Succeeded(g.source, user.String())
 	}
 	g.out = append(g.out, "<success xmlns='"+xmpp.NSSASL+"'>"...)
 	g.out = append(base64.StdEncoding.AppendEncode(g.out, last), "</success>"...)
@@ -241,6 +241,6 @@ func (g *greeting) fail(why sasl.Failure, last bool) error {
 // noteFailure leaves the one line that a failed login gets.
 func (g *greeting) noteFailure(user string, why sasl.Failure) {
 	if user != "" {
-		g.srv.log.Info("login failed", "user", user, "host", g.host.String(), "from", g.from.Addr, "why", string(why))
+		g.srv.log.Info("login failed", "user", user, "host", g.host.String(), "from", g.source.Addr, "why", string(why))
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"jackdaw/router"
-	"jackdaw/router/gate"
 	"jackdaw/wire"
 	"jackdaw/xmpp/stream"
 )
@@ -18,7 +17,7 @@ import (
 
 // connection tells where the client is. The caller holds the session's mu, or is the only one to know the connection.
 func (c *conn) connection() router.Connection {
-	out := router.Connection{Address: gate.RemoteIP(&c.Transport)}
+	out := router.Connection{Address: c.from}
 	if c.TLS != nil {
 		out.TLS = tls.VersionName(c.TLS.ConnectionState().Version)
 	}
@@ -86,12 +85,12 @@ func (e *tlsError) Unwrap() error { return e.error }
 
 // sayStranger says why a connection ended before the client was let in, where that is a mistake which somebody can
 // mend.
-func (g *greeting) sayStranger(m Mode, err error) {
+func (g *greeting) sayStranger(err error) {
 	failed, inTLS := errors.AsType[*tlsError](err)
 	what, do := "", ""
 	unread := g.Unread()
 	switch {
-	case !inTLS && m == STARTTLS && !g.began && len(unread) > 0 && unread[0] == 0x16: // RFC 8446 §5.1: a handshake record
+	case !inTLS && g.mode == STARTTLS && !g.began && len(unread) > 0 && unread[0] == 0x16: // RFC 8446 §5.1
 		what, do = "TLS from the first byte on a port for STARTTLS", "give the client the port of listen.c2s_tls"
 	case !inTLS, errors.Is(err, io.EOF): // somebody who looks whether the port is open says nothing
 		return
@@ -100,10 +99,10 @@ func (g *greeting) sayStranger(m Mode, err error) {
 		do = "give the client the port of listen.c2s, or have it use direct TLS"
 	}
 	if what != "" {
-		g.srv.sayAbout(g.from.Addr, "client does not speak what the port does", "what", what, "do", do)
+		g.srv.sayAbout(g.source.Addr, "client does not speak what the port does", "what", what, "do", do)
 		return
 	}
-	g.srv.sayAbout(g.from.Addr, "TLS with a client failed", "error", failed.error)
+	g.srv.sayAbout(g.source.Addr, "TLS with a client failed", "error", failed.error)
 }
 
 // plainText says that what came for a TLS record is text: XML, or a request of HTTP.
@@ -139,5 +138,5 @@ func (g *greeting) sayRefused(f *wire.Farewell) {
 	if f.Condition == "" || f.Condition == stream.SystemShutdown || g.failures > 0 {
 		return
 	}
-	g.srv.sayAbout(g.from.Addr, "client refused before login", "why", why(f), "host", g.host.String())
+	g.srv.sayAbout(g.source.Addr, "client refused before login", "why", why(f), "host", g.host.String())
 }

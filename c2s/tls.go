@@ -68,9 +68,10 @@ func (c *conn) handshake() error {
 	if c.srv.streams.Closed() { // it may have been interrupted before
 		c.Transport.Interrupt()
 	}
-	if err := c.Handshake(context.Background(), tls.Server(&c.Transport, c.srv.tls)); err != nil {
+	if err := c.Handshake(context.Background(), tls.Server(c.Transport, c.srv.tls)); err != nil {
 		return &tlsError{err}
 	}
+	c.secure = true
 	return nil
 }
 

@@ -36,7 +36,7 @@ func (l *link) greet() (err error) {
 		return err
 	}
 	l.pass.Known()
-	if !gate.Exempt(gate.RemoteIP(&l.Transport)) {
+	if !gate.Exempt(gate.RemoteIP(l.Transport)) {
 		l.purse = l.srv.budgets.Open(domain)
 	}
 	l.Relax(l.limits.ServerStanzaBytes, &l.limits)

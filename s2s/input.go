@@ -81,7 +81,7 @@ func (l *link) pay(domain string) {
 	if l.payer != domain {
 		l.purse.Close()
 		l.purse, l.payer = nil, domain
-		if !gate.Exempt(gate.RemoteIP(&l.Transport)) {
+		if !gate.Exempt(gate.RemoteIP(l.Transport)) {
 			l.purse = l.srv.budgets.Open(domain)
 		}
 	}

@@ -39,7 +39,7 @@ func (l *link) acceptTLS(domain string) error {
 			c.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return l.srv.o.Certificate(domain), nil }
 		}
 	}
-	return l.handshake(l.ctx, tls.Server(&l.Transport, c))
+	return l.handshake(l.ctx, tls.Server(l.Transport, c))
 }
 
 // openTLS is the handshake of the side that calls. What the peer shows is verified afterwards, since it depends on the
@@ -68,7 +68,7 @@ func (l *link) openTLS(ctx context.Context) error {
 		}
 		return &tls.Certificate{}, nil
 	}
-	return l.handshake(ctx, tls.Client(&l.Transport, c))
+	return l.handshake(ctx, tls.Client(l.Transport, c))
 }
 
 func (l *link) handshake(ctx context.Context, t *tls.Conn) error {

@@ -57,7 +57,7 @@ func (l *link) claim(d dialback) error {
 	case many >= maxClaims:
 		return refuse(xmpp.ResourceConstraint("too many keys are being verified"))
 	}
-	from := gate.RemoteIP(&l.Transport)
+	from := gate.RemoteIP(l.Transport)
 	if bad := s.inquiries.enter(from, l.known.Load(), policy.limits.PeerVerifications); bad != nil {
 		return refuse(bad)
 	}

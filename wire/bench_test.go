@@ -43,7 +43,7 @@ func BenchmarkSend(b *testing.B) {
 			shaken := make(chan error, 1)
 			go func() { shaken <- client.Handshake() }()
 			config := &tls.Config{Certificates: []tls.Certificate{certificate(b)}, DynamicRecordSizingDisabled: true}
-			if err := s.Handshake(context.Background(), tls.Server(&s.Transport, config)); err != nil {
+			if err := s.Handshake(context.Background(), tls.Server(s.Transport, config)); err != nil {
 				b.Fatal(err)
 			}
 			if err := <-shaken; err != nil {

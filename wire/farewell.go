@@ -74,7 +74,7 @@ func (s *Stream) LastWords(b []byte) error {
 // Linger closes the connection so that what was written last arrives: closing while input is unread would make the
 // kernel drop it at both ends. What else comes is read and dropped. The caller is the reader.
 func (s *Stream) Linger() {
-	t := &s.Transport
+	t := s.Transport
 	defer t.conn.Close()
 	defer t.release()
 	until := time.Now().Add(LingerTime)

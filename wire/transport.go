@@ -64,14 +64,16 @@ type Transport struct {
 	werr     error
 }
 
-func (t *Transport) init(c net.Conn) {
-	t.conn = c
+// NewTransport makes one of a connection. Its reads and writes wait until a Stream has begun on it.
+func NewTransport(c net.Conn) *Transport {
+	t := &Transport{conn: c}
 	if sc, ok := c.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
 			t.raw = raw
 			t.readFn, t.writeFn = t.readReady, t.writeReady
 		}
 	}
+	return t
 }
 
 // Await returns when there are bytes to read, or with an error.
@@ -312,6 +314,9 @@ func (t *Transport) Interrupt() {
 	// It can only be closed already.
 	_ = t.conn.SetReadDeadline(time.Unix(1, 0))
 }
+
+// NetConn is the connection below.
+func (t *Transport) NetConn() net.Conn { return t.conn }
 
 // LocalAddr implements net.Conn.
 func (t *Transport) LocalAddr() net.Addr { return t.conn.LocalAddr() }

@@ -8,6 +8,7 @@
 package wire
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -28,9 +29,9 @@ type Pacer interface {
 	AfterRead(n int)
 }
 
-// A Stream is one stream on one connection. One goroutine reads it. Its zero value is of no use before Init.
+// A Stream is one stream on one connection. One goroutine reads it. Its zero value is of no use before Init or Begin.
 type Stream struct {
-	Transport Transport
+	Transport *Transport
 	TLS       *tls.Conn // nil without TLS
 	Framing   Framing
 	Scanner   stream.Scanner // of what was read; Next moves it on
@@ -49,14 +50,22 @@ type Stream struct {
 	output
 }
 
-// Init begins the life of a stream. The connection is still without TLS.
+// Init begins the life of a stream on a connection that nothing has been read from.
 func (s *Stream) Init(c net.Conn, f Framing, p Pacer) {
-	s.Framing, s.pacer = f, p
-	s.Transport.init(c)
+	s.Begin(Entry{Transport: NewTransport(c), Framing: f}, p)
+}
+
+// Begin begins the life of a stream on what a listener has accepted.
+func (s *Stream) Begin(e Entry, p Pacer) {
+	s.Transport, s.TLS, s.Framing, s.pacer = e.Transport, e.TLS, e.Framing, p
 	s.Transport.nowait = true
-	if tc, ok := c.(*net.TCPConn); ok {
+	if tc, ok := e.Transport.conn.(*net.TCPConn); ok {
 		// A machine that is gone is found out though nothing is to be said to it. Without it that only takes longer.
 		_ = tc.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 30 * time.Second, Count: 4})
+	}
+	if n := len(e.Early); n > 0 {
+		s.store = bytes.Clone(e.Early)
+		s.end, s.Total = n, n
 	}
 }
 

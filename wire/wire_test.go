@@ -212,7 +212,7 @@ func TestThePacerIsAskedBeforeAWaitInTheMiddleOfARecord(t *testing.T) {
 	secure := tls.Client(half, &tls.Config{InsecureSkipVerify: true})
 	shaken := make(chan error, 1)
 	go func() { shaken <- secure.Handshake() }()
-	if err := s.Handshake(context.Background(), tls.Server(&s.Transport,
+	if err := s.Handshake(context.Background(), tls.Server(s.Transport,
 		&tls.Config{Certificates: []tls.Certificate{certificate(t)}})); err != nil {
 		t.Fatal(err)
 	}
@@ -290,7 +290,7 @@ func TestSendNeverWaitsAndProgressSaysWhatTheKernelHas(t *testing.T) {
 			client := tls.Client(far, &tls.Config{InsecureSkipVerify: true})
 			shaken := make(chan error, 1)
 			go func() { shaken <- client.Handshake() }()
-			if err := s.Handshake(context.Background(), tls.Server(&s.Transport,
+			if err := s.Handshake(context.Background(), tls.Server(s.Transport,
 				&tls.Config{Certificates: []tls.Certificate{certificate(t)}})); err != nil {
 				t.Fatal(err)
 			}
@@ -389,7 +389,7 @@ func TestLastWordsArriveThoughInputIsUnread(t *testing.T) {
 func TestNothingIsSaidInClearInTheMidstOfAHandshake(t *testing.T) {
 	s, _, far := pair(t)
 	s.Transport.Interrupt()
-	err := s.Handshake(context.Background(), tls.Server(&s.Transport,
+	err := s.Handshake(context.Background(), tls.Server(s.Transport,
 		&tls.Config{Certificates: []tls.Certificate{certificate(t)}}))
 	if err == nil {
 		t.Fatal("a handshake without the other side")
