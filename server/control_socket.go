@@ -13,7 +13,7 @@ import (
 	"syscall"
 	"time"
 
-	"jackdaw/modules/httpmessage"
+	"jackdaw/web"
 )
 
 // controlSocket is the name of the socket under the data directory.
@@ -125,7 +125,7 @@ type served struct {
 
 func (c *Control) serve(l net.Listener, closed func()) *served {
 	s := &served{Listener: l, done: make(chan struct{}), closed: closed,
-		http: &http.Server{Handler: httpmessage.Closing(c.Handler()), ReadHeaderTimeout: 5 * time.Second}}
+		http: &http.Server{Handler: web.Closing(c.Handler()), ReadHeaderTimeout: 5 * time.Second}}
 	go func() {
 		defer close(s.done)
 		s.http.Serve(l) // it ends with the listener, which is how it is stopped

@@ -18,6 +18,7 @@ import (
 	"jackdaw/s2s"
 	"jackdaw/s2s/outbox"
 	"jackdaw/storage"
+	"jackdaw/web"
 )
 
 // metrics is what operators scrape. The figures are read from the counters of the parts
@@ -235,7 +236,7 @@ func (m *metrics) serve(ln net.Listener, store storage.Engine, ready func() bool
 		}
 		health(w, store.Err())
 	})
-	s := &http.Server{Handler: httpmessage.Closing(mux), ReadHeaderTimeout: 5 * time.Second,
+	s := &http.Server{Handler: web.Closing(mux), ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout: 10 * time.Second}
 	s.Serve(ln) // returns when the listener is closed, which is how it stops
 	s.Shutdown(context.Background())

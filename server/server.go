@@ -35,6 +35,7 @@ import (
 	"jackdaw/s2s/lookup"
 	"jackdaw/storage"
 	"jackdaw/storage/embedded"
+	"jackdaw/web"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 	"jackdaw/xmpp/stream"
@@ -128,7 +129,7 @@ type house struct {
 	// filePlaces are those that clients can be told of.
 	filePlaces func() []upload.Place
 	metrics    *metrics // nil without a listener
-	web        *httpmessage.Server
+	web        *web.Server
 	sockets    listeners
 	gate       *gate.Keeper
 	senders    *budget.Book // of accounts
@@ -197,7 +198,7 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 	h.posts = httpmessage.New(httpmessage.Options{Router: h.router, Accounts: h.accounts, Engine: store,
 		Hosts: func() []string { return domains(h.cfg.Load()) }, Settings: postSettings(cfg),
 		Lanes: lanes(cfg), Budgets: h.senders, Log: o.Log})
-	h.web = httpmessage.NewServer(h.webHandler(), httpmessage.Limits{HeaderBytes: cfg.Limits.HTTPHeaderBytes,
+	h.web = web.NewServer(h.webHandler(), web.Limits{HeaderBytes: cfg.Limits.HTTPHeaderBytes,
 		HeaderTime: cfg.Limits.HTTPHeaderTime, BodyTime: cfg.Limits.HTTPBodyTime, Idle: cfg.Limits.HTTPIdle,
 		Streams: cfg.Limits.HTTPStreams}, o.Log)
 	if len(cfg.Listen.Metrics) > 0 {
@@ -267,13 +268,13 @@ func (h *house) listen(ctx context.Context) error {
 		{"s2s_tls", l.S2STLS, func(ln net.Listener) { h.logged("s2s_tls", h.peering.Serve(ln, s2s.DirectTLS)) }},
 		{"component", l.Component, func(ln net.Listener) { h.logged("component", h.programs.Serve(ln)) }},
 		{"http", l.HTTP, func(ln net.Listener) {
-			h.logged("http", h.web.Serve(h.gated(ln, "http", httpmessage.TurnAway)))
+			h.logged("http", h.web.Serve(h.gated(ln, "http", web.TurnAway)))
 		}},
 		{"https", l.HTTPS, func(ln net.Listener) {
 			h.logged("https", h.web.ServeTLS(h.gated(ln, "https", nil), h.certs.TLSConfig()))
 		}},
 		{"metrics", l.Metrics, func(ln net.Listener) {
-			h.metrics.serve(h.gated(ln, "metrics", httpmessage.TurnAway), h.store, h.ready.Load)
+			h.metrics.serve(h.gated(ln, "metrics", web.TurnAway), h.store, h.ready.Load)
 		}},
 	} {
 		sockets, err := h.sockets.open(one.name, one.addrs)

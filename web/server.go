@@ -1,4 +1,6 @@
-package httpmessage
+// Package web is what all that speaks HTTP here shares: the server with its limits (RFC 9110, RFC 9112), and whose
+// address a request is from behind proxies. What is served is not its business.
+package web
 
 import (
 	"context"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"jackdaw/router/gate"
+	"jackdaw/wire"
 )
 
 // Limits bound what a connection may take its time for (docs/security.md).
@@ -94,7 +97,7 @@ func (s *Server) Serve(l net.Listener) error {
 func (s *Server) ServeTLS(l net.Listener, c *tls.Config) error {
 	c = c.Clone()
 	c.NextProtos = []string{"h2", "http/1.1"}
-	err := s.http.Serve(tls.NewListener(watchedListener{l, false}, c))
+	err := s.http.Serve(tlsListener{watchedListener{l, false}, c})
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
@@ -117,12 +120,31 @@ type watchedListener struct {
 }
 
 // Accept implements net.Listener.
-func (l watchedListener) Accept() (net.Conn, error) {
+func (l watchedListener) Accept() (net.Conn, error) { return l.accept() }
+
+func (l watchedListener) accept() (*watchedConn, error) {
 	c, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
 	return &watchedConn{Conn: c, plain: l.plain}, nil
+}
+
+// A tlsListener puts TLS on its connections, over a transport, so that a stream that begins on one can read by the
+// descriptor (wire.Transport).
+type tlsListener struct {
+	watchedListener
+	config *tls.Config
+}
+
+// Accept implements net.Listener.
+func (l tlsListener) Accept() (net.Conn, error) {
+	c, err := l.accept()
+	if err != nil {
+		return nil, err
+	}
+	c.Conn = wire.NewTransport(c.Conn)
+	return tls.Server(c, l.config), nil
 }
 
 // A watchedConn says why it is about to be closed where net/http does not: when a header did not arrive in time.
@@ -131,6 +153,7 @@ type watchedConn struct {
 	plain bool
 	late  atomic.Bool // the last read ended with a time-out
 	asked atomic.Bool // something was read since the last write
+	taken atomic.Bool // a stream has it
 }
 
 // Read implements net.Conn.
@@ -150,6 +173,14 @@ func (c *watchedConn) Read(b []byte) (int, error) {
 func (c *watchedConn) Write(b []byte) (int, error) {
 	c.asked.Store(false)
 	return c.Conn.Write(b)
+}
+
+// SetWriteDeadline implements net.Conn. A transport has its own idea of that, which counts for streams alone.
+func (c *watchedConn) SetWriteDeadline(d time.Time) error {
+	if t, ok := c.Conn.(*wire.Transport); ok && !c.taken.Load() {
+		return t.WriteUntil(d)
+	}
+	return c.Conn.SetWriteDeadline(d)
 }
 
 // Close implements net.Conn.
@@ -201,14 +232,18 @@ func passOf(c net.Conn) *gate.Pass {
 	if !ok {
 		return nil
 	}
-	if counted, ok := w.Conn.(*gate.Conn); ok {
+	c = w.Conn
+	if t, ok := c.(*wire.Transport); ok {
+		c = t.NetConn()
+	}
+	if counted, ok := c.(*gate.Conn); ok {
 		return counted.Pass
 	}
 	return nil
 }
 
-// authenticated notes that a request had good credentials: its connection is no stranger's any more.
-func authenticated(r *http.Request) {
+// Authenticated notes that a request had good credentials: its connection is no stranger's any more.
+func Authenticated(r *http.Request) {
 	if pass, ok := r.Context().Value(passKey{}).(*gate.Pass); ok && pass != nil {
 		pass.Known()
 	}

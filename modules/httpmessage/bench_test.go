@@ -14,6 +14,7 @@ import (
 	"jackdaw/modules/internal/moduletest"
 	"jackdaw/router"
 	"jackdaw/storage/embedded"
+	"jackdaw/web"
 )
 
 // sink is a ResponseWriter that costs nothing.
@@ -70,7 +71,7 @@ func BenchmarkPostOverTCP(b *testing.B) {
 	h := newHouse(b)
 	h.quiet()
 	h.online("bob@" + host + "/x")
-	s := NewServer(h.Handler(), DefaultLimits, moduletest.Discard())
+	s := web.NewServer(h.Handler(), web.DefaultLimits, moduletest.Discard())
 	address := h.serving(s, s.Serve, "tcp", "127.0.0.1:0")
 	c, err := net.Dial("tcp", address)
 	must(b, err)

@@ -5,11 +5,10 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"net/netip"
-	"slices"
 	"strings"
 
 	"jackdaw/router/accounts"
+	"jackdaw/web"
 	"jackdaw/xmpp/jid"
 )
 
@@ -26,46 +25,11 @@ func (c client) name() string {
 	return c.Addr.String()
 }
 
-// client reads the address of the peer, or what trusted proxies say of theirs.
+// client is where a request comes from, as far as trusted proxies say.
 func (s *Service) client(r *http.Request) client {
-	ap, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil { // no address: a unix socket
-		return client{accounts.Source{Exempt: true}, true}
-	}
-	a := ap.Addr().Unmap().WithZone("")
-	trusted := s.settings.Load().TrustedProxies
-	if len(trusted) == 0 || !within(trusted, a) {
-		return client{accounts.Source{Addr: a, Exempt: a.IsLoopback()}, false}
-	}
-	hops := r.Header["X-Forwarded-For"]
-	if len(hops) == 0 {
-		return client{accounts.Source{Addr: a, Exempt: a.IsLoopback()}, false}
-	}
-	// Each proxy adds the address it saw at the end, so that what a client made up stands before the first address that
-	// no proxy of ours has.
-	list := strings.Split(strings.Join(hops, ","), ",")
-	for _, hop := range slices.Backward(list) {
-		h, ok := hopAddr(strings.TrimSpace(hop))
-		if !ok {
-			break
-		}
-		if a = h; !within(trusted, a) {
-			break
-		}
-	}
-	return client{accounts.Source{Addr: a}, false}
-}
-
-func hopAddr(s string) (netip.Addr, bool) {
-	if a, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
-		return a.Unmap().WithZone(""), true
-	}
-	ap, err := netip.ParseAddrPort(s)
-	return ap.Addr().Unmap().WithZone(""), err == nil
-}
-
-func within(list []netip.Prefix, a netip.Addr) bool {
-	return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(a) })
+	c := web.ClientOf(r, s.settings.Load().TrustedProxies)
+	// Loopback by hearsay is not exempt.
+	return client{accounts.Source{Addr: c.Addr, Exempt: c.Unix || !c.Forwarded && c.Addr.IsLoopback()}, c.Unix}
 }
 
 // host is the domain that the request names if we serve it, else "" for none.

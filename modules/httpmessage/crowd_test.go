@@ -13,6 +13,7 @@ import (
 	"jackdaw/config"
 	"jackdaw/modules/internal/moduletest"
 	"jackdaw/router/gate"
+	"jackdaw/web"
 )
 
 // far is a listener whose connections seem to come from another machine.
@@ -32,10 +33,10 @@ func (farConn) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 
 
 // crowded serves a house behind a gate.
 func (h *house) crowded(g *gate.Keeper, limits config.Limits) string {
-	s := NewServer(h.Handler(), DefaultLimits, moduletest.Discard())
+	s := web.NewServer(h.Handler(), web.DefaultLimits, moduletest.Discard())
 	return h.serving(s, func(n net.Listener) error {
 		return s.Serve(&gate.Listener{Listener: far{n}, Who: "http", Keeper: g, Limits: func() *config.Limits { return &limits },
-			Trusted: func(netip.Addr) bool { return false }, Refuse: TurnAway, Log: moduletest.Discard()})
+			Trusted: func(netip.Addr) bool { return false }, Refuse: web.TurnAway, Log: moduletest.Discard()})
 	}, "tcp", "127.0.0.1:0")
 }
 

@@ -26,6 +26,7 @@ import (
 	"jackdaw/router/accounts"
 	"jackdaw/router/budget"
 	"jackdaw/storage"
+	"jackdaw/web"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 	"jackdaw/xmpp/stream"
@@ -133,7 +134,7 @@ func (s *Service) Configure(c Settings) {
 		c.MaxRecipients = DefaultMaxRecipients
 	}
 	if c.BodyTime <= 0 {
-		c.BodyTime = DefaultLimits.BodyTime
+		c.BodyTime = web.DefaultLimits.BodyTime
 	}
 	if c.Stanza.Elements <= 0 {
 		c.Stanza.Elements = stream.DefaultLimits.Elements

@@ -24,21 +24,22 @@ import (
 	"time"
 
 	"jackdaw/modules/internal/moduletest"
+	"jackdaw/web"
 )
 
 // quick are limits for tests in a bubble.
-var quick = Limits{HeaderBytes: 16 << 10, HeaderTime: 100 * time.Millisecond, BodyTime: 200 * time.Millisecond,
+var quick = web.Limits{HeaderBytes: 16 << 10, HeaderTime: 100 * time.Millisecond, BodyTime: 200 * time.Millisecond,
 	Idle: 5 * time.Second, Streams: 100}
 
 // listen serves a house and returns where.
-func (h *house) listen(l Limits) string {
+func (h *house) listen(l web.Limits) string {
 	h.t.Helper()
 	h.Configure(Settings{BodyTime: l.BodyTime})
-	s := NewServer(h.Handler(), l, moduletest.Discard())
+	s := web.NewServer(h.Handler(), l, moduletest.Discard())
 	return h.serving(s, func(n net.Listener) error { return s.Serve(n) }, "tcp", "127.0.0.1:0")
 }
 
-func (h *house) serving(s *Server, serve func(net.Listener) error, network, address string) string {
+func (h *house) serving(s *web.Server, serve func(net.Listener) error, network, address string) string {
 	h.t.Helper()
 	n, err := net.Listen(network, address)
 	must(h.t, err)
@@ -46,7 +47,7 @@ func (h *house) serving(s *Server, serve func(net.Listener) error, network, addr
 	return n.Addr().String()
 }
 
-func (h *house) servingOn(s *Server, serve func(net.Listener) error, n net.Listener) {
+func (h *house) servingOn(s *web.Server, serve func(net.Listener) error, n net.Listener) {
 	done := make(chan error, 1)
 	go func() { done <- serve(n) }()
 	h.t.Cleanup(func() {
@@ -85,7 +86,7 @@ func basic(user string) string {
 func (h *house) reached() *moduletest.Phone {
 	h.t.Helper()
 	h.Configure(Settings{BodyTime: quick.BodyTime})
-	s, p := NewServer(h.Handler(), quick, moduletest.Discard()), moduletest.NewPhone()
+	s, p := web.NewServer(h.Handler(), quick, moduletest.Discard()), moduletest.NewPhone()
 	h.servingOn(s, s.Serve, p)
 	return p
 }
@@ -99,7 +100,7 @@ func curl(extra, body string) string {
 func TestAnswersAreTheContractsToTheByte(t *testing.T) {
 	h := newHouse(t)
 	bob, skel, andy := h.online("bob@"+host+"/x"), h.online("skel@"+host+"/x"), h.online("andy@"+host+"/x")
-	address := h.listen(DefaultLimits)
+	address := h.listen(web.DefaultLimits)
 	date := regexp.MustCompile(`\r\nDate: [^\r]+`)
 	ok := "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: 3\r\nConnection: close\r\n\r\nOK\n"
 	gateway := strings.NewReplacer("/message", gatewayPath, basic("andy@im.example.org"), basic("gate"))
@@ -141,7 +142,7 @@ var length = regexp.MustCompile(`Content-Length: \d+`)
 // RFC 9112 §6.1: else what follows could be the request of somebody else, for a proxy that counts in the other way.
 func TestConnectionEndsAfterARequestWithTwoLengths(t *testing.T) {
 	h := newHouse(t)
-	address := h.listen(DefaultLimits)
+	address := h.listen(web.DefaultLimits)
 	head := strings.Replace(strings.TrimSuffix(curl("Transfer-Encoding: chunked\r\n", toBob), toBob), "Connection: close\r\n", "", 1)
 	got := raw(t, address, head+fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(toBob), toBob)+"GET /second HTTP/1.1\r\nHost: im.example.org\r\n\r\n")
 	if strings.Count(got, "HTTP/1.1 ") != 1 || !strings.Contains(got, "Connection: close\r\n") {
@@ -199,7 +200,7 @@ func TestKeepAliveOutlivesTheTimesOfOneRequest(t *testing.T) {
 
 func TestPostOverUnixSocket(t *testing.T) {
 	h := newHouse(t)
-	s := NewServer(h.Handler(), DefaultLimits, moduletest.Discard())
+	s := web.NewServer(h.Handler(), web.DefaultLimits, moduletest.Discard())
 	path := h.serving(s, s.Serve, "unix", filepath.Join(t.TempDir(), "s"))
 	dial := func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", path) }
 	client := &http.Client{Transport: &http.Transport{DialContext: dial}}
@@ -231,7 +232,7 @@ func TestPostOverTLSWithBothVersionsOfHTTP(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
 		h.Configure(Settings{BodyTime: quick.BodyTime})
-		s := NewServer(h.Handler(), quick, slog.New(slog.DiscardHandler))
+		s := web.NewServer(h.Handler(), quick, slog.New(slog.DiscardHandler))
 		config := &tls.Config{Certificates: []tls.Certificate{certificate(t)}}
 		phone := moduletest.NewPhone()
 		h.servingOn(s, func(l net.Listener) error { return s.ServeTLS(l, config) }, phone)

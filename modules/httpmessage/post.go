@@ -16,6 +16,7 @@ import (
 	"jackdaw/router"
 	"jackdaw/router/accounts"
 	"jackdaw/router/budget"
+	"jackdaw/web"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 )
@@ -136,7 +137,7 @@ func (p *post) run() *refusal {
 	if x := p.authenticate(); x != nil {
 		return x
 	}
-	authenticated(p.r)
+	web.Authenticated(p.r)
 	if x := p.authorise(); x != nil {
 		return x
 	}

@@ -138,28 +138,30 @@ func Check(files []*File, docs Documents) []string {
 // storey is how high a package stands; imports go to a lower one, or within
 // the same part. 0 is unknown.
 //
-//	cmd → server → { c2s, s2s, component, modules, storage engines } → wire → router → { storage, config } → xmpp
+//	cmd → server → { c2s, s2s, component, modules, storage engines } → web → wire → router → { storage, config } → xmpp
 func storey(pkg string) int {
 	top, rest, _ := strings.Cut(pkg, "/")
 	switch top {
 	case "testsuite":
-		return 8
+		return 9
 	case "cmd":
-		return 7
+		return 8
 	case "server":
-		return 6
+		return 7
 	case "c2s", "s2s", "component":
-		return 5
+		return 6
 	case "modules":
 		if isInner(pkg) {
 			return 2 // the thing itself, without the service around it
 		}
-		return 5
+		return 6
 	case "storage":
 		if rest != "" {
-			return 5 // an engine, or the suite that engines pass
+			return 6 // an engine, or the suite that engines pass
 		}
 		return 2
+	case "web":
+		return 5
 	case "wire":
 		return 4
 	case "router":
