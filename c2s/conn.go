@@ -70,9 +70,15 @@ func (c *conn) AfterRead(n int) {
 // flushAll lets what was routed leave.
 func (c *conn) flushAll() {
 	if c.s == nil {
+		if c.Owes() {
+			_, _ = c.Write(nil) // the reader finds out
+		}
 		return
 	}
 	c.batch.Flush()
+	if c.Owes() {
+		c.say("")
+	}
 	if c.flush {
 		c.flush = false
 		c.s.Flush()

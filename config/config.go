@@ -39,6 +39,7 @@ type Config struct {
 	Registration Registration `yaml:"registration"`
 	Storage      Storage      `yaml:"storage"`
 	HTTP         HTTP         `yaml:"http"`
+	Web          Web          `yaml:"web"`
 	Modules      Modules      `yaml:"modules"`
 	Log          Log          `yaml:"log"`
 
@@ -194,6 +195,12 @@ type HTTP struct {
 	Permissions    Permissions    `yaml:"permissions"`
 }
 
+// Web sets up the streams of clients in browsers, which come by the listeners for HTTP.
+type Web struct {
+	WebSocket bool     `yaml:"websocket"` // RFC 7395
+	Origins   []string `yaml:"origins"`   // of pages that may connect, beside those of the hosts; "*": any
+}
+
 // What happens to a remote recipient of a foreign forged sender.
 const (
 	ForgedRefuse     = "refuse"
@@ -248,6 +255,7 @@ func Default() *Config {
 			ForgedRemote:  ForgedRefuse,
 			Permissions:   Permissions{HTTPMessage: []string{"*"}},
 		},
+		Web:     Web{WebSocket: true},
 		Modules: defaultModules(),
 		Log:     Log{Level: "info", Format: "text"},
 	}

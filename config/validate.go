@@ -86,6 +86,14 @@ func (c *Config) problems() []*Error {
 		(err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
 		k.add("http.sender_hook", "expected an http or https URL")
 	}
+	for i, origin := range c.Web.Origins {
+		// RFC 6454 §6.2: scheme, host and port, and nothing else.
+		u, err := url.Parse(origin)
+		if origin != "*" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil ||
+			strings.TrimPrefix(origin, u.Scheme+"://") != u.Host) {
+			k.add(fmt.Sprintf("web.origins[%d]", i), `expected "*" or an origin such as https://chat.example.org, found %q`, origin)
+		}
+	}
 	for key, accounts := range map[string][]string{
 		"http_message": c.HTTP.Permissions.HTTPMessage,
 		"multicast":    c.HTTP.Permissions.Multicast,

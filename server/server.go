@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/signal"
 	"runtime"
@@ -237,12 +238,22 @@ func postSettings(cfg *config.Config) httpmessage.Settings {
 			Attributes: l.Attributes, Declarations: l.Namespaces}}
 }
 
-// webHandler is the files and the HTTP APIs, as long as their modules are on.
+// origins are those of pages that may connect, as the configuration in force says.
+func (h *house) origins() web.Origins {
+	return web.Origins{Allowed: func() []string { return h.cfg.Load().Web.Origins }, Serves: h.router.Serves}
+}
+
+// webHandler is the streams of browsers, the files and the HTTP APIs, as long as they are on.
 func (h *house) webHandler() http.Handler {
 	posts, files := h.posts.Handler(), h.files.Handler()
+	sockets := &web.WebSockets{Origins: h.origins(), Take: h.clients.Take,
+		Trusted: func() []netip.Prefix { return h.cfg.Load().HTTP.TrustedProxies }}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		on := h.cfg.Load().Modules.Enabled
+		cfg := h.cfg.Load()
+		on := cfg.Modules.Enabled
 		switch {
+		case r.URL.Path == web.PathWebSocket && cfg.Web.WebSocket:
+			sockets.ServeHTTP(w, r)
 		case strings.HasPrefix(r.URL.Path, upload.Path) && on("upload"):
 			files.ServeHTTP(w, r)
 		case on("httpmessage"):

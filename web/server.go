@@ -97,6 +97,7 @@ func (s *Server) Serve(l net.Listener) error {
 func (s *Server) ServeTLS(l net.Listener, c *tls.Config) error {
 	c = c.Clone()
 	c.NextProtos = []string{"h2", "http/1.1"}
+	c.DynamicRecordSizingDisabled = true // what leaves here is short or a stream
 	err := s.http.Serve(tlsListener{watchedListener{l, false}, c})
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil

@@ -33,11 +33,16 @@ func (Bytes) AppendFeatures(dst, features []byte) []byte { return stream.AppendF
 // AppendEnd implements Framing.
 func (Bytes) AppendEnd(dst []byte, f *Farewell) []byte {
 	if f.Condition != "" {
-		dst = stream.AppendError(dst, f.Condition, f.Text)
-		if f.Extra != "" { // RFC 6120 §4.9.4: the last child
-			const end = "</stream:error>"
-			dst = append(append(dst[:len(dst)-len(end)], f.Extra...), end...)
-		}
+		dst = appendError(dst, f)
 	}
 	return append(dst, stream.Close...)
+}
+
+func appendError(dst []byte, f *Farewell) []byte {
+	dst = stream.AppendError(dst, f.Condition, f.Text)
+	if f.Extra != "" { // RFC 6120 §4.9.4: the last child
+		const end = "</stream:error>"
+		dst = append(append(dst[:len(dst)-len(end)], f.Extra...), end...)
+	}
+	return dst
 }

@@ -1,6 +1,9 @@
 package wire
 
-import "time"
+import (
+	"sync"
+	"time"
+)
 
 // maxRecord is the most that one TLS record carries (RFC 8446 §5.1).
 const maxRecord = 16 << 10
@@ -17,6 +20,18 @@ type span struct{ cipher, plain int64 }
 
 // Write writes b. It waits until the kernel has taken it, unless the transport queues.
 func (s *Stream) Write(b []byte) (int, error) {
+	if s.socket != nil {
+		w := s.socket.wrap(nil, b)
+		if _, err := s.put(w); err != nil {
+			return 0, err
+		}
+		return len(b), nil
+	}
+	return s.put(b)
+}
+
+// put writes b as it is.
+func (s *Stream) put(b []byte) (int, error) {
 	if s.TLS != nil {
 		return s.TLS.Write(b)
 	}
@@ -30,6 +45,9 @@ func (s *Stream) Send(p []byte) error {
 	if n := len(s.spans); n > 0 {
 		plain = s.spans[n-1].plain
 	}
+	if s.socket != nil {
+		return s.sendWrapped(p, plain)
+	}
 	if s.TLS == nil {
 		_, err := s.Transport.Write(p)
 		produced, _ := s.Transport.Written()
@@ -39,6 +57,27 @@ func (s *Stream) Send(p []byte) error {
 	for len(p) > 0 {
 		n := min(len(p), maxRecord)
 		if _, err := s.TLS.Write(p[:n]); err != nil {
+			return err
+		}
+		p = p[n:]
+		plain += int64(n)
+		produced, _ := s.Transport.Written()
+		s.spans = append(s.spans, span{produced, plain})
+	}
+	return nil
+}
+
+// wrapped are buffers for what leaves in messages.
+var wrapped = sync.Pool{New: func() any { return new([]byte) }}
+
+// sendWrapped is Send where there is something between the bytes. With nothing to say it sends what is owed.
+func (s *Stream) sendWrapped(p []byte, plain int64) error {
+	b := wrapped.Get().(*[]byte)
+	defer wrapped.Put(b)
+	for first := true; first || len(p) > 0; first = false {
+		n := min(len(p), maxRecord)
+		*b = s.socket.wrap((*b)[:0], p[:n])
+		if _, err := s.put(*b); err != nil {
 			return err
 		}
 		p = p[n:]
@@ -61,7 +100,7 @@ func (s *Stream) Progress() (taken int64, left bool) {
 		if s.spans = s.spans[:0]; cap(s.spans) > 4 {
 			s.spans = nil
 		}
-	case s.TLS == nil: // byte for byte
+	case s.TLS == nil && s.socket == nil: // byte for byte
 		last := s.spans[n-1]
 		s.taken, left = last.plain-(last.cipher-accepted), true
 	default:

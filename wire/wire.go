@@ -12,6 +12,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"strings"
 	"time"
@@ -36,6 +37,9 @@ type Stream struct {
 	Framing   Framing
 	Scanner   stream.Scanner // of what was read; Next moves it on
 
+	socket *WebSocket // Framing, where it is that
+	most   int        // bytes of an item
+
 	// The reader's.
 	Total   int  // bytes read, without what TLS adds
 	Most    int  // of them, before authentication; 0: no bound
@@ -58,6 +62,7 @@ func (s *Stream) Init(c net.Conn, f Framing, p Pacer) {
 // Begin begins the life of a stream on what a listener has accepted.
 func (s *Stream) Begin(e Entry, p Pacer) {
 	s.Transport, s.TLS, s.Framing, s.pacer = e.Transport, e.TLS, e.Framing, p
+	s.socket, _ = e.Framing.(*WebSocket)
 	s.Transport.nowait = true
 	if tc, ok := e.Transport.conn.(*net.TCPConn); ok {
 		// A machine that is gone is found out though nothing is to be said to it. Without it that only takes longer.
@@ -83,17 +88,17 @@ func (s *Stream) Handshake(ctx context.Context, t *tls.Conn) error {
 
 // Strict sets the limits of a stream that has proved nothing yet. Bytes are those of one item; a header that declares
 // no content namespace has the given one.
-func (s *Stream) Strict(content string, bytes int, l *config.Limits) {
-	s.Most = l.PreauthBytes
+func (s *Stream) Strict(content string, most int, l *config.Limits) {
+	s.Most, s.most = l.PreauthBytes, most
 	s.Scanner.Expect(content)
-	s.Scanner.SetLimits(stream.Limits{Bytes: bytes, Depth: l.Depth, Elements: l.PreauthElements,
+	s.Scanner.SetLimits(stream.Limits{Bytes: most, Depth: l.Depth, Elements: l.PreauthElements,
 		Attributes: l.Attributes, Declarations: l.Namespaces})
 }
 
 // Relax sets those of one that has.
-func (s *Stream) Relax(bytes int, l *config.Limits) {
-	s.Most = 0
-	s.Scanner.SetLimits(Limits(bytes, l))
+func (s *Stream) Relax(most int, l *config.Limits) {
+	s.Most, s.most = 0, most
+	s.Scanner.SetLimits(Limits(most, l))
 }
 
 // Limits are those of an item of so many bytes.
@@ -107,8 +112,7 @@ func Limits(bytes int, l *config.Limits) stream.Limits {
 func (s *Stream) Next() (stream.ItemKind, error) {
 	for {
 		if s.pos < s.end {
-			item, n, err := s.Framing.Scan(&s.Scanner, s.store[s.pos:s.end])
-			s.pos += n
+			item, err := s.scan()
 			if err != nil {
 				return 0, Broken(err)
 			}
@@ -122,6 +126,16 @@ func (s *Stream) Next() (stream.ItemKind, error) {
 	}
 }
 
+// scan looks for an item in what has been read.
+func (s *Stream) scan() (stream.ItemKind, error) {
+	if s.socket != nil {
+		return s.socket.next(s)
+	}
+	item, n, err := s.Framing.Scan(&s.Scanner, s.store[s.pos:s.end])
+	s.pos += n
+	return item, err
+}
+
 // More reads once.
 func (s *Stream) More() error {
 	for {
@@ -130,6 +144,9 @@ func (s *Stream) More() error {
 			if err := s.pacer.BeforeRead(); err != nil {
 				return err
 			}
+		}
+		if s.socket != nil && s.socket.closed() {
+			return io.EOF // as a connection that breaks: the session may be resumed (RFC 7395 §3.6)
 		}
 		if s.Most > 0 && s.Total > s.Most {
 			return Fault(stream.PolicyViolation, "too much before authentication")
@@ -269,8 +286,15 @@ func Pause(d time.Duration, done <-chan struct{}) {
 	}
 }
 
-// Broken is the farewell for an error of the scanner.
+// Owes says whether the framing has something to say though nobody gives it anything. It leaves with the next Write or
+// Send, even one of nothing.
+func (s *Stream) Owes() bool { return s.socket != nil && s.socket.Owes() }
+
+// Broken is the farewell for an error of the scanner, or of the framing.
 func Broken(err error) *Farewell {
+	if f, ok := errors.AsType[*Farewell](err); ok {
+		return f
+	}
 	if bad, ok := errors.AsType[*stream.SyntaxError](err); ok {
 		return Fault(bad.Condition, bad.What)
 	}
