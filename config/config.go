@@ -21,6 +21,7 @@ import (
 	"net/netip"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 )
@@ -29,21 +30,22 @@ import (
 // then be read by any goroutine; a reload makes a new one.
 type Config struct {
 	// Data is the directory of everything the server keeps.
-	Data         string       `yaml:"data"`
-	Hosts        []Host       `yaml:"hosts"`
-	Listen       Listen       `yaml:"listen"`
-	C2S          C2S          `yaml:"c2s"`
-	S2S          S2S          `yaml:"s2s"`
-	Component    Component    `yaml:"component"`
-	Limits       Limits       `yaml:"limits"`
-	Registration Registration `yaml:"registration"`
-	Storage      Storage      `yaml:"storage"`
-	HTTP         HTTP         `yaml:"http"`
-	Web          Web          `yaml:"web"`
-	Modules      Modules      `yaml:"modules"`
-	Log          Log          `yaml:"log"`
+	Data          string        `yaml:"data"`
+	Hosts         []Host        `yaml:"hosts"`
+	Listen        Listen        `yaml:"listen"`
+	ProxyProtocol ProxyProtocol `yaml:"proxy_protocol"`
+	C2S           C2S           `yaml:"c2s"`
+	S2S           S2S           `yaml:"s2s"`
+	Component     Component     `yaml:"component"`
+	Limits        Limits        `yaml:"limits"`
+	Registration  Registration  `yaml:"registration"`
+	Storage       Storage       `yaml:"storage"`
+	HTTP          HTTP          `yaml:"http"`
+	Web           Web           `yaml:"web"`
+	Modules       Modules       `yaml:"modules"`
+	Log           Log           `yaml:"log"`
 
-	// Warnings names what was accepted and does nothing in this version; the
+	// Warnings names what was accepted and does not do what it says; the
 	// server logs them at start.
 	Warnings []string `yaml:"-"`
 }
@@ -83,6 +85,35 @@ type Listen struct {
 	HTTP      []string `yaml:"http"`      // plain
 	HTTPS     []string `yaml:"https"`
 	Metrics   []string `yaml:"metrics"` // Prometheus, /healthz, /readyz
+}
+
+// A kind is the listeners of one kind.
+type kind struct {
+	name  string // its key
+	addrs []string
+}
+
+// kinds are all of them.
+func (l Listen) kinds() (all []kind) {
+	v := reflect.ValueOf(l)
+	for f := range v.NumField() {
+		all = append(all, kind{v.Type().Field(f).Tag.Get("yaml"), v.Field(f).Interface().([]string)})
+	}
+	return all
+}
+
+// ProxyProtocol says which connections begin with a header that names their client.
+type ProxyProtocol struct {
+	Listeners []string       `yaml:"listeners"` // keys of Listen
+	From      []netip.Prefix `yaml:"from"`      // the proxies: theirs must have it, those of others never do
+}
+
+// On says whether the connections of proxies to that listener begin with a header.
+func (p ProxyProtocol) On(listener string) bool { return slices.Contains(p.Listeners, listener) }
+
+// Trusts says whether an address is a proxy's.
+func (p ProxyProtocol) Trusts(a netip.Addr) bool {
+	return slices.ContainsFunc(p.From, func(n netip.Prefix) bool { return n.Contains(a) })
 }
 
 // C2S sets up the streams of clients.
@@ -296,6 +327,7 @@ func (c *Config) fixed() []fixedKey {
 	return []fixedKey{
 		{"data", &c.Data},
 		{"listen", &c.Listen},
+		{"proxy_protocol.listeners", &c.ProxyProtocol.Listeners},
 		{"storage", &c.Storage},
 		{"c2s.require_tls", &c.C2S.RequireTLS},
 		{"limits.http_body_time", &c.Limits.HTTPBodyTime},

@@ -29,6 +29,7 @@ listen:
   http:     ["127.0.0.1:5280"]
   https:    ["127.0.0.1:5284"]
   metrics:  []
+proxy_protocol: {listeners: [], from: []}
 c2s:
   require_tls: true
   max_stanza: 262144
@@ -191,6 +192,28 @@ func TestWhatGoesWithAModuleThatIsOffIsWarnedOf(t *testing.T) {
 	}
 }
 
+func TestProxiesThatSayNothingAreWarnedOf(t *testing.T) {
+	for text, want := range map[string]string{
+		"proxy_protocol: {listeners: [c2s], from: [\"127.0.0.1\"]}\n": "",
+		"proxy_protocol: {listeners: [c2s]}\n": "f:1:29: proxy_protocol.listeners: no proxy is trusted, so no header is " +
+			"read; name the proxies in proxy_protocol.from",
+		"proxy_protocol: {from: [\"127.0.0.1\"]}\n": "f:1:24: proxy_protocol.from: no header is read; name the " +
+			"listeners that the proxies connect to in proxy_protocol.listeners",
+		"proxy_protocol: {listeners: [c2s], from: [\"::/0\"]}\n": "f:1:43: proxy_protocol.from[0]: everybody may say " +
+			"from which address they come",
+		"listen: {http: [\"unix:/h\"]}\nproxy_protocol: {listeners: [c2s, http], from: [\"::1\"]}\n": "f:2:35: " +
+			"proxy_protocol.listeners[1]: listen.http has no address that a proxy could connect to over TCP",
+	} {
+		c, err := parse("f", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(c.Warnings, "\n"); got != want {
+			t.Errorf("%s: %q, want %q", text, got, want)
+		}
+	}
+}
+
 func TestWrongFilesAreRefusedWithThePlaceAndWhatWasExpected(t *testing.T) {
 	tests := []struct{ name, text, want string }{
 		{"unknown key", "data: x\nlissen: {}\n", "f:2:1: lissen: unknown key; expected one of data, hosts, listen,"},
@@ -249,6 +272,8 @@ func TestWrongFilesAreRefusedWithThePlaceAndWhatWasExpected(t *testing.T) {
 		{"no port", "listen: {c2s: [localhost]}", "f:1:16: listen.c2s[0]: expected HOST:PORT"},
 		{"port too high", "listen: {c2s: [\"127.0.0.1:70000\"]}", "expected HOST:PORT"},
 		{"unix for c2s", "listen: {c2s: [\"unix:/x\"]}", "unix:PATH is for listen.http"},
+		{"proxies of nothing", "proxy_protocol: {listeners: [smtp]}", `f:1:30: proxy_protocol.listeners[0]: expected one of c2s, c2s_tls, s2s, s2s_tls, component, http, https, metrics, found "smtp"`},
+		{"proxies by name", "proxy_protocol: {from: [nginx]}", "f:1:25: proxy_protocol.from[0]: expected an address or a network"},
 		{"address twice", "listen: {c2s: [\"127.0.0.1:5280\"]}", "listen.http[0]: 127.0.0.1:5280 is taken by listen.c2s[0]"},
 		{"iterations", "c2s: {scram_iterations: 4095}", "f:1:25: c2s.scram_iterations: expected 4096 or more, found 4095"},
 		{"stanza", "limits: {client_stanza_bytes: 9999}", "f:1:31: c2s.max_stanza: expected 10000 or more"},

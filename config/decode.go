@@ -492,5 +492,29 @@ func (d *decoder) warnings(c *Config) []string {
 	if c.Modules.Off["blocking"] && !c.Modules.Off["reports"] {
 		warn("modules.blocking", "reports go with it and are off, too")
 	}
+	proxies := &c.ProxyProtocol
+	switch {
+	case len(proxies.Listeners) > 0 && len(proxies.From) == 0:
+		warn("proxy_protocol.listeners", "no proxy is trusted, so no header is read; name the proxies in proxy_protocol.from")
+	case len(proxies.Listeners) == 0 && len(proxies.From) > 0:
+		warn("proxy_protocol.from", "no header is read; name the listeners that the proxies connect to in "+
+			"proxy_protocol.listeners")
+	}
+	for i, p := range proxies.From {
+		if p.Bits() == 0 {
+			warn(fmt.Sprintf("proxy_protocol.from[%d]", i), "everybody may say from which address they come")
+		}
+	}
+	for i, name := range proxies.Listeners {
+		for _, l := range c.Listen.kinds() {
+			if l.name == name && !slices.ContainsFunc(l.addrs, overTCP) {
+				warn(fmt.Sprintf("proxy_protocol.listeners[%d]", i),
+					"listen."+name+" has no address that a proxy could connect to over TCP")
+			}
+		}
+	}
 	return out
 }
+
+// overTCP says whether an address of Listen is one of TCP.
+func overTCP(addr string) bool { return !strings.HasPrefix(addr, "unix:") }

@@ -49,6 +49,7 @@ func (c *Config) problems() []*Error {
 	}
 	c.checkHosts(k)
 	c.checkListen(k)
+	c.checkProxyProtocol(k)
 
 	k.atLeast("c2s.max_stanza_preauth", int64(c.C2S.MaxStanzaPreauth), 1024)
 	// RFC 6120 §13.12: a server must not refuse stanzas below 10,000 bytes.
@@ -294,10 +295,9 @@ func (c *Config) checkListen(k *checker) {
 		}
 		seen[addr] = key
 	}
-	v := reflect.ValueOf(c.Listen)
-	for f := range v.NumField() {
-		kind := v.Type().Field(f).Tag.Get("yaml")
-		for i, addr := range v.Field(f).Interface().([]string) {
+	for _, l := range c.Listen.kinds() {
+		kind := l.name
+		for i, addr := range l.addrs {
 			key := fmt.Sprintf("listen.%s[%d]", kind, i)
 			once(key, addr)
 			if path, ok := strings.CutPrefix(addr, "unix:"); ok {
@@ -310,6 +310,16 @@ func (c *Config) checkListen(k *checker) {
 				c.checkOpen(k, kind, key, addr)
 			}
 		}
+	}
+}
+
+func (c *Config) checkProxyProtocol(k *checker) {
+	var names []string
+	for _, l := range c.Listen.kinds() {
+		names = append(names, l.name)
+	}
+	for i, name := range c.ProxyProtocol.Listeners {
+		k.oneOf(fmt.Sprintf("proxy_protocol.listeners[%d]", i), name, names...)
 	}
 }
 

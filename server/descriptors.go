@@ -9,6 +9,7 @@ import (
 
 	"jackdaw/config"
 	"jackdaw/router/gate"
+	"jackdaw/router/gate/proxied"
 )
 
 const (
@@ -42,6 +43,17 @@ func (h *house) boundConnections() {
 // connectionRoom is how many connections there may be with a limit of descriptors of which so many are in use.
 func connectionRoom(limit, open int) int {
 	return max(limit-open-min(max(limit/8, leastReserve), mostReserve), 8)
+}
+
+// proxied has the connections of a listener know their clients that come through a proxy, where the configuration says
+// that its proxies name them.
+func (h *house) proxied(ln net.Listener, name string) net.Listener {
+	if _, tcp := ln.(*net.TCPListener); !tcp || !h.cfg.Load().ProxyProtocol.On(name) {
+		return ln
+	}
+	return proxied.New(ln, proxied.Options{Who: name, Gate: h.gate, Log: h.o.Log,
+		Trusted: func(a netip.Addr) bool { return h.cfg.Load().ProxyProtocol.Trusts(a) },
+		Limits:  func() *config.Limits { return &h.cfg.Load().Limits }})
 }
 
 // gated has the connections of a listener for HTTP counted like all others. What comes through a trusted proxy comes

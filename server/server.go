@@ -294,6 +294,7 @@ func (h *house) listen(ctx context.Context) error {
 		}
 		for i, ln := range sockets {
 			h.o.Log.Info("listening", "for", one.name, "address", ln.Addr(), "configured", one.addrs[i])
+			ln := h.proxied(ln, one.name)
 			h.running.Go(func() { one.serve(ln) })
 		}
 	}

@@ -64,7 +64,9 @@ func (s *Stream) Begin(e Entry, p Pacer) {
 	s.Transport, s.TLS, s.Framing, s.pacer = e.Transport, e.TLS, e.Framing, p
 	s.socket, _ = e.Framing.(*WebSocket)
 	s.Transport.nowait = true
-	if tc, ok := e.Transport.conn.(*net.TCPConn); ok {
+	if tc, ok := e.Transport.conn.(interface {
+		SetKeepAliveConfig(net.KeepAliveConfig) error
+	}); ok {
 		// A machine that is gone is found out though nothing is to be said to it. Without it that only takes longer.
 		_ = tc.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 30 * time.Second, Count: 4})
 	}
