@@ -215,8 +215,11 @@ func (r Redis) Secret() (string, error) {
 	return strings.TrimRight(string(b), "\r\n"), nil
 }
 
-// HTTP sets up the posting of messages.
+// HTTP sets up the posting of messages, and where all is that is served over HTTP.
 type HTTP struct {
+	// URL is where clients reach what HTTP serves, through a proxy maybe; empty: made of the host and the port of
+	// listen.https, as far as clients may reach that. Without a slash at its end after Validate.
+	URL            string         `yaml:"url"`
 	AllowPlaintext bool           `yaml:"allow_plaintext"` // Basic over plain HTTP beyond loopback
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"` // whose X-Forwarded-For counts
 	MaxBody        int            `yaml:"max_body"`        // bytes

@@ -56,6 +56,7 @@ storage:
     prefix: "jackdaw:"
     wait_replicas: 0
 http:
+  url: ""
   allow_plaintext: false
   trusted_proxies: []
   max_body: 262144
@@ -249,6 +250,13 @@ func TestWrongFilesAreRefusedWithThePlaceAndWhatWasExpected(t *testing.T) {
 		{"push that tells too much", "modules: {push: {content: all}}", `modules.push.content: expected one of none, sender, full, found "all"`},
 		{"push without registrations", "modules: {push: {registrations: 0}}", "modules.push.registrations: expected 1 or more, found 0"},
 		{"push without rest", "modules: {push: {interval: 10ms}}", "modules.push.interval: expected 1s or more"},
+		{"HTTP at no URL", "http: {url: im.example.org}", "f:1:13: http.url: expected a URL such as https://im.example.org"},
+		{"HTTP in the clear", "http: {url: \"http://im.example.org\"}", "http.url: expected https; http is for this machine alone"},
+		{"an address by name", "modules: {hostmeta: {addresses: [im.example.org]}}", `f:1:34: modules.hostmeta.addresses[0]: expected an address such as 192.0.2.7, found "im.example.org"`},
+		{"any address", "modules: {hostmeta: {addresses: [\"::\"]}}", "modules.hostmeta.addresses[0]: expected an address"},
+		{"told for ever", "modules: {hostmeta: {ttl: 30d}}", "modules.hostmeta.ttl: expected 1m to 7d, found 720h0m0s"},
+		{"pins of nothing", "modules: {hostmeta: {addresses: [\"::1\"], pins: [YQ==]}}", "modules.hostmeta.pins[0]: expected the SHA-256"},
+		{"pins without addresses", "modules: {hostmeta: {pins: [\"4/mggdlVx8A3pvHAWW5sD+qJyMtUHgiRuPjVC48N0XQ=\"]}}", "modules.hostmeta.pins: told only with modules.hostmeta.addresses"},
 		{"strangers", "modules: {strangers: {policy: bite}}", `modules.strangers.policy: expected one of deliver, hold, refuse, found "bite"`},
 		{"strangers of a host", "modules: {strangers: {hosts: {localhost: bite}}}", `modules.strangers.hosts[localhost]: expected one of deliver, hold, refuse, found "bite"`},
 		{"strangers of another's host", "modules: {strangers: {hosts: {a.example: hold}}}", "modules.strangers.hosts[a.example]: a.example is none of hosts"},

@@ -16,6 +16,8 @@ type Modules struct {
 	MUC     MUC
 	Push    Push
 	Upload  Upload
+	// HostMeta is what is told of how to connect.
+	HostMeta HostMeta
 	// Strangers are those whom a user does not know.
 	Strangers Strangers
 }
@@ -72,8 +74,8 @@ const (
 
 // Upload sets up the taking and giving out of files over HTTP (XEP-0363).
 type Upload struct {
-	// URL is what clients find the files below; empty: made of the host and the port of listen.https, as far as clients
-	// may reach that. Without a slash at its end after Validate.
+	// URL is what clients find the files below; empty: made of where they reach what HTTP serves. Without a slash at its
+	// end after Validate.
 	URL     string        `yaml:"url"`
 	MaxSize int64         `yaml:"max_size"` // bytes of one file
 	Quota   int64         `yaml:"quota"`    // bytes that an account may upload within 24 hours
@@ -85,6 +87,15 @@ func (c *Config) UploadDomain(host string) (domain string, ok bool) {
 	domain = "upload." + host
 	_, taken := c.Component.Secrets[domain]
 	return domain, !taken && domain != c.Modules.MUC.Domain && c.Host(domain) == nil
+}
+
+// HostMeta sets up what is told over HTTP of the ways to connect (XEP-0156, XEP-0487).
+type HostMeta struct {
+	// Addresses are those of this server as everybody sees them, of IPv4 and IPv6. Without them nothing is told that
+	// XEP-0487 adds, which asks for at least one.
+	Addresses []string      `yaml:"addresses"`
+	TTL       time.Duration `yaml:"ttl"`  // how long clients may keep what they were told
+	Pins      []string      `yaml:"pins"` // SHA-256 of public keys in base64 (RFC 7469 §2.4)
 }
 
 // Strangers sets up what becomes of messages from people who are not among a user's contacts, and how many people a
@@ -123,13 +134,14 @@ func defaultModules() Modules {
 		MUC:       MUC{Keep: 30 * 24 * time.Hour},
 		Push:      Push{Content: PushNone, Registrations: 10, Interval: 5 * time.Second},
 		Upload:    Upload{MaxSize: 100 << 20, Quota: 1 << 30, Keep: 30 * 24 * time.Hour},
+		HostMeta:  HostMeta{TTL: time.Hour},
 		Strangers: Strangers{Policy: StrangersDeliver, Recipients: 60},
 	}
 }
 
 // moduleNames are the modules of this version, by the names of their folders.
 var moduleNames = []string{
-	"archive", "blocking", "caps", "carbons", "contact", "disco", "forged", "httpmessage", "last",
+	"archive", "blocking", "caps", "carbons", "contact", "disco", "forged", "hostmeta", "httpmessage", "last",
 	"markers", "muc", "multicast", "offline", "pep", "ping", "presence", "private", "push", "registration", "reports",
 	"roster", "stanzaid", "strangers", "time", "upload", "vcard", "version",
 }
@@ -149,6 +161,8 @@ func (m *Modules) settings(name string) any {
 		return &m.Upload
 	case "strangers":
 		return &m.Strangers
+	case "hostmeta":
+		return &m.HostMeta
 	}
 	return nil
 }

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"net"
 	"net/netip"
@@ -80,6 +82,7 @@ func (c *Config) problems() []*Error {
 		string(RegistrationClosed), string(RegistrationInvite), string(RegistrationOpen))
 	c.checkStorage(k)
 
+	k.publicURL("http.url", &c.HTTP.URL, "https://im.example.org")
 	k.atLeast("http.max_body", int64(c.HTTP.MaxBody), 1024)
 	k.atLeast("http.max_recipients", int64(c.HTTP.MaxRecipients), 1)
 	k.oneOf("http.forged_remote", c.HTTP.ForgedRemote, ForgedRefuse, ForgedOwnAddress)
@@ -112,6 +115,7 @@ func (c *Config) problems() []*Error {
 	c.checkRooms(k)
 	c.checkStrangers(k)
 	c.checkUpload(k)
+	c.checkHostMeta(k)
 	k.oneOf("modules.push.content", c.Modules.Push.Content, PushNone, PushSender, PushFull)
 	k.atLeast("modules.push.registrations", int64(c.Modules.Push.Registrations), 1)
 	if c.Modules.Push.Interval < time.Second {
@@ -143,19 +147,44 @@ func (c *Config) checkUpload(k *checker) {
 	if u.Keep != 0 && u.Keep < time.Hour {
 		k.add("modules.upload.keep", "expected 1h or more, or 0 for ever")
 	}
-	if u.URL == "" {
+	k.publicURL("modules.upload.url", &u.URL, "https://im.example.org:5284/upload")
+}
+
+// publicURL checks the URL of something that clients are told of, if there is one, and normalises it.
+func (k *checker) publicURL(key string, u *string, example string) {
+	if *u == "" {
 		return
 	}
-	const key = "modules.upload.url"
-	at, err := url.Parse(u.URL)
+	at, err := url.Parse(*u)
 	switch {
 	case err != nil || at.Host == "" || at.User != nil || at.RawQuery != "" || at.ForceQuery || at.Fragment != "":
-		k.add(key, "expected a URL such as https://im.example.org:5284/upload")
-	// XEP-0363 §4: TLS must be provided.
+		k.add(key, "expected a URL such as %s", example)
+	// XEP-0363 §4, XEP-0156: TLS must be provided.
 	case at.Scheme != "https" && (at.Scheme != "http" || !Loopback(net.JoinHostPort(at.Hostname(), "80"))):
 		k.add(key, "expected https; http is for this machine alone")
 	default:
-		u.URL = strings.TrimRight(at.String(), "/")
+		*u = strings.TrimRight(at.String(), "/")
+	}
+}
+
+func (c *Config) checkHostMeta(k *checker) {
+	m := &c.Modules.HostMeta
+	for i, s := range m.Addresses {
+		if a, err := netip.ParseAddr(s); err != nil || a.Zone() != "" || a.IsUnspecified() {
+			k.add(fmt.Sprintf("modules.hostmeta.addresses[%d]", i), "expected an address such as 192.0.2.7, found %q", s)
+		}
+	}
+	// XEP-0487, Security Considerations: a week at most.
+	if m.TTL < time.Minute || m.TTL > 7*24*time.Hour {
+		k.add("modules.hostmeta.ttl", "expected 1m to 7d, found %s", m.TTL)
+	}
+	for i, s := range m.Pins {
+		if b, err := base64.StdEncoding.Strict().DecodeString(s); err != nil || len(b) != sha256.Size {
+			k.add(fmt.Sprintf("modules.hostmeta.pins[%d]", i), "expected the SHA-256 of a public key in base64, found %q", s)
+		}
+	}
+	if len(m.Pins) > 0 && len(m.Addresses) == 0 {
+		k.add("modules.hostmeta.pins", "told only with modules.hostmeta.addresses; expected these, too")
 	}
 }
 

@@ -1,7 +1,7 @@
 // Package modules is the ordered list of the server's features, and nothing else: a feature is a folder of its own, and
 // a line in All.
 //
-// httpmessage and upload are not in the list: they are services over HTTP, which package server assembles.
+// hostmeta, httpmessage and upload are not in the list: they are services over HTTP, which package server assembles.
 package modules
 
 import (

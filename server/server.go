@@ -25,6 +25,7 @@ import (
 	"jackdaw/component"
 	"jackdaw/config"
 	"jackdaw/modules"
+	"jackdaw/modules/hostmeta"
 	"jackdaw/modules/httpmessage"
 	"jackdaw/modules/upload"
 	"jackdaw/router"
@@ -211,7 +212,7 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 
 // modules are what takes part in the router, as the configuration in force says.
 func (h *house) modules() []router.Module {
-	return h.features.Modules(h.programs.Module(), h.files.Module())
+	return h.features.Modules(h.programs.Module(), h.files.Module(), hostmeta.Module())
 }
 
 // lanes of a post: on Redis the copies of many recipients share round trips and commits.
@@ -243,9 +244,10 @@ func (h *house) origins() web.Origins {
 	return web.Origins{Allowed: func() []string { return h.cfg.Load().Web.Origins }, Serves: h.router.Serves}
 }
 
-// webHandler is the streams of browsers, the files and the HTTP APIs, as long as they are on.
+// webHandler is the streams of browsers, the files, the HTTP APIs and what is told of the ways to connect, as long as
+// they are on.
 func (h *house) webHandler() http.Handler {
-	posts, files := h.posts.Handler(), h.files.Handler()
+	posts, files, ways := h.posts.Handler(), h.files.Handler(), hostmeta.Handler(h.hostMeta)
 	sockets := &web.WebSockets{Origins: h.origins(), Take: h.clients.Take,
 		Trusted: func() []netip.Prefix { return h.cfg.Load().HTTP.TrustedProxies }}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -256,6 +258,8 @@ func (h *house) webHandler() http.Handler {
 			sockets.ServeHTTP(w, r)
 		case strings.HasPrefix(r.URL.Path, upload.Path) && on("upload"):
 			files.ServeHTTP(w, r)
+		case strings.HasPrefix(r.URL.Path, hostmeta.Path) && on("hostmeta"):
+			ways.ServeHTTP(w, r)
 		case on("httpmessage"):
 			posts.ServeHTTP(w, r)
 		default:

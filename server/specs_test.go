@@ -53,6 +53,7 @@ var titles = map[string]string{
 	"XEP-0115": "Entity Capabilities",
 	"XEP-0128": "Service Discovery Extensions",
 	"XEP-0153": "vCard-Based Avatars",
+	"XEP-0156": "Discovering Alternative XMPP Connection Methods",
 	"XEP-0157": "Contact Addresses for XMPP Services",
 	"XEP-0160": "Best Practices for Handling Offline Messages",
 	"XEP-0163": "Personal Eventing Protocol",
@@ -81,6 +82,7 @@ var titles = map[string]string{
 	"XEP-0425": "Moderated Message Retraction",
 	"XEP-0441": "Message Archive Management Preferences",
 	"XEP-0486": "MUC Avatars",
+	"XEP-0487": "Host Meta 2 - One Method To Rule Them All",
 	"XEP-0490": "Message Displayed Synchronization",
 	"XEP-0506": "No-reply JIDs",
 }

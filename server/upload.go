@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"log/slog"
-	"net"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -59,40 +58,24 @@ func filePlaces(c *config.Config, l *config.Listen) (all []upload.Place) {
 		if !ok {
 			continue
 		}
-		if at := filesAt(c.Modules.Upload.URL, host.Domain, l); at != "" {
+		if at := filesAt(c, host.Domain, l); at != "" {
 			all = append(all, upload.Place{Domain: domain, URL: at})
 		}
 	}
 	return all
 }
 
-// filesAt is the URL of a host's files, "" if there is none that works: the one that is configured, else that of a
-// listener for HTTPS which others reach under the name of the host, and on loopback that of localhost.
-func filesAt(configured, host string, l *config.Listen) string {
-	if configured != "" {
-		if len(l.HTTP)+len(l.HTTPS) == 0 {
-			return ""
-		}
-		return configured
-	}
-	name, err := asciiName(host)
-	if err != nil {
+// filesAt is the URL of a host's files, "" if there is none that works: the one that is configured, else a path below
+// what HTTP serves.
+func filesAt(c *config.Config, host string, l *config.Listen) string {
+	at := publicURL(c, host, l)
+	switch {
+	case c.Modules.Upload.URL != "" && servesHTTP(l):
+		return c.Modules.Upload.URL
+	case at == "":
 		return ""
 	}
-	for _, addr := range l.HTTPS {
-		at, port, err := net.SplitHostPort(addr)
-		if n, bad := strconv.Atoi(port); err != nil || bad != nil || n == 0 {
-			continue
-		}
-		if config.Loopback(addr) && (host != "localhost" || at != "localhost" && at != "127.0.0.1" && at != "::1") {
-			continue
-		}
-		if port != "443" {
-			return "https://" + name + ":" + port + strings.TrimRight(upload.Path, "/")
-		}
-		return "https://" + name + strings.TrimRight(upload.Path, "/")
-	}
-	return ""
+	return at + strings.TrimRight(upload.Path, "/")
 }
 
 // sayWhereFilesAre logs where clients will send files, which is easily another place than the administrator thinks.
@@ -106,7 +89,7 @@ func (h *house) sayWhereFilesAre() {
 	}
 	if len(places) == 0 {
 		h.o.Log.Info("files cannot be uploaded", "reason",
-			"no listener is known that clients reach: listen.https, or modules.upload.url")
+			"no listener is known that clients reach: listen.https, or http.url")
 	}
 }
 

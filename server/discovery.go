@@ -1,0 +1,39 @@
+package server
+
+import (
+	"jackdaw/config"
+	"jackdaw/modules/hostmeta"
+)
+
+// ownPort is the priority of a port that is for one protocol alone: before all that share one.
+const ownPort = 10
+
+// hostMeta is what is told over HTTP of the ways to connect to a host of this name, as HTTP writes it; false where
+// there is none.
+func (h *house) hostMeta(name string) (hostmeta.Host, bool) {
+	c := h.cfg.Load()
+	for _, host := range c.Hosts {
+		if ascii, err := asciiName(host.Domain); err == nil && ascii == name {
+			m := &c.Modules.HostMeta
+			return hostmeta.Host{Links: links(c, &c.Listen, host.Domain, ascii), Addresses: m.Addresses, TTL: m.TTL,
+				Pins: m.Pins}, true
+		}
+	}
+	return hostmeta.Host{}, false
+}
+
+// links are the ways that are open, and none besides.
+func links(c *config.Config, l *config.Listen, host, name string) (all []hostmeta.Link) {
+	ports := func(rel string, addrs []string, priority int) {
+		for _, addr := range addrs {
+			if port := publicPort(addr, host); port != 0 {
+				all = append(all, hostmeta.Link{Rel: rel, Port: port, Name: name, Priority: priority})
+			}
+		}
+	}
+	if len(c.Modules.HostMeta.Addresses) > 0 {
+		ports(hostmeta.TLS, l.C2STLS, ownPort)
+		ports(hostmeta.ServerTLS, l.S2STLS, ownPort)
+	}
+	return all
+}
