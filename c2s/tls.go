@@ -40,14 +40,14 @@ func (s *Server) prepareTLS(o *tls.Config) *tls.Config {
 	}
 	c.Certificates = nil
 	c.GetCertificate = func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
-		if t, ok := h.Conn.(*wire.Transport); ok && t.Cert != nil {
+		if t, ok := wire.Under(h.Conn); ok && t.Cert != nil {
 			return t.Cert, nil
 		}
 		return choose(h)
 	}
 	// This is asked on a resumed TLS session too, which GetCertificate is not.
 	c.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
-		if t, ok := h.Conn.(*wire.Transport); ok {
+		if t, ok := wire.Under(h.Conn); ok {
 			cert, err := choose(h)
 			if err != nil {
 				return nil, err
@@ -58,6 +58,9 @@ func (s *Server) prepareTLS(o *tls.Config) *tls.Config {
 	}
 	return c
 }
+
+// TLS is the configuration of the listeners for direct TLS; nil: there is none. It is not to be changed.
+func (s *Server) TLS() *tls.Config { return s.tls }
 
 // handshake puts TLS on the connection, unless the server is closing.
 func (c *conn) handshake() error {

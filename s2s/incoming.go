@@ -26,7 +26,10 @@ func (l *link) receive() {
 func (l *link) serve() (err error) {
 	defer l.srv.streams.Recover(&err)
 	l.strict()
-	if l.direct {
+	switch {
+	case l.TLS != nil: // by another listener
+		l.secured(l.TLS)
+	case l.direct:
 		if l.srv.callers == nil {
 			return errors.New("direct TLS without a certificate")
 		}

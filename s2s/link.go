@@ -40,11 +40,16 @@ type link struct {
 	broken bool  // it ended without a word, and may be resumed
 }
 
+// newLink is a link on a connection on which nothing has been said.
 func newLink(s *Server, c net.Conn, outgoing bool) *link {
+	return linkOn(s, wire.Entry{Transport: wire.NewTransport(c), Framing: wire.Bytes{}}, outgoing)
+}
+
+func linkOn(s *Server, e wire.Entry, outgoing bool) *link {
 	l := &link{srv: s, outgoing: outgoing, since: time.Now(), done: make(chan struct{}), said: make(chan struct{}),
 		facts: newFacts()}
 	l.carriers = map[*carrier]struct{}{}
-	l.Init(c, wire.Bytes{}, l)
+	l.Begin(e, l)
 	l.ctx, l.over = context.WithCancel(context.Background())
 	return l
 }

@@ -191,23 +191,35 @@ func (s *Server) Serve(l net.Listener, m Mode) error {
 	return s.streams.Serve(l, func(c net.Conn) { s.accept(c, m) })
 }
 
-// accept begins to serve a connection.
+// Take serves a connection with TLS that another listener has accepted and counted, as it does its own. It says false
+// where the server is closing; the connection is the caller's then.
+func (s *Server) Take(e wire.Entry) bool {
+	s.Stats.Accepted.Add(1)
+	return s.begin(linkOn(s, e, false), true, e.Pass)
+}
+
+// accept begins to serve a connection of our own listeners.
 func (s *Server) accept(c net.Conn, m Mode) {
-	direct := m == DirectTLS
-	s.streams.Admit(c, direct, func(_ netip.Addr, pass *gate.Pass) bool {
-		l := newLink(s, c, false)
-		l.direct, l.pass = direct, pass
-		if !s.streams.Enter(l) {
-			return false
-		}
-		go func() {
-			defer s.streams.Workers.Done()
-			l.receive()
-			pass.Leave()
-		}()
-		return true
+	s.streams.Admit(c, m == DirectTLS, func(_ netip.Addr, pass *gate.Pass) bool {
+		return s.begin(newLink(s, c, false), m == DirectTLS, pass)
 	})
 }
+
+func (s *Server) begin(l *link, direct bool, pass *gate.Pass) bool {
+	l.direct, l.pass = direct, pass
+	if !s.streams.Enter(l) {
+		return false
+	}
+	go func() {
+		defer s.streams.Workers.Done()
+		l.receive()
+		pass.Leave()
+	}()
+	return true
+}
+
+// TLS is the configuration for those who call; nil: there is none. It is not to be changed.
+func (s *Server) TLS() *tls.Config { return s.callers }
 
 // watch looks at all links now and then.
 func (s *Server) watch() {

@@ -88,11 +88,16 @@ func (l *link) handshake(ctx context.Context, t *tls.Conn) error {
 			return err
 		}
 	}
+	l.secured(t)
+	return nil
+}
+
+// secured takes note of what TLS there is.
+func (l *link) secured(t *tls.Conn) {
+	c := t.ConnectionState()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	c := t.ConnectionState()
 	l.version, l.cipher = tls.VersionName(c.Version), tls.CipherSuiteName(c.CipherSuite)
-	return nil
 }
 
 // asciiName is a domain as TLS and the DNS write it; where it has no such form it is returned as it is.
