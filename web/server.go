@@ -43,11 +43,14 @@ const slop = 4096
 
 // A Server serves a handler on any number of listeners within limits, each of which is answered and not merely met with
 // silence.
-type Server struct{ http http.Server }
+type Server struct {
+	http  http.Server
+	taken *handover
+}
 
 // NewServer returns a server for this handler, of which a Service may be one part.
 func NewServer(h http.Handler, l Limits, log *slog.Logger) *Server {
-	s := &Server{}
+	s := &Server{taken: newHandover()}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true) // on TLS
@@ -107,6 +110,7 @@ func (s *Server) ServeTLS(l net.Listener, c *tls.Config) error {
 
 // Shutdown takes no more connections, lets requests under way finish, and closes what is left when the context ends.
 func (s *Server) Shutdown(ctx context.Context) error {
+	_ = s.taken.Close() // whoever gives it another has it back
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		s.http.Close() // the context's error is the one to tell
@@ -151,6 +155,7 @@ func (l tlsListener) Accept() (net.Conn, error) {
 // A watchedConn says why it is about to be closed where net/http does not: when a header did not arrive in time.
 type watchedConn struct {
 	net.Conn
+	pass  *gate.Pass // of one that was taken; the others have theirs below
 	plain bool
 	late  atomic.Bool // the last read ended with a time-out
 	asked atomic.Bool // something was read since the last write
@@ -189,7 +194,25 @@ func (c *watchedConn) Close() error {
 	if c.plain {
 		c.answer(c)
 	}
+	c.pass.Leave()
 	return c.Conn.Close()
+}
+
+// NetConn is the connection below.
+func (c *watchedConn) NetConn() net.Conn { return c.Conn }
+
+// watched is what a connection was made on, TLS or another.
+func watched(c net.Conn) (*watchedConn, bool) {
+	for {
+		if w, ok := c.(*watchedConn); ok {
+			return w, true
+		}
+		above, ok := c.(interface{ NetConn() net.Conn })
+		if !ok {
+			return nil, false
+		}
+		c = above.NetConn()
+	}
 }
 
 // slowHeader is the answer to a header that did not arrive in time (RFC 9110 §15.5.9).
@@ -214,10 +237,8 @@ func watchState(c net.Conn, state http.ConnState) {
 	if pass := passOf(c); pass != nil && (state == http.StateActive || state == http.StateIdle) {
 		pass.Idle(state == http.StateIdle)
 	}
-	if t, ok := c.(*tls.Conn); ok && state == http.StateActive {
-		if w, ok := t.NetConn().(*watchedConn); ok {
-			w.answer(c)
-		}
+	if w, ok := watched(c); ok && !w.plain && state == http.StateActive {
+		w.answer(c)
 	}
 }
 
@@ -226,12 +247,12 @@ type passKey struct{}
 
 // passOf is the pass of a connection, under TLS or not; nil if nobody has counted it.
 func passOf(c net.Conn) *gate.Pass {
-	if t, ok := c.(*tls.Conn); ok {
-		c = t.NetConn()
-	}
-	w, ok := c.(*watchedConn)
+	w, ok := watched(c)
 	if !ok {
 		return nil
+	}
+	if w.pass != nil {
+		return w.pass
 	}
 	c = w.Conn
 	if t, ok := c.(*wire.Transport); ok {
