@@ -79,6 +79,7 @@ type Contact struct {
 type Listen struct {
 	C2S       []string `yaml:"c2s"`     // STARTTLS
 	C2STLS    []string `yaml:"c2s_tls"` // direct TLS (XEP-0368)
+	TLS       []string `yaml:"tls"`     // TLS, shared by clients, peers and HTTP (ALPN)
 	S2S       []string `yaml:"s2s"`
 	S2STLS    []string `yaml:"s2s_tls"`
 	Component []string `yaml:"component"` // XEP-0114
@@ -141,7 +142,8 @@ type S2S struct {
 	Deny    []string          `yaml:"deny"`
 }
 
-// Federates says whether there are streams to and from peers at all.
+// Federates says whether there are streams to and from peers at all; listen.tls alone, which others share, is no sign of
+// it.
 func (c *Config) Federates() bool { return len(c.Listen.S2S)+len(c.Listen.S2STLS) > 0 }
 
 // Component sets up the programs that answer for a domain of their own (XEP-0114).

@@ -5,8 +5,11 @@ import (
 	"jackdaw/modules/hostmeta"
 )
 
-// ownPort is the priority of a port that is for one protocol alone: before all that share one.
-const ownPort = 10
+// The priorities of ways, of which the lowest comes first: what costs a client least.
+const (
+	ownPort    = 10
+	sharedPort = 20
+)
 
 // hostMeta is what is told over HTTP of the ways to connect to a host of this name, as HTTP writes it; false where
 // there is none.
@@ -33,7 +36,11 @@ func links(c *config.Config, l *config.Listen, host, name string) (all []hostmet
 	}
 	if len(c.Modules.HostMeta.Addresses) > 0 {
 		ports(hostmeta.TLS, l.C2STLS, ownPort)
-		ports(hostmeta.ServerTLS, l.S2STLS, ownPort)
+		ports(hostmeta.TLS, l.TLS, sharedPort)
+		if c.Federates() {
+			ports(hostmeta.ServerTLS, l.S2STLS, ownPort)
+			ports(hostmeta.ServerTLS, l.TLS, sharedPort)
+		}
 	}
 	return all
 }

@@ -27,6 +27,12 @@ func TestWhatIsOpenIsTold(t *testing.T) {
 			Listen: config.Listen{C2STLS: []string{":5223"}, S2STLS: []string{"192.0.2.7:5270"}}}, []hostmeta.Link{
 			{Rel: hostmeta.TLS, Port: 5223, Name: "xn--bcher-kva.example", Priority: 10},
 			{Rel: hostmeta.ServerTLS, Port: 5270, Name: "xn--bcher-kva.example", Priority: 10}}},
+		{"one port", "a.example", config.Config{Modules: known, Listen: config.Listen{TLS: []string{":443"}}}, []hostmeta.Link{
+			{Rel: hostmeta.TLS, Port: 443, Name: "a.example", Priority: 20}}},
+		{"one port for peers too", "a.example", config.Config{Modules: known,
+			Listen: config.Listen{TLS: []string{":443"}, S2S: []string{":5269"}}}, []hostmeta.Link{
+			{Rel: hostmeta.TLS, Port: 443, Name: "a.example", Priority: 20},
+			{Rel: hostmeta.ServerTLS, Port: 443, Name: "a.example", Priority: 20}}},
 	} {
 		name, err := asciiName(row.host)
 		if err != nil {

@@ -74,7 +74,7 @@ func remedy(cfg *config.Config, err error) string {
 func (h *house) sayWhoIsServed() {
 	cfg := h.cfg.Load()
 	l := cfg.Listen
-	for _, list := range [][]string{l.C2S, l.C2STLS, l.S2S, l.S2STLS, l.HTTP, l.HTTPS} {
+	for _, list := range [][]string{l.C2S, l.C2STLS, l.TLS, l.S2S, l.S2STLS, l.HTTP, l.HTTPS} {
 		for _, addr := range list {
 			if !config.Loopback(addr) {
 				return

@@ -90,6 +90,7 @@ func (m *metrics) parts(h *house) {
 	m.counter("jackdaw_forged_replies_failed_total", "Replies that it did not take.", nil, f.Failed.Load)
 	m.programs(&h.programs.Stats)
 	m.files(&h.files.Stats)
+	m.front(h.front)
 	if h.peering != nil {
 		m.peers(h.peering)
 	}

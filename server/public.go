@@ -2,13 +2,14 @@ package server
 
 import (
 	"net"
+	"slices"
 	"strconv"
 
 	"jackdaw/config"
 )
 
 // publicURL is where others reach what HTTP serves for a host, without a slash at its end: the URL that is configured,
-// else that of a listener for HTTPS which others reach under the name of the host. It is "" where there is none that
+// else that of a listener with HTTPS which others reach under the name of the host. It is "" where there is none that
 // works.
 func publicURL(c *config.Config, host string, l *config.Listen) string {
 	if c.HTTP.URL != "" && servesHTTP(l) {
@@ -18,7 +19,7 @@ func publicURL(c *config.Config, host string, l *config.Listen) string {
 	if err != nil {
 		return ""
 	}
-	for _, addr := range l.HTTPS {
+	for _, addr := range slices.Concat(l.TLS, l.HTTPS) {
 		switch port := publicPort(addr, host); port {
 		case 0:
 		case 443:
@@ -31,7 +32,7 @@ func publicURL(c *config.Config, host string, l *config.Listen) string {
 }
 
 // servesHTTP says whether there is a listener behind which a proxy finds what HTTP serves.
-func servesHTTP(l *config.Listen) bool { return len(l.HTTP)+len(l.HTTPS) > 0 }
+func servesHTTP(l *config.Listen) bool { return len(l.HTTP)+len(l.HTTPS)+len(l.TLS) > 0 }
 
 // publicPort is the port at which others reach a listener under the name of a host, 0 if they do not, or not always at
 // the same: what is on loopback is reached as localhost alone.

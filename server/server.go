@@ -38,6 +38,7 @@ import (
 	"jackdaw/storage"
 	"jackdaw/storage/embedded"
 	"jackdaw/web"
+	"jackdaw/wire/front"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 	"jackdaw/xmpp/stream"
@@ -132,6 +133,7 @@ type house struct {
 	filePlaces func() []upload.Place
 	metrics    *metrics // nil without a listener
 	web        *web.Server
+	front      *front.Server // nil without a listener
 	sockets    listeners
 	gate       *gate.Keeper
 	senders    *budget.Book // of accounts
@@ -203,6 +205,9 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 	h.web = web.NewServer(h.webHandler(), web.Limits{HeaderBytes: cfg.Limits.HTTPHeaderBytes,
 		HeaderTime: cfg.Limits.HTTPHeaderTime, BodyTime: cfg.Limits.HTTPBodyTime, Idle: cfg.Limits.HTTPIdle,
 		Streams: cfg.Limits.HTTPStreams}, o.Log)
+	if len(cfg.Listen.TLS) > 0 {
+		h.front = h.newFront()
+	}
 	if len(cfg.Listen.Metrics) > 0 {
 		h.metrics = newMetrics()
 		h.metrics.parts(h)
@@ -279,6 +284,7 @@ func (h *house) listen(ctx context.Context) error {
 	}{
 		{"c2s", l.C2S, func(ln net.Listener) { h.logged("c2s", h.clients.Serve(ln, c2s.STARTTLS)) }},
 		{"c2s_tls", l.C2STLS, func(ln net.Listener) { h.logged("c2s_tls", h.clients.Serve(ln, c2s.DirectTLS)) }},
+		{"tls", l.TLS, func(ln net.Listener) { h.logged("tls", h.front.Serve(ln)) }},
 		{"s2s", l.S2S, func(ln net.Listener) { h.logged("s2s", h.peering.Serve(ln, s2s.STARTTLS)) }},
 		{"s2s_tls", l.S2STLS, func(ln net.Listener) { h.logged("s2s_tls", h.peering.Serve(ln, s2s.DirectTLS)) }},
 		{"component", l.Component, func(ln net.Listener) { h.logged("component", h.programs.Serve(ln)) }},
@@ -301,6 +307,9 @@ func (h *house) listen(ctx context.Context) error {
 			ln := h.proxied(ln, one.name)
 			h.running.Go(func() { one.serve(ln) })
 		}
+	}
+	if h.front != nil {
+		h.running.Go(func() { h.logged("tls", h.web.ServeTaken()) })
 	}
 	control, err := ListenControl(cfg.Data, &Control{Accounts: h.accounts, Config: h.cfg.Load, Kept: h.features,
 		Log: h.o.Log, Live: routerLive{router: h.router, reload: h.reload, peers: h.peers}})
@@ -346,6 +355,9 @@ func (h *house) wait(ctx context.Context) {
 func (h *house) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
+	if h.front != nil {
+		h.front.Shutdown(ctx) // what is nobody's is closed; it does not wait for more
+	}
 	if err := h.web.Shutdown(ctx); err != nil {
 		h.o.Log.Warn("posts were cut off", "error", err)
 	}
