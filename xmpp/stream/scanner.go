@@ -24,6 +24,7 @@ const (
 	inStream   mode = iota
 	inDocument      // one element with what XML allows around it
 	inContent       // elements and text without a parent
+	inWrapper       // a document whose root is not part of what it carries
 )
 
 type phase uint8
@@ -73,6 +74,7 @@ type Scanner struct {
 	outer    []binding
 	base     int // bytes consumed since the start of the stream
 	header   Header
+	wrapper  *wrapper // of a document that is one
 	err      *SyntaxError
 }
 

@@ -39,6 +39,9 @@ func (s *Scanner) openTag(b []byte, end int, empty bool) (ItemKind, *SyntaxError
 			return ItemNone, err
 		}
 		switch {
+		case w.kind == ItemHeader && empty && s.mode == inWrapper:
+			s.phase = ended
+			return w.kind, nil
 		case w.kind == ItemHeader && empty:
 			return ItemNone, fail(w.tag, BadFormat, "stream closed by its own header")
 		case w.kind == ItemHeader || empty:
@@ -279,8 +282,11 @@ func (s *Scanner) head(b []byte, end int) *SyntaxError {
 		return fail(w.tag, NotWellFormed, "prefix without a namespace")
 	}
 	local := w.intern(w.local(b))
-	if s.mode == inStream && s.phase == beforeHeader {
+	switch {
+	case s.mode == inStream && s.phase == beforeHeader:
 		return s.streamHeader(b, uri, local, prefix)
+	case s.mode == inWrapper && s.phase == beforeHeader:
+		return s.wrapperHead(b, xmpp.Name{Space: uri, Local: local})
 	}
 	if uri == xmpp.NSStream && local == "stream" {
 		return fail(w.tag, BadFormat, "stream header inside a stream")
@@ -291,7 +297,7 @@ func (s *Scanner) head(b []byte, end int) *SyntaxError {
 	outside, _ := s.resolve(nil)
 	w.foreign = outside != s.content
 	w.body = span{end, end}
-	if kind := xmpp.KindOf(local); kind != 0 && uri == s.content {
+	if kind := xmpp.KindOf(local); kind != 0 && uri == s.content && s.mode != inWrapper {
 		w.kind, w.level, w.outside = ItemStanza, 1, len(w.binds)
 		s.stanzaHead(b, kind)
 		return nil
