@@ -425,7 +425,7 @@ func (s *session) wait(stop <-chan struct{}) (stopped bool) {
 func (s *session) Prompt() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.sm == nil && s.conn != nil && !s.draining && !s.ending && s.idle == nil
+	return s.sm == nil && s.conn != nil && !s.draining && !s.ending && s.idle == nil && s.conn.Transport.Prompt()
 }
 
 // Detached implements router.Outlet.

@@ -32,6 +32,13 @@ func (again) Temporary() bool { return true }
 // ErrAgain says that there is nothing to read now.
 var ErrAgain net.Error = again{}
 
+// An Awaiter is a connection without a descriptor that can be waited for without a buffer.
+type Awaiter interface {
+	// AwaitRead returns when a read would not wait, with the error that it would have; with poll it returns ErrAgain
+	// where it would wait.
+	AwaitRead(poll bool) error
+}
+
 // A Transport is the connection under a stream, and under its TLS. It reads and writes by the descriptor where there is
 // one. So it holds no buffer while it waits for bytes, which saves 13 of the 40 KiB that an idle client would cost. And
 // once Queue has been called its Write never waits: what the kernel does not take is kept until Drain has brought it
@@ -84,13 +91,25 @@ func (t *Transport) Await() error {
 	return t.fill(false)
 }
 
+// Prompt says whether the connection takes at once what is written, as far as one can tell: one without a descriptor
+// may know that it does not.
+func (t *Transport) Prompt() bool {
+	c, ok := t.conn.(interface{ Prompt() bool })
+	return !ok || c.Prompt()
+}
+
 // AskKernel makes the next read ask the kernel whether there is more, though the last one got all there was.
 func (t *Transport) AskKernel() { t.dry = false }
 
 // fill reads once; with poll it returns ErrAgain where it would wait.
 func (t *Transport) fill(poll bool) error {
 	if t.raw == nil {
-		if poll {
+		switch w, ok := t.conn.(Awaiter); {
+		case ok:
+			if err := w.AwaitRead(poll); err != nil {
+				return err
+			}
+		case poll:
 			return ErrAgain
 		}
 		t.in = buffers.Get().(*[BufSize]byte)

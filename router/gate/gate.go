@@ -170,6 +170,16 @@ func (p *Pass) Known() {
 	p.sort()
 }
 
+// Authenticated says whether Known has been called.
+func (p *Pass) Authenticated() bool {
+	if p == nil {
+		return false
+	}
+	p.g.mu.Lock()
+	defer p.g.mu.Unlock()
+	return p.known
+}
+
 // Idle says whether nothing is lost if the connection is closed now, as between two requests.
 func (p *Pass) Idle(is bool) {
 	if p == nil {
