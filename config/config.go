@@ -234,6 +234,7 @@ type HTTP struct {
 // Web sets up the streams of clients in browsers, which come by the listeners for HTTP.
 type Web struct {
 	WebSocket bool     `yaml:"websocket"` // RFC 7395
+	BOSH      bool     `yaml:"bosh"`      // XEP-0206
 	Origins   []string `yaml:"origins"`   // of pages that may connect, beside those of the hosts; "*": any
 }
 
@@ -291,7 +292,7 @@ func Default() *Config {
 			ForgedRemote:  ForgedRefuse,
 			Permissions:   Permissions{HTTPMessage: []string{"*"}},
 		},
-		Web:     Web{WebSocket: true},
+		Web:     Web{WebSocket: true, BOSH: true},
 		Modules: defaultModules(),
 		Log:     Log{Level: "info", Format: "text"},
 	}

@@ -134,6 +134,7 @@ type house struct {
 	metrics    *metrics // nil without a listener
 	web        *web.Server
 	front      *front.Server // nil without a listener
+	asked      turnstile // posts and files, on their way through web
 	sockets    listeners
 	gate       *gate.Keeper
 	senders    *budget.Book // of accounts
@@ -252,7 +253,8 @@ func (h *house) origins() web.Origins {
 // webHandler is the streams of browsers, the files, the HTTP APIs and what is told of the ways to connect, as long as
 // they are on.
 func (h *house) webHandler() http.Handler {
-	posts, files, ways := h.posts.Handler(), h.files.Handler(), hostmeta.Handler(h.hostMeta)
+	posts, files := h.asked.guard(h.posts.Handler()), h.asked.guard(h.files.Handler())
+	ways, binding := hostmeta.Handler(h.hostMeta), h.newBOSH()
 	sockets := &web.WebSockets{Origins: h.origins(), Take: h.clients.Take,
 		Trusted: func() []netip.Prefix { return h.cfg.Load().HTTP.TrustedProxies }}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -261,6 +263,8 @@ func (h *house) webHandler() http.Handler {
 		switch {
 		case r.URL.Path == web.PathWebSocket && cfg.Web.WebSocket:
 			sockets.ServeHTTP(w, r)
+		case r.URL.Path == pathBOSH && cfg.Web.BOSH:
+			binding.ServeHTTP(w, r)
 		case strings.HasPrefix(r.URL.Path, upload.Path) && on("upload"):
 			files.ServeHTTP(w, r)
 		case strings.HasPrefix(r.URL.Path, hostmeta.Path) && on("hostmeta"):
@@ -358,7 +362,10 @@ func (h *house) stop() {
 	if h.front != nil {
 		h.front.Shutdown(ctx) // what is nobody's is closed; it does not wait for more
 	}
-	if err := h.web.Shutdown(ctx); err != nil {
+	// Requests that clients' streams hold are answered when the streams end.
+	left := make(chan error, 1)
+	go func() { left <- h.web.Shutdown(ctx) }()
+	if err := h.asked.drain(ctx); err != nil {
 		h.o.Log.Warn("posts were cut off", "error", err)
 	}
 	h.files.Close()
@@ -370,6 +377,9 @@ func (h *house) stop() {
 	}
 	h.features.Leave()
 	h.clients.Shutdown(ctx)
+	if err := <-left; err != nil {
+		h.o.Log.Warn("connections over HTTP were cut off", "error", err)
+	}
 	// Peers hear last that our users have gone; what they do not take waits on disk.
 	if h.peering != nil {
 		if err := h.peering.Shutdown(ctx); err != nil {

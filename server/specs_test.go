@@ -14,6 +14,7 @@ import (
 	"jackdaw/c2s"
 	"jackdaw/router"
 	"jackdaw/s2s"
+	"jackdaw/web/bosh"
 )
 
 var update = flag.Bool("update", false, "write docs/xeps.md anew")
@@ -51,6 +52,7 @@ var titles = map[string]string{
 	"XEP-0084": "User Avatar",
 	"XEP-0092": "Software Version",
 	"XEP-0115": "Entity Capabilities",
+	"XEP-0124": "Bidirectional-streams Over Synchronous HTTP (BOSH)",
 	"XEP-0128": "Service Discovery Extensions",
 	"XEP-0153": "vCard-Based Avatars",
 	"XEP-0156": "Discovering Alternative XMPP Connection Methods",
@@ -60,6 +62,7 @@ var titles = map[string]string{
 	"XEP-0191": "Blocking Command",
 	"XEP-0202": "Entity Time",
 	"XEP-0203": "Delayed Delivery",
+	"XEP-0206": "XMPP Over BOSH",
 	"XEP-0222": "Persistent Storage of Public Data via PubSub",
 	"XEP-0223": "Persistent Storage of Private Data via PubSub",
 	"XEP-0237": "Roster Versioning",
@@ -119,7 +122,8 @@ func assembled(t *testing.T) *house {
 func specs(t *testing.T) []row {
 	t.Helper()
 	h := assembled(t)
-	all := append(h.modules(), router.Module{Name: "c2s", Specs: c2s.Specs}, router.Module{Name: "s2s", Specs: s2s.Specs})
+	all := append(h.modules(), router.Module{Name: "c2s", Specs: c2s.Specs}, router.Module{Name: "s2s", Specs: s2s.Specs},
+		router.Module{Name: "bosh", Specs: bosh.Specs})
 	var rows []row
 	for _, m := range all {
 		for _, s := range m.Specs {
