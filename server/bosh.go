@@ -77,9 +77,11 @@ func (t *turnstile) leave() {
 // drain lets nobody in any more and waits for those that are inside.
 func (t *turnstile) drain(ctx context.Context) error {
 	t.mu.Lock()
-	t.empty = make(chan struct{})
-	if t.inside == 0 {
-		close(t.empty)
+	if t.empty == nil {
+		t.empty = make(chan struct{})
+		if t.inside == 0 {
+			close(t.empty)
+		}
 	}
 	empty := t.empty
 	t.mu.Unlock()

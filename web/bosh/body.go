@@ -117,6 +117,9 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, from netip.Addr, 
 	_ = rc.SetReadDeadline(time.Now().Add(l.BodyTime))     // an error is a test's, which has no connection
 	defer func() { _ = rc.SetReadDeadline(time.Time{}) }() // else it would end the request while it is held
 
+	// A proxy that is still sending when the answer comes may find its connection reset, and the answer gone.
+	defer func() { _, _ = io.CopyN(io.Discard, r.Body, int64(bodies*l.After.Bytes)) }()
+
 	// §7.2: 'accept' is not offered
 	if e := r.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
 		return nil, nil, terminal(badRequest)
