@@ -134,7 +134,7 @@ type house struct {
 	metrics    *metrics // nil without a listener
 	web        *web.Server
 	front      *front.Server // nil without a listener
-	asked      turnstile // posts and files, on their way through web
+	asked      turnstile     // posts and files, on their way through web
 	sockets    listeners
 	gate       *gate.Keeper
 	senders    *budget.Book // of accounts

@@ -12,9 +12,9 @@ import (
 	"jackdaw/xmpp/stream"
 )
 
-// A WebSocket is the framing of RFC 7395 on a connection that RFC 6455 has upgraded: a message is one element. It belongs
-// to one stream. What came is unmasked in the stream's buffer and put together there; what leaves becomes messages on
-// its way to TLS, so that a session need not know on which framing it is resumed.
+// A WebSocket is the framing of RFC 7395 on a connection that RFC 6455 has upgraded: a message is one element. It
+// belongs to one stream. What came is unmasked in the stream's buffer and put together there; what leaves becomes
+// messages on its way to TLS, so that a session need not know on which framing it is resumed.
 //
 // Left out: compression (RFC 7692), which is not offered, and binary messages.
 type WebSocket struct {
