@@ -152,14 +152,21 @@ func DeriveKeys(h Hash, password string, salt []byte, iterations int) (Keys, err
 		if err != nil {
 			return Keys{}, err
 		}
-		stored, server := h.sum(nil, h.mac(salted, clientKey)), h.mac(salted, serverKey)
+		one := SaltedKeys(h, salted, salt, iterations)
 		if i == 0 {
-			k.StoredKey, k.ServerKey = stored, server
+			k.StoredKey, k.ServerKey = one.StoredKey, one.ServerKey
 		} else {
-			k.OtherStoredKey, k.OtherServerKey = stored, server
+			k.OtherStoredKey, k.OtherServerKey = one.StoredKey, one.ServerKey
 		}
 	}
 	return k, nil
+}
+
+// SaltedKeys makes keys of what a client has derived of a password, the SaltedPassword of RFC 5802 §3, which has the
+// size of the hash. The salt is kept.
+func SaltedKeys(h Hash, salted, salt []byte, iterations int) Keys {
+	return Keys{Hash: h, Salt: salt, Iterations: iterations,
+		StoredKey: h.sum(nil, h.mac(salted, clientKey)), ServerKey: h.mac(salted, serverKey)}
 }
 
 // FakeKeys returns keys for a user who does not exist. The salt depends on the

@@ -52,6 +52,15 @@ func (m Mechanism) Hash() Hash {
 	return 0
 }
 
+// Scram returns the SCRAM mechanism of a hash function, with or without channel binding.
+func Scram(h Hash, plus bool) Mechanism {
+	m := Mechanism("SCRAM-" + h.String())
+	if plus {
+		m += "-PLUS"
+	}
+	return m
+}
+
 // Plus says that m binds the login to the channel below (RFC 5802 §6).
 func (m Mechanism) Plus() bool { return m.Hash() != 0 && strings.HasSuffix(string(m), "-PLUS") }
 
@@ -145,6 +154,13 @@ type Config struct {
 	// 'from' of its stream (XEP-0178 §3). Errors as for Lookup. Only EXTERNAL calls
 	// it.
 	External func(authzID string) (bool, error)
+
+	// Announced is what the client was shown (Announcement), for SCRAM to prove it to the client; "" proves nothing.
+	Announced string
+
+	// TLSVersion is that of the connection, such as tls.VersionTLS13, for SCRAM to prove it to the client (XEP-0515);
+	// 0 stands for none.
+	TLSVersion uint16
 
 	// FakeSecret and FakeIterations are the parameters of FakeKeys for unknown
 	// users. The secret is the server's own, at least 16 bytes, and survives a

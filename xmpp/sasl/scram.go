@@ -94,6 +94,7 @@ func (s *scram) begin(message string) ([]byte, error) {
 	b = base64.StdEncoding.AppendEncode(b, s.keys.Salt)
 	b = append(b, ",i="...)
 	b = strconv.AppendInt(b, int64(s.keys.Iterations), 10)
+	b = s.config.appendProtection(b, s.hash)
 	s.server = string(b)
 	return b, nil
 }
