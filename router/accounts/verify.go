@@ -31,8 +31,9 @@ const (
 	secretKey   = "secret"
 )
 
-// hashes are those that keys are stored for: of the mechanisms that RFC 6120 §13.8 and RFC 7677 §4 ask for.
-var hashes = [...]sasl.Hash{sasl.SHA1, sasl.SHA256}
+// hashes are those that keys are stored for: of the mechanisms that RFC 6120 §13.8 and RFC 7677 §4 ask for, and the
+// strongest that clients know.
+var hashes = [...]sasl.Hash{sasl.SHA1, sasl.SHA256, sasl.SHA512}
 
 // remembered is the password an account was last verified with.
 type remembered struct {
@@ -219,13 +220,7 @@ func (s *Service) derive(ctx context.Context, password string) ([]storage.Creden
 		if err != nil {
 			return nil, fmt.Errorf("derive keys: %w", err)
 		}
-		c := storage.Credential{Hash: h.String(), Salt: k.Salt, Iterations: k.Iterations,
-			StoredKey: k.StoredKey, ServerKey: k.ServerKey}
-		out = append(out, c)
-		if k.OtherStoredKey != nil {
-			c.StoredKey, c.ServerKey = k.OtherStoredKey, k.OtherServerKey
-			out = append(out, c)
-		}
+		out = appendCredentials(out, k)
 	}
 	return out, nil
 }
