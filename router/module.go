@@ -26,6 +26,8 @@ type Module struct {
 	StreamFeatureOf func(host string) string
 
 	IQ []IQ
+	// Inline is what it does for a session while its resource is bound, with the login (XEP-0386).
+	Inline []Inline
 	// Service, if not nil, answers for domains of its own.
 	Service *Service
 

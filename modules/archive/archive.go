@@ -110,6 +110,7 @@ func (a *Archive) Module() router.Module {
 		Features: []string{nsRetract},
 		AccountFeatures: []string{mam.Feature, mam.FeatureExtended, mam.FeatureGroupchat, xmpp.NSRSM, nsRetract,
 			featureTombstone},
+		Inline: []router.Inline{{Bind: a.bound}},
 		IQ: []router.IQ{own(mam.QueryName, a.query), own(mam.MetadataName, a.metadata),
 			own(mam.PrefsName, a.preferences)},
 		Leaving:    router.Stage{Message: a.leaving},

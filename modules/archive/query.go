@@ -41,6 +41,16 @@ func (a *Archive) metadata(e *router.Envelope, _ *xmpp.Element) {
 	a.o.Router.Answer(e, b)
 }
 
+// bound tells a session that is being bound the ends of the archive as they are then (XEP-0386 §4.2).
+func (a *Archive) bound(s *router.Session, _ *xmpp.Element) []byte {
+	b, err := mam.Metadata(context.Background(), mam.Archive{Log: a.o.Messages, Owner: s.Bare().String()})
+	if err != nil {
+		a.o.Log.Warn("archive unavailable", "error", err)
+		return nil // the client asks again, and is told
+	}
+	return b
+}
+
 // query answers with the form (§4.1.5), or sees to it that the results are sent.
 func (a *Archive) query(e *router.Envelope, el *xmpp.Element) {
 	if e.Stanza.Type == xmpp.TypeGet {

@@ -169,6 +169,20 @@ func TestFormAndMetadataAreAnswered(t *testing.T) {
 	}
 }
 
+// XEP-0386 §4.2
+func TestSessionIsToldTheEndsOfTheArchiveWithItsBinding(t *testing.T) {
+	h := newHouse(t)
+	session := h.r.Sessions(jid.MustParse("juliet@example.org"))[0]
+	if got := string(h.r.BindInline(session, nil)); got != `<metadata xmlns='urn:xmpp:mam:2'/>` {
+		t.Errorf("of an empty archive: %s", got)
+	}
+	h.fill(2)
+	got, ids := string(h.r.BindInline(session, nil)), h.ids("juliet")
+	if !strings.Contains(got, `<start id='`+ids[0]+`'`) || !strings.Contains(got, `<end id='`+ids[1]+`'`) {
+		t.Errorf("of two: %s", got)
+	}
+}
+
 func TestASlowClientIsNotFlooded(t *testing.T) {
 	h := newHouse(t)
 	h.juliet.LogoutTaken()

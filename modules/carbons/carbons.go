@@ -27,8 +27,14 @@ func New(r *router.Router) router.Module {
 			{Name: "XEP-0280", Version: "1.0.1", Note: "errors are not copied"},
 			{Name: "XEP-0297", Version: "1.0"},
 		},
-		Features:   []string{xmpp.NSCarbons}, // §3
-		IQ:         []router.IQ{m.turn("enable", true), m.turn("disable", false)},
+		Features: []string{xmpp.NSCarbons}, // §3
+		IQ:       []router.IQ{m.turn("enable", true), m.turn("disable", false)},
+		// XEP-0386 §4.2: as soon as there is a session; no answer is needed.
+		Inline: []router.Inline{{Feature: xmpp.NSCarbons, Request: xmpp.Name{Space: xmpp.NSCarbons, Local: "enable"},
+			Bind: func(s *router.Session, _ *xmpp.Element) []byte {
+				s.Set(router.FlagCarbons, true)
+				return nil
+			}}},
 		Leaving:    router.Stage{Message: m.leaving},
 		Delivering: m.delivering,
 		Unclaimed:  m.unclaimed,

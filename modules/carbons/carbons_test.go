@@ -7,6 +7,7 @@ import (
 	"jackdaw/modules/internal/moduletest"
 	"jackdaw/router"
 	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
 )
 
 const (
@@ -181,4 +182,25 @@ func TestUserWithOneSessionCostsNothing(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { m.leaving(e); m.delivering(e, to) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
+}
+
+// XEP-0386 §4.2
+func TestCarbonsAreEnabledWithTheBinding(t *testing.T) {
+	c := newScene(t)
+	a, b, juliet := c.login("romeo/a", 0), c.login("romeo/b", 0), c.login("juliet/j", 0)
+	if got := c.r.InlineFeatures(); len(got) != 1 || got[0] != xmpp.NSCarbons {
+		t.Errorf("announced: %q", got)
+	}
+	request, err := xmpp.ParseElement([]byte("<enable xmlns='urn:xmpp:carbons:2'/>"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	session := c.r.Session(jid.MustParse("romeo@example.org/b"))
+	if got := c.r.BindInline(session, []*xmpp.Element{request}); len(got) != 0 {
+		t.Errorf("answered with %s", got)
+	}
+	a.Send(hi)
+	b.Want(sent("romeo@example.org", "romeo@example.org/b",
+		`<message xmlns='jabber:client' type='chat' id='1' from='romeo@example.org/a' to='juliet@example.org'><body>hi</body></message>`))
+	juliet.Received()
 }
