@@ -131,6 +131,7 @@ type house struct {
 	t        testing.TB
 	router   *router.Router
 	accounts *accounts.Service
+	users    storage.Accounts
 
 	mu      sync.Mutex // guards the rest
 	stored  []string   // ids of messages for which there was no session
@@ -158,7 +159,7 @@ func open(t testing.TB, change func(*Options)) *house {
 			t.Fatal(err)
 		}
 	}
-	h := &house{t: t, accounts: svc}
+	h := &house{t: t, accounts: svc, users: engine.Accounts()}
 	h.router = router.New(router.Options{Hosts: []string{host}, Users: svc, MaxSessions: 20})
 	h.router.Use(h.module())
 	conf := config.Default()

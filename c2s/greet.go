@@ -30,8 +30,10 @@ type greeting struct {
 	unsaid   sasl.Failure // why the last of them was declined, and who it was: logged if no login follows
 	claimed  string
 	how      sasl.Mechanism // by which the user logged in
-	offered  []sasl.Mechanism
-	sasl     sasl.Config
+	*profile                // that the client has chosen
+	classic  profile
+	modern   sasl2
+	flowing  bool // after the login the stream goes on without being opened anew (XEP-0388 §2.6.1)
 	out      []byte
 }
 
@@ -106,17 +108,27 @@ func (g *greeting) negotiate() (err error) {
 			return err
 		}
 	}
-	g.srv.Stats.Logins.Add(1)
-	g.pass.Known()
-	g.offered, g.sasl = nil, sasl.Config{}
-	g.Relax(settings.MaxStanza, l)
 	if err := g.patience(l.AuthTime); err != nil {
 		return err
 	}
-	if err := g.open(); err != nil {
-		return err
+	if !g.flowing {
+		if err := g.open(); err != nil {
+			return err
+		}
+		g.out = g.Framing.AppendFeatures(g.out, g.features())
+		if err := g.write(); err != nil {
+			return err
+		}
 	}
 	return g.settle()
+}
+
+// admit gives the stream the limits of one whose user is known.
+func (g *greeting) admit() {
+	g.srv.Stats.Logins.Add(1)
+	g.pass.Known()
+	g.profile, g.classic, g.modern = nil, profile{}, sasl2{}
+	g.Relax(g.srv.settings().MaxStanza, g.srv.limits())
 }
 
 // header writes our stream header.
@@ -186,14 +198,14 @@ func (g *greeting) blanks() error {
 // introduce offers TLS and SASL, and goes on until the stream must be opened anew.
 func (g *greeting) introduce() error {
 	settings := g.srv.settings()
-	g.offered = g.mechanisms(settings.RequireTLS)
+	g.prepareLogin(settings.RequireTLS)
 	var f []byte
 	if g.encrypts() {
 		f = wire.AppendStartTLS(f, settings.RequireTLS)
 	}
-	if len(g.offered) > 0 {
+	if len(g.classic.offered) > 0 {
 		f = append(f, "<mechanisms xmlns='"+xmpp.NSSASL+"'>"...)
-		for _, m := range g.offered {
+		for _, m := range g.classic.offered {
 			f = append(f, "<mechanism>"...)
 			f = append(f, m...)
 			f = append(f, "</mechanism>"...)
@@ -202,20 +214,22 @@ func (g *greeting) introduce() error {
 	}
 	if g.TLS != nil {
 		f = append(f, "<sasl-channel-binding xmlns='"+xmpp.NSChannelBinding+"'>"...)
-		for _, b := range g.sasl.Bindings {
+		for _, b := range g.classic.sasl.Bindings {
 			f = append(f, "<channel-binding type='"...)
 			f = append(f, b.Type...)
 			f = append(f, "'/>"...)
 		}
 		f = append(f, "</sasl-channel-binding>"...)
-		if len(g.sasl.Bindings) == 0 { // XEP-0440 wants at least one
+		if len(g.classic.sasl.Bindings) == 0 { // XEP-0440 wants at least one
 			f = f[:strings.LastIndex(string(f), "<sasl-channel-binding")]
 		}
 	}
 	if g.registers() {
 		f = append(f, "<register xmlns='"+xmpp.NSRegisterFeature+"'/>"...)
 	}
+	f = g.appendAuthentication(f)
 	f = wire.AppendLimits(f, settings.MaxStanzaPreauth, 0)
+	f = g.appendVersion(f)
 	g.out = g.Framing.AppendFeatures(g.out, f)
 	if err := g.write(); err != nil {
 		return err
@@ -242,7 +256,12 @@ func (g *greeting) introduce() error {
 			if again, err := g.login(raw); err != nil || !again {
 				return err
 			}
+		case name == xmpp.Name{Space: xmpp.NSSASL2, Local: "authenticate"} && len(g.modern.offered) > 0:
+			if again, err := g.authenticate(raw); err != nil || !again {
+				return err
+			}
 		case name == xmpp.Name{Space: xmpp.NSSASL, Local: "abort"}, name == xmpp.Name{Space: xmpp.NSSASL, Local: "response"}:
+			g.profile = &g.classic
 			if err := g.declined(sasl.MalformedRequest, ""); err != nil {
 				return err
 			}
@@ -306,17 +325,19 @@ func (g *greeting) stranger(x *xmpp.Stanza) error {
 	return g.write()
 }
 
-// settle offers what comes after authentication, until a resource is bound or a session resumed.
-func (g *greeting) settle() error {
+// features are those that are offered after authentication: a resource only where there is none yet.
+func (g *greeting) features() (f []byte) {
 	settings := g.srv.settings()
-	f := []byte("<bind xmlns='" + xmpp.NSBind + "'/><session xmlns='" + xmpp.NSSession + "'><optional/></session>" +
-		"<sm xmlns='" + xmpp.NSSM + "'/><csi xmlns='" + xmpp.NSCSI + "'/>")
-	f = wire.AppendLimits(f, settings.MaxStanza, settings.IdleTimeout)
-	f = append(f, g.srv.router.StreamFeatures(g.host.Domain())...)
-	g.out = g.Framing.AppendFeatures(g.out, f)
-	if err := g.write(); err != nil {
-		return err
+	if g.s == nil {
+		f = append(f, "<bind xmlns='"+xmpp.NSBind+"'/><session xmlns='"+xmpp.NSSession+"'><optional/></session>"...)
 	}
+	f = append(f, "<sm xmlns='"+xmpp.NSSM+"'/><csi xmlns='"+xmpp.NSCSI+"'/>"...)
+	f = wire.AppendLimits(f, settings.MaxStanza, settings.IdleTimeout)
+	return append(f, g.srv.router.StreamFeatures(g.host.Domain())...)
+}
+
+// settle reads what comes after authentication, until a resource is bound or a session resumed.
+func (g *greeting) settle() error {
 	for {
 		item, err := g.Next()
 		if err != nil {
@@ -367,7 +388,7 @@ func (g *greeting) bindResource(x *xmpp.Stanza) error {
 		return wire.Fault(stream.InternalServerError, "") // a resource of ours
 	default:
 		id := x.ID
-		if err = g.bind(full); err == nil {
+		if err = g.bind(full, wishes{}); err == nil {
 			g.stillActive()
 			b := append([]byte("<bind xmlns='"+xmpp.NSBind+"'><jid>"), xmpp.AppendText(nil, full.String())...)
 			b = append(b, "</jid></bind>"...)
@@ -417,38 +438,48 @@ func (g *greeting) resume(raw []byte) error {
 	if err != nil {
 		return err
 	}
-	if g.srv.settings().ResumeWindow < time.Second {
-		g.out = append(g.out, wire.Failed(xmpp.CondFeatureNotImplemented)...)
-		return g.write()
+	answer, err := g.takeUp(el.Attr("previd"), h)
+	if err != nil {
+		return err
 	}
-	id := el.Attr("previd")
+	g.out = append(g.out, answer...)
+	if g.s != nil {
+		return g.commit()
+	}
+	return g.write()
+}
+
+// takeUp makes a session that waits to be resumed the one of this connection, if it can, and returns what the client is
+// told: <resumed/>, or <failed/> and there is no session.
+func (g *greeting) takeUp(id string, h uint32) (answer []byte, err error) {
+	if g.srv.settings().ResumeWindow < time.Second {
+		return []byte(wire.Failed(xmpp.CondFeatureNotImplemented)), nil
+	}
 	s, had, known := g.srv.resumable.find(id, g.user)
 	if s == nil {
-		return g.unresumed(had, known)
+		return unresumed(had, known), nil
 	}
 	handled, err := s.resume(g.conn, h)
 	if err != nil {
 		if f, ok := errors.AsType[*wire.Farewell](err); ok {
-			return f
+			return nil, f
 		}
-		return g.unresumed(handled, errors.Is(err, errGone))
+		return unresumed(handled, errors.Is(err, errGone)), nil
 	}
 	g.conn.s = s
 	g.srv.Stats.Resumptions.Add(1)
 	g.sayResumed()
-	g.out = append(g.out, "<resumed xmlns='"+xmpp.NSSM+"' previd='"...)
-	g.out = append(xmpp.AppendAttr(g.out, id), "' h='"...)
-	g.out = append(strconv.AppendUint(g.out, uint64(handled), 10), "'/>"...)
-	return g.commit()
+	answer = append(answer, "<resumed xmlns='"+xmpp.NSSM+"' previd='"...)
+	answer = append(xmpp.AppendAttr(answer, id), "' h='"...)
+	return append(strconv.AppendUint(answer, uint64(handled), 10), "'/>"...), nil
 }
 
 // unresumed lets the client bind instead.
-func (g *greeting) unresumed(h uint32, known bool) error {
-	g.out = append(g.out, "<failed xmlns='"+xmpp.NSSM+"'"...)
+func unresumed(h uint32, known bool) (answer []byte) {
+	answer = append(answer, "<failed xmlns='"+xmpp.NSSM+"'"...)
 	if known {
-		g.out = append(g.out, " h='"...)
-		g.out = append(strconv.AppendUint(g.out, uint64(h), 10), '\'')
+		answer = append(answer, " h='"...)
+		answer = append(strconv.AppendUint(answer, uint64(h), 10), '\'')
 	}
-	g.out = append(g.out, "><item-not-found xmlns='"+xmpp.NSStanzaErrors+"'/></failed>"...)
-	return g.write()
+	return append(answer, "><item-not-found xmlns='"+xmpp.NSStanzaErrors+"'/></failed>"...)
 }

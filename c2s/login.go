@@ -13,25 +13,40 @@ import (
 	"jackdaw/xmpp/stream"
 )
 
-// mechanisms are those offered now, by preference; it prepares what they need.
-func (g *greeting) mechanisms(requireTLS bool) (out []sasl.Mechanism) {
+// A profile is how SASL lies in a stream: that of RFC 6120 §6, or that of XEP-0388.
+type profile struct {
+	space   string // of its elements
+	offered []sasl.Mechanism
+	sasl    sasl.Config
+}
+
+// prepareLogin finds out which mechanisms are offered now, by preference, and what they need.
+func (g *greeting) prepareLogin(requireTLS bool) {
+	g.classic = profile{space: xmpp.NSSASL}
+	g.profile = &g.classic
 	if !g.secure && requireTLS {
-		return nil // RFC 6120 §5.3.1
+		return // RFC 6120 §5.3.1
 	}
 	secret, iterations := g.srv.accounts.FakeParameters()
-	g.sasl = sasl.Config{Prepare: g.prepare, Lookup: g.lookup, FakeSecret: secret, FakeIterations: iterations}
+	c := sasl.Config{Prepare: g.prepare, Lookup: g.lookup, FakeSecret: secret, FakeIterations: iterations}
+	var out []sasl.Mechanism
 	if g.TLS != nil {
-		if g.sasl.Bindings = g.bindings(); len(g.sasl.Bindings) > 0 {
+		if c.Bindings = g.bindings(); len(c.Bindings) > 0 {
 			out = append(out, sasl.ScramSHA256Plus, sasl.ScramSHA1Plus)
 		}
 	}
 	out = append(out, sasl.ScramSHA256, sasl.ScramSHA1)
 	// RFC 6120 §13.8.3: no password in clear, but where the administrator says that the wire is ours
 	if g.secure || g.srv.plain && g.source.Exempt {
-		g.sasl.Verify = g.verify
+		c.Verify = g.verify
 		out = append(out, sasl.Plain)
 	}
-	return out
+	c.Announced = sasl.Announcement(out, c.Bindings)
+	if g.TLS != nil {
+		c.TLSVersion = g.TLS.ConnectionState().Version
+	}
+	g.classic.offered, g.classic.sasl = out, c
+	g.prepareSASL2()
 }
 
 // account is the address of a user name at the host of this stream.
@@ -87,23 +102,42 @@ func (g *greeting) login(raw []byte) (again bool, err error) {
 	if err != nil {
 		return false, wire.Fault(stream.BadFormat, "")
 	}
-	m := sasl.Mechanism(el.Attr("mechanism"))
+	g.profile = &g.classic
+	user, last, err := g.prove(sasl.Mechanism(el.Attr("mechanism")), el.Text())
+	if err != nil || user.IsZero() {
+		return true, err
+	}
+	g.out = append(g.out, "<success xmlns='"+xmpp.NSSASL+"'>"...)
+	g.out = append(base64.StdEncoding.AppendEncode(g.out, last), "</success>"...)
+	if err := g.write(); err != nil {
+		return false, err
+	}
+	g.user = user
+	g.admit()
+	g.Scanner.Reset()
+	return false, nil
+}
+
+// prove goes through the exchange of a mechanism, in the profile at hand: text is the initial response as RFC 6120
+// §6.4.2 writes it, "" for none and "=" for an empty one. It returns who the user is and what goes with the success, or
+// without an error nobody: the client has been told why, and may try again.
+func (g *greeting) prove(m sasl.Mechanism, text string) (user jid.JID, last []byte, err error) {
 	if !slices.Contains(g.offered, m) {
 		why := sasl.InvalidMechanism
 		if !g.secure && (m == sasl.Plain || len(g.offered) == 0) {
 			why = sasl.EncryptionRequired // RFC 6120 §6.5.4
 		}
-		return true, g.declined(why, "")
+		return jid.JID{}, nil, g.declined(why, "")
 	}
 	exchange, err := sasl.New(m, &g.sasl)
 	if err != nil {
-		return true, g.declined(sasl.Condition(err), "")
+		return jid.JID{}, nil, g.declined(sasl.Condition(err), "")
 	}
-	text, challenged := el.Text(), false
+	challenged := false
 	for {
 		response, ok := decode(text)
 		if !ok {
-			return true, g.declined(sasl.IncorrectEncoding, exchange.Username())
+			return jid.JID{}, nil, g.declined(sasl.IncorrectEncoding, exchange.Username())
 		}
 		challenge, done, err := exchange.Next(response)
 		if err != nil {
@@ -111,50 +145,62 @@ func (g *greeting) login(raw []byte) (again bool, err error) {
 			// knows no channel binding of TLS 1.3 and says "y" in every SCRAM attempt, which RFC 5802 §6 has us refuse; then it
 			// comes with PLAIN, and must not find itself throttled.
 			user := exchange.Username()
-			if sasl.Condition(err) != sasl.NotAuthorized || !challenged && m != sasl.Plain {
-				return true, g.declined(sasl.Condition(err), user)
+			if sasl.Condition(err) != sasl.NotAuthorized || !challenged && m.Hash() != 0 {
+				return jid.JID{}, nil, g.declined(sasl.Condition(err), user)
 			}
 			if m != sasl.Plain && user != "" { // PLAIN has been counted where it was verified
 				g.strike(user)
 			}
-			return true, g.failed(user)
+			return jid.JID{}, nil, g.failed(user)
 		}
 		if done {
-			return g.succeed(m, exchange, challenge)
+			user, err := g.proved(m, exchange)
+			return user, challenge, err
 		}
-		g.out = append(g.out, "<challenge xmlns='"+xmpp.NSSASL+"'>"...)
+		g.out = append(g.out, "<challenge xmlns='"...)
+		g.out = append(append(g.out, g.space...), "'>"...)
 		g.out = append(base64.StdEncoding.AppendEncode(g.out, challenge), "</challenge>"...)
-		if err := g.write(); err != nil {
-			return false, err
-		}
 		challenged = true
-		item, err := g.Next()
-		if err != nil {
-			return false, err
-		}
-		if item == stream.ItemEnd {
-			return false, &wire.Farewell{}
-		}
-		if item != stream.ItemElement {
-			return false, wire.Fault(stream.NotAuthorized, "")
-		}
-		name, raw := g.Scanner.Element()
-		switch {
-		case name == xmpp.Name{Space: xmpp.NSSASL, Local: "abort"}:
-			return true, g.declined(sasl.Aborted, exchange.Username())
-		case name == xmpp.Name{Space: xmpp.NSSASL, Local: "response"}:
-		case name.Space == xmpp.NSSASL:
-			return true, g.declined(sasl.MalformedRequest, exchange.Username())
-		default:
-			return false, wire.Fault(stream.UnsupportedStanzaType, "")
-		}
-		if el, err = xmpp.ParseElement(raw); err != nil {
-			return false, wire.Fault(stream.BadFormat, "")
+		el, err := g.step("response", exchange.Username())
+		if err != nil || el == nil {
+			return jid.JID{}, nil, err
 		}
 		if text = el.Text(); text == "" {
 			text = "="
 		}
 	}
+}
+
+// step sends what is to be sent, and reads the client's next element of an attempt that is under way. It is nil where
+// the client has ended the attempt instead, and has been answered.
+func (g *greeting) step(local, user string) (el *xmpp.Element, err error) {
+	if err := g.write(); err != nil {
+		return nil, err
+	}
+	item, err := g.Next()
+	if err != nil {
+		return nil, err
+	}
+	if item == stream.ItemEnd {
+		return nil, &wire.Farewell{}
+	}
+	if item != stream.ItemElement {
+		return nil, wire.Fault(stream.NotAuthorized, "")
+	}
+	name, raw := g.Scanner.Element()
+	switch {
+	case name == xmpp.Name{Space: g.space, Local: "abort"}:
+		return nil, g.declined(sasl.Aborted, user)
+	case name == xmpp.Name{Space: g.space, Local: local}:
+	case name.Space == xmpp.NSSASL && g.space == xmpp.NSSASL:
+		return nil, g.declined(sasl.MalformedRequest, user)
+	default: // XEP-0388 §2.4: no other traffic
+		return nil, wire.Fault(stream.UnsupportedStanzaType, "")
+	}
+	if el, err = xmpp.ParseElement(raw); err != nil {
+		return nil, wire.Fault(stream.BadFormat, "")
+	}
+	return el, nil
 }
 
 // decode reads base64 without any licence (RFC 6120 §6.4.2, RFC 4648 §4).
@@ -181,28 +227,25 @@ func (g *greeting) strike(user string) {
 	}
 }
 
-// succeed checks as whom the user wants to act, and welcomes him.
-func (g *greeting) succeed(m sasl.Mechanism, exchange sasl.Server, last []byte) (again bool, err error) {
-	user, err := g.account(exchange.Username())
-	if err != nil {
-		return true, g.declined(sasl.NotAuthorized, "")
+// proved checks as whom the user wants to act. It returns nobody where the attempt has failed all the same.
+func (g *greeting) proved(m sasl.Mechanism, exchange sasl.Server) (user jid.JID, err error) {
+	if user, err = g.account(exchange.Username()); err != nil {
+		return jid.JID{}, g.declined(sasl.NotAuthorized, "")
 	}
 	if id := exchange.AuthzID(); id != "" { // RFC 6120 §6.3.8
 		if as, err := jid.Parse(id); err != nil || as != user {
-			return true, g.declined(sasl.InvalidAuthzID, exchange.Username())
+			return jid.JID{}, g.declined(sasl.InvalidAuthzID, exchange.Username())
 		}
+	}
+	// XEP-0388 §2.3: whom the stream is from. There is no other header that would have to say so (RFC 6120 §4.7.1).
+	if from := g.Scanner.Header().From; g.profile == &g.modern.profile && from.Local() != "" && from.Bare() != user {
+		return jid.JID{}, g.declined(sasl.InvalidAuthzID, exchange.Username())
 	}
 	if m != sasl.Plain {
 		g.srv.accounts.Throttle().Succeeded(g.source, user.String())
 	}
-	g.out = append(g.out, "<success xmlns='"+xmpp.NSSASL+"'>"...)
-	g.out = append(base64.StdEncoding.AppendEncode(g.out, last), "</success>"...)
-	if err := g.write(); err != nil {
-		return false, err
-	}
-	g.user, g.how = user, m
-	g.Scanner.Reset()
-	return false, nil
+	g.how = m
+	return user, nil
 }
 
 // failed reports a login whose proof was wrong; the last one that is allowed ends the stream (RFC 6120 §6.4.5).
@@ -211,7 +254,7 @@ func (g *greeting) failed(user string) error {
 	g.srv.Stats.AuthFailures.Add(1)
 	g.unsaid = ""
 	g.noteFailure(user, sasl.NotAuthorized)
-	return g.fail(sasl.NotAuthorized, g.failures >= g.srv.limits().FailedLogins)
+	return g.fail(sasl.NotAuthorized, "", g.failures >= g.srv.limits().FailedLogins)
 }
 
 // maxDeclined is how often a stream may try what is no login, for each login that may fail.
@@ -220,15 +263,24 @@ const maxDeclined = 4
 // declined reports an attempt in which nothing was proved: a mechanism that is not offered or does not suit the
 // connection, a message that cannot be read. Clients go through what they know in this way before they come to the
 // mechanism that works.
-func (g *greeting) declined(why sasl.Failure, user string) error {
+func (g *greeting) declined(why sasl.Failure, user string) error { return g.declinedFor(why, user, "") }
+
+// declinedFor is declined with a detail for the client.
+func (g *greeting) declinedFor(why sasl.Failure, user, detail string) error {
 	g.declines++
 	g.unsaid, g.claimed = why, user
-	return g.fail(why, g.declines >= maxDeclined*g.srv.limits().FailedLogins)
+	return g.fail(why, detail, g.declines >= maxDeclined*g.srv.limits().FailedLogins)
 }
 
-func (g *greeting) fail(why sasl.Failure, last bool) error {
-	g.out = append(g.out, "<failure xmlns='"+xmpp.NSSASL+"'><"...)
-	g.out = append(append(g.out, why...), "/></failure>"...)
+// fail reports why an attempt has come to nothing; detail is what else the profile lets us say, as XML.
+func (g *greeting) fail(why sasl.Failure, detail string, last bool) error {
+	g.out = append(g.out, "<failure xmlns='"...)
+	g.out = append(append(g.out, g.space...), "'><"...)
+	g.out = append(g.out, why...)
+	if g.space != xmpp.NSSASL {
+		g.out = append(g.out, " xmlns='"+xmpp.NSSASL+"'"...)
+	}
+	g.out = append(append(append(g.out, "/>"...), detail...), "</failure>"...)
 	if err := g.write(); err != nil {
 		return err
 	}

@@ -292,15 +292,42 @@ func (s *session) enable(window time.Duration) bool {
 	if s.leaving || s.ending { // nothing would come of it
 		return false
 	}
-	m := &management{}
-	s.sm = m
-	if window < time.Second {
-		return s.nonza("<enabled xmlns='" + xmpp.NSSM + "'/>")
+	s.sm = newManagement(window)
+	if s.sm.window > 0 {
+		s.srv.resumable.add(s)
 	}
-	m.id, m.window = wire.NewID(), window
-	s.srv.resumable.add(s)
-	most := strconv.Itoa(int(window / time.Second))
-	return s.nonza("<enabled xmlns='"+xmpp.NSSM+"' resume='true' id='", m.id, "' max='", most, "'/>")
+	return s.nonza(s.sm.enabled())
+}
+
+// newManagement begins stream management. The session can be resumed within the window, if that is at least a second.
+func newManagement(window time.Duration) *management {
+	m := &management{}
+	if window >= time.Second {
+		m.id, m.window = wire.NewID(), window
+	}
+	return m
+}
+
+// enabled is what the client is told (XEP-0198 §3).
+func (m *management) enabled() string {
+	if m.window == 0 {
+		return "<enabled xmlns='" + xmpp.NSSM + "'/>"
+	}
+	most := strconv.Itoa(int(m.window / time.Second))
+	return "<enabled xmlns='" + xmpp.NSSM + "' resume='true' id='" + m.id + "' max='" + most + "'/>"
+}
+
+// resumeWindow is for how long a session can be resumed whose client enables stream management in this way (XEP-0198
+// §5).
+func (s *Server) resumeWindow(enable *xmpp.Element) time.Duration {
+	if resume := enable.Attr("resume"); resume != "true" && resume != "1" {
+		return 0
+	}
+	window := s.settings().ResumeWindow
+	if most, err := strconv.ParseUint(enable.Attr("max"), 10, 31); err == nil { // the client may prefer less
+		window = min(window, time.Duration(most)*time.Second)
+	}
+	return window
 }
 
 // errGone says that a session cannot be resumed any more.

@@ -34,7 +34,7 @@ func (s *session) Connection() router.Connection {
 	} else {
 		out.Expires = s.expires
 	}
-	out.Since = time.Unix(s.began, 0)
+	out.Since, out.Device = time.Unix(s.began, 0), s.device
 	return out
 }
 

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"strconv"
 	"time"
 
 	"jackdaw/router"
@@ -250,14 +249,7 @@ func (c *conn) element() error {
 			return wire.Fault(stream.BadFormat, "")
 		}
 		c.flushAll() // what was answered before does not count
-		window := time.Duration(0)
-		if resume := el.Attr("resume"); resume == "true" || resume == "1" {
-			window = c.srv.settings().ResumeWindow
-			if most, err := strconv.ParseUint(el.Attr("max"), 10, 31); err == nil { // the client may prefer less
-				window = min(window, time.Duration(most)*time.Second)
-			}
-		}
-		c.flush = s.enable(window) || c.flush
+		c.flush = s.enable(c.srv.resumeWindow(el)) || c.flush
 		return nil
 	case xmpp.Name{Space: xmpp.NSSM, Local: "resume"}:
 		c.say(wire.Failed(xmpp.CondUnexpectedRequest))
@@ -294,10 +286,20 @@ func (s *session) ping() {
 	}
 }
 
-// bind makes the session of a user on this connection. The result must be written before anything that the router
-// sends, so the writer's role stays with the caller.
-func (c *conn) bind(full jid.JID) error {
-	s := &session{srv: c.srv, addr: full, conn: c, began: time.Now().Unix()}
+// wishes are what a session begins with.
+type wishes struct {
+	device   string      // see router.Connection
+	sm       *management // nil: no stream management yet
+	inactive bool        // XEP-0352
+}
+
+// bind makes the session of a user on this connection. What it begins with is in force before the router sends
+// anything. The result must be written before that too, so the writer's role stays with the caller.
+func (c *conn) bind(full jid.JID, w wishes) error {
+	s := &session{srv: c.srv, addr: full, conn: c, device: w.device, sm: w.sm, began: time.Now().Unix()}
+	if w.inactive {
+		s.idle = &inactivity{}
+	}
 	s.timer.s = s
 	c.writing = true
 	c.s = s
@@ -311,6 +313,9 @@ func (c *conn) bind(full jid.JID) error {
 		return err
 	}
 	s.rs = rs
+	if w.sm != nil && w.sm.window > 0 {
+		c.srv.resumable.add(s)
+	}
 	c.srv.Stats.Sessions.Add(1)
 	return nil
 }

@@ -24,9 +24,10 @@ var errEnded = errors.New("session has ended")
 // queue is empty, and gives the role up. What the kernel does not take at once, the role goes with to a goroutine of
 // its own.
 type session struct {
-	srv  *Server
-	addr jid.JID
-	rs   *router.Session // set before anything else sees the session, but for what the router calls from Bind
+	srv    *Server
+	addr   jid.JID
+	device string          // see router.Connection
+	rs     *router.Session // set before anything else sees the session, but for what the router calls from Bind
 
 	resuming sync.Mutex // held by the one who resumes it; taken before mu
 

@@ -66,9 +66,15 @@ const (
 	NSCSI             = "urn:xmpp:csi:0"                           // XEP-0352
 	NSStanzaID        = "urn:xmpp:sid:0"                           // XEP-0359
 	NSOMEMO           = "eu.siacs.conversations.axolotl"           // XEP-0384, the version in use
+	NSBind2           = "urn:xmpp:bind:0"                          // XEP-0386
+	NSSASL2           = "urn:xmpp:sasl:2"                          // XEP-0388
 	NSChannelBinding  = "urn:xmpp:sasl-cb:0"                       // XEP-0440
 	NSStreamLimits    = "urn:xmpp:stream-limits:0"                 // XEP-0478
+	NSSASLUpgrade     = "urn:xmpp:sasl:upgrade:0"                  // XEP-0480 §2
+	NSScramUpgrade    = "urn:xmpp:scram-upgrade:0"                 // XEP-0480 §3
+	NSFAST            = "urn:xmpp:fast:0"                          // XEP-0484
 	NSNoReply         = "urn:xmpp:noreply:0"                       // XEP-0506, disco feature
+	NSConfigVersion   = "urn:xmpp:iap:0"                           // XEP-0509
 	FeatureMsgOffline = "msgoffline"                               // XEP-0160, disco feature (not a namespace)
 	ALPNClient        = "xmpp-client"                              // XEP-0368 §4, ALPN of client streams
 	ALPNServer        = "xmpp-server"                              // XEP-0368 §4, ALPN of server streams
@@ -84,7 +90,7 @@ var names = func() map[string]string {
 		NSVCard, NSRSM, NSPubSub, NSPubSubEvent, NSOOB, NSXHTMLIM, NSRegister, NSChatStates, NSVersion,
 		NSComponentAccept, NSCaps, NSHTTPBind, NSVCardUpdate, NSReceipts, NSBlocking, NSBlockingErrors, NSSM, NSPing,
 		NSTime, NSDelay, NSBOSH, NSDialback, NSCarbons, NSCarbonsRules, NSForward, NSCorrect, NSMAM, NSMarkers, NSHints,
-		NSCSI, NSStanzaID, NSOMEMO, NSChannelBinding, NSStreamLimits, NSNoReply,
+		NSCSI, NSStanzaID, NSOMEMO, NSBind2, NSSASL2, NSChannelBinding, NSStreamLimits, NSNoReply,
 		"a", "active", "abort", "address", "addresses", "auth", "bind", "block", "blocklist", "body", "c",
 		"category", "code", "composing", "data", "delay", "displayed", "enable", "enabled", "encrypted",
 		"encryption", "error", "event", "failed", "feature", "field", "fin", "forwarded", "from", "gone", "group",
