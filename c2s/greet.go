@@ -325,13 +325,17 @@ func (g *greeting) stranger(x *xmpp.Stanza) error {
 	return g.write()
 }
 
-// features are those that are offered after authentication: a resource only where there is none yet.
+// features are those that are offered after authentication: no resource and no stream management where the session has
+// them (COMPAT(xmpp.js 0.14): it asks for what it sees).
 func (g *greeting) features() (f []byte) {
 	settings := g.srv.settings()
 	if g.s == nil {
 		f = append(f, "<bind xmlns='"+xmpp.NSBind+"'/><session xmlns='"+xmpp.NSSession+"'><optional/></session>"...)
 	}
-	f = append(f, "<sm xmlns='"+xmpp.NSSM+"'/><csi xmlns='"+xmpp.NSCSI+"'/>"...)
+	if g.s == nil || g.s.sm == nil {
+		f = append(f, "<sm xmlns='"+xmpp.NSSM+"'/>"...)
+	}
+	f = append(f, "<csi xmlns='"+xmpp.NSCSI+"'/>"...)
 	f = wire.AppendLimits(f, settings.MaxStanza, settings.IdleTimeout)
 	return append(f, g.srv.router.StreamFeatures(g.host.Domain())...)
 }

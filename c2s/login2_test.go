@@ -306,10 +306,12 @@ func TestWhatIsAskedForInlineIsInForceBeforeAnythingIsSent(t *testing.T) {
 	if enabled == nil || enabled.Attr("resume") != "true" || enabled.Attr("id") == "" || len(bound.Children()) != 2 {
 		t.Fatalf("got %s", el.Append(nil))
 	}
+	if f := c.expect("features"); strings.Contains(f, xmpp.NSSM) || strings.Contains(f, xmpp.NSBind) {
+		t.Errorf("offered again: %s", f)
+	}
 	if !slices.Equal(asked, []string{"loud", "always"}) {
 		t.Errorf("asked %q", asked)
 	}
-	c.expect("features")
 	c.expect("id='early'")
 	c.send("<r xmlns='urn:xmpp:sm:3'/>").expect("<a ") // and no presence: nobody looks
 	c.send("<active xmlns='urn:xmpp:csi:0'/>").expect("id='held'")
