@@ -493,9 +493,20 @@ func (c *client) startTLS() *client {
 	return c.handshake()
 }
 
+// clientTLS is how a client speaks TLS; a cache has it resume.
+func clientTLS(cache tls.ClientSessionCache) *tls.Config {
+	return &tls.Config{InsecureSkipVerify: true, ServerName: host, NextProtos: []string{"xmpp-client"},
+		ClientSessionCache: cache}
+}
+
 func (c *client) handshake() *client {
 	c.t.Helper()
-	c.tls = tls.Client(c.conn, &tls.Config{InsecureSkipVerify: true, ServerName: host, NextProtos: []string{"xmpp-client"}})
+	return c.handshakeWith(nil)
+}
+
+func (c *client) handshakeWith(cache tls.ClientSessionCache) *client {
+	c.t.Helper()
+	c.tls = tls.Client(c.conn, clientTLS(cache))
 	if err := c.tls.Handshake(); err != nil {
 		c.t.Fatal(err)
 	}

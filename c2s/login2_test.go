@@ -22,11 +22,16 @@ func agentOf(id string) string {
 
 const bind2 = "<bind xmlns='" + xmpp.NSBind2 + "'><tag>Test</tag></bind>"
 
+// headerOf opens a stream in the name of a user.
+func headerOf(user string) string {
+	return strings.Replace(header, " to=", " from='"+user+"@"+host+"' to=", 1)
+}
+
 // headerFrom opens a stream from a user and returns the features.
 func (c *client) headerFrom(user string) string {
 	c.t.Helper()
 	c.scan.Reset()
-	c.send(strings.Replace(header, " to=", " from='"+user+"@"+host+"' to=", 1)).expect("<header>")
+	c.send(headerOf(user)).expect("<header>")
 	return c.expect("features")
 }
 

@@ -144,7 +144,7 @@ func TestNothingIsReadBeforeTheHandshakeHasEnded(t *testing.T) {
 		h.accept(a, DirectTLS)
 		before := h.Stats.Logins.Load()
 		wire := &hold{Conn: b}
-		client := tls.Client(wire, &tls.Config{InsecureSkipVerify: true, ServerName: host, NextProtos: []string{"xmpp-client"}})
+		client := tls.Client(wire, clientTLS(nil))
 		if err := client.Handshake(); err != nil {
 			t.Fatal(err)
 		}
@@ -213,12 +213,7 @@ func TestTicketsPromiseNoEarlyData(t *testing.T) {
 	defer h.close()
 	cache := &ticketCache{}
 	for _, resumed := range []bool{false, true} {
-		c := h.connect(DirectTLS)
-		c.tls = tls.Client(c.conn, &tls.Config{InsecureSkipVerify: true, ServerName: host, NextProtos: []string{"xmpp-client"}, ClientSessionCache: cache})
-		if err := c.tls.Handshake(); err != nil {
-			t.Fatal(err)
-		}
-		c.c = c.tls
+		c := h.connect(DirectTLS).handshakeWith(cache)
 		c.headerFrom("romeo")
 		if c.tls.ConnectionState().DidResume != resumed {
 			t.Errorf("resumed: %v", !resumed)
