@@ -20,7 +20,10 @@ func agentOf(id string) string {
 	return "<user-agent id='" + id + "'><software>Test</software><device>Desk</device></user-agent>"
 }
 
-const bind2 = "<bind xmlns='" + xmpp.NSBind2 + "'><tag>Test</tag></bind>"
+const (
+	bind2       = "<bind xmlns='" + xmpp.NSBind2 + "'><tag>Test</tag></bind>"
+	bindManaged = "<bind xmlns='" + xmpp.NSBind2 + "'><tag>Test</tag><enable xmlns='" + xmpp.NSSM + "' resume='1'/></bind>"
+)
 
 // headerOf opens a stream in the name of a user.
 func headerOf(user string) string {
@@ -325,7 +328,7 @@ func TestWhatIsAskedForInlineIsInForceBeforeAnythingIsSent(t *testing.T) {
 func TestResumptionInlineSparesTheRest(t *testing.T) {
 	h := open(t, nil)
 	defer h.close()
-	enable := "<bind xmlns='urn:xmpp:bind:0'><tag>Test</tag><enable xmlns='urn:xmpp:sm:3' resume='1'/></bind>" + agentOf(deviceA)
+	enable := bindManaged + agentOf(deviceA)
 	c, el := h.enter2("romeo", enable)
 	id := el.Child(xmpp.Name{Space: xmpp.NSBind2, Local: "bound"}).Child(xmpp.Name{Space: xmpp.NSSM, Local: "enabled"}).Attr("id")
 	c.expect("features")

@@ -47,7 +47,7 @@ func TestRoundTripsOfLogins(t *testing.T) {
 	h := open(t, nil)
 	defer h.close()
 	cred := sasl.Credentials{User: "romeo", Password: password}
-	enable := "<bind xmlns='urn:xmpp:bind:0'><tag>Test</tag><enable xmlns='urn:xmpp:sm:3' resume='1'/></bind>" + agentOf(deviceA)
+	enable := bindManaged + agentOf(deviceA)
 	for _, a := range []struct {
 		name  string
 		login func(c *client)

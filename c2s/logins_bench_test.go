@@ -1,0 +1,172 @@
+package c2s
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"jackdaw/xmpp/sasl"
+)
+
+// serverOnly in the environment has this test binary be the server of BenchmarkLogins, so that the CPU time of its
+// process is that of the server alone.
+const serverOnly = "JACKDAW_BENCH_LOGINS"
+
+// A remote is that process.
+type remote struct {
+	b    *testing.B
+	cmd  *exec.Cmd
+	in   io.WriteCloser
+	out  *bufio.Reader
+	addr string
+}
+
+func startRemote(b *testing.B) *remote {
+	b.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestMain$", "-test.bench=^BenchmarkLoginServer$", "-test.benchtime=1x")
+	cmd.Env = append(os.Environ(), serverOnly+"=1")
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	r := &remote{b: b, cmd: cmd, in: in, out: bufio.NewReader(out)}
+	r.addr = r.line()
+	return r
+}
+
+// line is the next that the server says to us.
+func (r *remote) line() string {
+	r.b.Helper()
+	for {
+		s, err := r.out.ReadString('\n')
+		if err != nil {
+			r.b.Fatal(err)
+		}
+		if said, ours := strings.CutPrefix(s, "=> "); ours {
+			return strings.TrimSpace(said)
+		}
+	}
+}
+
+// cpu is how many microseconds of CPU time the server has used.
+func (r *remote) cpu() int64 {
+	r.b.Helper()
+	if _, err := io.WriteString(r.in, "cpu\n"); err != nil {
+		r.b.Fatal(err)
+	}
+	n, err := strconv.ParseInt(r.line(), 10, 64)
+	if err != nil {
+		r.b.Fatal(err)
+	}
+	return n
+}
+
+func (r *remote) stop() {
+	_ = r.in.Close()
+	if err := r.cmd.Wait(); err != nil {
+		r.b.Error(err)
+	}
+}
+
+// BenchmarkLoginServer is the other process; by itself it measures nothing.
+func BenchmarkLoginServer(b *testing.B) {
+	if os.Getenv(serverOnly) == "" {
+		return
+	}
+	h := open(b, nil)
+	h.mute = true
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	go func() { _ = h.Serve(l, DirectTLS) }()
+	fmt.Println("=>", l.Addr())
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		var u syscall.Rusage
+		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+			b.Fatal(err)
+		}
+		fmt.Println("=>", (u.Utime.Sec+u.Stime.Sec)*1e6+u.Utime.Usec+u.Stime.Usec)
+	}
+	h.close()
+}
+
+// BenchmarkLogins is from the connection to the bound session with stream management, one client after the other. What
+// counts is logins/cpu-s: how many of them one second of the server's CPU time is worth.
+func BenchmarkLogins(b *testing.B) {
+	r := startRemote(b)
+	defer r.stop()
+	for _, way := range []struct {
+		name    string
+		resumed bool // the TLS session
+		login   func(c *client)
+	}{
+		{"classic", false, classicLogin},
+		{"classic/resumed", true, classicLogin},
+		{"sasl2", false, modernLogin},
+		{"sasl2/resumed", true, modernLogin},
+	} {
+		b.Run(way.name, func(b *testing.B) {
+			cache := &ticketCache{}
+			one := func() {
+				conn, err := net.Dial("tcp", r.addr)
+				if err != nil {
+					b.Fatal(err)
+				}
+				c := &client{t: b, conn: conn, c: conn}
+				if way.resumed {
+					c.handshakeWith(cache)
+				} else {
+					c.handshake()
+				}
+				way.login(c)
+				c.close()
+			}
+			one() // for the ticket
+			before := r.cpu()
+			for b.Loop() {
+				one()
+			}
+			used := r.cpu() - before
+			b.ReportMetric(float64(b.N)*1e6/float64(used), "logins/cpu-s")
+		})
+	}
+}
+
+func classicLogin(c *client) {
+	c.header()
+	c.auth(sasl.ScramSHA256Plus, c.bindingCredentials())
+	c.header()
+	c.bind("bench").manage()
+}
+
+func modernLogin(c *client) {
+	c.headerFrom("romeo")
+	el := c.auth2(sasl.ScramSHA256Plus, c.bindingCredentials(), bindManaged+agentOf(deviceA))
+	if el.Name.Local != "success" {
+		c.t.Fatalf("got %s", el.Append(nil))
+	}
+}
+
+// bindingCredentials are romeo's on this connection.
+func (c *client) bindingCredentials() sasl.Credentials {
+	cs := c.tls.ConnectionState()
+	cred := sasl.Credentials{User: "romeo", Password: password}
+	cred.Binding, _ = sasl.Exporter(&cs)
+	return cred
+}
