@@ -101,6 +101,7 @@ func (m *module) module() router.Module {
 			{Name: "XEP-0334", Version: "1.0.0", Note: "no-copy is the business of carbons"},
 		},
 		Features:   []string{xmpp.FeatureMsgOffline}, // XEP-0160 §4
+		Inline:     []router.Inline{{Bind: m.bound}},
 		Delivering: m.delivering,
 		Unclaimed:  m.unclaimed,
 		CatchUp:    m.catchUp,
