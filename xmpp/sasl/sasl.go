@@ -12,6 +12,7 @@ package sasl
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -155,6 +156,11 @@ type Config struct {
 	// it.
 	External func(authzID string) (bool, error)
 
+	// Token has the tokens of a user tried that are for this mechanism: proves says whether the client has used one. It
+	// returns true for one that is good, and has noted by then that it was used; CredentialsExpired for one that was.
+	// Errors as for Lookup. Only the mechanisms for tokens call it.
+	Token func(user string, m Mechanism, proves func(secret []byte) bool) (bool, error)
+
 	// Announced is what the client was shown (Announcement), for SCRAM to prove it to the client; "" proves nothing.
 	Announced string
 
@@ -183,6 +189,16 @@ func (c *Config) prepare(user string) (string, bool) {
 // New starts a login by mechanism m. The error is InvalidMechanism for a
 // mechanism that is unknown or cannot work with this configuration.
 func New(m Mechanism, c *Config) (Server, error) {
+	if kind, ok := m.TokenBinding(); ok {
+		i := slices.IndexFunc(c.Bindings, func(b Binding) bool { return b.Type == kind })
+		switch {
+		case c.Token == nil || kind != "" && i < 0:
+			return nil, InvalidMechanism
+		case kind == "":
+			return &token{config: c, m: m}, nil
+		}
+		return &token{config: c, m: m, binding: c.Bindings[i].Data}, nil
+	}
 	switch h := m.Hash(); {
 	case m == Plain && c.Verify != nil:
 		return &plain{config: c}, nil

@@ -1,0 +1,84 @@
+package sasl
+
+import (
+	"errors"
+	"testing"
+)
+
+func TestTokensLogInOverTheirChannelAlone(t *testing.T) {
+	here := []Binding{{TLSExporter, []byte("this")}, {TLSServerEndPoint, []byte("cert")}}
+	config := func(m Mechanism) *Config {
+		return &Config{Bindings: here, Token: func(user string, of Mechanism, proves func([]byte) bool) (bool, error) {
+			return user == "romeo" && of == m && proves([]byte("secret")), nil
+		}}
+	}
+	for _, a := range []struct {
+		m       Mechanism
+		binding []byte
+		want    error
+	}{
+		{HTSHA256Exporter, []byte("this"), nil},
+		{HTSHA256EndPoint, []byte("cert"), nil},
+		{HTSHA256None, nil, nil},
+		{HTSHA256Exporter, []byte("that"), NotAuthorized},
+		{HTSHA256Exporter, nil, NotAuthorized},
+		{HTSHA256EndPoint, []byte("this"), NotAuthorized},
+		{HTSHA256None, []byte("this"), NotAuthorized},
+	} {
+		s, err := New(a.m, config(a.m))
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, done, err := s.Next(TokenMessage("romeo", "secret", a.binding))
+		if err != a.want || done != (err == nil) || s.Username() != "romeo" {
+			t.Errorf("%s with %q: %v, %v", a.m, a.binding, done, err)
+		}
+		if err == nil && (!TokenAnswered(answer, "secret", a.binding) || TokenAnswered(answer, "other", a.binding)) {
+			t.Errorf("%s: answered with %x", a.m, answer)
+		}
+		if _, _, err := s.Next(TokenMessage("romeo", "secret", a.binding)); err != MalformedRequest {
+			t.Errorf("once more: %v", err)
+		}
+	}
+	for _, message := range []string{"", "romeo", "romeo\x00", "romeo\x00short", "\x00" + string(make([]byte, 32)),
+		"romeo\x00" + string(make([]byte, 33)), "\xff\x00" + string(make([]byte, 32))} {
+		s, err := New(HTSHA256None, config(HTSHA256None))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := s.Next([]byte(message)); err != MalformedRequest {
+			t.Errorf("%q: %v", message, err)
+		}
+	}
+	if _, err := New(HTSHA256Exporter, &Config{Token: config("").Token}); !errors.Is(err, InvalidMechanism) {
+		t.Errorf("without a binding: %v", err)
+	}
+	if _, err := New(HTSHA256None, &Config{}); !errors.Is(err, InvalidMechanism) {
+		t.Errorf("without tokens: %v", err)
+	}
+	s, err := New(HTSHA256None, config(HTSHA256None))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if challenge, done, err := s.Next(nil); challenge == nil || done || err != nil { // no initial response
+		t.Errorf("%v, %v", done, err)
+	}
+	if _, done, err := s.Next(TokenMessage("romeo", "secret", nil)); !done || err != nil {
+		t.Errorf("%v, %v", done, err)
+	}
+}
+
+func FuzzTokenMessage(f *testing.F) {
+	f.Add(TokenMessage("romeo", "other", nil))
+	f.Fuzz(func(t *testing.T, message []byte) {
+		s, err := New(HTSHA256None, &Config{Token: func(_ string, _ Mechanism, proves func([]byte) bool) (bool, error) {
+			return proves([]byte("secret")), nil
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, done, _ := s.Next(message); done && string(message[len(message)-32:]) != string(TokenMessage("", "secret", nil)[1:]) {
+			t.Errorf("%q logged in", message)
+		}
+	})
+}
