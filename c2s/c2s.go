@@ -44,6 +44,9 @@ type Options struct {
 	// AllowPlainWithoutTLS lets loopback clients send passwords in clear. It has no effect while TLS is required.
 	AllowPlainWithoutTLS bool
 
+	// Tokens let clients log in without a password; nil offers that to nobody.
+	Tokens Tokens
+
 	// Gate counts connections, with those of other listeners; nil: there are none.
 	Gate *gate.Keeper
 	// Budgets are those of accounts, by bare address, for all ways in; nil: there are no others.
@@ -94,6 +97,7 @@ type Server struct {
 	accounts *accounts.Service
 	tls      *tls.Config
 	register Registration
+	tokens   Tokens
 	log      *slog.Logger
 	plain    bool // AllowPlainWithoutTLS
 	conf     atomic.Pointer[settings]
@@ -125,7 +129,7 @@ type settings struct {
 
 // New returns a server that serves nothing yet. Shutdown frees it.
 func New(o Options) *Server {
-	s := &Server{router: o.Router, accounts: o.Accounts, register: o.Register, plain: o.AllowPlainWithoutTLS,
+	s := &Server{router: o.Router, accounts: o.Accounts, register: o.Register, tokens: o.Tokens, plain: o.AllowPlainWithoutTLS,
 		reports: newWorker(), acks: newWorker(), strangers: map[*conn]struct{}{}, sessions: map[*session]struct{}{}}
 	s.streams = wire.Service[*conn]{Who: "client", Log: o.Log, Gate: o.Gate, Limits: s.limits, Framing: wire.Bytes{},
 		Header:   stream.Header{Content: xmpp.NSClient, Version: "1.0", Lang: "en"},

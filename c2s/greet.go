@@ -33,7 +33,8 @@ type greeting struct {
 	*profile                // that the client has chosen
 	classic  profile
 	modern   sasl2
-	flowing  bool // after the login the stream goes on without being opened anew (XEP-0388 §2.6.1)
+	device   string // see router.Connection
+	flowing  bool   // after the login the stream goes on without being opened anew (XEP-0388 §2.6.1)
 	out      []byte
 }
 
@@ -392,7 +393,7 @@ func (g *greeting) bindResource(x *xmpp.Stanza) error {
 		return wire.Fault(stream.InternalServerError, "") // a resource of ours
 	default:
 		id := x.ID
-		if err = g.bind(full, wishes{}); err == nil {
+		if err = g.bind(full, wishes{device: g.device}); err == nil {
 			g.stillActive()
 			b := append([]byte("<bind xmlns='"+xmpp.NSBind+"'><jid>"), xmpp.AppendText(nil, full.String())...)
 			b = append(b, "</jid></bind>"...)

@@ -2,27 +2,28 @@ package c2s
 
 import (
 	"encoding/base64"
+	"slices"
 	"strings"
 	"time"
 
 	"jackdaw/wire"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
+	"jackdaw/xmpp/sasl"
 	"jackdaw/xmpp/stream"
 )
 
 // A request is what <authenticate/> asks for beside the login itself (XEP-0388 §2.3). What it does not know is passed
 // over: a client asks for more than there is, and sees by the answer what it got.
 type request struct {
-	agent   agent
+	agent   Agent
 	resume  *resumption
 	bind    *binding
 	version *string // of the features that the client believes are offered (XEP-0509 §2.2)
 	upgrade []string
+	fast    *fastRequest
+	token   sasl.Mechanism // that a token is to be made for; "": none
 }
-
-// An agent is the client's own word about itself. The id stays the same for an installation.
-type agent struct{ id, software, device string }
 
 type resumption struct {
 	id string
@@ -40,8 +41,9 @@ type binding struct {
 // maxTag is how many bytes of a tag are taken for a resource: it is the name of a program.
 const maxTag = 64
 
-// parseRequest reads <authenticate/>. ok says that there is nothing in it that cannot be meant.
-func parseRequest(el *xmpp.Element) (q request, ok bool) {
+// parseRequest reads <authenticate/>; tokens may be asked for these mechanisms. ok says that there is nothing in it that
+// cannot be meant.
+func parseRequest(el *xmpp.Element, tokens []sasl.Mechanism) (q request, ok bool) {
 	seen := map[xmpp.Name]bool{}
 	for _, c := range el.Children() {
 		if c.Name == (xmpp.Name{Space: xmpp.NSSASLUpgrade, Local: "upgrade"}) { // XEP-0480 §2.2: any number of them
@@ -54,15 +56,15 @@ func parseRequest(el *xmpp.Element) (q request, ok bool) {
 		seen[c.Name] = true
 		switch c.Name {
 		case xmpp.Name{Space: xmpp.NSSASL2, Local: "user-agent"}:
-			q.agent.id = strings.ToLower(c.Attr("id"))
-			if c.HasAttr("id") && !isUUID(q.agent.id) { // XEP-0388 §2.3
+			q.agent.ID = strings.ToLower(c.Attr("id"))
+			if c.HasAttr("id") && !isUUID(q.agent.ID) { // XEP-0388 §2.3
 				return q, false
 			}
 			if s := c.ChildLocal("software"); s != nil {
-				q.agent.software = s.Text()
+				q.agent.Software = s.Text()
 			}
 			if d := c.ChildLocal("device"); d != nil {
-				q.agent.device = d.Text()
+				q.agent.Device = d.Text()
 			}
 		case xmpp.Name{Space: xmpp.NSSM, Local: "resume"}:
 			h, err := wire.Height(c.Append(nil))
@@ -77,9 +79,21 @@ func parseRequest(el *xmpp.Element) (q request, ok bool) {
 		case xmpp.Name{Space: xmpp.NSConfigVersion, Local: "config-version"}:
 			v := c.Attr("value")
 			q.version = &v
+		case xmpp.Name{Space: xmpp.NSFAST, Local: "fast"}:
+			if q.fast, ok = parseFast(c); !ok {
+				return q, false
+			}
+		case xmpp.Name{Space: xmpp.NSFAST, Local: "request-token"}:
+			if len(tokens) == 0 {
+				continue // not offered, so not known
+			}
+			if q.token = sasl.Mechanism(c.Attr("mechanism")); !slices.Contains(tokens, q.token) { // XEP-0484 §3.2
+				return q, false
+			}
 		}
 	}
-	return q, true
+	// XEP-0484 §4.1: a token is an installation's.
+	return q, q.fast == nil && q.token == "" || q.agent.ID != ""
 }
 
 func parseBind(el *xmpp.Element) (b *binding, ok bool) {
@@ -145,11 +159,11 @@ func (g *greeting) resource(tag, agent string) (jid.JID, error) {
 
 // bindInline makes a session with what else the client has asked for, and returns <bound/> (XEP-0386 §4.2).
 func (g *greeting) bindInline(q *request) (answer []byte, err error) {
-	full, err := g.resource(q.bind.tag, q.agent.id)
+	full, err := g.resource(q.bind.tag, q.agent.ID)
 	if err != nil {
 		return nil, err
 	}
-	w := wishes{device: q.agent.id, inactive: q.bind.inactive}
+	w := wishes{device: q.agent.ID, inactive: q.bind.inactive}
 	if q.bind.sm != nil {
 		w.sm = newManagement(g.srv.resumeWindow(q.bind.sm))
 	}
@@ -190,5 +204,5 @@ func (g *greeting) appendInline(f []byte) []byte {
 	if g.srv.settings().ResumeWindow >= time.Second {
 		f = append(f, "<sm xmlns='"+xmpp.NSSM+"'/>"...) // XEP-0198 §9.2
 	}
-	return append(f, "</inline>"...)
+	return append(g.appendFast(f), "</inline>"...)
 }

@@ -148,7 +148,9 @@ func (g *greeting) prove(m sasl.Mechanism, text string) (user jid.JID, last []by
 			if sasl.Condition(err) != sasl.NotAuthorized || !challenged && m.Hash() != 0 {
 				return jid.JID{}, nil, g.declined(sasl.Condition(err), user)
 			}
-			if m != sasl.Plain && user != "" { // PLAIN has been counted where it was verified
+			// PLAIN has been counted where it was verified. Nobody guesses a token: a client whose token has been taken back
+			// comes with the password next, and must not find itself throttled.
+			if m.Hash() != 0 && user != "" {
 				g.strike(user)
 			}
 			return jid.JID{}, nil, g.failed(user)
@@ -238,10 +240,10 @@ func (g *greeting) proved(m sasl.Mechanism, exchange sasl.Server) (user jid.JID,
 		}
 	}
 	// XEP-0388 §2.3: whom the stream is from. There is no other header that would have to say so (RFC 6120 §4.7.1).
-	if from := g.Scanner.Header().From; g.profile == &g.modern.profile && from.Local() != "" && from.Bare() != user {
+	if from := g.Scanner.Header().From; g.space == xmpp.NSSASL2 && from.Local() != "" && from.Bare() != user {
 		return jid.JID{}, g.declined(sasl.InvalidAuthzID, exchange.Username())
 	}
-	if m != sasl.Plain {
+	if m.Hash() != 0 { // a proof of the password
 		g.srv.accounts.Throttle().Succeeded(g.source, user.String())
 	}
 	g.how = m

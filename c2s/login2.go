@@ -16,8 +16,9 @@ import (
 // sasl2 is what XEP-0388 adds to a profile. Without mechanisms it is not offered.
 type sasl2 struct {
 	profile
-	upgrades []sasl.Hash // announced: keys that the account may lack (XEP-0480)
-	version  string      // of all features (XEP-0509)
+	upgrades []sasl.Hash      // announced: keys that the account may lack (XEP-0480)
+	tokens   []sasl.Mechanism // by which a client may log in that has one (XEP-0484)
+	version  string           // of all features (XEP-0509)
 }
 
 // prepareSASL2 finds out what the profile of XEP-0388 offers, where the connection is protected (§3, "MUST only be used
@@ -55,6 +56,7 @@ func (g *greeting) prepareSASL2() {
 		out = append(out, sasl.Plain)
 	}
 	c.Announced = sasl.Announcement(out, c.Bindings) // XEP-0474 §5.1: of the profile that the client uses
+	g.modern.tokens = g.tokenMechanisms(c.Bindings)
 	g.modern.profile = profile{space: xmpp.NSSASL2, offered: out, sasl: c}
 }
 
@@ -95,17 +97,21 @@ func (g *greeting) authenticate(raw []byte) (again bool, err error) {
 	if err != nil {
 		return false, wire.Fault(stream.BadFormat, "")
 	}
-	g.profile = &g.modern.profile
+	attempt := g.modern.profile
+	g.profile = &attempt
 	if from := g.Scanner.Header().From; !from.IsZero() && from.Domain() != g.host.Domain() {
 		return false, wire.Fault(stream.InvalidFrom, "") // XEP-0388 §2.1
 	}
-	q, ok := parseRequest(el)
+	q, ok := parseRequest(el, g.modern.tokens)
 	if !ok {
 		return true, g.declined(sasl.MalformedRequest, "")
 	}
 	if q.version != nil && *q.version != g.modern.version {
 		// XEP-0509 §2.2: without prejudice; the client has seen the features by now.
 		return true, g.declinedFor(sasl.Aborted, "", "<config-version-mismatch xmlns='"+xmpp.NSConfigVersion+"'/>")
+	}
+	if q.fast != nil && len(g.modern.tokens) > 0 {
+		g.tokenLogin(&q)
 	}
 	user, last, err := g.prove(sasl.Mechanism(el.Attr("mechanism")), initialResponse(el))
 	if err != nil || user.IsZero() {
@@ -157,8 +163,13 @@ func (g *greeting) welcome(user jid.JID, q *request, last []byte) (again bool, e
 		}
 		answers = append(answers, bound...)
 	}
+	token, err := g.issue(user, q)
+	if err != nil { // it may ask again; the login is good
+		g.srv.log.Warn("no token is given to a client", "user", user, "error", err)
+	}
+	answers = append(answers, token...)
 	g.admit()
-	g.flowing = true
+	g.flowing, g.device = true, q.agent.ID
 	who := user // a bare address, unless a resource is bound
 	if g.s != nil {
 		who = g.s.addr

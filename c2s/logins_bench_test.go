@@ -88,7 +88,7 @@ func BenchmarkLoginServer(b *testing.B) {
 	if os.Getenv(serverOnly) == "" {
 		return
 	}
-	h := open(b, nil)
+	h, _ := openFast(b)
 	h.mute = true
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -111,6 +111,7 @@ func BenchmarkLoginServer(b *testing.B) {
 func BenchmarkLogins(b *testing.B) {
 	r := startRemote(b)
 	defer r.stop()
+	token := ""
 	for _, way := range []struct {
 		name    string
 		resumed bool // the TLS session
@@ -120,6 +121,8 @@ func BenchmarkLogins(b *testing.B) {
 		{"classic/resumed", true, classicLogin},
 		{"sasl2", false, modernLogin},
 		{"sasl2/resumed", true, modernLogin},
+		{"fast", false, fastLogin(&token)},
+		{"fast/resumed", true, fastLogin(&token)},
 	} {
 		b.Run(way.name, func(b *testing.B) {
 			cache := &ticketCache{}
@@ -160,6 +163,22 @@ func modernLogin(c *client) {
 	el := c.auth2(sasl.ScramSHA256Plus, c.bindingCredentials(), bindManaged+agentOf(deviceA))
 	if el.Name.Local != "success" {
 		c.t.Fatalf("got %s", el.Append(nil))
+	}
+}
+
+// fastLogin sends all at once, as XEP-0509 allows; without a token it gets one first.
+func fastLogin(token *string) func(c *client) {
+	const m = sasl.HTSHA256Exporter
+	return func(c *client) {
+		if *token == "" {
+			c.headerFrom("romeo")
+			*token = tokenOf(c.auth2(sasl.ScramSHA256Plus, c.bindingCredentials(), requestToken(m)+agentOf(deviceA)))
+			return
+		}
+		c.send(headerOf("romeo") + fastXML(m, sasl.TokenMessage("romeo", *token, c.channel(m)), bindManaged+fast+agentOf(deviceA)))
+		c.expect("<header>")
+		c.expect("features")
+		c.expect("<success", "<enabled")
 	}
 }
 
