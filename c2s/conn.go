@@ -23,6 +23,7 @@ type conn struct {
 	s      *session // nil before bind
 
 	// The reader's.
+	out   []byte // before bind: leaves before the client is waited for
 	env   router.Envelope
 	batch router.Batch
 	flush bool           // the reader's own session has something queued
@@ -53,6 +54,11 @@ type conn struct {
 
 // BeforeRead implements wire.Pacer.
 func (c *conn) BeforeRead() error {
+	if len(c.out) > 0 {
+		if err := c.write(); err != nil {
+			return err
+		}
+	}
 	c.flushAll()
 	c.pause()
 	if c.dead.Load() {

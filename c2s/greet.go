@@ -35,7 +35,6 @@ type greeting struct {
 	modern   sasl2
 	device   string // see router.Connection
 	flowing  bool   // after the login the stream goes on without being opened anew (XEP-0388 §2.6.1)
-	out      []byte
 }
 
 // errTaken says that the connection has been handed to a session.
@@ -66,16 +65,16 @@ func (c *conn) greet(m Mode) {
 
 // part says why the stream ends, and makes it arrive.
 func (g *greeting) part(f *wire.Farewell) {
-	g.out = g.out[:0]
 	if !g.began {
 		g.header()
 	}
 	g.Part(f, g.out)
 }
 
-func (g *greeting) write() error {
-	_, err := g.Write(g.out)
-	g.out = g.out[:0]
+// write lets leave what is to be said. Where the client is waited for next, that is done without it.
+func (c *conn) write() error {
+	_, err := c.Write(c.out)
+	c.out = c.out[:0]
 	return err
 }
 
@@ -231,10 +230,7 @@ func (g *greeting) introduce() error {
 	f = g.appendAuthentication(f)
 	f = wire.AppendLimits(f, settings.MaxStanzaPreauth, 0)
 	f = g.appendVersion(f)
-	g.out = g.Framing.AppendFeatures(g.out, f)
-	if err := g.write(); err != nil {
-		return err
-	}
+	g.out = g.Framing.AppendFeatures(g.out, f) // with the answer to a login that was sent with the header
 	for {
 		item, err := g.Next()
 		if err != nil {
@@ -423,6 +419,7 @@ func (g *greeting) stillActive() {
 // commit writes what makes the session the client's, and hands the connection over.
 func (g *greeting) commit() error {
 	err := g.write()
+	g.out = nil
 	if !g.source.Exempt && !g.srv.accounts.Permitted(g.srv.ctx, g.user, accounts.PermAdmin) {
 		g.purse = g.srv.budgets.Open(g.user.String())
 	}

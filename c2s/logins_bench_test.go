@@ -25,7 +25,8 @@ type remote struct {
 	cmd  *exec.Cmd
 	in   io.WriteCloser
 	out  *bufio.Reader
-	addr string
+	addr string // direct TLS
+	from string // STARTTLS
 }
 
 func startRemote(b *testing.B) *remote {
@@ -45,7 +46,7 @@ func startRemote(b *testing.B) *remote {
 		b.Fatal(err)
 	}
 	r := &remote{b: b, cmd: cmd, in: in, out: bufio.NewReader(out)}
-	r.addr = r.line()
+	r.addr, r.from = r.line(), r.line()
 	return r
 }
 
@@ -95,7 +96,13 @@ func BenchmarkLoginServer(b *testing.B) {
 		b.Fatal(err)
 	}
 	go func() { _ = h.Serve(l, DirectTLS) }()
+	starting, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	go func() { _ = h.Serve(starting, STARTTLS) }()
 	fmt.Println("=>", l.Addr())
+	fmt.Println("=>", starting.Addr())
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		var u syscall.Rusage
 		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
@@ -106,41 +113,52 @@ func BenchmarkLoginServer(b *testing.B) {
 	h.close()
 }
 
-// BenchmarkLogins is from the connection to the bound session with stream management, one client after the other. What
-// counts is logins/cpu-s: how many of them one second of the server's CPU time is worth.
+// BenchmarkLogins is from the connection to a session with stream management and carbons, one client after the other.
+// What counts is logins/cpu-s: how many of them one second of the server's CPU time is worth.
 func BenchmarkLogins(b *testing.B) {
 	r := startRemote(b)
 	defer r.stop()
-	token := ""
+	bound, resumed := &returning{}, &returning{resumes: true}
 	for _, way := range []struct {
 		name    string
+		mode    Mode
 		resumed bool // the TLS session
 		login   func(c *client)
 	}{
-		{"classic", false, classicLogin},
-		{"classic/resumed", true, classicLogin},
-		{"sasl2", false, modernLogin},
-		{"sasl2/resumed", true, modernLogin},
-		{"fast", false, fastLogin(&token)},
-		{"fast/resumed", true, fastLogin(&token)},
+		{"classic", STARTTLS, false, classicLogin},
+		{"classic/direct", DirectTLS, false, classicLogin},
+		{"classic/resumed", DirectTLS, true, classicLogin},
+		{"sasl2", DirectTLS, false, modernLogin},
+		{"sasl2/resumed", DirectTLS, true, modernLogin},
+		{"fast", DirectTLS, false, bound.login},
+		{"fast/resumed", DirectTLS, true, bound.login},
+		{"fast/resumed/session", DirectTLS, true, resumed.login}, // which is resumed as well
 	} {
 		b.Run(way.name, func(b *testing.B) {
 			cache := &ticketCache{}
 			one := func() {
-				conn, err := net.Dial("tcp", r.addr)
+				addr := r.addr
+				if way.mode == STARTTLS {
+					addr = r.from
+				}
+				conn, err := net.Dial("tcp", addr)
 				if err != nil {
 					b.Fatal(err)
 				}
 				c := &client{t: b, conn: conn, c: conn}
-				if way.resumed {
+				switch {
+				case way.resumed:
 					c.handshakeWith(cache)
-				} else {
+				case way.mode == STARTTLS:
+					c.header()
+					c.startTLS()
+				default:
 					c.handshake()
 				}
 				way.login(c)
 				c.close()
 			}
-			one() // for the ticket
+			one() // for the ticket and the token
 			before := r.cpu()
 			for b.Loop() {
 				one()
@@ -151,11 +169,13 @@ func BenchmarkLogins(b *testing.B) {
 	}
 }
 
+// classicLogin asks for one thing after the other; the request of this test stands for that of carbons.
 func classicLogin(c *client) {
 	c.header()
 	c.auth(sasl.ScramSHA256Plus, c.bindingCredentials())
 	c.header()
 	c.bind("bench").manage()
+	c.ping()
 }
 
 func modernLogin(c *client) {
@@ -166,19 +186,33 @@ func modernLogin(c *client) {
 	}
 }
 
-// fastLogin sends all at once, as XEP-0509 allows; without a token it gets one first.
-func fastLogin(token *string) func(c *client) {
+// A returning client has a token, and perhaps a session to resume. It sends all at once, as XEP-0509 allows.
+type returning struct {
+	token   string
+	resumes bool
+	id      string // of the session
+}
+
+func (r *returning) login(c *client) {
 	const m = sasl.HTSHA256Exporter
-	return func(c *client) {
-		if *token == "" {
-			c.headerFrom("romeo")
-			*token = tokenOf(c.auth2(sasl.ScramSHA256Plus, c.bindingCredentials(), requestToken(m)+agentOf(deviceA)))
-			return
-		}
-		c.send(headerOf("romeo") + fastXML(m, sasl.TokenMessage("romeo", *token, c.channel(m)), bindManaged+fast+agentOf(deviceA)))
-		c.expect("<header>")
-		c.expect("features")
-		c.expect("<success", "<enabled")
+	if r.token == "" {
+		c.headerFrom("romeo")
+		r.token = tokenOf(c.auth2(sasl.ScramSHA256Plus, c.bindingCredentials(), requestToken(m)+agentOf(deviceA)))
+		return
+	}
+	resume := ""
+	if r.resumes && r.id != "" {
+		resume = "<resume xmlns='urn:xmpp:sm:3' previd='" + r.id + "' h='0'/>"
+	}
+	c.send(headerOf("romeo") + fastXML(m, sasl.TokenMessage("romeo", r.token, c.channel(m)),
+		resume+bindManaged+fast+agentOf(deviceA)))
+	c.expect("<header>")
+	c.expect("features")
+	got := c.expect("<success")
+	if _, after, ok := strings.Cut(got, "resume='true' id='"); ok {
+		r.id, _, _ = strings.Cut(after, "'")
+	} else if !strings.Contains(got, "<resumed") {
+		c.t.Fatal(got)
 	}
 }
 
