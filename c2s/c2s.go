@@ -1,13 +1,13 @@
 // Package c2s serves the streams of clients: STARTTLS and direct TLS (RFC 6120 §5, RFC 7590, XEP-0368), SASL (§6,
-// XEP-0440), resource binding (§7), stream management with resumption (XEP-0198), client state (XEP-0352) and the
-// announcement of limits (XEP-0478). What clients send is given to the router, what the router sends is queued and
-// written.
+// XEP-0440) and resource binding (§7), or both in one request (XEP-0388, XEP-0386), by password or token (XEP-0484);
+// stream management with resumption (XEP-0198), client state (XEP-0352) and the announcement of limits (XEP-0478). What
+// clients send is given to the router, what the router sends is queued and written.
 //
 // A connection costs one goroutine, the reader, which holds no buffer while it waits. Nobody waits for a slow client:
 // sending appends to its queue; see session and wire.Transport. One more goroutine ticks for all sessions together, one
 // reports to the router what clients have taken, and one brings out acknowledgements whose writes have finished.
 //
-// Left out: WebSocket and BOSH, SASL2, in-band registration itself (see Registration), compression.
+// Left out: WebSocket and BOSH, early data, in-band registration itself (see Registration), compression.
 package c2s
 
 import (

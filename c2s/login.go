@@ -41,7 +41,6 @@ func (g *greeting) prepareLogin(requireTLS bool) {
 		c.Verify = g.verify
 		out = append(out, sasl.Plain)
 	}
-	c.Announced = sasl.Announcement(out, c.Bindings)
 	if g.TLS != nil {
 		c.TLSVersion = g.TLS.ConnectionState().Version
 	}
@@ -128,6 +127,9 @@ func (g *greeting) prove(m sasl.Mechanism, text string) (user jid.JID, last []by
 			why = sasl.EncryptionRequired // RFC 6120 §6.5.4
 		}
 		return jid.JID{}, nil, g.declined(why, "")
+	}
+	if m.Hash() != 0 { // XEP-0474 §5.1: of the profile that the client uses
+		g.sasl.Announced = sasl.Announcement(g.offered, g.sasl.Bindings)
 	}
 	exchange, err := sasl.New(m, &g.sasl)
 	if err != nil {

@@ -55,7 +55,6 @@ func (g *greeting) prepareSASL2() {
 	if c.Verify != nil {
 		out = append(out, sasl.Plain)
 	}
-	c.Announced = sasl.Announcement(out, c.Bindings) // XEP-0474 §5.1: of the profile that the client uses
 	g.modern.tokens = g.tokenMechanisms(c.Bindings)
 	g.modern.profile = profile{space: xmpp.NSSASL2, offered: out, sasl: c}
 }

@@ -1,6 +1,7 @@
 package c2s
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
 	"slices"
 	"strings"
@@ -463,5 +464,33 @@ func TestSASL2FailuresAreCountedWithTheClassicOnes(t *testing.T) {
 	d.expectError("policy-violation")
 	if n := h.Stats.AuthFailures.Load(); n != 4 {
 		t.Errorf("%d failed logins", n)
+	}
+}
+
+// XEP-0474 §5.1, XEP-0515 §4.1: each profile proves its own list.
+func TestEachProfileProvesWhatItHasAnnounced(t *testing.T) {
+	h := open(t, nil)
+	defer h.close()
+	for profile, list := range map[string]string{
+		xmpp.NSSASL:  "PLAIN\x1eSCRAM-SHA-1\x1eSCRAM-SHA-1-PLUS\x1eSCRAM-SHA-256\x1eSCRAM-SHA-256-PLUS",
+		xmpp.NSSASL2: "PLAIN\x1eSCRAM-SHA-1\x1eSCRAM-SHA-1-PLUS\x1eSCRAM-SHA-256\x1eSCRAM-SHA-256-PLUS\x1eSCRAM-SHA-512\x1eSCRAM-SHA-512-PLUS",
+	} {
+		c, _ := h.secure("romeo")
+		first := base64.StdEncoding.EncodeToString([]byte("n,,n=romeo,r=abc"))
+		if profile == xmpp.NSSASL {
+			c.send("<auth xmlns='" + profile + "' mechanism='SCRAM-SHA-256'>" + first + "</auth>")
+		} else {
+			c.send(authenticateXML("SCRAM-SHA-256", first, ""))
+		}
+		el, err := xmpp.ParseElement([]byte(c.expect("<challenge")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum := sha256.Sum256([]byte(list + "\x1ftls-exporter\x1etls-server-end-point"))
+		want := ",h=" + base64.StdEncoding.EncodeToString(sum[:]) + ",t=0304"
+		if got := string(unbase64(t, el.Text())); !strings.HasSuffix(got, want) {
+			t.Errorf("%s: %s, want %s", profile, got, want)
+		}
+		c.close()
 	}
 }

@@ -110,6 +110,71 @@ func testExporter(t *testing.T, s *harness.Server) {
 	}
 }
 
+// testOneRequest logs in, binds, and turns on what a client wants, all at once (XEP-0388, XEP-0386). A message that came
+// meanwhile is in the archive, of which the client is told, and is not brought beside that.
+func testOneRequest(t *testing.T, s *harness.Server) {
+	s.AddUser("swift", "slow")
+	slow, err := harness.Connect(s.C2STLS, "slow", "desk")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer slow.Close()
+	// Each knows the other, so that nobody is a stranger; and the message is stored when the answer comes.
+	if err := slow.Send("<message to='swift@" + harness.Domain + "' type='chat' id='m1'><body>early</body></message>"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := slow.Ask("p1", "<iq type='get' id='p1' to='"+harness.Domain+"'><ping xmlns='urn:xmpp:ping'/></iq>"); err != nil {
+		t.Fatal(err)
+	}
+	c, err := harness.Open(s.C2STLS, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Conn.Close()
+	features, err := c.Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"urn:xmpp:sasl:2", "<feature var='urn:xmpp:carbons:2'/>", "<feature var='urn:xmpp:sm:3'/>", "urn:xmpp:iap:0"} {
+		if !strings.Contains(features, want) {
+			t.Errorf("no %s in %s", want, features)
+		}
+	}
+	response := base64.StdEncoding.EncodeToString([]byte("\x00swift\x00" + harness.Password))
+	success, err := ask(c, "<authenticate xmlns='urn:xmpp:sasl:2' mechanism='PLAIN'><initial-response>"+response+"</initial-response>"+
+		"<user-agent id='d4565fa7-4d72-4749-b3d3-740edbf87770'/><bind xmlns='urn:xmpp:bind:0'><tag>Scene</tag>"+
+		"<enable xmlns='urn:xmpp:carbons:2'/><enable xmlns='urn:xmpp:sm:3' resume='true'/></bind></authenticate>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"<success ", ">swift@" + harness.Domain + "/Scene/", "<metadata xmlns='urn:xmpp:mam:2'><start id='", "<enabled "} {
+		if !strings.Contains(success, want) {
+			t.Errorf("no %s in %s", want, success)
+		}
+	}
+	el, err := ask(c, "<presence/><iq type='get' id='p2' to='"+harness.Domain+"'><ping xmlns='urn:xmpp:ping'/></iq>")
+	for ; err == nil && !strings.Contains(el, "id='p2'"); el, err = c.Next() {
+		if strings.Contains(el, "early") {
+			t.Errorf("brought: %s", el)
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Carbons are on: what another session of the account says comes here too.
+	other, err := harness.Connect(s.C2STLS, "swift", "other")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if err := other.Send("<message to='slow@" + harness.Domain + "' type='chat' id='m2'><body>late</body></message>"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Until(func(el string) bool { return strings.Contains(el, "<sent ") && strings.Contains(el, "late") }); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // sendxmpp runs go-sendxmpp as a user, with a text to send. Debian's version knows PLAIN only.
 func sendxmpp(t *testing.T, user, password, to, body string, args ...string) (string, error) {
 	t.Helper()

@@ -187,6 +187,7 @@ func TestScenesOnASharedServer(t *testing.T) {
 				})
 			}
 			t.Run("tls-exporter", func(t *testing.T) { t.Parallel(); testExporter(t, s) })
+			t.Run("one request", func(t *testing.T) { t.Parallel(); testOneRequest(t, s) })
 			t.Run("go-sendxmpp", func(t *testing.T) { t.Parallel(); testSendXMPP(t, s) })
 		})
 	}
