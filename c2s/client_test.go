@@ -2,6 +2,7 @@ package c2s
 
 import (
 	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -115,15 +116,20 @@ var certificate = sync.OnceValue(func() tls.Certificate {
 	if err != nil {
 		panic(err)
 	}
+	return certificateOf(key)
+})
+
+// certificateOf is one of the host with this key.
+func certificateOf(key crypto.Signer) tls.Certificate {
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{host},
 		// The first to ask may be in a bubble, whose time is long past.
 		NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<33, 0)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		panic(err)
 	}
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-})
+}
 
 // A house is a server with a router and a module that stores nothing but remembers.
 type house struct {

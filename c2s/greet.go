@@ -199,7 +199,7 @@ func (g *greeting) blanks() error {
 func (g *greeting) introduce() error {
 	settings := g.srv.settings()
 	g.prepareLogin(settings.RequireTLS)
-	var f []byte
+	f := make([]byte, 0, 2<<10) // they are two thirds of it
 	if g.encrypts() {
 		f = wire.AppendStartTLS(f, settings.RequireTLS)
 	}

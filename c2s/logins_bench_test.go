@@ -2,6 +2,9 @@ package c2s
 
 import (
 	"bufio"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -29,10 +32,11 @@ type remote struct {
 	from string // STARTTLS
 }
 
-func startRemote(b *testing.B) *remote {
+// startRemote starts it with a certificate of this kind: "ecdsa" or "rsa".
+func startRemote(b *testing.B, kind string) *remote {
 	b.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^TestMain$", "-test.bench=^BenchmarkLoginServer$", "-test.benchtime=1x")
-	cmd.Env = append(os.Environ(), serverOnly+"=1")
+	cmd.Env = append(os.Environ(), serverOnly+"="+kind)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -86,10 +90,20 @@ func (r *remote) stop() {
 
 // BenchmarkLoginServer is the other process; by itself it measures nothing.
 func BenchmarkLoginServer(b *testing.B) {
-	if os.Getenv(serverOnly) == "" {
+	kind := os.Getenv(serverOnly)
+	if kind == "" {
 		return
 	}
-	h, _ := openFast(b)
+	h := open(b, func(o *Options) {
+		o.Tokens = &memoryTokens{of: map[string]*tokenSlots{}}
+		if kind == "rsa" {
+			key, err := rsa.GenerateKey(rand.Reader, 2048)
+			if err != nil {
+				b.Fatal(err)
+			}
+			o.TLS = &tls.Config{Certificates: []tls.Certificate{certificateOf(key)}}
+		}
+	})
 	h.mute = true
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -116,7 +130,13 @@ func BenchmarkLoginServer(b *testing.B) {
 // BenchmarkLogins is from the connection to a session with stream management and carbons, one client after the other.
 // What counts is logins/cpu-s: how many of them one second of the server's CPU time is worth.
 func BenchmarkLogins(b *testing.B) {
-	r := startRemote(b)
+	for _, kind := range []string{"ecdsa", "rsa"} {
+		b.Run(kind, func(b *testing.B) { benchLogins(b, kind) })
+	}
+}
+
+func benchLogins(b *testing.B, kind string) {
+	r := startRemote(b, kind)
 	defer r.stop()
 	bound, resumed := &returning{}, &returning{resumes: true}
 	for _, way := range []struct {

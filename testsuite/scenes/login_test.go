@@ -110,8 +110,8 @@ func testExporter(t *testing.T, s *harness.Server) {
 	}
 }
 
-// testOneRequest logs in, binds, and turns on what a client wants, all at once (XEP-0388, XEP-0386). A message that came
-// meanwhile is in the archive, of which the client is told, and is not brought beside that.
+// testOneRequest logs in, binds, and turns on what a client wants, all at once (XEP-0388, XEP-0386). A message that
+// came meanwhile is in the archive, of which the client is told, and is not brought beside that.
 func testOneRequest(t *testing.T, s *harness.Server) {
 	s.AddUser("swift", "slow")
 	slow, err := harness.Connect(s.C2STLS, "slow", "desk")
@@ -119,7 +119,7 @@ func testOneRequest(t *testing.T, s *harness.Server) {
 		t.Fatal(err)
 	}
 	defer slow.Close()
-	// Each knows the other, so that nobody is a stranger; and the message is stored when the answer comes.
+	// It is stored when the answer to the ping comes.
 	if err := slow.Send("<message to='swift@" + harness.Domain + "' type='chat' id='m1'><body>early</body></message>"); err != nil {
 		t.Fatal(err)
 	}
