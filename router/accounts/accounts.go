@@ -215,9 +215,9 @@ func (s *Service) SetPassword(ctx context.Context, user jid.JID, password string
 	if err != nil {
 		return err
 	}
-	now := time.Now().UTC()
 	return s.modify(ctx, user, PasswordChanged, func(a *storage.Account) error {
-		a.Credentials, a.Changed = credentials, now
+		// As late as can be: whoever began to log in before it may have proved the old password.
+		a.Credentials, a.Changed = credentials, time.Now().UTC()
 		return nil
 	})
 }
