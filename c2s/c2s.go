@@ -129,7 +129,8 @@ type settings struct {
 
 // New returns a server that serves nothing yet. Shutdown frees it.
 func New(o Options) *Server {
-	s := &Server{router: o.Router, accounts: o.Accounts, register: o.Register, tokens: o.Tokens, plain: o.AllowPlainWithoutTLS,
+	s := &Server{router: o.Router, accounts: o.Accounts, register: o.Register, tokens: o.Tokens,
+		plain:   o.AllowPlainWithoutTLS,
 		reports: newWorker(), acks: newWorker(), strangers: map[*conn]struct{}{}, sessions: map[*session]struct{}{}}
 	s.streams = wire.Service[*conn]{Who: "client", Log: o.Log, Gate: o.Gate, Limits: s.limits, Framing: wire.Bytes{},
 		Header:   stream.Header{Content: xmpp.NSClient, Version: "1.0", Lang: "en"},

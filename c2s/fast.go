@@ -2,37 +2,23 @@ package c2s
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"time"
 
+	"jackdaw/router/devices"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 	"jackdaw/xmpp/sasl"
 	"jackdaw/xmpp/stream"
 )
 
-// Tokens let installations of clients log in without a password (XEP-0484). All methods are safe for concurrent use.
+// Tokens let devices log in without a password (XEP-0484), and remember which there are: devices.Service.
 type Tokens interface {
-	// Use tries the tokens of an installation. It returns when what came of it is durable: due says that the client is
-	// to be given another token soon. The error is a sasl.Failure where none is good: NotAuthorized, or
-	// CredentialsExpired for one that was; else the storage is in trouble.
-	Use(ctx context.Context, u TokenUse, proves func(secret []byte) bool) (due bool, err error)
-	// Issue makes a token for an installation, and returns it when it is durable.
-	Issue(ctx context.Context, user jid.JID, a Agent, m sasl.Mechanism) (secret string, expires time.Time, err error)
+	Use(ctx context.Context, u devices.Use, proves func(secret []byte) bool) (due bool, err error)
+	Issue(ctx context.Context, l devices.Login, m sasl.Mechanism) (secret string, expires time.Time, err error)
+	Seen(ctx context.Context, l devices.Login) error
 }
-
-// A TokenUse is an attempt to log in with a token.
-type TokenUse struct {
-	User       jid.JID
-	Device     string // the id of the installation
-	Mechanism  sasl.Mechanism
-	Count      uint64 // of uses, as the client counts; 0: it does not
-	Invalidate bool   // it is the last use
-}
-
-// An Agent is the client's own word about itself (XEP-0388 §2.3). The id stays the same for an installation; "" says
-// that there is none.
-type Agent struct{ ID, Software, Device string }
 
 // A fastRequest says that the login is by a token (XEP-0484 §3.4).
 type fastRequest struct {
@@ -61,7 +47,7 @@ func parseFast(el *xmpp.Element) (f *fastRequest, ok bool) {
 
 // tokenMechanisms are those that a token may be for on this connection, the best first.
 func (g *greeting) tokenMechanisms(bindings []sasl.Binding) (out []sasl.Mechanism) {
-	if g.srv.tokens == nil {
+	if g.srv.tokens == nil || g.srv.settings().TokenLifetime == 0 {
 		return nil
 	}
 	for _, m := range [...]sasl.Mechanism{sasl.HTSHA256Exporter, sasl.HTSHA256EndPoint} {
@@ -104,7 +90,7 @@ func (g *greeting) tokenLogin(q *request) {
 		case !r.Active():
 			return false, nil
 		}
-		u := TokenUse{User: j, Device: q.agent.ID, Mechanism: m, Count: q.fast.count, Invalidate: q.fast.invalidate}
+		u := devices.Use{User: j, Agent: q.agent.ID, Mechanism: m, Count: q.fast.count, Invalidate: q.fast.invalidate}
 		due, err := g.srv.tokens.Use(ctx, u, proves)
 		if err != nil {
 			return false, err
@@ -123,7 +109,7 @@ func (g *greeting) issue(user jid.JID, q *request) (answer []byte, err error) {
 	}
 	ctx, cancel := g.srv.within(g.srv.limits().AuthTime)
 	defer cancel()
-	secret, expires, err := g.srv.tokens.Issue(ctx, user, q.agent, q.token)
+	secret, expires, err := g.srv.tokens.Issue(ctx, g.loginOf(user, q), q.token)
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +117,30 @@ func (g *greeting) issue(user jid.JID, q *request) (answer []byte, err error) {
 	return append(xmpp.AppendAttr(answer, secret), "'/>"...), nil
 }
 
-// EndDevice ends the sessions of an installation of a client, whose right to log in has been taken back.
+// loginOf is what is to be known of the login that has succeeded.
+func (g *greeting) loginOf(user jid.JID, q *request) devices.Login {
+	return devices.Login{User: user, Agent: q.agent, Mechanism: g.how, Began: q.began}
+}
+
+// remember notes the login of a device. A session that was bound by the token of a device which has been removed
+// meanwhile ends: whoever removed it has ended those that there were.
+func (g *greeting) remember(user jid.JID, q *request) {
+	if g.srv.tokens == nil || q.agent.ID == "" {
+		return
+	}
+	ctx, cancel := g.srv.within(g.srv.limits().AuthTime)
+	defer cancel()
+	switch err := g.srv.tokens.Seen(ctx, g.loginOf(user, q)); {
+	case errors.Is(err, devices.ErrNotFound):
+		if g.s != nil {
+			g.s.End(string(stream.NotAuthorized), "the device was removed")
+		}
+	case err != nil:
+		g.srv.log.Warn("the login of a device is not remembered", "user", user, "error", err)
+	}
+}
+
+// EndDevice ends the sessions of a device, whose right to log in has been taken back.
 func (s *Server) EndDevice(user jid.JID, device string) {
 	for _, one := range s.router.Sessions(user) {
 		if one.Connection().Device == device {

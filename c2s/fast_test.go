@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"jackdaw/router/devices"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 	"jackdaw/xmpp/sasl"
@@ -30,10 +31,10 @@ type memoryToken struct {
 	count   uint64
 }
 
-func (m *memoryTokens) Use(_ context.Context, u TokenUse, proves func([]byte) bool) (due bool, err error) {
+func (m *memoryTokens) Use(_ context.Context, u devices.Use, proves func([]byte) bool) (due bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := m.of[u.User.String()+" "+u.Device]
+	s := m.of[u.User.String()+" "+u.Agent]
 	if s == nil {
 		return false, sasl.NotAuthorized
 	}
@@ -57,17 +58,19 @@ func (m *memoryTokens) Use(_ context.Context, u TokenUse, proves func([]byte) bo
 	return false, sasl.NotAuthorized
 }
 
-func (m *memoryTokens) Issue(_ context.Context, user jid.JID, a Agent, of sasl.Mechanism) (string, time.Time, error) {
+func (m *memoryTokens) Issue(_ context.Context, l devices.Login, of sasl.Mechanism) (string, time.Time, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	t := &memoryToken{secret: rand.Text(), m: of, expires: time.Now().Add(time.Hour).Truncate(time.Second)}
-	key := user.String() + " " + a.ID
+	key := l.User.String() + " " + l.Agent.ID
 	if m.of[key] == nil {
 		m.of[key] = &tokenSlots{}
 	}
 	m.of[key].fresh = t
 	return t.secret, t.expires, nil
 }
+
+func (m *memoryTokens) Seen(context.Context, devices.Login) error { return nil }
 
 func (m *memoryTokens) slots(user, device string) *tokenSlots {
 	m.mu.Lock()
@@ -354,7 +357,8 @@ func TestSessionsOfARemovedDeviceEnd(t *testing.T) {
 	defer legacy.close()
 	legacy.expect("features")
 	legacy.bind("x")
-	h.EndDevice(jid.MustParse("romeo@"+host), deviceA)
+	romeo := jid.MustParse("romeo@" + host)
+	h.EndDevice(romeo, devices.ID(romeo, deviceA))
 	a.expectError("not-authorized")
 	legacy.expectError("not-authorized")
 	b.ping()

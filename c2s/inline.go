@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"jackdaw/router/devices"
 	"jackdaw/wire"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
@@ -16,7 +17,8 @@ import (
 // A request is what <authenticate/> asks for beside the login itself (XEP-0388 §2.3). What it does not know is passed
 // over: a client asks for more than there is, and sees by the answer what it got.
 type request struct {
-	agent   Agent
+	agent   devices.Agent
+	began   time.Time // before anything was proved
 	resume  *resumption
 	bind    *binding
 	version *string // of the features that the client believes are offered (XEP-0509 §2.2)
@@ -41,9 +43,10 @@ type binding struct {
 // maxTag is how many bytes of a tag are taken for a resource: it is the name of a program.
 const maxTag = 64
 
-// parseRequest reads <authenticate/>; tokens may be asked for these mechanisms. ok says that there is nothing in it that
-// cannot be meant.
+// parseRequest reads <authenticate/>; tokens may be asked for these mechanisms. ok says that there is nothing in it
+// that cannot be meant.
 func parseRequest(el *xmpp.Element, tokens []sasl.Mechanism) (q request, ok bool) {
+	q.began = time.Now()
 	seen := map[xmpp.Name]bool{}
 	for _, c := range el.Children() {
 		if c.Name == (xmpp.Name{Space: xmpp.NSSASLUpgrade, Local: "upgrade"}) { // XEP-0480 §2.2: any number of them
@@ -157,13 +160,21 @@ func (g *greeting) resource(tag, agent string) (jid.JID, error) {
 	return g.user.WithResource(part)
 }
 
+// deviceOf is the device of a login, "" for one that does not say which it is.
+func deviceOf(user jid.JID, q *request) string {
+	if q.agent.ID == "" {
+		return ""
+	}
+	return devices.ID(user, q.agent.ID)
+}
+
 // bindInline makes a session with what else the client has asked for, and returns <bound/> (XEP-0386 §4.2).
 func (g *greeting) bindInline(q *request) (answer []byte, err error) {
 	full, err := g.resource(q.bind.tag, q.agent.ID)
 	if err != nil {
 		return nil, err
 	}
-	w := wishes{device: q.agent.ID, inactive: q.bind.inactive}
+	w := wishes{device: deviceOf(g.user, q), inactive: q.bind.inactive}
 	if q.bind.sm != nil {
 		w.sm = newManagement(g.srv.resumeWindow(q.bind.sm))
 	}

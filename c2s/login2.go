@@ -167,8 +167,9 @@ func (g *greeting) welcome(user jid.JID, q *request, last []byte) (again bool, e
 		g.srv.log.Warn("no token is given to a client", "user", user, "error", err)
 	}
 	answers = append(answers, token...)
+	g.remember(user, q)
 	g.admit()
-	g.flowing, g.device = true, q.agent.ID
+	g.flowing, g.device = true, deviceOf(user, q)
 	who := user // a bare address, unless a resource is bound
 	if g.s != nil {
 		who = g.s.addr

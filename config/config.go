@@ -125,6 +125,7 @@ type C2S struct {
 	IdleTimeout      time.Duration `yaml:"idle_timeout"`       // then a ping, then the end
 	ResumeWindow     time.Duration `yaml:"resume_window"`      // XEP-0198 §5; 0 offers no resumption
 	ScramIterations  int           `yaml:"scram_iterations"`   // of new passwords; RFC 7677 §4 asks for 4096 at least
+	TokenLifetime    time.Duration `yaml:"token_lifetime"`     // of a device that is away (XEP-0484); 0 gives no tokens
 }
 
 // S2S sets up the streams to and from peers. Domains are normalised by Validate.
@@ -278,6 +279,7 @@ func Default() *Config {
 			IdleTimeout:      10 * time.Minute,
 			ResumeWindow:     10 * time.Minute,
 			ScramIterations:  10000,
+			TokenLifetime:    30 * 24 * time.Hour,
 		},
 		S2S:          S2S{RequireTLS: true, Dialback: true},
 		Limits:       defaultLimits(),

@@ -62,6 +62,9 @@ func (c *Config) problems() []*Error {
 	if c.C2S.ResumeWindow < 0 {
 		k.add("c2s.resume_window", "expected 0 or more")
 	}
+	if l := c.C2S.TokenLifetime; l != 0 && l < time.Hour || l > 10*365*24*time.Hour {
+		k.add("c2s.token_lifetime", "expected 0, or 1h to ten years")
+	}
 	k.atLeast("c2s.scram_iterations", int64(c.C2S.ScramIterations), 4096) // RFC 7677 §4
 	if c.C2S.ScramIterations > 10_000_000 {
 		k.add("c2s.scram_iterations", "expected 10000000 or less: a login would take seconds")

@@ -68,7 +68,7 @@ type Keeper interface {
 type Connection struct {
 	Address netip.Addr // zero while the session waits to be resumed
 	TLS     string     // the version; "" in the clear
-	Device  string     // the id that the installation of the client gave itself (XEP-0388 §2.3); "" if it gave none
+	Device  string     // that the client said it is (devices.Device); "" if it said nothing
 	Since   time.Time  // the beginning of the session
 	Expires time.Time  // of a session that waits to be resumed; zero else
 }

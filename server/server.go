@@ -31,6 +31,7 @@ import (
 	"jackdaw/router"
 	"jackdaw/router/accounts"
 	"jackdaw/router/budget"
+	"jackdaw/router/devices"
 	"jackdaw/router/gate"
 	"jackdaw/router/space"
 	"jackdaw/s2s"
@@ -124,6 +125,7 @@ type house struct {
 	features *modules.Set
 	space    *space.Watch
 	certs    *CertStore
+	devices  *devices.Service
 	clients  *c2s.Server
 	programs *component.Server
 	peering  *s2s.Server // nil without a listener for peers
@@ -187,9 +189,13 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 	if h.certs, err = NewCertStore(cfg); err != nil {
 		return nil, err
 	}
-	h.clients = c2s.New(c2s.Options{Router: h.router, Accounts: h.accounts, TLS: h.certs.TLSConfig("xmpp-client"),
+	h.devices = devices.New(devices.Options{Store: store.Map("devices"), Accounts: h.accounts, Log: o.Log,
+		Lifetime: func() time.Duration { return h.cfg.Load().C2S.TokenLifetime }})
+	h.clients = c2s.New(c2s.Options{Router: h.router, Accounts: h.accounts, Tokens: h.devices,
+		TLS:      h.certs.TLSConfig("xmpp-client"),
 		Register: h.features.Registration, AllowPlainWithoutTLS: !cfg.C2S.RequireTLS,
 		Gate: h.gate, Budgets: h.senders, C2S: cfg.C2S, Limits: cfg.Limits, Log: o.Log})
+	h.devices.OnRemoved(h.clients.EndDevice)
 	if cfg.Federates() {
 		h.peering = s2s.New(s2s.Options{Router: h.router, Store: store,
 			Finder: lookup.New(lookup.Options{Resolve: h.resolve}), Certificate: h.certs.Certificate,

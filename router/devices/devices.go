@@ -3,7 +3,7 @@
 // and take the right to log in from one (XEP-0494).
 //
 // A device has one record, under a digest of the id that its client has chosen, which nobody is told. A token is good
-// for the device and the mechanism that it was made for, until it expires, is used for the last time, or the password is
+// for the device and the mechanism that it was made for, until it expires or is used for the last time, the password is
 // changed, the account disabled or the device removed. Tokens are kept as they are, since both sides of the mechanism
 // need them: docs/decisions/0026-devices-and-tokens.md says what that means.
 //
@@ -17,6 +17,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -38,6 +39,8 @@ const (
 	freshFor = time.Hour
 	// rotateAfter is the age at which a token is to be replaced, where its lifetime is not shorter.
 	rotateAfter = 24 * time.Hour
+	// epochKey is where it is kept since when tokens count again, beside the devices of the account.
+	epochKey = ".since"
 	// attempts is how often a change is tried that meets others of the same account.
 	attempts = 20
 )
@@ -84,6 +87,7 @@ type Options struct {
 	// Lifetime is how long a token is good, whenever one is made.
 	Lifetime func() time.Duration
 	Now      func() time.Time // nil: time.Now
+	Log      *slog.Logger     // nil: nobody reads it
 }
 
 // A Service keeps the devices. It is safe for concurrent use.
@@ -98,6 +102,9 @@ type Service struct {
 func New(o Options) *Service {
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Service{o: o}
 	o.Accounts.OnChange(s.accountChanged)
@@ -120,7 +127,8 @@ func ID(user jid.JID, agent string) string {
 // List returns the devices of an account, the one that was here last before the others.
 func (s *Service) List(ctx context.Context, user jid.JID) ([]Device, error) {
 	since, err := s.since(ctx, user)
-	if err != nil {
+	inactive := errors.Is(err, sasl.NotAuthorized)
+	if err != nil && !inactive {
 		return nil, err
 	}
 	entries, _, err := s.o.Store.List(ctx, user.Bare().String())
@@ -129,13 +137,16 @@ func (s *Service) List(ctx context.Context, user jid.JID) ([]Device, error) {
 	}
 	var all []Device
 	for _, e := range entries {
+		if e.Key == epochKey {
+			continue
+		}
 		r, err := decode(e.Value)
 		if err != nil {
 			return nil, fmt.Errorf("a device of %s: %w", user.Bare(), err)
 		}
 		d := Device{ID: e.Key, Software: r.Software, Name: r.Name, First: r.First, Last: r.Last, Mechanism: r.Mechanism}
 		for _, t := range r.Tokens {
-			if t.good(since, s.o.Now()) {
+			if !inactive && t.good(since, s.o.Now()) {
 				d.Token = true
 				if t.Expires.After(d.Expires) {
 					d.Expires = t.Expires
@@ -295,8 +306,8 @@ func (r *record) match(u Use, since, now time.Time, proves func([]byte) bool) (*
 	return found, nil
 }
 
-// since is when the present password of an account was set; tokens of before count no more. The error is
-// sasl.NotAuthorized for an account that is not there or disabled.
+// since is when the present password of an account was set, or its tokens were taken back; tokens of before count no
+// more. The error is sasl.NotAuthorized for an account that is not there or disabled.
 func (s *Service) since(ctx context.Context, user jid.JID) (time.Time, error) {
 	a, err := s.o.Accounts.Get(ctx, user)
 	switch {
@@ -305,23 +316,42 @@ func (s *Service) since(ctx context.Context, user jid.JID) (time.Time, error) {
 	case err != nil:
 		return time.Time{}, err
 	}
+	b, err := s.o.Store.Get(ctx, user.Bare().String(), epochKey)
+	if errors.Is(err, storage.ErrNotFound) {
+		return a.Changed, nil
+	}
+	r := &record{}
+	if err == nil {
+		r, err = decode(b)
+	}
+	if err != nil {
+		return time.Time{}, fmt.Errorf("since when tokens of %s count: %w", user.Bare(), err)
+	}
+	if r.Last.After(a.Changed) {
+		return r.Last, nil
+	}
 	return a.Changed, nil
 }
 
-// accountChanged takes tokens back, and forgets the devices of an account that is no more.
+// accountChanged takes tokens back, also those that logins under way would get, and forgets the devices of an account
+// that is no more.
 func (s *Service) accountChanged(user jid.JID, what accounts.Change) {
 	ctx := context.Background()
+	var p *storage.Pending
+	var err error
 	switch what {
 	case accounts.PasswordChanged, accounts.Disabled: // it may be enabled again, and its tokens are not to be good then
-		entries, _, err := s.o.Store.List(ctx, user.String())
-		for _, e := range entries {
-			err = errors.Join(err, s.forgetTokens(ctx, user, e.Key))
-		}
-		_ = err // they count only for an account that is active, and since says so again
+		_, p, err = s.o.Store.Update(ctx, user.String(), storage.AnyVersion,
+			storage.Change{Key: epochKey, Value: (&record{Last: s.o.Now()}).encode()})
 	case accounts.Deleted:
-		if p, err := s.o.Store.DeleteOwner(ctx, user.String()); err == nil {
-			_ = p.Wait(ctx) // what is left is of a time before the account that may come
-		}
+		p, err = s.o.Store.DeleteOwner(ctx, user.String())
+	}
+	if err == nil {
+		err = p.Wait(ctx)
+	}
+	if err != nil {
+		s.o.Log.Error("take back the tokens of an account", "account", user, "error", err,
+			"do", "change its password when storage is well")
 	}
 }
 
@@ -353,6 +383,9 @@ func (s *Service) change(ctx context.Context, user jid.JID, id string,
 		}
 		all := map[string]*record{}
 		for _, e := range entries {
+			if e.Key == epochKey {
+				continue
+			}
 			if all[e.Key], err = decode(e.Value); err != nil {
 				return fmt.Errorf("a device of %s: %w", owner, err)
 			}
