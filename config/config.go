@@ -143,8 +143,8 @@ type S2S struct {
 	Deny    []string          `yaml:"deny"`
 }
 
-// Federates says whether there are streams to and from peers at all; listen.tls alone, which others share, is no sign of
-// it.
+// Federates says whether there are streams to and from peers at all; listen.tls alone, which others share, is no sign
+// of it.
 func (c *Config) Federates() bool { return len(c.Listen.S2S)+len(c.Listen.S2STLS) > 0 }
 
 // Component sets up the programs that answer for a domain of their own (XEP-0114).

@@ -245,7 +245,8 @@ func TestEachElementLeavesAsAMessage(t *testing.T) {
 
 func TestPingsAreAnsweredAndTheLastCounts(t *testing.T) {
 	s, _, far := socketPair(t)
-	if _, err := far.Write(append(append(framed(finBit|opPing, "one"), framed(finBit|opPing, "two")...), framed(text, open)...)); err != nil {
+	in := append(append(framed(finBit|opPing, "one"), framed(finBit|opPing, "two")...), framed(text, open)...)
+	if _, err := far.Write(in); err != nil {
 		t.Fatal(err)
 	}
 	s.want(t, stream.ItemHeader)

@@ -1,5 +1,5 @@
-// Package web looks at what stands between clients and the server on the web's ports: the port that all protocols share,
-// what is told there of the ways to connect, and nginx from Debian as a proxy before them.
+// Package web looks at what stands between clients and the server on the web's ports: the port that all protocols
+// share, what is told there of the ways to connect, and nginx from Debian as a proxy before them.
 package web
 
 import (
