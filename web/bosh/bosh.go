@@ -57,7 +57,7 @@ const (
 	bodies = 2
 	// maxPiece is what one response takes of what waits, and the end of the element at its end.
 	maxPiece = 256 << 10
-	// mostKept is how many responses are kept whose client acknowledges (§9.2) and has not.
+	// mostKept is how many responses are kept (§9.2, §14.3): as many as there may be requests, and more that are small.
 	mostKept = 8
 	// mostParting is how many sessions that have ended wait to say why.
 	mostParting = 1000

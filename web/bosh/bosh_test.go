@@ -29,7 +29,6 @@ type house struct {
 	t      *testing.T
 	from   netip.Addr
 	secure bool
-	full   bool
 	keeper gate.Keeper
 	conns  chan wire.Entry
 }

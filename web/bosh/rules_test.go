@@ -157,18 +157,30 @@ func TestRules(t *testing.T) {
 			}
 			c.says("")
 		}},
-		{"§14.3", "as many answers are kept as requests may be under way", func(t *testing.T, c *client) {
+		{"§14.3", "some answers are kept", func(t *testing.T, c *client) {
 			var got []string
-			for i := range 3 {
+			for i := range mostKept + 1 {
 				e := c.post("", message)
 				c.says(message)
 				c.write(fmt.Sprintf("<message id='%d'/>", i))
 				got = append(got, e.answer())
 			}
 			c.again(102, "", message).is(got[1])
-			c.again(103, "", message).is(got[2])
+			c.again(109, "", message).is(got[8])
 			c.again(101, "", message).is(endOf("item-not-found"))
 			c.over(true)
+		}},
+		{"§14.3", "large answers are kept only as requests may be under way", func(t *testing.T, c *client) {
+			var got []string
+			for range 3 {
+				e := c.post("", message)
+				c.says(message)
+				c.write("<message>" + strings.Repeat("x", maxPiece-100) + "</message>")
+				got = append(got, e.answer())
+			}
+			c.again(102, "", message).is(got[1])
+			c.again(103, "", message).is(got[2])
+			c.again(101, "", message).is(endOf("item-not-found"))
 		}},
 		{"§14.3", "the same request while the first is held", func(t *testing.T, c *client) {
 			e := c.post("", message)

@@ -346,13 +346,20 @@ func (s *session) respond(content []byte, end bool, condition string) {
 	if end {
 		return
 	}
-	s.kept = append(s.kept, &kept{reply: a, rid: q.rid, key: q.key, at: time.Now()})
-	most := requests
-	if s.acks {
-		most = mostKept
-	}
-	if n := len(s.kept) - most; n > 0 {
-		s.kept = slices.Delete(s.kept, 0, n)
+	s.keep(&kept{reply: a, rid: q.rid, key: q.key, at: time.Now()})
+}
+
+// keep keeps a response, and of those before it as many as there may be requests; more as long as they are small, for a
+// client that acknowledges or has gone on with a response missing. The caller holds mu.
+func (s *session) keep(k *kept) {
+	s.kept = append(s.kept, k)
+	size := 0
+	for i, k := range slices.Backward(s.kept) {
+		size += len(k.body)
+		if n := len(s.kept) - i; n > requests && (n > mostKept || size > maxPiece) {
+			s.kept = slices.Delete(s.kept, 0, i+1)
+			return
+		}
 	}
 }
 
