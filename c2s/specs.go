@@ -17,6 +17,7 @@ var Specs = []router.Spec{
 	{Name: "XEP-0474", Version: "0.5.0"},
 	{Name: "XEP-0478", Version: "0.2.0"},
 	{Name: "XEP-0480", Version: "0.2.0"},
+	{Name: "XEP-0484", Version: "0.2.0", Note: "without early data of TLS"},
 	{Name: "XEP-0509", Version: "0.2.0"},
 	{Name: "XEP-0515", Version: "0.1.0"},
 }
