@@ -1,14 +1,19 @@
 package server
 
 import (
+	"net/url"
+	"strings"
+
 	"jackdaw/config"
 	"jackdaw/modules/hostmeta"
+	"jackdaw/web"
 )
 
 // The priorities of ways, of which the lowest comes first: what costs a client least.
 const (
 	ownPort    = 10
 	sharedPort = 20
+	webSocket  = 30
 )
 
 // hostMeta is what is told over HTTP of the ways to connect to a host of this name, as HTTP writes it; false where
@@ -40,6 +45,13 @@ func links(c *config.Config, l *config.Listen, host, name string) (all []hostmet
 		if c.Federates() {
 			ports(hostmeta.ServerTLS, l.S2STLS, ownPort)
 			ports(hostmeta.ServerTLS, l.TLS, sharedPort)
+		}
+	}
+	// XEP-0156 §2.2: over TLS alone.
+	if at, ok := strings.CutPrefix(publicURL(c, host, l), "https://"); ok {
+		if u, err := url.Parse("https://" + at); err == nil && c.Web.WebSocket {
+			all = append(all, hostmeta.Link{Rel: hostmeta.WebSocket, URL: "wss://" + at + web.PathWebSocket, Name: u.Hostname(),
+				Priority: webSocket})
 		}
 	}
 	return all

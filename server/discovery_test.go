@@ -33,6 +33,13 @@ func TestWhatIsOpenIsTold(t *testing.T) {
 			Listen: config.Listen{TLS: []string{":443"}, S2S: []string{":5269"}}}, []hostmeta.Link{
 			{Rel: hostmeta.TLS, Port: 443, Name: "a.example", Priority: 20},
 			{Rel: hostmeta.ServerTLS, Port: 443, Name: "a.example", Priority: 20}}},
+		{"WebSocket", "a.example", config.Config{Web: config.Web{WebSocket: true}, Listen: config.Listen{TLS: []string{":443"}}},
+			[]hostmeta.Link{{Rel: hostmeta.WebSocket, URL: "wss://a.example/xmpp-websocket", Name: "a.example", Priority: 30}}},
+		{"WebSocket behind a proxy", "a.example", config.Config{Web: config.Web{WebSocket: true},
+			HTTP: config.HTTP{URL: "https://im.example:8443/x"}, Listen: config.Listen{HTTP: []string{"127.0.0.1:5280"}}},
+			[]hostmeta.Link{{Rel: hostmeta.WebSocket, URL: "wss://im.example:8443/x/xmpp-websocket", Name: "im.example", Priority: 30}}},
+		{"WebSocket in the clear", "a.example", config.Config{Web: config.Web{WebSocket: true},
+			HTTP: config.HTTP{URL: "http://127.0.0.1:5280"}, Listen: config.Listen{HTTP: []string{"127.0.0.1:5280"}}}, nil},
 	} {
 		name, err := asciiName(row.host)
 		if err != nil {
@@ -48,7 +55,7 @@ func TestEachHostIsToldByItsName(t *testing.T) {
 	h := assembled(t)
 	next := *h.cfg.Load()
 	next.Hosts = []config.Host{{Domain: "a.example"}, {Domain: "bücher.example"}}
-	next.Listen.C2STLS = []string{":5223"}
+	next.Listen.C2STLS, next.Web.WebSocket = []string{":5223"}, false
 	next.Modules.HostMeta.Addresses = []string{"192.0.2.7"}
 	h.cfg.Store(&next)
 	ask := func(name string) int {

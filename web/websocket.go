@@ -46,6 +46,9 @@ func (s *WebSockets) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e.Pass = passOf(conn)
 	e.TLS, e.Transport = leave(conn)
 	e.Early, _ = buffered.Reader.Peek(buffered.Reader.Buffered()) // no more than there is
+	if c, ok := conn.(*earlyConn); ok {
+		e.Early = append(e.Early, c.early...)
+	}
 	_, err = conn.Write([]byte("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
 		"Sec-WebSocket-Accept: " + accept + "\r\nSec-WebSocket-Protocol: xmpp\r\n\r\n"))
 	if err != nil || !s.Take(e) {
@@ -55,6 +58,9 @@ func (s *WebSockets) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // leave takes a connection out of HTTP.
 func leave(c net.Conn) (*tls.Conn, *wire.Transport) {
+	if early, ok := c.(*earlyConn); ok {
+		c = early.Conn
+	}
 	t, secure := c.(*tls.Conn)
 	if secure {
 		c = t.NetConn()
