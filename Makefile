@@ -3,9 +3,9 @@
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
-# What the tests start or ask: Redis, two servers to federate with, three clients, an XML parser; and
+# What the tests start or ask: Redis, two servers to federate with, three clients, a proxy, an XML parser; and
 # what the race detector links with.
-PACKAGES = redis-server prosody lua-unbound ejabberd python3-slixmpp python3-aiohttp profanity tmux go-sendxmpp libxml2-utils curl iproute2 gcc libc6-dev
+PACKAGES = redis-server prosody lua-unbound ejabberd python3-slixmpp python3-aiohttp profanity tmux go-sendxmpp libxml2-utils curl iproute2 nginx-light libnginx-mod-stream gcc libc6-dev
 
 FUZZTIME ?= 30s
 

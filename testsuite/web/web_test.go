@@ -186,14 +186,3 @@ func TestPeersMeetOnTheSharedPort(t *testing.T) {
 		t.Error("no peer came to the shared port")
 	}
 }
-
-func TestTheWaysToConnectAreTold(t *testing.T) {
-	s, port := onePort(t, harness.Options{Config: "modules: {hostmeta: {addresses: [\"192.0.2.7\"]}}\n"})
-	c := over(t, port, "h2")
-	if status, _, _ := get(t, c, "https://other.example/.well-known/host-meta.json"); status != http.StatusNotFound {
-		t.Errorf("of a host that is none of ours: %d", status)
-	}
-	if _, err := s.TryCommand("", "check"); err != nil {
-		t.Errorf("check: %v", err)
-	}
-}
