@@ -1,6 +1,7 @@
 package operation
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -100,7 +101,7 @@ func TestTheConfigurationOfTheManualIsGood(t *testing.T) {
 // TestTheManualNamesMetricsThatThereAre reads the table of metrics. A name that begins with _ ends one that stands
 // before.
 func TestTheManualNamesMetricsThatThereAre(t *testing.T) {
-	s := harness.Start(t, harness.Options{Federate: true})
+	s := harness.Start(t, harness.Options{Federate: true, Listen: fmt.Sprintf("tls: [%q]", harness.FreeAddr())})
 	web := &http.Client{Transport: &http.Transport{}}
 	defer web.CloseIdleConnections()
 	_, _, text := fetch(t, web, "GET", "http://"+s.Metrics+"/metrics", "")
