@@ -13,7 +13,8 @@ import (
 const (
 	ownPort    = 10
 	sharedPort = 20
-	webSocket  = 30
+	bySocket   = 30
+	byRequests = 40
 )
 
 // hostMeta is what is told over HTTP of the ways to connect to a host of this name, as HTTP writes it; false where
@@ -48,11 +49,18 @@ func links(c *config.Config, l *config.Listen, host, name string) (all []hostmet
 		}
 	}
 	// XEP-0156 §2.2: over TLS alone.
-	if at, ok := strings.CutPrefix(publicURL(c, host, l), "https://"); ok {
-		if u, err := url.Parse("https://" + at); err == nil && c.Web.WebSocket {
-			all = append(all, hostmeta.Link{Rel: hostmeta.WebSocket, URL: "wss://" + at + web.PathWebSocket, Name: u.Hostname(),
-				Priority: webSocket})
-		}
+	at, ok := strings.CutPrefix(publicURL(c, host, l), "https://")
+	u, err := url.Parse("https://" + at)
+	if !ok || err != nil {
+		return all
+	}
+	if c.Web.WebSocket {
+		all = append(all, hostmeta.Link{Rel: hostmeta.WebSocket, URL: "wss://" + at + web.PathWebSocket,
+			Name: u.Hostname(), Priority: bySocket})
+	}
+	if c.Web.BOSH {
+		all = append(all, hostmeta.Link{Rel: hostmeta.BOSH, URL: "https://" + at + pathBOSH, Name: u.Hostname(),
+			Priority: byRequests})
 	}
 	return all
 }

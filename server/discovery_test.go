@@ -38,6 +38,8 @@ func TestWhatIsOpenIsTold(t *testing.T) {
 		{"WebSocket behind a proxy", "a.example", config.Config{Web: config.Web{WebSocket: true},
 			HTTP: config.HTTP{URL: "https://im.example:8443/x"}, Listen: config.Listen{HTTP: []string{"127.0.0.1:5280"}}},
 			[]hostmeta.Link{{Rel: hostmeta.WebSocket, URL: "wss://im.example:8443/x/xmpp-websocket", Name: "im.example", Priority: 30}}},
+		{"BOSH", "a.example", config.Config{Web: config.Web{BOSH: true}, Listen: config.Listen{HTTPS: []string{":5284"}}},
+			[]hostmeta.Link{{Rel: hostmeta.BOSH, URL: "https://a.example:5284/http-bind", Name: "a.example", Priority: 40}}},
 		{"WebSocket in the clear", "a.example", config.Config{Web: config.Web{WebSocket: true},
 			HTTP: config.HTTP{URL: "http://127.0.0.1:5280"}, Listen: config.Listen{HTTP: []string{"127.0.0.1:5280"}}}, nil},
 	} {
@@ -55,7 +57,7 @@ func TestEachHostIsToldByItsName(t *testing.T) {
 	h := assembled(t)
 	next := *h.cfg.Load()
 	next.Hosts = []config.Host{{Domain: "a.example"}, {Domain: "bücher.example"}}
-	next.Listen.C2STLS, next.Web.WebSocket = []string{":5223"}, false
+	next.Listen.C2STLS, next.Web = []string{":5223"}, config.Web{}
 	next.Modules.HostMeta.Addresses = []string{"192.0.2.7"}
 	h.cfg.Store(&next)
 	ask := func(name string) int {

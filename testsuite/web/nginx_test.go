@@ -63,6 +63,16 @@ http {
             proxy_set_header X-Forwarded-Proto $scheme;
             proxy_read_timeout 1h;
         }
+        location = /http-bind {
+            proxy_pass http://@HTTP@;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_set_header Host $host;
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+            proxy_set_header X-Forwarded-Proto $scheme;
+            proxy_buffering off;
+            proxy_read_timeout 5m;
+        }
         location /.well-known/host-meta {
             proxy_pass http://@HTTP@;
             proxy_set_header Host $host;
@@ -209,6 +219,46 @@ func socket(t *testing.T, at string, from string, alpn ...string) string {
 	return hear("result")
 }
 
+// bind logs in over BOSH and returns the address that was bound.
+func bind(t *testing.T, c *http.Client) string {
+	t.Helper()
+	rid, sid := 1000, ""
+	ask := func(attributes, content, want string) string {
+		t.Helper()
+		for range 20 { // an answer may come with a later request
+			rid++
+			body := fmt.Sprintf("<body xmlns='http://jabber.org/protocol/httpbind' rid='%d'%s%s>%s</body>", rid, sid, attributes, content)
+			resp, err := c.Post("https://localhost/http-bind", "text/xml; charset=utf-8", strings.NewReader(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := io.ReadAll(resp.Body)
+			_ = resp.Body.Close() // it was read
+			if err != nil || resp.StatusCode != http.StatusOK {
+				t.Fatalf("%d %s, %v", resp.StatusCode, b, err)
+			}
+			if sid == "" {
+				sid = " sid='" + harness.Attr(string(b), "sid") + "'"
+			}
+			if strings.Contains(string(b), want) {
+				return string(b)
+			}
+			attributes, content = "", ""
+		}
+		t.Fatalf("no %s", want)
+		return ""
+	}
+	ask(" to='localhost' wait='5' hold='1' ver='1.6' xml:lang='en' xmpp:version='1.0' xmlns:xmpp='urn:xmpp:xbosh'", "", "PLAIN")
+	ask("", "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>"+
+		base64.StdEncoding.EncodeToString([]byte("\x00romeo\x00"+harness.Password))+"</auth>", "<success")
+	ask(" to='localhost' xmpp:restart='true' xmlns:xmpp='urn:xmpp:xbosh'", "", "urn:ietf:params:xml:ns:xmpp-bind")
+	answer := ask("", "<iq type='set' id='b' xmlns='jabber:client'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>", "<jid>")
+	ask(" type='terminate'", "", "terminate")
+	_, answer, _ = strings.Cut(answer, "<jid>")
+	user, _, _ := strings.Cut(answer, "</jid>")
+	return user
+}
+
 func TestWebSocketOnTheSharedPort(t *testing.T) {
 	s, port := onePort(t, harness.Options{Users: []string{"romeo"}})
 	for _, alpn := range [][]string{{"http/1.1"}, nil} {
@@ -221,7 +271,7 @@ func TestWebSocketOnTheSharedPort(t *testing.T) {
 	}
 }
 
-func TestNginxBeforeWebSocketAndHostMeta(t *testing.T) {
+func TestNginxBeforeWebSocketBOSHAndHostMeta(t *testing.T) {
 	s, port := onePort(t, harness.Options{Users: []string{"romeo"},
 		HTTP: "url: https://chat.example\ntrusted_proxies: [" + proxyAt + "]"})
 	n := startNginx(t, s, port)
@@ -232,8 +282,12 @@ func TestNginxBeforeWebSocketAndHostMeta(t *testing.T) {
 		t.Error("the log does not say from where")
 	}
 	c := over(t, n.web)
+	if user := bind(t, c); !strings.HasPrefix(user, "romeo@localhost/") {
+		t.Errorf("over BOSH: %s", user)
+	}
 	status, _, text := get(t, c, "https://localhost/.well-known/host-meta")
-	if status != http.StatusOK || !strings.Contains(text, "href='wss://chat.example/xmpp-websocket'") {
+	if status != http.StatusOK || !strings.Contains(text, "href='wss://chat.example/xmpp-websocket'") ||
+		!strings.Contains(text, "href='https://chat.example/http-bind'") {
 		t.Errorf("%d %s", status, text)
 	}
 	if status, _, _ := get(t, c, "https://127.0.0.1/.well-known/host-meta.json"); status != http.StatusNotFound {
