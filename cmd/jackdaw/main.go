@@ -81,7 +81,8 @@ func newRoot() *cobra.Command {
 	root.PersistentFlags().BoolVar(&s.json, "json", false, "print JSON, for programs")
 	root.AddCommand(
 		serveCommand(s), userCommand(s), apiAccountCommand(s), sendCommand(s),
-		sessionsCommand(s), s2sCommand(s), reloadCommand(s), checkCommand(s), verifyCommand(s), versionCommand(s),
+		sessionsCommand(s), s2sCommand(s), reloadCommand(s), checkCommand(s), doctorCommand(s), verifyCommand(s),
+		versionCommand(s),
 	)
 	return root
 }
