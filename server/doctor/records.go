@@ -39,7 +39,11 @@ func (e *examination) services() []service {
 		return all
 	}
 	l := &e.Config.Listen
-	for i, addrs := range [][]string{l.C2S, l.C2STLS, l.S2S, l.S2STLS} {
+	peers := l.S2STLS
+	if e.Config.Federates() {
+		peers = slices.Concat(peers, l.TLS)
+	}
+	for i, addrs := range [][]string{l.C2S, slices.Concat(l.C2STLS, l.TLS), l.S2S, peers} {
 		all[i].known, all[i].ports = true, ports(addrs)
 	}
 	return all

@@ -17,24 +17,13 @@ import (
 	"strconv"
 	"strings"
 
+	"jackdaw/modules/hostmeta"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/stream"
 )
 
-// The relations of links that browsers look for (XEP-0156 §4).
-const (
-	relWebSocket = "urn:xmpp:alt-connections:websocket"
-	relBOSH      = "urn:xmpp:alt-connections:xbosh"
-)
-
 // nsXRD is the namespace of host-meta (RFC 6415 §2).
 const nsXRD = "http://docs.oasis-open.org/ns/xri/xrd-1.0"
-
-// The namespaces of BOSH (XEP-0124 §19, XEP-0206 §9).
-const (
-	nsBOSH  = "http://jabber.org/protocol/httpbind"
-	nsXBOSH = "urn:xmpp:xbosh"
-)
 
 // A link is what host-meta says of one way to connect.
 type link struct {
@@ -66,9 +55,9 @@ func (e *examination) web(ctx context.Context) {
 	for _, l := range links {
 		var err error
 		switch l.Rel {
-		case relWebSocket:
+		case hostmeta.WebSocket:
 			err = e.webSocket(ctx, l.Href)
-		case relBOSH:
+		case hostmeta.BOSH:
 			err = e.bosh(ctx, l.Href)
 		default:
 			continue
@@ -215,16 +204,16 @@ func (e *examination) bosh(ctx context.Context, at string) error {
 		return errors.New("no URL of the form https://HOST/PATH")
 	}
 	const rid = 1 << 20
-	begin, err := e.postBody(ctx, at, "<body xmlns='"+nsBOSH+"' rid='"+strconv.Itoa(rid)+"' to='"+
+	begin, err := e.postBody(ctx, at, "<body xmlns='"+xmpp.NSHTTPBind+"' rid='"+strconv.Itoa(rid)+"' to='"+
 		string(xmpp.AppendAttr(nil, e.Domain))+"' ver='1.6' wait='1' hold='1' xml:lang='en' xmpp:version='1.0' xmlns:xmpp='"+
-		nsXBOSH+"'/>")
+		xmpp.NSBOSH+"'/>")
 	if err != nil {
 		return err
 	}
 	if begin.Attr("type") == "terminate" {
 		return errors.New("the session is refused: " + begin.Attr("condition"))
 	}
-	_, err = e.postBody(ctx, at, "<body xmlns='"+nsBOSH+"' rid='"+strconv.Itoa(rid+1)+"' type='terminate' sid='"+
+	_, err = e.postBody(ctx, at, "<body xmlns='"+xmpp.NSHTTPBind+"' rid='"+strconv.Itoa(rid+1)+"' type='terminate' sid='"+
 		string(xmpp.AppendAttr(nil, begin.Attr("sid")))+"'/>")
 	return err
 }
@@ -254,7 +243,7 @@ func (e *examination) postBody(ctx context.Context, at, body string) (*xmpp.Elem
 	}
 	_, raw := s.Element()
 	el, err := xmpp.ParseElement(raw)
-	if err != nil || el.Name != (xmpp.Name{Space: nsBOSH, Local: "body"}) {
+	if err != nil || el.Name != (xmpp.Name{Space: xmpp.NSHTTPBind, Local: "body"}) {
 		return nil, errors.New("the answer is not one of BOSH")
 	}
 	return el, nil

@@ -60,7 +60,8 @@ func patient(t *testing.T) (*harness.Server, *zone, doctor.Options) {
 	t.Helper()
 	a := peers.NewAuthority(t)
 	files := a.Issue("chat.example", peers.None)
-	s := harness.Start(t, harness.Options{Domain: "chat.example", Cert: files.Cert, Key: files.Key, Federate: true})
+	s := harness.Start(t, harness.Options{Domain: "chat.example", Cert: files.Cert, Key: files.Key, Federate: true,
+		HTTP: "url: https://chat.example"})
 	pem, err := os.ReadFile(a.File)
 	if err != nil {
 		t.Fatal(err)
@@ -142,7 +143,7 @@ func TestDoctorSaysWhatToDo(t *testing.T) {
 			z.services["_xmpp-client._tcp.chat.example."] = srv("www.chat.example.", 5222)
 			z.hosts["www.chat.example."] = "192.0.2.1"
 			z.aliases = map[string]string{"www.chat.example.": "im.chat.example."}
-		}, doctor.Warning, []string{"which is an alias of im.chat.example."}},
+		}, doctor.Warning, []string{"which is an alias of im.chat.example;"}},
 		{"a closed port", func(z *zone, o *doctor.Options) {
 			z.services["_xmpps-server._tcp.chat.example."] = srv("im.chat.example.", 5280)
 			o.Config.Listen.S2STLS = []string{":5280"}
