@@ -19,7 +19,7 @@ func TestAStrangersServerKeepsNobodyElseOut(t *testing.T) {
 	o := fakepeer.Options{Domains: []string{evil, friendly}}.Certified(t, authority, peers.None)
 	peer := fakepeer.Start(t, o)
 	own := authority.Issue(harness.Domain, peers.None)
-	s := harness.Start(t, harness.Options{Engine: harness.Engines[0], Env: authority.Env(), Users: []string{"victim"},
+	s := harness.Start(t, harness.Options{Env: authority.Env(), Users: []string{"victim"},
 		Federate: true, Cert: own.Cert, Key: own.Key, S2S: fmt.Sprintf("resolve: {%q: %q, %q: %q}", evil, peer.Addr, friendly, peer.Addr)})
 	peer.Locate(harness.Domain, s.S2S)
 	// say sends stanzas from a domain, and returns how many of them have come back when all have been dealt with.

@@ -49,7 +49,7 @@ func TestNothingAcknowledgedIsLost(t *testing.T) {
 		kills  int
 	}{{harness.Embedded, 50}, {harness.Redis, 15}} {
 		t.Run(string(c.engine), func(t *testing.T) {
-			problems, sent := run(t, harness.Options{Engine: c.engine}, rounds(c.kills))
+			problems, sent := run(t, harness.Options{Place: harness.Place{Engine: c.engine}}, rounds(c.kills))
 			for i, p := range problems {
 				if i == 20 {
 					t.Errorf("and %d more", len(problems)-i)

@@ -12,7 +12,7 @@ import (
 )
 
 func TestASecondServerOnOneRedisIsToldWhoHasIt(t *testing.T) {
-	s := harness.Start(t, harness.Options{Engine: harness.Redis, Users: []string{"alice"}})
+	s := harness.Start(t, harness.Options{Place: harness.Place{Engine: harness.Redis}, Users: []string{"alice"}})
 	yaml, err := os.ReadFile(s.Config)
 	if err != nil {
 		t.Fatal(err)

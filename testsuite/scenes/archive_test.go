@@ -17,10 +17,10 @@ func TestClientsFindWhatWasSaid(t *testing.T) {
 // What is older than the server keeps goes, the oldest first, and its ids do not come back (XEP-0313 §3.2).
 func TestArchivesForgetWhatIsOld(t *testing.T) {
 	t.Parallel()
-	for _, engine := range harness.Engines {
-		t.Run(string(engine), func(t *testing.T) {
+	for _, place := range harness.Places {
+		t.Run(place.String(), func(t *testing.T) {
 			t.Parallel()
-			s := harness.Start(t, harness.Options{Engine: engine, Env: quick, Users: []string{"romeo", "juliet"}, Config: "modules: {archive: {keep: 2s}}"})
+			s := harness.Start(t, harness.Options{Place: place, Env: quick, Users: []string{"romeo", "juliet"}, Config: "modules: {archive: {keep: 2s}}"})
 			romeo := enter(t, s, "romeo", "desk")
 			ask := func(id, query string) (fin string, ids []string) {
 				romeo.say("<iq type='set' id='" + id + "'><query xmlns='urn:xmpp:mam:2'>" + query + "</query></iq>")

@@ -11,8 +11,8 @@ import (
 
 func TestComponentsAndUsersTalk(t *testing.T) {
 	t.Parallel()
-	for _, engine := range harness.Engines {
-		t.Run(string(engine), func(t *testing.T) {
+	for _, place := range harness.Places {
+		t.Run(place.String(), func(t *testing.T) {
 			t.Parallel()
 			addr, secret := harness.FreeAddr(), filepath.Join(t.TempDir(), "secret")
 			write := func(text string) {
@@ -21,19 +21,18 @@ func TestComponentsAndUsersTalk(t *testing.T) {
 				}
 			}
 			write("first")
-			s := harness.Start(t, harness.Options{Engine: engine, Listen: fmt.Sprintf("component: [%q]", addr),
+			s := harness.Start(t, harness.Options{Place: place, Listen: fmt.Sprintf("component: [%q]", addr),
 				Config: fmt.Sprintf("component:\n  secrets: {bot.localhost: s3cret, irc.localhost: %q}", "file:"+secret)})
-			perform(t, nil, "component", stage{C2S: s.C2S, TLS: s.C2STLS, HTTP: s.HTTP, HTTPS: s.HTTPS, Dir: s.Dir},
-				func(l line) answer {
-					switch l.Ask {
-					case "listener":
-						return answer{Out: addr}
-					case "secret": // of irc.localhost from now on
-						write(l.Stdin)
-						return answer{}
-					}
-					return help(t, s, l)
-				})
+			perform(t, nil, "component", stageOf(s), func(l line) answer {
+				switch l.Ask {
+				case "listener":
+					return answer{Out: addr}
+				case "secret": // of irc.localhost from now on
+					write(l.Stdin)
+					return answer{}
+				}
+				return help(t, s, l)
+			})
 		})
 	}
 }

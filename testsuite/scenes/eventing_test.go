@@ -18,10 +18,10 @@ import (
 // scenes of each share their actors.
 func TestAccountsAreServicesOfEvents(t *testing.T) {
 	t.Parallel()
-	for _, engine := range harness.Engines {
-		t.Run(string(engine), func(t *testing.T) {
+	for _, place := range harness.Places {
+		t.Run(place.String(), func(t *testing.T) {
 			t.Parallel()
-			s := harness.Start(t, harness.Options{Engine: engine, Config: "limits: {pep_nodes: 20}\n", Env: quick})
+			s := harness.Start(t, harness.Options{Place: place, Config: "limits: {pep_nodes: 20}\n", Env: quick})
 			for _, script := range []string{"eventing", "eventing_errors", "eventing_nodes", "eventing_access", "eventing_twins"} {
 				play(t, s, script)
 			}
@@ -139,13 +139,13 @@ var models = []string{"open", "presence", "roster", "authorize", "whitelist"}
 // TestEventsReachOtherServers: strangers there, contacts, and those who are gone.
 func TestEventsReachOtherServers(t *testing.T) {
 	t.Parallel()
-	for _, engine := range harness.Engines {
-		t.Run(string(engine), func(t *testing.T) {
+	for _, place := range harness.Places {
+		t.Run(place.String(), func(t *testing.T) {
 			t.Parallel()
 			authority := peers.NewAuthority(t)
 			peer := fakepeer.Start(t, fakepeer.Options{Domains: []string{abroad}}.Certified(t, authority, peers.None))
 			own := authority.Issue(harness.Domain, peers.None)
-			s := harness.Start(t, harness.Options{Engine: engine, Env: append(authority.Env(), quick...),
+			s := harness.Start(t, harness.Options{Place: place, Env: append(authority.Env(), quick...),
 				Users: []string{"juliet"}, Federate: true, Cert: own.Cert, Key: own.Key,
 				S2S: fmt.Sprintf("resolve: {%q: %q}", abroad, peer.Addr)})
 			peer.Locate(harness.Domain, s.S2S)

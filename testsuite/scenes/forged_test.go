@@ -76,11 +76,11 @@ func listener(t *testing.T) (addr string, came <-chan struct{}) {
 
 func TestWhatAnswersAForgedForeignSenderStaysHere(t *testing.T) {
 	t.Parallel()
-	for _, engine := range harness.Engines {
-		t.Run(string(engine), func(t *testing.T) {
+	for _, place := range harness.Places {
+		t.Run(place.String(), func(t *testing.T) {
 			t.Parallel()
 			addr, came := listener(t)
-			s := harness.Start(t, harness.Options{Engine: engine, Env: quick, Users: []string{"alarm", "bob", "carol"}, Federate: true,
+			s := harness.Start(t, harness.Options{Place: place, Env: quick, Users: []string{"alarm", "bob", "carol"}, Federate: true,
 				S2S: fmt.Sprintf("resolve: {trac.example: %q}", addr), HTTP: "permissions: {forge_sender: [alarm@localhost]}"})
 			bob := enter(t, s, "bob", "desk")
 			posted(t, s, "alarm", chat("a", ticket, "bob@localhost"))
@@ -226,13 +226,13 @@ func (p *program) wants(what string, want reply) (key string) {
 
 func TestAProgramTakesRepliesToItsSenders(t *testing.T) {
 	t.Parallel()
-	for _, engine := range harness.Engines {
-		t.Run(string(engine), func(t *testing.T) {
+	for _, place := range harness.Places {
+		t.Run(place.String(), func(t *testing.T) {
 			t.Parallel()
 			p := &program{t: t, addr: harness.FreeAddr(), got: make(chan reply, 100), taken: map[string]bool{}}
 			p.up()
 			t.Cleanup(func() { p.down() })
-			s := harness.Start(t, harness.Options{Engine: engine, Env: quick, Users: []string{"alarm", "bob"}, Federate: true,
+			s := harness.Start(t, harness.Options{Place: place, Env: quick, Users: []string{"alarm", "bob"}, Federate: true,
 				HTTP: "permissions: {forge_sender: [alarm@localhost]}\nsender_hook: http://" + p.addr + "/replies"})
 			bob := enterManaged(t, s, "bob", "desk")
 			for _, from := range []string{ticket, robot} {
@@ -317,10 +317,10 @@ func TestAProgramTakesRepliesToItsSenders(t *testing.T) {
 func TestANameWithoutAccountTakesNoMessages(t *testing.T) {
 	t.Parallel()
 	const none = "this address takes no messages"
-	for _, engine := range harness.Engines {
-		t.Run(string(engine), func(t *testing.T) {
+	for _, place := range harness.Places {
+		t.Run(place.String(), func(t *testing.T) {
 			t.Parallel()
-			s := harness.Start(t, harness.Options{Engine: engine, Env: quick, Users: []string{"alarm", "bob", "carol", "dave"},
+			s := harness.Start(t, harness.Options{Place: place, Env: quick, Users: []string{"alarm", "bob", "carol", "dave"},
 				HTTP: "permissions: {forge_sender: [alarm@localhost]}"})
 			bob, carol := enter(t, s, "bob", "desk"), enter(t, s, "carol", "desk")
 			// XEP-0506 §4: whoever is not known as a sender is nobody.

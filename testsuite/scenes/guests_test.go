@@ -248,11 +248,10 @@ func componentListener() (listen, config, addr string) {
 // withComponent plays a script that has a component.
 func withComponent(t *testing.T, s *harness.Server, script, addr string) {
 	t.Helper()
-	perform(t, nil, script, stage{C2S: s.C2S, TLS: s.C2STLS, HTTP: s.HTTP, HTTPS: s.HTTPS, Dir: s.Dir},
-		func(l line) answer {
-			if l.Ask == "listener" {
-				return answer{Out: addr}
-			}
-			return help(t, s, l)
-		})
+	perform(t, nil, script, stageOf(s), func(l line) answer {
+		if l.Ask == "listener" {
+			return answer{Out: addr}
+		}
+		return help(t, s, l)
+	})
 }

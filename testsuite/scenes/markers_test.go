@@ -33,11 +33,11 @@ func disguised(from, to string) string {
 
 func TestWhatOnlyTheServerSaysIsTakenFromOthers(t *testing.T) {
 	t.Parallel()
-	for _, engine := range harness.Engines {
-		t.Run(string(engine), func(t *testing.T) {
+	for _, place := range harness.Places {
+		t.Run(place.String(), func(t *testing.T) {
 			t.Parallel()
 			listen, config, addr := componentListener()
-			s := harness.Start(t, harness.Options{Engine: engine, Env: quick, Users: []string{"romeo", "juliet"},
+			s := harness.Start(t, harness.Options{Place: place, Env: quick, Users: []string{"romeo", "juliet"},
 				Listen: listen, Config: config, HTTP: "permissions: {forge_sender: [romeo@localhost], multicast: [romeo@localhost]}"})
 			bell(s)
 			romeo, juliet, phone := enter(t, s, "romeo", "desk"), enter(t, s, "juliet", "desk"), enter(t, s, "juliet", "phone")

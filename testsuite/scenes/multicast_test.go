@@ -49,11 +49,11 @@ func (c *crowd) same(t *testing.T, what string, payloads ...string) {
 
 func TestClientsSendToManyAtOnce(t *testing.T) {
 	t.Parallel()
-	for _, engine := range harness.Engines {
-		t.Run(string(engine), func(t *testing.T) {
+	for _, place := range harness.Places {
+		t.Run(place.String(), func(t *testing.T) {
 			t.Parallel()
 			listen, config, addr := componentListener()
-			s := harness.Start(t, harness.Options{Engine: engine, Env: quick, Users: []string{"romeo", "juliet", "nurse", "paris", "friar", "prince"},
+			s := harness.Start(t, harness.Options{Place: place, Env: quick, Users: []string{"romeo", "juliet", "nurse", "paris", "friar", "prince"},
 				HTTP: "max_recipients: 5\npermissions: {multicast: [romeo@localhost]}", Listen: listen, Config: config})
 			c := &crowd{Server: s, romeo: enterManaged(t, s, "romeo", "desk")}
 			c.juliet, c.nurse, c.paris = enter(t, s, "juliet", "desk"), enter(t, s, "nurse", "desk"), enter(t, s, "paris", "desk")

@@ -14,10 +14,10 @@ func TestASlowProgramWithoutPresenceGetsItsMessagesInOrder(t *testing.T) {
 	t.Parallel()
 	const early, all = 40, 60
 	filler := strings.Repeat("x", 16<<10)
-	for _, engine := range harness.Engines {
-		t.Run(string(engine), func(t *testing.T) {
+	for _, place := range harness.Places {
+		t.Run(place.String(), func(t *testing.T) {
 			t.Parallel()
-			s := harness.Start(t, harness.Options{Engine: engine, Users: []string{"romeo", "juliet"},
+			s := harness.Start(t, harness.Options{Place: place, Users: []string{"romeo", "juliet"},
 				Config: "limits: {unacked_bytes: 262144}"})
 			connect := func(user, resource string) *harness.Client {
 				c, err := harness.Connect(s.C2STLS, user, resource)

@@ -68,10 +68,10 @@ func (m *misuser) over() {
 
 func TestStreamManagementSaysWhatIsWrong(t *testing.T) {
 	t.Parallel()
-	for _, engine := range harness.Engines {
-		t.Run(string(engine), func(t *testing.T) {
+	for _, place := range harness.Places {
+		t.Run(place.String(), func(t *testing.T) {
 			t.Parallel()
-			s := harness.Start(t, harness.Options{Engine: engine, Env: quick, Users: []string{"romeo", "juliet"}, C2S: "resume_window: 2s"})
+			s := harness.Start(t, harness.Options{Place: place, Env: quick, Users: []string{"romeo", "juliet"}, C2S: "resume_window: 2s"})
 			loggedIn := func() *misuser {
 				c, err := harness.Login(s.C2STLS, "juliet")
 				return misuse(t, c, err)
@@ -187,7 +187,7 @@ func TestStreamManagementSaysWhatIsWrong(t *testing.T) {
 
 			t.Run("a server that offers none", func(t *testing.T) {
 				t.Parallel()
-				s := harness.Start(t, harness.Options{Engine: engine, Env: quick, Users: []string{"juliet"}, C2S: "resume_window: 0"})
+				s := harness.Start(t, harness.Options{Place: place, Env: quick, Users: []string{"juliet"}, C2S: "resume_window: 0"})
 				c, err := harness.Login(s.C2STLS, "juliet")
 				m := misuse(t, c, err)
 				m.hears(resume("x", 0), "<failed ", "<feature-not-implemented ")

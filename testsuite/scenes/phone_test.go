@@ -247,10 +247,10 @@ func (n *night) all(t *testing.T, what string, got []string) {
 
 func TestAPhoneThatSleepsGetsEveryMessageOnceAndInOrder(t *testing.T) {
 	t.Parallel()
-	for _, engine := range harness.Engines {
-		t.Run(string(engine), func(t *testing.T) {
+	for _, place := range harness.Places {
+		t.Run(place.String(), func(t *testing.T) {
 			t.Parallel()
-			options := harness.Options{Engine: engine, Env: quick, Users: []string{"romeo", "juliet", "nurse", "tybalt", "paris"},
+			options := harness.Options{Place: place, Env: quick, Users: []string{"romeo", "juliet", "nurse", "tybalt", "paris"},
 				Config: "modules: {offline: {max_messages: 1500}}"}
 			s := harness.Start(t, options)
 			for _, scene := range []struct {

@@ -169,10 +169,18 @@ func (g *guest) hears(parts ...string) string {
 	}
 }
 
-// Juliet sits at profanity, romeo is a client that writes its own XML.
+// Juliet sits at profanity, romeo is a client that writes its own XML. What profanity does is the same on each engine.
 func TestARoomConversationWithProfanity(t *testing.T) {
 	t.Parallel()
-	s := harness.Start(t, harness.Options{Env: quick, Users: []string{"romeo", "juliet"}})
+	for _, place := range harness.Places {
+		if place.Engine == harness.Embedded {
+			t.Run(place.String(), func(t *testing.T) { t.Parallel(); converse(t, place) })
+		}
+	}
+}
+
+func converse(t *testing.T, place harness.Place) {
+	s := harness.Start(t, harness.Options{Place: place, Env: quick, Users: []string{"romeo", "juliet"}})
 	juliet := openProfanity(t)
 	host, port, _ := strings.Cut(s.C2S, ":")
 	juliet.types("/connect juliet@localhost server " + host + " port " + port + " tls trust")

@@ -8,11 +8,11 @@ import (
 
 func TestPhonesThatAreAwayAreWoken(t *testing.T) {
 	t.Parallel()
-	for _, engine := range harness.Engines {
-		t.Run(string(engine), func(t *testing.T) {
+	for _, place := range harness.Places {
+		t.Run(place.String(), func(t *testing.T) {
 			t.Parallel()
 			listen, config, addr := componentListener()
-			s := harness.Start(t, harness.Options{Engine: engine, Listen: listen, Config: config + "\nmodules: {push: {interval: 1s}}"})
+			s := harness.Start(t, harness.Options{Place: place, Listen: listen, Config: config + "\nmodules: {push: {interval: 1s}}"})
 			withComponent(t, s, "push", addr)
 		})
 	}
@@ -20,12 +20,12 @@ func TestPhonesThatAreAwayAreWoken(t *testing.T) {
 
 func TestPhonesThatAreSilentAreWoken(t *testing.T) {
 	t.Parallel()
-	for _, engine := range harness.Engines {
-		t.Run(string(engine), func(t *testing.T) {
+	for _, place := range harness.Places {
+		t.Run(place.String(), func(t *testing.T) {
 			t.Parallel()
 			listen, config, addr := componentListener()
 			// A tenth of it is how long an acknowledgement may take (docs/decisions/0010-silent-clients.md).
-			s := harness.Start(t, harness.Options{Engine: engine, Listen: listen, Config: config + "\nmodules: {push: {interval: 1s, content: full}}",
+			s := harness.Start(t, harness.Options{Place: place, Listen: listen, Config: config + "\nmodules: {push: {interval: 1s, content: full}}",
 				C2S: "idle_timeout: 100s"}) // ten seconds are more than a client needs that lives
 			withComponent(t, s, "silent", addr)
 			counts(t, s, "jackdaw_sessions_silent_total", 2)

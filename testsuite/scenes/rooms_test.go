@@ -13,10 +13,10 @@ import (
 // The scripts share a server, but for the end of it, which comes last.
 func TestRooms(t *testing.T) {
 	t.Parallel()
-	for _, engine := range harness.Engines {
-		t.Run(string(engine), func(t *testing.T) {
+	for _, place := range harness.Places {
+		t.Run(place.String(), func(t *testing.T) {
 			t.Parallel()
-			s := harness.Start(t, harness.Options{Engine: engine, Config: "limits: {rooms_per_user: 3, room_message_rate: 20}\n", C2S: "resume_window: 1m"})
+			s := harness.Start(t, harness.Options{Place: place, Config: "limits: {rooms_per_user: 3, room_message_rate: 20}\n", C2S: "resume_window: 1m"})
 			for _, script := range []string{"rooms", "rooms_rights", "rooms_archive", "rooms_restart"} {
 				play(t, s, script)
 			}
@@ -26,10 +26,10 @@ func TestRooms(t *testing.T) {
 
 func TestWhatARoomHasAcknowledgedSurvivesAKill(t *testing.T) {
 	t.Parallel()
-	for _, engine := range harness.Engines {
-		t.Run(string(engine), func(t *testing.T) {
+	for _, place := range harness.Places {
+		t.Run(place.String(), func(t *testing.T) {
 			t.Parallel()
-			s := harness.Start(t, harness.Options{Engine: engine, Users: []string{"romeo", "juliet"}})
+			s := harness.Start(t, harness.Options{Place: place, Users: []string{"romeo", "juliet"}})
 			const room = "balcony@rooms.localhost"
 			g := enterManaged(t, s, "romeo", "desk")
 			g.say("<presence to='" + room + "/romeo'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
@@ -55,14 +55,14 @@ func TestWhatARoomHasAcknowledgedSurvivesAKill(t *testing.T) {
 // Whoever is elsewhere makes no rooms here (XEP-0045 §10.1.1), but enters them.
 func TestUsersOfOtherServersMakeNoRooms(t *testing.T) {
 	t.Parallel()
-	for _, engine := range harness.Engines {
-		t.Run(string(engine), func(t *testing.T) {
+	for _, place := range harness.Places {
+		t.Run(place.String(), func(t *testing.T) {
 			t.Parallel()
 			const far, room = "coven.example", "heath@rooms.localhost"
 			authority := peers.NewAuthority(t)
 			peer := fakepeer.Start(t, fakepeer.Options{Domains: []string{far}}.Certified(t, authority, peers.None))
 			own := authority.Issue(harness.Domain, peers.None)
-			s := harness.Start(t, harness.Options{Engine: engine, Env: append(authority.Env(), quick...),
+			s := harness.Start(t, harness.Options{Place: place, Env: append(authority.Env(), quick...),
 				Users: []string{"romeo"}, Federate: true, Cert: own.Cert, Key: own.Key, S2S: fmt.Sprintf("resolve: {%q: %q}", far, peer.Addr)})
 			for _, domain := range []string{harness.Domain, "rooms.localhost"} {
 				peer.Locate(domain, s.S2S)

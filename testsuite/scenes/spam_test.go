@@ -14,10 +14,10 @@ func TestSpamIsReportedHeldAndBounded(t *testing.T) {
 
 func TestStrangersAreRefused(t *testing.T) {
 	t.Parallel()
-	for _, engine := range harness.Engines {
-		t.Run(string(engine), func(t *testing.T) {
+	for _, place := range harness.Places {
+		t.Run(place.String(), func(t *testing.T) {
 			t.Parallel()
-			s := harness.Start(t, harness.Options{Engine: engine, Env: quick, Users: []string{"romeo", "juliet", "admin"},
+			s := harness.Start(t, harness.Options{Place: place, Env: quick, Users: []string{"romeo", "juliet", "admin"},
 				Config: "modules: {strangers: {policy: refuse, recipients: 4}}"})
 			romeo, juliet := enter(t, s, "romeo", "desk"), enter(t, s, "juliet", "desk")
 			for _, to := range []string{"juliet@localhost", juliet.JID, "nobody@localhost"} {

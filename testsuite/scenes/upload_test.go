@@ -14,11 +14,11 @@ import (
 func TestFilesAreUploadedAndFetched(t *testing.T) {
 	t.Parallel()
 	needs(t, "/usr/bin/curl", "curl")
-	for _, engine := range harness.Engines {
-		t.Run(string(engine), func(t *testing.T) {
+	for _, place := range harness.Places {
+		t.Run(place.String(), func(t *testing.T) {
 			t.Parallel()
 			listen, config, addr := componentListener()
-			s := harness.Start(t, harness.Options{Engine: engine, Listen: listen, Config: config})
+			s := harness.Start(t, harness.Options{Place: place, Listen: listen, Config: config})
 			first, err := os.ReadFile(s.Config)
 			if err != nil {
 				t.Fatal(err)
@@ -32,26 +32,25 @@ func TestFilesAreUploadedAndFetched(t *testing.T) {
 				}
 				s.Command("", "reload")
 			}
-			perform(t, nil, "upload", stage{C2S: s.C2S, TLS: s.C2STLS, HTTP: s.HTTP, HTTPS: s.HTTPS, Dir: s.Dir},
-				func(l line) answer {
-					switch l.Ask {
-					case "listener":
-						return answer{Out: addr}
-					case "set": // modules.upload from now on
-						set(l.Stdin)
-						return answer{}
-					case "files": // that are on disk, but for those that go with the end of their hour
-						list, err := filepath.Glob(filepath.Join(s.Dir, "data", "upload", "*", "*"))
-						if err != nil {
-							t.Fatal(err)
-						}
-						list = slices.DeleteFunc(list, func(path string) bool {
-							return strings.HasPrefix(filepath.Base(filepath.Dir(path)), "until-")
-						})
-						return answer{Code: len(list)}
+			perform(t, nil, "upload", stageOf(s), func(l line) answer {
+				switch l.Ask {
+				case "listener":
+					return answer{Out: addr}
+				case "set": // modules.upload from now on
+					set(l.Stdin)
+					return answer{}
+				case "files": // that are on disk, but for those that go with the end of their hour
+					list, err := filepath.Glob(filepath.Join(s.Dir, "data", "upload", "*", "*"))
+					if err != nil {
+						t.Fatal(err)
 					}
-					return help(t, s, l)
-				})
+					list = slices.DeleteFunc(list, func(path string) bool {
+						return strings.HasPrefix(filepath.Base(filepath.Dir(path)), "until-")
+					})
+					return answer{Code: len(list)}
+				}
+				return help(t, s, l)
+			})
 		})
 	}
 }

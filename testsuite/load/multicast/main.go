@@ -64,7 +64,7 @@ func measure(s *stage.Stage, p plan) (outcomes []outcome) {
 	for i := range p.recipients {
 		users = append(users, fmt.Sprintf("user%d", i))
 	}
-	server := harness.Start(s, harness.Options{Program: p.program, Fast: true, Engine: p.engine,
+	server := harness.Start(s, harness.Options{Program: p.program, Fast: true, Place: harness.Place{Engine: p.engine},
 		Users: append(users, "poster"), HTTP: fmt.Sprintf("max_recipients: %d\npermissions: {multicast: [poster@%s]}", p.recipients, harness.Domain),
 		Config: fmt.Sprintf("log: {level: warn}\nmodules: {archive: %v}\n", p.archive)})
 	defer server.Stop()

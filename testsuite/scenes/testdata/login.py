@@ -66,6 +66,12 @@ async def wrong_credentials_are_refused(house):
     for user in [romeo, f"nobody@{house.domain}"]:
         for mech in ["PLAIN", "SCRAM-SHA-1", "SCRAM-SHA-256"]:
             equal(await unbound(Actor(house, f"{user}/x", "wrong", mech)).refused(), "not-authorized", f"{user} by {mech}")
+    await house.login(romeo)
+
+
+async def wrong_passwords_are_refused_when_bound(house):
+    romeo = await house.users("romeo")
+    for user in [romeo, f"nobody@{house.domain}"]:
         for mech in ["SCRAM-SHA-1-PLUS", "SCRAM-SHA-256-PLUS"]:
             equal(await end_point(Actor(house, f"{user}/x", "wrong", mech)).refused(), "not-authorized", f"{user} by {mech}")
     await house.login(romeo)
@@ -109,4 +115,5 @@ async def resources_are_bound(house):
 
 if __name__ == "__main__":
     play(each_mechanism_over_both_kinds_of_tls, slixmpp_as_it_is_comes_in, wrong_credentials_are_refused,
-         a_binding_to_another_channel_is_refused, a_disabled_account_is_refused_and_its_sessions_end, resources_are_bound)
+         wrong_passwords_are_refused_when_bound, a_binding_to_another_channel_is_refused,
+         a_disabled_account_is_refused_and_its_sessions_end, resources_are_bound)

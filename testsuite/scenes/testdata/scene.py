@@ -68,6 +68,7 @@ class House:
         self.https = config["https"]
         self.dir = config["dir"]
         self.binary = config["binary"]
+        self.recipients = config["recipients"]  # that a post may have
         self.name = config["name"]  # of the script's users, so that scripts can share a server
         self.count = 0
         self.actors = []
@@ -519,7 +520,9 @@ def play(*scenes):
 
     async def run():
         house, faults = House(config), 0
-        for scene in (s for s in scenes if config["only"] in s.__name__):
+        unknown = set(config["left"]) - {s.__name__ for s in scenes}
+        check(not unknown, f"no such scenes: {unknown}")
+        for scene in (s for s in scenes if config["only"] in s.__name__ and s.__name__ not in config["left"]):
             started = time.monotonic()
             fault = await perform(house, scene)
             faults += fault is not None
