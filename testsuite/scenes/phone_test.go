@@ -170,6 +170,9 @@ func fall(t *testing.T, s *harness.Server, user string) *night {
 	n.say(t, 0, 1)
 	_, ids := n.said(t, n.phone.brought(n.mark(t)))
 	n.last = ids[0]
+	// It has said what it has: what it is not asked about would come again.
+	n.phone.say(fmt.Sprintf("<a xmlns='urn:xmpp:sm:3' h='%d'/><iq type='get' id='told' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>", n.phone.h))
+	n.phone.until("<iq", "told")
 	return n
 }
 
