@@ -47,7 +47,7 @@ type Place struct {
 
 // Places are each engine with clients that speak TCP, and each other way to reach the first. A way is framing: no
 // engine sees it. There the server has no race detector, which would cost as much again; testsuite/web has it.
-var Places = []Place{{Embedded, TCP}, {Redis, TCP}}
+var Places = []Place{{Embedded, TCP}, {Redis, TCP}, {Embedded, WebSocket}, {Embedded, BOSH}}
 
 // String names the way, and for TCP the engine.
 func (p Place) String() string {
