@@ -3,9 +3,13 @@
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
-# What the tests start or ask: Redis, two servers to federate with, three clients, a proxy, an XML parser; and
-# what the race detector links with.
-PACKAGES = redis-server prosody lua-unbound ejabberd python3-slixmpp python3-aiohttp profanity tmux go-sendxmpp libxml2-utils curl iproute2 nginx-light libnginx-mod-stream gcc libc6-dev
+# What the tests start or ask: Redis, two servers to federate with, three clients, a browser, a proxy, an XML
+# parser; and what the race detector links with.
+PACKAGES = redis-server prosody lua-unbound ejabberd python3-slixmpp python3-aiohttp profanity tmux go-sendxmpp libxml2-utils curl iproute2 nginx-light libnginx-mod-stream gcc \
+  libc6-dev chromium chromium-driver $(if $(shell command -v node),,nodejs) $(if $(shell command -v npm),,npm)
+
+# What runs in the browser, by its lock file.
+WEB = testsuite/web/testdata
 
 FUZZTIME ?= 30s
 
@@ -95,3 +99,5 @@ deps:
 	    printf '#!/bin/sh\nexit 101\n' | $$as tee $$policy > /dev/null; $$as chmod 755 $$policy; fi; \
 	  $$as apt-get update -q && \
 	  $$as env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing; fi
+	@cmp -s $(WEB)/package-lock.json $(WEB)/node_modules/.installed || \
+	  { npm ci --prefix $(WEB) && cp $(WEB)/package-lock.json $(WEB)/node_modules/.installed; }

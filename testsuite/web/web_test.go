@@ -1,21 +1,26 @@
-// Package web looks at what stands between clients and the server on the web's ports: the port that all protocols
-// share, what is told there of the ways to connect, and nginx from Debian as a proxy before them.
+// Package web has web clients that others wrote, from npm, use the server over WebSocket (RFC 7395) and BOSH
+// (XEP-0206): Converse.js, strophe.js and xmpp.js, in Debian's Chromium and in Node. `make deps` installs them, in the
+// versions of testdata/package-lock.json. WEB_SHOTS names a folder for pictures of what was on the screen.
+//
+// It also looks at what stands before the server on the web's ports: the port that all protocols share, what is told
+// there of the ways to connect, and nginx from Debian as a proxy.
 package web
 
 import (
-	"context"
-	"crypto/tls"
+	"bufio"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"jackdaw/testsuite/harness"
-	"jackdaw/testsuite/peers"
 )
 
 func TestMain(m *testing.M) {
@@ -24,165 +29,132 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// onePort starts a server with a port that all share.
-func onePort(t *testing.T, o harness.Options) (s *harness.Server, port string) {
-	t.Helper()
-	port = harness.FreeAddr()
-	o.Listen = fmt.Sprintf("tls: [%q]\n", port) + o.Listen
-	return harness.Start(t, o), port
+// A site is a server, and pages of another origin whose scripts are its clients.
+type site struct {
+	*harness.Server
+	pages string // their origin
 }
 
-// over is a client of HTTP that finds any host at an address, and asks by ALPN for what is given; nothing: for nothing.
-func over(t *testing.T, addr string, alpn ...string) *http.Client {
+// openSite starts both.
+func openSite(t *testing.T, users ...string) *site {
 	t.Helper()
-	tr := &http.Transport{ForceAttemptHTTP2: len(alpn) > 0}
-	tr.DialTLSContext = func(ctx context.Context, _, at string) (net.Conn, error) {
-		name, _, err := net.SplitHostPort(at)
-		if err != nil {
-			return nil, err
-		}
-		d := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, ServerName: name, NextProtos: alpn}}
-		return d.DialContext(ctx, "tcp", addr)
+	if _, err := os.Stat(filepath.Join("testdata", "node_modules", ".installed")); err != nil {
+		t.Fatal("the web clients are missing: make deps")
 	}
-	t.Cleanup(tr.CloseIdleConnections)
-	return &http.Client{Transport: tr, Timeout: harness.Timeout}
-}
-
-// get returns the status, the protocol and the body.
-func get(t *testing.T, c *http.Client, url string) (status int, proto, body string) {
-	t.Helper()
-	resp, err := c.Get(url)
+	addr := harness.FreeAddr()
+	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
+	mux := http.NewServeMux()
+	mux.Handle("/modules/", http.StripPrefix("/modules/", http.FileServer(http.Dir("testdata/node_modules"))))
+	mux.HandleFunc("/curve25519_compiled.wasm", func(w http.ResponseWriter, r *http.Request) { // of OMEMO, which wants it here
+		http.ServeFile(w, r, "testdata/node_modules/converse.js/dist"+r.URL.Path)
+	})
+	mux.Handle("/", http.FileServer(http.Dir("testdata")))
+	pages := &http.Server{Handler: mux, ReadHeaderTimeout: harness.Timeout}
+	go pages.Serve(l)
+	t.Cleanup(func() { pages.Close() })
+	s := &site{pages: "http://" + addr}
+	s.Server = harness.Start(t, harness.Options{Users: users, Config: fmt.Sprintf("web: {origins: [%q]}", s.pages)})
+	// Where files are is known only now.
+	text, err := os.ReadFile(s.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return resp.StatusCode, resp.Proto, string(b)
+	text = fmt.Appendf(text, "\nmodules: {upload: {url: %q}}\n", "http://"+s.HTTP+"/upload")
+	if err := os.WriteFile(s.Config, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.Command("", "reload")
+	return s
 }
 
-// chat has two users meet: the one on a connection of the test's making, the other on the server's own port.
-func chat(t *testing.T, s *harness.Server, one *harness.Client) {
+// websocket is the URL of the server for clients of WebSocket.
+func (s *site) websocket() string { return "ws://" + s.HTTP + "/xmpp-websocket" }
+
+// bosh is that for clients of BOSH.
+func (s *site) bosh() string { return "http://" + s.HTTP + "/http-bind" }
+
+// A contact is testdata/contact.py, a client of slixmpp.
+type contact struct {
+	t     *testing.T
+	stdin *json.Encoder
+	heard chan heard
+}
+
+// heard is what it tells.
+type heard struct {
+	Event, From, Body, URL, Show string
+}
+
+func (s *site) contact(t *testing.T, user string) *contact {
 	t.Helper()
-	two, err := harness.Connect(s.C2STLS, "juliet", "balcony")
+	cmd := exec.Command("/usr/bin/python3", filepath.Join("testdata", "contact.py"), s.C2S, user+"@"+harness.Domain, harness.Password, room)
+	cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	var errs strings.Builder
+	cmd.Stderr = &errs
+	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer two.Close()
-	for _, c := range []*harness.Client{one, two} {
-		if err := c.Send("<presence/>"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := one.Send("<message type='chat' to='" + two.JID + "'><body>hist!</body></message>"); err != nil {
-		t.Fatal(err)
-	}
-	el, err := two.Until(func(el string) bool { return strings.HasPrefix(el, "<message") })
-	if err != nil || !strings.Contains(el, "hist!") || harness.Attr(el, "from") != one.JID {
-		t.Errorf("%s, %v", el, err)
-	}
-}
-
-func TestOnePortIsForClientsAndTheWeb(t *testing.T) {
-	s, port := onePort(t, harness.Options{Users: []string{"romeo", "juliet"}})
-	romeo, err := harness.Connect(port, "romeo", "garden") // asks for xmpp-client
+	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer romeo.Close()
-	chat(t, s, romeo)
-	for _, row := range []struct {
-		alpn  []string
-		proto string
-	}{{[]string{"h2", "http/1.1"}, "HTTP/2.0"}, {[]string{"http/1.1"}, "HTTP/1.1"}, {nil, "HTTP/1.1"}} {
-		c := over(t, port, row.alpn...)
-		for range 2 { // the second on the same connection
-			if status, proto, _ := get(t, c, "https://localhost/message"); status != http.StatusMethodNotAllowed || proto != row.proto {
-				t.Errorf("%v: %d %s", row.alpn, status, proto)
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("%v: apt-get install python3-slixmpp", err)
+	}
+	c := &contact{t: t, stdin: json.NewEncoder(in), heard: make(chan heard, 1000)}
+	go func() {
+		defer close(c.heard)
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			var h heard
+			if json.Unmarshal(lines.Bytes(), &h) == nil {
+				c.heard <- h
 			}
 		}
-	}
-	metrics := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	_, _, text := get(t, metrics, "http://"+s.Metrics+"/metrics")
-	for _, line := range []string{`jackdaw_shared_connections_total{protocol="xmpp-client"} 1`,
-		`jackdaw_shared_connections_total{protocol="h2"} 3`, "jackdaw_shared_panics_total 0"} {
-		if !strings.Contains(text, line+"\n") {
-			t.Errorf("no %s", line)
+	}()
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+		if t.Failed() {
+			t.Log(errs.String())
 		}
-	}
-	_, err = tls.Dial("tcp", port, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"acme-tls/1"}})
-	if err == nil || !strings.Contains(err.Error(), "no application protocol") {
-		t.Errorf("a protocol that is not served: %v", err)
+	})
+	c.hears("ready", func(heard) bool { return true })
+	return c
+}
+
+// does has it do something.
+func (c *contact) does(what ...string) {
+	c.t.Helper()
+	if err := c.stdin.Encode(what); err != nil {
+		c.t.Fatal(err)
 	}
 }
 
-func TestAClientWithoutALPNIsServed(t *testing.T) {
-	s, port := onePort(t, harness.Options{Users: []string{"romeo"}})
-	out := harness.Script(t, "testdata/login.py", port, "romeo@"+s.Domain, harness.Password)
-	if !strings.HasPrefix(out, "romeo@"+s.Domain+"/") {
-		t.Errorf("slixmpp: %s", out)
+// hears waits until it tells of an event for which f holds.
+func (c *contact) hears(event string, f func(heard) bool) heard {
+	c.t.Helper()
+	deadline := time.After(harness.Timeout)
+	var passed []heard
+	for {
+		select {
+		case h, ok := <-c.heard:
+			if !ok {
+				c.t.Fatalf("the contact has ended; so far %+v", passed)
+			}
+			if h.Event == event && f(h) {
+				return h
+			}
+			passed = append(passed, h)
+		case <-deadline:
+			c.t.Fatalf("the contact hears no such %s; so far %+v", event, passed)
+		}
 	}
 }
 
-func TestPeersMeetOnTheSharedPort(t *testing.T) {
-	authority := peers.NewAuthority(t)
-	addrs := map[string]string{"a.example": harness.FreeAddr(), "b.example": harness.FreeAddr()}
-	servers := map[string]*harness.Server{}
-	for domain, at := range addrs {
-		own := authority.Issue(domain, "")
-		resolve := ""
-		for other, at := range addrs {
-			resolve += fmt.Sprintf("    %s: \"tls:%s\"\n", other, at)
-		}
-		servers[domain] = harness.Start(t, harness.Options{Domain: domain, Users: []string{"u"}, Cert: own.Cert, Key: own.Key,
-			Env: authority.Env(), Federate: true, Listen: fmt.Sprintf("tls: [%q]", at),
-			S2S: "dialback: false\nresolve:\n" + strings.ReplaceAll(resolve, "    ", "  ")})
-	}
-	clients := map[string]*harness.Client{}
-	for domain, s := range servers {
-		c, err := harness.ConnectTo(s.C2STLS, domain, "u", "r")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		if err := c.Send("<presence/>"); err != nil {
-			t.Fatal(err)
-		}
-		clients[domain] = c
-	}
-	for from, to := range map[string]string{"a.example": "b.example", "b.example": "a.example"} {
-		if err := clients[from].Send("<message type='chat' to='" + clients[to].JID + "'><body>from " + from + "</body></message>"); err != nil {
-			t.Fatal(err)
-		}
-		el, err := clients[to].Until(func(el string) bool { return strings.HasPrefix(el, "<message") })
-		if err != nil || !strings.Contains(el, "from "+from) {
-			t.Errorf("%s, %v", el, err)
-		}
-	}
-	var list struct {
-		Links []struct{ Direction, Remote, Authenticated, TLS string }
-	}
-	if err := json.Unmarshal([]byte(servers["a.example"].Command("", "s2s", "--json")), &list); err != nil {
-		t.Fatal(err)
-	}
-	found := false
-	for _, l := range list.Links {
-		found = found || l.Remote == "b.example" && l.Authenticated == "external" && strings.HasPrefix(l.TLS, "TLS 1.3")
-	}
-	if !found {
-		t.Errorf("no link by certificate: %+v", list)
-	}
-	metrics := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	taken := 0
-	for _, s := range servers {
-		if _, _, text := get(t, metrics, "http://"+s.Metrics+"/metrics"); !strings.Contains(text,
-			`jackdaw_shared_connections_total{protocol="xmpp-server"} 0`+"\n") {
-			taken++
-		}
-	}
-	if taken == 0 {
-		t.Error("no peer came to the shared port")
-	}
-}
+// says is an event whose body is this.
+func says(body string) func(heard) bool { return func(h heard) bool { return h.Body == body } }

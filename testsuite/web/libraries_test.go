@@ -1,0 +1,96 @@
+package web
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"jackdaw/testsuite/harness"
+)
+
+// strophe logs in, says something to a contact and calls back with what it says then.
+const strophe = `const [service, jid, password, contact, done] = arguments
+import('/modules/strophe.js/dist/strophe.esm.js').then(({Strophe, $msg, $pres}) => {
+	const c = new Strophe.Connection(service)
+	let answer = ''
+	c.connect(jid, password, (status, why) => {
+		if (status === Strophe.Status.CONNECTED) {
+			c.addHandler((m) => {
+				answer = m.getElementsByTagName('body')[0].textContent
+				c.disconnect('')
+			}, null, 'message', 'chat')
+			c.send($pres())
+			c.send($msg({to: contact, type: 'chat'}).c('body').t('from strophe.js'))
+		} else if (status === Strophe.Status.DISCONNECTED || status === Strophe.Status.AUTHFAIL || status === Strophe.Status.CONNFAIL)
+			done(answer || 'status ' + status + ': ' + why)
+	})
+}, (e) => done(String(e)))`
+
+func TestStropheLogsIn(t *testing.T) {
+	t.Parallel()
+	s := openSite(t, "juliet", "romeo")
+	r := s.contact(t, "romeo")
+	b := openBrowser(t)
+	b.open(s.pages + "/blank.html")
+	for _, service := range []string{s.websocket(), s.bosh()} {
+		done := make(chan string, 1)
+		go func() { done <- b.runs(strophe, service, juliet, harness.Password, romeo) }()
+		h := r.hears("chat", says("from strophe.js"))
+		r.does("say", h.From, "to strophe.js")
+		if got := <-done; got != "to strophe.js" {
+			t.Errorf("%s: %s", service, got)
+		}
+	}
+}
+
+// visit is what testdata/xmpp.mjs says of one of its two logins.
+type visit struct {
+	Sent, Heard               []string
+	JID, Answer, Token, Error string
+}
+
+func TestXMPPJSLogsIn(t *testing.T) {
+	t.Parallel()
+	node, err := exec.LookPath("node")
+	if err != nil {
+		t.Fatal("node is missing: apt-get install nodejs npm")
+	}
+	s := openSite(t, "juliet", "romeo")
+	for name, service := range map[string]string{"websocket": s.websocket(), "tcp": "xmpp://" + s.C2S, "tls": "xmpps://" + s.C2STLS} {
+		t.Run(name, func(t *testing.T) {
+			r := s.contact(t, "romeo")
+			cmd := exec.Command(node, filepath.Join("testdata", "xmpp.mjs"), service, harness.Domain, "juliet", harness.Password, romeo)
+			// The certificate of the server is of its own.
+			cmd.Env = append(os.Environ(), "NODE_TLS_REJECT_UNAUTHORIZED=0", "NODE_NO_WARNINGS=1")
+			var errs bytes.Buffer
+			cmd.Stderr = &errs
+			answered := make(chan struct{})
+			go func() {
+				defer close(answered)
+				for _, word := range []string{"from xmpp.js", "from xmpp.js again"} {
+					h := r.hears("chat", says(word))
+					r.does("say", h.From, "to xmpp.js")
+				}
+			}()
+			out, err := cmd.Output()
+			if err != nil {
+				t.Fatalf("%v: %s", err, errs.String())
+			}
+			<-answered
+			var visits []visit
+			if err := json.Unmarshal(out, &visits); err != nil || len(visits) != 2 {
+				t.Fatalf("%v: %s", err, out)
+			}
+			for _, v := range visits {
+				if !strings.HasPrefix(v.JID, juliet+"/") || v.Answer != "to xmpp.js" || v.Error != "" {
+					t.Errorf("%+v", v)
+				}
+			}
+			t.Log(string(out))
+		})
+	}
+}
