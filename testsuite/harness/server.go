@@ -380,7 +380,8 @@ func Script(t testing.TB, script string, args ...string) string {
 		t.Fatal("python3 is missing: apt-get install python3-slixmpp")
 	}
 	cmd := exec.Command("/usr/bin/python3", append([]string{script}, args...)...)
-	var out, errs bytes.Buffer
+	var out Output // of both, which come at the same time
+	var errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, io.MultiWriter(&errs, &out)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Run(); err != nil {
