@@ -13,7 +13,7 @@ import (
 func (h *house) newFront() *front.Server {
 	o := front.Options{
 		Clients: &front.Protocol{Names: []string{xmpp.ALPNClient}, TLS: h.clients.TLS(), Take: h.clients.Take},
-		Web:     &front.Protocol{Names: []string{"h2", "http/1.1"}, TLS: h.certs.TLSConfig(), Take: h.web.Take},
+		Web:     &front.Protocol{Names: web.Protocols, TLS: web.TLS(h.certs.TLSConfig()), Take: h.web.Take},
 		Under:   web.Under, Gate: h.gate, Log: h.o.Log,
 		Limits: func() *config.Limits { return &h.cfg.Load().Limits },
 	}

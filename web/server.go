@@ -96,12 +96,20 @@ func (s *Server) Serve(l net.Listener) error {
 	return err
 }
 
+// Protocols are the names of ALPN of what is served here (RFC 7301).
+var Protocols = []string{"h2", "http/1.1"}
+
+// TLS is a copy of a configuration as connections to be served here need it.
+func TLS(c *tls.Config) *tls.Config {
+	c = c.Clone()
+	c.NextProtos = Protocols
+	c.DynamicRecordSizingDisabled = true // what leaves here is short or a stream
+	return c
+}
+
 // ServeTLS is Serve with TLS and HTTP/2. The configuration is not changed.
 func (s *Server) ServeTLS(l net.Listener, c *tls.Config) error {
-	c = c.Clone()
-	c.NextProtos = []string{"h2", "http/1.1"}
-	c.DynamicRecordSizingDisabled = true // what leaves here is short or a stream
-	err := s.http.Serve(tlsListener{watchedListener{l, false}, c})
+	err := s.http.Serve(tlsListener{watchedListener{l, false}, TLS(c)})
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
