@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -90,7 +91,20 @@ func TestXMPPJSLogsIn(t *testing.T) {
 					t.Errorf("%+v", v)
 				}
 			}
-			t.Log(string(out))
+			// SASL2 with Bind 2, and then one request by a token (FAST) for the same device; no resource is bound apart.
+			first, second := visits[0], visits[1]
+			if first.Token != "HT-SHA-256-NONE" || !slices.Contains(second.Sent, "authenticate HT-SHA-256-NONE") ||
+				slices.ContainsFunc(second.Sent, func(s string) bool { return strings.HasPrefix(s, "response") }) {
+				t.Errorf("no login by token: %s", out)
+			}
+			for _, v := range visits {
+				if !slices.Contains(v.Heard, "success of SASL2") || slices.Contains(v.Sent, "iq") || slices.Contains(v.Sent, "enable") {
+					t.Errorf("not all in one request: %s", out)
+				}
+			}
+			if first.JID != second.JID {
+				t.Errorf("one device is %s, then %s", first.JID, second.JID)
+			}
 		})
 	}
 }
