@@ -302,6 +302,46 @@ func TestMessageForAClientThatIsNotThereNowIsCopied(t *testing.T) {
 	}
 }
 
+// A client that is between two requests when its session ends hears why in answer to the next. Whoever stops the server
+// waits for that before it closes the listeners.
+func TestTheEndIsHeardBetweenTwoRequests(t *testing.T) {
+	h := open(t, nil)
+	handler := h.boshHandler()
+	s := httptest.NewServer(handler)
+	defer s.Close()
+	c := h.boshClient(s)
+	defer c.close()
+	c.header()
+	c.login("romeo").bind("web")
+	session := h.router.Session(jid.MustParse(c.jid))
+	eventually(t, "a request is held", session.Prompt)
+	b := c.c.(*boshClient)
+	b.mu.Lock()
+	b.rests = true
+	b.mu.Unlock()
+	h.message(c.jid, "1", 0)
+	c.expect("id='1'")
+	h.close()
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	handler.Settle(gone) // it does not wait for longer than it may
+	settled := make(chan struct{})
+	go func() {
+		defer close(settled)
+		handler.Settle(t.Context())
+	}()
+	select {
+	case <-settled:
+		t.Error("nothing was waited for")
+	default:
+	}
+	b.mu.Lock()
+	b.post("", "")
+	b.mu.Unlock()
+	c.expectError("system-shutdown")
+	<-settled
+}
+
 func TestWrongPasswordOverBOSH(t *testing.T) {
 	h := open(t, nil)
 	defer h.close()

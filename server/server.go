@@ -39,6 +39,8 @@ import (
 	"jackdaw/storage"
 	"jackdaw/storage/embedded"
 	"jackdaw/web"
+	"jackdaw/web/bosh"
+	"jackdaw/wire"
 	"jackdaw/wire/front"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
@@ -136,7 +138,8 @@ type house struct {
 	metrics    *metrics // nil without a listener
 	web        *web.Server
 	front      *front.Server // nil without a listener
-	asked      turnstile     // posts and files, on their way through web
+	binding    *bosh.Handler
+	asked      turnstile // posts and files, on their way through web
 	sockets    listeners
 	gate       *gate.Keeper
 	senders    *budget.Book // of accounts
@@ -260,7 +263,8 @@ func (h *house) origins() web.Origins {
 // they are on.
 func (h *house) webHandler() http.Handler {
 	posts, files := h.asked.guard(h.posts.Handler()), h.asked.guard(h.files.Handler())
-	ways, binding := hostmeta.Handler(h.hostMeta), h.newBOSH()
+	ways := hostmeta.Handler(h.hostMeta)
+	h.binding = h.newBOSH()
 	sockets := &web.WebSockets{Origins: h.origins(), Take: h.clients.Take,
 		Trusted: func() []netip.Prefix { return h.cfg.Load().HTTP.TrustedProxies }}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -270,7 +274,7 @@ func (h *house) webHandler() http.Handler {
 		case r.URL.Path == web.PathWebSocket && cfg.Web.WebSocket:
 			sockets.ServeHTTP(w, r)
 		case r.URL.Path == pathBOSH && cfg.Web.BOSH:
-			binding.ServeHTTP(w, r)
+			h.binding.ServeHTTP(w, r)
 		case strings.HasPrefix(r.URL.Path, upload.Path) && on("upload"):
 			files.ServeHTTP(w, r)
 		case strings.HasPrefix(r.URL.Path, hostmeta.Path) && on("hostmeta"):
@@ -368,9 +372,6 @@ func (h *house) stop() {
 	if h.front != nil {
 		h.front.Shutdown(ctx) // what is nobody's is closed; it does not wait for more
 	}
-	// Requests that clients' streams hold are answered when the streams end.
-	left := make(chan error, 1)
-	go func() { left <- h.web.Shutdown(ctx) }()
 	if err := h.asked.drain(ctx); err != nil {
 		h.o.Log.Warn("posts were cut off", "error", err)
 	}
@@ -383,7 +384,11 @@ func (h *house) stop() {
 	}
 	h.features.Leave()
 	h.clients.Shutdown(ctx)
-	if err := <-left; err != nil {
+	// Streams over BOSH say why they end in answers to requests, and some are between two of them.
+	last, enough := context.WithTimeout(ctx, wire.FarewellTime)
+	h.binding.Settle(last)
+	enough()
+	if err := h.web.Shutdown(ctx); err != nil {
 		h.o.Log.Warn("connections over HTTP were cut off", "error", err)
 	}
 	// Peers hear last that our users have gone; what they do not take waits on disk.

@@ -11,6 +11,7 @@
 package bosh
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"net/netip"
@@ -139,6 +140,26 @@ func (h *Handler) part(s *session) {
 			delete(h.sessions, old.id)
 		}
 		h.parting = slices.Delete(h.parting, 0, n)
+	}
+}
+
+// Settle waits until all sessions that have ended have said why, or ctx has ended: their clients are between two
+// requests, and the next must find somebody.
+func (h *Handler) Settle(ctx context.Context) {
+	h.mu.Lock()
+	var waiting []*session
+	for _, s := range h.parting {
+		if h.sessions[s.id] == s {
+			waiting = append(waiting, s)
+		}
+	}
+	h.mu.Unlock()
+	for _, s := range waiting {
+		select {
+		case <-s.heard:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

@@ -122,6 +122,7 @@ func (s *session) farewell(content []byte) {
 		return
 	}
 	s.words = s.compose(&request{body: body{rid: s.last}}, content, true, s.cut.condition)
+	s.heard = make(chan struct{})
 	s.h.part(s)
 }
 

@@ -52,6 +52,7 @@ type session struct {
 	parts  bool // the client has said that it ends the session
 	over   bool // nothing is taken up or written any more
 	words  *reply
+	heard  chan struct{} // closed when words have been said; made with them
 
 	patience time.Duration // how long there may be no request now
 	absent   *time.Timer   // runs out after that; nil while there is a request
@@ -141,6 +142,7 @@ func (s *session) receive(q *request) {
 	case s.over && s.words != nil && q.rid > s.last && s.owns(q.from): // what could not be said when it ended
 		q.answer <- s.words
 		s.words = nil
+		close(s.heard)
 		s.h.remove(s)
 	case s.over, s.barred(q.from):
 		q.answer <- s.refusal(itemNotFound)
