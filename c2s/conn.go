@@ -21,6 +21,8 @@ type conn struct {
 	from   netip.Addr
 	secure bool     // nobody reads it on its way
 	s      *session // nil before bind
+	// resumed says that the session began on another connection.
+	resumed bool
 
 	// The reader's.
 	out   []byte // before bind: leaves before the client is waited for

@@ -468,7 +468,7 @@ func (g *greeting) takeUp(id string, h uint32) (answer []byte, err error) {
 		}
 		return unresumed(handled, errors.Is(err, errGone)), nil
 	}
-	g.conn.s = s
+	g.conn.s, g.resumed = s, true
 	g.srv.Stats.Resumptions.Add(1)
 	g.sayResumed()
 	answer = append(answer, "<resumed xmlns='"+xmpp.NSSM+"' previd='"...)

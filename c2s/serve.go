@@ -160,7 +160,7 @@ func (c *conn) work() (err error) {
 func (c *conn) stanza(x *xmpp.Stanza) error {
 	s := c.s
 	// RFC 6120 §8.1.2.1: 'from' is ours to write; what the client says must be true.
-	if c.Scanner.BadFrom() || !x.From.IsZero() && x.From != s.addr && x.From != s.rs.Bare() {
+	if c.Scanner.BadFrom() || !x.From.IsZero() && x.From != s.addr && x.From != s.rs.Bare() && !c.misnamed(x.From) {
 		return wire.Fault(stream.InvalidFrom, "")
 	}
 	x.From = s.addr
@@ -178,6 +178,12 @@ func (c *conn) stanza(x *xmpp.Stanza) error {
 	}
 	return nil
 }
+
+// misnamed says whether an address is of the account, on a stream that goes on with an earlier session.
+//
+// COMPAT(Converse.js 14): after a reload it resumes its session and goes on to call itself by the resource that it would
+// have bound; refused, it comes back with a session that has lost what the other had waiting.
+func (c *conn) misnamed(from jid.JID) bool { return c.resumed && from.Bare() == c.s.rs.Bare() }
 
 // unfit says what is wrong with a stanza before anyone else looks at it.
 func (c *conn) unfit(x *xmpp.Stanza) *xmpp.Error {

@@ -212,6 +212,25 @@ func TestASessionIsResumedOnAnotherTransport(t *testing.T) {
 	back.leave()
 }
 
+// A client that has resumed may be wrong about its resource, and not about its account.
+func TestAResumedSessionKnowsItsOwnAddress(t *testing.T) {
+	h := open(t, nil)
+	defer h.close()
+	juliet := h.enter("juliet", "phone")
+	first := h.enter("romeo", "page")
+	first.send("<message to='" + juliet.jid + "' from='romeo@example.org/reloaded'/>").expectError("invalid-from")
+	first.close()
+	first = h.enter("romeo", "page")
+	id := first.manage()
+	h.cut(first)
+	page := h.resume("romeo", id, 0)
+	page.expect("<resumed")
+	page.send("<message to='" + juliet.jid + "' from='romeo@example.org/reloaded' id='m1'/>")
+	juliet.expect("id='m1'", "from='romeo@example.org/page'")
+	page.send("<message to='" + juliet.jid + "' from='tybalt@example.org/x' id='m2'/>").expectError("invalid-from")
+	juliet.leave()
+}
+
 // Someone in a browser closes the page: the browser says so with a closing frame and no <close/> (RFC 7395 §3.6).
 func TestAClosedPageMayComeBack(t *testing.T) {
 	h := open(t, nil)
