@@ -31,6 +31,8 @@ import (
 )
 
 const (
+	// Space is the name of the map that the devices are in.
+	Space = "devices"
 	// Most is how many devices of an account are remembered; the one that was away for longest is forgotten for another.
 	Most = 50
 	// maxName is how many characters are kept of what a client says of itself.
@@ -59,9 +61,13 @@ type Device struct {
 	Name        string // such as "Romeo's laptop"; likewise
 	First, Last time.Time
 	Mechanism   sasl.Mechanism // of the last login
+	Password    bool           // it has shown the present password
 	Token       bool           // it can log in by one
 	Expires     time.Time      // of the token
 }
+
+// Access says whether the device can log in by itself, as far as is known.
+func (d Device) Access() bool { return d.Password || d.Token }
 
 // A Login is one that has succeeded.
 type Login struct {
@@ -86,8 +92,14 @@ type Options struct {
 	Accounts *accounts.Service
 	// Lifetime is how long a token is good, whenever one is made.
 	Lifetime func() time.Duration
-	Now      func() time.Time // nil: time.Now
-	Log      *slog.Logger     // nil: nobody reads it
+	// Keep is how long a device is remembered that is away and has no token; 0: for ever. It is asked whenever that
+	// matters; nil: for ever.
+	Keep func() time.Duration
+	// Shown says whether somebody may see the devices; else no more is kept than tokens need, and nothing of others. It is
+	// asked whenever that matters; nil: yes.
+	Shown func() bool
+	Now   func() time.Time // nil: time.Now
+	Log   *slog.Logger     // nil: nobody reads it
 }
 
 // A Service keeps the devices. It is safe for concurrent use.
@@ -102,6 +114,12 @@ type Service struct {
 func New(o Options) *Service {
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Keep == nil {
+		o.Keep = func() time.Duration { return 0 }
+	}
+	if o.Shown == nil {
+		o.Shown = func() bool { return true }
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -126,11 +144,15 @@ func ID(user jid.JID, agent string) string {
 
 // List returns the devices of an account, the one that was here last before the others.
 func (s *Service) List(ctx context.Context, user jid.JID) ([]Device, error) {
-	since, err := s.since(ctx, user)
-	inactive := errors.Is(err, sasl.NotAuthorized)
-	if err != nil && !inactive {
+	a, err := s.o.Accounts.Get(ctx, user)
+	if err != nil {
 		return nil, err
 	}
+	since, err := s.since(ctx, user)
+	if err != nil && !errors.Is(err, sasl.NotAuthorized) {
+		return nil, err
+	}
+	active := err == nil
 	entries, _, err := s.o.Store.List(ctx, user.Bare().String())
 	if err != nil {
 		return nil, fmt.Errorf("list the devices of %s: %w", user.Bare(), err)
@@ -144,9 +166,13 @@ func (s *Service) List(ctx context.Context, user jid.JID) ([]Device, error) {
 		if err != nil {
 			return nil, fmt.Errorf("a device of %s: %w", user.Bare(), err)
 		}
-		d := Device{ID: e.Key, Software: r.Software, Name: r.Name, First: r.First, Last: r.Last, Mechanism: r.Mechanism}
+		if s.stale(r) {
+			continue
+		}
+		d := Device{ID: e.Key, Software: r.Software, Name: r.Name, First: r.First, Last: r.Last, Mechanism: r.Mechanism,
+			Password: active && r.Password.After(a.Changed)}
 		for _, t := range r.Tokens {
-			if !inactive && t.good(since, s.o.Now()) {
+			if active && t.good(since, s.o.Now()) {
 				d.Token = true
 				if t.Expires.After(d.Expires) {
 					d.Expires = t.Expires
@@ -183,18 +209,26 @@ func (s *Service) Remove(ctx context.Context, user jid.JID, device string) error
 
 // Seen notes a login. It need not be awaited: a login that is forgotten is one that nobody sees in a list.
 func (s *Service) Seen(ctx context.Context, l Login) error {
-	software, name := clean(l.Agent.Software), clean(l.Agent.Device)
+	software, name := s.words(l.Agent)
+	since, err := s.since(ctx, l.User)
+	if err != nil {
+		return err
+	}
 	now := s.o.Now()
 	id := ID(l.User, l.Agent.ID)
 	if r, err := s.get(ctx, l.User, id); err == nil && r.Software == software && r.Name == name &&
-		r.Mechanism == l.Mechanism && now.Sub(r.Last) < freshFor {
+		r.Mechanism == l.Mechanism && now.Sub(r.Last) < freshFor && (isToken(l.Mechanism) || r.Password.After(since)) {
 		return nil
 	}
 	return s.change(ctx, l.User, id, func(_ map[string]*record, r *record) error {
-		if r.isNew && isToken(l.Mechanism) { // it has been removed since
+		switch {
+		case r.isNew && isToken(l.Mechanism): // it has been removed since
 			return ErrNotFound
+		case r.isNew && !s.o.Shown():
+			r.gone = true
+		default:
+			r.seen(software, name, l, now)
 		}
-		r.seen(software, name, l.Mechanism, now)
 		return nil
 	})
 }
@@ -211,7 +245,8 @@ func (s *Service) Issue(ctx context.Context, l Login, m sasl.Mechanism) (secret 
 		if r.isNew && isToken(l.Mechanism) { // the device was removed after it had proved its token
 			return sasl.NotAuthorized
 		}
-		r.seen(clean(l.Agent.Software), clean(l.Agent.Device), l.Mechanism, now)
+		software, name := s.words(l.Agent)
+		r.seen(software, name, l, now)
 		r.Tokens = slices.DeleteFunc(r.Tokens, func(t *token) bool { return t.Fresh })
 		t.Fresh = true
 		r.Tokens = append(r.Tokens, t)
@@ -398,8 +433,17 @@ func (s *Service) change(ctx context.Context, user jid.JID, id string,
 		if err := f(all, r); err != nil {
 			return err
 		}
+		if r.isNew && r.gone {
+			return nil
+		}
 		changes := []storage.Change{{Key: id, Value: r.encode(), Delete: r.gone}}
-		if r.isNew && !r.gone {
+		for key, other := range all {
+			if other != r && s.stale(other) {
+				changes = append(changes, storage.Change{Key: key, Delete: true})
+				delete(all, key)
+			}
+		}
+		if r.isNew {
 			changes = append(changes, crowdedOut(all, r)...)
 		}
 		_, p, err := s.o.Store.Update(ctx, owner, version, changes...)
@@ -430,6 +474,21 @@ func crowdedOut(all map[string]*record, fresh *record) (out []storage.Change) {
 		out = append(out, storage.Change{Key: oldest, Delete: true})
 	}
 	return out
+}
+
+// stale says that a device is to be forgotten.
+func (s *Service) stale(r *record) bool {
+	now, keep := s.o.Now(), s.o.Keep()
+	return keep > 0 && now.Sub(r.Last) > keep &&
+		!slices.ContainsFunc(r.Tokens, func(t *token) bool { return now.Before(t.Expires) })
+}
+
+// words are what is kept of what a client says of itself.
+func (s *Service) words(a Agent) (software, name string) {
+	if !s.o.Shown() {
+		return "", ""
+	}
+	return clean(a.Software), clean(a.Device)
 }
 
 // isToken says whether a mechanism proves a token.

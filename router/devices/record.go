@@ -18,6 +18,7 @@ type record struct {
 	First     time.Time      `json:"first"`
 	Last      time.Time      `json:"last"`
 	Mechanism sasl.Mechanism `json:"mechanism,omitempty"`
+	Password  time.Time      `json:"password,omitzero"` // when the last login began that was by password
 	// Tokens are at most one that was used and one that was not (XEP-0484 §5.1).
 	Tokens []*token `json:"tokens,omitempty"`
 
@@ -40,11 +41,14 @@ func (t *token) good(since, now time.Time) bool {
 }
 
 // seen notes a login.
-func (r *record) seen(software, name string, m sasl.Mechanism, now time.Time) {
+func (r *record) seen(software, name string, l Login, now time.Time) {
 	if r.isNew && r.First.IsZero() {
 		r.First = now
 	}
-	r.Software, r.Name, r.Mechanism, r.Last = software, name, m, now
+	if !isToken(l.Mechanism) {
+		r.Password = l.Began
+	}
+	r.Software, r.Name, r.Mechanism, r.Last = software, name, l.Mechanism, now
 }
 
 func (r *record) encode() []byte {
