@@ -80,6 +80,7 @@ type Stats struct {
 	Accepted     atomic.Int64
 	Refused      atomic.Int64 // by the limits of an address
 	Logins       atomic.Int64
+	TokenLogins  atomic.Int64 // of these, by a token
 	AuthFailures atomic.Int64
 	Detached     atomic.Int64 // sessions that began to wait for resumption
 	Resumptions  atomic.Int64

@@ -122,21 +122,21 @@ func (g *greeting) loginOf(user jid.JID, q *request) devices.Login {
 	return devices.Login{User: user, Agent: q.agent, Mechanism: g.how, Began: q.began}
 }
 
-// remember notes the login of a device. A session that was bound by the token of a device which has been removed
-// meanwhile ends: whoever removed it has ended those that there were.
-func (g *greeting) remember(user jid.JID, q *request) {
-	if g.srv.tokens == nil || q.agent.ID == "" {
+// remember notes the login of a device, and again when a resource is bound later. A session that was bound by the token
+// of a device which has been removed meanwhile ends: whoever removed it has ended those that there were.
+func (g *greeting) remember() {
+	if g.srv.tokens == nil || g.entered.Agent.ID == "" {
 		return
 	}
 	ctx, cancel := g.srv.within(g.srv.limits().AuthTime)
 	defer cancel()
-	switch err := g.srv.tokens.Seen(ctx, g.loginOf(user, q)); {
+	switch err := g.srv.tokens.Seen(ctx, g.entered); {
 	case errors.Is(err, devices.ErrNotFound):
 		if g.s != nil {
 			g.s.End(string(stream.NotAuthorized), "the device was removed")
 		}
 	case err != nil:
-		g.srv.log.Warn("the login of a device is not remembered", "user", user, "error", err)
+		g.srv.log.Warn("the login of a device is not remembered", "user", g.user, "error", err)
 	}
 }
 

@@ -17,9 +17,10 @@ import (
 
 // memoryTokens keeps tokens as XEP-0484 §5.1 says, and nothing on disk.
 type memoryTokens struct {
-	mu  sync.Mutex // guards the rest
-	of  map[string]*tokenSlots
-	due bool
+	mu      sync.Mutex // guards the rest
+	of      map[string]*tokenSlots
+	due     bool
+	removed bool // are all devices
 }
 
 type tokenSlots struct{ fresh, current *memoryToken }
@@ -70,7 +71,14 @@ func (m *memoryTokens) Issue(_ context.Context, l devices.Login, of sasl.Mechani
 	return t.secret, t.expires, nil
 }
 
-func (m *memoryTokens) Seen(context.Context, devices.Login) error { return nil }
+func (m *memoryTokens) Seen(context.Context, devices.Login) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.removed {
+		return devices.ErrNotFound
+	}
+	return nil
+}
 
 func (m *memoryTokens) slots(user, device string) *tokenSlots {
 	m.mu.Lock()
@@ -362,4 +370,31 @@ func TestSessionsOfARemovedDeviceEnd(t *testing.T) {
 	a.expectError("not-authorized")
 	legacy.expectError("not-authorized")
 	b.ping()
+}
+
+func TestADeviceThatIsRemovedWhileItsClientLogsInHasNoSession(t *testing.T) {
+	h, tokens := openFast(t)
+	defer h.close()
+	token := h.obtain("romeo", deviceA, sasl.HTSHA256None)
+	c, _ := h.secure("romeo")
+	defer c.close()
+	if el := c.fast2("romeo", token, sasl.HTSHA256None, fast+agentOf(deviceA)); el.Name.Local != "success" {
+		t.Fatalf("got %s", el.Append(nil))
+	}
+	c.expect("features")
+	tokens.mu.Lock()
+	tokens.removed = true
+	tokens.mu.Unlock()
+	c.bind("late") // RFC 6120 §7
+	c.expectError("not-authorized")
+	other, _ := h.secure("romeo")
+	defer other.close()
+	if el := other.fast2("romeo", token, sasl.HTSHA256None, bind2+fast+agentOf(deviceA)); el.Name.Local != "success" {
+		t.Fatalf("got %s", el.Append(nil))
+	}
+	other.expect("features")
+	other.expectError("not-authorized")
+	if n := h.Stats.TokenLogins.Load(); n != 2 {
+		t.Errorf("%d logins by token", n)
+	}
 }

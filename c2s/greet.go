@@ -8,6 +8,7 @@ import (
 
 	"jackdaw/router"
 	"jackdaw/router/accounts"
+	"jackdaw/router/devices"
 	"jackdaw/router/gate"
 	"jackdaw/wire"
 	"jackdaw/xmpp"
@@ -33,8 +34,9 @@ type greeting struct {
 	*profile                // that the client has chosen
 	classic  profile
 	modern   sasl2
-	device   string // see router.Connection
-	flowing  bool   // after the login the stream goes on without being opened anew (XEP-0388 §2.6.1)
+	device   string        // see router.Connection
+	entered  devices.Login // how the device has logged in
+	flowing  bool          // after the login the stream goes on without being opened anew (XEP-0388 §2.6.1)
 }
 
 // errTaken says that the connection has been handed to a session.
@@ -391,6 +393,7 @@ func (g *greeting) bindResource(x *xmpp.Stanza) error {
 		id := x.ID
 		if err = g.bind(full, wishes{device: g.device}); err == nil {
 			g.stillActive()
+			g.remember()
 			b := append([]byte("<bind xmlns='"+xmpp.NSBind+"'><jid>"), xmpp.AppendText(nil, full.String())...)
 			b = append(b, "</jid></bind>"...)
 			g.out = (&xmpp.Stanza{Kind: xmpp.IQ, Type: xmpp.TypeResult, ID: id, Payload: b}).Append(g.out)

@@ -167,7 +167,11 @@ func (g *greeting) welcome(user jid.JID, q *request, last []byte) (again bool, e
 		g.srv.log.Warn("no token is given to a client", "user", user, "error", err)
 	}
 	answers = append(answers, token...)
-	g.remember(user, q)
+	if q.fast != nil {
+		g.srv.Stats.TokenLogins.Add(1)
+	}
+	g.entered = g.loginOf(user, q)
+	g.remember()
 	g.admit()
 	g.flowing, g.device = true, deviceOf(user, q)
 	who := user // a bare address, unless a resource is bound

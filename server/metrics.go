@@ -70,6 +70,7 @@ func (m *metrics) parts(h *house) {
 	m.counters([]counter{
 		{"jackdaw_connections_refused_total", "Connections refused by the limits of their address.", c.Refused.Load},
 		{"jackdaw_logins_total", "Successful logins of clients.", c.Logins.Load},
+		{"jackdaw_token_logins_total", "Of these, logins by the token of a device.", c.TokenLogins.Load},
 		{"jackdaw_login_failures_total", "Failed logins of clients.", c.AuthFailures.Load},
 		{"jackdaw_sessions_detached_total", "Sessions that began to wait for resumption.", c.Detached.Load},
 		{"jackdaw_sessions_resumed_total", "Sessions that were resumed.", c.Resumptions.Load},
