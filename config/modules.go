@@ -15,6 +15,7 @@ type Modules struct {
 	Archive Archive
 	MUC     MUC
 	Push    Push
+	Devices Devices
 	Upload  Upload
 	// HostMeta is what is told of how to connect.
 	HostMeta HostMeta
@@ -71,6 +72,11 @@ const (
 	PushSender = "sender"
 	PushFull   = "full"
 )
+
+// Devices sets up what is remembered of the clients that log in (XEP-0494).
+type Devices struct {
+	Keep time.Duration `yaml:"keep"` // of one that is away and has no token; 0: for ever
+}
 
 // Upload sets up the taking and giving out of files over HTTP (XEP-0363).
 type Upload struct {
@@ -133,6 +139,7 @@ func defaultModules() Modules {
 		Archive:   Archive{Keep: 30 * 24 * time.Hour},
 		MUC:       MUC{Keep: 30 * 24 * time.Hour},
 		Push:      Push{Content: PushNone, Registrations: 10, Interval: 5 * time.Second},
+		Devices:   Devices{Keep: 90 * 24 * time.Hour},
 		Upload:    Upload{MaxSize: 100 << 20, Quota: 1 << 30, Keep: 30 * 24 * time.Hour},
 		HostMeta:  HostMeta{TTL: time.Hour},
 		Strangers: Strangers{Policy: StrangersDeliver, Recipients: 60},
@@ -141,7 +148,7 @@ func defaultModules() Modules {
 
 // moduleNames are the modules of this version, by the names of their folders.
 var moduleNames = []string{
-	"archive", "blocking", "caps", "carbons", "contact", "disco", "forged", "hostmeta", "httpmessage", "last",
+	"archive", "blocking", "caps", "carbons", "contact", "devices", "disco", "forged", "hostmeta", "httpmessage", "last",
 	"markers", "muc", "multicast", "offline", "pep", "ping", "presence", "private", "push", "registration", "reports",
 	"roster", "stanzaid", "strangers", "time", "upload", "vcard", "version",
 }
@@ -157,6 +164,8 @@ func (m *Modules) settings(name string) any {
 		return &m.MUC
 	case "push":
 		return &m.Push
+	case "devices":
+		return &m.Devices
 	case "upload":
 		return &m.Upload
 	case "strangers":

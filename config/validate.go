@@ -124,6 +124,9 @@ func (c *Config) problems() []*Error {
 	if c.Modules.Push.Interval < time.Second {
 		k.add("modules.push.interval", "expected 1s or more")
 	}
+	if keep := c.Modules.Devices.Keep; keep != 0 && keep < time.Hour {
+		k.add("modules.devices.keep", "expected 1h or more, or 0 for ever")
+	}
 	k.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	k.oneOf("log.format", c.Log.Format, "text", "json")
 	return k.found

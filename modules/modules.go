@@ -15,6 +15,7 @@ import (
 	"jackdaw/modules/caps"
 	"jackdaw/modules/carbons"
 	"jackdaw/modules/contact"
+	"jackdaw/modules/devices"
 	"jackdaw/modules/disco"
 	"jackdaw/modules/forged"
 	"jackdaw/modules/internal/notices"
@@ -89,7 +90,8 @@ func (s *Set) Close() {
 	}
 }
 
-// All makes the modules. Whoever else listens to changes of accounts must do so after All (see registration.New).
+// All makes the modules. Whoever else listens to changes of accounts must do so after All (see registration.New), but
+// for the devices, which end no session by it.
 func All(d Deps) *Set {
 	spaces := &spaces{Store: d.Store}
 	d.Store = spaces
@@ -151,6 +153,7 @@ func All(d Deps) *Set {
 			pieces.Module(),
 			register.Module(),
 			reachable.Module(),
+			devices.Of(d),
 		},
 		Registration: register, Forged: replies, spaces: spaces, config: d.Config,
 		run:   []func(context.Context){messages.Run, rooms.Run},

@@ -79,7 +79,9 @@ func offlineControl(ctx context.Context, store storage.Engine, cfg *config.Confi
 	r := router.New(router.Options{Hosts: domains(cfg), Users: users, Log: log})
 	nowhere := func() []upload.Place { return nil }
 	files := newFiles(fileParts{r, store, users, current, nowhere, log})
-	features := modules.All(modules.Deps{Router: r, Store: store, Accounts: users, Config: current, Log: log})
+	known := newDevices(store, users, current, log)
+	features := modules.All(modules.Deps{Router: r, Store: store, Accounts: users, Devices: known, Config: current,
+		Log: log})
 	r.Use(features.Modules(files.Module())...)
 	users.OnChange(func(user jid.JID, what accounts.Change) {
 		if what != accounts.Deleted {

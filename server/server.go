@@ -176,8 +176,9 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 	if cfg.Storage.Engine == config.EngineRedis { // what modules keep is elsewhere
 		onDisk = nil
 	}
-	h.features = modules.All(modules.Deps{Router: h.router, Store: store, Accounts: h.accounts, Config: h.cfg.Load,
-		Space: onDisk, Version: o.Version, Log: o.Log})
+	h.devices = newDevices(store, h.accounts, h.cfg.Load, o.Log)
+	h.features = modules.All(modules.Deps{Router: h.router, Store: store, Accounts: h.accounts, Devices: h.devices,
+		Config: h.cfg.Load, Space: onDisk, Version: o.Version, Log: o.Log})
 	h.programs = component.New(component.Options{Router: h.router, Gate: h.gate, Budgets: h.others, Log: o.Log,
 		Settings: func() config.Component { return h.cfg.Load().Component },
 		Limits:   func() config.Limits { return h.cfg.Load().Limits }})
@@ -192,8 +193,6 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 	if h.certs, err = NewCertStore(cfg); err != nil {
 		return nil, err
 	}
-	h.devices = devices.New(devices.Options{Store: store.Map("devices"), Accounts: h.accounts, Log: o.Log,
-		Lifetime: func() time.Duration { return h.cfg.Load().C2S.TokenLifetime }})
 	h.clients = c2s.New(c2s.Options{Router: h.router, Accounts: h.accounts, Tokens: h.devices,
 		TLS:      h.certs.TLSConfig("xmpp-client"),
 		Register: h.features.Registration, AllowPlainWithoutTLS: !cfg.C2S.RequireTLS,

@@ -42,6 +42,7 @@ var titles = map[string]string{
 	"XEP-0474": "SASL SCRAM Downgrade Protection",
 	"XEP-0480": "SASL Upgrade Tasks",
 	"XEP-0484": "Fast Authentication Streamlining Tokens",
+	"XEP-0494": "Client Access Management",
 	"XEP-0509": "Initial Authentication Pipelining",
 	"XEP-0515": "TLS Channel-Binding Downgrade Protection",
 	"XEP-0478": "Stream Limits Advertisement",

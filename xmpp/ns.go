@@ -73,6 +73,7 @@ const (
 	NSSASLUpgrade     = "urn:xmpp:sasl:upgrade:0"                  // XEP-0480 §2
 	NSScramUpgrade    = "urn:xmpp:scram-upgrade:0"                 // XEP-0480 §3
 	NSFAST            = "urn:xmpp:fast:0"                          // XEP-0484
+	NSClientAccess    = "urn:xmpp:cam:0"                           // XEP-0494
 	NSNoReply         = "urn:xmpp:noreply:0"                       // XEP-0506, disco feature
 	NSConfigVersion   = "urn:xmpp:iap:0"                           // XEP-0509
 	FeatureMsgOffline = "msgoffline"                               // XEP-0160, disco feature (not a namespace)

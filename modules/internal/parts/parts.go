@@ -9,6 +9,7 @@ import (
 	"jackdaw/config"
 	"jackdaw/router"
 	"jackdaw/router/accounts"
+	"jackdaw/router/devices"
 	"jackdaw/router/space"
 	"jackdaw/storage"
 	"jackdaw/xmpp/jid"
@@ -19,6 +20,7 @@ type Parts struct {
 	Router   *router.Router
 	Store    Store    // a storage.Engine
 	Accounts Accounts // router/accounts
+	Devices  *devices.Service
 	// Config returns the configuration in force; it is asked whenever it matters.
 	Config  func() *config.Config
 	Space   *space.Watch // of the disk on which the store is; nil: there is always room
