@@ -33,6 +33,8 @@ type Control struct {
 	Config func() *config.Config
 	// Kept tells what the modules keep of a user; nil where nobody asks.
 	Kept Kept
+	// Devices are those of accounts; nil where nobody asks.
+	Devices Devices
 	// Log hears what was changed; nil: nobody does.
 	Log *slog.Logger
 	// Live is nil when no server runs.
@@ -92,6 +94,8 @@ func (c *Control) Handler() http.Handler {
 	operation(mux, "user.list", c.listUsers)
 	operation(mux, "user.show", c.showUser)
 	operation(mux, "user.switch", c.switchUser)
+	operation(mux, "user.devices", c.devices)
+	operation(mux, "user.devices.revoke", c.revokeDevice)
 	operation(mux, "user.grant", c.grant)
 	operation(mux, "user.revoke", c.revoke)
 	operation(mux, "api-account.add", c.addAPIAccount)

@@ -10,6 +10,7 @@ type SessionInfo struct {
 	Address   string    `json:"address"` // of the client; "" while it is away
 	TLS       string    `json:"tls"`     // the version; "" in the clear, and while the client is away
 	Client    string    `json:"client"`  // what it says it is (XEP-0115 §4); "" if nothing
+	Device    string    `json:"device"`  // DeviceInfo.ID; "" if the client does not say which it is
 	Since     time.Time `json:"since"`
 	ResumesBy time.Time `json:"resumes_by,omitzero"` // when a detached session ends
 }

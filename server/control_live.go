@@ -18,7 +18,7 @@ func (l routerLive) Sessions() []SessionInfo {
 	l.router.EachSession(func(s *router.Session) bool {
 		at := s.Connection()
 		one := SessionInfo{JID: s.Addr().String(), State: StateConnected, Priority: int(s.Priority()), TLS: at.TLS,
-			Client: clientOf(s), Since: at.Since, ResumesBy: at.Expires}
+			Client: clientOf(s), Device: at.Device, Since: at.Since, ResumesBy: at.Expires}
 		if at.Address.IsValid() {
 			one.Address = at.Address.String()
 		}

@@ -92,5 +92,5 @@ func offlineControl(ctx context.Context, store storage.Engine, cfg *config.Confi
 				"do", "make the account once more and remove it again, when storage is well")
 		}
 	})
-	return &Control{Accounts: users, Config: current, Kept: features}, nil
+	return &Control{Accounts: users, Config: current, Kept: features, Devices: known}, nil
 }

@@ -325,7 +325,7 @@ func (h *house) listen(ctx context.Context) error {
 		h.running.Go(func() { h.logged("tls", h.web.ServeTaken()) })
 	}
 	control, err := ListenControl(cfg.Data, &Control{Accounts: h.accounts, Config: h.cfg.Load, Kept: h.features,
-		Log: h.o.Log, Live: routerLive{router: h.router, reload: h.reload, peers: h.peers}})
+		Devices: h.devices, Log: h.o.Log, Live: routerLive{router: h.router, reload: h.reload, peers: h.peers}})
 	if err != nil {
 		return err
 	}

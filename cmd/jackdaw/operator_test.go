@@ -17,7 +17,7 @@ func TestCommandsThatReadCreateNothing(t *testing.T) {
 	s := newShell(t)
 	for _, args := range [][]string{
 		{"user", "list"}, {"user", "show", "a@localhost"}, {"api-account", "list"}, {"sessions"}, {"s2s"}, {"reload"},
-		{"user", "del", "a@localhost"}, {"user", "grant", "a@localhost", "admin"}, {"api-account", "del", "blog"},
+		{"user", "devices", "a@localhost"}, {"user", "devices", "revoke", "a@localhost", "x"}, {"user", "del", "a@localhost"}, {"user", "grant", "a@localhost", "admin"}, {"api-account", "del", "blog"},
 		{"sessions", "kick", "a@localhost"},
 	} {
 		code, out, errOut := s.try("", args...)
@@ -98,6 +98,7 @@ func TestEveryCommandSpeaksJSON(t *testing.T) {
 		{`{}`, []string{"user", "grant", "romeo@localhost", "admin"}},
 		{`"permissions":["admin"]`, []string{"user", "list"}},
 		{`"source":"granted"`, []string{"user", "show", "romeo@localhost"}},
+		{`[]`, []string{"user", "devices", "romeo@localhost"}},
 		{`{}`, []string{"user", "disable", "romeo@localhost"}},
 		{`[]`, []string{"api-account", "list"}},
 		{`"version":`, []string{"version"}},

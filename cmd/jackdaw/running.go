@@ -18,9 +18,9 @@ import (
 
 func sessionsCommand(s *settings) *cobra.Command {
 	c := &cobra.Command{
-		Use: "sessions", Short: "list who is connected: address, state, priority, from where, TLS, client, since",
+		Use: "sessions", Short: "list who is connected: address, state, priority, from where, TLS, client, since, device",
 		Long: `List who is connected, a line for each session, with tabs between: address, state, priority, where the client is,
-its version of TLS, what it says it is, and since when the session lasts.
+its version of TLS, what it says it is, since when the session lasts, and the id of the device (jackdaw user devices).
 
 The state is available, connected (it has sent no presence) or detached (its connection is gone; it waits to be
 resumed). What is not known is -.`,
@@ -33,8 +33,9 @@ resumed). What is not known is -.`,
 				}
 				return s.print(cmd, orEmpty(list), func(w io.Writer) error {
 					for _, one := range list {
-						fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\n", one.JID, one.State, one.Priority,
-							orDash(one.Address), orDash(one.TLS), orDash(printable(one.Client)), moment(one.Since))
+						fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n", one.JID, one.State, one.Priority,
+							orDash(one.Address), orDash(one.TLS), orDash(printable(one.Client)), moment(one.Since),
+							orDash(one.Device))
 					}
 					return nil
 				})

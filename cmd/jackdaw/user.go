@@ -21,6 +21,7 @@ func userCommand(s *settings) *cobra.Command {
 		userList(s), userShow(s),
 		userAction(s, "disable", "keep an account from logging in, and end its sessions", (*server.Client).Disable),
 		userAction(s, "enable", "let a disabled account log in again", (*server.Client).Enable),
+		userDevices(s),
 		userPermissions(s, "grant", "give permissions to an account", (*server.Client).Grant),
 		userPermissions(s, "revoke", "take permissions back", (*server.Client).Revoke),
 	)

@@ -226,7 +226,7 @@ func TestScenesOnASharedServer(t *testing.T) {
 				})
 			}
 			for name, scene := range map[string]func(*testing.T, *harness.Server){"tls-exporter": testExporter,
-				"one request": testOneRequest, "go-sendxmpp": testSendXMPP} {
+				"one request": testOneRequest, "devices": testDevices, "go-sendxmpp": testSendXMPP} {
 				if !slices.Contains(left("programs", place.Way), name) {
 					t.Run(name, func(t *testing.T) { t.Parallel(); scene(t, s) })
 				}
