@@ -104,6 +104,7 @@ func Run(ctx context.Context, cfg *config.Config, o RunOptions) error {
 	s.running.Go(func() { s.watchStorage(ctx) })
 	s.running.Go(func() { s.watchCertificates(ctx) })
 	s.running.Go(func() { s.features.Run(ctx) })
+	s.running.Go(func() { s.devices.Run(ctx) })
 	s.running.Go(func() { s.files.Run(ctx) })
 	s.running.Go(func() { s.space.Run(ctx) })
 	s.wait(ctx)

@@ -43,6 +43,9 @@ const (
 	rotateAfter = 24 * time.Hour
 	// epochKey is where it is kept since when tokens count again, beside the devices of the account.
 	epochKey = ".since"
+	// sweepAfter is the time from the start to the first look for devices that are away, sweepEvery that between two.
+	sweepAfter = 10 * time.Minute
+	sweepEvery = 24 * time.Hour
 	// attempts is how often a change is tried that meets others of the same account.
 	attempts = 20
 )
@@ -210,9 +213,12 @@ func (s *Service) Remove(ctx context.Context, user jid.JID, device string) error
 // Seen notes a login. It need not be awaited: a login that is forgotten is one that nobody sees in a list.
 func (s *Service) Seen(ctx context.Context, l Login) error {
 	software, name := s.words(l.Agent)
-	since, err := s.since(ctx, l.User)
-	if err != nil {
-		return err
+	since := time.Time{}
+	if !isToken(l.Mechanism) { // it is not that of an account that is no more
+		var err error
+		if since, err = s.since(ctx, l.User); err != nil {
+			return err
+		}
 	}
 	now := s.o.Now()
 	id := ID(l.User, l.Agent.ID)
@@ -476,6 +482,57 @@ func crowdedOut(all map[string]*record, fresh *record) (out []storage.Change) {
 	return out
 }
 
+// Run forgets the devices that have been away for too long, soon and then once a day, until ctx ends.
+func (s *Service) Run(ctx context.Context) {
+	t := time.NewTimer(sweepAfter)
+	defer t.Stop()
+	for ; ; t.Reset(sweepEvery) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		if err := s.sweep(ctx); err != nil && ctx.Err() == nil {
+			s.o.Log.Warn("not all devices that are away are forgotten", "error", err)
+		}
+	}
+}
+
+// sweep forgets them now. An account whose devices change meanwhile waits for the next time.
+func (s *Service) sweep(ctx context.Context) error {
+	if s.o.Keep() == 0 {
+		return nil
+	}
+	all, err := s.o.Accounts.List(ctx, "")
+	if err != nil {
+		return err
+	}
+	for _, a := range all {
+		owner := a.User.String()
+		entries, version, err := s.o.Store.List(ctx, owner)
+		if err != nil {
+			return fmt.Errorf("read the devices of %s: %w", owner, err)
+		}
+		var changes []storage.Change
+		for _, e := range entries {
+			if r, err := decode(e.Value); err == nil && e.Key != epochKey && s.stale(r) {
+				changes = append(changes, storage.Change{Key: e.Key, Delete: true})
+			}
+		}
+		if len(changes) == 0 {
+			continue
+		}
+		_, p, err := s.o.Store.Update(ctx, owner, version, changes...)
+		if err == nil {
+			err = p.Wait(ctx)
+		}
+		if err != nil && !errors.Is(err, storage.ErrConflict) {
+			return fmt.Errorf("forget devices of %s: %w", owner, err)
+		}
+	}
+	return nil
+}
+
 // stale says that a device is to be forgotten.
 func (s *Service) stale(r *record) bool {
 	now, keep := s.o.Now(), s.o.Keep()
@@ -499,14 +556,12 @@ func isToken(m sasl.Mechanism) bool {
 
 // clean is what is kept of a client's words: one line that can be shown.
 func clean(s string) string {
-	out := make([]rune, 0, maxName)
-	for _, r := range strings.Join(strings.Fields(s), " ") {
-		if len(out) == maxName {
-			break
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) || unicode.IsSpace(r) {
+			return r
 		}
-		if unicode.IsPrint(r) {
-			out = append(out, r)
-		}
-	}
-	return strings.TrimSpace(string(out))
+		return -1
+	}, s)
+	out := []rune(strings.Join(strings.Fields(s), " "))
+	return strings.TrimSpace(string(out[:min(len(out), maxName)]))
 }

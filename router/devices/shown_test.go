@@ -1,9 +1,11 @@
 package devices
 
 import (
+	"strings"
 	"testing"
 	"time"
 
+	"jackdaw/xmpp/jid"
 	"jackdaw/xmpp/sasl"
 )
 
@@ -90,6 +92,29 @@ func TestADeviceThatIsAwayIsForgotten(t *testing.T) {
 	}
 }
 
+func TestDevicesOfWhoNeverComesBackAreForgotten(t *testing.T) {
+	s := open(t)
+	s.seen(s.login(romeo, phone))
+	s.issue(romeo, laptop)
+	s.seen(s.login(juliet, phone))
+	kept := func(user jid.JID, want int) {
+		t.Helper()
+		if err := s.sweep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if n, _, err := s.store.Size(t.Context(), user.String()); err != nil || n != want {
+			t.Errorf("kept of %s: %d, %v; want %d", user, n, err, want)
+		}
+	}
+	s.ahead = 29 * 24 * time.Hour
+	kept(romeo, 2) // for ever
+	s.o.Keep = func() time.Duration { return 24 * time.Hour }
+	kept(romeo, 1) // it has a token
+	kept(juliet, 0)
+	s.ahead = 31 * 24 * time.Hour
+	kept(romeo, 0)
+}
+
 func TestWhereNobodySeesDevicesOnlyTokensAreKept(t *testing.T) {
 	s := open(t)
 	s.o.Shown = func() bool { return false }
@@ -100,5 +125,16 @@ func TestWhereNobodySeesDevicesOnlyTokensAreKept(t *testing.T) {
 	s.issue(romeo, phone)
 	if d := s.one(); d.Software != "" || d.Name != "" || !d.Token {
 		t.Errorf("kept: %+v", d)
+	}
+}
+
+func TestWhatADeviceSaysIsOneLineThatCanBeShown(t *testing.T) {
+	for in, want := range map[string]string{
+		"": "", " \t\r\n": "", "Gajim": "Gajim", "a\u2028 \u200b b\u202e\x00\x1b[31mc": "a b[31mc", "Handy \U0001f4f1": "Handy \U0001f4f1",
+		strings.Repeat("ä", 70): strings.Repeat("ä", 64), strings.Repeat("x", 63) + " y": strings.Repeat("x", 63),
+	} {
+		if got := clean(in); got != want {
+			t.Errorf("%q becomes %q, not %q", in, got, want)
+		}
 	}
 }
