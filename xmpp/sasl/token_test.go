@@ -1,6 +1,7 @@
 package sasl
 
 import (
+	"encoding/hex"
 	"errors"
 	"testing"
 )
@@ -65,6 +66,36 @@ func TestTokensLogInOverTheirChannelAlone(t *testing.T) {
 	}
 	if _, done, err := s.Next(TokenMessage("romeo", "secret", nil)); !done || err != nil {
 		t.Errorf("%v, %v", done, err)
+	}
+}
+
+// The values were computed by another program, as draft-schmaus-kitten-sasl-ht-09 says; the token is that of XEP-0484,
+// example 3.
+func TestTokenMessagesAreThoseOfTheDraft(t *testing.T) {
+	const secret = "WXZzciBwYmFmdmZnZiBqdmd1IGp2eXFhcmZm"
+	for _, a := range []struct{ binding, initiator, responder string }{
+		{"", "9097787461a184e0fa84ec00c1381190b6c4d16a8ec4453c7b2ac5e7fcf935ed",
+			"4e513409631474863b986c9f3e8c1e27ca29d1d7ab9ed4097e7afd6007bf9c62"},
+		{"tls-exporter data", "a1e4353b83558eac9b9242319d807c028e05d570bda33717a643ffe66e54c7e9",
+			"0f3b2307040b97b6ed15a49066b900a6e1c3feedfdf89cf7582ac5c19d776a26"},
+	} {
+		message := TokenMessage("romeo", secret, []byte(a.binding))
+		if got := hex.EncodeToString(message); got != hex.EncodeToString([]byte("romeo\x00"))+a.initiator {
+			t.Errorf("with %q: %s", a.binding, got)
+		}
+		m, bindings := HTSHA256None, []Binding(nil)
+		if a.binding != "" {
+			m, bindings = HTSHA256Exporter, []Binding{{TLSExporter, []byte(a.binding)}}
+		}
+		s, err := New(m, &Config{Bindings: bindings, Token: func(_ string, _ Mechanism, proves func([]byte) bool) (bool, error) {
+			return proves([]byte(secret)), nil
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if answer, done, err := s.Next(message); !done || err != nil || hex.EncodeToString(answer) != a.responder {
+			t.Errorf("with %q: answered with %x, %v", a.binding, answer, err)
+		}
 	}
 }
 
