@@ -67,6 +67,16 @@ func (c *Conn) SyscallConn() (syscall.RawConn, error) {
 	return nil, errors.ErrUnsupported
 }
 
+// SetKeepAliveConfig is that of net.TCPConn, where the connection is one.
+func (c *Conn) SetKeepAliveConfig(how net.KeepAliveConfig) error {
+	if tc, ok := c.Conn.(interface {
+		SetKeepAliveConfig(net.KeepAliveConfig) error
+	}); ok {
+		return tc.SetKeepAliveConfig(how)
+	}
+	return errors.ErrUnsupported
+}
+
 // CloseWrite ends our direction of the connection, where it can be ended by itself.
 func (c *Conn) CloseWrite() error {
 	if cw, ok := c.Conn.(interface{ CloseWrite() error }); ok {
