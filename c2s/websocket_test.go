@@ -9,11 +9,13 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/coder/websocket"
 
+	"jackdaw/router"
 	"jackdaw/web"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
@@ -96,7 +98,7 @@ func (h *house) sockets(secure bool) string {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	handler := &web.WebSockets{Take: h.Take, Trusted: func() []netip.Prefix { return nil },
+	handler := &web.WebSockets{Take: h.Take, Limits: h.limits, Trusted: func() []netip.Prefix { return nil },
 		Origins: web.Origins{Allowed: func() []string { return nil }, Serves: h.router.Serves}}
 	s := web.NewServer(handler, web.DefaultLimits, slog.New(slog.DiscardHandler))
 	done := make(chan error, 1)
@@ -245,6 +247,39 @@ func TestAClosedPageMayComeBack(t *testing.T) {
 	back := h.resume("romeo", id, 0)
 	back.expect("<resumed")
 	back.leave()
+}
+
+// What is sent to a page that has closed is no more delivered than it would be to nobody: the browser drops it.
+func TestMessagesForAClosedPageAreKept(t *testing.T) {
+	h := open(t, nil)
+	defer h.close()
+	page := h.enterBy(h.sockets(false), false, "romeo", "page")
+	entered, leave := make(chan struct{}), make(chan struct{})
+	h.mu.Lock()
+	h.deliver = func(e *router.Envelope) {
+		if e.Stanza.ID == "first" {
+			close(entered)
+			<-leave
+		}
+	}
+	h.mu.Unlock()
+	c := h.streams.All()[0]
+	unread := func() int { _, n := c.Transport.Kernel(); return n }
+	message := func(id string) string {
+		return "<message to='" + page.jid + "' id='" + id + "'><body>x</body></message>"
+	}
+	page.send(message("first"))
+	<-entered
+	page.send(message("late"))
+	eventually(t, "the message is there", func() bool { return unread() > 0 })
+	n, closed := unread(), make(chan error, 1)
+	go func() { closed <- page.c.(*socket).ws.Close(websocket.StatusGoingAway, "") }()
+	eventually(t, "the closing frame is there", func() bool { return unread() > n })
+	close(leave) // what is behind the first message is read at once
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+	eventually(t, "the message is kept", func() bool { return slices.Equal(h.list(&h.stored), []string{"late"}) })
 }
 
 func TestPingsOfAWebSocketAreAnswered(t *testing.T) {

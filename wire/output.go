@@ -21,11 +21,11 @@ type span struct{ cipher, plain int64 }
 // Write writes b. It waits until the kernel has taken it, unless the transport queues.
 func (s *Stream) Write(b []byte) (int, error) {
 	if s.socket != nil {
-		w := s.socket.wrap(nil, b)
+		w, closed := s.socket.wrap(nil, b)
 		if _, err := s.put(w); err != nil {
 			return 0, err
 		}
-		return len(b), nil
+		return len(b), closed
 	}
 	return s.put(b)
 }
@@ -76,9 +76,13 @@ func (s *Stream) sendWrapped(p []byte, plain int64) error {
 	defer wrapped.Put(b)
 	for first := true; first || len(p) > 0; first = false {
 		n := min(len(p), maxRecord)
-		*b = s.socket.wrap((*b)[:0], p[:n])
+		var closed error
+		*b, closed = s.socket.wrap((*b)[:0], p[:n])
 		if _, err := s.put(*b); err != nil {
 			return err
+		}
+		if closed != nil {
+			return closed
 		}
 		p = p[n:]
 		plain += int64(n)

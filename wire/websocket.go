@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"net"
 	"slices"
 	"sync"
 
@@ -190,12 +191,20 @@ func (w *WebSocket) control(op byte, payload []byte) error {
 		if len(payload) == 1 {
 			return w.violated(closeProtocol, stream.BadFormat, "half a status code")
 		}
+		if len(payload) > 1 && !sendable(binary.BigEndian.Uint16(payload)) {
+			return w.violated(closeProtocol, stream.BadFormat, "a status code that nobody may send")
+		}
 		w.owe(opClose, payload[:min(len(payload), 2)])
 		w.mu.Lock()
 		w.over, w.end = true, true
 		w.mu.Unlock()
 	}
 	return nil
+}
+
+// sendable says whether a closing frame may have this status code (RFC 6455 §7.4).
+func sendable(code uint16) bool {
+	return code >= 1000 && code <= 1014 && (code < 1004 || code > 1006) || code >= 3000 && code <= 4999
 }
 
 // message reads one message (RFC 7395 §3.3). Bytes of doc are in the stream's buffer, before what is consumed.
@@ -297,9 +306,15 @@ func (w *WebSocket) AppendEnd(dst []byte, f *Farewell) []byte {
 }
 
 // wrap appends b as it leaves: each element in a message, and what a piece has of one in a fragment. What is owed
-// follows where no message is underway.
-func (w *WebSocket) wrap(dst, b []byte) []byte {
+// follows where no message is underway. The error says that the other side has closed: a browser drops what comes then,
+// so that no other message is begun, and nobody believes that it has arrived.
+func (w *WebSocket) wrap(dst, b []byte) (_ []byte, err error) {
+	closed := w.closed()
 	for len(b) > 0 {
+		if closed && !w.out.underway {
+			err = net.ErrClosed
+			break
+		}
 		n, qualify, done := w.out.split(b)
 		dst = w.out.frame(dst, b[:n], qualify, done)
 		b = b[n:]
@@ -310,7 +325,7 @@ func (w *WebSocket) wrap(dst, b []byte) []byte {
 		dst = append(dst, w.owed...)
 		w.owed = nil
 	}
-	return dst
+	return dst, err
 }
 
 // A splitter finds the elements in what leaves. That is XML of our own making: well-formed, without comments,

@@ -125,6 +125,10 @@ func TestWebSocketsThatBreakTheProtocolEnd(t *testing.T) {
 		"a ping in parts":             {framed(opPing, ""), stream.BadFormat, 1002},
 		"a long ping":                 {framed(finBit|opPing, strings.Repeat("x", 126)), stream.BadFormat, 1002},
 		"half a status code":          {framed(finBit|opClose, "x"), stream.BadFormat, 1002},
+		"a status code that is none":  {framed(finBit|opClose, "\x03\xe7"), stream.BadFormat, 1002},
+		"one that says no frame came": {framed(finBit|opClose, "\x03\xee"), stream.BadFormat, 1002},
+		"one of nobody's":             {framed(finBit|opClose, "\x07\xd0"), stream.BadFormat, 1002},
+		"white space between frames":  {append([]byte(" \r\n"), framed(text, open)...), stream.BadFormat, 1002},
 		"a continuation of nothing":   {framed(finBit|opContinuation, "<a/>"), stream.BadFormat, 1002},
 		"a message in another":        {append(framed(opText, "<a>"), framed(text, "<b/>")...), stream.BadFormat, 1002},
 		"a message that is too large": {framed(opText, strings.Repeat(" ", 10001)), stream.PolicyViolation, 1009},
@@ -228,7 +232,7 @@ func TestEachElementLeavesAsAMessage(t *testing.T) {
 			if rapid.Bool().Draw(t, "ping") {
 				w.owe(opPong, []byte("x"))
 			}
-			out = w.wrap(out, rest[:n])
+			out, _ = w.wrap(out, rest[:n])
 			rest = rest[n:]
 		}
 		var got []string
@@ -279,6 +283,71 @@ func TestAClosedWebSocketIsABrokenConnection(t *testing.T) {
 	if _, err := io.ReadFull(far, answer); err != nil || !bytes.Equal(answer, []byte{finBit | opClose, 2, 3, 0xe9}) {
 		t.Errorf("answered %x, %v", answer, err)
 	}
+}
+
+// A browser that has closed gives the page nothing more. What is sent then must not count as having arrived, but for
+// the rest of a message that is underway.
+func TestNothingIsSentToAClosedWebSocket(t *testing.T) {
+	for name, queues := range map[string]bool{"before the login": false, "in a session": true} {
+		t.Run(name, func(t *testing.T) {
+			s, _, far := socketPair(t)
+			send := func(p string) error {
+				_, err := s.Write([]byte(p))
+				return err
+			}
+			if queues {
+				s.Transport.Queue()
+				send = func(p string) error { return s.Send([]byte(p)) }
+			}
+			if err := send("<message id='1'><body>"); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := far.Write(framed(finBit|opClose, "")); err != nil {
+				t.Fatal(err)
+			}
+			if item, err := s.Next(); err != io.EOF {
+				t.Fatalf("got %v, %v", item, err)
+			}
+			if err := send("</body></message><message id='2'/>"); !errors.Is(err, net.ErrClosed) {
+				t.Errorf("sent: %v", err)
+			}
+			if taken, _ := s.Progress(); queues && taken != int64(len("<message id='1'><body>")) {
+				t.Errorf("%d bytes are said to have been taken", taken)
+			}
+			s.Transport.Close()
+			b, err := io.ReadAll(far)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.HasSuffix(b, []byte{finBit | opClose, 0}) || !bytes.Contains(b, []byte("</body></message>")) ||
+				bytes.Contains(b, []byte("id='2'")) {
+				t.Errorf("got %q", b)
+			}
+		})
+	}
+}
+
+// After the login a stream begins anew, and white space may stand before it in other framings (go-sendxmpp).
+func TestFramesAreNoWhiteSpace(t *testing.T) {
+	s, _, far := socketPair(t)
+	long := framed(text, open+strings.Repeat(" ", 0x0a0a-len(open)))
+	if _, err := far.Write(long); err != nil {
+		t.Fatal(err)
+	}
+	for s.end < len(long) {
+		if err := s.More(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, first := range []byte{' ', '\t', '\n', '\r'} {
+		was := s.store[s.pos]
+		s.store[s.pos] = first
+		if !s.SkipSpace() || len(s.Unread()) != len(long) {
+			t.Errorf("%d bytes are left", len(s.Unread()))
+		}
+		s.store[s.pos] = was
+	}
+	s.want(t, stream.ItemHeader)
 }
 
 // What is half read stays in place while the reader waits, however it was cut, and nothing else.

@@ -267,9 +267,10 @@ func (s *Stream) Consumed() int { return s.Total - (s.end - s.pos) }
 // Empty says whether nothing has been received that was not consumed.
 func (s *Stream) Empty() bool { return s.pos == s.end && s.Transport.buffered() == 0 }
 
-// SkipSpace drops white space that has been read and says whether there is anything else.
+// SkipSpace drops white space that has been read and says whether there is anything else. What frames have between them
+// is none.
 func (s *Stream) SkipSpace() (more bool) {
-	for s.pos < s.end && strings.IndexByte(" \t\r\n", s.store[s.pos]) >= 0 {
+	for s.socket == nil && s.pos < s.end && strings.IndexByte(" \t\r\n", s.store[s.pos]) >= 0 {
 		s.pos++
 	}
 	return s.pos < s.end
