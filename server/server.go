@@ -266,6 +266,7 @@ func (h *house) webHandler() http.Handler {
 	ways := hostmeta.Handler(h.hostMeta)
 	h.binding = h.newBOSH()
 	sockets := &web.WebSockets{Origins: h.origins(), Take: h.clients.Take,
+		Limits:  func() *config.Limits { return &h.cfg.Load().Limits },
 		Trusted: func() []netip.Prefix { return h.cfg.Load().HTTP.TrustedProxies }}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		cfg := h.cfg.Load()

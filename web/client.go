@@ -39,9 +39,13 @@ func ClientOf(r *http.Request, trusted []netip.Prefix) Client {
 		if !ok {
 			break
 		}
-		if a = h; !within(trusted, a) {
+		if ours := within(trusted, h); !ours {
+			if !h.IsLoopback() { // which is not where anybody comes from that is not here
+				a = h
+			}
 			break
 		}
+		a = h
 	}
 	return Client{Addr: a, Forwarded: true, Scheme: scheme}
 }

@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"jackdaw/xmpp/jid"
 )
 
 // Origins says which pages of browsers may speak to us (RFC 6454, Fetch): those of the hosts that are served here, and
@@ -54,7 +56,11 @@ func (o Origins) allows(origin string) bool {
 	}
 	// A page in clear is whoever sits on the way, but on this machine.
 	host := strings.ToLower(u.Hostname())
-	return (u.Scheme == "https" || u.Scheme == "http" && host == "localhost") && o.Serves(host)
+	if u.Scheme != "https" && (u.Scheme != "http" || host != "localhost") {
+		return false
+	}
+	name, err := jid.Parse(host) // an origin has A-labels (RFC 6454 §6.2), a host of ours U-labels
+	return err == nil && name.IsDomain() && o.Serves(name.Domain())
 }
 
 // printable is what may stand in an answer.

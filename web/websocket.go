@@ -8,7 +8,10 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"time"
 
+	"jackdaw/config"
+	"jackdaw/router/gate"
 	"jackdaw/wire"
 )
 
@@ -18,9 +21,13 @@ const PathWebSocket = "/xmpp-websocket"
 // WebSockets upgrades requests to streams (RFC 7395, RFC 6455 §4.2).
 type WebSockets struct {
 	Origins Origins
-	Trusted func() []netip.Prefix   // proxies whose word counts
+	Trusted func() []netip.Prefix // proxies whose word counts
+	Limits  func() *config.Limits
 	Take    func(e wire.Entry) bool // serves a stream; false: nobody does any more
 }
+
+// answerTime is how long it may take until a client has read the answers to what it asked before.
+const answerTime = 5 * time.Second
 
 // ServeHTTP implements http.Handler.
 func (s *WebSockets) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -31,26 +38,29 @@ func (s *WebSockets) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	hijacker, ok := w.(http.Hijacker)
-	if !ok { // HTTP/2 has ways of its own (RFC 8441), which are not offered
-		http.Error(w, "WebSocket needs HTTP/1.1.", http.StatusHTTPVersionNotSupported)
-		return
-	}
 	client := ClientOf(r, s.Trusted())
 	e := wire.Entry{Framing: new(wire.WebSocket), Secure: client.Protected(r), From: client.Addr}
-	conn, buffered, err := hijacker.Hijack()
+	e.Pass, _ = r.Context().Value(passKey{}).(*gate.Pass)
+	if why := e.Pass.Carry(e.From, s.Limits()); why != "" {
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, "Too many requests: "+why+".", http.StatusTooManyRequests)
+		return
+	}
+	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		http.Error(w, "Internal server error.", http.StatusInternalServerError)
 		return
 	}
-	e.Pass = passOf(conn)
 	e.TLS, e.Transport = leave(conn)
 	e.Early, _ = buffered.Reader.Peek(buffered.Reader.Buffered()) // no more than there is
 	if c, ok := conn.(*earlyConn); ok {
 		e.Early = append(e.Early, c.early...)
 	}
-	_, err = conn.Write([]byte("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
-		"Sec-WebSocket-Accept: " + accept + "\r\nSec-WebSocket-Protocol: xmpp\r\n\r\n"))
+	// Who does not read them keeps nobody here.
+	if err = e.Transport.WriteUntil(time.Now().Add(answerTime)); err == nil {
+		_, err = conn.Write([]byte("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+			"Sec-WebSocket-Accept: " + accept + "\r\nSec-WebSocket-Protocol: xmpp\r\n\r\n"))
+	}
 	if err != nil || !s.Take(e) {
 		_ = conn.Close() // it has gone, or we have
 	}
@@ -84,6 +94,8 @@ func upgrade(w http.ResponseWriter, r *http.Request) (accept string, ok bool) {
 	key := r.Header.Get("Sec-WebSocket-Key")
 	raw, err := base64.StdEncoding.DecodeString(key)
 	switch {
+	case r.ProtoMajor != 1 || r.ProtoMinor < 1: // RFC 6455 §4.2.1; HTTP/2 has ways of its own (RFC 8441), not offered
+		http.Error(w, "WebSocket needs HTTP/1.1.", http.StatusHTTPVersionNotSupported)
 	case r.Method != http.MethodGet:
 		w.Header().Set("Allow", http.MethodGet)
 		http.Error(w, "Method not allowed. Use GET.", http.StatusMethodNotAllowed)

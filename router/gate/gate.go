@@ -60,12 +60,12 @@ func Exempt(a netip.Addr) bool { return !a.IsValid() || a.IsLoopback() }
 // A Pass is a connection that has been let in. Its methods may be called at any time; nil is one that nobody counts.
 type Pass struct {
 	g    *Keeper
-	addr netip.Addr // zero: not counted by address
 	conn net.Conn
 
 	// The keeper's mu guards these.
-	known bool // authenticated
-	idle  bool // nothing is lost if it ends
+	addr  netip.Addr // zero: not counted by address
+	known bool       // authenticated
+	idle  bool       // nothing is lost if it ends
 	gone  bool
 	spare *list.Element // its place among those that may be ended
 }
@@ -178,6 +178,38 @@ func (p *Pass) Authenticated() bool {
 	p.g.mu.Lock()
 	defer p.g.mu.Unlock()
 	return p.known
+}
+
+// Carry takes note that the connection is to carry a stream from here on, of somebody who has yet to authenticate,
+// whatever requests it has brought before. If it was counted by no address, since a proxy has made it, it is by the
+// stream's, unless that may not have another: the refusal says why.
+func (p *Pass) Carry(a netip.Addr, l *config.Limits) (refusal string) {
+	if p == nil {
+		return ""
+	}
+	p.g.mu.Lock()
+	defer p.g.mu.Unlock()
+	if p.gone {
+		return ""
+	}
+	if !p.addr.IsValid() && !Exempt(a) {
+		a = Neighbourhood(a)
+		v, refusal := p.g.visit(a, time.Now(), l)
+		if refusal != "" {
+			return refusal
+		}
+		v.tokens--
+		v.conns++
+		p.addr, p.known = a, true // as a stranger it is counted below
+	}
+	if p.known {
+		p.known = false
+		if v := p.g.from[p.addr]; v != nil {
+			v.strangers++
+		}
+	}
+	p.sort()
+	return ""
 }
 
 // Idle says whether nothing is lost if the connection is closed now, as between two requests.

@@ -138,3 +138,65 @@ func TestTheOldestStrangerMakesRoom(t *testing.T) {
 		}
 	})
 }
+
+// A connection of a proxy is counted by no address, until it carries a stream of somebody.
+func TestAStreamThroughAProxyIsItsClients(t *testing.T) {
+	l := config.Default().Limits
+	l.UnauthenticatedPerAddress, l.ConnectionsPerAddress = 3, 5
+	var g Keeper
+	client := netip.MustParseAddr("192.0.2.1")
+	var in []*Pass
+	carry := func() string {
+		p, why := g.Admit(nil, netip.Addr{}, &l)
+		if why != "" {
+			t.Fatal(why)
+		}
+		p.Known() // by a request of somebody else
+		if why = p.Carry(client, &l); why == "" {
+			in = append(in, p)
+		}
+		return why
+	}
+	for range 3 {
+		if why := carry(); why != "" {
+			t.Fatal(why)
+		}
+	}
+	if why := carry(); !strings.Contains(why, "not logged in") {
+		t.Errorf("beyond the strangers: %q", why)
+	}
+	if _, why := g.Admit(nil, client, &l); !strings.Contains(why, "not logged in") {
+		t.Errorf("beside the proxy: %q", why)
+	}
+	for range 2 {
+		in[len(in)-1].Known()
+		if why := carry(); why != "" {
+			t.Fatal(why)
+		}
+	}
+	in[0].Known()
+	if why := carry(); !strings.Contains(why, "too many connections") {
+		t.Errorf("beyond the number: %q", why)
+	}
+	for _, p := range in {
+		p.Leave()
+	}
+	if v := g.from[client]; v.conns != 0 || v.strangers != 0 {
+		t.Errorf("left: %+v", v)
+	}
+	// One of its own is its own already, and a stranger's again.
+	p, why := g.Admit(nil, client, &l)
+	p.Known()
+	why += p.Carry(client, &l)
+	if v := g.from[client]; why != "" || v.conns != 1 || v.strangers != 1 || p.spare == nil {
+		t.Errorf("%q, %+v", why, v)
+	}
+	p.Leave()
+	if why := p.Carry(client, &l); why != "" || g.from[client].conns != 0 || (*Pass)(nil).Carry(client, &l) != "" {
+		t.Errorf("%q, %+v", why, g.from[client])
+	}
+	local, _ := g.Admit(nil, netip.Addr{}, &l)
+	if why := local.Carry(netip.MustParseAddr("127.0.0.1"), &l); why != "" || local.addr.IsValid() {
+		t.Errorf("loopback: %q", why)
+	}
+}
