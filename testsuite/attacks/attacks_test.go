@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -263,7 +264,8 @@ func manyAttributes(n int) string {
 }
 
 func TestAttacksAreRefused(t *testing.T) {
-	s := harness.Start(t, harness.Options{Users: []string{"victim", "mallory", "witness"}, Config: quick})
+	s := harness.Start(t, harness.Options{Users: []string{"victim", "mallory", "witness"},
+		Config: strings.TrimSuffix(quick, "}") + ", connect_rate: 1000, connect_burst: 1000}"})
 	victim, err := harness.Connect(s.C2STLS, "victim", "den")
 	if err != nil {
 		t.Fatal(err)
@@ -276,7 +278,8 @@ func TestAttacksAreRefused(t *testing.T) {
 	}
 	defer witness.Close()
 	pid := s.PID()
-	for i, a := range attacks {
+	all := slices.Concat(attacks, framedAttacks, boundAttacks)
+	for i, a := range all {
 		t.Run(a.name, func(t *testing.T) {
 			got := a.run(t, s)
 			for _, w := range a.want {
@@ -306,7 +309,7 @@ func TestAttacksAreRefused(t *testing.T) {
 			}
 		})
 	}
-	if len(attacks) < 24 {
-		t.Errorf("%d attacks, want 24 at least", len(attacks))
+	if len(all) < 24 {
+		t.Errorf("%d attacks, want 24 at least", len(all))
 	}
 }

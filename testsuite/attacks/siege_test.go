@@ -64,7 +64,7 @@ type battle struct {
 }
 
 // ordeals are all of them.
-var ordeals = slices.Concat(amplified, brought, shared)
+var ordeals = slices.Concat(amplified, brought, shared, pages, bodies)
 
 func TestNobodyTakesWhatAllShare(t *testing.T) {
 	for _, o := range ordeals {
