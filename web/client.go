@@ -9,28 +9,29 @@ import (
 
 // A Client is where a request comes from.
 type Client struct {
-	Addr      netip.Addr // invalid for a unix socket
+	Addr      netip.Addr // invalid for a unix socket, unless it is a proxy that uses it
 	Unix      bool       // over a unix socket
 	Forwarded bool       // a trusted proxy says so
 	// Scheme is what the client spoke to the trusted proxy, as that says: "https"; "" where nobody says anything.
 	Scheme string
 }
 
-// ClientOf reads the address of the peer, or what trusted proxies say of theirs.
+// ClientOf reads the address of the peer, or what trusted proxies say of theirs. Whoever may use a unix socket is
+// trusted.
 func ClientOf(r *http.Request, trusted []netip.Prefix) Client {
+	c := Client{}
 	ap, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil { // no address: a unix socket
-		return Client{Unix: true}
+	if err != nil { // no address
+		c.Unix = true
+	} else if c.Addr = ap.Addr().Unmap().WithZone(""); !within(trusted, c.Addr) {
+		return c
 	}
-	a := ap.Addr().Unmap().WithZone("")
-	if len(trusted) == 0 || !within(trusted, a) {
-		return Client{Addr: a}
-	}
-	scheme := strings.ToLower(strings.TrimSpace(r.Header.Get("X-Forwarded-Proto")))
+	c.Scheme = strings.ToLower(strings.TrimSpace(r.Header.Get("X-Forwarded-Proto")))
 	hops := r.Header["X-Forwarded-For"]
 	if len(hops) == 0 {
-		return Client{Addr: a, Scheme: scheme}
+		return c
 	}
+	c.Forwarded = true
 	// Each proxy adds the address it saw at the end, so that what a client made up stands before the first address that
 	// no proxy of ours has.
 	list := strings.Split(strings.Join(hops, ","), ",")
@@ -39,15 +40,14 @@ func ClientOf(r *http.Request, trusted []netip.Prefix) Client {
 		if !ok {
 			break
 		}
-		if ours := within(trusted, h); !ours {
-			if !h.IsLoopback() { // which is not where anybody comes from that is not here
-				a = h
-			}
+		if h.IsLoopback() && !c.Addr.IsLoopback() { // whoever says so is not here, and neither is who asked him
 			break
 		}
-		a = h
+		if c.Addr = h; !within(trusted, h) {
+			break
+		}
 	}
-	return Client{Addr: a, Forwarded: true, Scheme: scheme}
+	return c
 }
 
 // Protected says whether what passes may be a password: under TLS of ours or of a proxy, and else as for posts, which a
