@@ -181,8 +181,8 @@ func (c *conn) stanza(x *xmpp.Stanza) error {
 
 // misnamed says whether an address is of the account, on a stream that goes on with an earlier session.
 //
-// COMPAT(Converse.js 14): after a reload it resumes its session and goes on to call itself by the resource that it would
-// have bound; refused, it comes back with a session that has lost what the other had waiting.
+// COMPAT(Converse.js 14): after a reload it resumes its session and goes on to call itself by the resource that it
+// would have bound; refused, it comes back with a session that has lost what the other had waiting.
 func (c *conn) misnamed(from jid.JID) bool { return c.resumed && from.Bare() == c.s.rs.Bare() }
 
 // unfit says what is wrong with a stanza before anyone else looks at it.

@@ -87,9 +87,10 @@ func TestTokenMessagesAreThoseOfTheDraft(t *testing.T) {
 		if a.binding != "" {
 			m, bindings = HTSHA256Exporter, []Binding{{TLSExporter, []byte(a.binding)}}
 		}
-		s, err := New(m, &Config{Bindings: bindings, Token: func(_ string, _ Mechanism, proves func([]byte) bool) (bool, error) {
+		try := func(_ string, _ Mechanism, proves func([]byte) bool) (bool, error) {
 			return proves([]byte(secret)), nil
-		}})
+		}
+		s, err := New(m, &Config{Bindings: bindings, Token: try})
 		if err != nil {
 			t.Fatal(err)
 		}
