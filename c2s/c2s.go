@@ -7,7 +7,7 @@
 // sending appends to its queue; see session and wire.Transport. One more goroutine ticks for all sessions together, one
 // reports to the router what clients have taken, and one brings out acknowledgements whose writes have finished.
 //
-// Left out: WebSocket and BOSH, early data, in-band registration itself (see Registration), compression.
+// Left out: early data, in-band registration itself (see Registration), compression.
 package c2s
 
 import (

@@ -10,11 +10,14 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
+	"jackdaw/xmpp/jid"
 	"jackdaw/xmpp/sasl"
 )
 
@@ -30,6 +33,7 @@ type remote struct {
 	out  *bufio.Reader
 	addr string // direct TLS
 	from string // STARTTLS
+	web  string // WebSocket with TLS
 }
 
 // startRemote starts it with a certificate of this kind: "ecdsa" or "rsa".
@@ -50,7 +54,7 @@ func startRemote(b *testing.B, kind string) *remote {
 		b.Fatal(err)
 	}
 	r := &remote{b: b, cmd: cmd, in: in, out: bufio.NewReader(out)}
-	r.addr, r.from = r.line(), r.line()
+	r.addr, r.from, r.web = r.line(), r.line(), r.line()
 	return r
 }
 
@@ -71,7 +75,18 @@ func (r *remote) line() string {
 // cpu is how many microseconds of CPU time the server has used.
 func (r *remote) cpu() int64 {
 	r.b.Helper()
-	if _, err := io.WriteString(r.in, "cpu\n"); err != nil {
+	return r.ask("cpu")
+}
+
+// memory is how many bytes of heap and stacks the server uses, after a collection.
+func (r *remote) memory() int64 {
+	r.b.Helper()
+	return r.ask("memory")
+}
+
+func (r *remote) ask(what string) int64 {
+	r.b.Helper()
+	if _, err := io.WriteString(r.in, what+"\n"); err != nil {
 		r.b.Fatal(err)
 	}
 	n, err := strconv.ParseInt(r.line(), 10, 64)
@@ -117,7 +132,21 @@ func BenchmarkLoginServer(b *testing.B) {
 	go func() { _ = h.Serve(starting, STARTTLS) }()
 	fmt.Println("=>", l.Addr())
 	fmt.Println("=>", starting.Addr())
+	fmt.Println("=>", h.sockets(true))
+	for i := range idleUsers {
+		if err := h.accounts.Create(b.Context(), jid.MustParse(idleUser(i)+"@"+host), password); err != nil {
+			b.Fatal(err)
+		}
+	}
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		if in.Text() == "memory" {
+			var m runtime.MemStats
+			runtime.GC()
+			runtime.GC() // what the first has put aside (sync.Pool)
+			runtime.ReadMemStats(&m)
+			fmt.Println("=>", m.HeapAlloc+m.StackInuse)
+			continue
+		}
 		var u syscall.Rusage
 		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
 			b.Fatal(err)
@@ -242,4 +271,46 @@ func (c *client) bindingCredentials() sasl.Credentials {
 	cred := sasl.Credentials{User: "romeo", Password: password}
 	cred.Binding, _ = sasl.Exporter(&cs)
 	return cred
+}
+
+// idleUsers have idleSessions each in BenchmarkIdle.
+const (
+	idleUsers    = 20
+	idleSessions = 20
+)
+
+func idleUser(i int) string { return fmt.Sprint("idle", i) }
+
+// BenchmarkIdle is what a session costs the server that has said nothing for a while, over TLS and over WebSocket with
+// TLS: bytes/session. The time says nothing.
+func BenchmarkIdle(b *testing.B) {
+	for name, enter := range map[string]func(r *remote, user, resource string) *client{
+		"tls": func(r *remote, user, resource string) *client {
+			conn, err := net.Dial("tcp", r.addr)
+			if err != nil {
+				b.Fatal(err)
+			}
+			c := (&client{t: b, conn: conn, c: conn}).handshake()
+			c.header()
+			return c.login(user).bind(resource)
+		},
+		"websocket": func(r *remote, user, resource string) *client {
+			return (&house{t: b}).enterBy(r.web, true, user, resource)
+		},
+	} {
+		b.Run(name, func(b *testing.B) {
+			r := startRemote(b, "ecdsa")
+			defer r.stop()
+			warm := enter(r, "romeo", "warm")
+			defer warm.close()
+			before := r.memory()
+			for i := range idleUsers {
+				for k := range idleSessions {
+					defer enter(r, idleUser(i), fmt.Sprint("r", k)).close()
+				}
+			}
+			<-time.After(restAfter + 3*time.Second) // for readers to rest
+			b.ReportMetric(float64(r.memory()-before)/(idleUsers*idleSessions), "bytes/session")
+		})
+	}
 }

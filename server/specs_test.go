@@ -26,6 +26,7 @@ var titles = map[string]string{
 	"RFC 6120": "XMPP: Core",
 	"RFC 6121": "XMPP: Instant Messaging and Presence",
 	"RFC 5802": "Salted Challenge Response Authentication Mechanism (SCRAM)",
+	"RFC 7395": "An XMPP Subprotocol for WebSocket",
 	"RFC 7677": "SCRAM-SHA-256 and SCRAM-SHA-256-PLUS",
 	"XEP-0114": "Jabber Component Protocol",
 	"XEP-0178": "Best Practices for Use of SASL EXTERNAL with Certificates",
