@@ -181,8 +181,8 @@ func (p *Pass) Authenticated() bool {
 }
 
 // Carry takes note that the connection is to carry a stream from here on, of somebody who has yet to authenticate,
-// whatever requests it has brought before. If it was counted by no address, since a proxy has made it, it is by the
-// stream's, unless that may not have another: the refusal says why.
+// whatever requests it has brought before. If a proxy has made it, it is counted by the stream's address from here on,
+// unless that may not have another: the refusal says why.
 func (p *Pass) Carry(a netip.Addr, l *config.Limits) (refusal string) {
 	if p == nil {
 		return ""
@@ -192,14 +192,14 @@ func (p *Pass) Carry(a netip.Addr, l *config.Limits) (refusal string) {
 	if p.gone {
 		return ""
 	}
-	if !p.addr.IsValid() && !Exempt(a) {
-		a = Neighbourhood(a)
+	if a = Neighbourhood(a); a != p.addr && !Exempt(a) {
 		v, refusal := p.g.visit(a, time.Now(), l)
 		if refusal != "" {
 			return refusal
 		}
 		v.tokens--
 		v.conns++
+		p.uncount()
 		p.addr, p.known = a, true // as a stranger it is counted below
 	}
 	if p.known {
@@ -258,7 +258,12 @@ func (p *Pass) leave() {
 		g.spare.Remove(p.spare)
 		p.spare = nil
 	}
-	if v := g.from[p.addr]; v != nil {
+	p.uncount()
+}
+
+// uncount takes it from what its address has. The caller holds the keeper's mu.
+func (p *Pass) uncount() {
+	if v := p.g.from[p.addr]; v != nil {
 		v.conns--
 		if !p.known {
 			v.strangers--

@@ -195,6 +195,14 @@ func TestAStreamThroughAProxyIsItsClients(t *testing.T) {
 	if why := p.Carry(client, &l); why != "" || g.from[client].conns != 0 || (*Pass)(nil).Carry(client, &l) != "" {
 		t.Errorf("%q, %+v", why, g.from[client])
 	}
+	// So is one of a proxy that has limits itself.
+	proxy := netip.MustParseAddr("198.51.100.1")
+	p, why = g.Admit(nil, proxy, &l)
+	if why += p.Carry(client, &l); why != "" || *g.from[proxy] != (visitor{tokens: g.from[proxy].tokens, at: g.from[proxy].at}) ||
+		g.from[client].conns != 1 || g.from[client].strangers != 1 {
+		t.Errorf("%q, %+v, %+v", why, g.from[proxy], g.from[client])
+	}
+	p.Leave()
 	local, _ := g.Admit(nil, netip.Addr{}, &l)
 	if why := local.Carry(netip.MustParseAddr("127.0.0.1"), &l); why != "" || local.addr.IsValid() {
 		t.Errorf("loopback: %q", why)
