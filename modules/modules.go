@@ -14,6 +14,7 @@ import (
 	"jackdaw/modules/blocking"
 	"jackdaw/modules/caps"
 	"jackdaw/modules/carbons"
+	"jackdaw/modules/commands"
 	"jackdaw/modules/contact"
 	"jackdaw/modules/devices"
 	"jackdaw/modules/disco"
@@ -105,9 +106,9 @@ func All(d Deps) *Set {
 		Private: pieces})
 	guard := strangers.Of(d, contacts, admins.Add, users.Add)
 	replies := forged.Of(d)
-	reachable := contact.Of(d)
+	reachable, orders := contact.Of(d), commands.Of(d)
 	discovery := disco.Of(d, disco.Options{Roster: contacts, Nodes: events.Nodes(), Forms: []disco.Form{reachable.Form},
-		Replies: replies.Hooked, Node: caps.Node, Ver: caps.Ver})
+		HostNodes: orders, Replies: replies.Hooked, Node: caps.Node, Ver: caps.Ver})
 	messages, pushes, rooms, register := archive.Of(d, contacts), push.Of(d), muc.Of(d), registration.Of(d)
 
 	// The cycles: these know others that were made after them and know them too.
@@ -154,6 +155,7 @@ func All(d Deps) *Set {
 			register.Module(),
 			reachable.Module(),
 			devices.Of(d),
+			orders.Module(),
 		},
 		Registration: register, Forged: replies, spaces: spaces, config: d.Config,
 		run:   []func(context.Context){messages.Run, rooms.Run},

@@ -53,6 +53,7 @@ var titles = map[string]string{
 	"XEP-0045": "Multi-User Chat",
 	"XEP-0048": "Bookmarks",
 	"XEP-0049": "Private XML Storage",
+	"XEP-0050": "Ad-Hoc Commands",
 	"XEP-0054": "vcard-temp",
 	"XEP-0059": "Result Set Management",
 	"XEP-0060": "Publish-Subscribe",

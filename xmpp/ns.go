@@ -29,6 +29,7 @@ const (
 	NSMUC             = "http://jabber.org/protocol/muc"           // XEP-0045
 	NSMUCUser         = "http://jabber.org/protocol/muc#user"      // XEP-0045
 	NSPrivate         = "jabber:iq:private"                        // XEP-0049
+	NSCommands        = "http://jabber.org/protocol/commands"      // XEP-0050
 	NSVCard           = "vcard-temp"                               // XEP-0054
 	NSRSM             = "http://jabber.org/protocol/rsm"           // XEP-0059
 	NSPubSub          = "http://jabber.org/protocol/pubsub"        // XEP-0060
@@ -88,7 +89,7 @@ var names = func() map[string]string {
 	for _, s := range []string{
 		NSXML, NSXMLNS, NSStream, NSClient, NSServer, NSTLS, NSSASL, NSBind, NSSession, NSStreamErrors, NSStanzaErrors,
 		NSRoster, NSFraming, NSDataForms, NSLast, NSDiscoInfo, NSDiscoItems, NSAddress, NSMUC, NSMUCUser, NSPrivate,
-		NSVCard, NSRSM, NSPubSub, NSPubSubEvent, NSOOB, NSXHTMLIM, NSRegister, NSChatStates, NSVersion,
+		NSCommands, NSVCard, NSRSM, NSPubSub, NSPubSubEvent, NSOOB, NSXHTMLIM, NSRegister, NSChatStates, NSVersion,
 		NSComponentAccept, NSCaps, NSHTTPBind, NSVCardUpdate, NSReceipts, NSBlocking, NSBlockingErrors, NSSM, NSPing,
 		NSTime, NSDelay, NSBOSH, NSDialback, NSCarbons, NSCarbonsRules, NSForward, NSCorrect, NSMAM, NSMarkers, NSHints,
 		NSCSI, NSStanzaID, NSOMEMO, NSBind2, NSSASL2, NSChannelBinding, NSStreamLimits, NSNoReply,

@@ -47,6 +47,14 @@ type Nodes interface {
 	Info(user, asker jid.JID, node string) (*xmpp.Element, error)
 }
 
+// HostNodes are what a host has beside itself. Both are told who asks, by full address; the elements are the caller's.
+type HostNodes interface {
+	// Info is the <query/> about a node without its name, nil if there is no such node. Items are its <item/>s; ok is
+	// false if there is no such node.
+	Info(host string, asker jid.JID, node string) (*xmpp.Element, *xmpp.Error)
+	Items(host string, asker jid.JID, node string) (items []*xmpp.Element, ok bool, bad *xmpp.Error)
+}
+
 // Options of New.
 type Options struct {
 	Router *router.Router
@@ -56,8 +64,9 @@ type Options struct {
 	Replies func() bool
 	Forms   []Form
 	// Shared are the domains of services for all hosts, wherever these are below; nil: there are none.
-	Shared func() []string
-	Nodes  Nodes // of accounts; nil: there are none
+	Shared    func() []string
+	Nodes     Nodes     // of accounts; nil: there are none
+	HostNodes HostNodes // nil: there are none
 	// Node and Ver make the node of the host's capabilities, Node#Ver(info), that the host
 	// answers for (XEP-0115 §6.2). An empty Node: no such node.
 	Node string
@@ -163,6 +172,9 @@ func (d *Disco) info(e *router.Envelope) {
 	switch {
 	case !ok:
 	case e.Stanza.To.IsDomain():
+		if node != "" && d.hostNodeInfo(e, node) {
+			return
+		}
 		q := d.Info(e.Stanza.To.Domain())
 		if node != "" && (d.o.Node == "" || node != d.o.Node+"#"+d.o.Ver(q)) {
 			e.Refuse(xmpp.ItemNotFound("there is no such node"))
@@ -183,6 +195,39 @@ func (d *Disco) info(e *router.Envelope) {
 		}
 		d.answer(e, q, "")
 	}
+}
+
+// hostNodeInfo answers for a node of a host, if there is such a one.
+func (d *Disco) hostNodeInfo(e *router.Envelope, node string) bool {
+	if d.o.HostNodes == nil {
+		return false
+	}
+	q, bad := d.o.HostNodes.Info(e.Stanza.To.Domain(), e.Stanza.From, node)
+	if bad != nil {
+		e.Refuse(bad)
+		return true
+	}
+	if q != nil {
+		d.answer(e, q, node)
+	}
+	return q != nil
+}
+
+// hostNodeItems puts the items of a node of a host into q; ok is false if there is no such node, or the request has
+// been refused.
+func (d *Disco) hostNodeItems(e *router.Envelope, q *xmpp.Element, node string) (ok bool) {
+	if d.o.HostNodes == nil {
+		return false
+	}
+	all, ok, bad := d.o.HostNodes.Items(e.Stanza.To.Domain(), e.Stanza.From, node)
+	if bad != nil {
+		e.Refuse(bad)
+		return false
+	}
+	for _, item := range all {
+		q.Content = append(q.Content, xmpp.Node{Elem: item})
+	}
+	return ok
 }
 
 func (d *Disco) nodes() Nodes {
@@ -258,7 +303,15 @@ func (d *Disco) items(e *router.Envelope) {
 	}
 	q := &xmpp.Element{Name: itemsQuery}
 	to := e.Stanza.To
-	found := to.IsDomain() && node == "" || !to.IsDomain() && d.nodeItems(e, q, node)
+	found := false
+	switch {
+	case !to.IsDomain():
+		found = d.nodeItems(e, q, node)
+	case node == "":
+		found = true
+	default:
+		found = d.hostNodeItems(e, q, node)
+	}
 	switch {
 	case e.Settled():
 		return

@@ -21,10 +21,12 @@ const (
 
 // A Form is a set of fields under a type of its own.
 type Form struct {
-	Kind   string // Ask, Submit, Cancel or Result
-	Type   string // FORM_TYPE; empty for none
-	Title  string
-	Fields []Field
+	Kind  string // Ask, Submit, Cancel or Result
+	Type  string // FORM_TYPE; empty for none
+	Title string
+	// Instructions say how to fill it in.
+	Instructions string
+	Fields       []Field
 }
 
 // A Field of a form. In a submission only Var and Values are filled in.
@@ -57,6 +59,24 @@ func (f *Field) Bool() (value, ok bool) {
 		return false, true
 	}
 	return false, false
+}
+
+// Name is what people know the field by.
+func (f *Field) Name() string {
+	if f.Label != "" {
+		return f.Label
+	}
+	return f.Var
+}
+
+// Offers says whether all of the values are among the options.
+func (f *Field) Offers(values []string) bool {
+	for _, v := range values {
+		if !slices.ContainsFunc(f.Options, func(o Option) bool { return o.Value == v }) {
+			return false
+		}
+	}
+	return true
 }
 
 // Field returns the field of this name, or nil.
@@ -94,6 +114,8 @@ func read(x *xmpp.Element, kind string) (*Form, *xmpp.Error) {
 		switch c.Name.Local {
 		case "title":
 			f.Title = c.Text()
+		case "instructions":
+			f.Instructions = c.Text()
 		case "field":
 			field := parseField(c)
 			switch {
@@ -136,6 +158,9 @@ func (f *Form) Write(w *xmpp.Writer) {
 	w.Start(xmpp.NSDataForms, "x").Attr("type", f.Kind)
 	if f.Title != "" {
 		w.Leaf("", "title", f.Title)
+	}
+	if f.Instructions != "" {
+		w.Leaf("", "instructions", f.Instructions)
 	}
 	if f.Type != "" {
 		w.Start("", "field").Attr("var", "FORM_TYPE").Attr("type", "hidden").Leaf("", "value", f.Type).End()

@@ -18,7 +18,7 @@ func parse(t *testing.T, in string) (*Form, *xmpp.Error) {
 }
 
 func TestFormIsReadAsItWasWritten(t *testing.T) {
-	want := &Form{Kind: Ask, Type: "urn:x", Title: "A & B", Fields: []Field{
+	want := &Form{Kind: Ask, Type: "urn:x", Title: "A & B", Instructions: "Do < it", Fields: []Field{
 		{Var: "a", Type: "text-single", Label: "An 'a'", Required: true, Values: []string{"<1>"}},
 		{Var: "b", Type: "list-multi", Values: []string{"x", "y"}, Options: []Option{{"X", "x"}, {"", "y"}}},
 		{Var: "c", Type: "boolean", Values: []string{"true"}},
@@ -37,6 +37,12 @@ func TestFormIsReadAsItWasWritten(t *testing.T) {
 	}
 	if _, ok := got.Field("a").Bool(); ok {
 		t.Error("<1> is a boolean")
+	}
+	if got.Field("a").Name() != "An 'a'" || got.Field("b").Name() != "b" {
+		t.Error("a field is not called as it should be")
+	}
+	if b := got.Field("b"); !b.Offers([]string{"y", "x"}) || b.Offers([]string{"x", "z"}) || !b.Offers(nil) {
+		t.Error("a list does not know what it offers")
 	}
 	if got.Field("d") != nil {
 		t.Error("there is a field d")

@@ -197,6 +197,13 @@ func (o *Outlet) End(condition, _ string) {
 	o.cond.Broadcast()
 }
 
+// Ended is the condition with which the router has ended the stream, empty if it has not.
+func (o *Outlet) Ended() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.reason
+}
+
 // A Client is a session with its outlet.
 type Client struct {
 	*router.Session

@@ -108,7 +108,7 @@ func (r *Room) Command(who jid.JID, el *xmpp.Element) (answer []byte, change *Ha
 	c := hatCommands[i]
 	answered := func(status string, form func(w *xmpp.Writer)) []byte {
 		session := cmp.Or(el.Attr("sessionid"), NewID())
-		w := xmpp.NewWriter(nil).Start(nsCommands, "command").Attr("node", c.node).Attr("sessionid", session).
+		w := xmpp.NewWriter(nil).Start(xmpp.NSCommands, "command").Attr("node", c.node).Attr("sessionid", session).
 			Attr("status", status)
 		if form != nil {
 			form(w)

@@ -58,7 +58,7 @@ func (r *Room) Features() []string {
 	}
 	c := &r.Conf
 	list := []string{xmpp.NSDiscoInfo, xmpp.NSDiscoItems, xmpp.NSMUC, NSStableID, nsSelfPing, nsOccupant, xmpp.NSPing,
-		xmpp.NSVCard, NSRequest, nsConfig, nsInfo, nsHats, nsCommands,
+		xmpp.NSVCard, NSRequest, nsConfig, nsInfo, nsHats, xmpp.NSCommands,
 		choose(c.Persistent, "muc_persistent", "muc_temporary"), choose(c.Public, "muc_public", "muc_hidden"),
 		choose(c.MembersOnly, "muc_membersonly", "muc_open"), choose(c.Moderated, "muc_moderated", "muc_unmoderated"),
 		choose(c.NonAnonymous, "muc_nonanonymous", "muc_semianonymous"),
@@ -104,7 +104,7 @@ func (r *Room) Items(who jid.JID, node string) ([]byte, *xmpp.Error) {
 	w := xmpp.NewWriter(nil).Start(xmpp.NSDiscoItems, "query").AttrIf("node", node)
 	switch node {
 	case "":
-	case nsCommands: // XEP-0050 §2.2
+	case xmpp.NSCommands: // XEP-0050 §2.2
 		r.listCommands(who, w)
 		return w.End().Bytes(), nil
 	default:

@@ -22,7 +22,7 @@ var (
 
 	AdminQuery   = xmpp.Name{Space: nsAdmin, Local: "query"}
 	OwnerQuery   = xmpp.Name{Space: nsOwner, Local: "query"}
-	CommandName  = xmpp.Name{Space: nsCommands, Local: "command"}
+	CommandName  = xmpp.Name{Space: xmpp.NSCommands, Local: "command"}
 	ModerateName = xmpp.Name{Space: nsModerate, Local: "moderate"}
 	RetractName  = xmpp.Name{Space: nsRetract, Local: "retract"}
 
@@ -38,7 +38,6 @@ const (
 	nsConfig   = "http://jabber.org/protocol/muc#roomconfig"
 	nsOccupant = "urn:xmpp:occupant-id:0"
 	nsHats     = "urn:xmpp:hats:0"
-	nsCommands = "http://jabber.org/protocol/commands"
 	nsSelfPing = "http://jabber.org/protocol/muc#self-ping-optimization"
 	nsModerate = "urn:xmpp:message-moderate:1"
 	nsRetract  = "urn:xmpp:message-retract:1"

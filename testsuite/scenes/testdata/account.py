@@ -1,6 +1,6 @@
 """What an account and its host answer: discovery (XEP-0030), contact addresses (0157), ping
 (0199), version (0092), time (0202), last activity (0012), cards (0054, 0153), private XML
-(0049), blocking (0191), registration (0077)."""
+(0049), commands (0050), blocking (0191), registration (0077)."""
 
 import base64
 import hashlib
@@ -116,6 +116,30 @@ async def private_xml_is_private(house):
     equal(len(own.xml.find("{jabber:iq:private}query/{storage:bookmarks}storage")), 0, "hers is empty")
 
 
+async def commands_are_listed_and_end_sessions(house):
+    romeo = await house.users("romeo")
+    plugins = ["xep_0030", "xep_0050"]
+    r, phone = await house.login(romeo, plugins=plugins), await house.login(romeo, "phone")
+    items = (await r["xep_0050"].get_commands(house.domain, timeout=WITHIN))["disco_items"]["items"]
+    check((house.domain, "sessions", "Your sessions") in items, f"commands {items}")
+    info = (await r["xep_0030"].get_info(house.domain, node="sessions", timeout=WITHIN))["disco_info"]
+    check(("automation", "command-node") in {i[:2] for i in info["identities"]}, f"identities {info['identities']}")
+    command = (await r["xep_0050"].send_command(house.domain, "sessions", timeout=WITHIN))["command"]
+    equal((command["status"], command["actions"]), ("executing", {"complete"}), "the first stage")
+    field = command["form"].get_fields()["end"]
+    equal([o["value"] for o in field["options"]], ["phone"], "the other sessions")
+    form = command["form"]
+    form.reply()
+    form["values"] = {"end": ["phone"]}
+    done = (await r["xep_0050"].send_command(house.domain, "sessions", action="complete", sessionid=command["sessionid"],
+                                             payload=form, timeout=WITHIN))["command"]
+    equal((done["status"], done["notes"]), ("completed", [("info", "1 session has ended.")]), "the end")
+    await phone.ended("policy-violation")
+    again = r["xep_0050"].send_command(house.domain, "sessions", action="complete", sessionid=command["sessionid"], timeout=WITHIN)
+    await denied(again, "not-allowed", "a session of a command that is over")
+    await denied(r["xep_0050"].send_command(house.domain, "none", timeout=WITHIN), "item-not-found", "no such command")
+
+
 async def blocking_hides_both_ways(house):
     romeo, tybalt = await house.users("romeo", "tybalt")
     plugins = ["xep_0191"]
@@ -224,6 +248,7 @@ async def nobody_registers_where_it_is_closed(house):
 
 if __name__ == "__main__":
     play(the_host_tells_what_it_can, the_features_of_the_stream_hash_what_the_host_tells, small_questions,
-         last_activity_is_for_contacts, a_card_is_for_everybody_to_read, private_xml_is_private, blocking_hides_both_ways,
+         last_activity_is_for_contacts, a_card_is_for_everybody_to_read, private_xml_is_private,
+         commands_are_listed_and_end_sessions, blocking_hides_both_ways,
          what_is_blocked_is_not_stored, a_password_is_changed_by_its_owner, an_account_is_removed_with_all_it_had,
          nobody_registers_where_it_is_closed)
