@@ -13,7 +13,7 @@ import (
 const ServiceName = "Rooms"
 
 var serviceFeatures = []string{xmpp.NSDiscoInfo, xmpp.NSDiscoItems, xmpp.NSMUC, "muc_rooms", room.NSStableID,
-	xmpp.NSRSM, room.NSOccupant, xmpp.NSPing, xmpp.NSVCard}
+	xmpp.NSRSM, room.NSOccupant, xmpp.NSPing, xmpp.NSVCard, nsSearch}
 
 // toService answers what is asked of the service itself (§6.2, §6.3).
 func (m *Rooms) toService(e *router.Envelope) {
@@ -34,6 +34,8 @@ func (m *Rooms) toService(e *router.Envelope) {
 	case q == nil:
 	case name == room.PingName:
 		m.o.Router.Answer(e, nil)
+	case name == searchName:
+		m.search(e, q)
 	case name != infoQuery && name != itemsQuery:
 	case q.Attr("node") != "":
 		e.Refuse(xmpp.ItemNotFound("there is no such node"))

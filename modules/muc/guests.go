@@ -22,6 +22,7 @@ type guest struct {
 	rooms map[*hosted]int // with how many clients
 	talk  bucket          // messages
 	moves bucket          // entering and presence
+	seeks bucket          // searches
 }
 
 // A bucket holds what somebody may do at once. The zero value is full.
@@ -99,7 +100,8 @@ func (g *guests) forget(now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for name, u := range g.by {
-		if len(u.rooms) == 0 && now.Sub(u.talk.counted) > idle && now.Sub(u.moves.counted) > idle {
+		if len(u.rooms) == 0 && now.Sub(u.talk.counted) > idle && now.Sub(u.moves.counted) > idle &&
+			now.Sub(u.seeks.counted) > idle {
 			delete(g.by, name)
 		}
 	}
@@ -132,6 +134,13 @@ func (g *guests) mayTalk(user string, l Limits, now time.Time) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.passer(user).talk.take(l.MessageRate, burst*l.MessageRate, now)
+}
+
+// maySearch says whether a user may search the rooms now, and counts it.
+func (g *guests) maySearch(user string, now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.passer(user).seeks.take(searchRate, searchesSaved, now)
 }
 
 // mayMove says whether a user may enter a room or show another presence now, and counts it: in all rooms at once, as

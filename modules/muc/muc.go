@@ -104,6 +104,7 @@ func (m *Rooms) Module() router.Module {
 			{Name: "XEP-0421", Version: "1.0.1"},
 			{Name: "XEP-0424", Version: "0.4.2", Note: "tombstones in archives of rooms"},
 			{Name: "XEP-0425", Version: "0.3.0", Note: "and requests of version 0.2"},
+			{Name: "XEP-0433", Version: "0.1.0", Note: "the public rooms of the service"},
 			{Name: "XEP-0486", Version: "0.1.0"},
 		},
 		Service: m.service,

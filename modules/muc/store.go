@@ -70,11 +70,24 @@ func (r *hosted) open(make newRoom) *xmpp.Error {
 		if err := r.recall(); err != nil {
 			return r.m.fault(err)
 		}
-		return nil
+		return r.complete()
 	case make == nil:
 		return xmpp.ItemNotFound("there is no such room")
 	}
 	return make(r)
+}
+
+// complete adds what the directory of an older version does not say of the room. Nobody waits for it to be written:
+// else it is done again.
+func (r *hosted) complete() *xmpp.Error {
+	list, err := r.m.listed(r.Addr.Domain())
+	if err == nil && list.lacks(r.Addr.Local()) {
+		_, err = list.set(r.m.o.Rooms, r)
+	}
+	if err != nil {
+		return r.m.fault(err)
+	}
+	return nil
 }
 
 func (r *hosted) read(entries []storage.Entry) (found bool, err error) {
@@ -271,6 +284,12 @@ type listing struct {
 	Name    string `json:"name,omitempty"`
 	Public  bool   `json:"public,omitempty"`
 	Creator string `json:"creator"`
+	// What follows is for searches; without Whole, which older versions have not written, it is not known.
+	Whole        bool   `json:"whole,omitempty"`
+	Description  string `json:"description,omitempty"`
+	Language     string `json:"language,omitempty"`
+	Open         bool   `json:"open,omitempty"`
+	NonAnonymous bool   `json:"nonanonymous,omitempty"`
 }
 
 // listed returns the directory of a domain, read if need be.
@@ -311,13 +330,21 @@ func (d *directory) put(local string, l listing) {
 
 // set lists a room, for good if it is persistent.
 func (d *directory) set(rooms storage.Map, r *hosted) (*storage.Pending, error) {
-	l := listing{Name: r.Conf.Name, Public: r.Conf.Public, Creator: r.Creator}
+	l := listingOf(r.Room)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.put(r.Addr.Local(), l)
 	c := storage.Change{Key: r.Addr.Local(), Value: encode(l), Delete: !r.Conf.Persistent || r.Locked}
 	_, p, err := rooms.Update(context.Background(), r.Addr.Domain(), storage.AnyVersion, c)
 	return p, err
+}
+
+// lacks says whether a room is listed without what searches want to know.
+func (d *directory) lacks(local string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l, ok := d.rooms[local]
+	return ok && !l.Whole
 }
 
 // drop takes a room out of the list.

@@ -1,5 +1,5 @@
 """Rooms as those who are in them know them: XEP-0045 §6, §7 and §17, with direct invitations (0249), self-ping (0410), occupant ids
-(0421) and lists in pages (0059)."""
+(0421), lists in pages (0059) and searches (0433)."""
 
 import datetime
 import time
@@ -47,6 +47,32 @@ async def the_service_and_its_rooms_are_found(house):
     await refuses(hag, "cancel service-unavailable", "get", "<query xmlns='jabber:iq:version'/>", service)
     hag.show_presence(service, None, None, None, MARK)
     equal(kind_of(await hag.expect("an error", presence(service, "error"))), "modify jid-malformed", "a room without a name")
+
+
+async def public_rooms_are_searched(house):
+    crone, hag = await cast(house, 2)
+    service, ns = f"rooms.{house.domain}", "urn:xmpp:channel-search:0:search"
+    check(ns in (await hag["xep_0030"].get_info(jid=service))["disco_info"]["features"], "searches are not announced")
+    offered = await hag.ask("get", f"<search xmlns='{ns}'/>", service)
+    equal([f.get("var") for f in offered.xml.iter("{jabber:x:data}field")],
+          ["FORM_TYPE", "q", "all", "sinname", "sindescription", "sinaddress", "types", "key"], "the form")
+    word = "cauldron" + room_of(house, "x").local.rpartition("-")[2]
+    for name, public in [("yy-c", 1), ("yy-a", 1), ("yy-b", 0)]:
+        room = room_of(house, name)
+        await walk_in(crone, room, "crone")
+        await change(crone, room, publicroom=public, roomname="Room " + name, roomdesc=f"Around the {word}")
+        if name == "yy-c":
+            await walk_in(hag, room, "hag")
+
+    async def search(q, **more):
+        fields = "".join(f"<field var='{k}'><value>{v}</value></field>" for k, v in {"FORM_TYPE": ns + "-params", "q": q, **more}.items())
+        got = await hag.ask("get", f"<search xmlns='{ns}'><x xmlns='jabber:x:data' type='submit'>{fields}</x></search>", service)
+        return [(i.get("address").split("-r")[0], i.findtext(f"{{{ns}}}nusers")) for i in got.xml.iter(f"{{{ns}}}item")]
+    equal(await search(word.upper()), [("yy-c", "2"), ("yy-a", "1")], "by the number of occupants")
+    equal(await search(word, key="{urn:xmpp:channel-search:0:order}address"), [("yy-a", "1"), ("yy-c", "2")], "by address")
+    equal(await search(word, sindescription="0"), [], "names and addresses only")
+    form = f"<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE'><value>{ns}-params</value></field></x>"
+    await refuses(hag, "cancel bad-request", "get", f"<search xmlns='{ns}'>{form}</search>", service)
 
 
 async def a_room_tells_what_it_is(house):
@@ -692,7 +718,7 @@ async def who_is_not_in_the_room_hears_of_its_new_affiliation(house):
 
 if __name__ == "__main__":
     play(*map(staged, [
-        the_service_and_its_rooms_are_found, a_room_tells_what_it_is, a_room_is_made_entered_and_talked_in, who_enters_is_told_everything_in_order,
+        the_service_and_its_rooms_are_found, public_rooms_are_searched, a_room_tells_what_it_is, a_room_is_made_entered_and_talked_in, who_enters_is_told_everything_in_order,
         history_is_shown_within_limits, what_keeps_somebody_out, a_room_is_closed_until_its_maker_has_configured_it,
         nicks_and_availability_change_and_occupants_leave, private_messages_reach_one,
         errors_for_private_messages_come_back_without_an_address, who_blocks_another_occupant_stays_in_the_room, probes_of_occupants_are_answered, only_who_is_in_the_room_and_has_voice_speaks, others_are_invited,
