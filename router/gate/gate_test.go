@@ -198,7 +198,8 @@ func TestAStreamThroughAProxyIsItsClients(t *testing.T) {
 	// So is one of a proxy that has limits itself.
 	proxy := netip.MustParseAddr("198.51.100.1")
 	p, why = g.Admit(nil, proxy, &l)
-	if why += p.Carry(client, &l); why != "" || *g.from[proxy] != (visitor{tokens: g.from[proxy].tokens, at: g.from[proxy].at}) ||
+	why += p.Carry(client, &l)
+	if v := *g.from[proxy]; why != "" || v != (visitor{tokens: v.tokens, at: v.at}) ||
 		g.from[client].conns != 1 || g.from[client].strangers != 1 {
 		t.Errorf("%q, %+v, %+v", why, g.from[proxy], g.from[client])
 	}

@@ -175,7 +175,8 @@ func (b *battle) pours(first, again string) {
 	if ne, ok := err.(net.Error); !ok || !ne.Timeout() {
 		b.t.Errorf("the server does not read slowly: %v", err)
 	}
-	if most := 1<<20 + 5*64<<10 + 8<<20; sent > most { // the kernels hold some
+	// The kernel holds some at both ends: 6 and 4 MB by its defaults (tcp_rmem, tcp_wmem), and what it grows them by.
+	if most := 1<<20 + 5*64<<10 + 16<<20; sent > most {
 		b.t.Errorf("%d bytes were taken, at most %d is right", sent, most)
 	}
 }
