@@ -88,6 +88,7 @@ var titles = map[string]string{
 	"XEP-0359": "Unique and Stable Stanza IDs",
 	"XEP-0398": "User Avatar to vCard-Based Avatars Conversion",
 	"XEP-0402": "PEP Native Bookmarks",
+	"XEP-0411": "Bookmarks Conversion",
 	"XEP-0363": "HTTP File Upload",
 	"XEP-0377": "Blocking Command Reports",
 	"XEP-0410": "MUC Self-Ping (Schrödinger's Chat)",

@@ -458,12 +458,13 @@ func TestNodesAreShownToWhoMayHaveThem(t *testing.T) {
 func TestFeaturesAreWhatWorks(t *testing.T) {
 	w := newWorld(t)
 	has := func(f string) bool { return slices.Contains(w.pep.Module().AccountFeaturesNow(), f) }
-	if has("urn:xmpp:pep-vcard-conversion:0") || has("urn:xmpp:bookmarks:1#compat") {
+	if has("urn:xmpp:pep-vcard-conversion:0") || has("urn:xmpp:bookmarks:1#compat") || has("urn:xmpp:bookmarks-conversion:0") {
 		t.Error("what is announced needs modules that are not there")
 	}
 	w.album()
 	w.pep.o.Private = drawer{}
-	if !has("urn:xmpp:pep-vcard-conversion:0") || !has("urn:xmpp:bookmarks:1#compat") || !has("http://jabber.org/protocol/pubsub#publish-options") {
+	if !has("urn:xmpp:pep-vcard-conversion:0") || !has("urn:xmpp:bookmarks:1#compat") ||
+		!has("urn:xmpp:bookmarks-conversion:0") || !has("http://jabber.org/protocol/pubsub#publish-options") {
 		t.Error("something is not announced")
 	}
 	if all := pubsub.Features(); slices.Contains(all, "http://jabber.org/protocol/pubsub#subscription-options") {

@@ -111,6 +111,7 @@ func (p *PEP) Module() router.Module {
 			{Name: "XEP-0292", Version: "0.12.0", Note: "as a node, in step with vcard-temp where everybody may read it"},
 			{Name: "XEP-0398", Version: "1.0.0"},
 			{Name: "XEP-0402", Version: "1.2.0"},
+			{Name: "XEP-0411", Version: "1.1.0"},
 			{Name: "XEP-0490", Version: "1.0.1"},
 		},
 		AccountFeaturesNow: p.features,
@@ -137,7 +138,8 @@ func (p *PEP) features() []string {
 		"urn:xmpp:bookmarks:1#compat-pep",
 		"urn:xmpp:mds:server-assist:0")
 	if p.private() != nil {
-		all = append(all, "urn:xmpp:bookmarks:1#compat")
+		all = append(all, "urn:xmpp:bookmarks:1#compat",
+			"urn:xmpp:bookmarks-conversion:0") // XEP-0411 §4: clients of one list are heard by those of the other
 	}
 	if p.photos() != nil {
 		all = append(all, "urn:xmpp:pep-vcard-conversion:0")
