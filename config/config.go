@@ -60,6 +60,8 @@ type Host struct {
 	Admins []string `yaml:"admins"` // bare JIDs, normalised by Validate
 	// Contact holds the addresses that service discovery shows (XEP-0157).
 	Contact Contact `yaml:"contact"`
+	// Outage are the URLs at which clients read, while the server is away, why (XEP-0455).
+	Outage []string `yaml:"outage"`
 }
 
 // Contact lists URIs by role (XEP-0157 §2, registry of §6.2), such as

@@ -274,6 +274,7 @@ func TestWrongFilesAreRefusedWithThePlaceAndWhatWasExpected(t *testing.T) {
 		{"cert without key", "hosts:\n- domain: a.b\n  cert: x\n", "f:3:9: hosts[0].cert: a certificate without its key"},
 		{"key without cert", "hosts:\n- domain: a.b\n  key: x\n", "f:3:8: hosts[0].key: a key without its certificate"},
 		{"admin", "hosts:\n- domain: a.b\n  admins: [x@a.b, a.b]\n", "f:3:19: hosts[0].admins[1]: expected a bare JID"},
+		{"outage", "hosts:\n- domain: a.b\n  outage: [\"https://a.b/o\", \"xmpp:me@a.b\"]\n", "f:3:29: hosts[0].outage[1]: expected a URL"},
 		{"contact", "hosts:\n- domain: a.b\n  contact: {abuse: [me]}\n", "f:3:21: hosts[0].contact.abuse[0]: expected a URI"},
 		{"open plain HTTP", "listen:\n  http: [\"127.0.0.1:1\", \":5280\"]\n", "f:2:25: listen.http[1]: :5280 is reachable from elsewhere"},
 		{"plain c2s", "listen: {c2s: [\":5222\"]}\nc2s:\n  require_tls: false\n", "f:3:16: c2s.require_tls: expected true, since listen.c2s[0] (:5222)"},

@@ -250,6 +250,14 @@ func (c *Config) checkHosts(k *checker) {
 				}
 			}
 		}
+		for n, where := range h.Outage {
+			// XEP-0455 §2.1: read by HTTP, without a login.
+			u, err := url.Parse(where)
+			if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil {
+				k.add(fmt.Sprintf("%s.outage[%d]", key, n),
+					"expected a URL such as https://status.example.net/outage.json, found %q", where)
+			}
+		}
 	}
 }
 

@@ -107,7 +107,8 @@ func All(d Deps) *Set {
 	guard := strangers.Of(d, contacts, admins.Add, users.Add)
 	replies := forged.Of(d)
 	reachable, orders := contact.Of(d), commands.Of(d)
-	discovery := disco.Of(d, disco.Options{Roster: contacts, Nodes: events.Nodes(), Forms: []disco.Form{reachable.Form},
+	discovery := disco.Of(d, disco.Options{Roster: contacts, Nodes: events.Nodes(),
+		Forms:     []disco.Form{reachable.Form, reachable.OutageForm},
 		HostNodes: orders, Replies: replies.Hooked, Node: caps.Node, Ver: caps.Ver})
 	messages, pushes, rooms, register := archive.Of(d, contacts), push.Of(d), muc.Of(d), registration.Of(d)
 

@@ -27,7 +27,8 @@ func (book) Rights(context.Context, jid.JID) (*accounts.Rights, error) {
 func (book) OnChange(func(user jid.JID, what accounts.Change)) {}
 
 func deps(c *config.Config) Deps {
-	c.Hosts = []config.Host{{Domain: moduletest.Host, Contact: config.Contact{Abuse: []string{"mailto:abuse@example.org"}}}}
+	c.Hosts = []config.Host{{Domain: moduletest.Host, Contact: config.Contact{Abuse: []string{"mailto:abuse@example.org"}},
+		Outage: []string{"https://status.example.net/o.json"}}}
 	return Deps{
 		Router:   moduletest.New("romeo", "juliet"),
 		Store:    moduletest.NewStore(),
@@ -143,6 +144,9 @@ func TestTheHashOfCapabilitiesIsThatOfTheAnswer(t *testing.T) {
 	if form := q.Child(xmpp.Name{Space: xmpp.NSDataForms, Local: "x"}); form == nil ||
 		!strings.Contains(string(form.Append(nil)), "mailto:abuse@example.org") {
 		t.Error("the contact addresses are missing")
+	}
+	if !strings.Contains(string(q.Append(nil)), "<value>https://status.example.net/o.json</value>") {
+		t.Error("where outages are told is missing")
 	}
 }
 

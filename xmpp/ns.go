@@ -70,6 +70,7 @@ const (
 	NSBind2           = "urn:xmpp:bind:0"                          // XEP-0386
 	NSSASL2           = "urn:xmpp:sasl:2"                          // XEP-0388
 	NSChannelBinding  = "urn:xmpp:sasl-cb:0"                       // XEP-0440
+	NSOutage          = "urn:xmpp:sos:0"                           // XEP-0455, FORM_TYPE
 	NSStreamLimits    = "urn:xmpp:stream-limits:0"                 // XEP-0478
 	NSSASLUpgrade     = "urn:xmpp:sasl:upgrade:0"                  // XEP-0480 §2
 	NSScramUpgrade    = "urn:xmpp:scram-upgrade:0"                 // XEP-0480 §3

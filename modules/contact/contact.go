@@ -1,5 +1,6 @@
 // Package contact shows the addresses at which those who run a host can be
-// reached (XEP-0157): a form in the answer to disco#info of the host.
+// reached (XEP-0157), and those at which clients learn why it is away (XEP-0455): forms in the answer to disco#info of
+// the host.
 package contact
 
 import (
@@ -23,11 +24,22 @@ func (c Contact) Form(host string) *xmpp.Element {
 	return nil
 }
 
-// Module returns the module. It takes part in no stage: what it does is in Form.
+// OutageForm is that of a host, nil if it has none or the module is off.
+func (c Contact) OutageForm(host string) *xmpp.Element {
+	if h := c.p.Config().Host(host); h != nil && c.p.Switch("contact").On() {
+		return OutageForm(h.Outage)
+	}
+	return nil
+}
+
+// Module returns the module. It takes part in no stage: what it does is in its forms.
 func (Contact) Module() router.Module {
 	return router.Module{
-		Name:  "contact",
-		Specs: []router.Spec{{Name: "XEP-0157", Version: "1.1.1"}},
+		Name: "contact",
+		Specs: []router.Spec{
+			{Name: "XEP-0157", Version: "1.1.1"},
+			{Name: "XEP-0455", Version: "0.4.0", Note: "names the documents, which are kept elsewhere"},
+		},
 	}
 }
 
@@ -37,22 +49,7 @@ func Form(c *config.Contact) *xmpp.Element {
 	if c == nil {
 		return nil
 	}
-	form := element("x")
-	form.Attrs = []xmpp.Attr{attr("type", "result")}
-	add := func(kind, name string, values ...string) {
-		field := element("field")
-		if kind != "" {
-			field.Attrs = append(field.Attrs, attr("type", kind))
-		}
-		field.Attrs = append(field.Attrs, attr("var", name))
-		for _, v := range values {
-			value := element("value")
-			value.Content = []xmpp.Node{{Text: v}}
-			field.Content = append(field.Content, xmpp.Node{Elem: value})
-		}
-		form.Content = append(form.Content, xmpp.Node{Elem: field})
-	}
-	add("hidden", "FORM_TYPE", xmpp.NSServerInfo)
+	f := newForm(xmpp.NSServerInfo)
 	for _, role := range []struct {
 		name      string
 		addresses []string
@@ -61,13 +58,45 @@ func Form(c *config.Contact) *xmpp.Element {
 		{"sales", c.Sales}, {"security", c.Security}, {"status", c.Status}, {"support", c.Support},
 	} {
 		if len(role.addresses) > 0 {
-			add("list-multi", role.name+"-addresses", role.addresses...)
+			f.add("list-multi", role.name+"-addresses", role.addresses...)
 		}
 	}
-	if len(form.Content) == 1 {
+	if len(f.x.Content) == 1 {
 		return nil
 	}
-	return form
+	return f.x
+}
+
+// OutageForm writes where outages are told (XEP-0455 §2.1). It is nil where that is nowhere. The element is the
+// caller's.
+func OutageForm(urls []string) *xmpp.Element {
+	if len(urls) == 0 {
+		return nil
+	}
+	f := newForm(xmpp.NSOutage)
+	f.add("list-multi", "external-status-addresses", urls...)
+	return f.x
+}
+
+// A form is one of type result.
+type form struct{ x *xmpp.Element }
+
+func newForm(kind string) form {
+	f := form{element("x")}
+	f.x.Attrs = []xmpp.Attr{attr("type", "result")}
+	f.add("hidden", "FORM_TYPE", kind)
+	return f
+}
+
+func (f form) add(kind, name string, values ...string) {
+	field := element("field")
+	field.Attrs = []xmpp.Attr{attr("type", kind), attr("var", name)}
+	for _, v := range values {
+		value := element("value")
+		value.Content = []xmpp.Node{{Text: v}}
+		field.Content = append(field.Content, xmpp.Node{Elem: value})
+	}
+	f.x.Content = append(f.x.Content, xmpp.Node{Elem: field})
 }
 
 func element(local string) *xmpp.Element {

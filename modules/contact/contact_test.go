@@ -28,6 +28,16 @@ func TestEveryRoleOfTheConfigurationIsShown(t *testing.T) {
 	}
 }
 
+func TestClientsAreToldWhereToReadOfOutages(t *testing.T) {
+	form := contact.OutageForm([]string{"https://a.example/o.json", "https://b.example/?a=1&b=2"})
+	moduletest.Same(t, string(form.Append(nil)), `<x xmlns='jabber:x:data' type='result'>
+		<field var='FORM_TYPE' type='hidden'><value>urn:xmpp:sos:0</value></field>
+		<field var='external-status-addresses' type='list-multi'><value>https://a.example/o.json</value><value>https://b.example/?a=1&amp;b=2</value></field></x>`)
+	if f := contact.OutageForm(nil); f != nil {
+		t.Errorf("a form without addresses: %s", f.Append(nil))
+	}
+}
+
 func TestNoAddressesMakeNoForm(t *testing.T) {
 	if f := contact.Form(&config.Contact{}); f != nil {
 		t.Errorf("a form without addresses: %s", f.Append(nil))

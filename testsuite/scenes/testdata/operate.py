@@ -68,6 +68,29 @@ async def sessions_are_shown_and_kicked(house):
     equal(answer["code"], 1, "a kick of who is not there")
 
 
+async def clients_learn_where_outages_are_told(house):
+    r = await house.login(await house.users("romeo"))
+    query = "<query xmlns='http://jabber.org/protocol/disco#info'/>"
+
+    async def told():
+        got = await r.ask("get", query, house.domain)
+        return [v.text for f in got.xml.iter("{jabber:x:data}field") if f.get("var") in ("FORM_TYPE", "external-status-addresses")
+                for v in f.iter("{jabber:x:data}value")]
+    with open(f"{house.dir}/jackdaw.yaml", encoding="utf-8") as f:
+        before = f.read()
+    check("urn:xmpp:sos:0" not in await told(), "something is told, though nothing is configured")
+    try:
+        with open(f"{house.dir}/jackdaw.yaml", "w", encoding="utf-8") as f:
+            f.write(before.replace("    admins: [", '    outage: ["https://status.example.net/outage.json"]\n    admins: [', 1))
+        await house.command("reload")
+        equal((await told())[-2:], ["urn:xmpp:sos:0", "https://status.example.net/outage.json"], "what the host tells")
+    finally:
+        with open(f"{house.dir}/jackdaw.yaml", "w", encoding="utf-8") as f:
+            f.write(before)
+    await house.command("reload")
+    check("urn:xmpp:sos:0" not in await told(), "it is still told")
+
+
 async def a_reload_keeps_streams(house):
     romeo = await house.users("romeo")
     r = await house.login(romeo)
@@ -126,5 +149,6 @@ async def an_end_is_told_and_a_restart_keeps_everything(house):
 
 
 if __name__ == "__main__":
-    play(permissions_are_in_force_at_once, passwords_change_at_once, sessions_are_shown_and_kicked, a_reload_keeps_streams,
+    play(permissions_are_in_force_at_once, passwords_change_at_once, sessions_are_shown_and_kicked,
+         clients_learn_where_outages_are_told, a_reload_keeps_streams,
          an_end_is_told_and_a_restart_keeps_everything)
