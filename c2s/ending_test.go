@@ -165,19 +165,27 @@ func TestAClientWithinItsRateLimitDoesNotHoldUpItsEnd(t *testing.T) {
 }
 
 func TestAnAccountThatGoesBetweenLoginAndBindHasNoSession(t *testing.T) {
-	h := open(t, nil)
-	defer h.close()
-	c := h.connect(DirectTLS).handshake()
-	defer c.close()
-	c.header()
-	c.login("juliet")
-	if err := h.accounts.SetDisabled(context.Background(), jid.MustParse("juliet@example.org"), true); err != nil {
-		t.Fatal(err)
+	juliet := jid.MustParse("juliet@example.org")
+	for name, change := range map[string]func(*house) error{
+		"disabled":         func(h *house) error { return h.accounts.SetDisabled(t.Context(), juliet, true) },
+		"another password": func(h *house) error { return h.accounts.SetPassword(t.Context(), juliet, "other") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := open(t, nil)
+			defer h.close()
+			c := h.connect(DirectTLS).handshake()
+			defer c.close()
+			c.header()
+			c.login("juliet")
+			if err := change(h); err != nil {
+				t.Fatal(err)
+			}
+			c.send("<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>")
+			c.expect("<iq ", "<jid>")
+			c.expectError("not-authorized")
+			eventually(t, "the session has ended", func() bool { return h.over() == 1 })
+		})
 	}
-	c.send("<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>")
-	c.expect("<iq ", "<jid>")
-	c.expectError("not-authorized")
-	eventually(t, "the session has ended", func() bool { return h.over() == 1 })
 }
 
 func TestShutdownWaitsForNoHandshakeThatBeginsAfterIt(t *testing.T) {

@@ -31,6 +31,7 @@ type greeting struct {
 	unsaid   sasl.Failure // why the last of them was declined, and who it was: logged if no login follows
 	claimed  string
 	how      sasl.Mechanism // by which the user logged in
+	tried    time.Time      // when that attempt began
 	*profile                // that the client has chosen
 	classic  profile
 	modern   sasl2
@@ -411,11 +412,15 @@ func (g *greeting) bindResource(x *xmpp.Stanza) error {
 	return g.write()
 }
 
-// stillActive ends the session that was just bound if the account has been disabled or deleted since its login: whoever
-// did that ended the sessions that there were.
+// stillActive ends the session that was just bound if the account has been disabled or deleted since its login, or has
+// got another password: whoever did that ended the sessions that there were.
 func (g *greeting) stillActive() {
 	if r, err := g.srv.accounts.Rights(g.srv.ctx, g.user); err == nil && !r.Active() {
 		g.s.End(string(stream.NotAuthorized), "the account is not active")
+		return
+	}
+	if a, err := g.srv.accounts.Get(g.srv.ctx, g.user); err == nil && a.Changed.After(g.tried) {
+		g.s.End(string(stream.NotAuthorized), accounts.PasswordChanged.String())
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"slices"
+	"time"
 
 	"jackdaw/router/accounts"
 	"jackdaw/wire"
@@ -121,6 +122,7 @@ func (g *greeting) login(raw []byte) (again bool, err error) {
 // §6.4.2 writes it, "" for none and "=" for an empty one. It returns who the user is and what goes with the success, or
 // without an error nobody: the client has been told why, and may try again.
 func (g *greeting) prove(m sasl.Mechanism, text string) (user jid.JID, last []byte, err error) {
+	g.tried = time.Now()
 	if !slices.Contains(g.offered, m) {
 		why := sasl.InvalidMechanism
 		if !g.secure && (m == sasl.Plain || len(g.offered) == 0) {
