@@ -12,6 +12,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"jackdaw/admin"
 )
 
 // A Client asks for the operations of a Control, wherever that runs. It is safe
@@ -36,7 +38,7 @@ func Dial(ctx context.Context, data string,
 	case !errors.Is(err, errNoServer):
 		return nil, err
 	case open == nil:
-		return nil, ErrNotRunning
+		return nil, admin.ErrNotRunning
 	}
 	control, closeStore, err := open(ctx)
 	if err != nil {
@@ -112,12 +114,12 @@ func do[In any](ctx context.Context, c *Client, operation string, in In) error {
 
 // AddUser creates an account of a domain that is served here.
 func (c *Client) AddUser(ctx context.Context, user, password string) error {
-	return do(ctx, c, "user.add", Login{Name: user, Password: password})
+	return do(ctx, c, "user.add", admin.Login{Name: user, Password: password})
 }
 
 // SetPassword replaces a password and ends the live sessions.
 func (c *Client) SetPassword(ctx context.Context, user, password string) error {
-	return do(ctx, c, "user.passwd", Login{Name: user, Password: password})
+	return do(ctx, c, "user.passwd", admin.Login{Name: user, Password: password})
 }
 
 // DeleteUser removes an account and all that is kept of it.
@@ -126,13 +128,13 @@ func (c *Client) DeleteUser(ctx context.Context, user string) error {
 }
 
 // Users lists the accounts of a domain, or all.
-func (c *Client) Users(ctx context.Context, domain string) ([]UserInfo, error) {
-	return call[[]UserInfo](ctx, c, "user.list", name{domain})
+func (c *Client) Users(ctx context.Context, domain string) ([]admin.UserInfo, error) {
+	return call[[]admin.UserInfo](ctx, c, "user.list", name{domain})
 }
 
 // User shows one account.
-func (c *Client) User(ctx context.Context, user string) (UserInfo, error) {
-	return call[UserInfo](ctx, c, "user.show", name{user})
+func (c *Client) User(ctx context.Context, user string) (admin.UserInfo, error) {
+	return call[admin.UserInfo](ctx, c, "user.show", name{user})
 }
 
 // Disable keeps an account from logging in and ends its live sessions.
@@ -157,7 +159,7 @@ func (c *Client) Revoke(ctx context.Context, user string, list []string) error {
 
 // AddAPIAccount creates an account of the gateway for some domains.
 func (c *Client) AddAPIAccount(ctx context.Context, account, password string, domains []string) error {
-	return do(ctx, c, "api-account.add", Login{account, password, domains})
+	return do(ctx, c, "api-account.add", admin.Login{Name: account, Password: password, Domains: domains})
 }
 
 // DeleteAPIAccount removes an API account.
@@ -166,19 +168,19 @@ func (c *Client) DeleteAPIAccount(ctx context.Context, account string) error {
 }
 
 // APIAccounts lists all API accounts.
-func (c *Client) APIAccounts(ctx context.Context) ([]APIAccountInfo, error) {
-	return call[[]APIAccountInfo](ctx, c, "api-account.list", nothing{})
+func (c *Client) APIAccounts(ctx context.Context) ([]admin.APIAccountInfo, error) {
+	return call[[]admin.APIAccountInfo](ctx, c, "api-account.list", nothing{})
 }
 
 // Peers lists the streams of other servers and what waits for them. Without a running server the error has the text of
-// ErrNotRunning.
-func (c *Client) Peers(ctx context.Context) (PeersInfo, error) {
-	return call[PeersInfo](ctx, c, "peers", nothing{})
+// admin.ErrNotRunning.
+func (c *Client) Peers(ctx context.Context) (admin.PeersInfo, error) {
+	return call[admin.PeersInfo](ctx, c, "peers", nothing{})
 }
 
-// Sessions lists the sessions of clients. Without a running server the error has the text of ErrNotRunning.
-func (c *Client) Sessions(ctx context.Context) ([]SessionInfo, error) {
-	return call[[]SessionInfo](ctx, c, "sessions", nothing{})
+// Sessions lists the sessions of clients. Without a running server the error has the text of admin.ErrNotRunning.
+func (c *Client) Sessions(ctx context.Context) ([]admin.SessionInfo, error) {
+	return call[[]admin.SessionInfo](ctx, c, "sessions", nothing{})
 }
 
 // Kick ends the sessions of an account, or the one of a full address, and says how many.
@@ -197,7 +199,7 @@ const batchSize = 5000
 
 // AddUsers creates many accounts and calls done with each outcome, in no promised
 // order. The error says that the rest was not settled.
-func (c *Client) AddUsers(ctx context.Context, list []Login, done func(BatchOutcome)) error {
+func (c *Client) AddUsers(ctx context.Context, list []admin.Login, done func(BatchOutcome)) error {
 	for start := 0; start < len(list); start += batchSize {
 		part := list[start:min(start+batchSize, len(list))]
 		var body bytes.Buffer
@@ -235,4 +237,15 @@ func (c *Client) batch(ctx context.Context, body io.Reader, n int, done func(Bat
 		done(o)
 	}
 	return nil
+}
+
+// UserDevices lists the devices of an account.
+func (c *Client) UserDevices(ctx context.Context, user string) ([]admin.DeviceInfo, error) {
+	return call[[]admin.DeviceInfo](ctx, c, "user.devices", name{user})
+}
+
+// RevokeDevice takes the right to log in by token from a device of an account, and ends its sessions. knows says that
+// it has shown the password, and can come back with it.
+func (c *Client) RevokeDevice(ctx context.Context, user, device string) (knows bool, err error) {
+	return call[bool](ctx, c, "user.devices.revoke", deviceOf{user, device})
 }

@@ -1,37 +1,50 @@
 package server
 
 import (
+	"jackdaw/admin"
 	"jackdaw/router"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 )
 
-// routerLive is Live on a router.
+// routerLive is admin.Live on a router.
 type routerLive struct {
 	router *router.Router
 	reload func(dropHost bool) (warnings []string, err error)
-	peers  func() PeersInfo
+	peers  func() admin.PeersInfo
 }
 
-func (l routerLive) Sessions() []SessionInfo {
-	out := []SessionInfo{} // not null in JSON
+func (l routerLive) Sessions() []admin.SessionInfo {
+	out := []admin.SessionInfo{} // not null in JSON
 	l.router.EachSession(func(s *router.Session) bool {
-		at := s.Connection()
-		one := SessionInfo{JID: s.Addr().String(), State: StateConnected, Priority: int(s.Priority()), TLS: at.TLS,
-			Client: clientOf(s), Device: at.Device, Since: at.Since, ResumesBy: at.Expires}
-		if at.Address.IsValid() {
-			one.Address = at.Address.String()
-		}
-		switch {
-		case s.Detached():
-			one.State = StateDetached
-		case s.Presence() != nil:
-			one.State = StateAvailable
-		}
-		out = append(out, one)
+		out = append(out, sessionInfo(s))
 		return true
 	})
 	return out
+}
+
+func (l routerLive) SessionsOf(user jid.JID) []admin.SessionInfo {
+	out := []admin.SessionInfo{}
+	for _, s := range l.router.Sessions(user) {
+		out = append(out, sessionInfo(s))
+	}
+	return out
+}
+
+func sessionInfo(s *router.Session) admin.SessionInfo {
+	at := s.Connection()
+	one := admin.SessionInfo{JID: s.Addr().String(), State: admin.StateConnected, Priority: int(s.Priority()), TLS: at.TLS,
+		Client: clientOf(s), Device: at.Device, Since: at.Since, ResumesBy: at.Expires}
+	if at.Address.IsValid() {
+		one.Address = at.Address.String()
+	}
+	switch {
+	case s.Detached():
+		one.State = admin.StateDetached
+	case s.Presence() != nil:
+		one.State = admin.StateAvailable
+	}
+	return one
 }
 
 func (l routerLive) Kick(user jid.JID) int {
@@ -49,7 +62,7 @@ func (l routerLive) Kick(user jid.JID) int {
 	return len(sessions)
 }
 
-func (l routerLive) Peers() PeersInfo { return l.peers() }
+func (l routerLive) Peers() admin.PeersInfo { return l.peers() }
 
 func (l routerLive) Reload(dropHost bool) ([]string, error) { return l.reload(dropHost) }
 

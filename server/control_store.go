@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 
+	"jackdaw/admin"
 	"jackdaw/config"
 	"jackdaw/modules"
 	"jackdaw/modules/upload"
@@ -47,32 +48,40 @@ func AccountOptions(cfg *config.Config) (accounts.Options, error) {
 // which erase what they keep of a deleted one. close waits for all writes and lets go of the store. The engine refuses
 // a store that another process holds. Only with create is a store made that is not there, else the error says so.
 func OpenControl(ctx context.Context, cfg *config.Config, create bool) (c *Control, close func() error, err error) {
+	o, close, err := openAdmin(ctx, cfg, create)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &Control{Admin: admin.New(o)}, close, nil
+}
+
+func openAdmin(ctx context.Context, cfg *config.Config, create bool) (o admin.Options, close func() error, err error) {
 	open := openEngine
 	switch {
 	case create:
 		open = openStore
 	case !holdsData(cfg):
-		return nil, nil, fmt.Errorf("%s: %w", cfg.Data, ErrNoData)
+		return o, nil, fmt.Errorf("%s: %w", cfg.Data, ErrNoData)
 	}
 	store, err := open(ctx, cfg, embedded.Options{})
 	if err != nil {
-		return nil, nil, err
+		return o, nil, err
 	}
-	c, err = offlineControl(ctx, store, cfg)
-	if err != nil {
-		return nil, nil, errors.Join(err, store.Close())
+	if o, err = offline(ctx, store, cfg); err != nil {
+		return o, nil, errors.Join(err, store.Close())
 	}
-	return c, store.Close, nil
+	return o, store.Close, nil
 }
 
-func offlineControl(ctx context.Context, store storage.Engine, cfg *config.Config) (*Control, error) {
+// offline makes what an admin.Service needs of a store that no server has opened.
+func offline(ctx context.Context, store storage.Engine, cfg *config.Config) (o admin.Options, err error) {
 	options, err := AccountOptions(cfg)
 	if err != nil {
-		return nil, err
+		return o, err
 	}
 	users, err := accounts.New(ctx, store, options)
 	if err != nil {
-		return nil, err
+		return o, err
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	current := func() *config.Config { return cfg }
@@ -92,5 +101,5 @@ func offlineControl(ctx context.Context, store storage.Engine, cfg *config.Confi
 				"do", "make the account once more and remove it again, when storage is well")
 		}
 	})
-	return &Control{Accounts: users, Config: current, Kept: features, Devices: known}, nil
+	return admin.Options{Accounts: users, Config: current, Kept: features, Devices: known}, nil
 }

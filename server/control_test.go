@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"jackdaw/admin"
 	"jackdaw/config"
 	"jackdaw/router/accounts"
 	"jackdaw/storage"
@@ -18,16 +19,23 @@ import (
 
 // A fakeRun stands for the rest of a running server.
 type fakeRun struct {
-	sessions []SessionInfo
-	peers    PeersInfo
+	sessions []admin.SessionInfo
+	peers    admin.PeersInfo
 	kicked   []string
 	reloads  int
 	broken   error
 }
 
-func (f *fakeRun) Sessions() []SessionInfo { return slices.Clone(f.sessions) }
+func (f *fakeRun) Sessions() []admin.SessionInfo { return slices.Clone(f.sessions) }
 
-func (f *fakeRun) Peers() PeersInfo { return f.peers }
+func (f *fakeRun) SessionsOf(user jid.JID) []admin.SessionInfo {
+	return slices.DeleteFunc(f.Sessions(), func(s admin.SessionInfo) bool {
+		bare, _, _ := strings.Cut(s.JID, "/")
+		return bare != user.String()
+	})
+}
+
+func (f *fakeRun) Peers() admin.PeersInfo { return f.peers }
 
 func (f *fakeRun) Kick(user jid.JID) int {
 	f.kicked = append(f.kicked, user.String())
@@ -51,14 +59,14 @@ func controlConfig(t *testing.T) *config.Config {
 }
 
 // running serves a Control on the socket until the test ends.
-func running(t *testing.T, cfg *config.Config, live Live) {
+func running(t *testing.T, cfg *config.Config, live admin.Live) {
 	t.Helper()
-	c, closeStore, err := OpenControl(t.Context(), cfg, true)
+	o, closeStore, err := openAdmin(t.Context(), cfg, true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Live = live
-	l, err := ListenControl(cfg.Data, c)
+	o.Live = live
+	l, err := ListenControl(cfg.Data, &Control{Admin: admin.New(o)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,11 +223,11 @@ func TestWhatCannotBeDoneSaysWhy(t *testing.T) {
 
 func TestABatchCreatesWhatItCanAndNamesTheRest(t *testing.T) {
 	bothWays(t, func(t *testing.T, c *Client) {
-		list := []Login{{Name: "no address"}, {Name: "a@elsewhere.example", Password: "x"}}
+		list := []admin.Login{{Name: "no address"}, {Name: "a@elsewhere.example", Password: "x"}}
 		for i := range 20 {
-			list = append(list, Login{Name: fmt.Sprintf("user%d@localhost", i), Password: "x"})
+			list = append(list, admin.Login{Name: fmt.Sprintf("user%d@localhost", i), Password: "x"})
 		}
-		list = append(list, Login{Name: "user0@localhost", Password: "again"})
+		list = append(list, admin.Login{Name: "user0@localhost", Password: "again"})
 		seen := map[int]string{}
 		if err := c.AddUsers(t.Context(), list, func(o BatchOutcome) { seen[o.Index] = o.Error }); err != nil {
 			t.Fatal(err)
@@ -246,7 +254,7 @@ func TestSessionsAndReloadNeedARunningServer(t *testing.T) {
 	_, peers := c.Peers(t.Context())
 	_, dial := Dial(t.Context(), t.TempDir(), nil)
 	for _, err := range []error{sessions, kick, reload, peers, dial} {
-		if err == nil || err.Error() != ErrNotRunning.Error() {
+		if err == nil || err.Error() != admin.ErrNotRunning.Error() {
 			t.Errorf("got %v", err)
 		}
 	}
@@ -254,18 +262,18 @@ func TestSessionsAndReloadNeedARunningServer(t *testing.T) {
 
 func TestARunningServerListsKicksAndReloads(t *testing.T) {
 	cfg := controlConfig(t)
-	run := &fakeRun{sessions: []SessionInfo{
-		{JID: "romeo@localhost/b", State: StateAvailable, Priority: -1}, {JID: "romeo@localhost/a", State: StateDetached}}}
+	run := &fakeRun{sessions: []admin.SessionInfo{
+		{JID: "romeo@localhost/b", State: admin.StateAvailable, Priority: -1}, {JID: "romeo@localhost/a", State: admin.StateDetached}}}
 	running(t, cfg, run)
 	c := client(t, cfg)
 	ctx := t.Context()
 	got, err := c.Sessions(ctx)
-	if want := []SessionInfo{run.sessions[1], run.sessions[0]}; err != nil || len(got) != 2 || got[0] != want[0] ||
+	if want := []admin.SessionInfo{run.sessions[1], run.sessions[0]}; err != nil || len(got) != 2 || got[0] != want[0] ||
 		got[1] != want[1] {
 		t.Errorf("sessions: %+v, %v", got, err)
 	}
-	run.peers = PeersInfo{Links: []LinkInfo{{Remote: "b.example", Direction: "out"}, {Remote: "a.example", TLS: "TLS 1.3"}},
-		Queues: []QueueInfo{{Remote: "b.example", Stanzas: 2}, {Remote: "a.example", Error: "the name was not found"}}}
+	run.peers = admin.PeersInfo{Links: []admin.LinkInfo{{Remote: "b.example", Direction: "out"}, {Remote: "a.example", TLS: "TLS 1.3"}},
+		Queues: []admin.QueueInfo{{Remote: "b.example", Stanzas: 2}, {Remote: "a.example", Error: "the name was not found"}}}
 	p, err := c.Peers(ctx)
 	if err != nil || len(p.Links) != 2 || p.Links[0].TLS != "TLS 1.3" || p.Links[1].Direction != "out" ||
 		len(p.Queues) != 2 || p.Queues[0].Error != "the name was not found" || p.Queues[1].Stanzas != 2 {

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"jackdaw/admin"
 	"jackdaw/router/devices"
 	"jackdaw/xmpp/jid"
 	"jackdaw/xmpp/sasl"
@@ -14,7 +15,7 @@ func TestDevicesAreListedAndRevoked(t *testing.T) {
 	const user = "romeo@localhost"
 	romeo := jid.MustParse(user)
 	cfg := controlConfig(t)
-	c, closeStore, err := OpenControl(t.Context(), cfg, true)
+	c, closeStore, err := openAdmin(t.Context(), cfg, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +62,7 @@ func TestDevicesAreListedAndRevoked(t *testing.T) {
 	}
 
 	// With one.
-	running(t, cfg, &fakeRun{sessions: []SessionInfo{{JID: user + "/a", Device: phone}, {JID: user + "/b"},
+	running(t, cfg, &fakeRun{sessions: []admin.SessionInfo{{JID: user + "/a", Device: phone}, {JID: user + "/b"},
 		{JID: "juliet@localhost/c", Device: phone}}})
 	online := client(t, cfg)
 	list, err = online.UserDevices(t.Context(), user)

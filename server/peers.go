@@ -3,6 +3,7 @@ package server
 import (
 	"strings"
 
+	"jackdaw/admin"
 	"jackdaw/s2s"
 )
 
@@ -13,13 +14,13 @@ func (h *house) resolve(domain string) (addr string, ok bool) {
 }
 
 // peers is what `jackdaw s2s` shows.
-func (h *house) peers() (p PeersInfo) {
+func (h *house) peers() (p admin.PeersInfo) {
 	for _, c := range h.programs.Links() {
 		if !c.Connected {
-			p.Queues = append(p.Queues, QueueInfo{Remote: c.Domain, State: "away", Error: c.LastError})
+			p.Queues = append(p.Queues, admin.QueueInfo{Remote: c.Domain, State: "away", Error: c.LastError})
 			continue
 		}
-		p.Links = append(p.Links, LinkInfo{Direction: "component", Remote: c.Domain, Authenticated: "secret",
+		p.Links = append(p.Links, admin.LinkInfo{Direction: "component", Remote: c.Domain, Authenticated: "secret",
 			Address: c.Address, Since: c.Since, In: c.In, Out: c.Out})
 	}
 	if h.peering == nil {
@@ -29,14 +30,14 @@ func (h *house) peers() (p PeersInfo) {
 		p.Links = append(p.Links, linkInfo(l))
 	}
 	for _, q := range h.peering.Queues() {
-		p.Queues = append(p.Queues, QueueInfo{Local: q.Local, Remote: q.Remote, State: q.State.String(),
+		p.Queues = append(p.Queues, admin.QueueInfo{Local: q.Local, Remote: q.Remote, State: q.State.String(),
 			Stanzas: q.Waiting, Bytes: q.WaitingBytes, Unacked: q.Unacked, Error: q.LastError, Next: q.Next})
 	}
 	return p
 }
 
-func linkInfo(l s2s.Link) LinkInfo {
-	i := LinkInfo{Direction: l.Direction, Address: l.Address, Since: l.Since, In: l.StanzasIn, Out: l.StanzasOut}
+func linkInfo(l s2s.Link) admin.LinkInfo {
+	i := admin.LinkInfo{Direction: l.Direction, Address: l.Address, Since: l.Since, In: l.StanzasIn, Out: l.StanzasOut}
 	if l.TLS != "" {
 		i.TLS = l.TLS + " " + l.Cipher
 	}

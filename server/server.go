@@ -21,6 +21,7 @@ import (
 	"syscall"
 	"time"
 
+	"jackdaw/admin"
 	"jackdaw/c2s"
 	"jackdaw/component"
 	"jackdaw/config"
@@ -129,6 +130,7 @@ type house struct {
 	space    *space.Watch
 	certs    *CertStore
 	devices  *devices.Service
+	admin    *admin.Service
 	clients  *c2s.Server
 	programs *component.Server
 	peering  *s2s.Server // nil without a listener for peers
@@ -191,6 +193,8 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 	h.files.Recover()
 	h.router.Use(h.modules()...)
 	h.accounts.OnChange(h.accountChanged)
+	h.admin = admin.New(admin.Options{Accounts: h.accounts, Config: h.cfg.Load, Kept: h.features, Devices: h.devices,
+		Log: o.Log, Live: routerLive{router: h.router, reload: h.reload, peers: h.peers}})
 	if h.certs, err = NewCertStore(cfg); err != nil {
 		return nil, err
 	}
@@ -326,8 +330,7 @@ func (h *house) listen(ctx context.Context) error {
 	if h.front != nil {
 		h.running.Go(func() { h.logged("tls", h.web.ServeTaken()) })
 	}
-	control, err := ListenControl(cfg.Data, &Control{Accounts: h.accounts, Config: h.cfg.Load, Kept: h.features,
-		Devices: h.devices, Log: h.o.Log, Live: routerLive{router: h.router, reload: h.reload, peers: h.peers}})
+	control, err := ListenControl(cfg.Data, &Control{Admin: h.admin})
 	if err != nil {
 		return err
 	}

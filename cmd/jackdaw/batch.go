@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"jackdaw/admin"
 	"jackdaw/server"
 )
 
@@ -45,7 +46,7 @@ func addBatch(s *settings, cmd *cobra.Command) error {
 
 // readBatch reads lines of an address, spaces or tabs, and a password, which is all that follows: it may hold both.
 // Empty lines and those that begin with # are passed over, and so is a byte order mark. lines has the number of each.
-func readBatch(r io.Reader) (list []server.Login, lines []int, err error) {
+func readBatch(r io.Reader) (list []admin.Login, lines []int, err error) {
 	in := bufio.NewScanner(r)
 	for n := 1; in.Scan(); n++ {
 		line := strings.TrimSuffix(in.Text(), "\r")
@@ -61,7 +62,7 @@ func readBatch(r io.Reader) (list []server.Login, lines []int, err error) {
 			return nil, nil, fmt.Errorf("line %d: expected JID PASSWORD; nothing was created", n)
 		}
 		user, password := line[:end], strings.TrimLeft(line[end:], " \t")
-		list, lines = append(list, server.Login{Name: user, Password: password}), append(lines, n)
+		list, lines = append(list, admin.Login{Name: user, Password: password}), append(lines, n)
 	}
 	if err := in.Err(); err != nil {
 		return nil, nil, fmt.Errorf("read standard input: %w", err)

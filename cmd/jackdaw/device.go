@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"jackdaw/admin"
 	"jackdaw/server"
 )
 
@@ -71,7 +72,7 @@ know it still; only another password keeps it out then, and the command says so.
 }
 
 // access is how a device can log in.
-func access(d server.DeviceInfo) string {
+func access(d admin.DeviceInfo) string {
 	var how []string
 	if d.Password {
 		how = append(how, "password")

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"jackdaw/admin"
 	"jackdaw/server"
 )
 
@@ -38,7 +39,7 @@ last error, and when the next attempt is made.`,
 }
 
 // printPeers writes two tables, each only if it has a line.
-func printPeers(out io.Writer, p server.PeersInfo, now time.Time) error {
+func printPeers(out io.Writer, p admin.PeersInfo, now time.Time) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	if len(p.Links) > 0 {
 		fmt.Fprintln(w, "LINK\tLOCAL\tPEER\tAUTHENTICATED\tTLS\tEXTRAS\tADDRESS\tSINCE\tIN\tOUT")

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"jackdaw/admin"
 	"jackdaw/router/accounts"
 	"jackdaw/server"
 	"jackdaw/xmpp/jid"
@@ -191,7 +192,7 @@ func userList(s *settings) *cobra.Command {
 	}
 }
 
-func state(u server.UserInfo) string {
+func state(u admin.UserInfo) string {
 	if u.Disabled {
 		return "disabled"
 	}
@@ -218,7 +219,7 @@ func userShow(s *settings) *cobra.Command {
 }
 
 // configured are the permissions that the configuration gives to this account, but not to all.
-func configured(u server.UserInfo) (list []string) {
+func configured(u admin.UserInfo) (list []string) {
 	for _, r := range u.Rights {
 		if r.Source != accounts.SourceGrant && r.Source != accounts.SourceAdmin && !r.Everybody {
 			list = append(list, r.Permission)
@@ -227,7 +228,7 @@ func configured(u server.UserInfo) (list []string) {
 	return list
 }
 
-func printUser(out io.Writer, u server.UserInfo, running bool) error {
+func printUser(out io.Writer, u admin.UserInfo, running bool) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "address\t%s\nstate\t%s\n", u.JID, state(u))
 	if len(u.Rights) == 0 {

@@ -365,6 +365,22 @@ func (s *Service) List(ctx context.Context, domain string) ([]Account, error) {
 	return all, err
 }
 
+// Page returns up to limit accounts of a domain, or with "" of all, that come after a bare address in the order of
+// List; "" begins. Errors: ErrUnavailable, or the context's.
+func (s *Service) Page(ctx context.Context, domain, after string, limit int) ([]Account, error) {
+	list, err := s.users.store.List(ctx, domain, after, limit)
+	if err != nil {
+		return nil, fmt.Errorf("list accounts: %w", unavailable(err))
+	}
+	page := make([]Account, len(list))
+	for i, a := range list {
+		if page[i], err = shown(a); err != nil {
+			return nil, err
+		}
+	}
+	return page, nil
+}
+
 // pages calls f with each account in turn.
 func pages(ctx context.Context, store storage.Accounts, domain string, f func(storage.Account) error) error {
 	const page = 1000

@@ -138,15 +138,18 @@ func Check(files []*File, docs Documents) []string {
 // storey is how high a package stands; imports go to a lower one, or within
 // the same part. 0 is unknown.
 //
-//	cmd → server → { c2s, s2s, component, modules, storage engines } → web → wire → router → { storage, config } → xmpp
+//	cmd → server → admin → { c2s, s2s, component, modules, storage engines } → web → wire → router →
+//	{ storage, config } → xmpp
 func storey(pkg string) int {
 	top, rest, _ := strings.Cut(pkg, "/")
 	switch top {
 	case "testsuite":
-		return 9
+		return 10
 	case "cmd":
-		return 8
+		return 9
 	case "server":
+		return 8
+	case "admin":
 		return 7
 	case "c2s", "s2s", "component":
 		return 6

@@ -1,4 +1,4 @@
-package server
+package admin
 
 import "time"
 
@@ -91,15 +91,23 @@ type APIAccountInfo struct {
 	Created time.Time `json:"created"`
 }
 
+// DeviceInfo is what may be shown of a device.
+type DeviceInfo struct {
+	ID        string    `json:"id"`
+	Software  string    `json:"software"` // as it says; "" if it does not
+	Name      string    `json:"name"`     // likewise
+	First     time.Time `json:"first_login"`
+	Last      time.Time `json:"last_login"` // to the hour, but for another way to log in
+	Mechanism string    `json:"mechanism"`  // of that login
+	Password  bool      `json:"password"`   // it has shown the present password
+	Token     bool      `json:"token"`      // it can log in by one
+	Expires   time.Time `json:"token_expires,omitzero"`
+	Sessions  int       `json:"sessions"` // of a running server
+}
+
 // Login is a name, of a user or an API account, and its password.
 type Login struct {
 	Name     string
 	Password string
 	Domains  []string `json:",omitempty"` // of an API account
-}
-
-// BatchOutcome is how one line of a batch went; Error is empty if well.
-type BatchOutcome struct {
-	Index int
-	Error string `json:",omitempty"`
 }

@@ -1,0 +1,43 @@
+package admin
+
+import "context"
+
+// UserDevices lists the devices of an account.
+func (s *Service) UserDevices(ctx context.Context, address string) ([]DeviceInfo, error) {
+	j, err := user(address)
+	if err != nil {
+		return nil, err
+	}
+	list, err := s.o.Devices.List(ctx, j)
+	if err != nil {
+		return nil, err
+	}
+	sessions := map[string]int{}
+	for _, one := range s.sessionsOf(j) {
+		sessions[one.Device]++
+	}
+	out := make([]DeviceInfo, len(list))
+	for i, d := range list {
+		out[i] = DeviceInfo{ID: d.ID, Software: d.Software, Name: d.Name, First: d.First, Last: d.Last,
+			Mechanism: string(d.Mechanism), Password: d.Password, Token: d.Token, Expires: d.Expires,
+			Sessions: sessions[d.ID]}
+	}
+	return out, nil
+}
+
+// RevokeDevice takes the right to log in by token from a device, ends its sessions and forgets it. knows says that it
+// has shown the password, and can come back with it.
+func (s *Service) RevokeDevice(ctx context.Context, by By, address, device string) (knows bool, err error) {
+	j, err := user(address)
+	if err != nil {
+		return false, err
+	}
+	list, err := s.o.Devices.List(ctx, j)
+	if err != nil {
+		return false, err
+	}
+	for _, d := range list {
+		knows = knows || d.ID == device && d.Password
+	}
+	return knows, s.said(s.o.Devices.Remove(ctx, j, device), by, "device removed", "account", j, "device", device)
+}

@@ -1,0 +1,88 @@
+package admin
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"jackdaw/xmpp/jid"
+)
+
+// Running says whether a server runs; without one the methods below return ErrNotRunning.
+func (s *Service) Running() bool { return s.o.Live != nil }
+
+// sessionsOf are the sessions of an account; none without a running server.
+func (s *Service) sessionsOf(user jid.JID) []SessionInfo {
+	if s.o.Live == nil {
+		return nil
+	}
+	return s.o.Live.SessionsOf(user)
+}
+
+// Sessions lists the sessions of clients in the order of their addresses.
+func (s *Service) Sessions() ([]SessionInfo, error) {
+	if s.o.Live == nil {
+		return nil, ErrNotRunning
+	}
+	list := s.o.Live.Sessions()
+	slices.SortFunc(list, func(a, b SessionInfo) int { return strings.Compare(a.JID, b.JID) })
+	return list, nil
+}
+
+// SessionsOf lists the sessions of an account in the order of their addresses.
+func (s *Service) SessionsOf(address string) ([]SessionInfo, error) {
+	j, err := user(address)
+	switch {
+	case err != nil:
+		return nil, err
+	case s.o.Live == nil:
+		return nil, ErrNotRunning
+	}
+	list := s.o.Live.SessionsOf(j)
+	slices.SortFunc(list, func(a, b SessionInfo) int { return strings.Compare(a.JID, b.JID) })
+	return list, nil
+}
+
+// Kick ends the sessions of an account, or the one of a full address, and says how many. It is an error if there was
+// none.
+func (s *Service) Kick(by By, address string) (int, error) {
+	if s.o.Live == nil {
+		return 0, ErrNotRunning
+	}
+	j, err := jid.Parse(address)
+	if err != nil || j.Local() == "" {
+		return 0, fmt.Errorf("%q is not the address of a user or a session", address)
+	}
+	n := s.o.Live.Kick(j)
+	if n == 0 {
+		return 0, fmt.Errorf("%s is not connected", j)
+	}
+	return n, s.said(nil, by, "sessions ended", "address", j, "sessions", n)
+}
+
+// Peers lists the streams of other servers and of components, and what waits for peers, by their domains.
+func (s *Service) Peers() (PeersInfo, error) {
+	if s.o.Live == nil {
+		return PeersInfo{}, ErrNotRunning
+	}
+	p := s.o.Live.Peers()
+	slices.SortFunc(p.Links, func(a, b LinkInfo) int {
+		return cmp.Or(strings.Compare(a.Remote, b.Remote), strings.Compare(a.Local, b.Local),
+			strings.Compare(a.Direction, b.Direction))
+	})
+	slices.SortFunc(p.Queues, func(a, b QueueInfo) int {
+		return cmp.Or(strings.Compare(a.Remote, b.Remote), strings.Compare(a.Local, b.Local))
+	})
+	return p, nil
+}
+
+// Reload has the server read its configuration and certificates again, and returns the warnings. On an error all stays
+// as it was. Only with dropHost may a host go that has accounts or sessions.
+func (s *Service) Reload(by By, dropHost bool) (warnings []string, err error) {
+	if s.o.Live == nil {
+		return nil, ErrNotRunning
+	}
+	warnings, err = s.o.Live.Reload(dropHost)
+	return warnings, s.said(err, by, "reload done")
+}
