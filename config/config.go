@@ -195,31 +195,6 @@ const (
 	EngineRedis    = "redis"
 )
 
-// Redis says how to reach the server, sentinels or cluster.
-type Redis struct {
-	Addrs        []string `yaml:"addrs"`       // several: cluster; with MasterName: sentinels
-	MasterName   string   `yaml:"master_name"` // Sentinel
-	Username     string   `yaml:"username"`
-	Password     string   `yaml:"password"`
-	PasswordFile string   `yaml:"password_file"`
-	DB           int      `yaml:"db"`
-	Prefix       string   `yaml:"prefix"`        // of every key
-	WaitReplicas int      `yaml:"wait_replicas"` // acknowledge after so many replicas have the write
-}
-
-// Secret returns the password, from PasswordFile if that is set (without the
-// newline at its end). "" means none.
-func (r Redis) Secret() (string, error) {
-	if r.PasswordFile == "" {
-		return r.Password, nil
-	}
-	b, err := os.ReadFile(r.PasswordFile)
-	if err != nil {
-		return "", fmt.Errorf("read storage.redis.password_file: %w", err)
-	}
-	return strings.TrimRight(string(b), "\r\n"), nil
-}
-
 // HTTP sets up the posting of messages, and where all is that is served over HTTP.
 type HTTP struct {
 	// URL is where clients reach what HTTP serves, through a proxy maybe; empty: made of the host and the port of
@@ -288,7 +263,7 @@ func Default() *Config {
 		Registration: RegistrationClosed,
 		Storage: Storage{
 			Engine: EngineEmbedded, ExitOnFailure: true,
-			Redis: Redis{Addrs: []string{"127.0.0.1:6379"}, Prefix: "jackdaw:"},
+			Redis: Redis{Addrs: []string{defaultRedis}, Prefix: "jackdaw:"},
 		},
 		HTTP: HTTP{
 			MaxBody:       256 << 10,

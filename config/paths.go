@@ -30,6 +30,9 @@ func (c *Config) place(file string) error {
 		p.file(fmt.Sprintf("hosts[%d].key", i), &h.Key)
 	}
 	p.file("storage.redis.password_file", &c.Storage.Redis.PasswordFile)
+	for key, file := range c.Storage.Redis.TLS.files() {
+		p.file("storage.redis.tls."+key, file)
+	}
 	for domain, secret := range c.Component.Secrets {
 		if path, ok := strings.CutPrefix(secret, "file:"); ok {
 			p.file("component.secrets["+domain+"]", &path)

@@ -28,7 +28,7 @@ const relative = `
 data: kept
 hosts: [{domain: a.example, cert: a.crt, key: tls/a.key}]
 component: {secrets: {b.example: "file:b.secret", c.example: word}}
-storage: {redis: {password_file: redis.secret}}
+storage: {redis: {url: "rediss://r", password_file: redis.secret, tls: {ca: tls/ca.pem}}}
 listen: {http: ["unix:http.sock"], component: ["127.0.0.1:1"]}
 `
 
@@ -53,6 +53,7 @@ func TestRelativePathsAreRelativeToTheFile(t *testing.T) {
 	c := loadRelative(t, beside, working)
 	for got, want := range map[string]string{
 		c.Data: "kept", c.Hosts[0].Cert: "a.crt", c.Hosts[0].Key: "tls/a.key", c.Storage.Redis.PasswordFile: "redis.secret",
+		c.Storage.Redis.TLS.CA: "tls/ca.pem",
 		strings.TrimPrefix(c.Component.Secrets["b.example"], "file:"): "b.secret",
 		strings.TrimPrefix(c.Listen.HTTP[0], "unix:"):                 "http.sock",
 	} {

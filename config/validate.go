@@ -444,18 +444,5 @@ func (c *Config) checkLimits(k *checker) {
 func (c *Config) checkStorage(k *checker) {
 	s := &c.Storage
 	k.oneOf("storage.engine", s.Engine, EngineEmbedded, EngineRedis)
-	k.atLeast("storage.redis.db", int64(s.Redis.DB), 0)
-	k.atLeast("storage.redis.wait_replicas", int64(s.Redis.WaitReplicas), 0)
-	if s.Engine == EngineRedis && len(s.Redis.Addrs) == 0 {
-		k.add("storage.redis.addrs", "expected at least one address")
-	}
-	for i, addr := range s.Redis.Addrs {
-		k.hostPort(fmt.Sprintf("storage.redis.addrs[%d]", i), addr)
-	}
-	if s.Redis.Password != "" && s.Redis.PasswordFile != "" {
-		k.add("storage.redis.password_file", "given beside password; expected one of the two")
-	}
-	if len(s.Redis.Addrs) > 1 && s.Redis.MasterName == "" && s.Redis.DB != 0 {
-		k.add("storage.redis.db", "expected 0: a Redis Cluster has one database")
-	}
+	c.checkRedis(k)
 }

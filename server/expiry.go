@@ -92,6 +92,10 @@ func CheckCertificates(cfg *config.Config, now time.Time) (warnings []string, er
 		}
 		list = append(list, hostCertificate{domain: h.Domain, file: h.Cert, leaf: c.Leaf})
 	}
+	if cfg.Storage.Engine == config.EngineRedis {
+		_, err := redisOptions(cfg.Storage.Redis)
+		wrong = append(wrong, err) // it may be nil
+	}
 	for _, n := range notices(list, now) {
 		warnings = append(warnings, n.String())
 	}

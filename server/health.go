@@ -53,8 +53,9 @@ func remedy(cfg *config.Config, err error) string {
 		return "end one of the two servers, then restart this one if it is to go on"
 	}
 	if cfg.Storage.Engine == config.EngineRedis {
+		place, _ := cfg.Storage.Redis.Place() // the configuration was checked
 		return fmt.Sprintf("bring Redis at %s back, or the way to it; this server goes on by itself then",
-			strings.Join(cfg.Storage.Redis.Addrs, ", "))
+			strings.Join(place.Addrs, ", "))
 	}
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):

@@ -45,7 +45,7 @@ func openEngine(ctx context.Context, cfg *config.Config, o embedded.Options) (st
 	if cfg.Storage.Engine == config.EngineEmbedded {
 		return embedded.OpenWith(storePath(cfg), o)
 	}
-	secret, err := cfg.Storage.Redis.Secret()
+	r, err := redisOptions(cfg.Storage.Redis)
 	if err != nil {
 		return nil, err
 	}
@@ -53,9 +53,22 @@ func openEngine(ctx context.Context, cfg *config.Config, o embedded.Options) (st
 	if err := storage.SyncPath(cfg.Data); err != nil {
 		return nil, fmt.Errorf("make the name of the data directory durable: %w", err)
 	}
-	r := cfg.Storage.Redis
-	return redis.Open(ctx, redis.Options{Addrs: r.Addrs, MasterName: r.MasterName, Username: r.Username,
-		Password: secret, DB: r.DB, Prefix: r.Prefix, WaitReplicas: r.WaitReplicas, Log: o.Log})
+	r.Log = o.Log
+	return redis.Open(ctx, r)
+}
+
+// redisOptions reads the files that the configuration names.
+func redisOptions(r config.Redis) (o redis.Options, err error) {
+	place, err := r.Place()
+	if err != nil {
+		return o, fmt.Errorf("read storage.redis.url: %w", err)
+	}
+	o = redis.Options{Addrs: place.Addrs, Unix: place.Unix, MasterName: r.MasterName, Username: place.Username,
+		DB: place.DB, Prefix: r.Prefix, WaitReplicas: r.WaitReplicas}
+	if o.Password, err = r.Secret(); err == nil && place.TLS {
+		o.TLS, err = redis.TLSFiles(r.TLS).Load()
+	}
+	return o, err
 }
 
 // Verify returns what is damaged in the embedded store, in words.

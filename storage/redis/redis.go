@@ -8,11 +8,12 @@
 // the repetition of an applied write changes nothing.
 //
 // While Redis is away calls return storage.ErrUnavailable within about two seconds; connections come back by
-// themselves. Left out: reading from replicas, TLS to Redis (put a tunnel before it).
+// themselves. Left out: reading from replicas.
 package redis
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -30,7 +31,10 @@ import (
 // Options say where Redis is.
 type Options struct {
 	// Addrs are host:port: of the server; of several nodes of a cluster; or with MasterName of the sentinels.
+	// With Unix it is the path of one server's socket.
 	Addrs              []string
+	Unix               bool
+	TLS                *tls.Config // nil: none
 	MasterName         string
 	Username, Password string
 	DB                 int    // 0 in a cluster
@@ -74,7 +78,7 @@ var silence = sync.OnceFunc(func() { redis.SetLogger(quiet{}) })
 func Open(ctx context.Context, o Options) (storage.Engine, error) {
 	silence()
 	if len(o.Addrs) == 0 {
-		return nil, errors.New("open redis: no address; set storage.redis.addrs")
+		return nil, errors.New("open redis: no address; set storage.redis.addrs or url")
 	}
 	if strings.ContainsAny(o.Prefix, "{}") {
 		return nil, fmt.Errorf("open redis: the prefix %q holds braces, which Redis Cluster gives a meaning; "+
@@ -108,7 +112,7 @@ func Open(ctx context.Context, o Options) (storage.Engine, error) {
 	}
 	if err != nil {
 		e.disconnect() // the first error is the one to tell
-		return nil, fmt.Errorf("open redis at %s: %w", strings.Join(o.Addrs, ", "), advise(err))
+		return nil, fmt.Errorf("open redis at %s: %w", strings.Join(o.Addrs, ", "), advise(err, o.TLS != nil))
 	}
 	probe, stop := context.WithCancel(context.WithoutCancel(ctx))
 	e.stop = stop
@@ -116,8 +120,11 @@ func Open(ctx context.Context, o Options) (storage.Engine, error) {
 	return e, nil
 }
 
-// advise adds what to do about the usual mistakes.
-func advise(err error) error {
+// advise adds what to do about the usual mistakes; TLS is on or not.
+func advise(err error, on bool) error {
+	if advised, ok := adviseTLS(err, on); ok {
+		return advised
+	}
 	switch s := err.Error(); {
 	case strings.Contains(s, "NOAUTH"), strings.Contains(s, "WRONGPASS"):
 		return fmt.Errorf("%w; check storage.redis.username and password", err)
@@ -125,8 +132,8 @@ func advise(err error) error {
 		return fmt.Errorf("%w; the user needs +@all on keys with the prefix, or at least "+
 			"+@read +@write +@scripting +@connection +info +wait", err)
 	case strings.Contains(s, "connection refused"), strings.Contains(s, "i/o timeout"),
-		strings.Contains(s, "no such host"):
-		return fmt.Errorf("%w; is Redis running there? check storage.redis.addrs", err)
+		strings.Contains(s, "no such host"), strings.Contains(s, "no such file"):
+		return fmt.Errorf("%w; is Redis running there? check storage.redis.addrs or url", err)
 	case strings.Contains(s, "all sentinels"), strings.Contains(s, "No such master"),
 		strings.Contains(s, "master") && strings.Contains(s, "nil"):
 		return fmt.Errorf("%w; check storage.redis.master_name and the addresses of the sentinels", err)
@@ -142,20 +149,24 @@ func (e *engine) connect(cluster bool) {
 		e.single = redis.NewFailoverClient(&redis.FailoverOptions{
 			MasterName: o.MasterName, SentinelAddrs: o.Addrs, Username: o.Username, Password: o.Password, DB: o.DB,
 			MaxRetries: never, DialTimeout: Patience / 2, ReadTimeout: Patience, WriteTimeout: Patience,
-			PoolTimeout: Patience, ContextTimeoutEnabled: true,
+			PoolTimeout: Patience, ContextTimeoutEnabled: true, TLSConfig: o.TLS,
 		})
 	case cluster:
 		e.single = nil
 		e.cluster = redis.NewClusterClient(&redis.ClusterOptions{
 			Addrs: o.Addrs, Username: o.Username, Password: o.Password,
 			MaxRetries: never, DialTimeout: Patience / 2, ReadTimeout: Patience, WriteTimeout: Patience,
-			PoolTimeout: Patience, ContextTimeoutEnabled: true,
+			PoolTimeout: Patience, ContextTimeoutEnabled: true, TLSConfig: o.TLS,
 		})
 	default:
+		network := "tcp"
+		if o.Unix {
+			network = "unix"
+		}
 		e.single = redis.NewClient(&redis.Options{
-			Addr: o.Addrs[0], Username: o.Username, Password: o.Password, DB: o.DB,
+			Network: network, Addr: o.Addrs[0], Username: o.Username, Password: o.Password, DB: o.DB,
 			MaxRetries: never, DialTimeout: Patience / 2, ReadTimeout: Patience, WriteTimeout: Patience,
-			PoolTimeout: Patience, ContextTimeoutEnabled: true,
+			PoolTimeout: Patience, ContextTimeoutEnabled: true, TLSConfig: o.TLS,
 		})
 	}
 }

@@ -1,6 +1,7 @@
 package operation
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"strings"
@@ -10,8 +11,11 @@ import (
 	"jackdaw/testsuite/harness"
 )
 
+// The password is in the URL, which is in no line of the log.
 func TestRedisThatGoesAwayIsOneErrorAndOneLineWhenItIsBack(t *testing.T) {
-	redis := redistest.Start(t)
+	const secret = "s3cret-of-redis"
+	files := redistest.Certificates(t)
+	redis := redistest.StartTLS(t, files, "--requirepass", secret)
 	s := harness.Start(t, harness.Options{})
 	s.Stop()
 	text, err := os.ReadFile(s.Config)
@@ -22,7 +26,8 @@ func TestRedisThatGoesAwayIsOneErrorAndOneLineWhenItIsBack(t *testing.T) {
 	if !strings.Contains(string(text), embedded) {
 		t.Fatal("the configuration names no storage")
 	}
-	with := strings.Replace(string(text), embedded, "storage: {engine: redis, redis: {addrs: [\""+redis.Addr+"\"]}}\n", 1)
+	with := strings.Replace(string(text), embedded, fmt.Sprintf("storage: {engine: redis, redis: {url: %q, tls: {ca: %s, "+
+		"cert: %s, key: %s}}}\n", "rediss://:"+secret+"@"+redis.Addr, files.CA, files.Cert, files.Key), 1)
 	if err := os.WriteFile(s.Config, []byte(with), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -49,5 +54,8 @@ func TestRedisThatGoesAwayIsOneErrorAndOneLineWhenItIsBack(t *testing.T) {
 	}
 	if status, _, _ := fetch(t, web, "GET", "http://"+s.Metrics+"/healthz", ""); status != 200 {
 		t.Errorf("health afterwards: %d", status)
+	}
+	if strings.Contains(s.Output().From(0), secret) {
+		t.Error("the log has the password of Redis")
 	}
 }

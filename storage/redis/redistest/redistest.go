@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -26,6 +27,7 @@ type Server struct {
 	t       testing.TB
 	port    int
 	args    []string
+	tls     *Files // nil: none
 	process *exec.Cmd
 	output  *bytes.Buffer
 }
@@ -33,9 +35,11 @@ type Server struct {
 // Start starts a server. More options are as on the command line of redis-server: "--appendfsync", "everysec".
 func Start(t testing.TB, options ...string) *Server {
 	t.Helper()
-	return start(t, append([]string{
-		"--appendonly", "yes", "--appendfsync", "always", "--repl-diskless-sync-delay", "0"}, options...))
+	return start(t, nil, append(slices.Clone(usual), options...))
 }
+
+// usual are the options of all but sentinels.
+var usual = []string{"--appendonly", "yes", "--appendfsync", "always", "--repl-diskless-sync-delay", "0"}
 
 // StartReplica starts a replica of a server, and returns when they are in step.
 func StartReplica(t testing.TB, of *Server) *Server {
@@ -58,16 +62,22 @@ func StartSentinel(t testing.TB, name string, master *Server) *Server {
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return start(t, []string{conf, "--sentinel"})
+	return start(t, master.tls, []string{conf, "--sentinel"})
 }
 
 // StartCluster starts a cluster of three masters, and returns when each of them says that it is complete.
 func StartCluster(t testing.TB) []*Server {
 	t.Helper()
+	return startCluster(t, nil)
+}
+
+func startCluster(t testing.TB, files *Files) []*Server {
+	t.Helper()
 	servers := make([]*Server, 3)
-	create := []string{"--cluster", "create"}
+	create := append(files.cli(), "--cluster", "create")
 	for i := range servers {
-		servers[i] = Start(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "5000")
+		servers[i] = start(t, files, slices.Concat(usual,
+			[]string{"--cluster-enabled", "yes", "--cluster-node-timeout", "5000"}))
 		create = append(create, servers[i].Addr)
 	}
 	if out, err := exec.Command(path(t, "redis-cli"), append(create, "--cluster-yes")...).CombinedOutput(); err != nil {
@@ -100,18 +110,19 @@ func path(t testing.TB, program string) string {
 	return p
 }
 
-func start(t testing.TB, args []string) *Server {
+func start(t testing.TB, files *Files, args []string) *Server {
 	t.Helper()
 	program := path(t, "redis-server")
 	for range 20 {
 		port := freePort()
-		s := &Server{t: t, port: port, Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
+		s := &Server{t: t, port: port, tls: files, Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
 		all := args
 		if strings.HasPrefix(args[0], "-") {
 			all = append([]string{"--save", ""}, args...)
 		}
 		s.args = append(append([]string{program}, all...),
-			"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", t.TempDir())
+			"--bind", "127.0.0.1", "--dir", t.TempDir())
+		s.args = append(s.args, files.listen(port)...)
 		err := s.run()
 		if err == nil {
 			t.Cleanup(s.Kill)
@@ -211,7 +222,8 @@ func (s *Server) CLI(command ...string) string {
 
 func (s *Server) cli(command ...string) string {
 	// It is polled: an error shows as no output.
-	out, _ := exec.Command("redis-cli", append([]string{"-p", strconv.Itoa(s.port)}, command...)...).Output()
+	out, _ := exec.Command("redis-cli",
+		slices.Concat([]string{"-p", strconv.Itoa(s.port)}, s.tls.cli(), command)...).Output()
 	return string(out)
 }
 
