@@ -68,7 +68,7 @@ func (r *hosted) storePeople(people []room.Known, others ...storage.Change) (*st
 			}
 		}
 	}
-	pending, err := r.store(append(others, personChanges(people)...)...)
+	pending, err := r.store(append(others, r.personChanges(people)...)...)
 	if err != nil {
 		return nil, r.m.fault(err)
 	}
@@ -84,7 +84,7 @@ func (r *hosted) keepPeople(people []room.Known) (*storage.Pending, *xmpp.Error)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, k := range people {
-		r.SetPerson(k)
+		r.Learn(k)
 	}
 	return pending, nil
 }

@@ -55,7 +55,7 @@ func TestANewRoomIsOpenAtOnceWhereTheConfigurationSaysSo(t *testing.T) {
 	w := newWorld(t)
 	w.limits.OpenNewRooms = true
 	w.join("crone", "first")
-	w.wantBrief("crone", "first owner/moderator jid 110 170 201,  subject:")
+	w.wantBrief("crone", "first owner/moderator mav jid 110 170 201,  subject:")
 	w.join("hag", "second")
 	w.wantBrief("hag", "first owner/moderator, second none/participant jid 110 170,  subject:")
 	w.send("king", `<iq type='get' id='i' to='`+domain+`'><query xmlns='http://jabber.org/protocol/disco#items'/></iq>`)

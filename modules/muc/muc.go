@@ -105,6 +105,8 @@ func (m *Rooms) Module() router.Module {
 			{Name: "XEP-0424", Version: "0.4.2", Note: "tombstones in archives of rooms"},
 			{Name: "XEP-0425", Version: "0.3.0", Note: "and requests of version 0.2"},
 			{Name: "XEP-0433", Version: "0.1.0", Note: "the public rooms of the service"},
+			{Name: "XEP-0444", Version: "0.2.1", Note: "restrictions in rooms"},
+			{Name: "XEP-0463", Version: "0.2.0"},
 			{Name: "XEP-0486", Version: "0.1.0"},
 		},
 		Service: m.service,

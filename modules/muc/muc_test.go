@@ -238,7 +238,7 @@ func (w *world) room() *hosted {
 func TestWhoEntersIsToldEverythingInOrder(t *testing.T) {
 	w := newWorld(t)
 	w.join("crone", "first")
-	w.wantBrief("crone", "first owner/moderator jid 110 170 201,  subject:")
+	w.wantBrief("crone", "first owner/moderator mav jid 110 170 201,  subject:")
 	w.configure("crone")
 	w.wantBrief("crone", "result")
 	w.say("crone", "Thrice")
@@ -367,7 +367,7 @@ func TestATemporaryRoomEndsWithItsLastOccupantAndAPersistentOneDoesNot(t *testin
 		w.restart()
 		w.brief("hag")
 		w.join("hag", "x")
-		want := map[string]string{"0": "x owner/moderator jid 110 170 201,  subject:", "1": "x none/participant jid 110 170, first: x,  subject:"}[persistent]
+		want := map[string]string{"0": "x owner/moderator mav jid 110 170 201,  subject:", "1": "x none/participant jid 110 170, first: x,  subject:"}[persistent]
 		w.wantBrief("hag", want)
 		w.send("hag", `<presence type='unavailable' to='`+coven+`/x'/>`)
 	}

@@ -107,7 +107,7 @@ func TestARoomIsDestroyedWithAReasonAndANewPlace(t *testing.T) {
 	w.wantBrief("crone", "first! none/none destroy 110, result")
 	w.restart()
 	w.join("hag", "third")
-	w.wantBrief("hag", "third owner/moderator jid 110 170 201,  subject:")
+	w.wantBrief("hag", "third owner/moderator mav jid 110 170 201,  subject:")
 }
 
 // idIn is the occupant id that hag had in the room that has gone; it is read from what she got.
@@ -168,13 +168,13 @@ func TestMembershipComesAndGoes(t *testing.T) {
 	if len(got) != 1 || !strings.Contains(string(got[0].Stanza.Payload), "<invite from='crone@example.org'/><password>cauldronburn</password>") {
 		t.Fatalf("hag got %v", got)
 	}
-	w.wantBrief("crone", " message member/none jid, result")
+	w.wantBrief("crone", " message member/none mav jid, result")
 	w.send("hag", `<presence to='`+coven+`/x'><x xmlns='http://jabber.org/protocol/muc'><password>cauldronburn</password></x></presence>`)
 	w.brief("hag")
 	w.brief("crone")
 	w.admin("crone", `<item jid='hag@example.org' affiliation='none'/>`)
 	w.wantBrief("hag", "x! none/none jid 110 321")
-	w.wantBrief("crone", "x! none/none jid 321, result")
+	w.wantBrief("crone", "x! none/none mav jid 321, result")
 	w.configure("crone", "membersonly=0", "passwordprotectedroom=0")
 	w.admin("crone", `<item jid='hag@example.org' affiliation='admin'/>`)
 	w.brief("hag")
@@ -188,7 +188,7 @@ func TestListsOfOwnersAndAdminsInAFormAreComplete(t *testing.T) {
 	w.join("hag", "hag")
 	w.brief("hag")
 	w.configure("crone", "roomadmins=hag@example.org,witch@example.org", "roomowners=crone@example.org,king@example.org")
-	w.wantBrief("hag", "hag admin/moderator jid 110, first owner/moderator jid,  message owner/none jid,  message admin/none jid")
+	w.wantBrief("hag", "hag admin/moderator mav jid 110, first owner/moderator jid,  message owner/none mav jid,  message admin/none mav jid")
 	r := w.room()
 	if got := fmt.Sprint(r.Named(room.Owner), r.Named(room.Admin)); got != "[crone@example.org king@example.org] [hag@example.org witch@example.org]" {
 		t.Errorf("owners and admins are %s", got)

@@ -1,12 +1,14 @@
 package muc
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -27,6 +29,7 @@ const (
 	cardKey    = "card"
 	hatsKey    = "hats"
 	personKey  = "person/" // and the bare address
+	changeKey  = "change/" // and the version that it made, in 20 digits
 )
 
 // record is what is stored under roomKey.
@@ -98,6 +101,8 @@ func (r *hosted) read(entries []storage.Entry) (found bool, err error) {
 			if err = decode(e.Value, &k.Person); err == nil {
 				r.SetPerson(k)
 			}
+		case strings.HasPrefix(e.Key, changeKey):
+			err = r.readChange(e)
 		case e.Key == roomKey:
 			var one record
 			err = decode(e.Value, &one)
@@ -113,7 +118,18 @@ func (r *hosted) read(entries []storage.Entry) (found bool, err error) {
 			return false, err
 		}
 	}
+	slices.SortFunc(r.Changes, func(a, b room.Change) int { return cmp.Compare(a.Version, b.Version) })
 	return found, nil
+}
+
+func (r *hosted) readChange(e storage.Entry) error {
+	var c room.Change
+	err := decode(e.Value, &c)
+	if err == nil {
+		c.Version, err = strconv.ParseUint(strings.TrimPrefix(e.Key, changeKey), 10, 64)
+	}
+	r.Changes = append(r.Changes, c)
+	return err
 }
 
 // store writes changes of a room that is persistent. Without changes the Pending is that of the room as it is. It is
@@ -138,6 +154,9 @@ func (r *hosted) storeAll() (*storage.Pending, error) {
 	if r.Card != nil {
 		changes = append(changes, cardChange(r.Card))
 	}
+	for _, c := range r.Changes {
+		changes = append(changes, versionChange(c))
+	}
 	for user, p := range r.People {
 		changes = append(changes, personChange(room.Known{User: user, Person: p}))
 		if err := r.m.index(user, r.Name, true); err != nil {
@@ -159,12 +178,26 @@ func personChange(k room.Known) storage.Change {
 	return storage.Change{Key: personKey + k.User, Value: encode(k.Person)}
 }
 
-func personChanges(people []room.Known) (changes []storage.Change) {
+// personChanges are what is stored of users, and of the changes of their affiliations, of which the oldest go.
+func (r *hosted) personChanges(people []room.Known) (changes []storage.Change) {
 	for _, k := range people {
 		changes = append(changes, personChange(k))
 	}
+	for _, c := range r.Coming(people) {
+		changes = append(changes, versionChange(c))
+		if c.Version > room.MaxChanges {
+			c.Version -= room.MaxChanges
+			changes = append(changes, storage.Change{Key: versionKey(c), Delete: true})
+		}
+	}
 	return changes
 }
+
+func versionChange(c room.Change) storage.Change {
+	return storage.Change{Key: versionKey(c), Value: encode(c)}
+}
+
+func versionKey(c room.Change) string { return fmt.Sprintf("%s%020d", changeKey, c.Version) }
 
 func cardChange(card []byte) storage.Change {
 	return storage.Change{Key: cardKey, Value: append([]byte{recordVersion}, card...)}
@@ -262,7 +295,7 @@ func (m *Rooms) removed(user jid.JID) error {
 func (r *hosted) forgetUser(user string) error {
 	changes := r.WithoutUser(user)
 	if len(changes) > 0 {
-		if _, err := r.store(personChanges(changes)...); err != nil {
+		if _, err := r.store(r.personChanges(changes)...); err != nil {
 			return err
 		}
 	}

@@ -259,17 +259,20 @@ func (r *Room) Next(i Item) Known {
 // Affiliate lets what Next has said of an item take effect. by is the user who wants it, actor its nick.
 func (r *Room) Affiliate(fx *Effects, i Item, next Known, by jid.JID, actor string) {
 	was := r.AffiliationOf(i.User)
-	r.SetPerson(next)
+	version := r.Learn(next)
 	if next.Affiliation != was {
 		delete(r.roles, next.User)
 	}
-	inside := false
+	inside, untold := false, version // nobody has been told of the version as yet
 	for _, o := range slices.Clone(r.occupants) {
 		withDomain := i.User.Local() == "" && o.User.Domain() == next.User // §9.2
 		if o.Name != next.User && !(withDomain && i.Affiliation == Outcast && r.Rank(o) <= Unaffiliated) {
 			continue
 		}
-		inside = true
+		n := notice{reason: i.Reason, actor: actor}
+		if !withDomain { // a domain is a user of its own on the lists
+			inside, n.version = true, untold
+		}
 		code := 0
 		switch {
 		case next.Affiliation == Outcast: // §9.1
@@ -277,28 +280,27 @@ func (r *Room) Affiliate(fx *Effects, i Item, next Known, by jid.JID, actor stri
 		case r.Conf.MembersOnly && next.Affiliation < Member: // §9.4
 			code = 321
 		}
+		shown := r.shows(o.Role)
 		if code != 0 {
-			r.farewell(fx, r.dismiss(fx, o, Departure{Codes: []int{code}, Reason: i.Reason, actor: actor}))
-			continue
+			f := r.dismiss(fx, o, Departure{Codes: []int{code}, Reason: i.Reason, actor: actor})
+			f.n.version = n.version
+			r.farewell(fx, f)
+		} else {
+			role := o.Role
+			o.Role = roleAfter(role, was, next.Affiliation, r.Conf.Moderated)
+			shown = r.shows(o.Role)
+			r.refresh(fx, o, role, n)
+			r.conform(fx, o)
 		}
-		role := o.Role
-		o.Role = roleAfter(role, was, next.Affiliation, r.Conf.Moderated)
-		r.refresh(fx, o, role, notice{reason: i.Reason, actor: actor})
-		r.conform(fx, o)
+		if shown && n.version != 0 {
+			untold = 0
+		}
+	}
+	if untold != 0 { // §9.5 and others: occupants who see addresses hear of it
+		r.moved(fx, version, next.User, next.Affiliation)
 	}
 	if inside || was == next.Affiliation || i.User.Local() == "" {
 		return
-	}
-	// §9.5 and others: occupants who see addresses hear of it.
-	w := xmpp.NewWriter(nil).Start(xmpp.NSMUCUser, "x").Start("", "item").Attr("affiliation", next.Affiliation.String()).
-		Attr("jid", next.User).Attr("role", NoRole.String()).End().End()
-	told := fx.stanza(xmpp.Stanza{Kind: xmpp.Message, ID: NewID(), From: r.Addr}, content{xml: w.Bytes()})
-	for _, o := range r.occupants {
-		if r.sees(o) {
-			for _, s := range o.Seats {
-				fx.ifPresent(s, told)
-			}
-		}
 	}
 	if r.server.Rooms(i.User.Domain()) {
 		return // a room is told nothing: it might be this one

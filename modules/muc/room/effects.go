@@ -94,11 +94,14 @@ type notice struct {
 	codes       []int
 	open        bool // the codes are for the others, too
 	destroyed   *Destruction
+	version     uint64 // that a change of the affiliation has made; 0: none
+	mav         string // for a single client; see Room.versions
 }
 
 // append appends the <x/>. A zero address is not told.
 func (n *notice) append(dst []byte, full jid.JID, self bool) []byte {
-	dst = append(dst, "<x xmlns='http://jabber.org/protocol/muc#user'><item affiliation='"...)
+	dst = append(append(dst, "<x xmlns='http://jabber.org/protocol/muc#user'>"...), n.mav...)
+	dst = append(dst, "<item affiliation='"...)
 	dst = append(dst, n.affiliation.String()...)
 	dst = append(dst, "' role='"...)
 	dst = append(dst, n.role.String()...)
@@ -203,10 +206,14 @@ func (r *Room) announce(fx *Effects, o *Occupant, n *notice, cause *Seat, id str
 		if n.open {
 			plain.codes = n.codes
 		}
-		own := fx.stanza(head, r.payload(o, first.show, &plain, first.Full, true))
-		for _, s := range o.Seats {
-			if s != cause {
-				fx.to(s, own)
+		if plain.version = n.version; plain.version != 0 {
+			r.toldVersions(fx, head, o, plain, first, true)
+		} else {
+			own := fx.stanza(head, r.payload(o, first.show, &plain, first.Full, true))
+			for _, s := range o.Seats {
+				if s != cause {
+					fx.to(s, own)
+				}
 			}
 		}
 	}
@@ -219,6 +226,10 @@ func (r *Room) announce(fx *Effects, o *Occupant, n *notice, cause *Seat, id str
 // others sends presence of o to all others. If it is plain, they get it as it is shown to everybody who asks, else as n
 // and first say. It is made once for each kind of viewers.
 func (r *Room) others(fx *Effects, head xmpp.Stanza, o *Occupant, plain bool, n *notice, first *Seat) {
+	if n.version != 0 {
+		r.toldVersions(fx, head, o, *n, first, false)
+		return
+	}
 	made := [2]int{-1, -1}
 	for _, v := range r.occupants {
 		if v == o {

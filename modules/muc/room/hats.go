@@ -272,7 +272,7 @@ func (r *Room) SetHats(fx *Effects, c *HatChange) {
 	r.Hats = c.Hats
 	touched := map[string]bool{}
 	for _, k := range c.People {
-		r.SetPerson(k)
+		r.Learn(k)
 		touched[k.User] = true
 	}
 	for _, o := range r.occupants {

@@ -43,6 +43,9 @@ func (r *Room) Info(who jid.JID, node string) ([]byte, *xmpp.Error) {
 		w.Start("", "feature").Attr("var", f).End()
 	}
 	r.infoForm().Write(w)
+	if r.Conf.restricted() {
+		r.Conf.restrictions().Write(w)
+	}
 	return w.End().Bytes(), nil
 }
 
@@ -58,11 +61,14 @@ func (r *Room) Features() []string {
 	}
 	c := &r.Conf
 	list := []string{xmpp.NSDiscoInfo, xmpp.NSDiscoItems, xmpp.NSMUC, NSStableID, nsSelfPing, nsOccupant, xmpp.NSPing,
-		xmpp.NSVCard, NSRequest, nsConfig, nsInfo, nsHats, xmpp.NSCommands,
+		xmpp.NSVCard, NSRequest, nsConfig, nsInfo, nsHats, nsVersions, xmpp.NSCommands,
 		choose(c.Persistent, "muc_persistent", "muc_temporary"), choose(c.Public, "muc_public", "muc_hidden"),
 		choose(c.MembersOnly, "muc_membersonly", "muc_open"), choose(c.Moderated, "muc_moderated", "muc_unmoderated"),
 		choose(c.NonAnonymous, "muc_nonanonymous", "muc_semianonymous"),
 		choose(c.Password != "", "muc_passwordprotected", "muc_unsecured")}
+	if c.restricted() {
+		list = append(list, nsReactions)
+	}
 	if c.Registrations {
 		list = append(list, xmpp.NSRegister, NSRegister)
 	}

@@ -34,6 +34,9 @@ func (r *Room) Say(ev *Event) (u Utterance, bad *xmpp.Error) {
 	case isSubject && seat.Role != Moderator && !r.Conf.ChangeSubject: // §8.1
 		return u, xmpp.Forbidden("only moderators change the subject")
 	}
+	if bad := r.Conf.mayReact(s); bad != nil {
+		return u, bad
+	}
 	u = Utterance{Author: seat.Occupant, ID: s.ID, Subject: isSubject, sent: s, seat: seat, from: seat.Addr}
 	if u.ID == "" { // §7.4
 		u.ID = NewID()

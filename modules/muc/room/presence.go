@@ -178,13 +178,14 @@ func (r *Room) crowded(user jid.JID, most int) bool {
 func (r *Room) welcome(fx *Effects, ev *Event, s *Seat, codes []int, x *xmpp.Element, tell bool) {
 	o := s.Occupant
 	fx.entering = s
+	r.catchUp(fx, ev, s, x)
 	sees := r.sees(o)
 	for _, v := range r.occupants { // §7.2.2
 		if v != o && r.shows(v.Role) {
 			fx.to(s, fx.stanza(present(v), r.available(v, sees)))
 		}
 	}
-	n := notice{affiliation: r.Rank(o), role: o.Role, codes: codes}
+	n := notice{affiliation: r.Rank(o), role: o.Role, codes: codes, mav: r.upToNow(s)}
 	if tell {
 		r.announce(fx, o, &n, s, ev.Stanza.ID)
 	} else {
@@ -342,7 +343,7 @@ func (r *Room) move(fx *Effects, ev *Event, s *Seat) {
 	if to == nil {
 		to = r.newOccupant(addr, from.User, from.Role)
 	}
-	next := &Seat{Full: s.Full, Session: s.Session, heard: ev.Now}
+	next := &Seat{Full: s.Full, Session: s.Session, heard: ev.Now, told: s.told}
 	next.said(ev.Stanza)
 	r.sit(fx, to, next)
 	if len(from.Seats) > 0 && r.shows(from.Role) { // what it has left is somebody else now

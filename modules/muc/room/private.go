@@ -22,6 +22,9 @@ func (r *Room) Private(ev *Event) (copied xmpp.Stanza, to []jid.JID, bad *xmpp.E
 	case seat.Role < r.Conf.PM:
 		return copied, nil, xmpp.Forbidden("you may not send private messages here")
 	}
+	if bad = r.Conf.mayReact(s); bad != nil {
+		return copied, nil, bad
+	}
 	payload := append(appendOccupantID(r.clean(s), seat.id), "<x xmlns='http://jabber.org/protocol/muc#user'/>"...)
 	for _, one := range o.Seats {
 		to = append(to, one.Full)

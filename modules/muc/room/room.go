@@ -35,8 +35,8 @@ type Server struct {
 // A Room is the state of one room. Its exported fields are for reading; where nothing else is said, methods change
 // them.
 //
-// It has two parts. A change of the first one is stored before it takes effect; only New, SetPerson, SetCard, SetHats
-// and the caller change it, and what only reads it needs no guard against the second.
+// It has two parts. A change of the first one is stored before it takes effect; only New, SetPerson, Learn, SetCard,
+// SetHats and the caller change it, and what only reads it needs no guard against the second.
 type Room struct {
 	Addr   jid.JID
 	Name   string // Addr as a string
@@ -53,6 +53,7 @@ type Room struct {
 	Nicks   map[string]string // registered nick → bare address
 	Card    []byte            // <vCard/> of the room; nil: none
 	Hats    []Hat
+	Changes []Change // the latest of affiliations, the oldest first; when they are read, set by the caller
 	hashes  []string // of the pictures in Card (XEP-0486)
 
 	// These are the occupants, and what is forgotten with the room.
@@ -108,6 +109,7 @@ type Seat struct {
 	heard   time.Time // when it last sent something, if it is remote
 	asked   time.Time // when it was asked for a sign of life; zero: it need not answer
 	letters []letter  // private messages of its own, the oldest first
+	told    view      // the lists of affiliations that it was told when it entered
 }
 
 // An Event is what somebody has sent to the room.
@@ -216,7 +218,7 @@ func (r *Room) Named(a Affiliation) (names []string) {
 	return names
 }
 
-// SetPerson takes over what is stored of somebody.
+// SetPerson takes over what has been read of somebody; see Learn.
 func (r *Room) SetPerson(k Known) {
 	if was := r.People[k.User]; was.Nick != "" && was.Nick != k.Nick {
 		delete(r.Nicks, was.Nick)
@@ -265,7 +267,7 @@ func (r *Room) WithoutUser(user string) (changes []Known) {
 func (r *Room) Forget(user string, changes []Known) {
 	delete(r.roles, user)
 	for _, k := range changes {
-		r.SetPerson(k)
+		r.Learn(k)
 	}
 	for _, o := range r.occupants {
 		o.forgetShown()

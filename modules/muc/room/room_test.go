@@ -177,7 +177,7 @@ func (p *play) want(bad *xmpp.Error, condition_ string) {
 func TestWhoeverEntersIsToldInOrder(t *testing.T) {
 	p := newPlay(t)
 	p.want(p.enter("crone", "first"), "ok")
-	p.wantTold("crone: first owner/moderator jid 110 170", "crone: : ")
+	p.wantTold("crone: first mav owner/moderator jid 110 170", "crone: : ")
 	p.say("crone", "<body>Thrice</body>")
 	p.wantTold("crone: first: Thrice")
 	p.want(p.enter("hag", "third"), "ok")
@@ -188,10 +188,10 @@ func TestWhoeverEntersIsToldInOrder(t *testing.T) {
 // §7.2.3, §7.2.12, §10.1.1, §7.10: the codes that greet.
 func TestWhoeverEntersIsGreetedByTheSettings(t *testing.T) {
 	for want, set := range map[string]func(*play){
-		"hag: x none/participant jid 110":         func(p *play) { p.Conf.Archived = false },
-		"hag: x none/participant jid 110 170":     func(*play) {},
-		"hag: x none/participant jid 110 100 170": func(p *play) { p.Conf.NonAnonymous = true },
-		"hag: x none/participant jid 110 170 201": func(p *play) { p.Locked = true },
+		"hag: x none/participant jid 110":             func(p *play) { p.Conf.Archived = false },
+		"hag: x none/participant jid 110 170":         func(*play) {},
+		"hag: x mav none/participant jid 110 100 170": func(p *play) { p.Conf.NonAnonymous = true },
+		"hag: x none/participant jid 110 170 201":     func(p *play) { p.Locked = true },
 		"hag: hag member/participant jid 110 170 210": func(p *play) {
 			p.Conf.LockedNicks = true
 			p.SetPerson(Known{"hag@example.org", Person{Affiliation: Member, Nick: "hag"}})
@@ -294,9 +294,9 @@ func TestAKickIsToldInOrder(t *testing.T) {
 // §9.1, §9.4, §9.5: what a change of affiliation means for an occupant.
 func TestAnAffiliationReachesTheOccupant(t *testing.T) {
 	for items, want := range map[string]string{
-		`<item jid='hag@example.org' affiliation='outcast'/>`: "hag: hag! outcast/none jid 110 301, crone: hag! outcast/none jid 301",
-		`<item jid='hag@example.org' affiliation='none'/>`:    "hag: hag! none/none jid 110 321, crone: hag! none/none jid 321",
-		`<item jid='hag@example.org' affiliation='admin'/>`: "crone: hag admin/moderator jid, hag: hag admin/moderator jid 110, " +
+		`<item jid='hag@example.org' affiliation='outcast'/>`: "hag: hag! outcast/none jid 110 301, crone: hag! mav outcast/none jid 301",
+		`<item jid='hag@example.org' affiliation='none'/>`:    "hag: hag! none/none jid 110 321, crone: hag! mav none/none jid 321",
+		`<item jid='hag@example.org' affiliation='admin'/>`: "crone: hag mav admin/moderator jid, hag: hag mav admin/moderator jid 110, " +
 			"hag: crone owner/moderator jid",
 	} {
 		p := newPlay(t)

@@ -1,6 +1,7 @@
 package room
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,6 +34,9 @@ type Settings struct {
 	VoiceRequests bool    `json:"voice_requests,omitempty"`
 	Registrations bool    `json:"registrations,omitempty"`
 	Approval      bool    `json:"approval,omitempty"` // admins approve of every registration, see Room.guarded
+	// XEP-0444 §2.2; zero values: all that there are.
+	ReactionsPerUser int    `json:"reactions_per_user,omitempty"` // of one user to one message
+	Reactions        string `json:"reactions,omitempty"`          // those that are allowed, one a line
 }
 
 const pmNobody = Moderator + 1
@@ -145,6 +149,10 @@ func (c *Settings) form(room string, owners, admins []string, l Limits) *forms.F
 		flag(voiceField, "Visitors may ask for voice", c.VoiceRequests),
 		flag(registers, "Users may register to become members", c.Registrations),
 		flag(approves, "Admins approve of every registration", c.Approval),
+		text(reactionsMost, "text-single", "Reactions of one user to a message (0: any number)",
+			strconv.Itoa(c.ReactionsPerUser)),
+		{Var: reactionsField, Type: "text-multi", Label: "Reactions that are allowed, one a line (none: all)",
+			Values: c.allowed()},
 		{Var: prefix + "roomadmins", Type: "jid-multi", Label: "Admins", Values: admins},
 		{Var: prefix + "roomowners", Type: "jid-multi", Label: "Owners", Values: owners},
 	}}
@@ -201,6 +209,11 @@ func (c *Settings) read(f *forms.Form, l Limits) (out lists, bad *xmpp.Error) {
 		case name == maxHistory:
 			n, err := strconv.Atoi(v)
 			c.History, ok = min(n, l.History), err == nil && n >= 0
+		case name == reactionsMost:
+			n, err := strconv.Atoi(cmp.Or(v, "0"))
+			c.ReactionsPerUser, ok = min(n, maxReactions), err == nil && n >= 0
+		case name == reactionsField:
+			c.Reactions, ok = readReactions(field.Values)
 		case name == prefix+"presencebroadcast":
 			c.Broadcast, ok = readRoles(field.Values)
 		case name == prefix+"getmemberlist":

@@ -4,6 +4,13 @@ from scene import check, equal, message, play
 from rooms_cast import MUC, PLUGINS, administer, at, codes, configure, enter, has_form, item, listed, room_of, walk_in
 
 
+async def affiliations(actor, room, since):
+    """Enters, and returns the version of the affiliations (XEP-0463); one that is known is not told again."""
+    got = await walk_in(actor, room, "crone", f"<mav xmlns='urn:xmpp:muc:affiliations:1'{since}/>")
+    equal(got[0].name, "presence" if since else "message", "what comes first")
+    return next(s for s in got if 110 in codes(s)).xml.find(".//{urn:xmpp:muc:affiliations:1}mav").get("until")
+
+
 async def a_persistent_room_is_there_after_a_restart(house):
     users = await house.users("crone", "hag", "witch")
     crone, hag, witch = [await house.login(u, plugins=PLUGINS) for u in users]
@@ -19,6 +26,7 @@ async def a_persistent_room_is_there_after_a_restart(house):
     crone.say(room, "lasting", "groupchat")
     await hag.expect("it", message("lasting"))
     await crone.settle()
+    version = await affiliations(crone, room, "")
     for how in ["stop", "crash"]:
         await house.ask(how)
         if how == "stop":
@@ -28,6 +36,7 @@ async def a_persistent_room_is_there_after_a_restart(house):
         crone, hag = [await house.login(u, plugins=PLUGINS) for u in users[:2]]
         own, subject, _, history = await enter(hag, room, "hag")
         equal(codes(own), [110, 170], f"codes after a {how}")
+        equal(await affiliations(crone, room, f" since='{version}'"), version, f"the version of affiliations after a {how}")
         equal((item(own)[:2], subject["subject"], [m["body"] for m in history]), (("admin", "moderator"), "Fire", ["lasting"]), f"after a {how}")
         info = await crone["xep_0030"].get_info(jid=room)
         check(any(i[3] == "A Dark Cave" for i in info["disco_info"]["identities"]), f"name after a {how}")

@@ -6,8 +6,8 @@ import hashlib
 from slixmpp import JID
 
 from scene import check, child, equal, is_message, play
-from rooms_cast import (MUC, USER, administer, at, change, codes, company, config, configure, enter, hush, info, invites, item,
-                        kept_out, leave, listed, may_not, order, reason, refuses, staged, tells, walk_in)
+from rooms_cast import (MUC, USER, administer, at, bounces, change, codes, company, config, configure, enter, hush, info, invites, item,
+                        kept_out, kind_of, leave, listed, may_not, order, own, reason, refuses, staged, tells, walk_in)
 
 
 def jid(actor, affiliation, more=""):
@@ -294,7 +294,74 @@ async def a_room_has_a_picture(house):
     await refuses(crone, "cancel item-not-found", "set", card, f"nowhere@rooms.{house.domain}")
 
 
+MAV = "urn:xmpp:muc:affiliations:1"
+
+
+def versions(s):
+    """The two versions of a change, and what it changes (XEP-0463 §5.2)."""
+    x = child(s, "{" + MUC + "#user}x")
+    mav = None if x is None else x.find("{" + MAV + "}mav")
+    if mav is None:
+        return None
+    items = {i.get("jid", "").split("/")[0]: i.get("affiliation") for i in x.iter("{" + MUC + "#user}item")}
+    return mav.get("since"), mav.get("until"), items
+
+
+async def clients_catch_up_with_affiliations(house):
+    room, (crone, hag, witch) = await company(house, "crone", "hag", "witch", whois="anyone")
+    check(MAV in (await info(hag, room))[0], "announced")
+    users = {name: str(a.boundjid.bare) for name, a in [("crone", crone), ("hag", hag), ("witch", witch)]}
+    await leave(hag, room)
+    first, *got = await walk_in(hag, room, "hag", f"<mav xmlns='{MAV}'/>")
+    since, now, items = versions(first)
+    equal((first.name, since, items), ("message", None, {users["crone"]: "owner"}), "all of them come first")
+    equal(versions(own(got))[:2], (None, now), "the version of its own presence")
+    check(all(child(s, "{" + MUC + "}x") is None for s in crone.inbox), "nobody else hears of the question")
+    await administer(crone, room, jid(witch, "member"))
+    change = versions(await hag.expect("a change", lambda s: versions(s) is not None))
+    equal((change[0], change[2][users["witch"]]), (now, "member"), "a change of an occupant")
+    await administer(crone, room, "<item affiliation='admin' jid='king@example.net'/>")
+    away = versions(await hag.expect("a change", is_message, lambda s: versions(s) is not None))
+    equal((away[0], away[2]), (change[1], {"king@example.net": "admin"}), "a change of somebody who is away")
+    await leave(hag, room)
+    await administer(crone, room, jid(witch, "none"), "<item affiliation='owner' jid='king@example.net'/>")
+    await administer(crone, room, "<item affiliation='outcast' jid='newt@example.net'/>")
+    first, *got = await walk_in(hag, room, "hag", f"<mav xmlns='{MAV}' since='{away[1]}'/>")
+    missed = versions(first)
+    equal((missed[0], missed[2]), (away[1], {users["witch"]: "none", "king@example.net": "owner"}), "what it has missed")
+    equal(versions(own(got))[1], missed[1], "the version of its own presence")
+    got = await walk_in(hag, room, "hag", f"<mav xmlns='{MAV}' since='{missed[1]}'/>")
+    check(got[0].name == "presence", "nothing is new")
+    first = (await walk_in(hag, room, "hag", f"<mav xmlns='{MAV}' since='9pacabr2q1'/>"))[0]
+    equal(versions(first)[::2], (None, {users["crone"]: "owner", "king@example.net": "owner"}), "for a version that nobody knows")
+    await change_whois(crone, room, hag)
+    first = (await walk_in(hag, room, "hag", f"<mav xmlns='{MAV}'/>"))[0]
+    equal((first.name, first.xml.get("type"), kind_of(first)), ("message", "error", "auth forbidden"), "addresses are a secret")
+
+
+async def change_whois(owner, room, other):
+    await change(owner, room, whois="moderators")
+    await other.expect("a change of the settings", tells(173))
+
+
+async def rooms_restrict_reactions(house):
+    room, (crone, hag) = await company(house, "crone", "hag", jackdaw__reactions=["\N{THUMBS UP SIGN}", "\N{WHITE HEAVY CHECK MARK}"], jackdaw__reactions_per_user=1)
+    fields = (await info(hag, room))[1]
+    equal((fields["max_reactions_per_user"], fields["allowlist"]), ("1", "\N{THUMBS UP SIGN}"), "what is announced")
+
+    def react(*emoji):
+        return "<reactions xmlns='urn:xmpp:reactions:0' id='1'>" + "".join(f"<reaction>{e}</reaction>" for e in emoji) + "</reactions>"
+
+    for to, how in [(room, "groupchat"), (f"{room}/crone", "chat")]:
+        for bad in [react("\N{TURTLE}"), react("\N{THUMBS UP SIGN}", "\N{WHITE HEAVY CHECK MARK}")]:
+            await bounces(hag, "modify not-acceptable", to, None, how, bad)
+        for good in [react("\N{WHITE HEAVY CHECK MARK}"), react()]:
+            hag.say(to, None, how, None, good)
+            await crone.expect("reactions", is_message, lambda s: child(s, "{urn:xmpp:reactions:0}reactions") is not None)
+
+
 if __name__ == "__main__":
     play(*map(staged, [
         moderators_kick, moderators_manage_voice, admins_make_moderators, admins_ban, admins_manage_members, owners_make_admins_and_owners,
-        owners_configure_a_room, an_owner_destroys_a_room, owners_give_hats, a_room_has_a_picture]))
+        owners_configure_a_room, an_owner_destroys_a_room, owners_give_hats, a_room_has_a_picture,
+        clients_catch_up_with_affiliations, rooms_restrict_reactions]))
