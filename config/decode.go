@@ -63,7 +63,12 @@ func Load(path string) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
-	c, err := parse(path, b)
+	return Parse(path, b)
+}
+
+// Parse is Load for a text that is to be in a file, which need not be there.
+func Parse(path string, text []byte) (*Config, error) {
+	c, err := parse(path, text)
 	if err != nil {
 		return nil, err
 	}

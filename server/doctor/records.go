@@ -44,13 +44,13 @@ func (e *examination) services() []service {
 		peers = slices.Concat(peers, l.TLS)
 	}
 	for i, addrs := range [][]string{l.C2S, slices.Concat(l.C2STLS, l.TLS), l.S2S, peers} {
-		all[i].known, all[i].ports = true, ports(addrs)
+		all[i].known, all[i].ports = true, Ports(addrs)
 	}
 	return all
 }
 
-// ports are those of listeners that others can reach.
-func ports(addrs []string) (list []uint16) {
+// Ports are those of addresses to listen on that others can reach, in their order.
+func Ports(addrs []string) (list []uint16) {
 	for _, addr := range addrs {
 		host, port, err := net.SplitHostPort(addr)
 		n, bad := strconv.ParseUint(port, 10, 16)
@@ -166,11 +166,6 @@ func (e *examination) place(ctx context.Context, s service, from string, t targe
 func missing(err error) bool {
 	d, ok := errors.AsType[*net.DNSError](err)
 	return ok && d.IsNotFound
-}
-
-// record is a record in the form of a zone file.
-func record(owner string, port uint16, host string) string {
-	return fmt.Sprintf("%s. 3600 IN SRV 5 0 %d %s.", owner, port, host)
 }
 
 func numbers(list []uint16) string {

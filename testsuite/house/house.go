@@ -171,7 +171,7 @@ func storey(pkg string) int {
 		return 3
 	case "config":
 		return 2
-	case "xmpp":
+	case "xmpp", "contrib": // vocabulary, and files that the binary has with it
 		return 1
 	}
 	return 0
