@@ -1,4 +1,4 @@
-# make build | test | race | fuzz | bench | check | bench-peers BENCH=DIR | bench-federation BENCH=DIR | bench-archive BENCH=DIR | deps
+# make build | test | race | fuzz | bench | check | bench-peers BENCH=DIR | bench-federation BENCH=DIR | bench-archive BENCH=DIR | deb | deps
 
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -17,10 +17,21 @@ FUZZTIME ?= 30s
 BENCH_PACKAGES ?= ./xmpp/... ./router/... ./c2s/... ./modules/httpmessage/... ./modules/archive ./modules/muc
 BENCHTIME      ?= 1s
 
-.PHONY: build test race fuzz bench check bench-peers bench-federation bench-archive deps
+.PHONY: build test race fuzz bench check bench-peers bench-federation bench-archive deb deps
+
+COMPILE = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 
 build:
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o jackdaw ./cmd/jackdaw
+	$(COMPILE) -o jackdaw ./cmd/jackdaw
+
+# A Debian package, made in DIST; GOARCH may be that of another machine.
+DIST ?= .
+deb: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
+deb:
+	@stage=$$(mktemp -d) && trap 'rm -rf $$stage' EXIT && set -e; \
+	$(COMPILE) -o $$stage/usr/bin/jackdaw ./cmd/jackdaw; \
+	env -u GOARCH -u GOOS $(GO) run -tags packaging ./cmd/jackdaw package-files $$stage/usr/share; \
+	GO='$(GO)' packaging/deb.sh $$stage '$(VERSION)' $(shell $(GO) env GOARCH) $(DIST)
 
 # Everything that must hold before a change goes in. The suite starts servers of
 # its own, so its outcome is never taken from the cache.

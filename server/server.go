@@ -59,6 +59,8 @@ type RunOptions struct {
 	Level *slog.LevelVar
 	// Load reads the configuration again, for a reload.
 	Load func() (*config.Config, error)
+	// Ready is called when every listener accepts; it may be nil.
+	Ready func()
 }
 
 // drainTime is how long a stop waits for acknowledgements and posts on their way.
@@ -96,6 +98,9 @@ func Run(ctx context.Context, cfg *config.Config, o RunOptions) error {
 	}
 	fmt.Fprintln(o.Stderr, "jackdaw: ready")
 	s.ready.Store(true)
+	if o.Ready != nil {
+		o.Ready()
+	}
 	s.sayWhereFilesAre()
 	s.sayCertificatesInUse()
 	s.sayCertificates()

@@ -84,6 +84,7 @@ func newRoot() *cobra.Command {
 		sessionsCommand(s), s2sCommand(s), reloadCommand(s), checkCommand(s), doctorCommand(s), verifyCommand(s),
 		versionCommand(s), setupCommand(s),
 	)
+	addPackaging(root)
 	return root
 }
 

@@ -19,7 +19,8 @@ func serveCommand(s *settings) *cobra.Command {
 		Use: "serve", Short: "run the server in the foreground",
 		Long: "Runs the server in the foreground. It prints `jackdaw: ready` on standard error when every\n" +
 			"listener accepts. SIGTERM and SIGINT drain and stop it (a second one stops it at once), SIGHUP\n" +
-			"has it take up its configuration and certificates anew.",
+			"has it take up its configuration and certificates anew. Where systemd waits for it (Type=notify),\n" +
+			"it is told.",
 		Args: cobra.NoArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) error {
 			cfg, file, err := s.load()
@@ -39,6 +40,7 @@ func serveCommand(s *settings) *cobra.Command {
 				Stderr:     cmd.ErrOrStderr(),
 				Log:        log,
 				Level:      level,
+				Ready:      func() { notify(log, "READY=1") },
 				Load: func() (*config.Config, error) {
 					cfg, _, err := s.load()
 					return cfg, err

@@ -22,6 +22,7 @@ import (
 	"golang.org/x/net/idna"
 
 	"jackdaw/config"
+	"jackdaw/contrib"
 	"jackdaw/server/doctor"
 	"jackdaw/xmpp/jid"
 )
@@ -152,8 +153,8 @@ func (p *Plan) listen(line func(string, ...any)) {
 	line(`  s2s_tls: [":5270"]`)
 }
 
-// Write makes the file, which must not be there, and the directories above it. With an owner both are root's, and the
-// owner's group reads them.
+// Write makes the file, which must not be there or be as a package brought it, and the directories above it. With an
+// owner both are root's, and the owner's group reads them.
 func Write(file string, text string, owner *Owner) error {
 	dir := filepath.Dir(file)
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
@@ -164,10 +165,14 @@ func Write(file string, text string, owner *Owner) error {
 			return err
 		}
 	}
-	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640)
+	name := file
+	if untouched(file) {
+		name += ".new"
+	}
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640)
 	switch {
 	case errors.Is(err, fs.ErrExist):
-		return exists(file)
+		return exists(name)
 	case err != nil:
 		return fmt.Errorf("write the configuration: %w; choose another place with --config", err)
 	}
@@ -176,17 +181,30 @@ func Write(file string, text string, owner *Owner) error {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
-		err = owner.share(file)
+		err = owner.share(name)
+	}
+	if err == nil && name != file {
+		err = os.Rename(name, file)
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("write the configuration: %w", err), os.Remove(file))
+		return errors.Join(fmt.Errorf("write the configuration: %w", err), os.Remove(name))
 	}
 	return nil
 }
 
+// untouched says whether the file is the one that a package brought, and says nothing of anybody.
+func untouched(file string) bool {
+	info, err := os.Lstat(file)
+	if err != nil || !info.Mode().IsRegular() {
+		return false
+	}
+	b, err := os.ReadFile(file)
+	return err == nil && string(b) == contrib.Configuration
+}
+
 // Free says whether there is nothing yet where the configuration shall be.
 func Free(file string) error {
-	if _, err := os.Lstat(file); err == nil {
+	if _, err := os.Lstat(file); err == nil && !untouched(file) {
 		return exists(file)
 	}
 	return nil

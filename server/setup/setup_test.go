@@ -112,6 +112,25 @@ func TestNothingIsOverwritten(t *testing.T) {
 	}
 }
 
+func TestWhatAPackageBroughtMakesRoom(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "jackdaw.yaml")
+	for text, untouched := range map[string]bool{contrib.Configuration: true, contrib.Configuration + "\n": false} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		want := text
+		if untouched {
+			want = "one"
+		}
+		if free, err := Free(file), Write(file, "one", nil); (free == nil) != untouched || (err == nil) != untouched {
+			t.Errorf("untouched %t: %v, %v", untouched, free, err)
+		}
+		if b, err := os.ReadFile(file); err != nil || string(b) != want {
+			t.Errorf("untouched %t: left %q, %v", untouched, b, err)
+		}
+	}
+}
+
 func TestFirewallOpensWhatOthersReach(t *testing.T) {
 	p := plan()
 	if err := p.Check(); err != nil {
