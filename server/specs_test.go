@@ -97,6 +97,8 @@ var titles = map[string]string{
 	"XEP-0424": "Message Retraction",
 	"XEP-0425": "Moderated Message Retraction",
 	"XEP-0441": "Message Archive Management Preferences",
+	"XEP-0444": "Message Reactions",
+	"XEP-0463": "MUC Affiliations Versioning",
 	"XEP-0486": "MUC Avatars",
 	"XEP-0487": "Host Meta 2 - One Method To Rule Them All",
 	"XEP-0490": "Message Displayed Synchronization",
