@@ -1,5 +1,6 @@
 // Package contrib holds what helps a server to run beside other programs, so that the binary has it with it: here the
-// unit for systemd, and the configuration of the Debian package. The files are complete as they are; whoever has them needs no part of this package.
+// unit for systemd, and the configuration of the Debian package. The files are complete as
+// they are; whoever has them needs no part of this package.
 package contrib
 
 import _ "embed" // the files
