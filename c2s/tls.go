@@ -47,6 +47,11 @@ func (s *Server) prepareTLS(o *tls.Config) *tls.Config {
 	}
 	// This is asked on a resumed TLS session too, which GetCertificate is not.
 	c.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+		if o.GetConfigForClient != nil {
+			if other, err := o.GetConfigForClient(h); other != nil || err != nil {
+				return other, err
+			}
+		}
 		if t, ok := wire.Under(h.Conn); ok {
 			cert, err := choose(h)
 			if err != nil {

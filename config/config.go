@@ -34,6 +34,7 @@ type Config struct {
 	Hosts         []Host        `yaml:"hosts"`
 	Listen        Listen        `yaml:"listen"`
 	ProxyProtocol ProxyProtocol `yaml:"proxy_protocol"`
+	ACME          ACME          `yaml:"acme"`
 	C2S           C2S           `yaml:"c2s"`
 	S2S           S2S           `yaml:"s2s"`
 	Component     Component     `yaml:"component"`
@@ -53,8 +54,8 @@ type Config struct {
 // Host is one domain whose users live here.
 type Host struct {
 	Domain string `yaml:"domain"` // normalised by Validate (RFC 7622 §3.2)
-	// Cert and Key are PEM files, both or neither. Without them the server
-	// makes a self-signed certificate under Data.
+	// Cert and Key are PEM files, both or neither. Without them the server has one come by itself (ACME), or makes a
+	// self-signed certificate under Data.
 	Cert   string   `yaml:"cert"`
 	Key    string   `yaml:"key"`
 	Admins []string `yaml:"admins"` // bare JIDs, normalised by Validate
@@ -87,6 +88,7 @@ type Listen struct {
 	Component []string `yaml:"component"` // XEP-0114
 	HTTP      []string `yaml:"http"`      // plain
 	HTTPS     []string `yaml:"https"`
+	ACME      []string `yaml:"acme"`    // plain HTTP, for nothing but challenges (RFC 8555 §8.3)
 	Metrics   []string `yaml:"metrics"` // Prometheus, /healthz, /readyz
 }
 
@@ -249,6 +251,7 @@ func Default() *Config {
 			HTTP:   []string{"127.0.0.1:5280"},
 			HTTPS:  []string{"127.0.0.1:5284"},
 		},
+		ACME: ACME{Directory: LetsEncrypt},
 		C2S: C2S{
 			RequireTLS:       true,
 			MaxStanza:        256 << 10,

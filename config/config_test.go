@@ -282,7 +282,7 @@ func TestWrongFilesAreRefusedWithThePlaceAndWhatWasExpected(t *testing.T) {
 		{"no port", "listen: {c2s: [localhost]}", "f:1:16: listen.c2s[0]: expected HOST:PORT"},
 		{"port too high", "listen: {c2s: [\"127.0.0.1:70000\"]}", "expected HOST:PORT"},
 		{"unix for c2s", "listen: {c2s: [\"unix:/x\"]}", "unix:PATH is for listen.http"},
-		{"proxies of nothing", "proxy_protocol: {listeners: [smtp]}", `f:1:30: proxy_protocol.listeners[0]: expected one of c2s, c2s_tls, tls, s2s, s2s_tls, component, http, https, metrics, found "smtp"`},
+		{"proxies of nothing", "proxy_protocol: {listeners: [smtp]}", `f:1:30: proxy_protocol.listeners[0]: expected one of c2s, c2s_tls, tls, s2s, s2s_tls, component, http, https, acme, metrics, found "smtp"`},
 		{"proxies by name", "proxy_protocol: {from: [nginx]}", "f:1:25: proxy_protocol.from[0]: expected an address or a network"},
 		{"address twice", "listen: {c2s: [\"127.0.0.1:5280\"]}", "listen.http[0]: 127.0.0.1:5280 is taken by listen.c2s[0]"},
 		{"iterations", "c2s: {scram_iterations: 4095}", "f:1:25: c2s.scram_iterations: expected 4096 or more, found 4095"},

@@ -497,6 +497,9 @@ func (d *decoder) warnings(c *Config) []string {
 	if c.Modules.Off["blocking"] && !c.Modules.Off["reports"] {
 		warn("modules.blocking", "reports go with it and are off, too")
 	}
+	if c.ACME.On() && !slices.ContainsFunc(c.Hosts, func(h Host) bool { return h.Cert == "" }) {
+		warn("acme", "no certificate is asked for, since each host names its own")
+	}
 	proxies := &c.ProxyProtocol
 	switch {
 	case len(proxies.Listeners) > 0 && len(proxies.From) == 0:

@@ -29,6 +29,8 @@ func (c *Config) place(file string) error {
 		p.file(fmt.Sprintf("hosts[%d].cert", i), &h.Cert)
 		p.file(fmt.Sprintf("hosts[%d].key", i), &h.Key)
 	}
+	p.file("acme.ca_file", &c.ACME.CAFile)
+	p.file("acme.external_account.mac_key_file", &c.ACME.ExternalAccount.MACKeyFile)
 	p.file("storage.redis.password_file", &c.Storage.Redis.PasswordFile)
 	for key, file := range c.Storage.Redis.TLS.files() {
 		p.file("storage.redis.tls."+key, file)

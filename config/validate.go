@@ -52,6 +52,7 @@ func (c *Config) problems() []*Error {
 	c.checkHosts(k)
 	c.checkListen(k)
 	c.checkProxyProtocol(k)
+	c.checkACME(k)
 
 	k.atLeast("c2s.max_stanza_preauth", int64(c.C2S.MaxStanzaPreauth), 1024)
 	// RFC 6120 §13.12: a server must not refuse stanzas below 10,000 bytes.

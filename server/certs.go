@@ -21,6 +21,7 @@ import (
 	"golang.org/x/net/idna"
 
 	"jackdaw/config"
+	"jackdaw/server/certificates"
 	"jackdaw/storage"
 )
 
@@ -35,13 +36,20 @@ const renewBefore = 30 * 24 * time.Hour
 // Reload exchanges them while streams go on: a handshake takes what is there
 // when it begins. It is safe for concurrent use.
 type CertStore struct {
-	now  func() time.Time
-	held atomic.Pointer[heldCerts]
+	now    func() time.Time
+	held   atomic.Pointer[heldCerts]
+	issued issuer // nil: none come by themselves
+}
+
+// An issuer has certificates that came by themselves; nil is none for that A-label.
+type issuer interface {
+	Certificate(name string) *tls.Certificate
 }
 
 // heldCerts is never changed once published.
 type heldCerts struct {
 	byName map[string]*tls.Certificate // by A-label, lower case
+	files  map[string]bool             // those that the configuration names
 	first  *tls.Certificate            // for whoever names no host
 	hosts  []hostCertificate           // in the order of the configuration
 }
@@ -62,7 +70,7 @@ func newCertStore(cfg *config.Config, now func() time.Time) (*CertStore, error) 
 
 // Reload reads all certificates anew. On an error the old ones stay.
 func (s *CertStore) Reload(cfg *config.Config) error {
-	next := &heldCerts{byName: map[string]*tls.Certificate{}}
+	next := &heldCerts{byName: map[string]*tls.Certificate{}, files: map[string]bool{}}
 	for _, h := range cfg.Hosts {
 		c, err := s.load(cfg.Data, h)
 		if err != nil {
@@ -72,7 +80,7 @@ func (s *CertStore) Reload(cfg *config.Config) error {
 		if err != nil {
 			return err
 		}
-		next.byName[name] = c
+		next.byName[name], next.files[name] = c, h.Cert != ""
 		next.hosts = append(next.hosts, hostCertificate{domain: h.Domain, file: h.Cert, leaf: c.Leaf})
 		if next.first == nil {
 			next.first = c
@@ -239,27 +247,67 @@ func (s *CertStore) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate
 // asks for that when the client sends no SNI (RFC 6120 §13.7.1.2).
 func (s *CertStore) Certificate(domain string) *tls.Certificate {
 	held := s.held.Load()
-	if c := held.byName[domain]; c != nil {
+	if c := s.of(held, domain); c != nil {
 		return c
 	}
-	if name, err := asciiName(domain); err == nil {
-		if c := held.byName[name]; c != nil {
+	if _, above, ok := strings.Cut(domain, "."); ok {
+		if c := s.of(held, above); c != nil {
 			return c
 		}
 	}
-	if _, above, ok := strings.Cut(domain, "."); ok {
-		if name, err := asciiName(above); err == nil && held.byName[name] != nil {
-			return held.byName[name]
-		}
+	if c := s.of(held, held.hosts[0].domain); c != nil {
+		return c
 	}
 	return held.first
+}
+
+// of is the certificate of exactly this name; nil: there is none.
+func (s *CertStore) of(held *heldCerts, domain string) *tls.Certificate {
+	own := held.byName[domain]
+	if own == nil {
+		name, err := asciiName(domain)
+		if err != nil {
+			return nil
+		}
+		domain, own = name, held.byName[name]
+	}
+	if s.issued != nil && !held.files[domain] {
+		if c := s.issued.Certificate(domain); c != nil {
+			return c
+		}
+	}
+	return own
+}
+
+// inUse are the certificates of the hosts, in the order of the configuration.
+func (s *CertStore) inUse() (all []hostCertificate) {
+	for _, c := range s.held.Load().hosts {
+		if name, err := asciiName(c.domain); err == nil && c.file == "" && s.issued != nil {
+			if came := s.issued.Certificate(name); came != nil {
+				c.leaf, c.issued = came.Leaf, true
+			}
+		}
+		all = append(all, c)
+	}
+	return all
 }
 
 // TLSConfig is for listeners: TLS 1.2 at least, 1.3 preferred, session tickets on, and
 // the protocols offered, such as "xmpp-client" (XEP-0368 §2). A connection that
 // offers ALPN and none of these fails its handshake (RFC 7301 §3.2).
 func (s *CertStore) TLSConfig(alpn ...string) *tls.Config {
+	var challenges *tls.Config
+	if c, ok := s.issued.(interface{ TLS() *tls.Config }); ok {
+		challenges = c.TLS()
+	}
 	return &tls.Config{
+		// Whoever looks for the answer to a challenge finds it on any port with TLS.
+		GetConfigForClient: func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+			if challenges != nil && certificates.Asks(h) {
+				return challenges, nil
+			}
+			return nil, nil
+		},
 		GetCertificate: s.GetCertificate,
 		MinVersion:     tls.VersionTLS12, // RFC 9325 §3.1.1
 		NextProtos:     alpn,

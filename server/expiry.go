@@ -13,7 +13,8 @@ import (
 // A hostCertificate is what a host is shown with.
 type hostCertificate struct {
 	domain string
-	file   string // "" for one of our own making
+	file   string // "" for one of our own making, or one that came by itself
+	issued bool   // it came by itself
 	leaf   *x509.Certificate
 }
 
@@ -41,6 +42,10 @@ func (c hostCertificate) notice(now time.Time) (n notice, ok bool) {
 	if where == "" {
 		where, n.do = "self-signed", "run `jackdaw reload`, which makes it anew"
 	}
+	if c.issued {
+		where, n.do = "issued by "+c.leaf.Issuer.CommonName,
+			"see in the log why it was not renewed: \"no certificate obtained\""
+	}
 	name, err := asciiName(c.domain)
 	if err == nil {
 		err = c.leaf.VerifyHostname(name) // RFC 9525 §6.3
@@ -55,12 +60,21 @@ func (c hostCertificate) notice(now time.Time) (n notice, ok bool) {
 	case now.Before(c.leaf.NotBefore):
 		n.problem, n.refused = fmt.Sprintf("%s is not valid before %s", where, begin), true
 		n.do = "wait, or set the clock of this machine right"
-	case now.Add(expiresSoon).After(c.leaf.NotAfter):
+	case now.Add(c.soon(expiresSoon, 5)).After(c.leaf.NotAfter):
 		n.problem = fmt.Sprintf("%s ends on %s, in %d days", where, end, int(c.leaf.NotAfter.Sub(now)/(24*time.Hour)))
 	default:
 		return notice{}, true
 	}
 	return n, false
+}
+
+// soon is so long before the end of a certificate; of one that comes by itself it may be but a part of its lifetime, of
+// which a third is left when it is renewed.
+func (c hostCertificate) soon(long, part time.Duration) time.Duration {
+	if !c.issued {
+		return long
+	}
+	return min(long, c.leaf.NotAfter.Sub(c.leaf.NotBefore)/part)
 }
 
 func notices(list []hostCertificate, now time.Time) (all []notice) {
@@ -104,7 +118,7 @@ func CheckCertificates(cfg *config.Config, now time.Time) (warnings []string, er
 
 // sayCertificates logs what is wrong with the certificates in use, a line for each, and returns the same as text.
 func (h *house) sayCertificates() (warnings []string) {
-	for _, n := range notices(h.certs.held.Load().hosts, time.Now()) {
+	for _, n := range notices(h.certs.inUse(), time.Now()) {
 		log := h.o.Log.Warn
 		if n.refused {
 			log = h.o.Log.Error

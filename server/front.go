@@ -14,6 +14,7 @@ func (h *house) newFront() *front.Server {
 	o := front.Options{
 		Clients: &front.Protocol{Names: []string{xmpp.ALPNClient}, TLS: h.clients.TLS(), Take: h.clients.Take},
 		Web:     &front.Protocol{Names: web.Protocols, TLS: web.TLS(h.certs.TLSConfig()), Take: h.web.Take},
+		Others:  []*front.Protocol{h.challengeProtocol()},
 		Under:   web.Under, Gate: h.gate, Log: h.o.Log,
 		Limits: func() *config.Limits { return &h.cfg.Load().Limits },
 	}

@@ -91,9 +91,12 @@ func (h *house) sayWhoIsServed() {
 
 // sayCertificatesInUse names the certificate of each host.
 func (h *house) sayCertificatesInUse() {
-	for _, c := range h.certs.held.Load().hosts {
+	for _, c := range h.certs.inUse() {
 		file, issuer := c.file, c.leaf.Issuer.String()
-		if file == "" {
+		switch {
+		case c.issued:
+			file = "by itself (acme)"
+		case file == "":
 			file, issuer = "self-signed", "this server"
 		}
 		h.o.Log.Info("certificate in use", "host", c.domain, "file", file, "issuer", issuer,

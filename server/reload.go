@@ -30,7 +30,14 @@ func (h *house) reload(dropHost bool) (warnings []string, err error) {
 	if err != nil {
 		return nil, err
 	}
+	issued, err := acmeSettings(cfg)
+	if err != nil {
+		return nil, err
+	}
 	if err := h.certs.Reload(cfg); err != nil {
+		return nil, err
+	}
+	if err := h.issued.Configure(issued); err != nil {
 		return nil, err
 	}
 	if err := h.accounts.SetOptions(options); err != nil {

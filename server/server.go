@@ -37,6 +37,7 @@ import (
 	"jackdaw/router/space"
 	"jackdaw/s2s"
 	"jackdaw/s2s/lookup"
+	"jackdaw/server/certificates"
 	"jackdaw/storage"
 	"jackdaw/storage/embedded"
 	"jackdaw/web"
@@ -109,6 +110,7 @@ func Run(ctx context.Context, cfg *config.Config, o RunOptions) error {
 	go giveBack(ctx)
 	s.running.Go(func() { s.watchStorage(ctx) })
 	s.running.Go(func() { s.watchCertificates(ctx) })
+	s.running.Go(func() { s.issued.Run(ctx) })
 	s.running.Go(func() { s.features.Run(ctx) })
 	s.running.Go(func() { s.devices.Run(ctx) })
 	s.running.Go(func() { s.files.Run(ctx) })
@@ -134,6 +136,7 @@ type house struct {
 	features *modules.Set
 	space    *space.Watch
 	certs    *CertStore
+	issued   *certificates.Service
 	devices  *devices.Service
 	admin    *admin.Service
 	clients  *c2s.Server
@@ -201,6 +204,9 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 	h.admin = admin.New(admin.Options{Accounts: h.accounts, Config: h.cfg.Load, Kept: h.features, Devices: h.devices,
 		Log: o.Log, Live: routerLive{router: h.router, reload: h.reload, peers: h.peers}})
 	if h.certs, err = NewCertStore(cfg); err != nil {
+		return nil, err
+	}
+	if err := h.newIssued(cfg); err != nil {
 		return nil, err
 	}
 	h.clients = c2s.New(c2s.Options{Router: h.router, Accounts: h.accounts, Tokens: h.devices,
@@ -285,6 +291,8 @@ func (h *house) webHandler() http.Handler {
 			sockets.ServeHTTP(w, r)
 		case r.URL.Path == pathBOSH && cfg.Web.BOSH:
 			h.binding.ServeHTTP(w, r)
+		case strings.HasPrefix(r.URL.Path, certificates.PathChallenge) && cfg.ACME.On():
+			h.issued.ServeHTTP(w, r)
 		case strings.HasPrefix(r.URL.Path, upload.Path) && on("upload"):
 			files.ServeHTTP(w, r)
 		case strings.HasPrefix(r.URL.Path, hostmeta.Path) && on("hostmeta"):
@@ -318,6 +326,7 @@ func (h *house) listen(ctx context.Context) error {
 		{"https", l.HTTPS, func(ln net.Listener) {
 			h.logged("https", h.web.ServeTLS(h.gated(ln, "https", nil), h.certs.TLSConfig()))
 		}},
+		{"acme", l.ACME, func(ln net.Listener) { h.serveACME(h.gated(ln, "acme", web.TurnAway)) }},
 		{"metrics", l.Metrics, func(ln net.Listener) {
 			h.metrics.serve(h.gated(ln, "metrics", web.TurnAway), h.store, h.ready.Load)
 		}},
