@@ -39,6 +39,8 @@ type Options struct {
 	Kept Kept
 	// Devices are those of accounts; nil where nobody asks.
 	Devices Devices
+	// Roster has the contacts of users; nil where nobody asks.
+	Roster Roster
 	// Log hears what was changed, and by whom; nil: nobody does.
 	Log *slog.Logger
 	// Live is nil when no server runs.
@@ -57,6 +59,8 @@ type Live interface {
 	// Reload takes up the configuration and certificates as the files are now, and returns what the configuration warns
 	// of. On an error all stays as it was. A host with accounts or sessions goes with dropHost only.
 	Reload(dropHost bool) (warnings []string, err error)
+	// Stop stops the server when some time has passed; another call sets another time.
+	Stop(after time.Duration)
 }
 
 // Kept is what a Service asks of modules.Set.
@@ -69,6 +73,12 @@ type Kept interface {
 type Devices interface {
 	List(ctx context.Context, user jid.JID) ([]devices.Device, error)
 	Remove(ctx context.Context, user jid.JID, device string) error
+}
+
+// Roster is what a Service asks of modules/roster.
+type Roster interface {
+	// Query is a roster as XML (RFC 6121 §2.2), and how many items it has.
+	Query(user jid.JID) (query []byte, items int, err error)
 }
 
 // Service does what administrators ask for. It does not ask who may: its faces let in nobody else. Its methods are safe
@@ -95,6 +105,12 @@ func domain(s string) (string, error) {
 		return "", fmt.Errorf("%q is no domain", s)
 	}
 	return j.Domain(), nil
+}
+
+// Administers says whether an account is an administrator: it has the permission and is of a host that is served.
+func (s *Service) Administers(ctx context.Context, who jid.JID) bool {
+	return who.Local() != "" && s.o.Config().Host(who.Domain()) != nil &&
+		s.o.Accounts.Permitted(ctx, who.Bare(), accounts.PermAdmin)
 }
 
 // served refuses a domain that is not ours: an account there could never log in.

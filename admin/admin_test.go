@@ -21,6 +21,7 @@ type live struct {
 	sessions []SessionInfo
 	kicked   []string
 	broken   error
+	stopped  time.Duration
 }
 
 func (l *live) Sessions() []SessionInfo { return slices.Clone(l.sessions) }
@@ -39,6 +40,8 @@ func (l *live) Kick(user jid.JID) int {
 func (l *live) Peers() PeersInfo { return PeersInfo{} }
 
 func (l *live) Reload(bool) ([]string, error) { return nil, l.broken }
+
+func (l *live) Stop(after time.Duration) { l.stopped = after }
 
 // service is a Service on a new store, and what it logs.
 func service(t *testing.T, run Live) (*Service, *bytes.Buffer) {

@@ -11,6 +11,7 @@ type SessionInfo struct {
 	TLS       string    `json:"tls"`     // the version; "" in the clear, and while the client is away
 	Client    string    `json:"client"`  // what it says it is (XEP-0115 §4); "" if nothing
 	Device    string    `json:"device"`  // DeviceInfo.ID; "" if the client does not say which it is
+	Idle      bool      `json:"idle"`    // the user is away or the client is, as far as it says
 	Since     time.Time `json:"since"`
 	ResumesBy time.Time `json:"resumes_by,omitzero"` // when a detached session ends
 }

@@ -3,8 +3,10 @@ package admin
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"jackdaw/xmpp/jid"
 )
@@ -59,6 +61,38 @@ func (s *Service) Kick(by By, address string) (int, error) {
 		return 0, fmt.Errorf("%s is not connected", j)
 	}
 	return n, s.said(nil, by, "sessions ended", "address", j, "sessions", n)
+}
+
+// Present lists the users of a host, or with "" of all, who are connected, by their bare addresses in order: those who
+// are active, and those all of whose sessions are idle.
+func (s *Service) Present(host string) (active, idle []string, err error) {
+	if s.o.Live == nil {
+		return nil, nil, ErrNotRunning
+	}
+	busy := map[string]bool{}
+	for _, one := range s.o.Live.Sessions() {
+		bare, _, _ := strings.Cut(one.JID, "/")
+		if host == "" || strings.HasSuffix(bare, "@"+host) {
+			busy[bare] = busy[bare] || !one.Idle
+		}
+	}
+	for _, bare := range slices.Sorted(maps.Keys(busy)) {
+		if busy[bare] {
+			active = append(active, bare)
+		} else {
+			idle = append(idle, bare)
+		}
+	}
+	return active, idle, nil
+}
+
+// Stop stops the server when some time has passed, as a signal does; another call sets another time.
+func (s *Service) Stop(by By, after time.Duration) error {
+	if s.o.Live == nil {
+		return ErrNotRunning
+	}
+	s.o.Live.Stop(after)
+	return s.said(nil, by, "the server will stop", "after", after)
 }
 
 // Peers lists the streams of other servers and of components, and what waits for peers, by their domains.

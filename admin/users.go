@@ -215,6 +215,18 @@ func (s *Service) User(ctx context.Context, address string) (UserInfo, error) {
 	return u, err
 }
 
+// RosterOf is the roster of an account as XML (RFC 6121 §2.2), and how many items it has.
+func (s *Service) RosterOf(ctx context.Context, address string) (query []byte, items int, err error) {
+	j, err := user(address)
+	if err != nil {
+		return nil, 0, err
+	}
+	if _, err := s.o.Accounts.Get(ctx, j); err != nil {
+		return nil, 0, err
+	}
+	return s.o.Roster.Query(j)
+}
+
 // AddAPIAccount creates an account of the gateway for some domains. Errors: accounts.ErrName, accounts.ErrExists,
 // accounts.ErrPassword.
 func (s *Service) AddAPIAccount(ctx context.Context, by By, account, password string, domains []string) error {

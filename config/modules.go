@@ -148,8 +148,8 @@ func defaultModules() Modules {
 
 // moduleNames are the modules of this version, by the names of their folders.
 var moduleNames = []string{
-	"archive", "blocking", "caps", "carbons", "commands", "contact", "devices", "disco", "forged", "hostmeta",
-	"httpmessage", "last", "markers", "muc", "multicast", "offline", "pep", "ping", "presence", "private",
+	"administration", "archive", "blocking", "caps", "carbons", "commands", "contact", "devices", "disco", "forged",
+	"hostmeta", "httpmessage", "last", "markers", "muc", "multicast", "offline", "pep", "ping", "presence", "private",
 	"push", "registration", "reports", "roster", "stanzaid", "strangers", "time", "upload", "vcard", "version",
 }
 

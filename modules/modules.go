@@ -51,6 +51,8 @@ type Deps = parts.Parts
 type Set struct {
 	Registration *registration.Registration // for c2s, before login; never nil
 	Forged       *forged.Forged             // for its Stats; never nil
+	Commands     *commands.Commands         // to add to, before anything is served
+	Roster       *roster.Roster             // for administrators
 
 	list   []router.Module
 	spaces *spaces
@@ -158,7 +160,8 @@ func All(d Deps) *Set {
 			devices.Of(d),
 			orders.Module(),
 		},
-		Registration: register, Forged: replies, spaces: spaces, config: d.Config,
+		Registration: register, Forged: replies, Commands: orders, Roster: contacts,
+		spaces: spaces, config: d.Config,
 		run:   []func(context.Context){messages.Run, rooms.Run},
 		leave: rooms.Close,
 		close: []func(){replies.Close, guard.Close, admins.Close, users.Close, pushes.Close},

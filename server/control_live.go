@@ -1,6 +1,8 @@
 package server
 
 import (
+	"time"
+
 	"jackdaw/admin"
 	"jackdaw/router"
 	"jackdaw/xmpp"
@@ -12,6 +14,7 @@ type routerLive struct {
 	router *router.Router
 	reload func(dropHost bool) (warnings []string, err error)
 	peers  func() admin.PeersInfo
+	stop   func(after time.Duration)
 }
 
 func (l routerLive) Sessions() []admin.SessionInfo {
@@ -38,11 +41,16 @@ func sessionInfo(s *router.Session) admin.SessionInfo {
 	if at.Address.IsValid() {
 		one.Address = at.Address.String()
 	}
+	p := s.Presence()
 	switch {
 	case s.Detached():
-		one.State = admin.StateDetached
-	case s.Presence() != nil:
+		one.State, one.Idle = admin.StateDetached, true
+	case p != nil:
 		one.State = admin.StateAvailable
+		if show := p.Child(xmpp.Name{Space: xmpp.NSClient, Local: "show"}); show != nil {
+			text := show.Text()
+			one.Idle = text == "away" || text == "xa" // RFC 6121 §4.7.2.1
+		}
 	}
 	return one
 }
@@ -63,6 +71,18 @@ func (l routerLive) Kick(user jid.JID) int {
 }
 
 func (l routerLive) Peers() admin.PeersInfo { return l.peers() }
+
+func (l routerLive) Stop(after time.Duration) { l.stop(after) }
+
+// stopSoon ends the server after some time, unless it is called again before.
+func (h *house) stopSoon(after time.Duration) {
+	h.ending.Lock()
+	defer h.ending.Unlock()
+	if h.ends != nil {
+		h.ends.Stop()
+	}
+	h.ends = time.AfterFunc(after, h.end)
+}
 
 func (l routerLive) Reload(dropHost bool) ([]string, error) { return l.reload(dropHost) }
 

@@ -101,5 +101,6 @@ func offline(ctx context.Context, store storage.Engine, cfg *config.Config) (o a
 				"do", "make the account once more and remove it again, when storage is well")
 		}
 	})
-	return admin.Options{Accounts: users, Config: current, Kept: features, Devices: known}, nil
+	return admin.Options{Accounts: users, Config: current, Kept: features, Devices: known,
+		Roster: features.Roster}, nil
 }

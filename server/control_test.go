@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"jackdaw/admin"
 	"jackdaw/config"
@@ -41,6 +42,8 @@ func (f *fakeRun) Kick(user jid.JID) int {
 	f.kicked = append(f.kicked, user.String())
 	return len(f.sessions)
 }
+
+func (f *fakeRun) Stop(time.Duration) {}
 
 func (f *fakeRun) Reload(bool) ([]string, error) {
 	f.reloads++

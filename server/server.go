@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"jackdaw/admin"
+	"jackdaw/admin/adhoc"
 	"jackdaw/c2s"
 	"jackdaw/component"
 	"jackdaw/config"
@@ -93,6 +94,7 @@ func Run(ctx context.Context, cfg *config.Config, o RunOptions) error {
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
+	s.end = cancel
 	if err := s.listen(ctx); err != nil {
 		s.stop()
 		return errors.Join(err, store.Close())
@@ -158,6 +160,10 @@ type house struct {
 	ready      atomic.Bool
 	running    sync.WaitGroup // serving goroutines
 	reloads    sync.Mutex     // one at a time
+
+	end    func() // ends Run
+	ending sync.Mutex
+	ends   *time.Timer // that will end it; guarded by ending
 }
 
 // assemble makes the parts, each from those before it. Nothing is served yet.
@@ -202,7 +208,9 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 	h.router.Use(h.modules()...)
 	h.accounts.OnChange(h.accountChanged)
 	h.admin = admin.New(admin.Options{Accounts: h.accounts, Config: h.cfg.Load, Kept: h.features, Devices: h.devices,
-		Log: o.Log, Live: routerLive{router: h.router, reload: h.reload, peers: h.peers}})
+		Roster: h.features.Roster, Log: o.Log,
+		Live: routerLive{router: h.router, reload: h.reload, peers: h.peers, stop: h.stopSoon}})
+	h.features.Commands.Add(adhoc.Commands(h.admin, func() bool { return h.cfg.Load().Modules.Enabled(adhoc.Name) })...)
 	if h.certs, err = NewCertStore(cfg); err != nil {
 		return nil, err
 	}
@@ -242,7 +250,7 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 
 // modules are what takes part in the router, as the configuration in force says.
 func (h *house) modules() []router.Module {
-	return h.features.Modules(h.programs.Module(), h.files.Module(), hostmeta.Module())
+	return h.features.Modules(h.programs.Module(), h.files.Module(), hostmeta.Module(), adhoc.Module())
 }
 
 // lanes of a post: on Redis the copies of many recipients share round trips and commits.

@@ -66,6 +66,7 @@ var titles = map[string]string{
 	"XEP-0115": "Entity Capabilities",
 	"XEP-0124": "Bidirectional-streams Over Synchronous HTTP (BOSH)",
 	"XEP-0128": "Service Discovery Extensions",
+	"XEP-0133": "Service Administration",
 	"XEP-0153": "vCard-Based Avatars",
 	"XEP-0156": "Discovering Alternative XMPP Connection Methods",
 	"XEP-0157": "Contact Addresses for XMPP Services",

@@ -1,6 +1,6 @@
 // Package commands lets users do things with their host that have no protocol of their own, by forms that any client
 // shows (XEP-0050): the list of commands, their sessions and their stages. What the commands do is in files beside,
-// each of which makes a Command.
+// each of which makes a Command; others are added by whoever assembles the server.
 //
 // Texts are in English, and say so: who asks for another language gets them too, since clients name the language of
 // their user in every request, and a form that is read with effort is better than none (§3.7). Only what is no
@@ -27,6 +27,19 @@ type Command struct {
 	// Start is the first step. It gets no form.
 	Start Step
 }
+
+// Forms, for those who make commands from outside of the modules.
+type (
+	Form   = forms.Form
+	Field  = forms.Field
+	Option = forms.Option
+)
+
+// The types of a form that commands show.
+const (
+	Ask    = forms.Ask
+	Result = forms.Result
+)
 
 // A Call is one request of somebody who may run the command.
 type Call struct {
@@ -83,6 +96,16 @@ func Of(p parts.Parts) *Commands {
 // New returns these commands; no two have the same node.
 func New(r *router.Router, all ...Command) *Commands {
 	return &Commands{router: r, all: all, sessions: newSessions()}
+}
+
+// Add puts commands at the end of the list, before anything is served. It panics when a node is there already.
+func (c *Commands) Add(all ...Command) {
+	for _, one := range all {
+		if c.find(one.Node) != nil {
+			panic("two commands have the node " + one.Node)
+		}
+		c.all = append(c.all, one)
+	}
 }
 
 var command = xmpp.Name{Space: xmpp.NSCommands, Local: "command"}

@@ -258,12 +258,28 @@ func (r *Roster) get(e *router.Envelope, u *user, q *xmpp.Element) error {
 	} else {
 		w.Start(xmpp.NSRoster, "query")
 	}
-	// Some clients show contacts in the order in which they come.
+	u.write(w)
+	r.router.Answer(e, w.End().Bytes())
+	return nil
+}
+
+// write adds all items: some clients show contacts in the order in which they come.
+func (u *user) write(w *xmpp.Writer) {
 	for _, contact := range slices.SortedFunc(maps.Keys(u.items), jid.JID.Compare) {
 		u.items[contact].write(w, contact)
 	}
-	r.router.Answer(e, w.End().Bytes())
-	return nil
+}
+
+// Query is the whole roster of an account as its clients get it (RFC 6121 §2.2), and how many items it has.
+func (r *Roster) Query(bare jid.JID) (query []byte, items int, err error) {
+	u, err := r.lock(bare)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer r.unlock(u)
+	w := xmpp.NewWriter(nil).Start(xmpp.NSRoster, "query")
+	u.write(w)
+	return w.End().Bytes(), len(u.items), nil
 }
 
 // pushAll answers a get with pushes of what has changed, unless that is more than a client is to be given at once. The

@@ -219,7 +219,7 @@ func TestScenesOnASharedServer(t *testing.T) {
 		t.Run(place.String(), func(t *testing.T) {
 			t.Parallel()
 			s := harness.Start(t, harness.Options{Place: place})
-			for _, script := range []string{"login", "roster", "availability", "messages", "account", "resume"} {
+			for _, script := range []string{"login", "roster", "availability", "messages", "account", "administer", "resume"} {
 				t.Run(script, func(t *testing.T) {
 					t.Parallel()
 					play(t, s, script)

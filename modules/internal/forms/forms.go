@@ -27,6 +27,8 @@ type Form struct {
 	// Instructions say how to fill it in.
 	Instructions string
 	Fields       []Field
+	// More is XML behind the fields, in namespaces of its own.
+	More []byte
 }
 
 // A Field of a form. In a submission only Var and Values are filled in.
@@ -168,7 +170,7 @@ func (f *Form) Write(w *xmpp.Writer) {
 	for i := range f.Fields {
 		f.Fields[i].write(w)
 	}
-	w.End()
+	w.Raw(f.More).End()
 }
 
 func (f *Field) write(w *xmpp.Writer) {
