@@ -61,6 +61,13 @@ func (m *metrics) parts(h *house) {
 	if o, ok := h.store.(storage.Observer); ok {
 		o.Observe(func(d time.Duration) { m.commit.Observe(d.Seconds()) })
 	}
+	m.registry.MustRegister(expiry{h})
+	m.gauge("jackdaw_storage_up", "1 while storage can acknowledge writes, else 0.", func() int64 {
+		if h.store.Err() != nil {
+			return 0
+		}
+		return 1
+	})
 	c := &h.clients.Stats
 	m.gauge("jackdaw_disk_free_bytes", "Free bytes on the disk of the data directory.", h.space.Free)
 	m.gauge("jackdaw_disk_level",
