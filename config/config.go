@@ -61,6 +61,8 @@ type Host struct {
 	Admins []string `yaml:"admins"` // bare JIDs, normalised by Validate
 	// Contact holds the addresses that service discovery shows (XEP-0157).
 	Contact Contact `yaml:"contact"`
+	// Page is a file with the text of the page at https://DOMAIN/; "": that of the program.
+	Page string `yaml:"page"`
 	// Outage are the URLs at which clients read, while the server is away, why (XEP-0455).
 	Outage []string `yaml:"outage"`
 }
@@ -211,11 +213,12 @@ type HTTP struct {
 	Permissions    Permissions    `yaml:"permissions"`
 }
 
-// Web sets up the streams of clients in browsers, which come by the listeners for HTTP.
+// Web sets up what browsers see and the streams of clients in them, which come by the listeners for HTTP.
 type Web struct {
 	WebSocket bool     `yaml:"websocket"` // RFC 7395
 	BOSH      bool     `yaml:"bosh"`      // XEP-0206
 	Origins   []string `yaml:"origins"`   // of pages that may connect, beside those of the hosts; "*": any
+	Languages string   `yaml:"languages"` // a directory with further words for pages; "": none
 }
 
 // What happens to a remote recipient of a foreign forged sender.

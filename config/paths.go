@@ -28,9 +28,11 @@ func (c *Config) place(file string) error {
 		h := &c.Hosts[i]
 		p.file(fmt.Sprintf("hosts[%d].cert", i), &h.Cert)
 		p.file(fmt.Sprintf("hosts[%d].key", i), &h.Key)
+		p.file(fmt.Sprintf("hosts[%d].page", i), &h.Page)
 	}
 	p.file("acme.ca_file", &c.ACME.CAFile)
 	p.file("acme.external_account.mac_key_file", &c.ACME.ExternalAccount.MACKeyFile)
+	p.file("web.languages", &c.Web.Languages)
 	p.file("storage.redis.password_file", &c.Storage.Redis.PasswordFile)
 	for key, file := range c.Storage.Redis.TLS.files() {
 		p.file("storage.redis.tls."+key, file)

@@ -61,6 +61,7 @@ func (h *house) reload(dropHost bool) (warnings []string, err error) {
 	for _, w := range warnings {
 		h.o.Log.Warn("configuration", "note", w)
 	}
+	warnings = append(warnings, h.readPages(cfg)...)
 	warnings = append(warnings, h.sayCertificates()...)
 	warnings = append(warnings, h.sayAdmins(context.Background())...)
 	h.sayCertificatesInUse()

@@ -153,6 +153,7 @@ type house struct {
 	front      *front.Server // nil without a listener
 	binding    *bosh.Handler
 	asked      turnstile // posts and files, on their way through web
+	pages      *leaves
 	sockets    listeners
 	gate       *gate.Keeper
 	senders    *budget.Book // of accounts
@@ -235,6 +236,7 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 	h.posts = httpmessage.New(httpmessage.Options{Router: h.router, Accounts: h.accounts, Engine: store,
 		Hosts: func() []string { return domains(h.cfg.Load()) }, Settings: postSettings(cfg),
 		Lanes: lanes(cfg), Budgets: h.senders, Log: o.Log})
+	h.newPages()
 	h.web = web.NewServer(h.webHandler(), web.Limits{HeaderBytes: cfg.Limits.HTTPHeaderBytes,
 		HeaderTime: cfg.Limits.HTTPHeaderTime, BodyTime: cfg.Limits.HTTPBodyTime, Idle: cfg.Limits.HTTPIdle,
 		Streams: cfg.Limits.HTTPStreams}, o.Log)
@@ -305,6 +307,7 @@ func (h *house) webHandler() http.Handler {
 			files.ServeHTTP(w, r)
 		case strings.HasPrefix(r.URL.Path, hostmeta.Path) && on("hostmeta"):
 			ways.ServeHTTP(w, r)
+		case h.page(w, r):
 		case on("httpmessage"):
 			posts.ServeHTTP(w, r)
 		default:

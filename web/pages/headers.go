@@ -2,6 +2,7 @@ package pages
 
 import (
 	"html/template"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -87,4 +88,13 @@ func SafeURL(s string) template.URL {
 		return template.URL(s)
 	}
 	return ""
+}
+
+// HostOf is the name in the field Host, in lower case and without a port.
+func HostOf(r *http.Request) string {
+	name := r.Host
+	if host, _, err := net.SplitHostPort(name); err == nil {
+		name = host
+	}
+	return strings.TrimSuffix(strings.ToLower(strings.Trim(name, "[]")), ".")
 }

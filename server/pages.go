@@ -1,0 +1,89 @@
+package server
+
+import (
+	"net/http"
+	"strings"
+	"sync/atomic"
+
+	"jackdaw/config"
+	"jackdaw/web/face"
+	"jackdaw/web/pages"
+	"jackdaw/xmpp/jid"
+)
+
+// leaves are the pages that browsers see.
+type leaves struct {
+	site  *pages.Site
+	face  http.Handler
+	texts atomic.Pointer[map[string][]face.Block] // those of hosts, by domain
+}
+
+func (h *house) newPages() {
+	h.pages = &leaves{site: pages.New(h.o.Log)}
+	h.pages.face = face.Handler(h.pages.site, h.faceOf)
+	h.readPages(h.cfg.Load())
+}
+
+// readPages reads what administrators have written for pages. Where that fails, what there was stays, and a warning
+// says so: nobody should be kept from chatting by a page.
+func (h *house) readPages(cfg *config.Config) (warnings []string) {
+	warn := func(key string, err error) {
+		warnings = append(warnings, key+": "+err.Error())
+		h.o.Log.Warn("page not taken up", "key", key, "error", err, "do", "mend the file, then run `jackdaw reload`")
+	}
+	if err := h.pages.site.Load(cfg.Web.Languages); err != nil {
+		warn("web.languages", err)
+	}
+	texts := map[string][]face.Block{}
+	for _, host := range cfg.Hosts {
+		text, err := face.Read(host.Page)
+		if err != nil {
+			warn("hosts: "+host.Domain+": page", err)
+			if old := h.pages.texts.Load(); old != nil {
+				text = (*old)[host.Domain]
+			}
+		}
+		texts[host.Domain] = text
+	}
+	h.pages.texts.Store(&texts)
+	return warnings
+}
+
+// faceOf is what is told of the host that has this name, of the one that a name such as upload.example.org belongs to,
+// or of the first.
+func (h *house) faceOf(name string) face.Host {
+	cfg := h.cfg.Load()
+	if j, err := jid.Parse(name); err == nil && j.IsDomain() {
+		name = j.Domain()
+	}
+	host := &cfg.Hosts[0]
+	for i := range cfg.Hosts {
+		if one := &cfg.Hosts[i]; name == one.Domain || host.Domain != name && strings.HasSuffix(name, "."+one.Domain) {
+			host = one
+		}
+	}
+	f := face.Host{Domain: host.Domain, Registration: cfg.Registration, Contact: host.Contact}
+	if !cfg.Modules.Enabled("registration") {
+		f.Registration = config.RegistrationClosed
+	}
+	f.Text = (*h.pages.texts.Load())[host.Domain]
+	return f
+}
+
+// page answers what is for browsers, and says false where that is somebody else's: the APIs have their own answers, to
+// browsers as to all.
+func (h *house) page(w http.ResponseWriter, r *http.Request) bool {
+	path := r.URL.Path
+	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
+	switch {
+	case path == "/" && reads:
+		h.pages.face.ServeHTTP(w, r)
+	case strings.HasPrefix(path, pages.PathAssets):
+		h.pages.site.Assets(w, r)
+	case reads && pages.Wanted(r) && path != "/message" && !strings.HasPrefix(path, "/api/"):
+		h.pages.site.Error(w, r, http.StatusNotFound)
+	default:
+		return false
+	}
+	return true
+}
