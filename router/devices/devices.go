@@ -396,8 +396,15 @@ func (s *Service) accountChanged(user jid.JID, what accounts.Change) {
 	}
 }
 
-// forgetTokens leaves a device as it is, without tokens.
+// forgetTokens leaves a device as it is, without tokens, and nothing of an account that is no more.
 func (s *Service) forgetTokens(ctx context.Context, user jid.JID, id string) error {
+	if _, err := s.o.Accounts.Get(ctx, user); errors.Is(err, accounts.ErrNotFound) {
+		p, err := s.o.Store.DeleteOwner(ctx, user.Bare().String())
+		if err == nil {
+			err = p.Wait(ctx)
+		}
+		return err
+	}
 	return s.change(ctx, user, id, func(_ map[string]*record, r *record) error {
 		r.gone = r.isNew
 		r.Tokens = nil

@@ -230,6 +230,9 @@ func TestTokensEndWithWhatTheyRestOn(t *testing.T) {
 				t.Errorf("seen all the same: %v", err)
 			}
 			s.want("", other, of(juliet, phone))
+			if left, _, err := s.store.List(t.Context(), romeo.String()); err != nil || name == "removed" && len(left) > 0 {
+				t.Errorf("%d records are left, %v", len(left), err)
+			}
 		})
 	}
 }
