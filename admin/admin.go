@@ -67,6 +67,8 @@ type Live interface {
 type Kept interface {
 	Stored(ctx context.Context, user jid.JID) ([]modules.Stored, error)
 	LastTimes(ctx context.Context, user jid.JID) (login, left time.Time, err error)
+	KeepOf(ctx context.Context, user jid.JID) (keep time.Duration, own bool, err error)
+	SetKeep(ctx context.Context, user jid.JID, keep time.Duration, own bool) error
 }
 
 // Devices is what a Service asks of devices.Service.

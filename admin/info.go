@@ -68,6 +68,7 @@ type UserInfo struct {
 	// Of one account alone, not in a list.
 	LastLogin time.Time    `json:"last_login,omitzero"` // to the hour; exact while the session lasts
 	LastSeen  time.Time    `json:"last_seen,omitzero"`  // the end of the last session, if there is none now
+	Keep      string       `json:"keep,omitempty"`      // of messages in its archive: 90d, KeepForever; empty: as for all
 	Stored    []StoredInfo `json:"stored,omitempty"`
 }
 

@@ -208,6 +208,13 @@ func (s *Service) User(ctx context.Context, address string) (UserInfo, error) {
 	if len(sessions) == 0 {
 		u.LastSeen = left
 	}
+	keep, own, err := s.o.Kept.KeepOf(ctx, j)
+	if err != nil {
+		return UserInfo{}, err
+	}
+	if own {
+		u.Keep = keptFor(keep)
+	}
 	stored, err := s.o.Kept.Stored(ctx, j)
 	for _, one := range stored {
 		u.Stored = append(u.Stored, StoredInfo(one))

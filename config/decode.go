@@ -413,7 +413,7 @@ func (d *decoder) duration(n ast.Node, key string, v reflect.Value) {
 		d.expected(n, key, want)
 		return
 	}
-	t, err := parseDuration(s)
+	t, err := ParseDuration(s)
 	if err != nil {
 		d.expected(n, key, want)
 		return
@@ -421,8 +421,8 @@ func (d *decoder) duration(n ast.Node, key string, v reflect.Value) {
 	v.SetInt(int64(t))
 }
 
-// parseDuration is time.ParseDuration with days ("30d") on their own.
-func parseDuration(s string) (time.Duration, error) {
+// ParseDuration reads a time as the configuration has it: time.ParseDuration, and days ("30d") on their own.
+func ParseDuration(s string) (time.Duration, error) {
 	if days, ok := strings.CutSuffix(s, "d"); ok {
 		n, err := strconv.ParseUint(days, 10, 16)
 		return time.Duration(n) * 24 * time.Hour, err

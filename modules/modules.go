@@ -54,12 +54,13 @@ type Set struct {
 	Commands     *commands.Commands         // to add to, before anything is served
 	Roster       *roster.Roster             // for administrators
 
-	list   []router.Module
-	spaces *spaces
-	config func() *config.Config
-	run    []func(context.Context) // what modules do by themselves
-	leave  func()
-	close  []func() // in order
+	list     []router.Module
+	messages *archive.Archive
+	spaces   *spaces
+	config   func() *config.Config
+	run      []func(context.Context) // what modules do by themselves
+	leave    func()
+	close    []func() // in order
 }
 
 // Modules returns all of them for router.Use, and others behind them, each on or off as the configuration in force
@@ -161,7 +162,7 @@ func All(d Deps) *Set {
 			orders.Module(),
 		},
 		Registration: register, Forged: replies, Commands: orders, Roster: contacts,
-		spaces: spaces, config: d.Config,
+		messages: messages, spaces: spaces, config: d.Config,
 		run:   []func(context.Context){messages.Run, rooms.Run},
 		leave: rooms.Close,
 		close: []func(){replies.Close, guard.Close, admins.Close, users.Close, pushes.Close},

@@ -64,6 +64,16 @@ func (s *Set) Stored(ctx context.Context, user jid.JID) (all []Stored, err error
 	return some, nil
 }
 
+// KeepOf is how long the messages of a user stay in the archive; see archive.Archive.
+func (s *Set) KeepOf(ctx context.Context, user jid.JID) (keep time.Duration, own bool, err error) {
+	return s.messages.KeepOf(ctx, user)
+}
+
+// SetKeep changes that.
+func (s *Set) SetKeep(ctx context.Context, user jid.JID, keep time.Duration, own bool) error {
+	return s.messages.SetKeep(ctx, user, keep, own)
+}
+
 // LastTimes are when a user last logged in, to the hour, and when the last session of the user ended; zero for what is
 // not known.
 func (s *Set) LastTimes(ctx context.Context, user jid.JID) (login, left time.Time, err error) {

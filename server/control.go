@@ -53,6 +53,7 @@ func (c *Control) Handler() http.Handler {
 	operation(mux, "user.list", c.listUsers)
 	operation(mux, "user.show", c.showUser)
 	operation(mux, "user.switch", c.switchUser)
+	operation(mux, "user.keep", c.keep)
 	operation(mux, "user.devices", c.devices)
 	operation(mux, "user.devices.revoke", c.revokeDevice)
 	operation(mux, "user.grant", c.grant)
@@ -116,6 +117,10 @@ func (c *Control) listUsers(ctx context.Context, in name) ([]admin.UserInfo, err
 
 func (c *Control) showUser(ctx context.Context, in name) (admin.UserInfo, error) {
 	return c.Admin.User(ctx, in.Name)
+}
+
+func (c *Control) keep(ctx context.Context, in switched) (nothing, error) {
+	return nothing{}, c.Admin.SetKeep(ctx, admin.Command, in.Name, in.To)
 }
 
 func (c *Control) switchUser(ctx context.Context, in switched) (nothing, error) {

@@ -147,6 +147,11 @@ func (c *Client) Enable(ctx context.Context, user string) error {
 	return do(ctx, c, "user.switch", switched{user, "on"})
 }
 
+// SetKeep says how long the messages of an account stay; see admin.Service.
+func (c *Client) SetKeep(ctx context.Context, user, keep string) error {
+	return do(ctx, c, "user.keep", switched{user, keep})
+}
+
 // Grant gives permissions.
 func (c *Client) Grant(ctx context.Context, user string, list []string) error {
 	return do(ctx, c, "user.grant", permissions{user, list})

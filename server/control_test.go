@@ -158,6 +158,23 @@ func TestAccountsAreManagedWithAndWithoutAServer(t *testing.T) {
 	})
 }
 
+func TestHowLongMessagesOfAnAccountStay(t *testing.T) {
+	bothWays(t, func(t *testing.T, c *Client) {
+		ctx := t.Context()
+		if err := c.AddUser(ctx, "romeo@localhost", "secret"); err != nil {
+			t.Fatal(err)
+		}
+		for _, one := range [][2]string{{"90d", "90d"}, {"36h", "36h0m0s"}, {"forever", "forever"}, {"default", ""}} {
+			if err := c.SetKeep(ctx, "romeo@localhost", one[0]); err != nil {
+				t.Fatal(err)
+			}
+			if u, err := c.User(ctx, "romeo@localhost"); err != nil || u.Keep != one[1] {
+				t.Errorf("after %s: %q, %v", one[0], u.Keep, err)
+			}
+		}
+	})
+}
+
 func TestADeletedAccountLeavesNothingWithoutAServerEither(t *testing.T) {
 	cfg := controlConfig(t)
 	c := client(t, cfg)
@@ -207,15 +224,18 @@ func TestWhatCannotBeDoneSaysWhy(t *testing.T) {
 		_, unknown := c.User(ctx, "nobody@localhost")
 		_, domain := c.Users(ctx, "a@b")
 		for want, err := range map[string]error{
-			"exists already":          c.AddUser(ctx, "romeo@localhost", "x"),
-			"not served here":         c.AddUser(ctx, "romeo@montague.example", "x"),
-			"names no account":        c.AddUser(ctx, "localhost", "x"),
-			"password refused":        c.AddUser(ctx, "mercutio@localhost", ""),
-			"no such account":         unknown,
-			"is no domain":            domain,
-			"no such permission":      c.Grant(ctx, "romeo@localhost", []string{"fly"}),
-			"a.example is not served": c.AddAPIAccount(ctx, "blog", "x", []string{"a.example"}),
-			"at least one domain":     c.AddAPIAccount(ctx, "blog", "x", nil),
+			"exists already":                             c.AddUser(ctx, "romeo@localhost", "x"),
+			"not served here":                            c.AddUser(ctx, "romeo@montague.example", "x"),
+			"names no account":                           c.AddUser(ctx, "localhost", "x"),
+			"password refused":                           c.AddUser(ctx, "mercutio@localhost", ""),
+			"no such account":                            unknown,
+			"is no domain":                               domain,
+			"no such permission":                         c.Grant(ctx, "romeo@localhost", []string{"fly"}),
+			"a.example is not served":                    c.AddAPIAccount(ctx, "blog", "x", []string{"a.example"}),
+			"at least one domain":                        c.AddAPIAccount(ctx, "blog", "x", nil),
+			"1s\": expected a time":                      c.SetKeep(ctx, "romeo@localhost", "1s"),
+			"soon\": expected a time":                    c.SetKeep(ctx, "romeo@localhost", "soon"),
+			"nobody@localhost: there is no such account": c.SetKeep(ctx, "nobody@localhost", "30d"),
 		} {
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("got %v, want %q", err, want)

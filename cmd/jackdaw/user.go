@@ -22,7 +22,7 @@ func userCommand(s *settings) *cobra.Command {
 		userList(s), userShow(s),
 		userAction(s, "disable", "keep an account from logging in, and end its sessions", (*server.Client).Disable),
 		userAction(s, "enable", "let a disabled account log in again", (*server.Client).Enable),
-		userDevices(s),
+		userDevices(s), userKeep(s),
 		userPermissions(s, "grant", "give permissions to an account", (*server.Client).Grant),
 		userPermissions(s, "revoke", "take permissions back", (*server.Client).Revoke),
 	)
@@ -218,6 +218,22 @@ func userShow(s *settings) *cobra.Command {
 	}
 }
 
+func userKeep(s *settings) *cobra.Command {
+	return &cobra.Command{
+		Use: "keep JID {TIME | forever | default}", Short: "say how long the messages of an account stay in its archive",
+		Long: `Says how long the messages of one account stay in its archive: a time such as 12h or 90d, an hour at least, or forever.
+With default it is again as modules.archive.keep says for all. What has been there for longer goes within an hour.`,
+		Args: cobra.ExactArgs(2),
+		RunE: action(func(cmd *cobra.Command, args []string) error {
+			user, err := bareJID(args[0])
+			if err != nil {
+				return err
+			}
+			return s.with(cmd, func(ctx context.Context, c *server.Client) error { return c.SetKeep(ctx, user, args[1]) })
+		}),
+	}
+}
+
 // configured are the permissions that the configuration gives to this account, but not to all.
 func configured(u admin.UserInfo) (list []string) {
 	for _, r := range u.Rights {
@@ -253,6 +269,9 @@ func printUser(out io.Writer, u admin.UserInfo, running bool) error {
 		fmt.Fprintf(w, "last login\t%s, connected now\n", moment(u.LastLogin))
 	} else {
 		fmt.Fprintf(w, "last login\t%s\nlast seen\t%s\n", moment(u.LastLogin), moment(u.LastSeen))
+	}
+	if u.Keep != "" {
+		fmt.Fprintf(w, "messages stay\t%s\n", u.Keep)
 	}
 	total := int64(0)
 	for _, one := range u.Stored {

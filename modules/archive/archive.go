@@ -78,7 +78,8 @@ func New(o Options) *Archive {
 	a := &Archive{o: o, prefs: newPrefsCache(o.Prefs), copies: make(chan struct{}, copiesAtOnce),
 		desk: mam.Desk{Router: o.Router, Log: o.Log, Limit: func() int { return o.Limits().Page }}}
 	a.undo = a.takeBack
-	a.keeper = mam.Keeper{Log: o.Messages, Keep: func() time.Duration { return o.Limits().Keep }, Logger: o.Log}
+	a.keeper = mam.Keeper{Log: o.Messages, Keep: func() time.Duration { return o.Limits().Keep }, Own: a.keepOf,
+		Logger: o.Log}
 	return a
 }
 

@@ -195,7 +195,8 @@ func BenchmarkServingWhilePurging(b *testing.B) {
 		}
 	}
 	clock = now
-	a := New(Options{Messages: log, Limits: func() Limits { return Limits{Keep: time.Hour} }, Log: moduletest.Discard()})
+	a := New(Options{Messages: log, Prefs: e.Map("archive-prefs"), Log: moduletest.Discard(),
+		Limits: func() Limits { return Limits{Keep: time.Hour} }})
 	serve := func(until func() bool) (mean, p99 time.Duration) {
 		var all []time.Duration
 		tick := time.NewTicker(time.Millisecond)
@@ -225,7 +226,7 @@ func BenchmarkServingWhilePurging(b *testing.B) {
 		began := time.Now()
 		var purged atomic.Bool
 		go func() {
-			a.keeper.Round(ctx, storage.IDAt(now.Add(-time.Hour)))
+			a.keeper.Round(ctx, now)
 			purged.Store(true)
 		}()
 		mean2, p992 := serve(purged.Load)

@@ -18,7 +18,7 @@ import (
 const (
 	// maxListed is how many addresses a user's preferences may name.
 	maxListed = 1000
-	// prefsKey is the only key of an owner, prefsVersion the first byte of its value.
+	// prefsKey is the key of an owner's, prefsVersion the first byte of its value.
 	prefsKey     = "prefs"
 	prefsVersion = 1
 )

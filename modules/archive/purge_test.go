@@ -9,6 +9,7 @@ import (
 
 	"jackdaw/modules/internal/mam"
 	"jackdaw/storage"
+	"jackdaw/xmpp/jid"
 )
 
 // slow is a log whose trims take their time.
@@ -66,6 +67,47 @@ func TestMessagesGoWhenTheirTimeHasCome(t *testing.T) {
 	})
 }
 
+func TestMessagesOfAnAccountGoWhenItsOwnTimeHasCome(t *testing.T) {
+	for name, c := range map[string]struct {
+		all, own time.Duration
+		is       bool
+		left     int
+	}{
+		"as for all":         {all: 48 * time.Hour, left: 2},
+		"sooner":             {48 * time.Hour, 2 * time.Hour, true, 0},
+		"later":              {time.Hour, 48 * time.Hour, true, 2},
+		"for ever":           {time.Hour, 0, true, 2},
+		"others for ever":    {0, time.Hour, true, 0},
+		"as for all, again":  {all: time.Hour, left: 0},
+		"all for ever again": {left: 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHouse(t)
+				h.keep.Store(int64(c.all))
+				romeo := jid.MustParse("romeo@example.org")
+				if !c.is { // what was said before is taken back
+					if err := h.a.SetKeep(t.Context(), romeo, time.Second, true); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := h.a.SetKeep(t.Context(), romeo, c.own, c.is); err != nil {
+					t.Fatal(err)
+				}
+				if keep, own, err := h.a.KeepOf(t.Context(), romeo); keep != c.own || own != c.is || err != nil {
+					t.Errorf("%v, %v, %v", keep, own, err)
+				}
+				h.add("romeo", 2)
+				time.Sleep(24 * time.Hour)
+				h.a.keeper.Round(t.Context(), time.Now())
+				if got := len(h.records("romeo")); got != c.left {
+					t.Errorf("%d messages are left", got)
+				}
+			})
+		})
+	}
+}
+
 func TestPurgeRestsLongerThanItWorks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -74,7 +116,8 @@ func TestPurgeRestsLongerThanItWorks(t *testing.T) {
 		h.add("romeo", 10*mam.PurgeAtOnce+1)
 		h.add("juliet", 1)
 		time.Sleep(time.Hour)
-		h.a.keeper.Round(t.Context(), storage.IDAt(time.Now()))
+		h.keep.Store(int64(time.Minute))
+		h.a.keeper.Round(t.Context(), time.Now())
 		if len(h.records("romeo"))+len(h.records("juliet")) != 0 {
 			t.Error("something is left")
 		}

@@ -23,8 +23,10 @@ const (
 
 // A Keeper removes the messages of archives whose time has come, little by little.
 type Keeper struct {
-	Log    storage.Log
-	Keep   func() time.Duration // how long a message stays; 0: for ever. Asked before each round
+	Log  storage.Log
+	Keep func() time.Duration // how long a message stays; 0: for ever. Asked before each round
+	// Own is the same for a single owner, if own is true; nil: for nobody.
+	Own    func(ctx context.Context, owner string) (keep time.Duration, own bool, err error)
 	Logger *slog.Logger
 }
 
@@ -32,18 +34,20 @@ type Keeper struct {
 func (k *Keeper) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		began := time.Now()
-		if keep := k.Keep(); keep > 0 {
-			k.Round(ctx, storage.IDAt(began.Add(-keep)))
-		}
+		k.Round(ctx, began)
 		pause(ctx, purgeEvery-time.Since(began))
 	}
 }
 
-// Round goes through all archives once and removes what has an id below before.
-func (k *Keeper) Round(ctx context.Context, before uint64) {
+// Round goes through all archives once and removes what has been there for too long now.
+func (k *Keeper) Round(ctx context.Context, now time.Time) {
+	all := k.Keep()
+	if all == 0 && k.Own == nil {
+		return
+	}
 	n := 0
 	err := k.Log.Owners(ctx, func(owner string) bool {
-		if err := k.purge(ctx, owner, before, func(took time.Duration) { pause(ctx, max(rest*took, breath)) }); err != nil &&
+		if err := k.visit(ctx, owner, all, now); err != nil &&
 			ctx.Err() == nil {
 			k.Logger.Warn("archive not purged", "owner", owner, "error", err)
 		}
@@ -55,6 +59,25 @@ func (k *Keeper) Round(ctx context.Context, before uint64) {
 	if err != nil && ctx.Err() == nil {
 		k.Logger.Warn("archives not purged", "error", err)
 	}
+}
+
+// visit removes what one archive has had for too long.
+func (k *Keeper) visit(ctx context.Context, owner string, keep time.Duration, now time.Time) error {
+	if k.Own != nil {
+		own, differs, err := k.Own(ctx, owner)
+		if err != nil {
+			return err
+		}
+		if differs {
+			keep = own
+		}
+	}
+	if keep == 0 {
+		return nil
+	}
+	return k.purge(ctx, owner, storage.IDAt(now.Add(-keep)), func(took time.Duration) {
+		pause(ctx, max(rest*took, breath))
+	})
 }
 
 // Clear removes all messages of an owner, some at a time but without a rest.
