@@ -38,7 +38,7 @@ deb:
 test: deps check race
 
 race:
-	$(GO) test -race -count=1 -p 2 -timeout 14m ./...
+	$(GO) test -race -count=1 -p 2 -parallel 4 -timeout 14m ./...
 
 check:
 	@dirty=$$(git ls-files --cached --others --exclude-standard '*.go' | xargs -r gofmt -s -l); \
