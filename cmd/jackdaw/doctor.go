@@ -1,31 +1,37 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/spf13/cobra"
 
-	"jackdaw/config"
+	"jackdaw/server"
 	"jackdaw/server/doctor"
 	"jackdaw/xmpp/jid"
 )
 
 func doctorCommand(s *settings) *cobra.Command {
-	return &cobra.Command{
-		Use: "doctor [DOMAIN]", Short: "look at a domain from outside: records, ports, TLS, what browsers need",
+	peer := ""
+	c := &cobra.Command{
+		Use: "doctor [DOMAIN]", Short: "look at a domain from outside: records, ports, TLS, files, another server",
 		Long: "Looks at a domain as clients and other servers do, from the DNS inwards: its records, whether the\n" +
-			"ports are reached, TLS and certificates, host-meta, WebSocket and BOSH. For what is not good it says why\n" +
-			"that matters and which record or setting to add. Without DOMAIN it looks at the hosts of the\n" +
-			"configuration. It changes nothing, and fails if something is wrong.",
+			"ports are reached, TLS and certificates, host-meta, WebSocket and BOSH, files; with --peer whether\n" +
+			"another server lets it in, and connects back. Of a domain that is served here it looks at the machine\n" +
+			"as well: files open, disk, clock, Redis. For what is not good it says why that matters and which\n" +
+			"record or setting to add. Without DOMAIN it looks at the hosts of the configuration; on another\n" +
+			"machine it needs none. It changes nothing, and fails if something is wrong.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: action(func(cmd *cobra.Command, args []string) error {
-			cfg, _, err := s.load()
+			patients, err := s.patients(cmd.Context(), args)
 			if err != nil {
 				return err
 			}
 			var found []doctor.Finding
-			for _, o := range patients(cfg, args) {
+			for _, o := range patients {
+				o.Peer = peer
 				found = append(found, doctor.Examine(cmd.Context(), o)...)
 			}
 			if err := s.print(cmd, orEmpty(found), func(w io.Writer) error { return tell(w, found) }); err != nil {
@@ -43,19 +49,37 @@ func doctorCommand(s *settings) *cobra.Command {
 			return nil
 		}),
 	}
+	c.Flags().StringVar(&peer, "peer", "", "another server's `DOMAIN` to connect to, and back")
+	return c
 }
 
 // patients are the domains to look at: the one that is named, else all that are served here.
-func patients(cfg *config.Config, args []string) (list []doctor.Options) {
+func (s *settings) patients(ctx context.Context, args []string) (list []doctor.Options, err error) {
+	cfg, _, err := s.load()
+	if err != nil {
+		return nil, err
+	}
+	var hosts []string
 	for _, h := range cfg.Hosts {
 		if len(args) == 0 || sameDomain(args[0], h.Domain) {
-			list = append(list, doctor.Options{Domain: h.Domain, Config: cfg})
+			hosts = append(hosts, h.Domain)
 		}
 	}
-	if len(list) == 0 {
-		list = append(list, doctor.Options{Domain: args[0]})
+	if len(hosts) == 0 {
+		return []doctor.Options{{Domain: args[0]}}, nil
 	}
-	return list
+	// The certificates and the process are the server's.
+	if err := server.ActAsOwner(cfg.Data); err != nil {
+		return nil, err
+	}
+	pid, err := server.RunningPID(ctx, cfg.Data)
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range hosts {
+		list = append(list, server.Patient(cfg, h, pid))
+	}
+	return list, nil
 }
 
 func sameDomain(given, ours string) bool {
@@ -75,6 +99,9 @@ func tell(w io.Writer, found []doctor.Finding) error {
 		if f.Do != "" {
 			fmt.Fprintf(w, "        do:  %s\n", printable(f.Do))
 		}
+	}
+	if slices.ContainsFunc(found, func(f doctor.Finding) bool { return f.Level == doctor.Note }) {
+		return nil // it says so better
 	}
 	_, err := fmt.Fprintln(w, "This was seen from this machine. A firewall in front of it may treat others differently.")
 	return err

@@ -227,7 +227,7 @@ func (o *setupOptions) ask(cmd *cobra.Command, p *prepared) error {
 			domain)
 	}
 	if !f.Changed("address") {
-		for _, a := range setup.Addresses() {
+		for _, a := range doctor.Addresses() {
 			o.addresses = append(o.addresses, a.String())
 		}
 		if t != nil {

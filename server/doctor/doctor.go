@@ -3,20 +3,22 @@
 // what to add or change.
 //
 // It follows RFC 6120 §3.2 and XEP-0368 (records), RFC 7590 and RFC 9525 (TLS and certificates), XEP-0156 (host-meta),
-// RFC 7395 and XEP-0206 (WebSocket and BOSH). What it reads from others is bounded. Nothing is changed and nothing is
-// sent that a login would need.
+// RFC 7395 and XEP-0206 (WebSocket and BOSH), XEP-0363 (files), XEP-0178 and XEP-0220 (another server, and back). What
+// it reads from others is bounded. Nothing is changed and nothing is sent that a login would need.
 //
-// Left out: what only the running server knows, such as its storage; registrations of TLSA, since there is no resolver
-// that checks DNSSEC.
+// Left out: records of TLSA and CAA, which the resolver of Go does not ask for; what a firewall does to others, since
+// all that can be seen here is what it does to this machine.
 package doctor
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"net"
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/net/idna"
@@ -30,6 +32,7 @@ type Level string
 // The levels.
 const (
 	Good    Level = "good"
+	Note    Level = "note"    // what was not shown, and how to see it
 	Warning Level = "warning" // it works, and not for everybody or not for long
 	Wrong   Level = "wrong"
 )
@@ -59,6 +62,15 @@ type Options struct {
 
 	Resolver Resolver       // nil: net.DefaultResolver
 	Roots    *x509.CertPool // nil: those of the system
+
+	// Peer is another server to speak with; "": none. Certificate is what the domain shows to it; it may be nil.
+	Peer        string
+	Certificate *tls.Certificate
+	// Files is the URL below which clients put and find files; "": none is known.
+	Files string
+	// Machine is the one that the domain's server runs on, if this is it.
+	Machine *Machine
+
 	// Dial connects; nil for that of a net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	Now  func() time.Time // nil: time.Now
@@ -70,12 +82,21 @@ const patience = 10 * time.Second
 // An examination is one run of Examine.
 type examination struct {
 	Options
+	host  string // of the configuration, above the domain if that is one of its services
 	name  string // of the domain in the DNS
 	found []Finding
+	at    []spot // in the order in which they were looked up
+	date  string // of the first answer over HTTPS that has one
 }
 
-// Examine looks at a domain. It returns what it has found, in the order in which it looked; when ctx ends before, what
-// is left is reported as unreachable.
+// A spot is an address that a name of the DNS has.
+type spot struct {
+	host string
+	ip   netip.Addr
+}
+
+// Examine looks at a domain. It returns what it has found, from the DNS inwards; when ctx ends before, what is left is
+// reported as unreachable.
 func Examine(ctx context.Context, o Options) []Finding {
 	if o.Resolver == nil {
 		o.Resolver = net.DefaultResolver
@@ -86,15 +107,66 @@ func Examine(ctx context.Context, o Options) []Finding {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	e := &examination{Options: o, name: o.Domain}
+	e := &examination{Options: o, host: o.Domain, name: o.Domain}
 	if !e.named() {
+		if o.Machine != nil {
+			e.machine(ctx)
+		}
 		return e.found
 	}
+	var parts []part
 	for _, s := range e.services() {
-		e.service(ctx, s)
+		parts = append(parts, func(e *examination) { e.service(ctx, s) })
 	}
-	e.web(ctx)
+	if o.Config != nil {
+		for _, sub := range beneath(o.Config, o.Domain) {
+			if sub.federated {
+				parts = append(parts, func(e *examination) { e.room(ctx, sub.name) })
+			}
+		}
+	}
+	parts = append(parts, func(e *examination) { e.web(ctx) }, func(e *examination) { e.files(ctx) })
+	if o.Peer != "" {
+		parts = append(parts, func(e *examination) { e.peer(ctx) })
+	}
+	if o.Machine != nil {
+		parts = append(parts, func(e *examination) { e.machine(ctx) })
+	}
+	e.together(parts)
+	e.places()
 	return e.found
+}
+
+// A part of an examination waits for none of the others.
+type part func(*examination)
+
+// together does all parts at once, and joins what they find in their order.
+func (e *examination) together(parts []part) {
+	each := make([]examination, len(parts))
+	var all sync.WaitGroup
+	for i, do := range parts {
+		each[i] = examination{Options: e.Options, host: e.host, name: e.name}
+		all.Go(func() { do(&each[i]) })
+	}
+	all.Wait()
+	for _, one := range each {
+		e.found, e.at = append(e.found, one.found...), append(e.at, one.at...)
+	}
+}
+
+// room examines a domain below the host, to which users of other servers come.
+func (e *examination) room(ctx context.Context, domain string) {
+	name, err := ascii(domain)
+	if err != nil {
+		e.add(Finding{Level: Wrong, What: err.Error(), Why: "nobody can look it up", Do: "choose another modules.muc.domain"})
+		return
+	}
+	e.Domain, e.name = domain, name
+	for _, s := range e.services() {
+		if s.server {
+			e.service(ctx, s)
+		}
+	}
 }
 
 // Worst is the level of the worst finding.

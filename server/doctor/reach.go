@@ -1,11 +1,9 @@
 package doctor
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -17,9 +15,6 @@ import (
 	"jackdaw/xmpp/jid"
 	"jackdaw/xmpp/stream"
 )
-
-// expiresSoon is how long before its end a certificate is worth a word.
-const expiresSoon = 14 * 24 * time.Hour
 
 // reach connects to an address of a target and goes as far as TLS and the first features. It says whether all was well.
 func (e *examination) reach(ctx context.Context, s service, t target, ip netip.Addr) bool {
@@ -36,8 +31,11 @@ func (e *examination) reach(ctx context.Context, s service, t target, ip netip.A
 	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })() // that it ended shows in the error
 	if s.alpn == "" {
 		if err := e.startTLS(conn, s); err != nil {
-			e.add(Finding{Level: Wrong, What: fmt.Sprintf("%s (%s): %v", t, ip, err),
-				Why: s.who + " do not get to TLS", Do: "look whether something else listens there, and at the server's log"})
+			do := "look whether something else listens there, and at the server's log"
+			if errors.Is(err, errNoTLS) {
+				do = "have jackdaw itself listen there (listen.c2s, listen.s2s), or a proxy that passes on TCP as it is"
+			}
+			e.add(Finding{Level: Wrong, What: fmt.Sprintf("%s (%s): %v", t, ip, err), Why: s.who + " do not get to TLS", Do: do})
 			return false
 		}
 	}
@@ -61,14 +59,22 @@ func (e *examination) reach(ctx context.Context, s service, t target, ip netip.A
 
 // handshake puts TLS on a connection and judges the certificate.
 func (e *examination) handshake(ctx context.Context, conn net.Conn, s service, t target) (*tls.Conn, bool) {
-	c := tls.Client(conn, &tls.Config{ServerName: e.name, MinVersion: tls.VersionTLS12, NextProtos: protocols(s.alpn),
-		InsecureSkipVerify: true}) // it is verified below, so that one can say what is wrong with it
+	// The version and the certificate are judged below, so that one can say what is wrong with them.
+	c := tls.Client(conn, &tls.Config{ServerName: e.name, MinVersion: tls.VersionTLS10, NextProtos: protocols(s.alpn),
+		InsecureSkipVerify: true})
 	if err := c.HandshakeContext(ctx); err != nil {
 		e.add(Finding{Level: Wrong, What: fmt.Sprintf("%s: TLS fails: %v", t, err), Why: s.who + " get no further",
 			Do: "look whether the port is one for TLS from the first byte, and at the server's log"})
 		return nil, false
 	}
-	return c, e.certificate(c.ConnectionState().PeerCertificates, t.String(), s.server)
+	state := c.ConnectionState()
+	if state.Version < tls.VersionTLS12 { // RFC 9325 §3.1.1
+		e.add(Finding{Level: Wrong, What: t.String() + " speaks " + tls.VersionName(state.Version) + " at most",
+			Why: s.who + " of today refuse that",
+			Do:  "have whatever ends TLS there speak TLS 1.2 and 1.3 (ssl_protocols of nginx)"})
+		return nil, false
+	}
+	return c, e.certificate(state.PeerCertificates, t.String(), s.server)
 }
 
 func protocols(alpn string) []string {
@@ -78,48 +84,25 @@ func protocols(alpn string) []string {
 	return []string{alpn}
 }
 
-// certificate says what others think of a certificate for the domain (RFC 9525 §6.3). Servers that know dialback accept
-// a peer without a valid one; clients do not.
-func (e *examination) certificate(chain []*x509.Certificate, at string, lenient bool) bool {
-	level := Wrong
-	if lenient {
-		level = Warning
-	}
-	leaf, now := chain[0], e.Now()
-	intermediates := x509.NewCertPool()
-	for _, c := range chain[1:] {
-		intermediates.AddCert(c)
-	}
-	do := "have a certificate for " + e.name + " made, and name it in hosts[].cert and .key"
-	_, err := leaf.Verify(x509.VerifyOptions{DNSName: e.name, Roots: e.Roots, Intermediates: intermediates,
-		CurrentTime: now})
-	switch _, foreign := errors.AsType[x509.UnknownAuthorityError](err); {
-	case err == nil:
-	case foreign && len(chain) == 1 && !bytes.Equal(leaf.RawIssuer, leaf.RawSubject):
-		do = "put the whole chain into the file of the certificate, the domain's own first"
-		fallthrough
-	default:
-		e.add(Finding{Level: level, What: at + " shows a certificate that is not accepted: " + err.Error(),
-			Why: "others cannot know that it is " + e.name, Do: do})
-		return lenient
-	}
-	if left := leaf.NotAfter.Sub(now); left < expiresSoon {
-		days := int(left / (24 * time.Hour))
-		e.add(Finding{Level: Warning, What: fmt.Sprintf("the certificate at %s ends in %d days", at, days),
-			Why: "then nobody connects any more", Do: "have it renewed, then run `jackdaw reload`"})
-	}
-	return true
-}
-
 // startTLS goes as far as <proceed/> (RFC 6120 §5.4.2).
 func (e *examination) startTLS(conn net.Conn, s service) error {
-	d, features, err := e.open(conn, s)
+	d, features, err := e.open(conn, e.header(s))
 	if err != nil {
 		return err
 	}
 	f, err := xmpp.ParseElement(features)
+	if err == nil && f.Child(xmpp.Name{Space: xmpp.NSSASL, Local: "mechanisms"}) != nil && !s.server {
+		e.add(Finding{Level: Warning, What: "logins are offered before TLS",
+			Why: "whoever is on the way reads the password of a client that takes the offer", Do: "set c2s.require_tls: true"})
+	}
+	return d.startTLS(conn, features)
+}
+
+// startTLS goes on from the features to <proceed/>.
+func (d *dialogue) startTLS(conn net.Conn, features []byte) error {
+	f, err := xmpp.ParseElement(features)
 	if err != nil || f.Child(xmpp.Name{Space: xmpp.NSTLS, Local: "starttls"}) == nil {
-		return errors.New("STARTTLS is not offered")
+		return errNoTLS
 	}
 	if _, err := conn.Write([]byte("<starttls xmlns='" + xmpp.NSTLS + "'/>")); err != nil {
 		return err
@@ -133,7 +116,7 @@ func (e *examination) startTLS(conn net.Conn, s service) error {
 
 // offered looks whether there is a way to prove oneself behind TLS.
 func (e *examination) offered(conn net.Conn, s service) error {
-	_, features, err := e.open(conn, s)
+	_, features, err := e.open(conn, e.header(s))
 	if err != nil {
 		return err
 	}
@@ -147,16 +130,19 @@ func (e *examination) offered(conn net.Conn, s service) error {
 	return nil
 }
 
-// open begins a stream to the domain and returns what is offered.
-func (e *examination) open(conn net.Conn, s service) (*dialogue, []byte, error) {
-	to, err := jid.Parse(e.Domain)
-	if err != nil {
-		return nil, nil, err
-	}
+// header begins a stream to the domain.
+func (e *examination) header(s service) stream.Header {
+	// Domains that are no addresses were sorted out before.
+	to, _ := jid.Parse(e.Domain)
 	h := stream.Header{Content: xmpp.NSClient, To: to, Version: "1.0", Lang: "en"}
 	if s.server {
 		h.Content = xmpp.NSServer
 	}
+	return h
+}
+
+// open begins a stream and returns what is offered.
+func (e *examination) open(conn net.Conn, h stream.Header) (*dialogue, []byte, error) {
 	d := &dialogue{conn: conn}
 	d.scanner.Expect(h.Content)
 	if _, err := conn.Write(stream.AppendHeader(nil, h)); err != nil {
@@ -172,7 +158,10 @@ func (e *examination) open(conn net.Conn, s service) (*dialogue, []byte, error) 
 	return d, features, err
 }
 
-var errNoXMPP = errors.New("what answers speaks no XMPP")
+var (
+	errNoXMPP = errors.New("what answers speaks no XMPP")
+	errNoTLS  = errors.New("STARTTLS is not offered")
+)
 
 // maxAnswer is how many bytes are read of what one connection says.
 const maxAnswer = 64 << 10

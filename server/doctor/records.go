@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -109,7 +110,7 @@ func (e *examination) refused(s service, owner string) {
 		return
 	}
 	e.add(Finding{Level: Wrong, What: owner + " says that there is no such service, and this server has it",
-		Why: s.who + " do not even try", Do: "change the record: " + record(owner, s.ports[0], e.name)})
+		Why: s.who + " do not even try", Do: "change the record: " + e.wanted(owner, s)})
 }
 
 // unlisted is for a service without a record.
@@ -120,7 +121,7 @@ func (e *examination) unlisted(ctx context.Context, s service, owner string) {
 	case s.usual == 0: // direct TLS is found by its record alone
 		if s.known {
 			e.add(Finding{Level: Warning, What: "there is no record " + owner,
-				Why: s.who + " do not find their port", Do: "add the record: " + record(owner, s.ports[0], e.name)})
+				Why: s.who + " do not find their port", Do: "add the record: " + e.wanted(owner, s)})
 		}
 		return
 	case s.known && !slices.Contains(s.ports, s.usual):
@@ -129,6 +130,13 @@ func (e *examination) unlisted(ctx context.Context, s service, owner string) {
 			Why: fmt.Sprintf("without a record %s try port %d of %s", s.who, s.usual, e.name),
 			Do:  "add the record: " + record(owner, s.ports[0], e.name)})
 		return
+	}
+	if s.known {
+		if addrs, err := e.Resolver.LookupNetIP(ctx, "ip", e.name+"."); err != nil || len(addrs) == 0 {
+			e.add(Finding{Level: Wrong, What: "there is no record " + owner + ", and " + e.name + " has no address",
+				Why: s.who + " do not find the server", Do: "add the record: " + e.wanted(owner, s)})
+			return
+		}
 	}
 	// RFC 6120 §3.2.2: the domain itself, on the usual port.
 	e.place(ctx, s, e.name, target{e.name, s.usual})
@@ -150,16 +158,44 @@ func (e *examination) place(ctx context.Context, s service, from string, t targe
 	addrs, err := e.Resolver.LookupNetIP(ctx, "ip", t.host+".")
 	if err != nil || len(addrs) == 0 {
 		e.add(Finding{Level: Wrong, What: t.host + " has no address",
-			Why: s.who + " come here by " + from, Do: "add an A or AAAA record: " + t.host + ". IN A (address of the machine)"})
+			Why: s.who + " come here by " + from, Do: "add an A or AAAA record: " + e.addressLine(t.host)})
 		return
 	}
 	var reached bool
 	for _, ip := range addrs[:min(len(addrs), 4)] {
+		e.at = append(e.at, spot{t.host, ip.Unmap()})
 		reached = e.reach(ctx, s, t, ip.Unmap()) || reached
 	}
 	if reached {
 		e.good(fmt.Sprintf("%s: %s reach %s", from, s.who, t))
 	}
+}
+
+// wanted are the records to add for a service that the configuration has, as setup would print them.
+func (e *examination) wanted(owner string, s service) string {
+	at := Place{}
+	if u, err := url.Parse(e.Config.HTTP.URL); err == nil && u.Hostname() != "" { // where setup has put the machine's name
+		at.Machine = u.Hostname()
+	}
+	var lines []string
+	records, _ := Zone(e.Config, e.host, at) // a host without a zone is of no name, which has been said
+	for _, r := range records {
+		if r.Owner == owner {
+			lines = append(lines, r.String())
+		}
+	}
+	if len(lines) == 0 {
+		return record(owner, s.ports[0], e.name)
+	}
+	return strings.Join(lines, " and ")
+}
+
+// addressLine is the record to add for a host whose address is missing.
+func (e *examination) addressLine(host string) string {
+	if e.Machine != nil && len(e.Machine.Addresses) > 0 {
+		return addressRecord(host, e.Machine.Addresses[0], "").String()
+	}
+	return strings.TrimPrefix(Record{Owner: host, Type: "A"}.String(), "; ")
 }
 
 // missing says that the DNS has answered: there is nothing of that name.

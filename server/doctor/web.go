@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -52,6 +53,8 @@ func (e *examination) web(ctx context.Context) {
 			links = found
 		}
 	}
+	e.clock("https://"+e.name, e.date)
+	e.behindProxy(links != nil)
 	for _, l := range links {
 		var err error
 		switch l.Rel {
@@ -70,6 +73,23 @@ func (e *examination) web(ctx context.Context) {
 		}
 		e.good(l.Href + " answers")
 	}
+}
+
+// behindProxy sees whether a proxy that passes requests on is one that the server knows. There is one if the port of
+// the web is none of the server's own.
+func (e *examination) behindProxy(served bool) {
+	c := e.Config
+	if c == nil || !served || slices.Contains(Ports(slices.Concat(c.Listen.TLS, c.Listen.HTTPS)), 443) {
+		return
+	}
+	unix := slices.ContainsFunc(c.Listen.HTTP, func(addr string) bool { return strings.HasPrefix(addr, "unix:") })
+	if unix || len(c.HTTP.TrustedProxies) > 0 || len(c.ProxyProtocol.From) > 0 {
+		return
+	}
+	e.add(Finding{Level: Warning, What: "a proxy has port 443 of " + e.name + ", and no proxy is trusted",
+		Why: "all who come through it count as one: the limits of an address and of failed logins are everybody's together",
+		Do: `name its address as the server sees it: http: {trusted_proxies: ["127.0.0.1"]}, and have it set X-Forwarded-For ` +
+			`(docs/manual.md)`})
 }
 
 // client makes requests by the resolver and the connections of the examination.
@@ -117,12 +137,15 @@ func (e *examination) hostMeta(ctx context.Context, at string, read func([]byte)
 	if err != nil {
 		return nil, err
 	}
-	r.Header.Set("Origin", "https://elsewhere.invalid") // a page of somebody else
+	r.Header.Set("Origin", origin)
 	answer, err := e.do(e.client(), r)
 	if err != nil {
 		return nil, err
 	}
 	defer answer.Body.Close()
+	if e.date == "" {
+		e.date = answer.Header.Get("Date")
+	}
 	body, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
 	switch {
 	case err != nil:

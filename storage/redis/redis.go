@@ -76,19 +76,39 @@ var silence = sync.OnceFunc(func() { redis.SetLogger(quiet{}) })
 // Open connects, reads from Redis what it promises, and takes the lease of the prefix. If a server has it that may have
 // been killed, Open waits until it runs out.
 func Open(ctx context.Context, o Options) (storage.Engine, error) {
-	silence()
-	if len(o.Addrs) == 0 {
-		return nil, errors.New("open redis: no address; set storage.redis.addrs or url")
-	}
-	if strings.ContainsAny(o.Prefix, "{}") {
-		return nil, fmt.Errorf("open redis: the prefix %q holds braces, which Redis Cluster gives a meaning; "+
-			"choose another", o.Prefix)
-	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()
+	}
+	e, err := reach(ctx, o)
+	if err == nil {
+		if e.promise, err = e.readPromise(ctx); err == nil {
+			err = e.acquire(ctx)
+		}
+		if err != nil {
+			e.disconnect() // the first error is the one to tell
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open redis at %s: %w", strings.Join(o.Addrs, ", "), advise(err, o.TLS != nil))
+	}
+	probe, stop := context.WithCancel(context.WithoutCancel(ctx))
+	e.stop = stop
+	e.probing.Go(func() { e.probe(probe) })
+	return e, nil
+}
+
+// reach connects, and changes nothing.
+func reach(ctx context.Context, o Options) (*engine, error) {
+	silence()
+	if len(o.Addrs) == 0 {
+		return nil, errors.New("no address; set storage.redis.addrs or url")
+	}
+	if strings.ContainsAny(o.Prefix, "{}") {
+		return nil, fmt.Errorf("the prefix %q holds braces, which Redis Cluster gives a meaning; "+
+			"choose another", o.Prefix)
 	}
 	e := &engine{o: o}
 	e.connect(o.MasterName == "" && len(o.Addrs) > 1)
@@ -104,19 +124,10 @@ func Open(ctx context.Context, o Options) (storage.Engine, error) {
 	if err == nil && e.cluster != nil && o.DB != 0 {
 		err = fmt.Errorf("a cluster has no database %d; set storage.redis.db to 0", o.DB)
 	}
-	if err == nil {
-		e.promise, err = e.readPromise(ctx)
-	}
-	if err == nil {
-		err = e.acquire(ctx)
-	}
 	if err != nil {
 		e.disconnect() // the first error is the one to tell
-		return nil, fmt.Errorf("open redis at %s: %w", strings.Join(o.Addrs, ", "), advise(err, o.TLS != nil))
+		return nil, err
 	}
-	probe, stop := context.WithCancel(context.WithoutCancel(ctx))
-	e.stop = stop
-	e.probing.Go(func() { e.probe(probe) })
 	return e, nil
 }
 

@@ -55,7 +55,7 @@ func NewAuthority(t testing.TB) *Authority {
 	a.key = newKey(t)
 	template := &x509.Certificate{
 		SerialNumber: serial(t), Subject: pkix.Name{CommonName: "authority of the tests"},
-		NotBefore: now.Add(-400 * 24 * time.Hour), NotAfter: now.Add(24 * time.Hour),
+		NotBefore: now.Add(-400 * 24 * time.Hour), NotAfter: now.Add(100 * 24 * time.Hour),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
 	a.cert = sign(t, template, template, &a.key.PublicKey, a.key)
@@ -72,40 +72,49 @@ func (a *Authority) Env() []string {
 // Issue makes a certificate for a domain. Like those of the public authorities of
 // today it is for servers only (serverAuth).
 func (a *Authority) Issue(domain string, flaw Flaw) Certificate {
-	return a.issue(domain, flaw, x509.ExtKeyUsageServerAuth)
+	return a.issue([]string{domain}, flaw, x509.ExtKeyUsageServerAuth)
 }
+
+// IssueFor is Issue for several domains and 60 days, and only the given purposes.
+func (a *Authority) IssueFor(domains []string, purposes ...x509.ExtKeyUsage) Certificate {
+	return a.issue(domains, lasting, purposes...)
+}
+
+const lasting Flaw = "lasting" // which is none
 
 // IssueForBoth is Issue with the purpose clientAuth too, which some peers want to see
 // when they are connected to.
 func (a *Authority) IssueForBoth(domain string, flaw Flaw) Certificate {
-	return a.issue(domain, flaw, x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth)
+	return a.issue([]string{domain}, flaw, x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth)
 }
 
-func (a *Authority) issue(domain string, flaw Flaw, purposes ...x509.ExtKeyUsage) Certificate {
+func (a *Authority) issue(domains []string, flaw Flaw, purposes ...x509.ExtKeyUsage) Certificate {
 	a.t.Helper()
 	now := time.Now()
 	key := newKey(a.t)
-	name, until, parent, signer := domain, now.Add(24*time.Hour), a.cert, a.key
+	names, until, parent, signer := domains, now.Add(24*time.Hour), a.cert, a.key
 	template := &x509.Certificate{
 		SerialNumber: serial(a.t), KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: purposes,
 		NotBefore: now.Add(-90 * 24 * time.Hour), BasicConstraintsValid: true,
 	}
 	switch flaw {
+	case lasting:
+		until = now.Add(60 * 24 * time.Hour)
 	case Expired:
 		until = now.Add(-24 * time.Hour)
 	case OtherName:
-		name = "other.example"
+		names = []string{"other.example"}
 	case SelfSigned:
 		parent, signer = template, key
 	}
-	template.Subject, template.DNSNames, template.NotAfter = pkix.Name{CommonName: name}, []string{name}, until
+	template.Subject, template.DNSNames, template.NotAfter = pkix.Name{CommonName: names[0]}, names, until
 	cert := encode("CERTIFICATE", sign(a.t, template, parent, &key.PublicKey, signer).Raw)
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		a.t.Fatal(err)
 	}
 	private := encode("PRIVATE KEY", der)
-	file := domain + "-" + string(flaw) + "-" + template.SerialNumber.Text(36)
+	file := domains[0] + "-" + string(flaw) + "-" + template.SerialNumber.Text(36)
 	return Certificate{
 		Cert: a.write(file+".crt", cert),
 		Key:  a.write(file+".key", private),

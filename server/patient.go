@@ -1,0 +1,95 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"os"
+	"syscall"
+
+	"jackdaw/config"
+	"jackdaw/server/doctor"
+	"jackdaw/storage/redis"
+)
+
+// Patient is all that package doctor can be told of a host of the configuration, on the machine of its server. pid is
+// that of the running server; 0: none runs. It reads files that only the server's user may read, and makes none.
+func Patient(cfg *config.Config, host string, pid int) doctor.Options {
+	o := doctor.Options{Domain: host, Config: cfg, Files: filesAt(cfg, host, &cfg.Listen),
+		Machine: &doctor.Machine{PID: pid, Addresses: doctor.Addresses()}}
+	if _, ok := cfg.UploadDomain(host); !ok || !cfg.Modules.Enabled("upload") {
+		o.Files = ""
+	}
+	if h := cfg.Host(host); h != nil {
+		o.Certificate = shown(cfg, h)
+	}
+	if cfg.Storage.Engine == config.EngineRedis {
+		o.Machine.Storage = func(ctx context.Context) []doctor.Finding { return redisFindings(ctx, cfg) }
+	}
+	return o
+}
+
+// shown is the certificate of a host, nil where there is none that can be read.
+func shown(cfg *config.Config, h *config.Host) *tls.Certificate {
+	if h.Cert == "" {
+		_, _, c, err := readSelfSigned(cfg.Data, h.Domain)
+		if err != nil {
+			return nil // what the server shows is looked at anyway
+		}
+		return c
+	}
+	c, err := loadPair(*h)
+	if err != nil {
+		return nil // likewise
+	}
+	return c
+}
+
+// redisFindings are what Redis says of itself.
+func redisFindings(ctx context.Context, cfg *config.Config) (found []doctor.Finding) {
+	var promise string
+	var weak []redis.Weakness
+	o, err := redisOptions(cfg.Storage.Redis)
+	if err == nil {
+		promise, weak, err = redis.Inspect(ctx, o)
+	}
+	if err != nil {
+		return []doctor.Finding{{Level: doctor.Wrong, What: err.Error(), Why: "all that is kept is there",
+			Do: "start Redis, or correct storage.redis in the configuration"}}
+	}
+	for _, w := range weak {
+		found = append(found, doctor.Finding{Level: doctor.Warning, What: w.What, Why: w.Why, Do: w.Do})
+	}
+	if len(found) == 0 {
+		found = append(found, doctor.Finding{Level: doctor.Good, What: promise})
+	}
+	return found
+}
+
+// RunningPID is the process of the server that runs on a data directory, 0 if none does.
+func RunningPID(ctx context.Context, data string) (pid int, err error) {
+	c, err := dialControl(ctx, data)
+	if errors.Is(err, errNoServer) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	raw, ok := c.(syscall.Conn)
+	if !ok {
+		return 0, os.ErrInvalid // it is one
+	}
+	conn, err := raw.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var failed error
+	err = conn.Control(func(fd uintptr) {
+		var peer *syscall.Ucred
+		if peer, failed = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED); failed == nil {
+			pid = int(peer.Pid)
+		}
+	})
+	return pid, errors.Join(err, failed)
+}
