@@ -1,4 +1,4 @@
-# make build | test | race | fuzz | bench | check | bench-peers BENCH=DIR | bench-federation BENCH=DIR | bench-archive BENCH=DIR | deb | deps
+# make build | test | race | fuzz | bench | check | bench-peers BENCH=DIR | bench-federation BENCH=DIR | bench-archive BENCH=DIR | deb | image | deps
 
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -6,7 +6,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 # What the tests start or ask: Redis, two servers to federate with, three clients, a browser, proxies, what reads the files
 # of contrib, an XML parser; and what the race detector links with.
 PACKAGES = redis-server prosody lua-unbound ejabberd python3-slixmpp python3-aiohttp profanity tmux go-sendxmpp libxml2-utils curl iproute2 nginx-light libnginx-mod-stream gcc \
-  libc6-dev haproxy caddy prometheus fail2ban systemd chromium chromium-driver $(if $(shell command -v node),,nodejs) $(if $(shell command -v npm),,npm)
+  libc6-dev haproxy caddy prometheus fail2ban systemd buildah chromium chromium-driver $(if $(shell command -v node),,nodejs) $(if $(shell command -v npm),,npm)
 
 # What runs in the browser, by its lock file.
 WEB = testsuite/web/testdata
@@ -17,7 +17,7 @@ FUZZTIME ?= 30s
 BENCH_PACKAGES ?= ./xmpp/... ./router/... ./c2s/... ./modules/httpmessage/... ./modules/archive ./modules/muc
 BENCHTIME      ?= 1s
 
-.PHONY: build test race fuzz bench check bench-peers bench-federation bench-archive deb deps
+.PHONY: build test race fuzz bench check bench-peers bench-federation bench-archive deb image deps
 
 COMPILE = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 
@@ -26,12 +26,17 @@ build:
 
 # A Debian package, made in DIST; GOARCH may be that of another machine.
 DIST ?= .
-deb: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
+deb image: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
 deb:
 	@stage=$$(mktemp -d) && trap 'rm -rf $$stage' EXIT && set -e; \
 	$(COMPILE) -o $$stage/usr/bin/jackdaw ./cmd/jackdaw; \
 	env -u GOARCH -u GOOS $(GO) run -tags packaging ./cmd/jackdaw package-files $$stage/usr/share; \
 	GO='$(GO)' packaging/deb.sh $$stage '$(VERSION)' $(shell $(GO) env GOARCH) $(DIST)
+
+# An OCI image likewise.
+image:
+	@stage=$$(mktemp -d) && trap 'rm -rf $$stage' EXIT && set -e; $(COMPILE) -o $$stage/jackdaw ./cmd/jackdaw; \
+	packaging/image.sh $$stage '$(VERSION)' $(shell $(GO) env GOARCH) $(DIST)
 
 # Everything that must hold before a change goes in. The suite starts servers of
 # its own, so its outcome is never taken from the cache.

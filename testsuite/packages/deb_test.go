@@ -161,7 +161,7 @@ func TestTheDebianPackageIsInstalledUpgradedAndRemoved(t *testing.T) {
 		"ln -s /usr/lib/systemd/system/jackdaw.service /etc/systemd/system/multi-user.target.wants/")
 	m.Run("dpkg -r jackdaw")
 	m.says("cat /run/systemctl.log", "stop jackdaw.service\n--system daemon-reload")
-	m.Run("! [ -e /usr/bin/jackdaw ]; [ -e /etc/jackdaw/jackdaw.yaml ]; [ -e /var/lib/jackdaw/certs ]")
+	m.Run("! [ -e /usr/bin/jackdaw ]; [ -e /etc/jackdaw/jackdaw.yaml ]; [ -e /var/lib/jackdaw/store/store.db ]")
 	m.Run("dpkg -i " + newer + " < /dev/null")
 	m.says("jackdaw user list | cut -f1", "alice@example.org\nbob@example.org")
 
@@ -170,7 +170,7 @@ func TestTheDebianPackageIsInstalledUpgradedAndRemoved(t *testing.T) {
 		t.Errorf("the purge does not say what it leaves:\n%s", out)
 	}
 	m.Run("! [ -e /etc/jackdaw ]; ! [ -h /etc/systemd/system/multi-user.target.wants/jackdaw.service ]; " +
-		"[ -e /var/lib/jackdaw/certs ]; getent passwd jackdaw")
+		"[ -e /var/lib/jackdaw/store/store.db ]; getent passwd jackdaw")
 	m.Run("rm -r /var/lib/jackdaw; dpkg -i " + newer + "; dpkg -P jackdaw; ! [ -e /var/lib/jackdaw ]")
 	m.says("find /etc /usr /var/lib -name '*jackdaw*'", "")
 }
