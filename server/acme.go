@@ -116,7 +116,7 @@ func mayBePublic(name string) bool {
 func challenges(l *config.Listen) (order []string) {
 	overTLS, overHTTP := slices.Concat(l.TLS, l.HTTPS, l.C2STLS), slices.Concat(l.ACME, l.HTTP)
 	on := func(port string) func(addr string) bool {
-		return func(addr string) bool { return strings.HasSuffix(addr, ":"+port) && !config.Loopback(addr) }
+		return func(addr string) bool { return strings.HasSuffix(addr, ":"+port) }
 	}
 	if len(overTLS) > 0 {
 		order = append(order, certificates.TLSALPN01)

@@ -250,6 +250,9 @@ func untilNext(set *Settings, all map[string]*held) time.Duration {
 	wait := lookAgain
 	for _, name := range set.Names {
 		wait = min(wait, time.Until(all[name].next(set)))
+		if r := &all[name].record; r.Underway && time.Since(r.Tried) < attemptTime { // with another process
+			wait = min(wait, otherWorks)
+		}
 	}
 	return max(wait, time.Second)
 }

@@ -38,6 +38,7 @@ type record struct {
 	Tried     time.Time `json:"tried,omitzero"`
 	Next      time.Time `json:"next,omitzero"`       // no order before
 	NotBefore time.Time `json:"not_before,omitzero"` // the authority's word on it
+	Underway  bool      `json:"underway,omitempty"`  // an attempt has begun, and has not ended yet
 	Missing   bool      `json:"missing,omitempty"`   // it has no address in the DNS
 	Problem   string    `json:"problem,omitempty"`   // of the last attempt
 	Do        string    `json:"do,omitempty"`

@@ -148,10 +148,11 @@ func (v *visit) order(ctx context.Context, name string, h *held) (*held, error) 
 	}
 	h = &held{h.cert, r}
 	r.Failures, r.Tried, r.Next, r.Missing = r.Failures+1, now, now.Add(backoff(r.Failures+1)), false
-	r.Problem, r.Do = "the server ended meanwhile", ""
+	r.Problem, r.Do, r.Underway = "the server ended meanwhile", "", true
 	if err := v.saveRecord(name, r); err != nil {
 		return nil, err
 	}
+	r.Underway = false
 	attempt, cancel := context.WithTimeout(ctx, attemptTime)
 	defer cancel()
 	v.way.begin()
@@ -190,6 +191,7 @@ func (v *visit) order(ctx context.Context, name string, h *held) (*held, error) 
 		v.explain(name, c.Leaf, &r.Window, h.record.Window.Explanation)
 	}
 	next := &held{&c, r}
+	v.publish(with(*v.held.Load(), name, next))
 	v.o.Log.Info("certificate obtained", "name", name, "issuer", c.Leaf.Issuer.String(),
 		"until", c.Leaf.NotAfter.UTC().Format(time.DateTime),
 		"renewed", renewal(c.Leaf, &r.Window).UTC().Format(time.DateTime))
