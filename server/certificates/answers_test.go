@@ -117,8 +117,8 @@ func TestWrongAnswersCostAnAttemptAndNothingElse(t *testing.T) {
 				if c.Certificate("a.example") != nil || !strings.Contains(s.Problem, row.want) || s.Do == "" {
 					t.Errorf("%+v\n%s", s, c.log.String())
 				}
-				if s.Failures > 2 || len(s.Problem) > 600 || strings.Contains(s.Problem, "\n") || ca.requests > 2*maxRequests+20 {
-					t.Errorf("%d failures, %d requests: %q", s.Failures, ca.requests, s.Problem)
+				if s.Failures > 2 || len(s.Problem) > 600 || strings.Contains(s.Problem, "\n") || ca.see(&ca.requests) > 2*maxRequests+20 {
+					t.Errorf("%d failures, %d requests: %q", s.Failures, ca.see(&ca.requests), s.Problem)
 				}
 				ca.mu.Lock()
 				ca.first, ca.signs, ca.stuck = nil, nil, false
@@ -165,10 +165,10 @@ func TestAnExternalAccountIsBound(t *testing.T) {
 				t.Errorf("%s: %+v", name, s)
 			}
 		}
-		before := ca.requests
+		before := ca.see(&ca.requests)
 		wait(30 * time.Second)
-		if ca.requests > before+3 {
-			t.Errorf("%d requests meanwhile", ca.requests-before)
+		if ca.see(&ca.requests) > before+3 {
+			t.Errorf("%d requests meanwhile", ca.see(&ca.requests)-before)
 		}
 		set := *c.settings.Load()
 		set.KeyID, set.MACKey = "kid-1", []byte("0123456789abcdef0123456789abcdef")
@@ -213,8 +213,8 @@ func TestAnAccountThatWasForgottenIsMadeAnew(t *testing.T) {
 		}
 		ca.mu.Unlock()
 		wait(61 * day)
-		if len(ca.ordered("a.example")) != 2 || ca.accounts != 2 || c.Stats.Failed.Load() != 0 {
-			t.Errorf("%d accounts: %s", ca.accounts, c.log.String())
+		if len(ca.ordered("a.example")) != 2 || ca.see(&ca.accounts) != 2 || c.Stats.Failed.Load() != 0 {
+			t.Errorf("%d accounts: %s", ca.see(&ca.accounts), c.log.String())
 		}
 	})
 }
@@ -245,8 +245,8 @@ func TestTheAuthoritySuggestsWhenToRenew(t *testing.T) {
 		c := start(t, ca, dir, nil, "a.example")
 		wait(10 * day)
 		chosen := c.record("a.example").Window.Chosen
-		if ca.asked < 35 || ca.asked > 45 || !strings.Contains(c.log.String(), "read=https://ca.example/why") {
-			t.Errorf("asked %d times\n%s", ca.asked, c.log.String())
+		if ca.see(&ca.asked) < 35 || ca.see(&ca.asked) > 45 || !strings.Contains(c.log.String(), "read=https://ca.example/why") {
+			t.Errorf("asked %d times\n%s", ca.see(&ca.asked), c.log.String())
 		}
 		wait(9 * day)
 		if !c.record("a.example").Window.Chosen.Equal(chosen) {
@@ -257,8 +257,8 @@ func TestTheAuthoritySuggestsWhenToRenew(t *testing.T) {
 		if len(at) != 2 || at[1].Before(begun.Add(20*day)) || at[1].After(begun.Add(22*day+time.Minute)) {
 			t.Fatalf("ordered at %s", at)
 		}
-		if ca.orders[0].replaces != "" || !strings.HasPrefix(ca.orders[1].replaces, "AQID.") {
-			t.Errorf("replaces %q and %q", ca.orders[0].replaces, ca.orders[1].replaces)
+		if got := ca.replaced(); got[0] != "" || !strings.HasPrefix(got[1], "AQID.") {
+			t.Errorf("replaces %q", got)
 		}
 		// It changes its mind: the certificate must go. And says so of each that follows, which is not believed for ever.
 		ca.mu.Lock()

@@ -17,6 +17,7 @@ import (
 	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -85,7 +86,30 @@ func newAuthority(t testing.TB) *authority {
 	return a
 }
 
+// see gives what is counted, which others go on with.
+func (a *authority) see(n *int) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return *n
+}
+
 func (a *authority) directory() string { return a.url + "/dir" }
+
+func (a *authority) challenges() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.tried)
+}
+
+// replaced are the certificates that orders were to replace.
+func (a *authority) replaced() (ids []string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, o := range a.orders {
+		ids = append(ids, o.replaces)
+	}
+	return ids
+}
 
 func (a *authority) ordered(name string) (at []time.Time) {
 	a.mu.Lock()

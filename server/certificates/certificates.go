@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -88,6 +89,8 @@ const (
 type held struct {
 	cert   *tls.Certificate // nil: none
 	record record
+	// files are those that both were read from; nil: one is not there, or was written by this process.
+	files [2]os.FileInfo
 }
 
 // New returns a service that does nothing before Run.
@@ -291,10 +294,17 @@ func sameCertificate(a, b *tls.Certificate) bool {
 func (s *Service) read(set *Settings) (map[string]*held, error) {
 	all := make(map[string]*held, len(set.Names))
 	for _, name := range set.Names {
+		h := (*s.held.Load())[name]
+		files := s.files(name)
+		if h != nil && sameFile(h.files[0], files[0]) && sameFile(h.files[1], files[1]) {
+			all[name] = h
+			continue
+		}
 		h, err := s.load(name)
 		if err != nil {
 			return nil, err
 		}
+		h.files = files // as they were before the reading: if they have changed since, they are read again
 		// What has not changed stays the same in memory: others remember things of it.
 		if b := (*s.held.Load())[name]; b != nil && b.cert != nil && sameCertificate(b.cert, h.cert) {
 			h.cert = b.cert
@@ -302,6 +312,21 @@ func (s *Service) read(set *Settings) (map[string]*held, error) {
 		all[name] = h
 	}
 	return all, nil
+}
+
+// files are those of a name, nil where one is not there.
+func (s *Service) files(name string) (both [2]os.FileInfo) {
+	for i, suffix := range []string{".json", ".pem"} {
+		if info, err := os.Stat(s.path(name + suffix)); err == nil { // whoever reads it finds out
+			both[i] = info
+		}
+	}
+	return both
+}
+
+// sameFile says whether a file is there and has not been replaced.
+func sameFile(a, b os.FileInfo) bool {
+	return a != nil && b != nil && os.SameFile(a, b) && a.ModTime().Equal(b.ModTime())
 }
 
 func (s *Service) path(parts ...string) string {

@@ -124,11 +124,11 @@ func TestEachNameGetsACertificateOfItsOwn(t *testing.T) {
 				t.Errorf("status: %+v", s)
 			}
 		}
-		if c.Certificate("b.example") != nil || c.changes == 0 || c.Stats.Obtained.Load() != 2 || ca.accounts != 1 {
-			t.Errorf("changes %d, obtained %d, accounts %d", c.changes, c.Stats.Obtained.Load(), ca.accounts)
+		if c.Certificate("b.example") != nil || c.changes == 0 || c.Stats.Obtained.Load() != 2 || ca.see(&ca.accounts) != 1 {
+			t.Errorf("changes %d, obtained %d, accounts %d", c.changes, c.Stats.Obtained.Load(), ca.see(&ca.accounts))
 		}
-		if fmt.Sprint(ca.tried) != "[tls-alpn-01 a.example tls-alpn-01 rooms.a.example]" {
-			t.Errorf("challenges: %s", ca.tried)
+		if fmt.Sprint(ca.challenges()) != "[tls-alpn-01 a.example tls-alpn-01 rooms.a.example]" {
+			t.Errorf("challenges: %s", ca.challenges())
 		}
 		err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
 			if err != nil {
@@ -165,8 +165,8 @@ func TestARestartOrdersNothing(t *testing.T) {
 			}
 			wait(day)
 		}
-		if n := len(ca.ordered("a.example")); n != 1 || ca.accounts != 1 {
-			t.Errorf("%d orders, %d accounts", n, ca.accounts)
+		if n := len(ca.ordered("a.example")); n != 1 || ca.see(&ca.accounts) != 1 {
+			t.Errorf("%d orders, %d accounts", n, ca.see(&ca.accounts))
 		}
 	})
 }
@@ -233,7 +233,7 @@ func TestFailuresWaitLongerAndTakeTurnsOfChallenges(t *testing.T) {
 		if n := len(ca.ordered("a.example")); n < 3 || n > 5 {
 			t.Errorf("%d orders in the first hour", n)
 		}
-		if got := fmt.Sprint(ca.tried[:3]); got != "[tls-alpn-01 a.example http-01 a.example tls-alpn-01 a.example]" {
+		if got := fmt.Sprint(ca.challenges()[:3]); got != "[tls-alpn-01 a.example http-01 a.example tls-alpn-01 a.example]" {
 			t.Errorf("challenges: %s", got)
 		}
 		s := c.status(t, "a.example")
@@ -348,8 +348,8 @@ func TestTwoProcessesNeverOrderTwice(t *testing.T) {
 				t.Errorf("%s: %d orders", name, n)
 			}
 		}
-		if ca.accounts != 1 {
-			t.Errorf("%d accounts", ca.accounts)
+		if ca.see(&ca.accounts) != 1 {
+			t.Errorf("%d accounts", ca.see(&ca.accounts))
 		}
 	})
 }

@@ -55,7 +55,7 @@ func (v *visit) tend(ctx context.Context, name string, h *held) (*held, error) {
 	now := time.Now()
 	// The window first: it may say that there is no hurry.
 	if ask := h.askAt(v.set); !ask.IsZero() && !ask.After(now) {
-		h = &held{h.cert, h.record}
+		h = &held{cert: h.cert, record: h.record}
 		h.record.Window = v.askWindow(ctx, name, h)
 		if err := v.noteRecord(name, h.record); err != nil {
 			return nil, err
@@ -139,14 +139,14 @@ func (v *visit) order(ctx context.Context, name string, h *held) (*held, error) 
 	if a := v.account; a.Next.After(now) && v.hurry < hurryAll {
 		r := h.record
 		r.Asked, r.Missing, r.Problem, r.Do, r.Next = v.set.Directory, false, a.Problem, a.Do, a.Next
-		return v.keep(name, &held{h.cert, r})
+		return v.keep(name, &held{cert: h.cert, record: r})
 	}
 	// What is written before cannot be forgotten: a process that ends here, time and again, orders no more often.
 	r := h.record
 	if r.Asked != v.set.Directory {
 		r.Asked, r.Failures, r.NotBefore = v.set.Directory, 0, time.Time{}
 	}
-	h = &held{h.cert, r}
+	h = &held{cert: h.cert, record: r}
 	r.Failures, r.Tried, r.Next, r.Missing = r.Failures+1, now, now.Add(backoff(r.Failures+1)), false
 	r.Problem, r.Do, r.Underway = "the server ended meanwhile", "", true
 	if err := v.saveRecord(name, r); err != nil {
@@ -163,7 +163,7 @@ func (v *visit) order(ctx context.Context, name string, h *held) (*held, error) 
 	if ctx.Err() != nil && err != nil { // we end, which is nobody's failure
 		r := h.record
 		r.Next = time.Now().Add(afterFirst)
-		return v.keep(name, &held{h.cert, r})
+		return v.keep(name, &held{cert: h.cert, record: r})
 	}
 	if err != nil {
 		v.Stats.Failed.Add(1)
@@ -174,7 +174,7 @@ func (v *visit) order(ctx context.Context, name string, h *held) (*held, error) 
 		}
 		r.Problem, r.Do = describe(err, name)
 		r.NotBefore = v.way.retryAt
-		return v.keep(name, &held{h.cert, r})
+		return v.keep(name, &held{cert: h.cert, record: r})
 	}
 	c, err := tls.X509KeyPair(pair, pair)
 	if err != nil {
@@ -190,7 +190,7 @@ func (v *visit) order(ctx context.Context, name string, h *held) (*held, error) 
 		r.Window = windowOf(id, *info, window{})
 		v.explain(name, c.Leaf, &r.Window, h.record.Window.Explanation)
 	}
-	next := &held{&c, r}
+	next := &held{cert: &c, record: r}
 	v.publish(with(*v.held.Load(), name, next))
 	v.o.Log.Info("certificate obtained", "name", name, "issuer", c.Leaf.Issuer.String(),
 		"until", c.Leaf.NotAfter.UTC().Format(time.DateTime),
@@ -204,7 +204,7 @@ func (v *visit) missing(name string, h *held) (*held, error) {
 	r.Asked, r.Missing, r.Tried, r.Next = v.set.Directory, true, time.Now(), time.Now().Add(missingWait)
 	r.Problem = "the DNS has no address for it"
 	r.Do = "add an A or AAAA record for " + name + ", or name it in acme.except"
-	return v.keep(name, &held{h.cert, r})
+	return v.keep(name, &held{cert: h.cert, record: r})
 }
 
 // keep writes a record and logs a problem that is new.
