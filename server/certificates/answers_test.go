@@ -117,7 +117,8 @@ func TestWrongAnswersCostAnAttemptAndNothingElse(t *testing.T) {
 				if c.Certificate("a.example") != nil || !strings.Contains(s.Problem, row.want) || s.Do == "" {
 					t.Errorf("%+v\n%s", s, c.log.String())
 				}
-				if s.Failures > 2 || len(s.Problem) > 600 || strings.Contains(s.Problem, "\n") || ca.see(&ca.requests) > 2*maxRequests+20 {
+				if s.Failures > 2 || len(s.Problem) > 600 || strings.Contains(s.Problem, "\n") ||
+					ca.see(&ca.requests) > 2*maxRequests+20 {
 					t.Errorf("%d failures, %d requests: %q", s.Failures, ca.see(&ca.requests), s.Problem)
 				}
 				ca.mu.Lock()
