@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net/netip"
 	"os"
@@ -357,7 +358,7 @@ func (d *decoder) modules(n ast.Node, key string, m *Modules) {
 	if !ok {
 		return
 	}
-	m.Off = map[string]bool{}
+	m.Off = maps.Clone(offByDefault)
 	for _, p := range pairs {
 		name := p.Key.GetToken().Value
 		where := join(key, name)

@@ -1,15 +1,16 @@
 package config
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
 )
 
-// Modules are all on. A name with false, or {enabled: false}, turns one off;
-// a mapping sets it up.
+// Modules are on, but for offByDefault. A name with false, or {enabled: false}, turns one off; with true, on; a mapping
+// sets it up.
 type Modules struct {
-	// Off holds the names that were turned off.
+	// Off holds the names that are off.
 	Off     map[string]bool
 	Offline Offline
 	Archive Archive
@@ -135,6 +136,7 @@ func (m Modules) Enabled(name string) bool {
 
 func defaultModules() Modules {
 	return Modules{
+		Off:       maps.Clone(offByDefault),
 		Offline:   Offline{MaxMessages: 1000, MaxBytes: 10 << 20},
 		Archive:   Archive{Keep: 30 * 24 * time.Hour},
 		MUC:       MUC{Keep: 30 * 24 * time.Hour},
@@ -146,9 +148,13 @@ func defaultModules() Modules {
 	}
 }
 
+// offByDefault are those that have to be turned on.
+var offByDefault = map[string]bool{"directory": true}
+
 // moduleNames are the modules of this version, by the names of their folders.
 var moduleNames = []string{
-	"administration", "archive", "blocking", "caps", "carbons", "commands", "contact", "devices", "disco", "forged",
+	"administration", "archive", "blocking", "caps", "carbons", "commands", "contact", "devices", "directory", "disco",
+	"forged",
 	"hostmeta", "httpmessage", "last", "markers", "muc", "multicast", "offline", "pep", "ping", "presence", "private",
 	"push", "registration", "reports", "roster", "stanzaid", "strangers", "time", "upload", "vcard", "version",
 }

@@ -27,10 +27,10 @@ func TestReferenceFileSaysTheDefaults(t *testing.T) {
 	if want.Data, err = filepath.Abs(filepath.Join(filepath.Dir(referenceFile), want.Data)); err != nil {
 		t.Fatal(err) // relative to the file
 	}
-	// Default turns nothing off by naming nothing, the file by naming each as on.
+	// Default turns off what it names, and the file names each.
 	for name, off := range c.Modules.Off {
-		if off {
-			t.Errorf("module %s is off", name)
+		if off != offByDefault[name] {
+			t.Errorf("module %s is off: %v", name, off)
 		}
 	}
 	c.Modules.Off = want.Modules.Off

@@ -17,6 +17,7 @@ import (
 	"jackdaw/modules/commands"
 	"jackdaw/modules/contact"
 	"jackdaw/modules/devices"
+	"jackdaw/modules/directory"
 	"jackdaw/modules/disco"
 	"jackdaw/modules/forged"
 	"jackdaw/modules/internal/notices"
@@ -159,6 +160,7 @@ func All(d Deps) *Set {
 			register.Module(),
 			reachable.Module(),
 			devices.Of(d),
+			directory.Of(d, cards),
 			orders.Module(),
 		},
 		Registration: register, Forged: replies, Commands: orders, Roster: contacts,

@@ -24,7 +24,8 @@ func (book) Delete(context.Context, jid.JID) error              { return nil }
 func (book) Rights(context.Context, jid.JID) (*accounts.Rights, error) {
 	return &accounts.Rights{}, nil
 }
-func (book) OnChange(func(user jid.JID, what accounts.Change)) {}
+func (book) OnChange(func(user jid.JID, what accounts.Change))        {}
+func (book) List(context.Context, string) ([]accounts.Account, error) { return nil, nil }
 
 func deps(c *config.Config) Deps {
 	c.Hosts = []config.Host{{Domain: moduletest.Host, Contact: config.Contact{Abuse: []string{"mailto:abuse@example.org"}},

@@ -55,6 +55,7 @@ var titles = map[string]string{
 	"XEP-0049": "Private XML Storage",
 	"XEP-0050": "Ad-Hoc Commands",
 	"XEP-0054": "vcard-temp",
+	"XEP-0055": "Jabber Search",
 	"XEP-0455": "Service Outage Status",
 	"XEP-0433": "Extended Channel Search",
 	"XEP-0059": "Result Set Management",

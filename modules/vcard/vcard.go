@@ -135,6 +135,22 @@ func (v *VCard) set(e *router.Envelope) {
 	v.router.AnswerAfter(e, p, nil)
 }
 
+// Card is the vCard of a user, nil if there is none that can be read. The error is that of the store.
+func (v *VCard) Card(ctx context.Context, user jid.JID) (*xmpp.Element, error) {
+	b, err := v.store.Get(ctx, user.Bare().String(), key)
+	switch {
+	case errors.Is(err, storage.ErrNotFound), err == nil && (len(b) == 0 || b[0] != recordVersion):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	card, err := xmpp.ParseElement(b[1:])
+	if err != nil {
+		return nil, nil // it is the owner's, and says nothing
+	}
+	return card, nil
+}
+
 func forbid(e *router.Envelope) {
 	e.Refuse(xmpp.Forbidden("only its owner may change a vCard"))
 }

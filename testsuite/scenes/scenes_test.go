@@ -218,7 +218,7 @@ func TestScenesOnASharedServer(t *testing.T) {
 	for _, place := range harness.Places {
 		t.Run(place.String(), func(t *testing.T) {
 			t.Parallel()
-			s := harness.Start(t, harness.Options{Place: place})
+			s := harness.Start(t, harness.Options{Place: place, Config: "modules: {directory: true}\n"})
 			for _, script := range []string{"login", "roster", "availability", "messages", "account", "administer", "resume"} {
 				t.Run(script, func(t *testing.T) {
 					t.Parallel()

@@ -40,6 +40,7 @@ type Accounts interface {
 	Create(ctx context.Context, user jid.JID, password string) error
 	SetPassword(ctx context.Context, user jid.JID, password string) error
 	Delete(ctx context.Context, user jid.JID) error
+	List(ctx context.Context, domain string) ([]accounts.Account, error)
 	OnChange(f func(user jid.JID, what accounts.Change))
 	Rights(ctx context.Context, user jid.JID) (*accounts.Rights, error)
 }

@@ -1,6 +1,6 @@
 """What an account and its host answer: discovery (XEP-0030), contact addresses (0157), ping
 (0199), version (0092), time (0202), last activity (0012), cards (0054, 0153), private XML
-(0049), commands (0050), blocking (0191), registration (0077)."""
+(0049), commands (0050), the directory (0055), blocking (0191), registration (0077)."""
 
 import base64
 import hashlib
@@ -237,6 +237,19 @@ async def an_account_is_removed_with_all_it_had(house):
     await denied(new.ask("get", "<vCard xmlns='vcard-temp'/>"), "item-not-found", "the card of before")
 
 
+async def users_of_a_host_find_each_other(house):
+    romeo, juliet = await house.users("romeo", "juliet")
+    r, j = [await house.login(u, plugins=["xep_0030", "xep_0055"]) for u in (romeo, juliet)]
+    check("jabber:iq:search" in (await r["xep_0030"].get_info(house.domain, timeout=WITHIN))["disco_info"]["features"], "announced")
+    await j.ask("set", "<vCard xmlns='vcard-temp'><N><GIVEN>Juliet</GIVEN><FAMILY>Capulet of Verona</FAMILY></N></vCard>")
+    fields = await r.ask("get", "<query xmlns='jabber:iq:search'/>", house.domain)
+    equal(sorted(fields["search"]["form"].get_fields()), ["FORM_TYPE", "email", "first", "last", "nick"], "what can be searched for")
+    got = await r.ask("set", "<query xmlns='jabber:iq:search'><last>of verona</last><first>JULIET</first><nick>" +
+                      juliet.split("@")[0] + "</nick></query>", house.domain)
+    equal([i.get("jid") for i in got.xml.iter("{jabber:iq:search}item")], [juliet], "who is found")
+    await denied(r.ask("set", "<query xmlns='jabber:iq:search'/>", house.domain), "not-acceptable", "nothing is searched for")
+
+
 async def nobody_registers_where_it_is_closed(house):
     a = Actor(house, f"mallory-{house.name}@{house.domain}/desk", plugins=["xep_0077"])
     seen = []
@@ -249,6 +262,6 @@ async def nobody_registers_where_it_is_closed(house):
 if __name__ == "__main__":
     play(the_host_tells_what_it_can, the_features_of_the_stream_hash_what_the_host_tells, small_questions,
          last_activity_is_for_contacts, a_card_is_for_everybody_to_read, private_xml_is_private,
-         commands_are_listed_and_end_sessions, blocking_hides_both_ways,
+         commands_are_listed_and_end_sessions, users_of_a_host_find_each_other, blocking_hides_both_ways,
          what_is_blocked_is_not_stored, a_password_is_changed_by_its_owner, an_account_is_removed_with_all_it_had,
          nobody_registers_where_it_is_closed)
