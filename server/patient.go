@@ -4,10 +4,13 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"log/slog"
 	"os"
+	"path/filepath"
 	"syscall"
 
 	"jackdaw/config"
+	"jackdaw/server/certificates"
 	"jackdaw/server/doctor"
 	"jackdaw/storage/redis"
 )
@@ -20,13 +23,32 @@ func Patient(cfg *config.Config, host string, pid int) doctor.Options {
 	if _, ok := cfg.UploadDomain(host); !ok || !cfg.Modules.Enabled("upload") {
 		o.Files = ""
 	}
+	came := issuedHere(cfg)
+	for _, one := range came.Status() {
+		if above, _ := under(cfg, one.Name); above == host {
+			o.Issued = append(o.Issued, doctor.Issued{Name: one.Name, Problem: one.Problem, Do: one.Do, Next: one.Next})
+		}
+	}
 	if h := cfg.Host(host); h != nil {
 		o.Certificate = shown(cfg, h)
+		if name, err := asciiName(host); err == nil && h.Cert == "" && came.Certificate(name) != nil {
+			o.Certificate = came.Certificate(name)
+		}
 	}
 	if cfg.Storage.Engine == config.EngineRedis {
 		o.Machine.Storage = func(ctx context.Context) []doctor.Finding { return redisFindings(ctx, cfg) }
 	}
 	return o
+}
+
+// issuedHere is what has come by itself, as the files say; it asks nobody for more.
+func issuedHere(cfg *config.Config) *certificates.Service {
+	s := certificates.New(certificates.Options{Dir: filepath.Join(cfg.Data, "certs", "acme"),
+		Log: slog.New(slog.DiscardHandler)})
+	if set, err := acmeSettings(cfg); err == nil {
+		_ = s.Configure(set) // what cannot be read is looked at anyway, as others are shown it
+	}
+	return s
 }
 
 // shown is the certificate of a host, nil where there is none that can be read.

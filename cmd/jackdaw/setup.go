@@ -31,6 +31,9 @@ const (
 	varLib = "/var/lib/jackdaw"
 )
 
+// letsEncrypt is how the authority that is asked by default calls itself (RFC 8659 §4.2).
+const letsEncrypt = "letsencrypt.org"
+
 // setupOptions are the flags of setup.
 type setupOptions struct {
 	plan          setup.Plan
@@ -75,6 +78,8 @@ func setupCommand(s *settings) *cobra.Command {
 	f.StringArrayVar(&o.addresses, "address", nil, "`IP` of this machine as everybody sees it; may be repeated")
 	f.StringVar(&o.plan.Admin, "admin", "", "the first admin: `NAME` or address")
 	f.BoolVar(&o.passwordStdin, "password-stdin", false, "read the admin's password from standard input")
+	f.StringVar(&o.plan.Email, "email", "",
+		"`ADDRESS` for mail: has certificates come by themselves, and accepts the terms of service of Let's Encrypt")
 	f.StringVar(&o.plan.Cert, "cert", "", "`FILE` with the certificate of DOMAIN and its chain (PEM)")
 	f.StringVar(&o.plan.Key, "key", "", "`FILE` with its key (PEM)")
 	f.Uint16Var(&o.https, "https", 443,
@@ -136,8 +141,12 @@ func (s *settings) setUp(cmd *cobra.Command, o *setupOptions) error {
 	if err != nil {
 		return err
 	}
+	authority := ""
+	if o.plan.Email != "" {
+		authority = letsEncrypt
+	}
 	p.Records, err = doctor.Zone(cfg, o.plan.Domain, doctor.Place{Machine: o.plan.Machine, Addresses: o.plan.Addresses,
-		Certificate: certificate})
+		Authority: authority, Certificate: certificate})
 	if err != nil {
 		return usagef("%v", err)
 	}
@@ -252,6 +261,14 @@ func (o *setupOptions) ask(cmd *cobra.Command, p *prepared) error {
 	if t != nil && !f.Changed("admin") {
 		o.plan.Admin = t.line("Address of the first admin", "admin@"+domain)
 	}
+	if t != nil && !f.Changed("email") && o.plan.Cert == "" {
+		o.plan.Email = t.line("Address for mail, if certificates are to come by themselves from Let's Encrypt, whose "+
+			"terms of service you then accept (https://letsencrypt.org/repository/)", "")
+	}
+	if o.plan.Port80 = !setup.Taken(80); !o.plan.Port80 && o.plan.Email != "" {
+		p.note("Another program has port 80. If the authority does not reach jackdaw on port 443 either, have that program " +
+			"pass /.well-known/acme-challenge/ on (the manual, \"Certificates\").")
+	}
 	if o.plan.HTTPS = o.https; !f.Changed("https") && setup.Taken(443) {
 		o.plan.HTTPS = 5284
 		p.note("Another program has port 443, a web server maybe, so that HTTPS is on port 5284. The manual (\"Proxies\") " +
@@ -309,9 +326,16 @@ func (s *settings) firstAdmin(cmd *cobra.Command, cfg *config.Config, p *prepare
 
 // certificate looks at the one that is named, for what the DNS may say of it; nil if there is none.
 func (o *setupOptions) certificate(cfg *config.Config, p *prepared) (*x509.Certificate, error) {
-	if o.plan.Cert == "" {
-		p.note("There is no certificate (--cert, --key): the server signs one for itself, of which clients warn. The " +
-			"manual (\"Certificates\") says how to come by one.")
+	switch {
+	case o.plan.Email != "":
+		if o.plan.Machine != o.plan.Domain {
+			p.note("For its certificate %s itself must lead here, too. Where a website is there, have that pass "+
+				"/.well-known/acme-challenge/ on to http://%s, by a redirect or as a proxy.", o.plan.Domain, o.plan.Machine)
+		}
+		return nil, nil
+	case o.plan.Cert == "":
+		p.note("There is no certificate (--email, or --cert and --key): the server signs one for itself, of which " +
+			"clients warn. The manual (\"Certificates\") says how to come by one.")
 		return nil, nil
 	}
 	warnings, err := server.CheckCertificates(cfg, time.Now())

@@ -110,6 +110,7 @@ func TestSetupSaysWhatIsMissingWithoutATerminal(t *testing.T) {
 		{[]string{"setup", "example.org", "--admin", "me", "--address", "here"}, "expected an address"},
 		{[]string{"setup", "192.0.2.1", "--admin", "me"}, "expected a name of the DNS"},
 		{[]string{"setup", "--unit", "example.org"}, "--unit is for the configuration there is"},
+		{[]string{"setup", "example.org", "--admin", "me", "--email", "nobody"}, "expected an address for mail"},
 	} {
 		if code, out, errOut := s.try("", c.args...); code != 2 || out != "" || !strings.Contains(errOut, c.want) {
 			t.Errorf("%q: exit code %d: %s%s", c.args, code, out, errOut)
@@ -145,7 +146,7 @@ func openTerminal(t *testing.T, answers string) *os.File {
 func TestSetupAsksOnATerminal(t *testing.T) {
 	_, s := newPlace(t)
 	var out, asked bytes.Buffer
-	in := openTerminal(t, "xmpp.example.org\n192.0.2.7 2001:db8::7\nno\n\nsecret word\nsecret word\n")
+	in := openTerminal(t, "xmpp.example.org\n192.0.2.7 2001:db8::7\nno\n\nme@mail.example\nsecret word\nsecret word\n")
 	if code := run(append(s.flags, "setup", "example.org"), in, &out, &asked); code != 0 {
 		t.Fatalf("exit code %d: %s", code, asked.String())
 	}
@@ -159,7 +160,8 @@ func TestSetupAsksOnATerminal(t *testing.T) {
 		t.Errorf("printed: %s", out.String())
 	}
 	cfg, err := config.Load(s.flags[1])
-	if err != nil || cfg.Federates() || cfg.Hosts[0].Admins[0] != "admin@example.org" || cfg.HTTP.URL != "https://xmpp.example.org" {
+	if err != nil || cfg.Federates() || cfg.Hosts[0].Admins[0] != "admin@example.org" || cfg.HTTP.URL != "https://xmpp.example.org" ||
+		cfg.ACME.Email != "me@mail.example" {
 		t.Errorf("%+v, %v", cfg, err)
 	}
 }
@@ -167,7 +169,7 @@ func TestSetupAsksOnATerminal(t *testing.T) {
 func TestSetupMakesAPasswordWhereNoneIsTyped(t *testing.T) {
 	_, s := newPlace(t)
 	var out, asked bytes.Buffer
-	in := openTerminal(t, "\n\n\nme\n\n")
+	in := openTerminal(t, "\n\n\nme\n\n\n")
 	if code := run(append(s.flags, "setup", "example.org"), in, &out, &asked); code != 0 {
 		t.Fatalf("exit code %d: %s", code, asked.String())
 	}

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -44,6 +45,9 @@ func (e *examination) refusal(chain []*x509.Certificate, now time.Time) (problem
 		intermediates.AddCert(c)
 	}
 	renew := "have a certificate for " + e.name + " made, and name it in hosts[].cert and .key"
+	if e.Config != nil && e.Config.ACME.On() {
+		renew = "see why none has come for it: the log says `no certificate obtained`"
+	}
 	_, err := leaf.Verify(x509.VerifyOptions{DNSName: e.name, Roots: e.Roots, Intermediates: intermediates,
 		CurrentTime: now})
 	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
@@ -70,6 +74,29 @@ func (e *examination) refusal(chain []*x509.Certificate, now time.Time) (problem
 		return "is not for servers (its purposes leave serverAuth out)", renew + ", with the purpose serverAuth"
 	}
 	return "is not accepted: " + err.Error(), renew
+}
+
+// An Issued certificate comes by itself (ACME), or should.
+type Issued struct {
+	Name    string
+	Problem string // of the last attempt; "" if it went well
+	Do      string // how to mend it
+	Next    time.Time
+}
+
+// issued names what no certificate has come for.
+func (e *examination) issued() {
+	for _, c := range e.Issued {
+		if c.Problem == "" {
+			continue
+		}
+		what := "no certificate has come for " + c.Name + ": " + c.Problem
+		if !c.Next.IsZero() {
+			what += ", next attempt at " + c.Next.UTC().Format("2006-01-02 15:04 MST")
+		}
+		e.add(Finding{Level: Warning, What: what, Why: "what is shown under that name is not accepted, now or soon",
+			Do: cmp.Or(c.Do, "see the log, or name it in acme.except if it needs none")})
+	}
 }
 
 func last(chain []*x509.Certificate) *x509.Certificate { return chain[len(chain)-1] }

@@ -66,6 +66,8 @@ type Options struct {
 	// Peer is another server to speak with; "": none. Certificate is what the domain shows to it; it may be nil.
 	Peer        string
 	Certificate *tls.Certificate
+	// Issued are the certificates that come by themselves, if the server has any.
+	Issued []Issued
 	// Files is the URL below which clients put and find files; "": none is known.
 	Files string
 	// Machine is the one that the domain's server runs on, if this is it.
@@ -125,7 +127,8 @@ func Examine(ctx context.Context, o Options) []Finding {
 			}
 		}
 	}
-	parts = append(parts, func(e *examination) { e.web(ctx) }, func(e *examination) { e.files(ctx) })
+	parts = append(parts, (*examination).issued, func(e *examination) { e.web(ctx) },
+		func(e *examination) { e.files(ctx) })
 	if o.Peer != "" {
 		parts = append(parts, func(e *examination) { e.peer(ctx) })
 	}

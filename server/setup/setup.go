@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/mail"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -35,6 +36,8 @@ type Plan struct {
 	Admin     string       // bare JID of the first one
 	Data      string       // directory
 	Cert, Key string       // PEM files; "": none are there
+	Email     string       // of whoever gets certificates by themselves; "": none come
+	Port80    bool         // is free for the proof that the domain is ours
 	HTTPS     uint16       // 443 is for clients and other servers, too; 0: none
 	Alone     bool         // without other servers
 }
@@ -64,8 +67,13 @@ func (p *Plan) Check() error {
 		return fmt.Errorf("%q: expected an account of %s, such as admin@%s", p.Admin, p.Domain, p.Domain)
 	}
 	p.Admin = a.String()
-	if (p.Cert == "") != (p.Key == "") {
+	switch m, err := mail.ParseAddress(p.Email); {
+	case (p.Cert == "") != (p.Key == ""):
 		return errors.New("a certificate and its key are needed both, or neither")
+	case p.Cert != "" && p.Email != "":
+		return errors.New("certificates come by themselves (--email), or are in files (--cert and --key); not both")
+	case p.Email != "" && (err != nil || m.Address != p.Email):
+		return fmt.Errorf("%q: expected an address for mail, such as admin@example.org", p.Email)
 	}
 	return nil
 }
@@ -95,11 +103,13 @@ func (p *Plan) Text() string {
 	line("  - domain: %s", strconv.Quote(p.Domain))
 	line("    # These accounts may do everything that an administrator may.")
 	line("    admins: [%s]", strconv.Quote(p.Admin))
-	if p.Cert != "" {
+	switch {
+	case p.Email != "":
+	case p.Cert != "":
 		line("    # PEM files: the certificate with its chain, and its key. A reload reads them again.")
 		line("    cert: %s", strconv.Quote(p.Cert))
 		line("    key: %s", strconv.Quote(p.Key))
-	} else {
+	default:
 		line("    # The certificate with its chain and its key, as PEM files. Without them the server signs one for")
 		line("    # itself, and clients warn of it.")
 		line("    # cert: /etc/jackdaw/%s.crt", p.Domain)
@@ -109,6 +119,16 @@ func (p *Plan) Text() string {
 	line("    # contact: {abuse: [\"mailto:abuse@%s\"]}", p.Domain)
 	line("")
 	p.listen(line)
+	if p.Email != "" {
+		line("")
+		line("# Certificates come and are renewed by themselves, one for each name that the DNS knows. The address is for")
+		line("# the authority, Let's Encrypt, and says that you accept its terms of service. For a trial, trusted by nobody:")
+		line("# directory: https://acme-staging-v02.api.letsencrypt.org/directory")
+		line("acme:")
+		line("  email: %s", strconv.Quote(p.Email))
+		line("  # Only users of this server come there, so that the name needs neither a record nor a certificate.")
+		line("  except: [%s]", strconv.Quote("multicast."+p.Domain))
+	}
 	if p.Machine != p.Domain && p.HTTPS != 0 {
 		line("")
 		line("# Where clients find files and all else that is served over HTTPS. The certificate has to name that, too.")
@@ -141,6 +161,10 @@ func (p *Plan) listen(line func(string, ...any)) {
 	default:
 		line("  # Browsers and files.")
 		line("  https: [\":%d\"]", p.HTTPS)
+	}
+	if p.Email != "" && p.Port80 {
+		line("  # Plain HTTP, for the certification authority; people are sent on to HTTPS.")
+		line(`  acme: [":80"]`)
 	}
 	if p.Alone {
 		line("  # Other servers are kept out. To let users write to those of other domains:")
@@ -218,7 +242,7 @@ func exists(file string) error {
 // Opened are the ports that others have to reach, in their order.
 func Opened(c *config.Config) []uint16 {
 	l := &c.Listen
-	return doctor.Ports(slices.Concat(l.C2S, l.C2STLS, l.TLS, l.S2S, l.S2STLS, l.HTTPS))
+	return doctor.Ports(slices.Concat(l.C2S, l.C2STLS, l.TLS, l.S2S, l.S2STLS, l.HTTPS, l.ACME))
 }
 
 // Firewall are the commands that let others in, one of which is enough.

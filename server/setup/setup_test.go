@@ -37,6 +37,10 @@ func TestConfigurationSaysWhatDiffersAndNothingElse(t *testing.T) {
 			}},
 		{"the same on the port of the web", func(p *Plan) { p.Machine = "xmpp.example.org" },
 			func(c *config.Config) { c.HTTP.URL = "https://xmpp.example.org" }},
+		{"certificates by themselves", func(p *Plan) { p.Email, p.Port80 = "me@mail.example", true }, func(c *config.Config) {
+			c.ACME.Email, c.ACME.Except = "me@mail.example", []string{"multicast.example.org"}
+			c.Listen.ACME = []string{":80"}
+		}},
 		{"nothing for the web", func(p *Plan) { p.HTTPS = 0 }, func(c *config.Config) { c.Listen.TLS = nil }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -82,6 +86,8 @@ func TestPlanIsRefusedWithTheReason(t *testing.T) {
 		{func(p *Plan) { p.Admin = "me@other.example" }, "an account of example.org"},
 		{func(p *Plan) { p.Admin = "me@example.org/phone" }, "an account of example.org"},
 		{func(p *Plan) { p.Cert = "a.crt" }, "needed both"},
+		{func(p *Plan) { p.Cert, p.Key, p.Email = "a.crt", "a.key", "me@mail.example" }, "not both"},
+		{func(p *Plan) { p.Email = "Me <me@mail.example>" }, "expected an address for mail"},
 	} {
 		p := plan()
 		c.change(&p)

@@ -24,7 +24,8 @@ const stateDir = "/var/lib/jackdaw"
 // Rights are the lines that ports below 1024 need, below [Service]; none where there is no such port.
 func Rights(c *config.Config) []string {
 	l := &c.Listen
-	for _, addr := range slices.Concat(l.C2S, l.C2STLS, l.TLS, l.S2S, l.S2STLS, l.Component, l.HTTP, l.HTTPS, l.Metrics) {
+	for _, addr := range slices.Concat(l.C2S, l.C2STLS, l.TLS, l.S2S, l.S2STLS, l.Component, l.HTTP, l.HTTPS, l.ACME,
+		l.Metrics) {
 		port, err := strconv.Atoi(addr[strings.LastIndex(addr, ":")+1:])
 		if err == nil && port > 0 && port < 1024 {
 			return []string{"CapabilityBoundingSet=CAP_NET_BIND_SERVICE", "AmbientCapabilities=CAP_NET_BIND_SERVICE",

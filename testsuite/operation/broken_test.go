@@ -302,6 +302,14 @@ var faultsOfTheWeb = []fault{
 		[]string{"users cannot send files", "listen.https"}},
 }
 
+// faultsOfIssuing are those of certificates that come by themselves.
+var faultsOfIssuing = []fault{
+	{"a name without a record", func(_ *testing.T, w *ward) {
+		w.options.Issued = []doctor.Issued{{Name: "chat.example"}, {Name: "upload.chat.example", Do: "add a record",
+			Problem: "the DNS has no address for it"}}
+	}, doctor.Warning, []string{"no certificate has come for upload.chat.example: the DNS has no address", "do: add a record"}},
+}
+
 // faultsOfTheMachine are those that only the machine itself knows.
 var faultsOfTheMachine = []fault{
 	{"no server", func(_ *testing.T, w *ward) { w.options.Machine.PID = 0 }, doctor.Wrong,
@@ -342,7 +350,7 @@ var faultsOfTheMachine = []fault{
 func TestDoctorNamesEachFaultAndTheRemedy(t *testing.T) {
 	w := newWard(t)
 	for place, faults := range map[string][]fault{"DNS": faultsOfTheDNS, "TLS": faultsOfTLS, "web": faultsOfTheWeb,
-		"machine": faultsOfTheMachine} {
+		"machine": faultsOfTheMachine, "issuing": faultsOfIssuing} {
 		for _, f := range faults {
 			t.Run(place+"/"+f.name, func(t *testing.T) {
 				one := w.copied()
