@@ -15,6 +15,7 @@ import (
 
 	"jackdaw/config"
 	"jackdaw/modules"
+	"jackdaw/router"
 	"jackdaw/router/accounts"
 	"jackdaw/router/devices"
 	"jackdaw/xmpp/jid"
@@ -69,6 +70,8 @@ type Kept interface {
 	LastTimes(ctx context.Context, user jid.JID) (login, left time.Time, err error)
 	KeepOf(ctx context.Context, user jid.JID) (keep time.Duration, own bool, err error)
 	SetKeep(ctx context.Context, user jid.JID, keep time.Duration, own bool) error
+	// Portable says how what modules keep is exported and imported.
+	Portable() []router.Portable
 }
 
 // Devices is what a Service asks of devices.Service.

@@ -75,6 +75,8 @@ type Module struct {
 	// presence it had, nil if it was not available.
 	Bound func(s *Session)
 	Ended func(s *Session, last *xmpp.Stanza)
+	// Portable says how what it keeps is exported and imported.
+	Portable []Portable
 	// Removed erases everything of a deleted account.
 	Removed func(user jid.JID) error
 }

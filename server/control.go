@@ -66,6 +66,8 @@ func (c *Control) Handler() http.Handler {
 	operation(mux, "peers", c.peers)
 	operation(mux, "reload", c.reload)
 	mux.HandleFunc("POST /user.batch", c.batch)
+	mux.HandleFunc("POST /export", c.export)
+	mux.HandleFunc("POST /import", c.importFile)
 	return mux
 }
 

@@ -23,7 +23,7 @@ import (
 var (
 	ErrNotFound    = errors.New("not found")
 	ErrExists      = errors.New("exists already")
-	ErrConflict    = errors.New("changed meanwhile") // Change with a version condition
+	ErrConflict    = errors.New("changed meanwhile") // Update with a version condition, Append with At
 	ErrFull        = errors.New("over quota")        // Log.Append over AppendOptions' limits; nothing was written
 	ErrUnavailable = errors.New("storage is unavailable")
 	ErrTaken       = errors.New("another server has taken the storage") // with ErrUnavailable; for good
@@ -117,6 +117,9 @@ type AppendOptions struct {
 	// MaxRecords and MaxBytes (of Data) bound what the owner holds after the append; 0 means no bound.
 	MaxRecords int
 	MaxBytes   int64
+	// At, if not 0, is the id that the record gets, whatever the time is: for what was kept elsewhere before. Append
+	// returns ErrConflict, and writes nothing, unless it is above all that the owner was ever given.
+	At uint64
 	// Fair also refuses, with ErrFull, a record whose Peer would have more than its share of MaxRecords or MaxBytes:
 	// see Fair. A record without a Peer is nobody's, and is refused only when there is no room at all.
 	Fair bool

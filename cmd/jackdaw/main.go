@@ -82,6 +82,7 @@ func newRoot() *cobra.Command {
 	root.AddCommand(
 		serveCommand(s), userCommand(s), apiAccountCommand(s), sendCommand(s),
 		sessionsCommand(s), s2sCommand(s), reloadCommand(s), checkCommand(s), doctorCommand(s), verifyCommand(s),
+		exportCommand(s), importCommand(s),
 		versionCommand(s), setupCommand(s),
 	)
 	addPackaging(root)

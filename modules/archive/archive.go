@@ -118,6 +118,7 @@ func (a *Archive) Module() router.Module {
 		Departing:  router.Stage{Message: a.posted},
 		Delivering: func(e *router.Envelope, _ []*router.Session) { a.arrived(e) },
 		Unclaimed:  a.arrived,
+		Portable:   a.portable(),
 		Removed:    a.removed,
 	}
 }

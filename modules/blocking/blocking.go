@@ -77,6 +77,7 @@ func (b *Blocking) Module() router.Module {
 		IQ:       []router.IQ{own("blocklist", b.get), own("block", b.block), own("unblock", b.unblock)},
 		Leaving:  router.Stage{Message: b.leaving, Presence: b.leaving, IQ: b.leaving},
 		Arriving: router.Stage{Message: b.message, Presence: b.presence, IQ: b.iq},
+		Portable: b.portable(),
 		Removed:  parts.Erase(b.lists.remove),
 	}
 }

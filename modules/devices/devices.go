@@ -69,7 +69,9 @@ func New(o Options) router.Module {
 		Specs:           []router.Spec{{Name: "XEP-0494", Version: "0.1.0"}},
 		AccountFeatures: []string{xmpp.NSClientAccess},
 		IQ:              []router.IQ{own("list", d.list), own("revoke", d.revoke)}, // for the owner alone (§5)
-		Removed:         parts.Erase(o.Erase),
+		Portable: []router.Portable{{Spaces: []string{"map " + known.Space},
+			Stays: "a client gets a new token when it logs in by password"}},
+		Removed: parts.Erase(o.Erase),
 	}
 }
 

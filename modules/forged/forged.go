@@ -91,7 +91,9 @@ func (f *Forged) Module() router.Module {
 		Arriving:  router.Stage{Message: f.arriving, Presence: f.heard, IQ: f.heard},
 		Serving:   f.arriving,
 		Departing: router.Stage{Message: f.departing, Presence: f.departing, IQ: f.departing},
-		Removed:   parts.Erase(f.pairs.remove),
+		Portable: []router.Portable{{Spaces: []string{"map forged", "log forged"},
+			Stays: "it is about messages that this server has sent"}},
+		Removed: parts.Erase(f.pairs.remove),
 	}
 }
 

@@ -95,6 +95,7 @@ func (l *last) module() router.Module {
 		Arriving: router.Stage{IQ: l.arriving},
 		Bound:    l.bound,
 		Ended:    l.ended,
+		Portable: l.portable(),
 		Removed:  parts.Erase(l.Store.DeleteOwner),
 	}
 }

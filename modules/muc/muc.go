@@ -109,9 +109,10 @@ func (m *Rooms) Module() router.Module {
 			{Name: "XEP-0463", Version: "0.2.0"},
 			{Name: "XEP-0486", Version: "0.1.0"},
 		},
-		Service: m.service,
-		Ended:   m.ended,
-		Removed: m.removed,
+		Service:  m.service,
+		Ended:    m.ended,
+		Portable: []router.Portable{{Spaces: []string{"map rooms", "log rooms"}, Stays: "rooms are not exported yet"}},
+		Removed:  m.removed,
 	}
 }
 

@@ -109,6 +109,7 @@ func (m *module) module() router.Module {
 		Keep:       m.keep,
 		Taken:      m.taken,
 		Ended:      m.ended,
+		Portable:   m.portable(),
 		Removed:    m.removed,
 	}
 }

@@ -123,7 +123,11 @@ func (p *PEP) Module() router.Module {
 		Leaving:  router.Stage{Message: p.note, Presence: p.leaving},
 		Arriving: router.Stage{Message: p.message, Presence: p.arriving, IQ: p.answer},
 		Ended:    p.ended,
-		Removed:  p.engine.Removed,
+		Portable: []router.Portable{
+			{Spaces: []string{"map pep", "map pep-items"}, Export: p.engine.Export, Import: p.engine.Sections()},
+			{Spaces: []string{"map pep-caps"}, Stays: "what clients can do is learned anew"},
+		},
+		Removed: p.engine.Removed,
 	}
 }
 

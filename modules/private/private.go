@@ -89,7 +89,8 @@ func (p *Private) Module() router.Module {
 		Features: []string{xmpp.NSPrivate},
 		IQ: []router.IQ{{Payload: query, Scope: router.Account, Handle: p.handle,
 			Others: xmpp.Forbidden("private data is for its owner alone")}}, // §2.3, example 3
-		Removed: parts.Erase(p.store.DeleteOwner),
+		Portable: p.portable(),
+		Removed:  parts.Erase(p.store.DeleteOwner),
 	}
 }
 

@@ -105,6 +105,7 @@ func (p *Push) Module() router.Module {
 		Arriving: router.Stage{Message: p.revoked, IQ: p.answered},
 		Accepted: p.accepted,
 		Untaken:  p.untaken,
+		Portable: []router.Portable{{Spaces: []string{"map push"}, Stays: "clients enable push anew when they log in"}},
 		Removed:  p.removed,
 	}
 }

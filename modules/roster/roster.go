@@ -85,6 +85,7 @@ func (r *Roster) Module() router.Module {
 		Leaving:  router.Stage{Presence: r.leaving},
 		Arriving: router.Stage{Presence: r.arriving},
 		Ended:    func(s *router.Session, _ *xmpp.Stanza) { r.ended(s.Bare()) },
+		Portable: r.portable(),
 		Removed:  r.removed,
 	}
 }

@@ -130,6 +130,8 @@ func (s *Strangers) Module() router.Module {
 				s.posted(e)
 			}
 		},
+		Portable: []router.Portable{{Spaces: []string{"map strangers", "log strangers"},
+			Stays: "it is about strangers of the last days, who may write again"}},
 		Removed: s.removed,
 	}
 }

@@ -163,6 +163,8 @@ func (s *Service) Module() router.Module {
 		Name:    "upload",
 		Specs:   []router.Spec{{Name: "XEP-0363", Version: "1.2.0", Note: "purposes message and ephemeral"}},
 		Service: s.service,
+		Portable: []router.Portable{{Spaces: []string{"log upload"},
+			Stays: "links to files name this server; copy the directory of the files, which serves them elsewhere, too"}},
 		Removed: s.removed,
 	}
 }

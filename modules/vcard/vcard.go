@@ -90,7 +90,8 @@ func (v *VCard) Module() router.Module {
 				}
 			},
 		}},
-		Removed: parts.Erase(v.store.DeleteOwner),
+		Portable: v.portable(),
+		Removed:  parts.Erase(v.store.DeleteOwner),
 	}
 }
 

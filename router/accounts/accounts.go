@@ -34,7 +34,9 @@ var (
 	// ErrNotAuthorized stands alike for a wrong password, an unknown user and a disabled account.
 	ErrNotAuthorized = errors.New("user name or password is wrong, or the account is disabled")
 	ErrExists        = errors.New("the account exists already: change its password or choose another name")
-	ErrNotFound      = errors.New("there is no such account: check the spelling, or create it first")
+	// ErrAwaited is an ErrExists, too.
+	ErrAwaited  = fmt.Errorf("%w (its import was begun: finish that, or remove what has come)", ErrExists)
+	ErrNotFound = errors.New("there is no such account: check the spelling, or create it first")
 	// ErrUnavailable wraps what the storage engine said. Nothing was acknowledged; a write may have been made all the
 	// same.
 	ErrUnavailable = errors.New("accounts cannot be used now because of the storage: " +
@@ -84,6 +86,7 @@ type Account struct {
 // the change may still be made, and is announced then.
 type Service struct {
 	users, api book
+	notes      storage.Map     // of this package
 	rights     *cache[*Rights] // by bare JID
 	settings   atomic.Pointer[settings]
 	throttle   *Throttle
@@ -108,13 +111,15 @@ func New(ctx context.Context, engine storage.Engine, o Options) (*Service, error
 	if err != nil {
 		return nil, err
 	}
-	secret, err := loadSecret(ctx, engine.Map(secretSpace))
+	notes := engine.Map(secretSpace)
+	secret, err := loadSecret(ctx, notes)
 	if err != nil {
 		return nil, fmt.Errorf("load the secret of unknown accounts: %w", unavailable(err))
 	}
 	s := &Service{
 		users:    book{engine.Accounts(), newCache[remembered](rememberMax)},
 		api:      book{engine.APIAccounts(), newCache[remembered](rememberMax)},
+		notes:    notes,
 		rights:   newCache[*Rights](rightsMax),
 		throttle: NewThrottle(time.Now),
 		slots:    make(chan struct{}, cmp.Or(o.DerivationsPerCore, DefaultDerivationsPerCore)*runtime.GOMAXPROCS(0)),
@@ -184,6 +189,12 @@ func (s *Service) create(ctx context.Context, user jid.JID, password string) (*s
 		return nil, about(user.String(), storage.ErrExists)
 	case !errors.Is(err, storage.ErrNotFound):
 		return nil, about(user.String(), err)
+	}
+	switch awaited, err := s.awaited(ctx, user); {
+	case err != nil:
+		return nil, about(user.String(), err)
+	case awaited:
+		return nil, fmt.Errorf("%s: %w", user, ErrAwaited)
 	}
 	credentials, err := s.derive(ctx, password)
 	if err != nil {
@@ -283,6 +294,14 @@ func (s *Service) Delete(ctx context.Context, user jid.JID) error {
 	user = user.Bare()
 	p, err := s.users.store.Delete(ctx, user.String())
 	s.forget(user)
+	if errors.Is(err, storage.ErrNotFound) {
+		var awaited bool
+		if awaited, err = s.awaited(ctx, user); err == nil && !awaited {
+			err = storage.ErrNotFound
+		} else if err == nil {
+			p, err = s.arrived(ctx, user)
+		}
+	}
 	if err != nil {
 		return about(user.String(), err)
 	}

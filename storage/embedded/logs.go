@@ -211,7 +211,14 @@ func (l *logSpace) append(
 		return 0, false, ticket{}, cmp.Or(err, storage.ErrFull)
 	}
 	next := *st
-	next.last = max(st.last+1, storage.IDAt(l.now()))
+	switch {
+	case o.At == 0:
+		next.last = max(st.last+1, storage.IDAt(l.now()))
+	case o.At <= st.last:
+		return 0, false, ticket{}, storage.ErrConflict
+	default:
+		next.last = o.At
+	}
 	next.records++
 	next.bytes += int64(len(r.Data))
 	next.unsaved++

@@ -50,8 +50,11 @@ func (l *logSpace) keys(owner string, first []string, kinds ...string) []string 
 // appended reads the reply of appendScript.
 func appended(v any) (id uint64, dup bool, err error) {
 	s, _ := v.(string)
-	if s == "full" {
+	switch s {
+	case "full":
 		return 0, false, storage.ErrFull
+	case "late":
+		return 0, false, storage.ErrConflict
 	}
 	s, dup = strings.CutSuffix(s, " dup")
 	if id, err = strconv.ParseUint(s, 10, 64); err != nil {
@@ -66,10 +69,13 @@ func (l *logSpace) Append(
 	if err := l.check(ctx, owner, r.Peer); err != nil {
 		return 0, false, nil, err
 	}
+	if o.At >= largest {
+		return 0, false, nil, storage.ErrConflict
+	}
 	keys := l.keys(owner, []string{l.newToken(owner, l.space)}, "meta", "i", "p", "d", "x")
 	v, err := l.run(ctx, call{appendScript, keys, []any{
 		tokenLife.Milliseconds(), max(l.o.Now().UnixMicro(), 0), r.Peer, r.Data, o.Dedup, o.MaxRecords, o.MaxBytes,
-		(2*storage.DedupWindow + Patience).Milliseconds(), o.Fair,
+		(2*storage.DedupWindow + Patience).Milliseconds(), o.Fair, o.At,
 	}, true})
 	if err != nil {
 		return 0, false, nil, err

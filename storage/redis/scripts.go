@@ -7,7 +7,7 @@ import "github.com/redis/go-redis/v9"
 
 // appendScript appends a record, unless its dedup value is known or the owner is full.
 // KEYS: token, meta, i, p, d, x today, x yesterday, x tomorrow.
-// ARGV: token life, now, peer, data, dedup, max records, max bytes, dedup life, fair.
+// ARGV: token life, now, peer, data, dedup, max records, max bytes, dedup life, fair, at.
 // fair is storage.Fair.
 var appendScript = redis.NewScript(`
 local reply = redis.call('GET', KEYS[1])
@@ -41,7 +41,9 @@ if ARGV[9] == '1' and ARGV[3] ~= '' then
     if not fits(own, bytes) then return finish('full') end
   end
 end
-local id = string.format('%.0f', math.max((tonumber(meta[1]) or 0) + 1, tonumber(ARGV[2])))
+local last, at = tonumber(meta[1]) or 0, tonumber(ARGV[10])
+if at > 0 and at <= last then return finish('late') end
+local id = string.format('%.0f', at > 0 and at or math.max(last + 1, tonumber(ARGV[2])))
 redis.call('HSET', KEYS[2], 'last', id)
 redis.call('HINCRBY', KEYS[2], 'b', size)
 redis.call('ZADD', KEYS[3], id, id .. ':' .. ARGV[3])

@@ -68,6 +68,35 @@ var logTests = []test{
 			b.Fatalf("id %d after %d", id, last[2]+1)
 		}
 	}},
+	{"ARecordGetsTheIdThatItIsToHave", func(b *bench) {
+		l := b.Log("archive")
+		long := uint64(b.clock.Load()) - 1e12
+		at := func(id uint64) (uint64, *storage.Pending, error) {
+			got, _, p, err := l.Append(b.ctx, "romeo", storage.Record{Peer: "juliet", Data: []byte("old")},
+				storage.AppendOptions{At: id})
+			return got, p, err
+		}
+		for i := range uint64(100) {
+			id, p, err := at(long + 2*i)
+			b.durable(p, err)
+			b.equal("id", id, long+2*i)
+		}
+		for _, id := range []uint64{1, long + 197, long + 198} {
+			_, _, err := at(id)
+			b.want(err, storage.ErrConflict)
+		}
+		b.reopen()
+		l = b.Log("archive")
+		_, _, err := at(long + 198)
+		b.want(err, storage.ErrConflict)
+		b.size(l, "romeo", 100, 300)
+		if id := b.add(l, "romeo", "juliet", "new"); id < uint64(b.clock.Load()) {
+			b.Fatalf("what comes now got the id %d", id)
+		}
+		page, more, err := l.Page(b.ctx, "romeo", storage.Query{Peer: "juliet", After: long + 190, Limit: 10})
+		b.must(err)
+		b.equal("page", words(len(page), more, page[0].ID, string(page[4].Data)), words(5, false, long+192, "new"))
+	}},
 	{"IdsAreUniqueUnderConcurrency", func(b *bench) {
 		l := b.Log("archive")
 		const workers, each = 8, 50

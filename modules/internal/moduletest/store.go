@@ -238,7 +238,14 @@ func (l *Log) Append(_ context.Context, owner string, r storage.Record, o storag
 	if o.MaxRecords > 0 && len(w.records) >= o.MaxRecords || o.MaxBytes > 0 && size > o.MaxBytes {
 		return 0, false, nil, storage.ErrFull
 	}
-	w.last = max(w.last+1, storage.IDAt(time.Now()))
+	switch {
+	case o.At == 0:
+		w.last = max(w.last+1, storage.IDAt(time.Now()))
+	case o.At <= w.last:
+		return 0, false, nil, storage.ErrConflict
+	default:
+		w.last = o.At
+	}
 	r.ID, r.Data = w.last, slices.Clone(r.Data)
 	w.records = append(w.records, r)
 	if o.Dedup != "" {

@@ -318,10 +318,15 @@ func (g *Engine) put(s *service, changes ...storage.Change) (*storage.Pending, e
 
 // newNode makes a node. The caller has checked that there is none.
 func (g *Engine) newNode(s *service, name string, c Config) (*node, *storage.Pending, error) {
+	return g.makeNode(s, name, c, now())
+}
+
+// makeNode makes one that is as old as created says, in microseconds since 1970.
+func (g *Engine) makeNode(s *service, name string, c Config, created int64) (*node, *storage.Pending, error) {
 	if len(s.nodes) >= g.o.Limits().Nodes {
 		return nil, nil, tooManyNodes()
 	}
-	n := &node{name: strings.Clone(name), config: c, created: now(), indexed: true}
+	n := &node{name: strings.Clone(name), config: c, created: created, indexed: true}
 	p, err := g.put(s, storage.Change{Key: key(keyNode, name), Value: nodeRecord(c, n.created)})
 	if err != nil {
 		return nil, nil, err

@@ -1,0 +1,239 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"jackdaw/portable"
+	"jackdaw/server"
+)
+
+func exportCommand(s *settings) *cobra.Command {
+	var only []string
+	c := &cobra.Command{
+		Use: "export [FILE]", Short: "write accounts with all that is kept of them, for another server (XEP-0227)",
+		Long: `Write accounts with all that is kept of them in the format of XEP-0227: keys of passwords, contacts, vCards,
+messages that wait, block lists, private data, nodes of personal eventing, archives; and rooms. Without FILE it goes to
+standard output. The server may run: of each account the export has all that was acknowledged before its turn came.
+
+The file holds what nobody else may read. It is made with the mode 0600, and only when all of it is there.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: action(func(cmd *cobra.Command, args []string) error {
+			bar := newTicker(cmd.ErrOrStderr(), nil)
+			do := func(out io.Writer) error {
+				return s.with(cmd, func(ctx context.Context, c *server.Client) error {
+					return c.Export(ctx, only, out, bar.show)
+				})
+			}
+			if len(args) == 0 || args[0] == "-" {
+				err := do(cmd.OutOrStdout())
+				bar.clear()
+				return err
+			}
+			err := whole(args[0], do)
+			if bar.clear(); err != nil {
+				return err
+			}
+			return s.print(cmd, struct{}{}, func(w io.Writer) error {
+				_, err := fmt.Fprintf(w, "%d accounts are in %s\n", bar.accounts(), args[0])
+				return err
+			})
+		}),
+	}
+	c.Flags().StringArrayVar(&only, "only", nil, "only this account or domain (`NAME`); may be repeated")
+	return c
+}
+
+// whole has a file written that appears under its name when it is complete, and is there for its owner alone.
+func whole(name string, write func(io.Writer) error) (err error) {
+	if _, err := os.Lstat(name); !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%s is there already: remove it, or choose another name", name)
+	}
+	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			os.Remove(f.Name())
+		}
+	}()
+	if err = write(f); err != nil {
+		return err
+	}
+	if err = f.Sync(); err != nil {
+		return err
+	}
+	if err = f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), name)
+}
+
+func importCommand(s *settings) *cobra.Command {
+	var from string
+	var dry bool
+	c := &cobra.Command{
+		Use: "import FILE", Short: "take over accounts with all that is kept of them from another server",
+		Long: `Take over accounts from an export in the format of XEP-0227, of this server or another, or from what another
+server keeps. What is here already stays as it is, so an import that was cut off can be run again. An account can be
+logged in to when all of it has come. At the end it says what came, and what could not and why.
+
+FILE is - for standard input. What it is, --from says:
+
+  xep0227    a file, or the first of several that include each other (the default)
+  ejabberd   what ejabberdctl export_piefxis has written: its first file`,
+		Args: cobra.ExactArgs(1),
+		RunE: action(func(cmd *cobra.Command, args []string) error {
+			source, size, err := open(from, args[0], cmd.InOrStdin())
+			if err != nil {
+				return err
+			}
+			return s.importFrom(cmd, source, size, dry)
+		}),
+	}
+	c.Flags().StringVar(&from, "from", "xep0227", "what FILE is: `KIND`")
+	c.Flags().BoolVar(&dry, "dry-run", false, "change nothing, and say what would come and what could not")
+	return c
+}
+
+// A source writes an export that includes no other files. read is told how many bytes were read.
+type source func(out io.Writer, read func(bytes int64)) error
+
+// open finds out what is to be imported, and how many bytes it has; 0 is unknown.
+func open(from, name string, stdin io.Reader) (source, int64, error) {
+	switch from {
+	case "xep0227", "ejabberd":
+	default:
+		return nil, 0, usagef("--from is xep0227 or ejabberd")
+	}
+	if name == "-" {
+		return func(out io.Writer, _ func(int64)) error {
+			_, err := io.Copy(out, stdin)
+			return err
+		}, 0, nil
+	}
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, 0, err
+	}
+	if info.IsDir() {
+		return nil, 0, fmt.Errorf("%s is a directory: name the file in it that includes the others", name)
+	}
+	return func(out io.Writer, read func(int64)) error {
+		root, err := os.OpenRoot(filepath.Dir(name))
+		if err != nil {
+			return err
+		}
+		defer root.Close() // it was only read
+		return portable.Flatten(root.FS(), filepath.Base(name), out, read)
+	}, info.Size(), nil
+}
+
+func (s *settings) importFrom(cmd *cobra.Command, source source, size int64, dry bool) error {
+	var done atomic.Int64
+	bar := newTicker(cmd.ErrOrStderr(), func() string {
+		if size == 0 {
+			return ""
+		}
+		return fmt.Sprintf(" (%d %%)", min(done.Load()*100/size, 100))
+	})
+	in, out := io.Pipe()
+	var report *portable.Report
+	reach := s.creating
+	if dry {
+		reach = s.with
+	}
+	err := reach(cmd, func(ctx context.Context, c *server.Client) (err error) {
+		go func() { out.CloseWithError(source(out, func(n int64) { done.Add(n) })) }()
+		defer in.Close()
+		report, err = c.Import(ctx, in, dry, bar.show)
+		return err
+	})
+	bar.clear()
+	if report == nil {
+		return err
+	}
+	if printed := s.print(cmd, report, func(w io.Writer) error { return tellReport(w, report) }); err == nil {
+		err = printed
+	}
+	if err != nil {
+		return fmt.Errorf("%w; what has come is listed above, and the import can be run again", err)
+	}
+	return nil
+}
+
+func tellReport(w io.Writer, r *portable.Report) error {
+	came := "came"
+	if r.Dry {
+		came = "would come"
+	}
+	var b strings.Builder
+	for _, c := range append([]portable.Count{r.Accounts}, r.Things...) {
+		fmt.Fprintf(&b, "%s: %d %s", c.What, c.Came, came)
+		if c.There > 0 {
+			fmt.Fprintf(&b, ", %d were here already", c.There)
+		}
+		if c.Lost > 0 {
+			fmt.Fprintf(&b, ", %d could not", c.Lost)
+		}
+		b.WriteByte('\n')
+	}
+	for _, l := range r.Lost {
+		fmt.Fprintf(&b, "%s: %s", printable(l.What), printable(l.Why))
+		switch {
+		case l.Times > 1 && l.Where != "":
+			fmt.Fprintf(&b, " (%d times, first at %s)", l.Times, printable(l.Where))
+		case l.Where != "":
+			fmt.Fprintf(&b, " (%s)", printable(l.Where))
+		}
+		b.WriteByte('\n')
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// A ticker shows on a terminal how far something has come.
+type ticker struct {
+	w     io.Writer // nil: nobody watches
+	more  func() string
+	last  time.Time
+	count atomic.Int64 // accounts
+}
+
+func newTicker(w io.Writer, more func() string) *ticker {
+	if !isTerminal(w) {
+		w = nil
+	}
+	if more == nil {
+		more = func() string { return "" }
+	}
+	return &ticker{w: w, more: more}
+}
+
+func (t *ticker) accounts() int64 { return t.count.Load() }
+
+func (t *ticker) show(p portable.Progress) {
+	t.count.Store(int64(p.Accounts))
+	if t.w == nil || time.Since(t.last) < 200*time.Millisecond {
+		return
+	}
+	t.last = time.Now()
+	fmt.Fprintf(t.w, "\r\x1b[K%d accounts, %d things%s; now %s", p.Accounts, p.Things, t.more(), printable(p.Now))
+}
+
+func (t *ticker) clear() {
+	if t.w != nil {
+		fmt.Fprint(t.w, "\r\x1b[K")
+	}
+}

@@ -1,0 +1,90 @@
+package archive
+
+import (
+	"context"
+	"errors"
+
+	"jackdaw/modules/internal/mam"
+	"jackdaw/router"
+	"jackdaw/storage"
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
+)
+
+// nsPieMAM is that of archives in exports (XEP-0227 §4.11).
+const nsPieMAM = mam.NSPie
+
+func (a *Archive) portable() []router.Portable {
+	return []router.Portable{{
+		Spaces: []string{"log archive"},
+		Export: a.exported,
+		Import: []router.Section{{Name: xmpp.Name{Space: nsPieMAM, Local: "archive"}, What: "archived messages", Depth: 1,
+			Import: a.imported}},
+	}, {
+		Spaces: []string{"map archive-prefs"},
+		Export: a.exportPrefs,
+		Import: []router.Section{{Name: xmpp.Name{Space: xmpp.NSMAM, Local: "prefs"}, What: "preferences of archives",
+			Import: a.importPrefs}},
+	}}
+}
+
+func (a *Archive) exported(ctx context.Context, user jid.JID, put func([]byte) error) error {
+	return mam.Export(ctx, a.o.Messages, user.String(), put, func(id uint64, err error) {
+		a.o.Log.Warn("a message is not exported", "owner", user, "id", id, "error", err)
+	})
+}
+
+func (a *Archive) imported(ctx context.Context, in *router.Incoming) error {
+	s, id, ok := mam.Imported(in)
+	if !ok {
+		return nil
+	}
+	with := s.From
+	if s.From.IsZero() || s.From.MatchesBare(in.User) {
+		if with = s.To; with.IsZero() {
+			with = in.User
+		}
+	}
+	owner := in.User.String()
+	return in.Append(ctx, a.o.Messages, owner, storage.Record{ID: id, Peer: with.Bare().String(),
+		Data: mam.AppendMessage(nil, a.clean(s, owner))})
+}
+
+func (a *Archive) exportPrefs(ctx context.Context, user jid.JID, put func([]byte) error) error {
+	_, err := a.o.Prefs.Get(ctx, user.String(), prefsKey)
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	p, err := a.prefs.Get(user.String())
+	if err != nil {
+		return err
+	}
+	return put(p.payload())
+}
+
+func (a *Archive) importPrefs(ctx context.Context, in *router.Incoming) error {
+	p, bad := parsePrefs(in.Element)
+	if bad != nil {
+		in.Refuse("%s", bad.Text)
+		return nil
+	}
+	switch _, err := a.o.Prefs.Get(ctx, in.User.String(), prefsKey); {
+	case err == nil:
+		in.Had++
+		return nil
+	case !errors.Is(err, storage.ErrNotFound):
+		return err
+	case in.Dry:
+		in.Take(nil)
+		return nil
+	}
+	pending, err := a.prefs.set(in.User.String(), p)
+	if err != nil {
+		return err
+	}
+	in.Take(pending)
+	return nil
+}
