@@ -42,6 +42,8 @@ type Options struct {
 	Devices Devices
 	// Roster has the contacts of users; nil where nobody asks.
 	Roster Roster
+	// Announcements write to everybody; nil where nobody does.
+	Announcements Announcements
 	// Log hears what was changed, and by whom; nil: nobody does.
 	Log *slog.Logger
 	// Live is nil when no server runs.

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"jackdaw/config"
+	"jackdaw/modules/announcements"
 	"jackdaw/router/accounts"
 	"jackdaw/storage/embedded"
 	"jackdaw/xmpp/jid"
@@ -66,6 +68,73 @@ func service(t *testing.T, run Live) (*Service, *bytes.Buffer) {
 	var log bytes.Buffer
 	return New(Options{Accounts: users, Config: func() *config.Config { return cfg }, Live: run,
 		Log: slog.New(slog.NewTextHandler(&log, nil))}), &log
+}
+
+// A crier stands for the announcements.
+type crier struct {
+	said []string
+	bad  error
+}
+
+func (c *crier) Announce(_ context.Context, host, text string, keep time.Duration) (int, error) {
+	c.said = append(c.said, fmt.Sprint(host, " ", text, " ", keep))
+	return 2, c.bad
+}
+
+func (c *crier) Kept(host string) ([]announcements.Notice, error) {
+	return []announcements.Notice{{ID: host, Text: "x"}}, c.bad
+}
+
+func (c *crier) Withdraw(_ context.Context, host, id string) error {
+	if host != id {
+		return announcements.ErrNone
+	}
+	return c.bad
+}
+
+func (c *crier) Standing(host string, k announcements.Kind) (string, error) {
+	return host + string(k), c.bad
+}
+
+func (c *crier) Stand(_ context.Context, host string, k announcements.Kind, text string, edit bool) (int, error) {
+	c.said = append(c.said, fmt.Sprint(host, " ", k, " ", text, " ", edit))
+	return 1, c.bad
+}
+
+func TestAnnouncementsAreThoseOfHostsThatAreServed(t *testing.T) {
+	s, log := service(t, nil)
+	c := &crier{}
+	s.o.Announcements = c
+	s.o.Config().Hosts = append(s.o.Config().Hosts, config.Host{Domain: "b.example"})
+	ctx := t.Context()
+	if n, err := s.Announce(ctx, Command, "", "hidden", time.Hour); err != nil || n != 4 || len(c.said) != 2 {
+		t.Errorf("reached %d, %v: %q", n, err, c.said)
+	}
+	if !strings.Contains(log.String(), "msg=announced host=b.example reached=2 kept=1h0m0s by=command") ||
+		strings.Contains(log.String(), "hidden") {
+		t.Errorf("logged %s", log)
+	}
+	if list, err := s.KeptAnnouncements(""); err != nil || len(list) != 2 || list[1].Host != "b.example" {
+		t.Errorf("%+v, %v", list, err)
+	}
+	must(t, s.WithdrawAnnouncement(ctx, Command, "", "b.example"))
+	if err := s.WithdrawAnnouncement(ctx, Command, "localhost", "b.example"); !errors.Is(err, announcements.ErrNone) {
+		t.Errorf("withdrawn of another host: %v", err)
+	}
+	if n, err := s.Stand(ctx, Command, "B.example", announcements.OfTheDay, "hidden", true); err != nil || n != 1 {
+		t.Errorf("%d, %v", n, err)
+	}
+	if text, err := s.Standing("b.example", announcements.Welcome); err != nil || text != "b.examplewelcome" {
+		t.Errorf("%q, %v", text, err)
+	}
+	_, announce := s.Announce(ctx, Command, "c.example", "x", 0)
+	_, stand := s.Stand(ctx, Command, "c.example", announcements.Welcome, "x", false)
+	_, list := s.KeptAnnouncements("c.example")
+	for _, err := range []error{announce, stand, list, s.WithdrawAnnouncement(ctx, Command, "c.example", "x")} {
+		if err == nil || !strings.Contains(err.Error(), "not served") {
+			t.Errorf("of a host that is not ours: %v", err)
+		}
+	}
 }
 
 func must(t *testing.T, err error) {

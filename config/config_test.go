@@ -238,7 +238,7 @@ func TestWrongFilesAreRefusedWithThePlaceAndWhatWasExpected(t *testing.T) {
 		{"second document", "data: a\n---\ndata: b\n", "expected one"},
 		{"alias", "a: &x b\n", "unknown key"},
 		{"anchor", "data: &x b\n", "f:1:7: data: anchors"},
-		{"unknown module", "modules:\n  roaster: {}\n", "f:2:3: modules.roaster: unknown module; expected one of administration, archive, blocking,"},
+		{"unknown module", "modules:\n  roaster: {}\n", "f:2:3: modules.roaster: unknown module; expected one of administration, announcements, archive, blocking,"},
 		{"rooms at a host", "modules:\n  muc: {domain: localhost}\n", "f:2:17: modules.muc.domain: localhost is one of hosts; expected a domain of its own, such as rooms.localhost"},
 		{"rooms at a component", "component: {secrets: {a.localhost: x}}\nmodules: {muc: {domain: a.localhost}}\n", "modules.muc.domain: a.localhost is a component's"},
 		{"rooms that forget the future", "modules: {muc: {keep: -1s}}", "modules.muc.keep: expected a time, or 0 for ever"},

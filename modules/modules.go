@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"jackdaw/config"
+	"jackdaw/modules/announcements"
 	"jackdaw/modules/archive"
 	"jackdaw/modules/blocking"
 	"jackdaw/modules/caps"
@@ -54,6 +55,8 @@ type Set struct {
 	Forged       *forged.Forged             // for its Stats; never nil
 	Commands     *commands.Commands         // to add to, before anything is served
 	Roster       *roster.Roster             // for administrators
+	// Announcements are what hosts write to all their users; administrators make them.
+	Announcements *announcements.Announcements
 
 	list     []router.Module
 	messages *archive.Archive
@@ -110,7 +113,7 @@ func All(d Deps) *Set {
 		Private: pieces})
 	guard := strangers.Of(d, contacts, admins.Add, users.Add)
 	replies := forged.Of(d)
-	reachable, orders := contact.Of(d), commands.Of(d)
+	reachable, orders, notes := contact.Of(d), commands.Of(d), announcements.Of(d)
 	discovery := disco.Of(d, disco.Options{Roster: contacts, Nodes: events.Nodes(),
 		Forms:     []disco.Form{reachable.Form, reachable.OutageForm},
 		HostNodes: orders, Replies: replies.Hooked, Node: caps.Node, Ver: caps.Ver})
@@ -143,6 +146,8 @@ func All(d Deps) *Set {
 			guard.Module(),
 			// Before presence, which settles what a user broadcasts.
 			last.Of(d, contacts),
+			// Before presence, which settles what a user broadcasts.
+			notes.Module(),
 			presence.New(d.Router, contacts, blocked.Blocks, d.Log),
 			// Before carbons and offline, whose copies bear the archive's ids.
 			messages.Module(),
@@ -164,7 +169,7 @@ func All(d Deps) *Set {
 			orders.Module(),
 		},
 		Registration: register, Forged: replies, Commands: orders, Roster: contacts,
-		messages: messages, spaces: spaces, config: d.Config,
+		Announcements: notes, messages: messages, spaces: spaces, config: d.Config,
 		run:   []func(context.Context){messages.Run, rooms.Run},
 		leave: rooms.Close,
 		close: []func(){replies.Close, guard.Close, admins.Close, users.Close, pushes.Close},

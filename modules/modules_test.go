@@ -21,6 +21,9 @@ type book struct{ moduletest.Users }
 func (book) Create(context.Context, jid.JID, string) error      { return nil }
 func (book) SetPassword(context.Context, jid.JID, string) error { return nil }
 func (book) Delete(context.Context, jid.JID) error              { return nil }
+func (book) Get(_ context.Context, user jid.JID) (accounts.Account, error) {
+	return accounts.Account{User: user}, nil
+}
 func (book) Rights(context.Context, jid.JID) (*accounts.Rights, error) {
 	return &accounts.Rights{}, nil
 }

@@ -102,5 +102,5 @@ func offline(ctx context.Context, store storage.Engine, cfg *config.Config) (o a
 		}
 	})
 	return admin.Options{Accounts: users, Config: current, Kept: features, Devices: known,
-		Roster: features.Roster}, nil
+		Roster: features.Roster, Announcements: features.Announcements}, nil
 }

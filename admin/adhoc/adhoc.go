@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"jackdaw/admin"
 	"jackdaw/modules/commands"
@@ -97,6 +98,14 @@ func values(c *commands.Call, name string) []string {
 func value(c *commands.Call, name string) string {
 	if all := values(c, name); len(all) > 0 {
 		return all[0]
+	}
+	return ""
+}
+
+// text is a field of several lines (XEP-0004 §3.3).
+func text(c *commands.Call, name string) string {
+	if field := c.Form.Field(name); field != nil {
+		return strings.Join(field.Values, "\n")
 	}
 	return ""
 }

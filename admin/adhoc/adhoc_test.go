@@ -13,6 +13,7 @@ import (
 	"jackdaw/admin"
 	"jackdaw/config"
 	"jackdaw/modules"
+	"jackdaw/modules/announcements"
 	"jackdaw/router"
 	"jackdaw/router/accounts"
 	"jackdaw/router/devices"
@@ -69,6 +70,7 @@ type server struct {
 	admin   *admin.Service
 	cfg     *config.Config
 	stopped time.Duration
+	had     map[announcements.Kind]bool
 	asked   int
 }
 
@@ -78,7 +80,7 @@ func at(name string) jid.JID { return jid.MustParse(name + "@" + host) }
 
 func newServer(t *testing.T) *server {
 	t.Helper()
-	s := &server{t: t, cfg: config.Default()}
+	s := &server{t: t, cfg: config.Default(), had: map[announcements.Kind]bool{}}
 	s.cfg.Hosts = []config.Host{{Domain: host, Admins: []string{"escalus@" + host}}, {Domain: "other.example"}}
 	if err := s.cfg.Validate(); err != nil {
 		t.Fatal(err)
@@ -101,7 +103,7 @@ func newServer(t *testing.T) *server {
 	set := modules.All(modules.Deps{Router: s.router, Store: store, Accounts: s.users, Devices: known, Config: current,
 		Log: log})
 	s.admin = admin.New(admin.Options{Accounts: s.users, Config: current, Kept: set, Devices: known, Roster: set.Roster,
-		Live: s})
+		Announcements: set.Announcements, Live: s})
 	set.Commands.Add(Commands(s.admin, func() bool { return s.cfg.Modules.Enabled(Name) })...)
 	s.router.Use(set.Modules(Module())...)
 	t.Cleanup(func() {
@@ -272,13 +274,35 @@ var runs = []struct {
 		"<value>benvolio@example.org</value><value>juliet@example.org</value></field>"}, nil},
 	{"get-idle-users", nil, []string{"<field var='idleuserjids'", "<value>romeo@example.org</value></field>"}, nil},
 	{"end-user-session", []string{"accountjids=juliet@example.org/idle"}, nil, nil},
-	{"shutdown", []string{"delay=90"}, []string{"The server stops in 90 seconds."},
+	{"announce", []string{"announcement=It rains", "announcement=on <Friday>"}, []string{"It went to 3 users."}, nil},
+	{"set-motd", []string{"motd=The globe open"}, []string{"It went to 0 users by now."}, // nobody has sent presence
+		func(s *server) bool { return s.standing(announcements.OfTheDay) == "The globe open" }},
+	{"edit-motd", []string{"motd=The globe", "motd=opens"}, nil,
+		func(s *server) bool { return s.standing(announcements.OfTheDay) == "The globe\nopens" }},
+	{"delete-motd", nil, nil, func(s *server) bool { return s.deleted(announcements.OfTheDay) }},
+	{"set-welcome", []string{"welcome=Be welcome"}, nil,
+		func(s *server) bool { return s.standing(announcements.Welcome) == "Be welcome" }},
+	{"delete-welcome", nil, nil, func(s *server) bool { return s.deleted(announcements.Welcome) }},
+	{"shutdown", []string{"delay=90", "announcement=Good night"}, []string{"The announcement went to 3 users.", "The server stops in 90 seconds."},
 		func(s *server) bool { return s.stopped == 90*time.Second }},
 	// Last, since juliet is an administrator from then on.
 	{"edit-admin", []string{"adminjids=benvolio@example.org", "adminjids=escalus@example.org", "adminjids=juliet@example.org"}, nil,
 		func(s *server) bool {
 			return s.users.Permitted(context.Background(), at("juliet"), accounts.PermAdmin)
 		}},
+}
+
+func (s *server) standing(k announcements.Kind) string {
+	text, err := s.admin.Standing(host, k)
+	s.must(err)
+	return text
+}
+
+// deleted says whether a text was there that is there no more.
+func (s *server) deleted(k announcements.Kind) bool {
+	had := s.had[k]
+	s.had[k] = s.standing(k) != ""
+	return had && !s.had[k]
 }
 
 func (s *server) disabled(name string) bool {

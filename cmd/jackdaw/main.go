@@ -86,6 +86,7 @@ func newRoot() *cobra.Command {
 		versionCommand(s), setupCommand(s),
 	)
 	addPackaging(root)
+	root.AddCommand(announceCommand(s))
 	return root
 }
 

@@ -219,7 +219,7 @@ func TestScenesOnASharedServer(t *testing.T) {
 		t.Run(place.String(), func(t *testing.T) {
 			t.Parallel()
 			s := harness.Start(t, harness.Options{Place: place, Config: "modules: {directory: true}\n"})
-			for _, script := range []string{"login", "roster", "availability", "messages", "account", "administer", "resume"} {
+			for _, script := range []string{"login", "roster", "availability", "messages", "account", "resume"} {
 				t.Run(script, func(t *testing.T) {
 					t.Parallel()
 					play(t, s, script)
@@ -242,6 +242,11 @@ func TestMessagesSurviveTheServer(t *testing.T) {
 func TestOperatorsCommandsActAtOnce(t *testing.T) {
 	needs(t, "/usr/bin/curl", "curl")
 	onEach(t, "operate", harness.Options{})
+}
+
+// What administrators announce is for everybody, so that they have servers of their own.
+func TestAdministratorsWorkInTheirClients(t *testing.T) {
+	onEach(t, "administer", harness.Options{})
 }
 
 func TestPostsByCurlReachClients(t *testing.T) {

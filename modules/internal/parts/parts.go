@@ -42,6 +42,7 @@ type Accounts interface {
 	Delete(ctx context.Context, user jid.JID) error
 	List(ctx context.Context, domain string) ([]accounts.Account, error)
 	OnChange(f func(user jid.JID, what accounts.Change))
+	Get(ctx context.Context, user jid.JID) (accounts.Account, error)
 	Rights(ctx context.Context, user jid.JID) (*accounts.Rights, error)
 }
 

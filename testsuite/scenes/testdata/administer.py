@@ -1,6 +1,6 @@
 """What administrators do in a client (XEP-0133 over XEP-0050)."""
 
-from scene import WITHIN, Actor, check, denied, equal, play
+from scene import WITHIN, Actor, check, denied, equal, message, play
 
 NODE = "http://jabber.org/protocol/admin#"
 ROSTER = "{jabber:iq:roster}"
@@ -85,5 +85,32 @@ async def contacts_and_numbers_are_shown(house):
     check(2 <= online <= number, f"{online} of {number} are online")
 
 
+async def announcements_reach_who_is_here_and_who_comes(house):
+    a, (romeo, juliet) = await administrator(house), await house.users("romeo", "juliet")
+    r = await house.login(romeo)
+    text = f"The server moves on Friday ({house.name})"
+    await house.command("announce", "--days", "1", text)
+    said = message(text, house.domain)
+    await r.expect("the announcement", said)
+    j = await house.login(juliet)
+    await j.expect("the announcement", said)
+    await j.leave()
+    j = await house.login(juliet)
+    await j.caught_up(r)
+    j.none("the announcement twice", said)
+    listed = await house.command("announce", "--list")
+    check(text in listed, f"not kept: {listed}")
+    await house.command("announce", "--withdraw", next(line for line in listed.split("\n") if text in line).split("\t")[0])
+    check(text not in await house.command("announce", "--list"), "withdrawn and kept")
+
+    await run(a, "announce", announcement="Now & <here>")
+    await r.expect("what is for now", message("Now & <here>", house.domain))
+    await run(a, "set-welcome", welcome="Be\nwelcome")
+    nurse = await house.login(await house.users("nurse"))
+    await nurse.expect("the welcome", message("Be\nwelcome", house.domain))
+    await run(a, "delete-welcome")
+
+
 if __name__ == "__main__":
-    play(administrators_find_their_commands, an_account_is_made_and_kept_out_and_removed, contacts_and_numbers_are_shown)
+    play(administrators_find_their_commands, an_account_is_made_and_kept_out_and_removed, contacts_and_numbers_are_shown,
+         announcements_reach_who_is_here_and_who_comes)
