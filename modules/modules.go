@@ -57,6 +57,8 @@ type Set struct {
 	Roster       *roster.Roster             // for administrators
 	// Announcements are what hosts write to all their users; administrators make them.
 	Announcements *announcements.Announcements
+	// Tell has the administrators of a host written to, soon; about says what the line is about.
+	Tell func(host, about, line string)
 
 	list     []router.Module
 	messages *archive.Archive
@@ -169,7 +171,7 @@ func All(d Deps) *Set {
 			orders.Module(),
 		},
 		Registration: register, Forged: replies, Commands: orders, Roster: contacts,
-		Announcements: notes, messages: messages, spaces: spaces, config: d.Config,
+		Announcements: notes, Tell: admins.Add, messages: messages, spaces: spaces, config: d.Config,
 		run:   []func(context.Context){messages.Run, rooms.Run},
 		leave: rooms.Close,
 		close: []func(){replies.Close, guard.Close, admins.Close, users.Close, pushes.Close},

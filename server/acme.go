@@ -89,14 +89,9 @@ func issuedNames(cfg *config.Config) (names []string) {
 	return names
 }
 
-// under is the host that a name is or is below; where there is none it is the first one.
-func under(cfg *config.Config, name string) (host string, ok bool) {
-	for _, h := range cfg.Hosts {
-		if name == h.Domain || strings.HasSuffix(name, "."+h.Domain) {
-			return h.Domain, true
-		}
-	}
-	return cfg.Hosts[0].Domain, false
+// isUnder says whether a name, in either form, is a domain or below it.
+func isUnder(name string, domain ...string) bool {
+	return slices.ContainsFunc(domain, func(d string) bool { return name == d || strings.HasSuffix(name, "."+d) })
 }
 
 // mayBePublic says whether an authority could know a name at all (RFC 6761, RFC 6762, RFC 7686).

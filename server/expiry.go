@@ -131,14 +131,18 @@ func (h *house) sayCertificates() (warnings []string) {
 
 // watchCertificates says it again while the server runs, until ctx ends: a server outlives its certificates.
 func (h *house) watchCertificates(ctx context.Context) {
-	tick := time.NewTicker(certificatesEvery)
+	tick, told := time.NewTicker(certificatesEvery), time.NewTicker(tellEvery)
 	defer tick.Stop()
+	defer told.Stop()
+	h.tellAdmins(time.Now())
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 			h.sayCertificates()
+		case <-told.C:
+			h.tellAdmins(time.Now())
 		}
 	}
 }

@@ -99,6 +99,7 @@ func (m *metrics) parts(h *house) {
 	m.programs(&h.programs.Stats)
 	m.files(&h.files.Stats)
 	m.front(h.front)
+	m.issued(h)
 	if h.peering != nil {
 		m.peers(h.peering)
 	}
