@@ -219,6 +219,7 @@ type Web struct {
 	BOSH      bool     `yaml:"bosh"`      // XEP-0206
 	Origins   []string `yaml:"origins"`   // of pages that may connect, beside those of the hosts; "*": any
 	Languages string   `yaml:"languages"` // a directory with further words for pages; "": none
+	Admin     bool     `yaml:"admin"`     // the console for administrators
 }
 
 // What happens to a remote recipient of a foreign forged sender.
@@ -277,7 +278,7 @@ func Default() *Config {
 			ForgedRemote:  ForgedRefuse,
 			Permissions:   Permissions{HTTPMessage: []string{"*"}},
 		},
-		Web:     Web{WebSocket: true, BOSH: true},
+		Web:     Web{WebSocket: true, BOSH: true, Admin: true},
 		Modules: defaultModules(),
 		Log:     Log{Level: "info", Format: "text"},
 	}

@@ -58,9 +58,6 @@ func (m *metrics) gauge(name, help string, read func() int64) {
 // parts exports what the parts of the house count.
 func (m *metrics) parts(h *house) {
 	m.routed(h.router)
-	if o, ok := h.store.(storage.Observer); ok {
-		o.Observe(func(d time.Duration) { m.commit.Observe(d.Seconds()) })
-	}
 	m.registry.MustRegister(expiry{h})
 	m.gauge("jackdaw_storage_up", "1 while storage can acknowledge writes, else 0.", func() int64 {
 		if h.store.Err() != nil {

@@ -23,6 +23,7 @@ import (
 
 	"jackdaw/admin"
 	"jackdaw/admin/adhoc"
+	"jackdaw/admin/console"
 	"jackdaw/c2s"
 	"jackdaw/component"
 	"jackdaw/config"
@@ -61,6 +62,8 @@ type RunOptions struct {
 	Level *slog.LevelVar
 	// Load reads the configuration again, for a reload.
 	Load func() (*config.Config, error)
+
+	record *console.Record // what the console shows of Log
 	// Ready is called when every listener accepts; it may be nil.
 	Ready func()
 }
@@ -71,6 +74,8 @@ const drainTime = 10 * time.Second
 // Run serves until ctx ends, then drains and returns nil. Before it has printed "jackdaw: ready"
 // it returns an error that says what to do.
 func Run(ctx context.Context, cfg *config.Config, o RunOptions) error {
+	o.record = new(console.Record)
+	o.Log = slog.New(o.record.Tap(o.Log.Handler()))
 	o.Log.Info("starting", "version", o.Version, "commit", o.Commit, "go", runtime.Version(), "data", cfg.Data,
 		"configuration", o.ConfigPath)
 	for _, w := range cfg.Warnings {
@@ -117,6 +122,7 @@ func Run(ctx context.Context, cfg *config.Config, o RunOptions) error {
 	s.running.Go(func() { s.devices.Run(ctx) })
 	s.running.Go(func() { s.files.Run(ctx) })
 	s.running.Go(func() { s.space.Run(ctx) })
+	s.running.Go(func() { s.past.Run(ctx) })
 	s.wait(ctx)
 	s.ready.Store(false)
 	o.Log.Info("stopping")
@@ -154,6 +160,8 @@ type house struct {
 	binding    *bosh.Handler
 	asked      turnstile // posts and files, on their way through web
 	pages      *leaves
+	console    *console.Console
+	past       *console.History // for its plots
 	sockets    listeners
 	gate       *gate.Keeper
 	senders    *budget.Book // of accounts
@@ -237,6 +245,7 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 		Hosts: func() []string { return domains(h.cfg.Load()) }, Settings: postSettings(cfg),
 		Lanes: lanes(cfg), Budgets: h.senders, Log: o.Log})
 	h.newPages()
+	h.newConsole()
 	h.web = web.NewServer(h.webHandler(), web.Limits{HeaderBytes: cfg.Limits.HTTPHeaderBytes,
 		HeaderTime: cfg.Limits.HTTPHeaderTime, BodyTime: cfg.Limits.HTTPBodyTime, Idle: cfg.Limits.HTTPIdle,
 		Streams: cfg.Limits.HTTPStreams}, o.Log)
@@ -247,6 +256,7 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 		h.metrics = newMetrics()
 		h.metrics.parts(h)
 	}
+	h.observe()
 	return h, nil
 }
 
@@ -307,6 +317,8 @@ func (h *house) webHandler() http.Handler {
 			files.ServeHTTP(w, r)
 		case strings.HasPrefix(r.URL.Path, hostmeta.Path) && on("hostmeta"):
 			ways.ServeHTTP(w, r)
+		case console.Owns(r.URL.Path) && cfg.Web.Admin:
+			h.console.ServeHTTP(w, r)
 		case h.page(w, r):
 		case on("httpmessage"):
 			posts.ServeHTTP(w, r)
@@ -405,6 +417,7 @@ func (h *house) stop() {
 		h.o.Log.Warn("posts were cut off", "error", err)
 	}
 	h.files.Close()
+	h.console.Close()
 	// Clients send no more from here on: what they get an acknowledgement for has met all the parts.
 	h.clients.Quiesce(ctx)
 	// What components did not take goes back to sessions that are still there.

@@ -53,9 +53,9 @@ type Book struct {
 }
 
 // NewBook reads the pages of a feature: each templates/NAME.html is a page, which defines "title" and "main"; those
-// whose name begins with "_" are there for all of them. Words are in languages/TAG.json, whose keys begin with the
-// feature's name. The page sees a *Page; funcs, which may be nil, are there as well. It panics if something is wrong
-// with the files, which belong to the program.
+// whose name begins with "_" are there for all of them (embed takes them with all:templates). Words are in
+// languages/TAG.json, whose keys begin with the feature's name. The page sees a *Page; funcs, which may be nil, are
+// there as well. It panics if something is wrong with the files, which belong to the program.
 func (s *Site) NewBook(files fs.FS, funcs template.FuncMap) *Book {
 	b := &Book{site: s, pages: map[string]*template.Template{}}
 	if err := b.read(files, funcs); err != nil {

@@ -1,0 +1,225 @@
+package console
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"html/template"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"jackdaw/admin"
+	"jackdaw/config"
+	"jackdaw/router/accounts"
+	"jackdaw/router/devices"
+	"jackdaw/storage/embedded"
+	"jackdaw/web/pages"
+	"jackdaw/xmpp/jid"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// evil is what users put into every field that is theirs.
+const evil = `"'><script>alert(1)</script><img src=x onerror=alert(1)>{{.}}`
+
+// A world stands for a running server.
+type world struct{ kicked []string }
+
+func (w *world) Sessions() []admin.SessionInfo {
+	var all []admin.SessionInfo
+	for i := range 120 {
+		all = append(all, admin.SessionInfo{JID: fmt.Sprintf("juliet@localhost/%03d", i), State: admin.StateAvailable,
+			Client: evil, Address: "192.0.2.7", TLS: "1.3", Since: time.Now()})
+	}
+	all[0].JID = "juliet@localhost/" + evil
+	return all
+}
+
+func (w *world) SessionsOf(user jid.JID) []admin.SessionInfo {
+	if user.Local() == "juliet" {
+		return w.Sessions()[:2]
+	}
+	return nil
+}
+
+func (w *world) Kick(user jid.JID) int {
+	w.kicked = append(w.kicked, user.String())
+	return 1
+}
+
+func (w *world) Peers() admin.PeersInfo {
+	return admin.PeersInfo{Links: []admin.LinkInfo{{Remote: evil, Direction: "in", Address: evil}},
+		Queues: []admin.QueueInfo{{Remote: evil, State: "waiting", Stanzas: 3, Error: evil}}}
+}
+func (w *world) Reload(bool) ([]string, error) { return nil, nil }
+func (w *world) Stop(time.Duration)            {}
+
+func (w *world) List(context.Context, jid.JID) ([]devices.Device, error) {
+	return []devices.Device{{ID: "d1", Name: evil, Software: evil, Password: true}}, nil
+}
+
+func (w *world) Remove(_ context.Context, _ jid.JID, device string) error {
+	if device != "d1" {
+		return devices.ErrNotFound
+	}
+	w.kicked = append(w.kicked, device)
+	return nil
+}
+
+func (w *world) About() About { return About{Version: evil, Broken: evil, Room: "full"} }
+
+func (w *world) Certificates() []Certificate {
+	return []Certificate{{Host: "localhost", Issuer: evil, Names: []string{evil}, Problem: evil, Do: evil, Until: time.Now()}}
+}
+
+func (w *world) Disk(context.Context) Disk {
+	return Disk{Path: evil, Parts: []Part{{evil, 1, 1 << 20}}}
+}
+
+func (w *world) Doctor(context.Context) []Finding {
+	return []Finding{{Level: "wrong", Domain: "localhost", What: evil, Why: evil, Do: evil}}
+}
+
+// A stage is a console with its world.
+type stage struct {
+	*testing.T
+	*Console
+	world  *world
+	log    bytes.Buffer
+	config *config.Config
+}
+
+// set makes one with an administrator, romeo, and two users.
+func set(t *testing.T) *stage {
+	t.Helper()
+	s := &stage{T: t, world: new(world)}
+	store, err := embedded.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	users, err := accounts.New(t.Context(), store, accounts.Options{Iterations: 4096})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.config = config.Default()
+	if err := s.config.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	record := new(Record)
+	log := slog.New(record.Tap(slog.NewTextHandler(&s.log, nil)))
+	ruler := admin.New(admin.Options{Accounts: users, Config: func() *config.Config { return s.config }, Live: s.world,
+		Devices: s.world, Log: log})
+	for _, name := range []string{"romeo", "juliet", "tybalt"} {
+		must(t, ruler.AddUser(t.Context(), admin.Command, name+"@localhost", "secret"))
+	}
+	must(t, ruler.Grant(t.Context(), admin.Command, "romeo@localhost", []string{"admin"}))
+	log.Info("http post", "status", 200, "account", evil, "sender", evil, "stored", evil, "client", evil)
+	log.Info("report", "by", evil, "about", evil, "reason", evil)
+	s.Console = New(Options{Site: pages.New(log), Admin: ruler, Accounts: users, Log: log, Record: record, Facts: s.world,
+		Config: func() *config.Config { return s.config },
+		Past: &History{Messages: func() int64 { return 7 }, Sessions: func() int64 { return 120 },
+			Free: func() int64 { return 5 << 30 }}})
+	t.Cleanup(s.Close)
+	return s
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A client is a browser.
+type client struct {
+	*stage
+	cookie string
+	change func(*http.Request)
+}
+
+func (s *stage) client() *client { return &client{stage: s} }
+
+func (c *client) ask(method, target string, form url.Values) *httptest.ResponseRecorder {
+	c.Helper()
+	body := ""
+	if form != nil {
+		body = form.Encode()
+	}
+	r := httptest.NewRequest(method, "https://localhost:5284"+target, strings.NewReader(body))
+	r.RemoteAddr = "192.0.2.9:4711"
+	r.Header.Set("Accept", "text/html")
+	if form != nil {
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("Sec-Fetch-Site", "same-origin")
+		r.Header.Set("Origin", "null")
+	}
+	if c.cookie != "" {
+		r.AddCookie(&http.Cookie{Name: cookie, Value: c.cookie})
+	}
+	if c.change != nil {
+		c.change(r)
+	}
+	w := httptest.NewRecorder()
+	c.ServeHTTP(w, r)
+	if w.Header().Get("Content-Security-Policy") == "" || w.Header().Get("Cache-Control") != "no-store" {
+		c.Errorf("%s %s: %v", method, target, w.Header())
+	}
+	return w
+}
+
+var cookieLine = regexp.MustCompile(`^__Host-jackdaw=([\w-]{43}); Path=/; HttpOnly; Secure; SameSite=Strict$`)
+
+// logIn returns a browser of an administrator.
+func (s *stage) logIn(name string) *client {
+	s.Helper()
+	c := s.client()
+	w := c.ask("POST", "/admin/login", url.Values{"name": {name}, "password": {"secret"}})
+	m := cookieLine.FindStringSubmatch(w.Header().Get("Set-Cookie"))
+	if w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/admin" || m == nil {
+		s.Fatalf("%s: %d %v", name, w.Code, w.Header())
+	}
+	c.cookie = m[1]
+	return c
+}
+
+var tokenField = regexp.MustCompile(`name="token" value="([\w-]{43})"`)
+
+// token is that of the forms.
+func (c *client) token() string {
+	c.Helper()
+	m := tokenField.FindStringSubmatch(c.ask("GET", "/admin", nil).Body.String())
+	if m == nil {
+		c.Fatal("no token")
+	}
+	return m[1]
+}
+
+// does sends a form with its token, and wants the next page to say something.
+func (c *client) does(page string, want string, fields ...string) {
+	c.Helper()
+	form := url.Values{"token": {c.token()}}
+	for i := 0; i < len(fields); i += 2 {
+		form.Set(fields[i], fields[i+1])
+	}
+	w := c.ask("POST", "/admin"+page, form)
+	if w.Code != http.StatusSeeOther {
+		c.Errorf("%s %v: %d %s", page, fields, w.Code, w.Body)
+		return
+	}
+	if body := c.ask("GET", w.Header().Get("Location"), nil).Body.String(); !strings.Contains(body, template.HTMLEscapeString(want)) {
+		c.Errorf("%s %v: no %q in %s", page, fields, want, body)
+	}
+}
