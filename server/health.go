@@ -39,7 +39,7 @@ func (h *house) watchStorage(ctx context.Context) {
 			since = time.Time{}
 		case err != nil && since.IsZero() && !errors.Is(err, storage.ErrClosed):
 			since = time.Now()
-			if errors.Is(err, embedded.ErrFailed) { // its log has said so
+			if errors.Is(err, embedded.ErrFailed) || errors.Is(err, embedded.ErrNoRoom) { // its log has said so
 				continue
 			}
 			h.o.Log.Error("storage failed, nothing is acknowledged", "error", err, "do", remedy(h.cfg.Load(), err))

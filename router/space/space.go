@@ -1,5 +1,5 @@
-// Package space watches how much room there is on the disk of the data directory. A store that meets a full disk fails
-// as a whole, so what can be done without stops before: first the files of users, then archives and what accounts
+// Package space watches how much room there is on the disk of the data directory. A store that meets a full disk takes
+// nothing more, so what can be done without stops before: first the files of users, then archives and what accounts
 // publish, and in the end messages for users who are away. What is on its way to somebody who is there has the rest.
 package space
 

@@ -42,9 +42,9 @@ func (a *accounts) read(user string) (storage.Account, error) {
 
 // step runs f alone among the steps on one user, and writes what it returns; nil deletes.
 func (a *accounts) step(
-	ctx context.Context, user string, f func(storage.Account, error) (*storage.Account, error),
+	ctx context.Context, user string, removes bool, f func(storage.Account, error) (*storage.Account, error),
 ) (*storage.Pending, error) {
-	if err := a.checkWrite(ctx, false, user); err != nil {
+	if err := a.checkWrite(ctx, removes, user); err != nil {
 		return nil, err
 	}
 	s := a.shard(user)
@@ -70,7 +70,7 @@ func (a *accounts) step(
 }
 
 func (a *accounts) Create(ctx context.Context, account storage.Account) (*storage.Pending, error) {
-	return a.step(ctx, account.User, func(_ storage.Account, err error) (*storage.Account, error) {
+	return a.step(ctx, account.User, false, func(_ storage.Account, err error) (*storage.Account, error) {
 		switch err {
 		case nil:
 			return nil, storage.ErrExists
@@ -82,7 +82,7 @@ func (a *accounts) Create(ctx context.Context, account storage.Account) (*storag
 }
 
 func (a *accounts) Modify(ctx context.Context, user string, f func(*storage.Account) error) (*storage.Pending, error) {
-	return a.step(ctx, user, func(account storage.Account, err error) (*storage.Account, error) {
+	return a.step(ctx, user, false, func(account storage.Account, err error) (*storage.Account, error) {
 		if err == nil {
 			err = f(&account)
 		}
@@ -91,7 +91,7 @@ func (a *accounts) Modify(ctx context.Context, user string, f func(*storage.Acco
 }
 
 func (a *accounts) Delete(ctx context.Context, user string) (*storage.Pending, error) {
-	return a.step(ctx, user, func(_ storage.Account, err error) (*storage.Account, error) { return nil, err })
+	return a.step(ctx, user, true, func(_ storage.Account, err error) (*storage.Account, error) { return nil, err })
 }
 
 func (a *accounts) List(ctx context.Context, domain, after string, limit int) ([]storage.Account, error) {

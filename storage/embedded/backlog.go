@@ -73,7 +73,7 @@ func (b *backlog) extend() {
 
 // fill notes whether there is room. The caller holds mu.
 func (e *engine) fill() {
-	if full := e.crowded(1) || e.behind(1); full != e.backlog.full.Load() {
+	if full := e.short || e.crowded(1) || e.behind(1); full != e.backlog.full.Load() {
 		e.backlog.full.Store(full)
 	}
 }
@@ -89,22 +89,23 @@ func (e *engine) behind(times int64) bool {
 }
 
 // awaitTurn returns when there is room for a write, or an error if that is to be refused. It comes before the owner is
-// locked, so that whoever waits holds up nobody who only reads. A lazy write, which removes records, waits later.
-func (e *engine) awaitTurn(lazy bool) error {
+// locked, so that whoever waits holds up nobody who only reads. One that only removes waits later.
+func (e *engine) awaitTurn(removes bool) error {
 	if !e.backlog.full.Load() {
 		return nil
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	times := 1
-	if lazy {
+	if removes {
 		times = spareRoom
 	}
-	return e.awaitRoom(times, 1)
+	return e.awaitRoom(times, 1, !removes)
 }
 
-// awaitRoom returns when the group and the table have so many times the usual room. The caller holds mu.
-func (e *engine) awaitRoom(group int, table int64) error {
+// awaitRoom returns when the group and the table have so many times the usual room. What adds something and is not
+// under way yet is refused while the disk is full. The caller holds mu.
+func (e *engine) awaitRoom(group int, table int64, adds bool) error {
 	b := &e.backlog
 	for again := false; ; again = true {
 		most := group
@@ -117,6 +118,8 @@ func (e *engine) awaitRoom(group int, table int64) error {
 			return e.err
 		case e.closed.Load():
 			return storage.ErrClosed
+		case adds && e.short:
+			return ErrNoRoom
 		case !late && !e.crowded(most):
 			return nil
 		case b.stuck || b.telling && !(late && e.merging): // else only the committer makes room, and may wait for this

