@@ -63,6 +63,8 @@ type Host struct {
 	Contact Contact `yaml:"contact"`
 	// Page is a file with the text of the page at https://DOMAIN/; "": that of the program.
 	Page string `yaml:"page"`
+	// Rooms are bare JIDs of rooms that every account is given once, as bookmarks.
+	Rooms []string `yaml:"rooms"`
 	// Outage are the URLs at which clients read, while the server is away, why (XEP-0455).
 	Outage []string `yaml:"outage"`
 }

@@ -153,9 +153,9 @@ var offByDefault = map[string]bool{"directory": true}
 
 // moduleNames are the modules of this version, by the names of their folders.
 var moduleNames = []string{
-	"administration", "announcements", "archive", "blocking", "caps", "carbons", "commands", "contact", "devices",
-	"directory", "disco", "forged", "hostmeta", "httpmessage", "last", "markers", "muc", "multicast", "offline", "pep",
-	"ping", "presence", "private", "push", "registration", "reports", "roster", "stanzaid", "strangers", "time",
+	"administration", "announcements", "archive", "blocking", "caps", "carbons", "commands", "contact", "defaultrooms",
+	"devices", "directory", "disco", "forged", "hostmeta", "httpmessage", "last", "markers", "muc", "multicast",
+	"offline", "pep", "ping", "presence", "private", "push", "registration", "reports", "roster", "stanzaid", "strangers", "time",
 	"upload", "vcard", "version",
 }
 

@@ -240,6 +240,7 @@ func (c *Config) checkHosts(k *checker) {
 			k.add(key+".key", "a key without its certificate; expected hosts[%d].cert too", i)
 		}
 		k.bareJIDs(key+".admins", h.Admins, false)
+		k.bareJIDs(key+".rooms", h.Rooms, false)
 		roles := reflect.ValueOf(h.Contact)
 		for f := range roles.NumField() {
 			role := key + ".contact." + roles.Type().Field(f).Tag.Get("yaml")

@@ -17,6 +17,7 @@ import (
 	"jackdaw/modules/carbons"
 	"jackdaw/modules/commands"
 	"jackdaw/modules/contact"
+	"jackdaw/modules/defaultrooms"
 	"jackdaw/modules/devices"
 	"jackdaw/modules/directory"
 	"jackdaw/modules/disco"
@@ -168,6 +169,7 @@ func All(d Deps) *Set {
 			reachable.Module(),
 			devices.Of(d),
 			directory.Of(d, cards),
+			defaultrooms.Of(d, events, rooms),
 			orders.Module(),
 		},
 		Registration: register, Forged: replies, Commands: orders, Roster: contacts,

@@ -50,6 +50,23 @@ func use(t *testing.T, c *config.Config) (*router.Router, *moduletest.Client) {
 	return d.Router, moduletest.Login(t, d.Router, "romeo/orchard")
 }
 
+func TestDefaultRoomsAreAmongTheBookmarks(t *testing.T) {
+	c := config.Default()
+	d := deps(c)
+	d.Router.Use(All(d).Modules()...)
+	c.Hosts[0].Rooms = []string{"team@rooms.example.org"}
+	romeo := moduletest.Login(t, d.Router, "romeo/orchard")
+	romeo.Send(`<iq type='get' id='1'><pubsub xmlns='http://jabber.org/protocol/pubsub'><items node='urn:xmpp:bookmarks:1'/></pubsub></iq>`)
+	got := romeo.Deliveries()
+	if len(got) != 1 {
+		t.Fatalf("%d answers", len(got))
+	}
+	const want = `<item id='team@rooms.example.org'><conference xmlns='urn:xmpp:bookmarks:1' autojoin='true'/></item>`
+	if xml := string(got[0].Stanza.Payload); !strings.Contains(xml, want) {
+		t.Errorf("got %s", xml)
+	}
+}
+
 func names(all []router.Module) []string {
 	var out []string
 	for _, m := range all {

@@ -2,11 +2,13 @@ package muc
 
 import (
 	"bytes"
+	"slices"
 
 	"jackdaw/modules/muc/room"
 	"jackdaw/router"
 	"jackdaw/storage"
 	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
 )
 
 // administer carries out what an admin wants, all or none (§8, §9, §10.3 to §10.8). It is called with order held.
@@ -87,6 +89,37 @@ func (r *hosted) keepPeople(people []room.Known) (*storage.Pending, *xmpp.Error)
 		r.Learn(k)
 	}
 	return pending, nil
+}
+
+// Admit makes a user a member of a room that is for members only, and has no word for it yet: neither a good one nor a
+// bad one. Nobody is told. Where there is no such room nothing happens.
+func (m *Rooms) Admit(user, addr jid.JID) error {
+	if !slices.Contains(m.o.Domains(), addr.Domain()) {
+		return nil
+	}
+	for {
+		r, bad := m.find(addr, nil)
+		switch {
+		case bad != nil && bad.Condition == xmpp.CondItemNotFound:
+			return nil
+		case bad != nil:
+			return bad
+		}
+		var failed *xmpp.Error
+		there := r.visited(&r.order, func(r *hosted) {
+			if r.Conf.MembersOnly && r.AffiliationOf(user) == room.Unaffiliated {
+				p := r.People[user.Bare().String()]
+				p.Affiliation, p.Asks = room.Member, ""
+				_, failed = r.keepPeople([]room.Known{{User: user.Bare().String(), Person: p}})
+			}
+		})
+		switch {
+		case failed != nil:
+			return failed
+		case there: // else it is let go of, and read again
+			return nil
+		}
+	}
 }
 
 // command carries out what is said about hats (XEP-0317 §4). It is called with order held.

@@ -316,3 +316,39 @@ func TestOwnersGiveHats(t *testing.T) {
 		t.Errorf("crone got %s", got)
 	}
 }
+
+func TestUsersAreAdmittedByTheServer(t *testing.T) {
+	w := newWorld(t)
+	hag, nowhere := jid.MustParse("hag@example.org"), jid.MustParse("nowhere@"+domain)
+	admit := func(user, room jid.JID) {
+		t.Helper()
+		if err := w.m.Admit(user, room); err != nil {
+			t.Errorf("%s into %s: %v", user, room, err)
+		}
+	}
+	admit(hag, nowhere)
+	admit(hag, jid.MustParse("room@elsewhere.example"))
+	if w.m.inMemory(nowhere) != nil {
+		t.Error("a room was made")
+	}
+	w.instant()
+	rank := func(user jid.JID) room.Affiliation { return w.room().AffiliationOf(user) }
+	admit(hag, jid.MustParse(coven))
+	if got := rank(hag); got != room.Unaffiliated {
+		t.Errorf("in a room that is open hag is %s", got)
+	}
+	w.configure("crone", "membersonly=1", "persistentroom=1")
+	w.admin("crone", `<item jid='witch@example.org' affiliation='outcast'/>`)
+	w.brief("crone")
+	admit(hag, jid.MustParse(coven))
+	for user, want := range map[string]room.Affiliation{"witch": room.Outcast, "crone": room.Owner, "hag": room.Member} {
+		j := jid.MustParse(user + "@example.org")
+		admit(j, jid.MustParse(coven))
+		if got := rank(j); got != want {
+			t.Errorf("%s is %s", user, got)
+		}
+	}
+	w.restart()
+	w.join("hag", "hag")
+	w.wantBrief("hag", "hag member/participant jid 110 170,  subject:")
+}

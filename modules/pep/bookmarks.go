@@ -119,6 +119,26 @@ func (p *PEP) SetConferences(b *router.Batch, user jid.JID, all []*xmpp.Element,
 	return storage.Join(written, p.collate(b, user)), nil
 }
 
+// AddConference adds a room to a user's bookmarks, to be entered at login, unless it is among them. It returns what has
+// to be durable for that.
+func (p *PEP) AddConference(b *router.Batch, user, room jid.JID) (*storage.Pending, error) {
+	all, ok, err := p.Conferences(user)
+	if private := p.private(); err == nil && !ok && private != nil { // as adopt does
+		all, err = private.Conferences(user)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, el := range all {
+		if j, err := jid.Parse(el.Attr("jid")); err == nil && j == room {
+			return nil, nil
+		}
+	}
+	attr := func(name, value string) xmpp.Attr { return xmpp.Attr{Name: xmpp.Name{Local: name}, Value: value} }
+	return p.SetConferences(b, user, append(all, &xmpp.Element{Name: xmpp.Name{Space: nsStorage, Local: "conference"},
+		Attrs: []xmpp.Attr{attr("jid", room.String()), attr("autojoin", "true")}}), nil)
+}
+
 func (p *PEP) setConferences(b *router.Batch, user jid.JID, all []*xmpp.Element,
 	written *storage.Pending) (*storage.Pending, error) {
 	items, _, _, err := p.engine.Items(user, nodeBookmarks)
