@@ -153,10 +153,10 @@ var offByDefault = map[string]bool{"directory": true}
 
 // moduleNames are the modules of this version, by the names of their folders.
 var moduleNames = []string{
-	"administration", "announcements", "archive", "blocking", "caps", "carbons", "commands", "contact", "defaultrooms",
-	"devices", "directory", "disco", "forged", "hostmeta", "httpmessage", "last", "markers", "muc", "multicast",
-	"offline", "pep", "ping", "presence", "private", "push", "registration", "reports", "roster", "stanzaid", "strangers", "time",
-	"upload", "vcard", "version",
+	"administration", "announcements", "archive", "blocking", "caps", "carbons", "commands", "contact",
+	"defaultrooms", "devices", "directory", "disco", "forged", "hostmeta", "httpmessage", "last", "markers",
+	"muc", "multicast", "offline", "pep", "ping", "presence", "private", "push", "registration", "reports",
+	"roster", "stanzaid", "strangers", "time", "upload", "vcard", "version",
 }
 
 // settings of the module, nil for one that has none but its switch.
