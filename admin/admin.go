@@ -44,6 +44,8 @@ type Options struct {
 	Roster Roster
 	// Announcements write to everybody; nil where nobody does.
 	Announcements Announcements
+	// Rooms is the service of rooms; nil where nobody asks.
+	Rooms Rooms
 	// Log hears what was changed, and by whom; nil: nobody does.
 	Log *slog.Logger
 	// Live is nil when no server runs.

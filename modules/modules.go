@@ -56,6 +56,7 @@ type Set struct {
 	Forged       *forged.Forged             // for its Stats; never nil
 	Commands     *commands.Commands         // to add to, before anything is served
 	Roster       *roster.Roster             // for administrators
+	Rooms        *muc.Rooms                 // likewise
 	// Announcements are what hosts write to all their users; administrators make them.
 	Announcements *announcements.Announcements
 	// Tell has the administrators of a host written to, soon; about says what the line is about.
@@ -173,7 +174,7 @@ func All(d Deps) *Set {
 			orders.Module(),
 		},
 		Registration: register, Forged: replies, Commands: orders, Roster: contacts,
-		Announcements: notes, Tell: admins.Add, messages: messages, spaces: spaces, config: d.Config,
+		Rooms: rooms, Announcements: notes, Tell: admins.Add, messages: messages, spaces: spaces, config: d.Config,
 		run:   []func(context.Context){messages.Run, rooms.Run},
 		leave: rooms.Close,
 		close: []func(){replies.Close, guard.Close, admins.Close, users.Close, pushes.Close},

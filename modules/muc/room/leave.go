@@ -115,6 +115,9 @@ func (d *Destruction) append(dst []byte) []byte {
 	return append(dst, b[len("<x xmlns='"+xmpp.NSMUCUser+"'>"):]...)
 }
 
+// NewDestruction is one that names no other room; reason may be empty.
+func NewDestruction(reason string) *Destruction { return &Destruction{reason: reason} }
+
 // ReadDestruction reads a <destroy/> (§10.9).
 func ReadDestruction(el *xmpp.Element) (*Destruction, *xmpp.Error) {
 	d := &Destruction{}

@@ -1,5 +1,7 @@
 """What administrators do in a client (XEP-0133 over XEP-0050)."""
 
+import json
+
 from scene import WITHIN, Actor, check, denied, equal, message, play
 
 NODE = "http://jabber.org/protocol/admin#"
@@ -111,6 +113,25 @@ async def announcements_reach_who_is_here_and_who_comes(house):
     await run(a, "delete-welcome")
 
 
+async def rooms_are_shown_and_given_and_ended(house):
+    romeo, juliet = await house.users("romeo", "juliet")
+    r, j = await house.login(romeo), await house.login(juliet)
+    room = f"garden-{house.count}@rooms.{house.domain}"
+    for a, nick in [(r, "romeo"), (j, "juliet")]:
+        a.send_raw(f"<presence to='{room}/{nick}'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
+        await a.expect("own presence", lambda s, nick=nick: str(s["from"]) == f"{room}/{nick}")
+        if a is r:
+            await r.ask("set", "<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'/></query>", room)
+    check(f"{room}\t2\tpublic\t{romeo}\t-\n" in await house.command("rooms"), "it is not listed")
+    await house.command("rooms", "own", room, juliet)
+    shown = json.loads(await house.command("rooms", "show", room, "--json"))
+    equal((shown["owners"], sorted(o["nick"] for o in shown["inside"])), (sorted([romeo, juliet]), ["juliet", "romeo"]), "owners")
+    await house.command("rooms", "destroy", room, "--reason", "winter")
+    gone = await j.expect("the end", lambda s: s["type"] == "unavailable" and str(s["from"]) == f"{room}/juliet")
+    check("winter" in str(gone), f"no reason in {gone}")
+    check(room not in await house.command("rooms", house.domain), "it is still there")
+
+
 if __name__ == "__main__":
     play(administrators_find_their_commands, an_account_is_made_and_kept_out_and_removed, contacts_and_numbers_are_shown,
-         announcements_reach_who_is_here_and_who_comes)
+         announcements_reach_who_is_here_and_who_comes, rooms_are_shown_and_given_and_ended)
