@@ -40,8 +40,10 @@ func acmeSettings(cfg *config.Config) (set certificates.Settings, err error) {
 	}
 	set = certificates.Settings{Names: issuedNames(cfg), Directory: a.Directory, Email: a.Email, CAFile: a.CAFile,
 		Profile: a.Profile, Challenges: challenges(&cfg.Listen), KeyID: a.ExternalAccount.KeyID}
-	set.MACKey, err = a.ExternalAccount.MACKey()
-	return set, err
+	if set.MACKey, err = a.ExternalAccount.MACKey(); err != nil {
+		return certificates.Settings{}, err
+	}
+	return set, set.Check()
 }
 
 // issuedNames are those that get a certificate of their own: of each host that names none, of its services, and where

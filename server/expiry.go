@@ -106,6 +106,10 @@ func CheckCertificates(cfg *config.Config, now time.Time) (warnings []string, er
 		}
 		list = append(list, hostCertificate{domain: h.Domain, file: h.Cert, leaf: c.Leaf})
 	}
+	if cfg.ACME.On() {
+		_, err := acmeSettings(cfg)
+		wrong = append(wrong, err) // it may be nil
+	}
 	if cfg.Storage.Engine == config.EngineRedis {
 		_, err := redisOptions(cfg.Storage.Redis)
 		wrong = append(wrong, err) // it may be nil

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -135,6 +136,19 @@ func TestWrongAnswersCostAnAttemptAndNothingElse(t *testing.T) {
 
 func signs(f func(*x509.Certificate) any) func(*authority) {
 	return func(ca *authority) { ca.signs = f }
+}
+
+func TestAPanicIsAFailure(t *testing.T) {
+	var log said
+	s := New(Options{Dir: t.TempDir(), Log: slog.New(slog.NewTextHandler(&log, nil))})
+	v := s.newVisit(&Settings{}, patient)
+	v.client = nil
+	if _, _, err := v.obtain(t.Context(), "a.example", &held{}); err == nil {
+		t.Error("no error")
+	}
+	if !strings.Contains(log.String(), "made the server panic") {
+		t.Error(log.String())
+	}
 }
 
 func TestAStaleNonceIsNoFailure(t *testing.T) {

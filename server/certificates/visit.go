@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -80,7 +81,7 @@ func (v *visit) askWindow(ctx context.Context, name string, h *held) window {
 	ctx, cancel := context.WithTimeout(ctx, pollTime)
 	defer cancel()
 	v.way.begin()
-	info, err := v.client.GetRenewalInfo(ctx, h.cert.Leaf)
+	info, err := v.renewalInfo(ctx, h.cert.Leaf)
 	switch {
 	case errors.Is(err, acme.ErrUnsupported):
 		return window{ID: id, Ask: time.Now().Add(windowNever)}
@@ -99,6 +100,20 @@ func (v *visit) explain(name string, leaf *x509.Certificate, w *window, before s
 	if w.Explanation != "" && w.Explanation != before {
 		v.o.Log.Info("the authority explains when to renew", "name", name, "read", w.Explanation,
 			"renewed", renewal(leaf, w).UTC().Format(time.DateTime))
+	}
+}
+
+func (v *visit) renewalInfo(ctx context.Context, leaf *x509.Certificate) (info acme.RenewalInfo, err error) {
+	defer v.recovered(&err)
+	return v.client.GetRenewalInfo(ctx, leaf)
+}
+
+// recovered makes an error of a panic: what an authority answers must not end the server. It is to be deferred.
+func (v *visit) recovered(err *error) {
+	if p := recover(); p != nil {
+		v.o.Log.Error("an answer of the certification authority made the server panic",
+			"do", "report it as a fault of jackdaw, with this line", "panic", p, "stack", string(debug.Stack()))
+		*err = errors.New("the answer of the authority could not be made sense of")
 	}
 }
 
@@ -234,6 +249,7 @@ func (v *visit) keep(name string, h *held) (*held, error) {
 
 // obtain has the whole conversation about one certificate. pair is its key and chain as PEM.
 func (v *visit) obtain(ctx context.Context, name string, h *held) (pair []byte, info *acme.RenewalInfo, err error) {
+	defer v.recovered(&err)
 	who, err := v.registered(ctx)
 	if err != nil {
 		return nil, nil, err

@@ -82,19 +82,34 @@ func (w *way) dialer() (http.RoundTripper, error) {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.MaxResponseHeaderBytes = 64 << 10
 	t.IdleConnTimeout = 10 * time.Second
-	if w.caFile == "" {
-		return t, nil
+	roots, err := rootsOf(w.caFile)
+	if err != nil {
+		return nil, err
 	}
-	text, err := os.ReadFile(w.caFile)
+	t.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	return t, nil
+}
+
+// rootsOf reads whom to trust; nil: whom the system trusts.
+func rootsOf(file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("read acme.ca_file: %w", err)
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("acme.ca_file: no certificate in %s", w.caFile)
+		return nil, fmt.Errorf("acme.ca_file: no certificate in %s", file)
 	}
-	t.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
-	return t, nil
+	return roots, nil
+}
+
+// Check says what would keep an authority from being asked at all.
+func (set *Settings) Check() error {
+	_, err := rootsOf(set.CAFile)
+	return err
 }
 
 // retryAt reads Retry-After (RFC 9110 §10.2.3); zero: there is none, or none that makes sense.

@@ -7,6 +7,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -35,16 +36,25 @@ func TestCertificatesOverTheSharedPort(t *testing.T) {
 	shared, https, direct, starttls := harness.FreeAddr(), harness.FreeAddr(), harness.FreeAddr(), harness.FreeAddr()
 	a := Start(t, Options{TLS: shared})
 	known(a, shared, "a.test", "rooms.a.test", "upload.a.test")
-	file := filepath.Join(t.TempDir(), "jackdaw.yaml")
+	file, data := filepath.Join(t.TempDir(), "jackdaw.yaml"), t.TempDir()
 	config := fmt.Sprintf(`data: %q
 hosts: [{domain: a.test, admins: [admin@a.test]}]
 listen: {c2s: [%q], c2s_tls: [%q], tls: [%q], https: [%q], http: []}
-acme: {email: admin@a.test, directory: %q, ca_file: %q, resolver: %q}
-`, t.TempDir(), starttls, direct, shared, https, a.Directory, a.CAFile, a.Names.Addr)
-	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
-		t.Fatal(err)
+`, data, starttls, direct, shared, https)
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
+	// It is turned on while the server runs.
+	write(config)
 	s := a.serve(file)
+	write(config + fmt.Sprintf("acme: {email: admin@a.test, directory: %q, ca_file: %q, resolver: %q}\n",
+		a.Directory, a.CAFile, a.Names.Addr))
+	if out, err := exec.Command(harness.Binary(t, ""), "reload", "--config", file).CombinedOutput(); err != nil {
+		t.Fatalf("reload: %v\n%s", err, out)
+	}
 	for _, name := range []string{"a.test", "rooms.a.test", "upload.a.test"} {
 		s.Await(`"certificate obtained" name=` + name)
 		for _, at := range []string{shared, https, direct} {
@@ -120,7 +130,7 @@ func TestTwoProcessesRenewOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	var servers []*Server
-	for _, at := range []string{first, second} {
+	for _, at := range []string{second, first} { // it is there before anybody asks
 		data := t.TempDir()
 		if err := os.Mkdir(filepath.Join(data, "certs"), 0o700); err != nil {
 			t.Fatal(err)
@@ -149,12 +159,9 @@ acme: {agree: true, profile: short, directory: %q, ca_file: %q, resolver: %q, ex
 		}
 	}
 	begun := time.Now()
-	old := await(nil)
-	for range 2 {
-		old = await(old)
-	}
+	await(await(nil))
 	// None comes before a third of the lifetime of the one before it.
-	if n, most := a.Issued(), 2+int(time.Since(begun)/(3*time.Second)); n < 3 || n > most {
+	if n, most := a.Issued(), 2+int(time.Since(begun)/(3*time.Second)); n < 2 || n > most {
 		t.Errorf("%d certificates in %s", n, time.Since(begun))
 	}
 	obtained := 0
