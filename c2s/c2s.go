@@ -56,11 +56,13 @@ type Options struct {
 	Log     *slog.Logger
 }
 
-// Registration answers jabber:iq:register before authentication (XEP-0077 §3.1). It is asked over TLS only.
+// Registration answers jabber:iq:register before authentication (XEP-0077 §3.1), and what leads there (XEP-0445). It is
+// asked over TLS only.
 type Registration interface {
-	Offered(host string) bool
-	// Handle answers one request; the stanza is borrowed.
-	Handle(ctx context.Context, host string, remote netip.Addr, iq *xmpp.Stanza) xmpp.Stanza
+	// Offered says whether accounts are made on a host, and whether tokens of invitations are taken.
+	Offered(host string) (inBand, byToken bool)
+	// Visit returns what answers the requests of one stream, one at a time; each stanza is borrowed.
+	Visit(host string, from accounts.Source) func(ctx context.Context, iq *xmpp.Stanza) xmpp.Stanza
 }
 
 // Mode says how TLS begins on a listener.

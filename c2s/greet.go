@@ -1,6 +1,7 @@
 package c2s
 
 import (
+	"context"
 	"errors"
 	"strconv"
 	"strings"
@@ -35,9 +36,11 @@ type greeting struct {
 	*profile                // that the client has chosen
 	classic  profile
 	modern   sasl2
-	device   string        // see router.Connection
-	entered  devices.Login // how the device has logged in
-	flowing  bool          // after the login the stream goes on without being opened anew (XEP-0388 §2.6.1)
+	// visit answers requests to register; nil: there was none.
+	visit   func(context.Context, *xmpp.Stanza) xmpp.Stanza
+	device  string        // see router.Connection
+	entered devices.Login // how the device has logged in
+	flowing bool          // after the login the stream goes on without being opened anew (XEP-0388 §2.6.1)
 }
 
 // errTaken says that the connection has been handed to a session.
@@ -227,7 +230,11 @@ func (g *greeting) introduce() error {
 			f = f[:strings.LastIndex(string(f), "<sasl-channel-binding")]
 		}
 	}
-	if g.registers() {
+	inBand, byToken := g.registers()
+	if byToken {
+		f = append(f, "<register xmlns='"+xmpp.NSIBRToken+"'/>"...)
+	}
+	if inBand {
 		f = append(f, "<register xmlns='"+xmpp.NSRegisterFeature+"'/>"...)
 	}
 	f = g.appendAuthentication(f)
@@ -306,21 +313,28 @@ func (g *greeting) startTLS() error {
 	return g.patience(g.srv.limits().AuthTime)
 }
 
-// registers says whether accounts can be made here now.
-func (g *greeting) registers() bool {
-	return g.secure && g.srv.register != nil && g.srv.register.Offered(g.host.Domain())
+// registers says whether accounts can be made here now, and whether with a token.
+func (g *greeting) registers() (inBand, byToken bool) {
+	if !g.secure || g.srv.register == nil {
+		return false, false
+	}
+	return g.srv.register.Offered(g.host.Domain())
 }
 
 // stranger handles a stanza before authentication.
 func (g *greeting) stranger(x *xmpp.Stanza) error {
 	name, _ := x.First()
-	if !g.registers() || !x.IsRequest() || len(x.Children) != 1 || name.Space != xmpp.NSRegister || g.Scanner.BadTo() ||
-		!x.To.IsZero() && x.To != g.host {
+	inBand, byToken := g.registers()
+	ours := inBand && name.Space == xmpp.NSRegister || byToken && name.Space == xmpp.NSPARS
+	if !ours || !x.IsRequest() || len(x.Children) != 1 || g.Scanner.BadTo() || !x.To.IsZero() && x.To != g.host {
 		return wire.Fault(stream.NotAuthorized, "") // RFC 6120 §4.9.3.12
 	}
 	ctx, cancel := g.srv.within(g.srv.limits().AuthTime)
 	defer cancel()
-	reply := g.srv.register.Handle(ctx, g.host.Domain(), g.source.Addr, x)
+	if g.visit == nil {
+		g.visit = g.srv.register.Visit(g.host.Domain(), g.source)
+	}
+	reply := g.visit(ctx, x)
 	g.out = reply.Append(g.out)
 	return g.write()
 }

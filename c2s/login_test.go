@@ -4,15 +4,16 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/base64"
+	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"jackdaw/router/accounts"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/sasl"
 )
@@ -241,11 +242,15 @@ func TestDirectTLSSpeaksOurProtocolOnly(t *testing.T) {
 
 type register struct{ got chan string }
 
-func (register) Offered(h string) bool { return h == host }
+func (register) Offered(h string) (inBand, byToken bool) { return h == host, h == host }
 
-func (r register) Handle(_ context.Context, h string, _ netip.Addr, iq *xmpp.Stanza) xmpp.Stanza {
-	r.got <- h + " " + iq.Type.String()
-	return iq.Result(nil)
+func (r register) Visit(h string, _ accounts.Source) func(context.Context, *xmpp.Stanza) xmpp.Stanza {
+	n := 0
+	return func(_ context.Context, iq *xmpp.Stanza) xmpp.Stanza {
+		n++
+		r.got <- fmt.Sprintf("%s %s %d", h, iq.Type, n)
+		return iq.Result(nil)
+	}
 }
 
 func TestRegistrationIsOfferedOverTLSOnly(t *testing.T) {
@@ -253,23 +258,30 @@ func TestRegistrationIsOfferedOverTLSOnly(t *testing.T) {
 	h := open(t, func(o *Options) { o.Register = r })
 	defer h.close()
 	const query = "<iq type='get' id='r'><query xmlns='jabber:iq:register'/></iq>"
+	const preauth = "<iq type='set' id='p' to='example.org'><preauth xmlns='urn:xmpp:pars:0' token='x'/></iq>"
 	c := h.connect(STARTTLS)
 	defer c.close()
-	if f := c.header(); strings.Contains(f, "iq-register") {
+	if f := c.header(); strings.Contains(f, "iq-register") || strings.Contains(f, "ibr-token") {
 		t.Errorf("features: %s", f)
 	}
 	c.startTLS()
-	if f := c.header(); !strings.Contains(f, "iq-register") {
+	if f := c.header(); !strings.Contains(f, "iq-register") || !strings.Contains(f, "urn:xmpp:ibr-token:0") {
 		t.Errorf("features: %s", f)
 	}
-	c.send(query).expect("type='result'", "id='r'")
-	if got := <-r.got; got != "example.org get" {
+	c.send(preauth).expect("type='result'", "id='p'")
+	if got := <-r.got; got != "example.org set 1" {
 		t.Errorf("asked for %s", got)
 	}
-	d := h.connect(STARTTLS)
-	defer d.close()
-	d.header()
-	d.send(query).expectError("not-authorized")
+	c.send(query).expect("type='result'", "id='r'")
+	if got := <-r.got; got != "example.org get 2" { // on the same visit
+		t.Errorf("asked for %s", got)
+	}
+	for _, one := range []string{query, preauth} {
+		d := h.connect(STARTTLS)
+		defer d.close()
+		d.header()
+		d.send(one).expectError("not-authorized")
+	}
 }
 
 // distant is a connection from an address that limits apply to.

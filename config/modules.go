@@ -18,6 +18,8 @@ type Modules struct {
 	Push    Push
 	Devices Devices
 	Upload  Upload
+	// Invitations are those of people to an account or to be contacts.
+	Invitations Invitations
 	// HostMeta is what is told of how to connect.
 	HostMeta HostMeta
 	// Strangers are those whom a user does not know.
@@ -96,6 +98,14 @@ func (c *Config) UploadDomain(host string) (domain string, ok bool) {
 	return domain, !taken && domain != c.Modules.MUC.Domain && c.Host(domain) == nil
 }
 
+// Invitations sets up who may invite whom (XEP-0401). Administrators may, within what they ask for themselves.
+type Invitations struct {
+	Users      bool          `yaml:"users"`       // invite to an account; to be their contact they may without
+	Uses       int           `yaml:"uses"`        // of one invitation by a user
+	Expires    time.Duration `yaml:"expires"`     // after so long; of users at most, of administrators unless they say otherwise
+	PerAccount int           `yaml:"per_account"` // invitations of a user that wait to be used
+}
+
 // HostMeta sets up what is told over HTTP of the ways to connect (XEP-0156, XEP-0487).
 type HostMeta struct {
 	// Addresses are those of this server as everybody sees them, of IPv4 and IPv6. Without them nothing is told that
@@ -136,15 +146,16 @@ func (m Modules) Enabled(name string) bool {
 
 func defaultModules() Modules {
 	return Modules{
-		Off:       maps.Clone(offByDefault),
-		Offline:   Offline{MaxMessages: 1000, MaxBytes: 10 << 20},
-		Archive:   Archive{Keep: 30 * 24 * time.Hour},
-		MUC:       MUC{Keep: 30 * 24 * time.Hour},
-		Push:      Push{Content: PushNone, Registrations: 10, Interval: 5 * time.Second},
-		Devices:   Devices{Keep: 90 * 24 * time.Hour},
-		Upload:    Upload{MaxSize: 100 << 20, Quota: 1 << 30, Keep: 30 * 24 * time.Hour},
-		HostMeta:  HostMeta{TTL: time.Hour},
-		Strangers: Strangers{Policy: StrangersDeliver, Recipients: 60},
+		Off:         maps.Clone(offByDefault),
+		Offline:     Offline{MaxMessages: 1000, MaxBytes: 10 << 20},
+		Archive:     Archive{Keep: 30 * 24 * time.Hour},
+		MUC:         MUC{Keep: 30 * 24 * time.Hour},
+		Push:        Push{Content: PushNone, Registrations: 10, Interval: 5 * time.Second},
+		Devices:     Devices{Keep: 90 * 24 * time.Hour},
+		Upload:      Upload{MaxSize: 100 << 20, Quota: 1 << 30, Keep: 30 * 24 * time.Hour},
+		HostMeta:    HostMeta{TTL: time.Hour},
+		Invitations: Invitations{Uses: 1, Expires: 7 * 24 * time.Hour, PerAccount: 10},
+		Strangers:   Strangers{Policy: StrangersDeliver, Recipients: 60},
 	}
 }
 
@@ -153,10 +164,10 @@ var offByDefault = map[string]bool{"directory": true}
 
 // moduleNames are the modules of this version, by the names of their folders.
 var moduleNames = []string{
-	"administration", "announcements", "archive", "blocking", "caps", "carbons", "commands", "contact",
-	"defaultrooms", "devices", "directory", "disco", "forged", "hostmeta", "httpmessage", "last", "markers",
-	"muc", "multicast", "offline", "pep", "ping", "presence", "private", "push", "registration", "reports",
-	"roster", "stanzaid", "strangers", "time", "upload", "vcard", "version",
+	"administration", "announcements", "archive", "blocking", "caps", "carbons", "commands", "contact", "defaultrooms",
+	"devices", "directory", "disco", "forged", "hostmeta", "httpmessage", "invitations", "last", "markers", "muc",
+	"multicast", "offline", "pep", "ping", "presence", "private", "push", "registration", "reports", "roster",
+	"stanzaid", "strangers", "time", "upload", "vcard", "version",
 }
 
 // settings of the module, nil for one that has none but its switch.
@@ -174,6 +185,8 @@ func (m *Modules) settings(name string) any {
 		return &m.Devices
 	case "upload":
 		return &m.Upload
+	case "invitations":
+		return &m.Invitations
 	case "strangers":
 		return &m.Strangers
 	case "hostmeta":

@@ -120,6 +120,7 @@ func (c *Config) problems() []*Error {
 	c.checkStrangers(k)
 	c.checkUpload(k)
 	c.checkHostMeta(k)
+	c.checkInvitations(k)
 	k.oneOf("modules.push.content", c.Modules.Push.Content, PushNone, PushSender, PushFull)
 	k.atLeast("modules.push.registrations", int64(c.Modules.Push.Registrations), 1)
 	if c.Modules.Push.Interval < time.Second {
@@ -192,6 +193,18 @@ func (c *Config) checkHostMeta(k *checker) {
 	}
 	if len(m.Pins) > 0 && len(m.Addresses) == 0 {
 		k.add("modules.hostmeta.pins", "told only with modules.hostmeta.addresses; expected these, too")
+	}
+}
+
+func (c *Config) checkInvitations(k *checker) {
+	m := &c.Modules.Invitations
+	for key, n := range map[string]int{"uses": m.Uses, "per_account": m.PerAccount} {
+		if n < 1 || n > 1000 {
+			k.add("modules.invitations."+key, "expected 1 to 1000, found %d", n)
+		}
+	}
+	if m.Expires < time.Minute || m.Expires > 365*24*time.Hour {
+		k.add("modules.invitations.expires", "expected 1m to 365d, found %s", m.Expires)
 	}
 }
 

@@ -24,6 +24,7 @@ import (
 	"jackdaw/modules/forged"
 	"jackdaw/modules/internal/notices"
 	"jackdaw/modules/internal/parts"
+	"jackdaw/modules/invitations"
 	"jackdaw/modules/last"
 	"jackdaw/modules/markers"
 	"jackdaw/modules/muc"
@@ -61,6 +62,9 @@ type Set struct {
 	Announcements *announcements.Announcements
 	// Tell has the administrators of a host written to, soon; about says what the line is about.
 	Tell func(host, about, line string)
+
+	// Invitations are for administrators too; never nil.
+	Invitations *invitations.Invitations
 
 	list     []router.Module
 	messages *archive.Archive
@@ -117,7 +121,9 @@ func All(d Deps) *Set {
 		Private: pieces})
 	guard := strangers.Of(d, contacts, admins.Add, users.Add)
 	replies := forged.Of(d)
-	reachable, orders, notes := contact.Of(d), commands.Of(d), announcements.Of(d)
+	invites := invitations.Of(d, contacts)
+	reachable, notes := contact.Of(d), announcements.Of(d)
+	orders := commands.Of(d, commands.Invite(inviting(d, invites))...)
 	discovery := disco.Of(d, disco.Options{Roster: contacts, Nodes: events.Nodes(),
 		Forms:     []disco.Form{reachable.Form, reachable.OutageForm},
 		HostNodes: orders, Replies: replies.Hooked, Node: caps.Node, Ver: caps.Ver})
@@ -132,6 +138,9 @@ func All(d Deps) *Set {
 		guard.Known(user, contact)
 		events.ContactChanged(b, user, contact, gained)
 	})
+
+	contacts.OnToken(invites.Subscribe)
+	register.InviteBy(admitting{invites})
 
 	return &Set{
 		list: []router.Module{
@@ -167,6 +176,7 @@ func All(d Deps) *Set {
 			cards.Module(),
 			pieces.Module(),
 			register.Module(),
+			invites.Module(),
 			reachable.Module(),
 			devices.Of(d),
 			directory.Of(d, cards),
@@ -175,8 +185,8 @@ func All(d Deps) *Set {
 		},
 		Registration: register, Forged: replies, Commands: orders, Roster: contacts,
 		Rooms: rooms, Announcements: notes, Tell: admins.Add, messages: messages, spaces: spaces, config: d.Config,
-		run:   []func(context.Context){messages.Run, rooms.Run},
-		leave: rooms.Close,
+		run:   []func(context.Context){messages.Run, rooms.Run, invites.Run},
+		leave: rooms.Close, Invitations: invites,
 		close: []func(){replies.Close, guard.Close, admins.Close, users.Close, pushes.Close},
 	}
 }

@@ -2,9 +2,11 @@ package modules
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"jackdaw/config"
 	"jackdaw/modules/caps"
@@ -29,6 +31,7 @@ func (book) Rights(context.Context, jid.JID) (*accounts.Rights, error) {
 }
 func (book) OnChange(func(user jid.JID, what accounts.Change))        {}
 func (book) List(context.Context, string) ([]accounts.Account, error) { return nil, nil }
+func (book) Throttle() *accounts.Throttle                             { return accounts.NewThrottle(time.Now) }
 
 func deps(c *config.Config) Deps {
 	c.Hosts = []config.Host{{Domain: moduletest.Host, Contact: config.Contact{Abuse: []string{"mailto:abuse@example.org"}},
@@ -243,16 +246,27 @@ func TestAPeerAndAComponentCannotSpeakForUs(t *testing.T) {
 
 func TestRegistrationFollowsTheConfigurationAndItsSwitch(t *testing.T) {
 	c := config.Default()
-	register := All(deps(c)).Registration
-	if register.Offered(moduletest.Host) {
-		t.Error("offered while closed")
+	offered := func(policy config.Registration, off ...string) string {
+		c.Registration, c.Modules.Off = policy, map[string]bool{}
+		for _, name := range off {
+			c.Modules.Off[name] = true
+		}
+		inBand, byToken := All(deps(c)).Registration.Offered(moduletest.Host)
+		return fmt.Sprint(inBand, byToken)
 	}
-	c.Registration = config.RegistrationOpen
-	if !register.Offered(moduletest.Host) {
-		t.Error("not offered while open")
-	}
-	c.Modules.Off = map[string]bool{"registration": true}
-	if register = All(deps(c)).Registration; register.Offered(moduletest.Host) {
-		t.Error("offered while the module is off")
+	for _, row := range []struct {
+		got, want string
+	}{
+		{offered(config.RegistrationClosed), "false false"},
+		{offered(config.RegistrationInvite), "true true"},
+		{offered(config.RegistrationOpen), "true true"},
+		{offered(config.RegistrationInvite, "invitations"), "false false"},
+		{offered(config.RegistrationOpen, "invitations"), "true false"},
+		{offered(config.RegistrationInvite, "registration"), "false false"},
+		{offered(config.RegistrationOpen, "registration"), "false false"},
+	} {
+		if row.got != row.want {
+			t.Errorf("offered: %s, want %s", row.got, row.want)
+		}
 	}
 }

@@ -90,7 +90,7 @@ func offline(ctx context.Context, store storage.Engine, cfg *config.Config) (o a
 	files := newFiles(fileParts{r, store, users, current, nowhere, log})
 	known := newDevices(store, users, current, log)
 	features := modules.All(modules.Deps{Router: r, Store: store, Accounts: users, Devices: known, Config: current,
-		Log: log})
+		URL: func(host string) string { return publicURL(cfg, host, &cfg.Listen) }, Log: log})
 	r.Use(features.Modules(files.Module())...)
 	users.OnChange(func(user jid.JID, what accounts.Change) {
 		if what != accounts.Deleted {

@@ -31,6 +31,12 @@ func publicURL(c *config.Config, host string, l *config.Listen) string {
 	return ""
 }
 
+// urlOf is publicURL of what runs.
+func (h *house) urlOf(host string) string {
+	cfg := h.cfg.Load()
+	return publicURL(cfg, host, &cfg.Listen)
+}
+
 // servesHTTP says whether there is a listener behind which a proxy finds what HTTP serves.
 func servesHTTP(l *config.Listen) bool { return len(l.HTTP)+len(l.HTTPS)+len(l.TLS) > 0 }
 

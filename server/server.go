@@ -204,7 +204,7 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 	}
 	h.devices = newDevices(store, h.accounts, h.cfg.Load, o.Log)
 	h.features = modules.All(modules.Deps{Router: h.router, Store: store, Accounts: h.accounts, Devices: h.devices,
-		Config: h.cfg.Load, Space: onDisk, Version: o.Version, Log: o.Log})
+		Config: h.cfg.Load, Space: onDisk, URL: h.urlOf, Version: o.Version, Log: o.Log})
 	h.programs = component.New(component.Options{Router: h.router, Gate: h.gate, Budgets: h.others, Log: o.Log,
 		Settings: func() config.Component { return h.cfg.Load().Component },
 		Limits:   func() config.Limits { return h.cfg.Load().Limits }})

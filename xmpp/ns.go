@@ -66,10 +66,13 @@ const (
 	NSHints           = "urn:xmpp:hints"                           // XEP-0334
 	NSCSI             = "urn:xmpp:csi:0"                           // XEP-0352
 	NSStanzaID        = "urn:xmpp:sid:0"                           // XEP-0359
+	NSPARS            = "urn:xmpp:pars:0"                          // XEP-0379
 	NSOMEMO           = "eu.siacs.conversations.axolotl"           // XEP-0384, the version in use
 	NSBind2           = "urn:xmpp:bind:0"                          // XEP-0386
 	NSSASL2           = "urn:xmpp:sasl:2"                          // XEP-0388
 	NSChannelBinding  = "urn:xmpp:sasl-cb:0"                       // XEP-0440
+	NSInvite          = "urn:xmpp:invite"                          // XEP-0401, before the # of its commands
+	NSIBRToken        = "urn:xmpp:ibr-token:0"                     // XEP-0445, stream feature
 	NSOutage          = "urn:xmpp:sos:0"                           // XEP-0455, FORM_TYPE
 	NSStreamLimits    = "urn:xmpp:stream-limits:0"                 // XEP-0478
 	NSSASLUpgrade     = "urn:xmpp:sasl:upgrade:0"                  // XEP-0480 §2

@@ -86,9 +86,9 @@ type Commands struct {
 	sessions *sessions
 }
 
-// Of makes the commands of a server.
-func Of(p parts.Parts) *Commands {
-	c := New(p.Router, Sessions(p.Router))
+// Of makes the commands of a server, with these of other modules behind.
+func Of(p parts.Parts, others ...Command) *Commands {
+	c := New(p.Router, append([]Command{Sessions(p.Router)}, others...)...)
 	c.Switch = p.Switch("commands")
 	return c
 }

@@ -2,7 +2,6 @@ package registration
 
 import (
 	"errors"
-	"net/netip"
 	"testing"
 
 	"jackdaw/config"
@@ -46,7 +45,7 @@ func TestAnAccountIsCreatedChangedAndRemovedForGood(t *testing.T) {
 		}
 	})
 
-	reply := g.Handle(t.Context(), moduletest.Host, netip.MustParseAddr("192.0.2.1"), moduletest.Parse(t, form("bill", "first")))
+	reply := g.Visit(moduletest.Host, from("192.0.2.1"))(t.Context(), moduletest.Parse(t, form("bill", "first")))
 	if e := reply.Err(); e != nil {
 		t.Fatalf("create: %v", e)
 	}

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"jackdaw/router/accounts"
 )
 
 // Limits are what one address (of IPv6, one /64) may do. Attempts are more than creations, since names
@@ -51,13 +53,13 @@ func (b *bucket) take(r Rate, now time.Time) bool {
 	return true
 }
 
-// take says whether this address may try to create an account now. Who fails to create one
-// gives back what counted for that; the attempt still counts. Loopback is not limited.
-func (l *limiter) take(a netip.Addr, now time.Time, most Limits) (ok bool, giveBack func()) {
-	a = a.Unmap().WithZone("")
-	if a.IsLoopback() {
-		return true, func() {}
+// take says whether somebody at an address may try to create an account now, which counts. Loopback is not limited. Of
+// whoever has been invited the attempts alone count, since the invitations bound how many accounts there will be.
+func (l *limiter) take(from accounts.Source, now time.Time, most Limits, invited bool) (ok bool, back giveBack) {
+	if from.Exempt {
+		return true, giveBack{}
 	}
+	a := from.Addr.Unmap().WithZone("")
 	if a.Is6() {
 		p, err := a.Prefix(64)
 		if err == nil { // always, with 64 bits of 128
@@ -67,13 +69,34 @@ func (l *limiter) take(a netip.Addr, now time.Time, most Limits) (ok bool, giveB
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	u := l.usage(a)
-	if !u.attempts.take(most.Attempts, now) || !u.creations.take(most.Creations, now) {
-		return false, nil
+	if !u.attempts.take(most.Attempts, now) || !invited && !u.creations.take(most.Creations, now) {
+		return false, giveBack{}
 	}
-	return true, func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		u.creations.left = min(u.creations.left+1, float64(most.Creations.Burst))
+	return true, giveBack{l, u, most}
+}
+
+// giveBack takes back some of what take has counted. The zero value is of somebody who is not limited.
+type giveBack struct {
+	l    *limiter
+	u    *usage
+	most Limits
+}
+
+// failed is for whoever has created nothing: the attempt still counts.
+func (b giveBack) failed() {
+	if b.l != nil {
+		b.l.mu.Lock()
+		defer b.l.mu.Unlock()
+		b.u.creations.left = min(b.u.creations.left+1, float64(b.most.Creations.Burst))
+	}
+}
+
+// invited is for whoever has created an account by invitation, of which an office may bring many.
+func (b giveBack) invited() {
+	if b.l != nil {
+		b.l.mu.Lock()
+		defer b.l.mu.Unlock()
+		b.u.attempts.left = min(b.u.attempts.left+1, float64(b.most.Attempts.Burst))
 	}
 }
 

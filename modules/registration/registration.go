@@ -1,23 +1,20 @@
 // Package registration lets users change their password and remove their account,
 // and strangers create one where the configuration says so (XEP-0077).
 //
-// Whoever has logged in asks through the router. Whoever has not asks package c2s, which
-// calls Handle; the stream feature (§8) is offered there too, where Offered says
-// so. Creations are limited for each address, but for loopback.
+// Whoever has logged in asks through the router. Whoever has not asks package c2s, which has each stream answered by
+// a Visit; the stream features (§8, XEP-0445) are offered there too, where Offered says so. Creations are limited for
+// each address, but for loopback and for whoever has been invited; see strangers.go.
 //
 // The client that has changed the password stays logged in; the other sessions of the account end.
 //
-// Left out: data forms and redirection (§4, §5), and invitations, so that
-// "registration: invite" creates nothing in-band. Plain text passwords travel in these
-// requests: streams without TLS are accepted on loopback only, by the
-// configuration of c2s.
+// Left out: data forms and redirection (§4, §5). Plain text passwords travel in these requests: streams without TLS are
+// accepted on loopback only, by the configuration of c2s.
 package registration
 
 import (
 	"context"
 	"errors"
 	"log/slog"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -45,7 +42,9 @@ type Options struct {
 	Policy func() config.Registration
 	// Limits says what one address may do now.
 	Limits func() Limits
-	Log    *slog.Logger
+	// Throttle slows down whoever guesses tokens; nil: nobody is.
+	Throttle Throttle
+	Log      *slog.Logger
 }
 
 // patience is how long a change may take before the user is told to try again.
@@ -57,6 +56,8 @@ var query = xmpp.Name{Space: xmpp.NSRegister, Local: "query"}
 type Registration struct {
 	o     Options
 	limit limiter
+	// invites are those of InviteBy; nil: there are none.
+	invites Invitations
 
 	mu sync.Mutex // guards underway
 	// underway holds, for each user who is changing the account, the session that waits for the result.
@@ -74,7 +75,7 @@ type waiter struct {
 // Of makes the answers of a server; what New says of the order holds here too.
 func Of(p parts.Parts) *Registration {
 	on := p.Switch("registration")
-	return New(Options{Router: p.Router, Accounts: p.Accounts, Log: p.Log,
+	return New(Options{Router: p.Router, Accounts: p.Accounts, Throttle: p.Accounts.Throttle(), Log: p.Log,
 		Policy: func() config.Registration {
 			if !on() {
 				return config.RegistrationClosed
@@ -127,7 +128,7 @@ func (g *Registration) host(e *router.Envelope) {
 // registered answers a user who has logged in.
 func (g *Registration) registered(e *router.Envelope) {
 	if e.Stanza.Type == xmpp.TypeGet {
-		g.o.Router.Answer(e, fields(e.Session.Bare().Local()))
+		g.o.Router.Answer(e, fields(e.Session.Bare().Local(), true))
 		return
 	}
 	q := e.Stanza.Child(query)
@@ -244,61 +245,11 @@ func (g *Registration) Stays(s *router.Session) bool {
 	return w != nil && w.session == s && w.what == accounts.PasswordChanged
 }
 
-// Offered says whether strangers may create accounts on this host, which is what the stream
-// feature tells them (§8).
-func (g *Registration) Offered(host string) bool {
-	return g.o.Policy() == config.RegistrationOpen && g.o.Router.Serves(host)
-}
-
-// Handle answers a request of a client that has not logged in. It returns when an account that
-// it creates is durable; the answer owns its memory.
-func (g *Registration) Handle(ctx context.Context, host string, remote netip.Addr, iq *xmpp.Stanza) xmpp.Stanza {
-	payload, refused := g.stranger(ctx, host, remote, iq)
-	if refused != nil {
-		return iq.ErrorReply(refused)
-	}
-	return iq.Result(payload)
-}
-
-func (g *Registration) stranger(ctx context.Context, host string, remote netip.Addr, iq *xmpp.Stanza) (
-	[]byte, *xmpp.Error) {
-	q := iq.Child(query)
-	switch {
-	case q == nil || !iq.IsRequest():
-		return nil, xmpp.ServiceUnavailable("")
-	case !iq.To.IsZero() && (!iq.To.IsDomain() || iq.To.Domain() != host):
-		return nil, xmpp.NotAllowed("register with this host")
-	case !g.Offered(host) && iq.Type == xmpp.TypeGet: // §3.1
-		return nil, xmpp.ServiceUnavailable("")
-	case !g.Offered(host):
-		return nil, xmpp.NotAllowed("this host creates no accounts on request")
-	case iq.Type == xmpp.TypeGet:
-		return fields(""), nil
-	case q.ChildLocal("remove") != nil: // §3.2, table 1
-		return nil, xmpp.UnexpectedRequest("log in first")
-	}
-	name, password := q.ChildLocal("username"), q.ChildLocal("password")
-	if name == nil || name.Text() == "" || password == nil || password.Text() == "" { // §3.1
-		return nil, xmpp.NotAcceptable("user name and password are needed")
-	}
-	user, err := jid.New(name.Text(), host, "")
-	if err != nil {
-		return nil, xmpp.NotAcceptable("no user can have this name")
-	}
-	allowed, giveBack := g.limit.take(remote, time.Now(), g.o.Limits())
-	if !allowed { // §3.1.1
-		return nil, xmpp.NotAcceptable("too many registrations from your address, try again later").WithType(xmpp.ErrorWait)
-	}
-	if err := g.o.Accounts.Create(ctx, user, password.Text()); err != nil {
-		giveBack()
-		return nil, g.refusal(err, user)
-	}
-	g.o.Log.Info("account registered", "user", user, "address", remote)
-	return nil, nil
-}
-
 // refusal is what a user is told of an error of accounts.
 func (g *Registration) refusal(err error, user jid.JID) *xmpp.Error {
+	if refused, ok := errors.AsType[*xmpp.Error](err); ok {
+		return refused
+	}
 	switch {
 	case errors.Is(err, accounts.ErrExists):
 		return xmpp.Conflict("this user name is taken")
@@ -313,14 +264,17 @@ func (g *Registration) refusal(err error, user jid.JID) *xmpp.Error {
 	return router.Unavailable()
 }
 
-// fields are what there is to fill in; with a name, what is on file (§3.1).
-func fields(name string) []byte {
+// fields are what there is to fill in; with a name, what is on file (§3.1) or may be chosen.
+func fields(name string, registered bool) []byte {
 	var w xmpp.Writer
 	w.Start(xmpp.NSRegister, "query")
-	if name != "" {
+	switch {
+	case registered:
 		w.Leaf("", "registered", "")
 		w.Leaf("", "instructions", "To change your password, send your user name and the new password.")
-	} else {
+	case name != "":
+		w.Leaf("", "instructions", "Choose a password. The user name is the one of your invitation.")
+	default:
 		w.Leaf("", "instructions", "Choose a user name and a password.")
 	}
 	w.Leaf("", "username", name).Leaf("", "password", "")

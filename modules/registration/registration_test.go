@@ -290,11 +290,22 @@ func TestOneChangeAtATime(t *testing.T) {
 // register sends what a stranger sends and returns the answer.
 func (h *house) register(t *testing.T, xml string) string {
 	t.Helper()
-	s := h.Handle(t.Context(), moduletest.Host, netip.MustParseAddr(h.address), moduletest.Parse(t, xml))
+	return h.ask(t, h.Visit(moduletest.Host, from(h.address)), xml)
+}
+
+// ask sends what a stranger sends on one stream and returns the answer.
+func (h *house) ask(t *testing.T, visit func(context.Context, *xmpp.Stanza) xmpp.Stanza, xml string) string {
+	t.Helper()
+	s := visit(t.Context(), moduletest.Parse(t, xml))
 	if e := s.Err(); e != nil {
 		return string(e.Condition)
 	}
 	return string(s.Append(nil))
+}
+
+func from(address string) accounts.Source {
+	a := netip.MustParseAddr(address)
+	return accounts.Source{Addr: a, Exempt: a.Unmap().IsLoopback()}
 }
 
 func form(name, password string) string {
@@ -305,8 +316,11 @@ const done = `<iq type='result' id='1'/>`
 
 func TestAStrangerCreatesAnAccount(t *testing.T) {
 	h := newHouse(t)
-	if !h.Offered(moduletest.Host) || h.Offered("b.example") {
-		t.Error("it is not offered, or offered for a host that is not ours")
+	if ours, _ := h.Offered(moduletest.Host); !ours {
+		t.Error("it is not offered")
+	}
+	if others, _ := h.Offered("b.example"); others {
+		t.Error("it is offered for a host that is not ours")
 	}
 	moduletest.Same(t, h.register(t, request("get", "example.org", "")), `<iq type='result' id='1' from='example.org'><query xmlns='jabber:iq:register'>`+
 		`<instructions>Choose a user name and a password.</instructions><username/><password/></query></iq>`)
@@ -347,7 +361,7 @@ func TestStrangersAreRefusedWhatTheyMayNotDo(t *testing.T) {
 func TestClosedHostsCreateNothing(t *testing.T) {
 	h := newHouse(t)
 	for _, h.policy = range []config.Registration{config.RegistrationClosed, config.RegistrationInvite} {
-		if h.Offered(moduletest.Host) {
+		if a, b := h.Offered(moduletest.Host); a || b {
 			t.Errorf("%s: offered", h.policy)
 		}
 		if got := h.register(t, request("get", "", "")); got != "service-unavailable" {
@@ -436,20 +450,22 @@ func TestLoopbackIsNotLimited(t *testing.T) {
 func TestTheAddressesRememberedAreBounded(t *testing.T) {
 	var l limiter
 	now := time.Now()
-	address := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}) }
+	address := func(i int) accounts.Source {
+		return accounts.Source{Addr: netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})}
+	}
 	const n = 5 * maxAddresses / 2
 	for i := range n {
 		for range 3 {
-			l.take(address(i), now, limits)
+			l.take(address(i), now, limits, false)
 		}
 	}
 	if len(l.now)+len(l.old) > 2*maxAddresses {
 		t.Errorf("%d addresses are kept", len(l.now)+len(l.old))
 	}
-	if ok, _ := l.take(address(n-1), now, limits); ok {
+	if ok, _ := l.take(address(n-1), now, limits, false); ok {
 		t.Error("the last address is forgotten")
 	}
-	if ok, _ := l.take(address(n-maxAddresses), now, limits); ok {
+	if ok, _ := l.take(address(n-maxAddresses), now, limits, false); ok {
 		t.Error("an address of the older generation is forgotten")
 	}
 }

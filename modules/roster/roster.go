@@ -51,6 +51,8 @@ type Roster struct {
 	cache  *recent.Cache[*user]
 	// onChange, if not nil: see OnChange.
 	onChange func(b *router.Batch, user, contact jid.JID, gained bool)
+	// invited, if not nil: see OnToken.
+	invited func(user, contact jid.JID, token string) (settle func(granted bool), ok bool)
 }
 
 // Of makes the roster of a server.

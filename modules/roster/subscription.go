@@ -21,7 +21,7 @@ func (r *Roster) leaving(e *router.Envelope) {
 		e.Settle(router.Dropped)
 		return
 	}
-	fx, p, refused, err := r.change(user, contact, e, false)
+	fx, p, refused, err := r.change(user, contact, e, leaving)
 	switch {
 	case err != nil:
 		r.fail(e, err)
@@ -77,7 +77,11 @@ func (r *Roster) arriving(e *router.Envelope) {
 			return
 		}
 	}
-	fx, p, refused, err := r.change(user, contact, e, true)
+	way, settle := r.redeem(user, contact, e.Stanza)
+	fx, p, refused, err := r.change(user, contact, e, way)
+	if settle != nil {
+		settle(err == nil && refused == nil && fx.granted)
+	}
 	switch {
 	case err != nil:
 		r.fail(e, err)
@@ -95,10 +99,32 @@ func (r *Roster) arriving(e *router.Envelope) {
 		r.post(e.Batch, xmpp.TypeSubscribed, user, contact)
 		r.announce(e.Batch, user, contact)
 	}
+	if settle != nil && fx.granted {
+		r.answerInvited(e, user, contact)
+	}
 	if e.Stanza.Type == xmpp.TypeUnsubscribe && fx.before.From { // §3.3.3
 		r.withdraw(e.Batch, user, contact)
 	}
 	r.changed(e.Batch, user, contact, fx.before, fx.next)
+}
+
+// A way is that of a subscription stanza: from the user, to the user, or to a user who has invited the contact.
+type way uint8
+
+const (
+	leaving way = iota
+	arriving
+	invited
+)
+
+func (w way) step(s State, t xmpp.Type) effect {
+	switch w {
+	case leaving:
+		return s.outbound(t)
+	case invited: // as if the user had approved before
+		s.Approved, s.PendingIn = true, false
+	}
+	return s.inbound(t)
 }
 
 type changed struct {
@@ -108,12 +134,8 @@ type changed struct {
 
 // change takes one step of a state: it stores the new one, gives an arriving stanza to the user's
 // resources and tells them about the item, in this order (RFC 6121 §3.1.6, §3.2.3, §3.3.3).
-func (r *Roster) change(user, contact jid.JID, e *router.Envelope, inbound bool) (
+func (r *Roster) change(user, contact jid.JID, e *router.Envelope, w way) (
 	changed, *storage.Pending, *xmpp.Error, error) {
-	step := State.outbound
-	if inbound {
-		step = State.inbound
-	}
 	u, err := r.lock(user)
 	if err != nil {
 		return changed{}, nil, nil, err
@@ -121,7 +143,7 @@ func (r *Roster) change(user, contact jid.JID, e *router.Envelope, inbound bool)
 	defer r.unlock(u)
 	old := u.items[contact]
 	before := u.state(contact)
-	fx := changed{step(before, e.Stanza.Type), before}
+	fx := changed{w.step(before, e.Stanza.Type), before}
 	next := fx.next
 	var request *xmpp.Stanza
 	if next.PendingIn && !before.PendingIn {
@@ -148,7 +170,7 @@ func (r *Roster) change(user, contact jid.JID, e *router.Envelope, inbound bool)
 	if err != nil {
 		return fx, nil, nil, err
 	}
-	if inbound && fx.pass {
+	if w != leaving && fx.pass {
 		r.deliver(e, user)
 	}
 	if it != old {

@@ -15,16 +15,18 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// Parts are those of one server; all but Space are needed.
+// Parts are those of one server; all but Space and URL are needed.
 type Parts struct {
 	Router   *router.Router
 	Store    Store    // a storage.Engine
 	Accounts Accounts // router/accounts
 	Devices  *devices.Service
 	// Config returns the configuration in force; it is asked whenever it matters.
-	Config  func() *config.Config
-	Space   *space.Watch // of the disk on which the store is; nil: there is always room
-	Version string       // of the build
+	Config func() *config.Config
+	Space  *space.Watch // of the disk on which the store is; nil: there is always room
+	// URL is where others reach HTTP of a host, without a slash at its end, "" where they do not; nil: nowhere.
+	URL     func(host string) string
+	Version string // of the build
 	Log     *slog.Logger
 }
 
@@ -44,6 +46,7 @@ type Accounts interface {
 	OnChange(f func(user jid.JID, what accounts.Change))
 	Get(ctx context.Context, user jid.JID) (accounts.Account, error)
 	Rights(ctx context.Context, user jid.JID) (*accounts.Rights, error)
+	Throttle() *accounts.Throttle
 }
 
 // Admins are the administrators of a host.

@@ -1,0 +1,109 @@
+package roster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"jackdaw/router"
+	"jackdaw/storage"
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
+)
+
+// ErrFull is returned by Befriend.
+var ErrFull = errors.New("the roster is full")
+
+var preauth = xmpp.Name{Space: xmpp.NSPARS, Local: "preauth"}
+
+// OnToken has f asked of a token in a request for a subscription of a contact to a user (XEP-0379). With ok the request
+// is granted without asking the user, and the user asks for the same; settle then learns whether that was so. No roster
+// is locked. It must be said before the module is used.
+func (r *Roster) OnToken(f func(user, contact jid.JID, token string) (settle func(granted bool), ok bool)) {
+	r.invited = f
+}
+
+// redeem finds out whether an arriving stanza is a request of somebody who was invited. Without a good token it is a
+// request like others, and the token may be one of the user's client (XEP-0379 §4.1).
+func (r *Roster) redeem(user, contact jid.JID, s *xmpp.Stanza) (w way, settle func(granted bool)) {
+	if s.Type != xmpp.TypeSubscribe || r.invited == nil {
+		return arriving, nil
+	}
+	el := s.Child(preauth)
+	if el == nil {
+		return arriving, nil
+	}
+	if has, err := r.Sees(user, contact); err != nil || has { // it needs no token
+		return arriving, nil
+	}
+	settle, ok := r.invited(user, contact, el.Attr("token"))
+	if !ok {
+		return arriving, nil
+	}
+	return invited, settle
+}
+
+// answerInvited makes the subscription mutual (XEP-0379 §3.5). The client of a contact of ours should have approved
+// before (§3.4), and need not: whoever has redeemed an invitation wants to be a contact.
+func (r *Roster) answerInvited(e *router.Envelope, user, contact jid.JID) {
+	if r.router.Serves(contact.Domain()) {
+		r.act(e, xmpp.TypeSubscribed, contact, user)
+	}
+	r.act(e, xmpp.TypeSubscribe, user, contact)
+}
+
+// act changes and sends what a client of the user would by such a stanza.
+func (r *Roster) act(e *router.Envelope, t xmpp.Type, user, contact jid.JID) {
+	on := router.Envelope{Stanza: &xmpp.Stanza{Kind: xmpp.Presence, Type: t, From: user, To: contact}, Batch: e.Batch}
+	fx, p, refused, err := r.change(user, contact, &on, leaving)
+	switch {
+	case err != nil:
+		r.log.Warn("roster unavailable", "error", err)
+		return
+	case refused != nil, fx.before.To && t == xmpp.TypeSubscribe:
+		return
+	}
+	e.Await(p)
+	if fx.pass {
+		r.post(e.Batch, t, user, contact)
+		if t == xmpp.TypeSubscribed {
+			r.announce(e.Batch, user, contact)
+		}
+	}
+	r.changed(e.Batch, user, contact, fx.before, fx.next)
+}
+
+// Befriend gives a user a contact with both subscriptions, and answers what the contact has asked for; the contact's
+// side is not touched. Errors: ErrFull, and the storage's.
+func (r *Roster) Befriend(b *router.Batch, bare, contact jid.JID) (*storage.Pending, error) {
+	switch ok, err := r.users.Exists(context.Background(), bare); {
+	case err != nil:
+		return nil, err
+	case !ok:
+		return nil, fmt.Errorf("befriend %s: there is no such account", bare)
+	}
+	u, err := r.lock(bare)
+	if err != nil {
+		return nil, err
+	}
+	before := u.state(contact)
+	it := &Item{State: State{To: true, From: true}}
+	if old := u.items[contact]; old != nil {
+		it.Name, it.Groups = old.Name, old.Groups
+	}
+	if r.full(u, contact, it) {
+		r.unlock(u)
+		return nil, fmt.Errorf("befriend %s: %w", bare, ErrFull)
+	}
+	p, err := r.put(u, contact, it, nil, before.PendingIn)
+	if err == nil && before != it.State {
+		r.push(b, u, contact, it) // RFC 6121 §2.1.6
+	}
+	r.unlock(u)
+	if err != nil {
+		return nil, err
+	}
+	r.announce(b, bare, contact)
+	r.changed(b, bare, contact, before, it.State)
+	return p, nil
+}
