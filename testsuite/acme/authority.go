@@ -41,6 +41,9 @@ var built struct {
 // pebble builds the authority once for the test process.
 func pebble(t testing.TB) string {
 	t.Helper()
+	if path := os.Getenv(Program); path != "" {
+		return path
+	}
 	built.Lock()
 	defer built.Unlock()
 	if built.dir == "" {
@@ -49,14 +52,25 @@ func pebble(t testing.TB) string {
 			t.Fatal(err)
 		}
 		built.dir = dir
-		cmd := exec.Command("go", "build", "-C", filepath.Join("..", "pebble"), "-o", filepath.Join(dir, "pebble"),
-			"github.com/letsencrypt/pebble/v2/cmd/pebble")
-		cmd.Env = append(os.Environ(), "GOFLAGS=-mod=readonly -buildvcs=false", "GOWORK=off")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("build pebble: %v\n%s", err, bytes.TrimSpace(out))
+		if err := Build(filepath.Join(dir, "pebble")); err != nil {
+			t.Fatal(err)
 		}
 	}
 	return filepath.Join(built.dir, "pebble")
+}
+
+// Program is the variable of the environment with the path of one that was built before.
+const Program = "JACKDAW_TEST_PEBBLE"
+
+// Build builds the authority, for which Go may have to fetch modules, as no test in a namespace of its own can.
+func Build(path string) error {
+	cmd := exec.Command("go", "build", "-C", filepath.Join("..", "pebble"), "-o", path,
+		"github.com/letsencrypt/pebble/v2/cmd/pebble")
+	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=readonly -buildvcs=false", "GOWORK=off")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build pebble: %w\n%s", err, bytes.TrimSpace(out))
+	}
+	return nil
 }
 
 // Cleanup removes what was built; call it from TestMain after m.Run.
@@ -71,6 +85,7 @@ type Authority struct {
 	Directory string // URL
 	CAFile    string // who signs the certificate of the directory
 	Names     *peers.Names
+	Root      []byte // who signs the certificates that it issues, as PEM
 
 	t     testing.TB
 	log   *harness.Output
@@ -82,13 +97,17 @@ type Options struct {
 	TLS, HTTP string        // HOST:PORT at which it looks for answers to challenges
 	Lifetime  time.Duration // of certificates of the profile "short"
 	Keys      map[string]string
+	Names     *peers.Names // that it asks; nil: its own
 }
 
 // Start runs an authority until the end of the test. It refuses one nonce in five.
 func Start(t testing.TB, o Options) *Authority {
 	t.Helper()
 	dir := t.TempDir()
-	a := &Authority{t: t, Names: peers.StartNames(t), log: &harness.Output{}, CAFile: filepath.Join(dir, "ca.pem")}
+	a := &Authority{t: t, Names: o.Names, log: &harness.Output{}, CAFile: filepath.Join(dir, "ca.pem")}
+	if a.Names == nil {
+		a.Names = peers.StartNames(t)
+	}
 	at, management := harness.FreeAddr(), harness.FreeAddr()
 	a.certificate(at)
 	port := func(addr string) int {
@@ -135,7 +154,8 @@ func Start(t testing.TB, o Options) *Authority {
 		t.Fatalf("pebble: %v\n%s", err, a.log)
 	}
 	a.roots = x509.NewCertPool()
-	a.roots.AppendCertsFromPEM(a.get("https://" + management + "/roots/0"))
+	a.Root = a.get("https://" + management + "/roots/0")
+	a.roots.AppendCertsFromPEM(a.Root)
 	return a
 }
 

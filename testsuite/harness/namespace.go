@@ -19,18 +19,27 @@ func isolated() bool { return os.Getenv(namespaced) != "" }
 // Isolate runs the test process again in a network namespace of its own, whose only device has these addresses and
 // ServerIP; it returns in that process. Call it first in TestMain. It needs root or user namespaces, and Debian's
 // iproute2.
-func Isolate(addresses ...string) {
+func Isolate(addresses ...string) { isolate([]string{"--net"}, "", addresses) }
+
+// IsolateNames is Isolate, and has all programs ask the name server of the test, at ServerIP, port 53.
+func IsolateNames(addresses ...string) {
+	isolate([]string{"--net", "--mount"}, "f=$(mktemp) && echo nameserver "+ServerIP+
+		" > $f && mount --bind $f /etc/resolv.conf && rm $f && ", addresses)
+}
+
+func isolate(spaces []string, script string, addresses []string) {
 	if isolated() {
 		return
 	}
-	script := "ip link set lo up"
+	script += "ip link set lo up"
 	for _, a := range append(addresses, ServerIP) {
 		script += " && ip address add " + a + "/32 dev lo"
 	}
-	args := []string{"unshare", "--net", "--", "/bin/sh", "-c", script + ` && exec "$@"`, "sh"}
+	args := []string{"unshare"}
 	if os.Getuid() != 0 {
-		args = append([]string{"unshare", "--user", "--map-root-user"}, args[1:]...)
+		args = append(args, "--user", "--map-root-user")
 	}
+	args = append(append(args, spaces...), "--", "/bin/sh", "-c", script+` && exec "$@"`, "sh")
 	unshare, err := exec.LookPath("unshare")
 	if _, e := exec.LookPath("ip"); err == nil {
 		err = e

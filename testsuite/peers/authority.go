@@ -63,6 +63,19 @@ func NewAuthority(t testing.TB) *Authority {
 	return a
 }
 
+// Trust has whoever trusts this authority trust others, too, whose certificates are in the text. It comes before a
+// server reads the file.
+func (a *Authority) Trust(pem []byte) {
+	a.t.Helper()
+	own, err := os.ReadFile(a.File)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	if err := os.WriteFile(a.File, append(own, pem...), 0o644); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
 // Env tells a program that reads the system's roots by crypto/x509 or OpenSSL to trust
 // this authority and nobody else.
 func (a *Authority) Env() []string {

@@ -23,8 +23,9 @@ import (
 type Names struct {
 	Addr string // HOST:PORT
 
-	mu      sync.Mutex // guards domains
+	mu      sync.Mutex // guards what follows
 	domains map[string]Site
+	zone    map[string][]dnsmessage.ResourceBody // by name, in lower case and without the dot at its end
 }
 
 // A Site is where a domain's server is; an empty address says that there is none of the kind.
@@ -34,9 +35,12 @@ type Site struct {
 }
 
 // StartNames runs one until the end of the test.
-func StartNames(t testing.TB) *Names {
+func StartNames(t testing.TB) *Names { t.Helper(); return StartNamesAt(t, harness.FreeAddr()) }
+
+// StartNamesAt is StartNames at an address.
+func StartNamesAt(t testing.TB, addr string) *Names {
 	t.Helper()
-	n := &Names{Addr: harness.FreeAddr(), domains: map[string]Site{}}
+	n := &Names{Addr: addr, domains: map[string]Site{}, zone: map[string][]dnsmessage.ResourceBody{}}
 	packets, err := net.ListenPacket("udp", n.Addr)
 	if err != nil {
 		t.Fatal(err)
@@ -56,6 +60,59 @@ func (n *Names) Set(domain string, s Site) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.domains[domain] = s
+}
+
+// Paste adds the records of a fragment of a zone file: A, AAAA and SRV, one on a line, with whole names. Comments and
+// records of other types are passed over.
+func (n *Names) Paste(t testing.TB, fragment string) {
+	t.Helper()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for line := range strings.Lines(fragment) {
+		f := strings.Fields(line)
+		if len(f) < 5 || f[0] == ";" || f[2] != "IN" {
+			continue
+		}
+		var body dnsmessage.ResourceBody
+		switch f[3] {
+		case "A":
+			body = &dnsmessage.AResource{A: netip.MustParseAddr(f[4]).As4()}
+		case "AAAA":
+			body = &dnsmessage.AAAAResource{AAAA: netip.MustParseAddr(f[4]).As16()}
+		case "SRV":
+			var r dnsmessage.SRVResource
+			var target string
+			if _, err := fmt.Sscan(strings.Join(f[4:], " "), &r.Priority, &r.Weight, &r.Port, &target); err != nil {
+				t.Fatalf("%s: %v", line, err)
+			}
+			r.Target = dnsmessage.MustNewName(target)
+			body = &r
+		default:
+			continue
+		}
+		name := strings.ToLower(strings.TrimSuffix(f[0], "."))
+		n.zone[name] = append(n.zone[name], body)
+	}
+}
+
+// pasted are the records of a name that was pasted.
+func (n *Names) pasted(q dnsmessage.Question, name string) (records []dnsmessage.Resource, known bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, body := range n.zone[name] {
+		kind := dnsmessage.TypeA
+		switch body.(type) {
+		case *dnsmessage.AAAAResource:
+			kind = dnsmessage.TypeAAAA
+		case *dnsmessage.SRVResource:
+			kind = dnsmessage.TypeSRV
+		}
+		if kind == q.Type {
+			records = append(records, dnsmessage.Resource{Body: body,
+				Header: dnsmessage.ResourceHeader{Name: q.Name, Type: kind, Class: dnsmessage.ClassINET, TTL: 60}})
+		}
+	}
+	return records, len(n.zone[name]) > 0
 }
 
 func (n *Names) servePackets(conn net.PacketConn) {
@@ -131,6 +188,9 @@ func (n *Names) answer(query []byte) []byte {
 
 func (n *Names) records(q dnsmessage.Question) (records []dnsmessage.Resource, known bool) {
 	name := strings.TrimSuffix(strings.ToLower(q.Name.String()), ".")
+	if records, known := n.pasted(q, name); known {
+		return records, true
+	}
 	service, domain := "", name
 	for _, s := range []string{"_xmpp-server._tcp.", "_xmpps-server._tcp."} {
 		if rest, ok := strings.CutPrefix(name, s); ok {

@@ -34,9 +34,12 @@ type Network struct {
 }
 
 // NewNetwork makes one that ends with the test.
-func NewNetwork(t testing.TB) *Network {
+func NewNetwork(t testing.TB) *Network { t.Helper(); return NewNetworkAt(t, harness.FreeAddr()) }
+
+// NewNetworkAt is NewNetwork with its name server at an address.
+func NewNetworkAt(t testing.TB, names string) *Network {
 	t.Helper()
-	return &Network{Authority: NewAuthority(t), Names: StartNames(t), t: t, sites: map[string]Site{}}
+	return &Network{Authority: NewAuthority(t), Names: StartNamesAt(t, names), t: t, sites: map[string]Site{}}
 }
 
 // Site is where the peer of a domain listens, or will once it has been started; so that a
