@@ -46,6 +46,8 @@ type Options struct {
 	Announcements Announcements
 	// Rooms is the service of rooms; nil where nobody asks.
 	Rooms Rooms
+	// Uploads is the service of files; nil where nobody asks.
+	Uploads Uploads
 	// Log hears what was changed, and by whom; nil: nobody does.
 	Log *slog.Logger
 	// Live is nil when no server runs.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"jackdaw/modules/upload"
 	"jackdaw/router/accounts"
 	"jackdaw/xmpp/jid"
 )
@@ -218,6 +219,12 @@ func (s *Service) User(ctx context.Context, address string) (UserInfo, error) {
 	stored, err := s.o.Kept.Stored(ctx, j)
 	for _, one := range stored {
 		u.Stored = append(u.Stored, StoredInfo(one))
+	}
+	if err == nil && s.o.Uploads != nil {
+		var files upload.Usage
+		if files, err = s.o.Uploads.Used(ctx, j); files.Files > 0 {
+			u.Stored = append(u.Stored, StoredInfo{Space: "uploads", Records: files.Files, Bytes: files.Bytes})
+		}
 	}
 	return u, err
 }

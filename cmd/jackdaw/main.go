@@ -86,7 +86,7 @@ func newRoot() *cobra.Command {
 		versionCommand(s), setupCommand(s),
 	)
 	addPackaging(root)
-	root.AddCommand(announceCommand(s), roomsCommand(s))
+	root.AddCommand(announceCommand(s), roomsCommand(s), uploadsCommand(s))
 	return root
 }
 
