@@ -52,6 +52,8 @@ func (m *memory) Map(string) storage.Map        { return m }
 func (m *memory) Accounts() storage.Accounts    { return (*memoryUsers)(m) }
 func (m *memory) APIAccounts() storage.Accounts { return (*memoryUsers)(m) }
 
+func (m *memory) List(context.Context, string) ([]storage.Entry, uint64, error) { return nil, 0, nil }
+
 func (m *memory) Get(_ context.Context, owner, key string) ([]byte, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

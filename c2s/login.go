@@ -37,6 +37,9 @@ func (g *greeting) prepareLogin(requireTLS bool) {
 		}
 	}
 	out = append(out, sasl.ScramSHA256, sasl.ScramSHA1)
+	if g.srv.accounts.OnlySHA1(g.host.String()) {
+		out = slices.DeleteFunc(out, func(m sasl.Mechanism) bool { return m.Hash() != sasl.SHA1 })
+	}
 	// RFC 6120 §13.8.3: no password in clear, but where the administrator says that the wire is ours
 	if g.secure || g.srv.plain && g.source.Exempt {
 		c.Verify = g.verify

@@ -30,7 +30,9 @@ func (g *greeting) prepareSASL2() {
 		return
 	}
 	from, c := g.Scanner.Header().From, g.classic.sasl
-	has := func(h sasl.Hash) bool { return h != sasl.SHA512 } // of an account that nobody has named
+	onlySHA1 := g.srv.accounts.OnlySHA1(g.host.String())
+	// Of an account that nobody has named.
+	has := func(h sasl.Hash) bool { return h == sasl.SHA1 || h == sasl.SHA256 && !onlySHA1 }
 	if from.Local() != "" && from.Domain() == g.host.Domain() {
 		ctx, cancel := g.srv.within(g.srv.limits().AuthTime)
 		defer cancel()

@@ -86,7 +86,8 @@ type Account struct {
 // the change may still be made, and is announced then.
 type Service struct {
 	users, api book
-	notes      storage.Map     // of this package
+	notes      storage.Map // of this package
+	weak       weak
 	rights     *cache[*Rights] // by bare JID
 	settings   atomic.Pointer[settings]
 	throttle   *Throttle
@@ -124,6 +125,9 @@ func New(ctx context.Context, engine storage.Engine, o Options) (*Service, error
 		throttle: NewThrottle(time.Now),
 		slots:    make(chan struct{}, cmp.Or(o.DerivationsPerCore, DefaultDerivationsPerCore)*runtime.GOMAXPROCS(0)),
 		secret:   secret,
+	}
+	if err := s.weak.load(ctx, notes); err != nil {
+		return nil, err
 	}
 	var key [32]byte
 	rand.Read(key[:]) // never returns an error
@@ -226,11 +230,11 @@ func (s *Service) SetPassword(ctx context.Context, user jid.JID, password string
 	if err != nil {
 		return err
 	}
-	return s.modify(ctx, user, PasswordChanged, func(a *storage.Account) error {
+	return s.modifyThen(ctx, user, PasswordChanged, func(a *storage.Account) error {
 		// As late as can be: whoever began to log in before it may have proved the old password.
 		a.Credentials, a.Changed = credentials, time.Now().UTC()
 		return nil
-	})
+	}, func() error { return s.reckon(ctx, user.Bare().String(), credentials) })
 }
 
 // SetDisabled keeps the user from logging in, or allows it again. The account keeps its password and permissions, but
@@ -294,6 +298,9 @@ func (s *Service) Delete(ctx context.Context, user jid.JID) error {
 	user = user.Bare()
 	p, err := s.users.store.Delete(ctx, user.String())
 	s.forget(user)
+	if err == nil {
+		err = s.reckon(ctx, user.String(), nil)
+	}
 	if errors.Is(err, storage.ErrNotFound) {
 		var awaited bool
 		if awaited, err = s.awaited(ctx, user); err == nil && !awaited {
@@ -309,9 +316,18 @@ func (s *Service) Delete(ctx context.Context, user jid.JID) error {
 }
 
 func (s *Service) modify(ctx context.Context, user jid.JID, what Change, f func(*storage.Account) error) error {
+	return s.modifyThen(ctx, user, what, f, func() error { return nil })
+}
+
+// modifyThen is modify, with something to be done when the change can be seen.
+func (s *Service) modifyThen(ctx context.Context, user jid.JID, what Change, f func(*storage.Account) error,
+	then func() error) error {
 	user = user.Bare()
 	p, err := s.users.store.Modify(ctx, user.String(), f)
 	s.forget(user)
+	if err == nil {
+		err = then()
+	}
 	if err != nil {
 		return about(user.String(), err)
 	}

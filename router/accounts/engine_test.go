@@ -98,9 +98,22 @@ func (x *memoryMap) Update(
 		return 0, nil, x.m.fail
 	}
 	for _, c := range changes {
-		x.m.values[x.space+"/"+owner+"/"+c.Key] = slices.Clone(c.Value)
+		if x.m.values[x.space+"/"+owner+"/"+c.Key] = slices.Clone(c.Value); c.Delete {
+			delete(x.m.values, x.space+"/"+owner+"/"+c.Key)
+		}
 	}
 	return 1, x.m.write(), nil
+}
+
+func (x *memoryMap) List(_ context.Context, owner string) (all []storage.Entry, _ uint64, _ error) {
+	x.m.mu.Lock()
+	defer x.m.mu.Unlock()
+	for key, v := range x.m.values {
+		if key, ok := strings.CutPrefix(key, x.space+"/"+owner+"/"); ok {
+			all = append(all, storage.Entry{Key: key, Value: v})
+		}
+	}
+	return all, 1, x.m.fail
 }
 
 func clone(a storage.Account) storage.Account {

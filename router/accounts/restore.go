@@ -121,6 +121,9 @@ func (s *Service) Restore(ctx context.Context, user jid.JID, a storage.Account, 
 	}
 	p, err := s.users.store.Create(ctx, a)
 	s.forget(user)
+	if err == nil {
+		err = s.reckon(ctx, a.User, a.Credentials)
+	}
 	if err != nil {
 		return about(user.String(), err)
 	}

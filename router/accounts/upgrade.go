@@ -69,12 +69,14 @@ func (s *Service) NewSalt() (salt []byte, iterations int) {
 // password was set since, or somebody else has given it such keys. Errors: ErrNotFound, ErrUnavailable, or the
 // context's.
 func (s *Service) AddKeys(ctx context.Context, user jid.JID, since Keyring, k sasl.Keys) error {
-	return s.modify(ctx, user, 0, func(a *storage.Account) error {
+	var kept []storage.Credential
+	return s.modifyThen(ctx, user, 0, func(a *storage.Account) error {
 		if _, has := keysOf(*a, k.Hash); !has && a.Changed.Equal(since.changed) {
 			a.Credentials = appendCredentials(slices.Clip(a.Credentials), k)
 		}
+		kept = a.Credentials
 		return nil
-	})
+	}, func() error { return s.reckon(ctx, user.Bare().String(), kept) })
 }
 
 // appendCredentials appends keys as they are stored.

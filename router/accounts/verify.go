@@ -79,6 +79,9 @@ func (s *Service) Verify(ctx context.Context, user jid.JID, password string) err
 // Authenticate is Verify behind the throttle, to which it reports the outcome. The error may be an ErrThrottled too.
 func (s *Service) Authenticate(ctx context.Context, from Source, user jid.JID, password string) error {
 	_, err := s.authenticate(ctx, &s.users, from, user.Bare().String(), password)
+	if err == nil {
+		s.strengthen(ctx, user.Bare(), password)
+	}
 	return err
 }
 
