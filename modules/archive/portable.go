@@ -3,6 +3,8 @@ package archive
 import (
 	"context"
 	"errors"
+	"strconv"
+	"time"
 
 	"jackdaw/modules/internal/mam"
 	"jackdaw/router"
@@ -23,13 +25,15 @@ func (a *Archive) portable() []router.Portable {
 	}, {
 		Spaces: []string{"map archive-prefs"},
 		Export: a.exportPrefs,
-		Import: []router.Section{{Name: xmpp.Name{Space: xmpp.NSMAM, Local: "prefs"}, What: "preferences of archives",
-			Import: a.importPrefs}},
+		Import: []router.Section{
+			{Name: xmpp.Name{Space: xmpp.NSMAM, Local: "prefs"}, What: "preferences of archives", Import: a.importPrefs},
+			{Name: keepName, What: "times for which messages stay", Import: a.importKeep},
+		},
 	}}
 }
 
 func (a *Archive) exported(ctx context.Context, user jid.JID, put func([]byte) error) error {
-	return mam.Export(ctx, a.o.Messages, user.String(), put, func(id uint64, err error) {
+	return mam.Export(ctx, a.o.Messages, user.String(), false, put, func(id uint64, err error) {
 		a.o.Log.Warn("a message is not exported", "owner", user, "id", id, "error", err)
 	})
 }
@@ -50,8 +54,39 @@ func (a *Archive) imported(ctx context.Context, in *router.Incoming) error {
 		Data: mam.AppendMessage(nil, a.clean(s, owner))})
 }
 
+// keepName is ours: how long an administrator has messages of the user stay, in seconds.
+var keepName = xmpp.Name{Space: router.NSPortable, Local: "keep"}
+
+func (a *Archive) importKeep(ctx context.Context, in *router.Incoming) error {
+	seconds, err := strconv.ParseInt(in.Element.Text(), 10, 64)
+	if err != nil || seconds < 0 || seconds > int64(MaxKeep/time.Second) {
+		in.Refuse("a time for which messages stay is none")
+		return nil
+	}
+	switch _, own, err := a.KeepOf(ctx, in.User); {
+	case err != nil:
+		return err
+	case own:
+		in.Had++
+		return nil
+	case in.Dry:
+		in.Take(nil)
+		return nil
+	}
+	in.Take(nil)
+	return a.SetKeep(ctx, in.User, time.Duration(seconds)*time.Second, true)
+}
+
 func (a *Archive) exportPrefs(ctx context.Context, user jid.JID, put func([]byte) error) error {
-	_, err := a.o.Prefs.Get(ctx, user.String(), prefsKey)
+	keep, own, err := a.KeepOf(ctx, user)
+	if err == nil && own {
+		w := xmpp.NewWriter(nil).Leaf(keepName.Space, keepName.Local, strconv.FormatInt(int64(keep/time.Second), 10))
+		err = put(w.Bytes())
+	}
+	if err != nil {
+		return err
+	}
+	_, err = a.o.Prefs.Get(ctx, user.String(), prefsKey)
 	if errors.Is(err, storage.ErrNotFound) {
 		return nil
 	}

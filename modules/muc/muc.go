@@ -55,7 +55,9 @@ type Options struct {
 	Archive storage.Log // likewise
 	// Domains are those of the service, each with the host that it belongs to. Asked by router.Use.
 	Domains func() []string
-	Limits  func() Limits // asked whenever it matters
+	// Hosts are those of the server: rooms are exported with the one that their domain belongs to (HostOf). Nil: none.
+	Hosts  func() []string
+	Limits func() Limits // asked whenever it matters
 	// Full, if not nil, says that the disk has no room for archives now: then nothing is archived.
 	Full func() bool
 	// Exempt says whether an account, a bare address, is above the limits.
@@ -111,7 +113,7 @@ func (m *Rooms) Module() router.Module {
 		},
 		Service:  m.service,
 		Ended:    m.ended,
-		Portable: []router.Portable{{Spaces: []string{"map rooms", "log rooms"}, Stays: "rooms are not exported yet"}},
+		Portable: m.portable(),
 		Removed:  m.removed,
 	}
 }

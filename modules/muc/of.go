@@ -13,6 +13,12 @@ func Of(p parts.Parts) *Rooms {
 	return New(Options{Router: p.Router, Rooms: p.Store.Map("rooms"), Archive: p.Store.Log("rooms"),
 		Full: p.Space.Low, Log: p.Log,
 		Domains: func() []string { return p.Config().RoomDomains() },
+		Hosts: func() (all []string) {
+			for _, h := range p.Config().Hosts {
+				all = append(all, h.Domain)
+			}
+			return all
+		},
 		Limits: func() Limits {
 			c := p.Config()
 			l := &c.Limits

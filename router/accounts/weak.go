@@ -63,8 +63,8 @@ func (s *Service) OnlySHA1(host string) bool {
 	return s.weak.hosts[host] > 0
 }
 
-// reckon notes whether an account lacks keys of SHA-256, now that it has these. Nobody waits for it to be written: it is
-// noted again when it matters.
+// reckon notes whether an account lacks keys of SHA-256, now that it has these. Nobody waits for it to be written: it
+// is noted again when it matters.
 func (s *Service) reckon(ctx context.Context, user string, credentials []storage.Credential) error {
 	a := storage.Account{Credentials: credentials}
 	_, one := keysOf(a, sasl.SHA1)

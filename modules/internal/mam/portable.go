@@ -2,6 +2,7 @@ package mam
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"jackdaw/router"
@@ -15,9 +16,15 @@ const NSPie = "urn:xmpp:pie:0#mam"
 // exportPage is how many messages an export reads at once.
 const exportPage = 200
 
-// Export writes the archive of an owner as it is now, if there is anything in it. What cannot be read is left out, and
-// told to bad.
-func Export(ctx context.Context, log storage.Log, owner string, put func([]byte) error,
+// author is an attribute of ours, which says who has said something in a room.
+func author(who string) []byte {
+	b := append([]byte(" xmlns:kept='"), router.NSPortable...)
+	return append(xmpp.AppendAttr(append(b, "' kept:author='"...), who), '\'')
+}
+
+// Export writes the archive of an owner as it is now, if there is anything in it; that of a room with the authors. What
+// cannot be read is left out, and told to bad.
+func Export(ctx context.Context, log storage.Log, owner string, rooms bool, put func([]byte) error,
 	bad func(id uint64, err error)) error {
 	until := storage.IDAt(time.Now()) + 1
 	var buf []byte
@@ -39,7 +46,9 @@ func Export(ctx context.Context, log storage.Log, owner string, put func([]byte)
 					return err
 				}
 			}
-			buf = AppendResult(buf[:0], "", r.ID, &s)
+			if buf = AppendResult(buf[:0], "", r.ID, &s); rooms && r.Peer != "" {
+				buf = slices.Insert(buf, len("<result"), author(r.Peer)...)
+			}
 			if err := put(buf); err != nil {
 				return err
 			}

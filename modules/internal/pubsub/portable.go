@@ -117,7 +117,7 @@ func (g *Engine) exportNode(w *xmpp.Writer, n *node) {
 // Sections read what Export writes.
 func (g *Engine) Sections() []router.Section {
 	return []router.Section{
-		{Name: OwnerPayload, What: "nodes", Depth: 1, Import: g.importNode},
+		{Name: OwnerPayload, What: "nodes and who may use them", Depth: 1, Import: g.importNode},
 		{Name: Payload, What: "items of nodes", Depth: 2, Import: g.importItem},
 	}
 }
