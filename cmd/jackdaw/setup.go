@@ -103,6 +103,7 @@ type prepared struct {
 	Zone     string          `json:"zone"`
 	Firewall firewall        `json:"firewall"`
 	Systemd  []string        `json:"systemd"`
+	Console  string          `json:"console,omitempty"` // URL
 	Notes    []string        `json:"notes"`
 }
 
@@ -156,6 +157,7 @@ func (s *settings) setUp(cmd *cobra.Command, o *setupOptions) error {
 	p.Config, p.Data, p.Admin, p.Zone = s.file, cfg.Data, o.plan.Admin, zoneText(p.Records)
 	opened := setup.Opened(cfg)
 	p.Firewall.NFT, p.Firewall.UFW = setup.Firewall(opened)
+	p.Console = o.plan.Console()
 	p.Systemd = setup.Commands(setup.Unit{Program: program(), File: s.file, Config: cfg, User: o.user})
 	for _, port := range opened {
 		if setup.Taken(port) {
@@ -204,7 +206,8 @@ func (s *settings) place(o *setupOptions) (owner *setup.Owner, err error) {
 			return nil, err
 		}
 	}
-	o.plan.Data = "./data"
+	// A whole path: one that is relative might be taken for a directory of earlier versions, see config.
+	o.plan.Data = filepath.Join(filepath.Dir(s.file), "data")
 	switch {
 	case s.data != "":
 		if o.plan.Data, err = filepath.Abs(s.data); err != nil {

@@ -29,7 +29,7 @@ func TestSetupMakesAServerThatIsReady(t *testing.T) {
 	out := s.do("", setupFlags...)
 	for _, want := range []string{"Written: " + s.flags[1], "Created: me@example.org with the password ",
 		"\n_xmpps-server._tcp.example.org. 3600 IN SRV 5 0 5270 example.org.\n", "\nexample.org. 3600 IN A 192.0.2.7\n",
-		"ufw allow", "systemctl enable --now jackdaw", "setup --unit", "jackdaw doctor", "There is no certificate"} {
+		"ufw allow", "systemctl enable --now jackdaw", "setup --unit", "jackdaw doctor", "https://example.org/admin", "There is no certificate"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in %s", want, out)
 		}
@@ -44,6 +44,12 @@ func TestSetupMakesAServerThatIsReady(t *testing.T) {
 	if !strings.Contains(unit, " serve --config "+s.flags[1]+"\n") ||
 		!strings.Contains(unit, "\nAmbientCapabilities=CAP_NET_BIND_SERVICE\n") {
 		t.Errorf("unit: %s", unit)
+	}
+	// Another server's directory is none of its business, wherever the command is run.
+	t.Chdir(filepath.Join(dir, "new"))
+	elsewhere := &shell{t: t, flags: []string{"--config", filepath.Join(dir, "other", "jackdaw.yaml")}}
+	if out := elsewhere.do("", setupFlags...); !strings.Contains(out, "with the password ") {
+		t.Errorf("beside another one: %s", out)
 	}
 	// Nothing is overwritten, and nothing is printed that looks as if it were.
 	before, err := os.ReadFile(s.flags[1])

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"jackdaw/server/doctor"
+	"jackdaw/server/setup"
 )
 
 // zoneText is a fragment of a zone file: a comment above what belongs together, and the records.
@@ -43,7 +44,14 @@ func (p *prepared) tell(w io.Writer) error {
 	fmt.Fprintf(&b, "\nIn the DNS, for others to find the server (a fragment of a zone file):\n\n%s", p.Zone)
 	part("In the firewall, by one of:", p.Firewall.NFT, p.Firewall.UFW)
 	part("Under systemd, as root:", p.Systemd...)
-	part("Then see how others find it:", "jackdaw doctor")
+	doctor := "jackdaw doctor"
+	if p.Config != etc {
+		doctor += " --config " + setup.Word(p.Config)
+	}
+	part("Then see how others find it:", doctor)
+	if p.Console != "" {
+		part("Administrators look after it in a browser:", p.Console)
+	}
 	for _, n := range p.Notes {
 		fmt.Fprintf(&b, "\nNote: %s\n", n)
 	}

@@ -129,6 +129,9 @@ func (p *Plan) Text() string {
 		line("  # Only users of this server come there, so that the name needs neither a record nor a certificate.")
 		line("  except: [%s]", strconv.Quote("multicast."+p.Domain))
 	}
+	line("")
+	line("# Who may create an account: whoever has an invitation of an administrator. `closed`: nobody.")
+	line("registration: invite")
 	if p.Machine != p.Domain && p.HTTPS != 0 {
 		line("")
 		line("# Where clients find files and all else that is served over HTTPS. The certificate has to name that, too.")
@@ -136,6 +139,14 @@ func (p *Plan) Text() string {
 		line("  url: %s", strconv.Quote(p.url()))
 	}
 	return b.String()
+}
+
+// Console is where administrators look after the server in a browser; "" where nothing is served to browsers.
+func (p *Plan) Console() string {
+	if p.HTTPS == 0 {
+		return ""
+	}
+	return p.url() + "/admin"
 }
 
 func (p *Plan) url() string {

@@ -58,6 +58,7 @@ func TestConfigurationSaysWhatDiffersAndNothingElse(t *testing.T) {
 			want.Hosts = []config.Host{{Domain: "example.org", Admins: []string{"me@example.org"}}}
 			want.Listen = config.Listen{C2S: []string{":5222"}, C2STLS: []string{":5223"}, TLS: []string{":443"},
 				S2S: []string{":5269"}, S2STLS: []string{":5270"}, HTTP: want.Listen.HTTP}
+			want.Registration = config.RegistrationInvite
 			c.want(want)
 			if len(got.Listen.HTTPS) == 0 {
 				got.Listen.HTTPS = nil

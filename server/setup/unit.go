@@ -94,7 +94,7 @@ func Commands(u Unit) []string {
 	rights := Rights(u.Config)
 	switch {
 	case there == "":
-		list = append(list, word(u.Program)+" --config "+word(u.File)+" setup --unit"+u.as()+" > "+unit,
+		list = append(list, Word(u.Program)+" --config "+Word(u.File)+" setup --unit"+u.as()+" > "+unit,
 			"systemctl daemon-reload")
 	case len(rights) > 0 && !strings.Contains(there, "\nAmbientCapabilities=CAP_NET_BIND_SERVICE"):
 		list = append(list, "mkdir -p "+more,
@@ -117,11 +117,11 @@ func (u Unit) as() string {
 	if u.User == "" {
 		return ""
 	}
-	return " --user " + word(u.User)
+	return " --user " + Word(u.User)
 }
 
-// word makes one word for a POSIX shell.
-func word(s string) string {
+// Word makes one word for a POSIX shell.
+func Word(s string) string {
 	odd := func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("%+=:,./-_@", r)
 	}
