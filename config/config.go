@@ -67,7 +67,21 @@ type Host struct {
 	Rooms []string `yaml:"rooms"`
 	// Outage are the URLs at which clients read, while the server is away, why (XEP-0455).
 	Outage []string `yaml:"outage"`
+	// Groups are shared: who is in one has all the others of it as contacts.
+	Groups []Group `yaml:"groups"`
 }
+
+// A Group of a host, in the rosters of its members.
+type Group struct {
+	Name    string   `yaml:"name"`    // as clients show it
+	Members []string `yaml:"members"` // bare JIDs of the host, normalised by Validate; Everybody: all accounts
+}
+
+// Everybody is the member of a group that all accounts of the host are in.
+const Everybody = "*"
+
+// MaxMembers is how many members a shared group may have: each gets all others as contacts.
+const MaxMembers = 500
 
 // Contact lists URIs by role (XEP-0157 §2, registry of §6.2), such as
 // "mailto:abuse@example.org" or "xmpp:admin@example.org".

@@ -194,6 +194,27 @@ func TestWhatGoesWithAModuleThatIsOffIsWarnedOf(t *testing.T) {
 	}
 }
 
+func TestSharedGroupsAreChecked(t *testing.T) {
+	for text, want := range map[string]string{
+		`[{name: Company, members: ["*"]}]`:                        "",
+		`[{name: Sales, members: [A@Example.org, b@example.org]}]`: "",
+		`[{members: ["*"]}]`:                                       "expected a name of 1 to 1023 bytes",
+		`[{name: A, members: ["*"]}, {name: A, members: ["*"]}]`:   "is there twice",
+		`[{name: A, members: [a@example.org]}]`:                    "expected 2 to 500 accounts",
+		`[{name: A, members: ["*", a@example.org]}]`:               "expected a bare JID",
+		`[{name: A, members: [a@example.org, b@example.org/x]}]`:   "expected a bare JID",
+		`[{name: A, members: [a@example.org, b@example.net]}]`:     "expected an account of example.org",
+	} {
+		c, err := parse("f", []byte("hosts: [{domain: Example.org, groups: "+text+"}]\n"))
+		switch {
+		case want == "" && err != nil, want != "" && (err == nil || !strings.Contains(err.Error(), want)):
+			t.Errorf("%s: %v, want %q", text, err, want)
+		case want == "" && strings.Contains(text, "Sales") && c.Hosts[0].Groups[0].Members[0] != "a@example.org":
+			t.Errorf("%s: %q", text, c.Hosts[0].Groups)
+		}
+	}
+}
+
 func TestProxiesThatSayNothingAreWarnedOf(t *testing.T) {
 	for text, want := range map[string]string{
 		"proxy_protocol: {listeners: [c2s], from: [\"127.0.0.1\"]}\n": "",

@@ -81,6 +81,9 @@ func yamlKeys(path string, t reflect.Type) (keys []string) {
 		if ft.Kind() == reflect.Slice {
 			ft = ft.Elem()
 		}
+		if ft == reflect.TypeFor[Group]() { // there is none by default; the comment shows one
+			continue
+		}
 		if ft.Kind() == reflect.Struct && ft.PkgPath() == t.PkgPath() && ft != modulesType {
 			keys = append(keys, yamlKeys(path+name+".", ft)...)
 		}

@@ -254,6 +254,7 @@ func (c *Config) checkHosts(k *checker) {
 		}
 		k.bareJIDs(key+".admins", h.Admins, false)
 		k.bareJIDs(key+".rooms", h.Rooms, false)
+		k.checkGroups(key, h)
 		roles := reflect.ValueOf(h.Contact)
 		for f := range roles.NumField() {
 			role := key + ".contact." + roles.Type().Field(f).Tag.Get("yaml")

@@ -22,6 +22,7 @@ import (
 	"jackdaw/modules/directory"
 	"jackdaw/modules/disco"
 	"jackdaw/modules/forged"
+	"jackdaw/modules/groups"
 	"jackdaw/modules/internal/notices"
 	"jackdaw/modules/internal/parts"
 	"jackdaw/modules/invitations"
@@ -71,6 +72,7 @@ type Set struct {
 	spaces   *spaces
 	config   func() *config.Config
 	run      []func(context.Context) // what modules do by themselves
+	reloaded func()
 	leave    func()
 	close    []func() // in order
 }
@@ -96,6 +98,9 @@ func (s *Set) Run(ctx context.Context) {
 	running.Wait()
 }
 
+// Reloaded has modules take up what a new configuration wants done.
+func (s *Set) Reloaded() { s.reloaded() }
+
 // Leave tells those who are in rooms that the server ends. It comes before streams are closed.
 func (s *Set) Leave() { s.leave() }
 
@@ -115,6 +120,7 @@ func All(d Deps) *Set {
 	// These are known to others, and come before them.
 	admins, users := notices.ToAdmins(d), notices.ToUsers(d)
 	contacts := roster.Of(d)
+	shared := groups.Of(d, contacts)
 	blocked := blocking.Of(d, contacts)
 	cards, pieces := vcard.Of(d), private.Of(d)
 	events := pep.Of(d, pep.Options{Contacts: contacts, Blocks: blocked.Blocks, Verify: caps.Verify, Photos: cards,
@@ -185,8 +191,8 @@ func All(d Deps) *Set {
 		},
 		Registration: register, Forged: replies, Commands: orders, Roster: contacts,
 		Rooms: rooms, Announcements: notes, Tell: admins.Add, messages: messages, spaces: spaces, config: d.Config,
-		run:   []func(context.Context){messages.Run, rooms.Run, invites.Run},
-		leave: rooms.Close, Invitations: invites,
+		run:   []func(context.Context){messages.Run, rooms.Run, invites.Run, shared.Run},
+		leave: rooms.Close, Invitations: invites, reloaded: shared.Poke,
 		close: []func(){replies.Close, guard.Close, admins.Close, users.Close, pushes.Close},
 	}
 }

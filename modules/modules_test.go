@@ -33,6 +33,10 @@ func (book) OnChange(func(user jid.JID, what accounts.Change))        {}
 func (book) List(context.Context, string) ([]accounts.Account, error) { return nil, nil }
 func (book) Throttle() *accounts.Throttle                             { return accounts.NewThrottle(time.Now) }
 
+func (book) Page(context.Context, string, string, int) ([]accounts.Account, error) {
+	return nil, nil
+}
+
 func deps(c *config.Config) Deps {
 	c.Hosts = []config.Host{{Domain: moduletest.Host, Contact: config.Contact{Abuse: []string{"mailto:abuse@example.org"}},
 		Outage: []string{"https://status.example.net/o.json"}}}

@@ -49,6 +49,7 @@ func (h *house) reload(dropHost bool) (warnings []string, err error) {
 	h.posts.Configure(postSettings(cfg))
 	h.cfg.Store(cfg)
 	h.router.Use(h.modules()...) // as the configuration now in force says
+	h.features.Reloaded()
 	h.programs.Reload()
 	if h.o.Level != nil {
 		h.o.Level.Set(logLevel(cfg))

@@ -447,7 +447,8 @@ func (h *house) stop() {
 
 // accountChanged ends what a changed account must not go on with (docs/cli.md §2).
 func (h *house) accountChanged(user jid.JID, what accounts.Change) {
-	if what != accounts.PermissionsChanged { // which says too little; the command that changed them has told
+	// Of some changes whoever made them has told, and has more to say.
+	if what != accounts.PermissionsChanged && what != accounts.Created {
 		h.o.Log.Info("account changed", "account", user, "change", what)
 	}
 	switch what {

@@ -3,6 +3,7 @@ package roster
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -186,13 +187,6 @@ func (r *Roster) put(u *user, contact jid.JID, it *Item, request *xmpp.Stanza, f
 }
 
 func (it *Item) equal(o *Item) bool {
-	if it.Name != o.Name || it.State != o.State || len(it.Groups) != len(o.Groups) {
-		return false
-	}
-	for i := range it.Groups {
-		if it.Groups[i] != o.Groups[i] {
-			return false
-		}
-	}
-	return true
+	return it.Name == o.Name && it.State == o.State && slices.Equal(it.Groups, o.Groups) &&
+		slices.Equal(it.shared, o.shared) && it.own == o.own && it.under == o.under
 }

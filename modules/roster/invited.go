@@ -90,6 +90,9 @@ func (r *Roster) Befriend(b *router.Batch, bare, contact jid.JID) (*storage.Pend
 	it := &Item{State: State{To: true, From: true}}
 	if old := u.items[contact]; old != nil {
 		it.Name, it.Groups = old.Name, old.Groups
+		if old.isShared() {
+			it.share(old.shared, true, bothWays)
+		}
 	}
 	if r.full(u, contact, it) {
 		r.unlock(u)

@@ -14,10 +14,18 @@ type Item struct {
 	Name   string
 	Groups []string
 	State  State // PendingIn is not stored here: a request may come from somebody who is not in the roster
+	// shared are the groups, also in Groups, in which the administrators have put the contact; nil: none. own says that
+	// the user has the contact besides, and under is what there is between them without the groups.
+	shared []string
+	own    bool
+	under  State
 }
 
-// recordVersion is the first byte of both records.
-const recordVersion = 1
+// recordVersion is the first byte of both records, sharedVersion that of an item with groups of the administrators.
+const (
+	recordVersion = 1
+	sharedVersion = 2
+)
 
 var errRecord = errors.New("record of a roster that cannot be read")
 
@@ -32,22 +40,30 @@ const (
 	flagFrom
 	flagPendingOut
 	flagApproved
+	flagOwn // of sharedVersion
 )
 
-// record is an item as it is stored: version, flags, name, groups.
+// record is an item as it is stored: version, flags, name, groups. With groups of the administrators the state is the
+// one under them, and before the groups come how many of them are the administrators'.
 func (it *Item) record() []byte {
+	s, version := it.State, byte(recordVersion)
+	if it.shared != nil {
+		s, version = it.under, sharedVersion
+	}
 	var flags byte
 	for _, f := range [...]struct {
 		on  bool
 		bit byte
-	}{{it.State.To, flagTo}, {it.State.From, flagFrom}, {it.State.PendingOut, flagPendingOut},
-		{it.State.Approved, flagApproved}} {
+	}{{s.To, flagTo}, {s.From, flagFrom}, {s.PendingOut, flagPendingOut}, {s.Approved, flagApproved}, {it.own, flagOwn}} {
 		if f.on {
 			flags |= f.bit
 		}
 	}
-	b := appendField([]byte{recordVersion, flags}, it.Name)
-	for _, g := range it.Groups {
+	b := appendField([]byte{version, flags}, it.Name)
+	if it.shared != nil {
+		b = binary.AppendUvarint(b, uint64(len(it.shared)))
+	}
+	for _, g := range it.Groups { // those of the administrators come first
 		b = appendField(b, g)
 	}
 	return b
@@ -66,22 +82,38 @@ func (it *Item) size(contact jid.JID) int {
 }
 
 func readItem(b []byte) (*Item, error) {
-	if len(b) < 2 || b[0] != recordVersion {
+	if len(b) < 2 || b[0] != recordVersion && b[0] != sharedVersion {
 		return nil, errRecord
 	}
-	it := &Item{State: State{To: b[1]&flagTo != 0, From: b[1]&flagFrom != 0,
-		PendingOut: b[1]&flagPendingOut != 0, Approved: b[1]&flagApproved != 0}}
+	version, flags := b[0], b[1]
+	it := &Item{State: State{To: flags&flagTo != 0, From: flags&flagFrom != 0,
+		PendingOut: flags&flagPendingOut != 0, Approved: flags&flagApproved != 0}}
 	name, b, err := readField(b[2:])
 	if err != nil {
 		return nil, err
 	}
 	it.Name = string(name)
+	shared := uint64(0)
+	if version == sharedVersion {
+		n, k := binary.Uvarint(b)
+		if k <= 0 || n == 0 {
+			return nil, errRecord
+		}
+		shared, b = n, b[k:]
+		it.own, it.under, it.State = flags&flagOwn != 0, it.State, bothWays
+	}
 	for len(b) > 0 {
 		var g []byte
 		if g, b, err = readField(b); err != nil {
 			return nil, err
 		}
 		it.Groups = append(it.Groups, string(g))
+	}
+	if shared > uint64(len(it.Groups)) {
+		return nil, errRecord
+	}
+	if shared > 0 {
+		it.shared = it.Groups[:shared:shared]
 	}
 	return it, nil
 }

@@ -10,7 +10,8 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// portable writes a roster as XEP-0227 has it: the contacts as a client gets them, and the requests that wait.
+// portable writes a roster as XEP-0227 has it: the contacts as a client gets them, but for those by groups of the
+// administrators, and the requests that wait.
 func (r *Roster) portable() []router.Portable {
 	return []router.Portable{{
 		Spaces: []string{"map roster"},
@@ -20,6 +21,8 @@ func (r *Roster) portable() []router.Portable {
 			{Name: xmpp.Name{Space: xmpp.NSClient, Local: "presence"}, What: "subscription requests",
 				Import: r.importRequest},
 		},
+	}, {
+		Spaces: []string{"map groups"}, Stays: "made of the groups in the configuration",
 	}}
 }
 
@@ -28,7 +31,13 @@ func (r *Roster) exported(_ context.Context, user jid.JID, put func([]byte) erro
 	if err != nil {
 		return err
 	}
-	items, requests := maps.Clone(u.items), slices.SortedFunc(maps.Keys(u.requests), jid.JID.Compare)
+	items := make(map[jid.JID]*Item, len(u.items))
+	for contact, it := range u.items {
+		if it = it.unshared(); it != nil {
+			items[contact] = it
+		}
+	}
+	requests := slices.SortedFunc(maps.Keys(u.requests), jid.JID.Compare)
 	r.unlock(u)
 	if len(items) > 0 {
 		w := xmpp.NewWriter(nil).Start(xmpp.NSRoster, "query")
@@ -102,7 +111,10 @@ func (r *Roster) importItem(_ context.Context, in *router.Incoming) error {
 		return err
 	}
 	defer r.unlock(u)
-	if u.items[contact] != nil {
+	switch old := u.items[contact]; {
+	case old.isShared() && !old.own: // there by a group alone
+		it.share(old.shared, true, it.State)
+	case old != nil:
 		in.Had++
 		return nil
 	}

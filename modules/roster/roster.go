@@ -7,7 +7,9 @@
 // server of its own, by the stanza on its way from one to the other.
 //
 // A roster is loaded when it is first needed and stays in memory while its user has a
-// session. Left out: exchange of items (XEP-0144) and shared groups.
+// session. Left out: exchange of items (XEP-0144).
+//
+// Groups that the administrators share are written into the rosters of their members; shared.go says how.
 package roster
 
 import (
@@ -328,6 +330,9 @@ func (r *Roster) wanted(u *user, q *xmpp.Element) (jid.JID, *Item, *xmpp.Error) 
 		if old == nil { // §2.5.3
 			return none, nil, xmpp.ItemNotFound("")
 		}
+		if old.isShared() {
+			return none, nil, errShared
+		}
 		return contact, nil, nil
 	}
 	if contact == u.bare { // nobody is a contact of their own
@@ -356,6 +361,9 @@ func (r *Roster) wanted(u *user, q *xmpp.Element) (jid.JID, *Item, *xmpp.Error) 
 	}
 	if old != nil {
 		it.State = old.State
+	}
+	if old.isShared() {
+		it.share(old.shared, old.own, old.under)
 	}
 	if r.full(u, contact, it) {
 		return none, nil, xmpp.ResourceConstraint("the roster is full")

@@ -487,7 +487,7 @@ func TestRosterSurvivesItsRecords(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if d := cmp.Diff(it, got); d != "" {
+		if d := cmp.Diff(it, got, cmp.AllowUnexported(Item{})); d != "" {
 			t.Error(d)
 		}
 	}

@@ -144,6 +144,18 @@ func (r *Roster) change(user, contact jid.JID, e *router.Envelope, w way) (
 	old := u.items[contact]
 	before := u.state(contact)
 	fx := changed{w.step(before, e.Stanza.Type), before}
+	if old.isShared() && fx.next != before {
+		if w == leaving {
+			return fx, nil, errShared, nil
+		}
+		// It holds for what there is without the groups, as when the account of the contact goes.
+		it := *old
+		if e.Stanza.Type != xmpp.TypeSubscribe {
+			it.under = old.under.inbound(e.Stanza.Type).next
+		}
+		p, err := r.put(u, contact, &it, nil, false)
+		return changed{effect{next: before, granted: fx.granted}, before}, p, nil, err
+	}
 	next := fx.next
 	var request *xmpp.Stanza
 	if next.PendingIn && !before.PendingIn {

@@ -49,12 +49,13 @@ var (
 // A Change tells an OnChange listener what happened to an account.
 type Change uint8
 
-// What can happen to an account. All but PermissionsChanged end its live sessions and its tokens.
+// What can happen to an account. All but PermissionsChanged and Created end its live sessions and its tokens.
 const (
 	PasswordChanged Change = iota + 1
 	Disabled
 	Deleted
 	PermissionsChanged
+	Created
 )
 
 // String returns the change as words for a log.
@@ -68,6 +69,8 @@ func (c Change) String() string {
 		return "deleted"
 	case PermissionsChanged:
 		return "permissions changed"
+	case Created:
+		return "created"
 	}
 	return "unknown change"
 }
@@ -176,7 +179,7 @@ func (s *Service) Create(ctx context.Context, user jid.JID, password string) err
 	if err != nil {
 		return err
 	}
-	return s.settle(ctx, p, user, 0)
+	return s.settle(ctx, p, user, Created)
 }
 
 // create derives and writes without waiting for the disk.
@@ -346,7 +349,7 @@ func (s *Service) forget(user jid.JID) {
 func (s *Service) settle(ctx context.Context, p *storage.Pending, user jid.JID, what Change) error {
 	done := make(chan error, 1)
 	p.Then(func(err error) {
-		if err != nil || what == 0 {
+		if err != nil {
 			done <- err
 			return
 		}

@@ -42,12 +42,16 @@ func (s *Service) CreateBatch(ctx context.Context, list []NewAccount, done func(
 					outcomes <- outcome{i, err}
 					continue
 				}
-				name := list[i].User.String()
+				user := list[i].User
 				p.Then(func(err error) {
 					if err != nil {
-						err = about(name, err)
+						outcomes <- outcome{i, about(user.String(), err)}
+						return
 					}
-					outcomes <- outcome{i, err}
+					go func() { // listeners may block, the engine must not
+						s.notify(user, Created)
+						outcomes <- outcome{i, nil}
+					}()
 				})
 			}
 		})

@@ -101,7 +101,8 @@ func TestTheConfigurationOfTheManualIsGood(t *testing.T) {
 // TestTheManualNamesMetricsThatThereAre reads the table of metrics. A name that begins with _ ends one that stands
 // before.
 func TestTheManualNamesMetricsThatThereAre(t *testing.T) {
-	s := harness.Start(t, harness.Options{Federate: true, Listen: fmt.Sprintf("tls: [%q]", harness.FreeAddr())})
+	s := harness.Start(t, harness.Options{Federate: true, Domain: "im.example", Listen: fmt.Sprintf("tls: [%q]", harness.FreeAddr()),
+		Config: "acme: {agree: true, directory: \"https://127.0.0.1:1/\", resolver: \"127.0.0.1:1\"}"})
 	web := &http.Client{Transport: &http.Transport{}}
 	defer web.CloseIdleConnections()
 	_, _, text := fetch(t, web, "GET", "http://"+s.Metrics+"/metrics", "")

@@ -47,6 +47,7 @@ type Accounts interface {
 	Get(ctx context.Context, user jid.JID) (accounts.Account, error)
 	Rights(ctx context.Context, user jid.JID) (*accounts.Rights, error)
 	Throttle() *accounts.Throttle
+	Page(ctx context.Context, domain, after string, limit int) ([]accounts.Account, error)
 }
 
 // Admins are the administrators of a host.

@@ -1,0 +1,193 @@
+package roster
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"jackdaw/modules/internal/moduletest"
+	"jackdaw/router"
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
+)
+
+const romeo, juliet = "romeo@example.org", "juliet@example.org"
+
+// share has two users know each other in these groups; none: no longer.
+func (c *scene) share(groups ...string) {
+	c.Helper()
+	users := []jid.JID{jid.MustParse(romeo), jid.MustParse(juliet)}
+	var gained, lost [2][]jid.JID
+	var b router.Batch
+	for i, user := range users {
+		want := map[jid.JID][]string{}
+		if groups != nil {
+			want[users[1-i]] = groups
+		}
+		var err error
+		if gained[i], lost[i], _, err = c.m.Share(context.Background(), &b, user, want); err != nil {
+			c.Fatal(err)
+		}
+	}
+	for i, user := range users {
+		c.m.Seen(&b, user, gained[i], lost[i])
+	}
+	b.Flush()
+}
+
+// item is what romeo's roster says of juliet; "" if nothing.
+func (c *scene) item() string {
+	c.Helper()
+	q, _, err := c.m.Query(jid.MustParse(romeo))
+	if err != nil {
+		c.Fatal(err)
+	}
+	s := strings.TrimSuffix(string(q), "</query>")
+	if _, s, ok := strings.Cut(s, "<item"); ok {
+		return "<item" + s
+	}
+	return ""
+}
+
+func (c *scene) wantItem(want string) {
+	c.Helper()
+	if got := c.item(); moduletest.Canonical(c, got) != moduletest.Canonical(c, want) {
+		c.Errorf("the roster says %s\nwant %s", got, want)
+	}
+}
+
+func presence(from, to string) string {
+	return `<presence from='` + from + `' to='` + to + `'/>`
+}
+
+func TestMembersOfAGroupAreContactsAtOnce(t *testing.T) {
+	c := newScene(t, Options{})
+	r, j := c.login("romeo/a"), c.login("juliet/b")
+	c.share("Company", "Lovers")
+	in := `<group>Company</group><group>Lovers</group></item>`
+	r.Want(push(romeo+"/a", 1, `<item jid='juliet@example.org' name='juliet' subscription='both'>`+in), presence(juliet+"/b", romeo))
+	j.Want(push(juliet+"/b", 1, `<item jid='romeo@example.org' name='romeo' subscription='both'>`+in), presence(romeo+"/a", juliet))
+
+	c.share("Company", "Lovers") // is so already
+	r.Want()
+
+	c.share("Company")
+	r.Want(push(romeo+"/a", 2, `<item jid='juliet@example.org' name='juliet' subscription='both'><group>Company</group></item>`))
+	j.Received()
+
+	c.share()
+	r.Want(push(romeo+"/a", 3, `<item jid='juliet@example.org' subscription='remove'/>`),
+		`<presence type='unavailable' from='juliet@example.org/b' to='romeo@example.org'/>`)
+}
+
+func TestAUserCannotLeaveAGroup(t *testing.T) {
+	c := newScene(t, Options{})
+	c.share("Company")
+	r := c.login("romeo/a")
+	refused := `<error type='cancel'><not-allowed xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>` +
+		`<text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas' xml:lang='en'>the administrators share this contact</text></error>`
+	before := c.item()
+	r.Send(set(`<item jid='juliet@example.org' subscription='remove'/>`))
+	r.Want(`<iq type='error' id='s' from='romeo@example.org' to='romeo@example.org/a'>` + refused + `</iq>`)
+	for _, kind := range []string{"unsubscribe", "unsubscribed"} {
+		r.Send(`<presence type='` + kind + `' to='juliet@example.org'/>`)
+		r.Want(`<presence type='error' from='juliet@example.org' to='romeo@example.org/a'>` + refused + `</presence>`)
+	}
+	if after := c.item(); after != before {
+		t.Errorf("%s became %s", before, after)
+	}
+	// A name and groups of one's own are one's own, and who asks for what is so already is answered.
+	r.Send(set(`<item jid='juliet@example.org' name='J'><group>Mine</group></item>`))
+	r.Received()
+	r.Send(`<presence type='subscribe' to='juliet@example.org'/>`)
+	r.Received()
+	c.wantItem(`<item jid='juliet@example.org' name='J' subscription='both'><group>Company</group><group>Mine</group></item>`)
+	c.share("Company", "Lovers")
+	c.wantItem(
+		`<item jid='juliet@example.org' name='J' subscription='both'><group>Company</group><group>Lovers</group><group>Mine</group></item>`)
+	c.share()
+	if got := c.item(); got != "" {
+		t.Errorf("a contact that was there by a group alone stays: %s", got)
+	}
+}
+
+func TestWhatWasBeforeAGroupIsThereAfterIt(t *testing.T) {
+	c := newScene(t, Options{})
+	r, j := c.login("romeo/a"), c.login("juliet/b")
+	r.Send(set(`<item jid='juliet@example.org' name='J'><group>Mine</group></item>`))
+	r.Send(`<presence type='subscribe' to='juliet@example.org'/>`)
+	r.Received()
+	j.Received()
+	c.share("Company") // which answers the request
+	if s := c.state(juliet, romeo); s != bothWays {
+		t.Errorf("juliet has %+v", s)
+	}
+	c.wantItem(`<item jid='juliet@example.org' name='J' subscription='both'><group>Company</group><group>Mine</group></item>`)
+	c.share()
+	c.wantItem(`<item jid='juliet@example.org' name='J' subscription='none'><group>Mine</group></item>`)
+
+	// Whose account goes while in a group is no contact any more afterwards.
+	for _, step := range []string{"subscribe", "subscribed"} {
+		r.Send(`<presence type='` + step + `' to='juliet@example.org'/>`)
+		j.Send(`<presence type='` + step + `' to='romeo@example.org'/>`)
+	}
+	c.share("Company")
+	if err := c.m.removed(jid.MustParse(juliet)); err != nil {
+		t.Fatal(err)
+	}
+	if s := c.state(romeo, juliet); s != bothWays {
+		t.Errorf("romeo has %+v before the groups are looked at", s)
+	}
+	c.share()
+	c.wantItem(`<item jid='juliet@example.org' name='J' subscription='none'><group>Mine</group></item>`)
+}
+
+func TestSharedItemsAreReadAsTheyWereWritten(t *testing.T) {
+	for _, it := range []*Item{
+		{Name: "N", Groups: []string{"a", "b"}, State: State{To: true, Approved: true}},
+		{Groups: []string{"Company"}, shared: []string{"Company"}, State: bothWays},
+		{Name: "N", Groups: []string{"A", "B", "mine"}, shared: []string{"A", "B"}, own: true, State: bothWays,
+			under: State{From: true, PendingOut: true}},
+	} {
+		got, err := readItem(it.record())
+		if err != nil || !cmp.Equal(got, it, cmp.AllowUnexported(Item{})) {
+			t.Errorf("%+v was read as %+v, %v", it, got, err)
+		}
+		for n := range it.record() {
+			readItem(it.record()[:n]) // must not panic
+		}
+	}
+	if _, err := readItem([]byte{sharedVersion, 0, 0, 2, 1, 'a'}); err == nil {
+		t.Error("a record with fewer groups than it says was read")
+	}
+}
+
+func TestContactsByAGroupAloneAreNotExported(t *testing.T) {
+	c := newScene(t, Options{})
+	r := c.login("romeo/a")
+	c.share("Company")
+	export := func() (all string) {
+		if err := c.m.exported(context.Background(), jid.MustParse(romeo), func(b []byte) error {
+			all += string(b)
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	if got := export(); got != "" {
+		t.Errorf("exported %s", got)
+	}
+	r.Received()
+	// One that comes from elsewhere is the user's own.
+	el := moduletest.Parse(t, set(`<item jid='juliet@example.org' name='J' subscription='to'><group>Mine</group></item>`)).
+		Child(xmpp.Name{Space: xmpp.NSRoster, Local: "query"}).Children()[0]
+	if err := c.m.importItem(context.Background(), &router.Incoming{User: jid.MustParse(romeo), Element: el}); err != nil {
+		t.Fatal(err)
+	}
+	c.wantItem(`<item jid='juliet@example.org' name='J' subscription='both'><group>Company</group><group>Mine</group></item>`)
+	c.share()
+	c.wantItem(`<item jid='juliet@example.org' name='J' subscription='to'><group>Mine</group></item>`)
+}
