@@ -82,9 +82,10 @@ func openBrowser(t *testing.T) *browser {
 		} `json:"value"`
 	}
 	reply := b.call(http.MethodPost, "", map[string]any{"capabilities": map[string]any{"alwaysMatch": map[string]any{
-		"browserName":       "chrome",
-		"timeouts":          map[string]any{"script": harness.Timeout.Milliseconds()},
-		"goog:loggingPrefs": map[string]any{"browser": "ALL"},
+		"browserName":         "chrome",
+		"acceptInsecureCerts": true,
+		"timeouts":            map[string]any{"script": harness.Timeout.Milliseconds()},
+		"goog:loggingPrefs":   map[string]any{"browser": "ALL"},
 		"goog:chromeOptions": map[string]any{"args": []string{"--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
 			"--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
 			"--disable-default-apps", "--disable-dev-shm-usage", "--window-size=1200,800", "--lang=en",

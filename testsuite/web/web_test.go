@@ -2,8 +2,9 @@
 // (XEP-0206): Converse.js, strophe.js and xmpp.js, in Debian's Chromium and in Node. `make deps` installs them, in the
 // versions of testdata/package-lock.json. WEB_SHOTS names a folder for pictures of what was on the screen.
 //
-// It also looks at what stands before the server on the web's ports: the port that all protocols share, what is told
-// there of the ways to connect, and nginx from Debian as a proxy.
+// It also looks at the pages of the server itself, in several sizes, light and dark, and at what stands before the
+// server on the web's ports: the port that all protocols share, what is told there of the ways to connect, and nginx
+// from Debian as a proxy.
 package web
 
 import (
