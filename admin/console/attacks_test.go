@@ -19,7 +19,7 @@ import (
 )
 
 var everyPage = []string{"", "/accounts", "/accounts?q=jul", "/account?jid=juliet@localhost", "/account?jid=romeo@localhost", "/sessions",
-	"/sessions?q=script", "/peers", "/posts", "/reports", "/certificates", "/storage", "/doctor", "/log", "/log?level=error"}
+	"/sessions?q=script", "/rooms", "/room?jid=garden@rooms.localhost", "/peers", "/posts", "/reports", "/certificates", "/storage", "/doctor", "/log", "/log?level=error"}
 
 func TestWhoeverHasNoSessionSeesTheLoginAlone(t *testing.T) {
 	s := set(t)
@@ -164,7 +164,7 @@ func TestPathsThatAreNoPagesAreNotFound(t *testing.T) {
 	s := set(t)
 	c := s.logIn("romeo")
 	for _, path := range []string{"/none", "/../accounts", "//accounts", "/accounts/..", "/accounts/x", "/%2e%2e/accounts", "/templates/log.html",
-		"/account?jid=nobody@localhost", "/account?jid=", "/account?jid=" + url.QueryEscape("../../etc/passwd"), "/account?jid=%00"} {
+		"/room?jid=none@rooms.localhost", "/room?jid=garden@elsewhere.example", "/room?jid=x", "/account?jid=nobody@localhost", "/account?jid=", "/account?jid=" + url.QueryEscape("../../etc/passwd"), "/account?jid=%00"} {
 		if w := c.ask("GET", "/admin"+path, nil); w.Code != http.StatusNotFound || strings.Contains(w.Body.String(), "juliet") {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
 		}
@@ -323,13 +323,18 @@ func TestWhatAdministratorsDo(t *testing.T) {
 	c.does("/account", "lock you out", "jid", "romeo@localhost", "action", "remove", "again", "romeo@localhost")
 	c.does("/account", "is removed", "jid", at, "action", "remove", "again", at)
 	c.does("/sessions", "1 session has ended", "jid", at+"/balcony")
-	if got := strings.Join(s.world.kicked, " "); got != at+" d1 "+at+"/balcony" {
+	const garden = "garden@rooms.localhost"
+	c.does("/room", "has another owner", "jid", garden, "action", "own", "owner", "tybalt@localhost")
+	c.does("/room", "no such account", "jid", garden, "action", "own", "owner", "nobody@localhost")
+	c.does("/room", "type the address", "jid", garden, "action", "destroy", "again", "x")
+	c.does("/room", "is removed", "jid", garden, "action", "destroy", "again", garden, "reason", "closed")
+	if got := strings.Join(s.world.kicked, " "); got != at+" d1 "+at+"/balcony garden:tybalt garden:closed" {
 		t.Error(got)
 	}
 	if w := c.ask("POST", "/admin/account", url.Values{"token": {c.token()}, "action": {"dance"}}); w.Code != http.StatusBadRequest {
 		t.Errorf("%d", w.Code)
 	}
-	if log := s.log.String(); strings.Count(log, "by=romeo@localhost") != 10 || strings.Contains(log, "another") {
+	if log := s.log.String(); strings.Count(log, "by=romeo@localhost") != 12 || strings.Contains(log, "another") {
 		t.Errorf("%d\n%s", strings.Count(log, "by=romeo@localhost"), log)
 	}
 	// Whoever sets the own password has to log in with it.

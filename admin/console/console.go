@@ -98,8 +98,8 @@ func (c *Console) Close() {
 }
 
 // menu is the order of the pages in the bar.
-var menu = []string{"", "/accounts", "/sessions", "/peers", "/posts", "/reports", "/certificates", "/storage",
-	"/doctor", "/log"}
+var menu = []string{"", "/accounts", "/sessions", "/rooms", "/peers", "/posts", "/reports", "/certificates",
+	"/storage", "/doctor", "/log"}
 
 func (c *Console) pages() map[string]route {
 	return map[string]route{
@@ -107,6 +107,8 @@ func (c *Console) pages() map[string]route {
 		"/accounts":     {"Accounts", c.accounts, c.addAccount},
 		"/account":      {"", c.account, c.changeAccount},
 		"/sessions":     {"Sessions", c.allSessions, c.endSession},
+		"/rooms":        {"Rooms", c.rooms, nil},
+		"/room":         {"", c.room, c.changeRoom},
 		"/peers":        {"Servers", c.peers, nil},
 		"/posts":        {"Posts", c.posts, nil},
 		"/reports":      {"Reports", c.reports, nil},
@@ -283,7 +285,10 @@ func (v *visit) show(name, title string, it any) {
 	f := frame{User: v.session.user.String(), Token: v.session.token, Said: v.c.sessions.said(v.session), Title: title,
 		It: it}
 	for _, path := range menu {
-		here := path == v.path || path == "/accounts" && v.path == "/account"
+		if path == "/rooms" && !v.c.hasRooms() {
+			continue
+		}
+		here := path == v.path || path == v.path+"s" // the page of one belongs to that of all
 		f.Menu = append(f.Menu, entry{v.c.routes[path].menu, Path + path, here})
 	}
 	v.c.book.Write(v.w, v.r, pages.View{Name: name, Lang: pages.English, Data: f})

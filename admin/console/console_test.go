@@ -18,6 +18,7 @@ import (
 
 	"jackdaw/admin"
 	"jackdaw/config"
+	"jackdaw/modules/muc"
 	"jackdaw/router/accounts"
 	"jackdaw/router/devices"
 	"jackdaw/storage/embedded"
@@ -74,6 +75,33 @@ func (w *world) Remove(_ context.Context, _ jid.JID, device string) error {
 	return nil
 }
 
+// The rooms of a world.
+type rooms struct{ *world }
+
+func (w rooms) List(domain, after string, limit int) ([]muc.Summary, bool, error) {
+	return []muc.Summary{{Addr: jid.MustParse("garden@" + domain), Name: evil, Creator: evil}}, false, nil
+}
+
+func (w rooms) Show(_ context.Context, room jid.JID) (d muc.Detail, err error) {
+	if room.Local() != "garden" {
+		return d, muc.ErrNoRoom
+	}
+	d.Summary = muc.Summary{Addr: room, Name: evil, Creator: evil}
+	d.Description, d.Owners, d.Admins = evil, []string{evil}, []string{evil}
+	d.Inside = []muc.Presence{{Nick: evil, User: evil}}
+	return d, nil
+}
+
+func (w rooms) Destroy(_ context.Context, room jid.JID, reason string) error {
+	w.kicked = append(w.kicked, room.Local()+":"+reason)
+	return nil
+}
+
+func (w rooms) Own(_ context.Context, room, user jid.JID) error {
+	w.kicked = append(w.kicked, room.Local()+":"+user.Local())
+	return nil
+}
+
 func (w *world) About() About { return About{Version: evil, Broken: evil, Room: "full"} }
 
 func (w *world) Certificates() []Certificate {
@@ -121,7 +149,7 @@ func set(t *testing.T) *stage {
 	record := new(Record)
 	log := slog.New(record.Tap(slog.NewTextHandler(&s.log, nil)))
 	ruler := admin.New(admin.Options{Accounts: users, Config: func() *config.Config { return s.config }, Live: s.world,
-		Devices: s.world, Log: log})
+		Devices: s.world, Rooms: rooms{s.world}, Log: log})
 	for _, name := range []string{"romeo", "juliet", "tybalt"} {
 		must(t, ruler.AddUser(t.Context(), admin.Command, name+"@localhost", "secret"))
 	}

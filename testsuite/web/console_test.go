@@ -152,7 +152,7 @@ func TestThePagesOfTheServerInABrowser(t *testing.T) {
 	}
 	b.types("#password", harness.Password+enter)
 	b.finds(".bar", "admin@localhost")
-	for _, page := range []string{"", "accounts", "account?jid=romeo@localhost", "sessions", "peers",
+	for _, page := range []string{"", "accounts", "account?jid=romeo@localhost", "sessions", "rooms", "peers",
 		"posts", "reports", "certificates", "storage", "doctor", "log"} {
 		name, _, _ := strings.Cut(page, "@")
 		b.visits(strings.NewReplacer("?", "-", "=", "-").Replace("console "+name), strings.TrimRight(at+"/admin/"+page, "/"))
