@@ -210,6 +210,10 @@ func (s *Service) pass(ctx context.Context) time.Duration {
 		return s.broken(err)
 	}
 	defer unlock()
+	// Nobody else is asking, so what is there was left by a process that was killed.
+	if err := os.RemoveAll(s.path(challengesDir)); err != nil {
+		return s.broken(err)
+	}
 	// Another process may have been here between the reading and the lock.
 	if all, err = s.read(set); err != nil {
 		return s.broken(err)

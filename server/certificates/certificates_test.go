@@ -152,6 +152,20 @@ func TestEachNameGetsACertificateOfItsOwn(t *testing.T) {
 	})
 }
 
+func TestAnswersThatWereLeftAreRemoved(t *testing.T) {
+	in(t, func(t *testing.T, ca *authority, dir string) {
+		left := filepath.Join(dir, challengesDir, "http", "left")
+		if err := writeFile(left, []byte("left.thumb")); err != nil {
+			t.Fatal(err)
+		}
+		start(t, ca, dir, nil, "a.example")
+		wait(time.Minute)
+		if _, err := os.Stat(left); !errors.Is(err, os.ErrNotExist) {
+			t.Error("it is still there", err)
+		}
+	})
+}
+
 func TestARestartOrdersNothing(t *testing.T) {
 	in(t, func(t *testing.T, ca *authority, dir string) {
 		c := start(t, ca, dir, nil, "a.example")
