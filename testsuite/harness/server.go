@@ -237,6 +237,9 @@ http:
 		if strings.Contains(s.log.String(), "panic") {
 			t.Errorf("the server panicked:\n%s", s.log.String())
 		}
+		if i := strings.Index(s.log.String(), "fatal error: "); i >= 0 { // of the runtime; the reason comes first
+			t.Errorf("the server died:\n%s", head(s.log.String()[i:], 8000))
+		}
 		if strings.Contains(s.log.String(), "WARNING: DATA RACE") { // the tests have -race
 			t.Errorf("the server races:\n%s", s.log.String())
 		}
@@ -253,6 +256,8 @@ func indent(yaml string) string {
 	}
 	return "  " + strings.ReplaceAll(strings.TrimRight(yaml, "\n"), "\n", "\n  ")
 }
+
+func head(s string, n int) string { return s[:min(len(s), n)] }
 
 func tail(s string, n int) string { return s[max(0, len(s)-n):] }
 
