@@ -89,7 +89,7 @@ func TestTheImageIsRunAndReplaced(t *testing.T) {
 	stop = serve("new")
 	// buildah loses output now and then, so the binary of the image is asked without it.
 	m.Run("cd /srv/volume; jackdaw=$(" + podman + "mount new)/jackdaw; $jackdaw version | grep -q v0.2.0; " +
-		"[ $($jackdaw user list | cut -f1) = alice@example.org ]")
+		"[ \"$($jackdaw --data data user list | cut -f1)\" = alice@example.org ]")
 	m.says(post, "OK")
 	stop()
 	m.Run(podman + "rm new; [ -e /srv/volume/jackdaw.yaml ]; [ -e /srv/volume/data/store/store.db ]")
