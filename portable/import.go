@@ -236,6 +236,11 @@ func (im *importer) credential(a *arrival, el *xmpp.Element) {
 	}
 	c := storage.Credential{Hash: strings.TrimPrefix(el.Attr("mechanism"), "SCRAM-"), Salt: decode("salt"),
 		StoredKey: decode("stored-key"), ServerKey: decode("server-key")}
+	// COMPAT(ejabberd 23.01): it encodes what it has stored in that form already.
+	if twice(&c.StoredKey) {
+		twice(&c.ServerKey)
+		twice(&c.Salt)
+	}
 	if n := el.ChildLocal("iter-count"); n != nil {
 		c.Iterations, _ = strconv.Atoi(strings.TrimSpace(n.Text())) // 0 is refused
 	}
@@ -247,6 +252,16 @@ func (im *importer) credential(a *arrival, el *xmpp.Element) {
 		im.report.lose("passwords", a.user.String(), why.Error())
 	}
 	a.account.Credentials = append(a.account.Credentials, sound...)
+}
+
+// twice takes a second layer of Base64 off a key, if there is one: no key of ours is text.
+func twice(key *[]byte) bool {
+	b, err := base64.StdEncoding.DecodeString(string(*key))
+	if err != nil || len(*key) < 24 {
+		return false
+	}
+	*key = b
+	return true
 }
 
 // own reads what we say of an account beside the format.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -39,18 +40,45 @@ The file holds what nobody else may read. It is made with the mode 0600, and onl
 				bar.clear()
 				return err
 			}
+			if os.Geteuid() == 0 {
+				do = func(out io.Writer) error { return s.exportAsOwner(cmd, only, out) }
+			}
 			err := whole(args[0], do)
 			if bar.clear(); err != nil {
 				return err
 			}
 			return s.print(cmd, struct{}{}, func(w io.Writer) error {
-				_, err := fmt.Fprintf(w, "%d accounts are in %s\n", bar.accounts(), args[0])
+				_, err := fmt.Fprintf(w, "the accounts are in %s\n", args[0])
 				return err
 			})
 		}),
 	}
 	c.Flags().StringArrayVar(&only, "only", nil, "only this account or domain (`NAME`); may be repeated")
 	return c
+}
+
+// exportAsOwner has another process read the store, which gives the rights of root up for those of the owner of the
+// data directory: the owner may not write where root wants the file.
+func (s *settings) exportAsOwner(cmd *cobra.Command, only []string, out io.Writer) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	args := []string{"export"}
+	for flag, value := range map[string]string{"config": s.file, "data": s.data} {
+		if value != "" {
+			args = append(args, "--"+flag+"="+value)
+		}
+	}
+	for _, name := range only {
+		args = append(args, "--only="+name)
+	}
+	child := exec.CommandContext(cmd.Context(), self, args...)
+	child.Stdout, child.Stderr = out, cmd.ErrOrStderr()
+	if err := child.Run(); err != nil {
+		return errors.New("the export did not come to its end: see above")
+	}
+	return nil
 }
 
 // whole has a file written that appears under its name when it is complete, and is there for its owner alone.
@@ -82,7 +110,7 @@ func whole(name string, write func(io.Writer) error) (err error) {
 
 func importCommand(s *settings) *cobra.Command {
 	var from string
-	var dry bool
+	var dry, plain bool
 	c := &cobra.Command{
 		Use: "import FILE", Short: "take over accounts with all that is kept of them from another server",
 		Long: `Take over accounts from an export in the format of XEP-0227, of this server or another, or from what another
@@ -92,18 +120,28 @@ logged in to when all of it has come. At the end it says what came, and what cou
 FILE is - for standard input. What it is, --from says:
 
   xep0227    a file, or the first of several that include each other (the default)
-  ejabberd   what ejabberdctl export_piefxis has written: its first file`,
+  ejabberd   what ejabberdctl export_piefxis has written: its first file
+  prosody    not a file, but the data directory of Prosody or Snikket, with internal storage: /var/lib/prosody`,
 		Args: cobra.ExactArgs(1),
 		RunE: action(func(cmd *cobra.Command, args []string) error {
 			source, size, err := open(from, args[0], cmd.InOrStdin())
-			if err != nil {
+			switch {
+			case err != nil:
 				return err
+			case plain:
+				return source(cmd.OutOrStdout(), func(int64) {})
+			case os.Geteuid() == 0 && args[0] != "-":
+				if source, err = asRoot(cmd.Context(), from, args[0]); err != nil {
+					return err
+				}
+				size = 0
 			}
 			return s.importFrom(cmd, source, size, dry)
 		}),
 	}
 	c.Flags().StringVar(&from, "from", "xep0227", "what FILE is: `KIND`")
 	c.Flags().BoolVar(&dry, "dry-run", false, "change nothing, and say what would come and what could not")
+	c.Flags().BoolVar(&plain, "plain", false, "import nothing, and write FILE to standard output as one file of XEP-0227")
 	return c
 }
 
@@ -114,8 +152,10 @@ type source func(out io.Writer, read func(bytes int64)) error
 func open(from, name string, stdin io.Reader) (source, int64, error) {
 	switch from {
 	case "xep0227", "ejabberd":
+	case "prosody":
+		return prosody(name)
 	default:
-		return nil, 0, usagef("--from is xep0227 or ejabberd")
+		return nil, 0, usagef("--from is xep0227, ejabberd or prosody")
 	}
 	if name == "-" {
 		return func(out io.Writer, _ func(int64)) error {
@@ -138,6 +178,49 @@ func open(from, name string, stdin io.Reader) (source, int64, error) {
 		defer root.Close() // it was only read
 		return portable.Flatten(root.FS(), filepath.Base(name), out, read)
 	}, info.Size(), nil
+}
+
+// asRoot has another process read what is to be imported: this one gives the rights of root up for those of the owner
+// of the data directory, who may not read the files of another server.
+func asRoot(ctx context.Context, from, name string) (source, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	child := exec.CommandContext(ctx, self, "import", "--plain", "--from", from, "--", name)
+	var said strings.Builder
+	child.Stderr = &said
+	in, err := child.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := child.Start(); err != nil {
+		return nil, err
+	}
+	return func(out io.Writer, _ func(int64)) error {
+		_, err := io.Copy(out, in)
+		if ended := child.Wait(); ended != nil {
+			return errors.New(strings.TrimPrefix(strings.TrimSpace(said.String()), "jackdaw: "))
+		}
+		return err
+	}, nil
+}
+
+// prosody is the data directory of one.
+func prosody(name string) (source, int64, error) {
+	if info, err := os.Stat(name); err != nil {
+		return nil, 0, err
+	} else if !info.IsDir() {
+		return nil, 0, fmt.Errorf("%s is no directory: name the data directory of Prosody, mostly /var/lib/prosody", name)
+	}
+	root, err := os.OpenRoot(name)
+	if err != nil {
+		return nil, 0, err
+	}
+	return func(out io.Writer, read func(int64)) error {
+		defer root.Close() // it was only read
+		return portable.Prosody(root.FS(), out, read)
+	}, 0, nil
 }
 
 func (s *settings) importFrom(cmd *cobra.Command, source source, size int64, dry bool) error {
@@ -205,10 +288,9 @@ func tellReport(w io.Writer, r *portable.Report) error {
 
 // A ticker shows on a terminal how far something has come.
 type ticker struct {
-	w     io.Writer // nil: nobody watches
-	more  func() string
-	last  time.Time
-	count atomic.Int64 // accounts
+	w    io.Writer // nil: nobody watches
+	more func() string
+	last time.Time
 }
 
 func newTicker(w io.Writer, more func() string) *ticker {
@@ -221,10 +303,7 @@ func newTicker(w io.Writer, more func() string) *ticker {
 	return &ticker{w: w, more: more}
 }
 
-func (t *ticker) accounts() int64 { return t.count.Load() }
-
 func (t *ticker) show(p portable.Progress) {
-	t.count.Store(int64(p.Accounts))
 	if t.w == nil || time.Since(t.last) < 200*time.Millisecond {
 		return
 	}

@@ -15,6 +15,8 @@ var (
 	offlineMessages = xmpp.Name{Space: router.NSPie, Local: "offline-messages"}
 	delayName       = xmpp.Name{Space: xmpp.NSDelay, Local: "delay"}
 	stanzaIDName    = xmpp.Name{Space: xmpp.NSStanzaID, Local: "stanza-id"}
+	// archivedName is of an old way to tell the id in an archive; COMPAT(ejabberd 23.01): it keeps messages with it.
+	archivedName = xmpp.Name{Space: "urn:xmpp:mam:tmp", Local: "archived"}
 	// keptName is what we say of a message beside the format: its id, and whether that is its stanza-id.
 	keptName = xmpp.Name{Space: router.NSPortable, Local: "kept"}
 )
@@ -105,7 +107,7 @@ func (m *module) imported(ctx context.Context, in *router.Incoming) error {
 	}
 	s.Payload = s.WithoutFunc(func(c xmpp.Child, raw []byte) bool {
 		switch c.Name {
-		case keptName:
+		case keptName, archivedName:
 			return true
 		case delayName, stanzaIDName:
 			el, err := xmpp.ParseElement(raw)
