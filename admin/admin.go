@@ -42,6 +42,8 @@ type Options struct {
 	Devices Devices
 	// Roster has the contacts of users; nil where nobody asks.
 	Roster Roster
+	// Invitations lead people in; nil where nobody does.
+	Invitations Invitations
 	// Announcements write to everybody; nil where nobody does.
 	Announcements Announcements
 	// Rooms is the service of rooms; nil where nobody asks.

@@ -102,5 +102,6 @@ func offline(ctx context.Context, store storage.Engine, cfg *config.Config) (o a
 		}
 	})
 	return admin.Options{Accounts: users, Config: current, Kept: features, Devices: known,
-		Roster: features.Roster, Announcements: features.Announcements, Rooms: features.Rooms, Uploads: files}, nil
+		Invitations: features.Invitations,
+		Roster:      features.Roster, Announcements: features.Announcements, Rooms: features.Rooms, Uploads: files}, nil
 }

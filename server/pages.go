@@ -7,20 +7,23 @@ import (
 
 	"jackdaw/config"
 	"jackdaw/web/face"
+	"jackdaw/web/landing"
 	"jackdaw/web/pages"
 	"jackdaw/xmpp/jid"
 )
 
 // leaves are the pages that browsers see.
 type leaves struct {
-	site  *pages.Site
-	face  http.Handler
-	texts atomic.Pointer[map[string][]face.Block] // those of hosts, by domain
+	site   *pages.Site
+	face   http.Handler
+	invite http.Handler
+	texts  atomic.Pointer[map[string][]face.Block] // those of hosts, by domain
 }
 
 func (h *house) newPages() {
 	h.pages = &leaves{site: pages.New(h.o.Log)}
 	h.pages.face = face.Handler(h.pages.site, h.faceOf)
+	h.pages.invite = landing.Handler(h.pages.site, desk{h})
 	h.readPages(h.cfg.Load())
 }
 
@@ -78,6 +81,8 @@ func (h *house) page(w http.ResponseWriter, r *http.Request) bool {
 	switch {
 	case path == "/" && reads:
 		h.pages.face.ServeHTTP(w, r)
+	case strings.HasPrefix(path, landing.Path) && h.cfg.Load().Modules.Enabled("invitations"):
+		h.pages.invite.ServeHTTP(w, r)
 	case strings.HasPrefix(path, pages.PathAssets):
 		h.pages.site.Assets(w, r)
 	case reads && pages.Wanted(r) && path != "/message" && !strings.HasPrefix(path, "/api/"):

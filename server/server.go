@@ -217,7 +217,8 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 	h.router.Use(h.modules()...)
 	h.accounts.OnChange(h.accountChanged)
 	h.admin = admin.New(admin.Options{Accounts: h.accounts, Config: h.cfg.Load, Kept: h.features, Devices: h.devices,
-		Roster: h.features.Roster, Announcements: h.features.Announcements, Rooms: h.features.Rooms,
+		Invitations: h.features.Invitations,
+		Roster:      h.features.Roster, Announcements: h.features.Announcements, Rooms: h.features.Rooms,
 		Uploads: h.files, Log: o.Log,
 		Live: routerLive{router: h.router, reload: h.reload, peers: h.peers, stop: h.stopSoon}})
 	h.features.Commands.Add(adhoc.Commands(h.admin, func() bool { return h.cfg.Load().Modules.Enabled(adhoc.Name) })...)

@@ -87,6 +87,7 @@ func newRoot() *cobra.Command {
 	)
 	addPackaging(root)
 	root.AddCommand(announceCommand(s), roomsCommand(s), uploadsCommand(s))
+	root.AddCommand(inviteCommand(s))
 	return root
 }
 

@@ -224,12 +224,13 @@ func (i *Invitations) Make(ctx context.Context, o Order) (Invitation, error) {
 			out.URL = at + Path + token
 		}
 	}
-	i.o.Log.Info("invitation made", "id", out.ID, "kind", out.Kind, "host", out.Host, "by", by(out.By),
+	if o.By.IsZero() { // package admin says who it was
+		return out, nil
+	}
+	i.o.Log.Info("invitation made", "id", out.ID, "kind", out.Kind, "host", out.Host, "by", out.By,
 		"contact", out.Contact, "name", out.Name, "uses", out.Uses, "expires", out.Expires)
 	return out, nil
 }
-
-func by(who jid.JID) string { return cmp.Or(who.String(), "command") }
 
 // fill checks an order and completes it.
 func (i *Invitations) fill(ctx context.Context, o Order, now time.Time) (*record, error) {
@@ -384,7 +385,7 @@ func (i *Invitations) Revoke(ctx context.Context, host, which string) error {
 	if !ok {
 		return ErrNothing
 	}
-	err := i.change(ctx, host, func() (uint64, []storage.Change, error) {
+	return i.change(ctx, host, func() (uint64, []storage.Change, error) {
 		version, changes, err := i.each(ctx, host, func(key string, r *record) ([]storage.Change, error) {
 			if key != h && key[:idSize] != strings.ToLower(which) {
 				return nil, nil
@@ -396,11 +397,6 @@ func (i *Invitations) Revoke(ctx context.Context, host, which string) error {
 		}
 		return version, changes, err
 	})
-	if err != nil {
-		return err
-	}
-	i.o.Log.Info("invitation revoked", "host", host)
-	return nil
 }
 
 // removed ends what a deleted account has made, what leads to it as a contact, and what was to set its password. Only

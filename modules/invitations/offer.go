@@ -3,6 +3,7 @@ package invitations
 import (
 	"context"
 	"errors"
+	"time"
 
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
@@ -32,6 +33,23 @@ func (i *Invitations) Offer(ctx context.Context, o Offer, admin bool) (Invitatio
 		return Invitation{}, i.refusal(err)
 	}
 	return v, nil
+}
+
+// Show returns what a token is good for now, with the link that clients take. Nothing is used by it. registers says
+// whether it leads to an account.
+func (i *Invitations) Show(ctx context.Context, host, token string) (v Invitation, registers bool,
+	refused *xmpp.Error) {
+	r, h, refused := i.look(ctx, host, token, time.Now())
+	if refused != nil {
+		return Invitation{}, false, refused
+	}
+	registers = r.Kind == Account && i.o.Registers()
+	if r.Kind == Account && !registers && (r.Name != "" || r.Contact.IsZero()) {
+		return Invitation{}, false, invalid()
+	}
+	v = shown(host, h, r)
+	v.URI = v.uri(token, registers)
+	return v, registers, nil
 }
 
 // refusal is what a user is told of an error of Make.

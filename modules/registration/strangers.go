@@ -110,12 +110,12 @@ func (g *Registration) invited(ctx context.Context, n Newcomer) *xmpp.Error {
 	if g.invites == nil {
 		return xmpp.ItemNotFound("")
 	}
-	if err := g.slow(n.From); err != nil {
+	if err := g.Slow(n.From); err != nil {
 		return err
 	}
 	claim, refused := g.invites.Claim(ctx, n.Token, n.User, n.Admitted)
 	if refused != nil {
-		g.guessed(n.From, refused)
+		g.Guessed(n.From, refused)
 		return refused
 	}
 	do, what := g.o.Accounts.Create, "account registered by invitation"
@@ -146,8 +146,8 @@ func (g *Registration) invited(ctx context.Context, n Newcomer) *xmpp.Error {
 // guesses is the account that the throttle counts wrong tokens for: none can have this name.
 const guesses = "invitation"
 
-// slow refuses whoever has sent too many tokens that were none.
-func (g *Registration) slow(from accounts.Source) *xmpp.Error {
+// Slow refuses whoever has sent too many tokens that were none.
+func (g *Registration) Slow(from accounts.Source) *xmpp.Error {
 	if g.o.Throttle == nil {
 		return nil
 	}
@@ -157,8 +157,8 @@ func (g *Registration) slow(from accounts.Source) *xmpp.Error {
 	return nil
 }
 
-// guessed counts a token that was none.
-func (g *Registration) guessed(from accounts.Source, refused *xmpp.Error) {
+// Guessed counts a token that was none.
+func (g *Registration) Guessed(from accounts.Source, refused *xmpp.Error) {
 	if g.o.Throttle != nil && refused.Condition == xmpp.CondItemNotFound {
 		g.o.Throttle.Failed(from, guesses)
 	}
@@ -169,12 +169,12 @@ func (g *Registration) Admit(ctx context.Context, host, token string, from accou
 	if g.invites == nil {
 		return Admission{}, xmpp.ItemNotFound("")
 	}
-	if err := g.slow(from); err != nil {
+	if err := g.Slow(from); err != nil {
 		return Admission{}, err
 	}
 	a, refused := g.invites.Admit(ctx, host, token)
 	if refused != nil {
-		g.guessed(from, refused)
+		g.Guessed(from, refused)
 	}
 	return a, refused
 }
