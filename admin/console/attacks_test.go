@@ -58,6 +58,10 @@ func TestOnlyAdministratorsGetIn(t *testing.T) {
 			t.Errorf("%q: %d %v %s", name, w.Code, w.Header(), w.Body)
 		}
 	}
+	const line = `level=INFO msg="login failed" user=romeo host=localhost from=192.0.2.`
+	if log := s.log.String(); !strings.Contains(log, line) || strings.Contains(log, "wrong") {
+		t.Error(log)
+	}
 	if len(answers) != 1 {
 		t.Errorf("%d different answers", len(answers))
 	}

@@ -262,7 +262,9 @@ func (v *visit) login() {
 		v.loginPage(name, "Too many attempts have failed. Wait a little before the next one.", http.StatusTooManyRequests)
 		return
 	case errors.Is(err, accounts.ErrNotAuthorized), err == nil && !v.c.o.Admin.Administers(ctx, user):
-		v.c.o.Log.Info("console login refused", "account", user, "from", v.from.Addr)
+		// As clients do it, so that who reads it there, such as contrib/fail2ban, reads it here.
+		v.c.o.Log.Info("login failed", "user", user.Local(), "host", user.Domain(), "from", v.from.Addr,
+			"why", "not-authorized")
 		v.loginPage(name, refusal, http.StatusForbidden)
 		return
 	case err != nil:
