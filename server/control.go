@@ -20,6 +20,8 @@ import (
 // nothing to others.
 type Control struct {
 	Admin *admin.Service
+
+	keeper *keeper // of backups; nil: there are none
 }
 
 type (
@@ -79,6 +81,7 @@ func (c *Control) Handler() http.Handler {
 	operation(mux, "announce.list", c.announcements)
 	operation(mux, "announce.withdraw", c.withdraw)
 	mux.HandleFunc("POST /user.batch", c.batch)
+	mux.HandleFunc("POST /backup", c.backup)
 	mux.HandleFunc("POST /export", c.export)
 	mux.HandleFunc("POST /import", c.importFile)
 	return mux

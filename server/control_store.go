@@ -48,14 +48,15 @@ func AccountOptions(cfg *config.Config) (accounts.Options, error) {
 // which erase what they keep of a deleted one. close waits for all writes and lets go of the store. The engine refuses
 // a store that another process holds. Only with create is a store made that is not there, else the error says so.
 func OpenControl(ctx context.Context, cfg *config.Config, create bool) (c *Control, close func() error, err error) {
-	o, close, err := openAdmin(ctx, cfg, create)
+	o, store, err := openAdmin(ctx, cfg, create)
 	if err != nil {
 		return nil, nil, err
 	}
-	return &Control{Admin: admin.New(o)}, close, nil
+	return &Control{Admin: admin.New(o), keeper: newKeeper(cfg, store)}, store.Close, nil
 }
 
-func openAdmin(ctx context.Context, cfg *config.Config, create bool) (o admin.Options, close func() error, err error) {
+func openAdmin(ctx context.Context, cfg *config.Config, create bool) (
+	o admin.Options, store storage.Engine, err error) {
 	open := openEngine
 	switch {
 	case create:
@@ -63,14 +64,13 @@ func openAdmin(ctx context.Context, cfg *config.Config, create bool) (o admin.Op
 	case !holdsData(cfg):
 		return o, nil, fmt.Errorf("%s: %w", cfg.Data, ErrNoData)
 	}
-	store, err := open(ctx, cfg, embedded.Options{})
-	if err != nil {
+	if store, err = open(ctx, cfg, embedded.Options{}); err != nil {
 		return o, nil, err
 	}
 	if o, err = offline(ctx, store, cfg); err != nil {
 		return o, nil, errors.Join(err, store.Close())
 	}
-	return o, store.Close, nil
+	return o, store, nil
 }
 
 // offline makes what an admin.Service needs of a store that no server has opened.

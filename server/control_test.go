@@ -64,7 +64,7 @@ func controlConfig(t *testing.T) *config.Config {
 // running serves a Control on the socket until the test ends.
 func running(t *testing.T, cfg *config.Config, live admin.Live) {
 	t.Helper()
-	o, closeStore, err := openAdmin(t.Context(), cfg, true)
+	o, store, err := openAdmin(t.Context(), cfg, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func running(t *testing.T, cfg *config.Config, live admin.Live) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := errors.Join(l.Close(), closeStore()); err != nil {
+		if err := errors.Join(l.Close(), store.Close()); err != nil {
 			t.Error(err)
 		}
 		if _, err := os.Lstat(filepath.Join(cfg.Data, controlSocket)); !errors.Is(err, os.ErrNotExist) {

@@ -15,7 +15,7 @@ func TestDevicesAreListedAndRevoked(t *testing.T) {
 	const user = "romeo@localhost"
 	romeo := jid.MustParse(user)
 	cfg := controlConfig(t)
-	c, closeStore, err := openAdmin(t.Context(), cfg, true)
+	c, store, err := openAdmin(t.Context(), cfg, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +32,7 @@ func TestDevicesAreListedAndRevoked(t *testing.T) {
 	if err := known.Seen(t.Context(), login); err != nil {
 		t.Fatal(err)
 	}
-	if err := closeStore(); err != nil {
+	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}
 	phone, tablet := devices.ID(romeo, "phone"), devices.ID(romeo, "tablet")

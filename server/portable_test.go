@@ -28,11 +28,11 @@ func TestEverySpaceIsExportedOrSaysWhyNot(t *testing.T) {
 	for space := range elsewhere {
 		said[space] = true
 	}
-	o, closeStore, err := openAdmin(t.Context(), controlConfig(t), true)
+	o, store, err := openAdmin(t.Context(), controlConfig(t), true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer closeStore()
+	defer store.Close()
 	for _, p := range o.Kept.Portable() {
 		if len(p.Spaces) == 0 || (p.Stays == "") == (p.Export == nil && p.ExportHost == nil) {
 			t.Errorf("%v: neither exported nor said why not, or both", p.Spaces)

@@ -369,7 +369,7 @@ func (h *house) listen(ctx context.Context) error {
 	if h.front != nil {
 		h.running.Go(func() { h.logged("tls", h.web.ServeTaken()) })
 	}
-	control, err := ListenControl(cfg.Data, &Control{Admin: h.admin})
+	control, err := ListenControl(cfg.Data, &Control{Admin: h.admin, keeper: newKeeper(cfg, h.store)})
 	if err != nil {
 		return err
 	}

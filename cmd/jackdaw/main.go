@@ -81,7 +81,8 @@ func newRoot() *cobra.Command {
 	root.PersistentFlags().BoolVar(&s.json, "json", false, "print JSON, for programs")
 	root.AddCommand(
 		serveCommand(s), userCommand(s), apiAccountCommand(s), sendCommand(s),
-		sessionsCommand(s), s2sCommand(s), reloadCommand(s), checkCommand(s), doctorCommand(s), verifyCommand(s),
+		sessionsCommand(s), s2sCommand(s), reloadCommand(s), checkCommand(s), doctorCommand(s),
+		verifyCommand(s), backupCommand(s), restoreCommand(s),
 		exportCommand(s), importCommand(s),
 		versionCommand(s), setupCommand(s),
 	)

@@ -11,7 +11,8 @@ import (
 )
 
 func verifyCommand(s *settings) *cobra.Command {
-	return &cobra.Command{
+	from := ""
+	c := &cobra.Command{
 		Use: "verify", Short: "read everything that the embedded store keeps and say what is damaged",
 		Long: "Reads everything that the embedded store keeps and compares it with its checksums. It prints a\n" +
 			"line for each thing that is damaged, and then exits with 1. It changes nothing. The server must\n" +
@@ -22,7 +23,11 @@ func verifyCommand(s *settings) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			problems, err := server.Verify(cfg)
+			verify := func() ([]string, error) { return server.Verify(cfg) }
+			if from != "" {
+				verify = func() ([]string, error) { return verifyBackup(from) }
+			}
+			problems, err := verify()
 			if err != nil {
 				return err
 			}
@@ -42,4 +47,6 @@ func verifyCommand(s *settings) *cobra.Command {
 			return err
 		}),
 	}
+	c.Flags().StringVar(&from, "backup", "", "read a backup instead: the newest in `DIR`, or DIR itself")
+	return c
 }

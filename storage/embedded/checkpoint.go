@@ -176,6 +176,10 @@ func (e *engine) endMerge() {
 // of the last one, which may be none. What cannot be removed now is tried again after the next merge: the order stays
 // that of the journals.
 func (e *engine) giveBack(last []*journal) error {
+	if e.isHeld() {
+		e.kept = append(e.kept, last...)
+		return nil
+	}
 	left := e.segments.giveBack()
 	for len(e.kept) > 0 && !inDoubt(left) {
 		if err := e.setAside(e.kept[0]); err != nil {

@@ -114,6 +114,7 @@ type engine struct {
 	reserve  *reserve   // nil: none
 	short    bool       // the disk is full
 	lacking  int        // who waits for room
+	held     int        // backups that are under way
 	tight    bool       // Open has met a full disk
 	late     []*journal // that Open has replayed and could not merge
 	obstacle error      // what cannot be done now; nil: nothing
@@ -359,7 +360,7 @@ func (e *engine) Close() error {
 	if !e.current.empty() {
 		e.hurry()
 	}
-	for e.running || e.merging {
+	for e.running || e.merging || e.held > 0 {
 		e.changed.Wait()
 	}
 	failed := e.err

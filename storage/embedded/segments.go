@@ -130,6 +130,14 @@ func segmentKey(number uint32) []byte { return binary.BigEndian.AppendUint32(nil
 
 func (r ref) key() []byte { return binary.BigEndian.AppendUint64(segmentKey(r.segment), uint64(r.at)) }
 
+// readSegment reads what the tree knows of a segment.
+func readSegment(k, v []byte) (segment, error) {
+	if len(k) != 4 || len(v) != 17 || v[0] != segmentFormat {
+		return segment{}, fmt.Errorf("read segment %x: %w", k, errBadBlock)
+	}
+	return segment{int64(binary.BigEndian.Uint64(v[1:])), int64(binary.BigEndian.Uint64(v[9:]))}, nil
+}
+
 // load reads what the tree knows, finishes what the last run has left, and checks that the files are there.
 func (s *segments) load(e *engine) error {
 	s.rows, s.open = map[uint32]segment{}, map[uint32]file{}
@@ -137,12 +145,11 @@ func (s *segments) load(e *engine) error {
 		if b := tx.Bucket([]byte("g")); b != nil {
 			s.last = uint32(b.Sequence())
 			err := b.ForEach(func(k, v []byte) error {
-				if len(k) != 4 || len(v) != 17 || v[0] != segmentFormat {
-					return fmt.Errorf("read segment %x: %w", k, errBadBlock)
+				row, err := readSegment(k, v)
+				if err == nil {
+					s.rows[binary.BigEndian.Uint32(k)] = row
 				}
-				size, live := binary.BigEndian.Uint64(v[1:]), binary.BigEndian.Uint64(v[9:])
-				s.rows[binary.BigEndian.Uint32(k)] = segment{int64(size), int64(live)}
-				return nil
+				return err
 			})
 			if err != nil {
 				return err
