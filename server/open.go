@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"jackdaw/config"
+	"jackdaw/modules/upload"
 	"jackdaw/storage"
 	"jackdaw/storage/embedded"
 	"jackdaw/storage/redis"
@@ -71,12 +72,16 @@ func redisOptions(r config.Redis) (o redis.Options, err error) {
 	return o, err
 }
 
-// Verify returns what is damaged in the embedded store, in words.
+// Verify returns what is damaged in the data directory, in words: in the embedded store, and in the files of users.
 func Verify(cfg *config.Config) (problems []string, err error) {
 	if cfg.Storage.Engine != config.EngineEmbedded {
 		return nil, errors.New("only the embedded store can be verified; Redis has its own tools")
 	}
-	return embedded.Verify(filepath.Join(cfg.Data, "store"))
+	if problems, err = embedded.Verify(storePath(cfg)); err != nil {
+		return nil, err
+	}
+	files, err := upload.Verify(filepath.Join(cfg.Data, "upload"))
+	return append(problems, files...), err
 }
 
 // listeners are the open sockets of a server; opened all or none.

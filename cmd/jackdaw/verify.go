@@ -14,9 +14,9 @@ func verifyCommand(s *settings) *cobra.Command {
 	from := ""
 	c := &cobra.Command{
 		Use: "verify", Short: "read everything that the embedded store keeps and say what is damaged",
-		Long: "Reads everything that the embedded store keeps and compares it with its checksums. It prints a\n" +
-			"line for each thing that is damaged, and then exits with 1. It changes nothing. The server must\n" +
-			"not be running.",
+		Long: "Reads everything that the embedded store keeps, and the files that users have uploaded, compares it\n" +
+			"with its checksums, and follows what refers to something else. It prints a line for each thing that\n" +
+			"is damaged, and then exits with 1. It changes nothing. The server must not be running.",
 		Args: cobra.NoArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) error {
 			cfg, err := s.prepare()

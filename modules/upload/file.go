@@ -91,6 +91,8 @@ type stored struct {
 	about
 	file *os.File
 	from int64
+	// summed: a checksum comes after its bytes.
+	summed bool
 }
 
 func (f *stored) Close() error { return f.file.Close() }
@@ -142,8 +144,13 @@ func (f *stored) readHead() error {
 		return errDamaged
 	}
 	f.from = int64(len(start)) + int64(n)
-	if info, err := f.file.Stat(); err != nil || info.Size() != f.from+f.Size {
-		return errors.Join(errDamaged, err)
+	info, err := f.file.Stat()
+	if err != nil {
+		return err
+	}
+	more := info.Size() - f.from - f.Size
+	if f.summed = more == sumBytes; !f.summed && more != 0 {
+		return errDamaged
 	}
 	return nil
 }
@@ -171,10 +178,14 @@ func (s *Service) write(sl *slot, kind string, body io.Reader) (name string, err
 	if err != nil {
 		return "", err
 	}
-	if _, err := file.Write(head); err != nil {
+	out := &summing{Writer: file}
+	if _, err := out.Write(head); err != nil {
 		return "", err
 	}
-	if err := copyAll(file, body, sl.size); err != nil {
+	if err := copyAll(out, body, sl.size); err != nil {
+		return "", err
+	}
+	if _, err := file.Write(binary.BigEndian.AppendUint32(nil, out.sum)); err != nil {
 		return "", err
 	}
 	return at, file.Sync()

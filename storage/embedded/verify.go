@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -46,7 +47,8 @@ func Verify(dir string) (problems []string, err error) {
 				add(treeDamage(path, err))
 			}
 			if len(problems) == 0 {
-				verifyBlocks(tx, dir, add)
+				live := verifyBlocks(tx, dir, add)
+				verifyReferences(tx, dir, live, add)
 			}
 			return nil
 		})
@@ -58,8 +60,9 @@ func Verify(dir string) (problems []string, err error) {
 	return problems, nil
 }
 
-// verifyBlocks reads the blocks of all records.
-func verifyBlocks(tx *bbolt.Tx, dir string, add func(error)) {
+// verifyBlocks reads the blocks of all records, and returns how many bytes of each segment they take.
+func verifyBlocks(tx *bbolt.Tx, dir string, add func(error)) (live map[uint32]int64) {
+	live = map[uint32]int64{}
 	s := &segments{dir: dir, files: osFiles{}, open: map[uint32]file{}}
 	defer s.close() // they were only read
 	_ = tx.ForEach(func(name []byte, b *bbolt.Bucket) error {
@@ -76,6 +79,7 @@ func verifyBlocks(tx *bbolt.Tx, dir string, add func(error)) {
 			id := blockID(k[:len(owner)+1], k)
 			r, elsewhere, err := readRef(v, id)
 			if err == nil && elsewhere {
+				live[r.segment] += r.padded()
 				if v, err = s.read(r, buffer); err == nil {
 					buffer = v
 				}
@@ -85,6 +89,50 @@ func verifyBlocks(tx *bbolt.Tx, dir string, add func(error)) {
 			}
 			if err != nil {
 				add(fmt.Errorf("records of %s's %s from %d on: %w", owner, name[1:], id, err))
+			}
+			return nil
+		})
+	})
+	return live
+}
+
+// verifyReferences compares what the tree says of segments with what is there, and looks for the blocks that the lists
+// of peers name. live is that of verifyBlocks.
+func verifyReferences(tx *bbolt.Tx, dir string, live map[uint32]int64, add func(error)) {
+	s := &segments{dir: dir}
+	if b := tx.Bucket([]byte("g")); b != nil {
+		_ = b.ForEach(func(k, v []byte) error {
+			row, err := readSegment(k, v)
+			if err != nil {
+				add(err)
+				return nil
+			}
+			number := binary.BigEndian.Uint32(k)
+			if row.live != live[number] {
+				add(fmt.Errorf("%s should have %d bytes in use, and %d are referred to", s.path(number), row.live, live[number]))
+			}
+			delete(live, number)
+			if info, err := os.Stat(s.path(number)); err != nil {
+				add(err)
+			} else if info.Size() < row.size {
+				add(fmt.Errorf("%s has %d bytes instead of %d", s.path(number), info.Size(), row.size))
+			}
+			return nil
+		})
+	}
+	for number := range live {
+		add(fmt.Errorf("%s is referred to and not known", s.path(number)))
+	}
+	_ = tx.ForEach(func(name []byte, b *bbolt.Bucket) error {
+		if name[0] != 'q' {
+			return nil
+		}
+		blocks := tx.Bucket(append([]byte("k"), name[1:]...))
+		return b.ForEach(func(k, _ []byte) error {
+			owner, rest, _ := strings.Cut(string(k), "\x00")
+			if len(rest) < 9 || blocks == nil ||
+				blocks.Get(blockKey(append([]byte(owner), 0), binary.BigEndian.Uint64(k[len(k)-8:]))) == nil {
+				add(fmt.Errorf("%s's %s: a list of peers names a block that is not there", owner, name[1:]))
 			}
 			return nil
 		})

@@ -45,8 +45,8 @@ func TestABackupUnderLoadIsRestored(t *testing.T) {
 	before.Close()
 	s.Stop()
 	s.Launch()
-	// What users upload, in the place where it lies.
-	upload := filepath.Join(data, "upload", fmt.Sprint(time.Now().Unix()/3600), "file")
+	// In the place of what users upload.
+	upload := filepath.Join(data, "upload", fmt.Sprint(time.Now().Unix()/3600), ".file") // verify passes it over
 	if err := os.MkdirAll(filepath.Dir(upload), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func TestABackupUnderLoadIsRestored(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A bit in a file of each kind.
-	for _, name := range []string{"store/store.db", "store/journal-*", "store/records-*", "upload/*/file", "certs/localhost.*", "../manifest"} {
+	for _, name := range []string{"store/store.db", "store/journal-*", "store/records-*", "upload/*/.file", "certs/localhost.*", "../manifest"} {
 		paths, err := filepath.Glob(filepath.Join(second.Directory, "data", name))
 		if err != nil || len(paths) == 0 {
 			t.Fatalf("%s: %q, %v", name, paths, err)
