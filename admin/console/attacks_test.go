@@ -19,7 +19,7 @@ import (
 )
 
 var everyPage = []string{"", "/accounts", "/accounts?q=jul", "/account?jid=juliet@localhost", "/account?jid=romeo@localhost", "/sessions",
-	"/sessions?q=script", "/rooms", "/room?jid=garden@rooms.localhost", "/peers", "/posts", "/reports", "/certificates", "/storage", "/doctor", "/log", "/log?level=error"}
+	"/sessions?q=script", "/invitations", "/rooms", "/room?jid=garden@rooms.localhost", "/peers", "/posts", "/reports", "/certificates", "/storage", "/doctor", "/log", "/log?level=error"}
 
 func TestWhoeverHasNoSessionSeesTheLoginAlone(t *testing.T) {
 	s := set(t)
@@ -311,7 +311,7 @@ func TestSessionsExpireAndAreBounded(t *testing.T) {
 func TestWhatAdministratorsDo(t *testing.T) {
 	s := set(t)
 	c := s.logIn("romeo")
-	const at = "juliet@localhost"
+	const at, link = "juliet@localhost", "https://localhost/invite/T"
 	c.does("/accounts", "The account mercutio@localhost is made.", "address", "mercutio", "password", "secret")
 	c.does("/accounts", "exists already", "address", "mercutio@localhost", "password", "secret")
 	c.does("/account", "sessions have ended", "jid", at, "action", "disable")
@@ -322,6 +322,8 @@ func TestWhatAdministratorsDo(t *testing.T) {
 	c.does("/account", "There is no such device", "jid", at, "action", "revoke-device", "device", "d2")
 	c.does("/account", "an administrator's now", "jid", at, "action", "grant-admin")
 	c.does("/account", "no administrator's any more", "jid", at, "action", "revoke-admin")
+	c.does("/account", link, "jid", at, "action", "reset")
+	c.does("/account", "no such account", "jid", "tybalt@localhost", "action", "reset")
 	c.does("/account", "type the address", "jid", at, "action", "remove", "again", "romeo@localhost")
 	c.does("/account", "lock you out", "jid", "romeo@localhost", "action", "disable")
 	c.does("/account", "lock you out", "jid", "romeo@localhost", "action", "remove", "again", "romeo@localhost")
@@ -332,13 +334,24 @@ func TestWhatAdministratorsDo(t *testing.T) {
 	c.does("/room", "no such account", "jid", garden, "action", "own", "owner", "nobody@localhost")
 	c.does("/room", "type the address", "jid", garden, "action", "destroy", "again", "x")
 	c.does("/room", "is removed", "jid", garden, "action", "destroy", "again", garden, "reason", "closed")
-	if got := strings.Join(s.world.kicked, " "); got != at+" d1 "+at+"/balcony garden:tybalt garden:closed" {
+	c.does("/invitations", link, "action", "invite", "contact", at, "uses", "3", "days", "2")
+	c.does("/invitations", link, "action", "invite")
+	c.does("/invitations", "Expected a whole number above zero.", "action", "invite", "uses", "-1")
+	c.does("/invitations", "Expected a whole number above zero.", "action", "invite", "days", "soon")
+	c.does("/invitations", "is no address", "action", "invite", "contact", "nobody")
+	c.does("/invitations", "good for nothing any more", "action", "revoke", "host", "localhost", "id", "i1")
+	c.does("/invitations", "no such invitation", "action", "revoke", "host", "localhost", "id", "i2")
+	if w := c.ask("GET", "/admin/invitations", nil); strings.Contains(w.Body.String(), link) {
+		t.Error("a link is shown twice")
+	}
+	if got, want := strings.Join(s.world.kicked, " "), at+" d1 reset:juliet:0:0s "+at+"/balcony garden:tybalt garden:closed "+
+		"account:"+at+":3:48h0m0s account::0:0s revoke:localhost"; got != want {
 		t.Error(got)
 	}
 	if w := c.ask("POST", "/admin/account", url.Values{"token": {c.token()}, "action": {"dance"}}); w.Code != http.StatusBadRequest {
 		t.Errorf("%d", w.Code)
 	}
-	if log := s.log.String(); strings.Count(log, "by=romeo@localhost") != 12 || strings.Contains(log, "another") {
+	if log := s.log.String(); strings.Count(log, "by=romeo@localhost") != 16 || strings.Contains(log, "another") {
 		t.Errorf("%d\n%s", strings.Count(log, "by=romeo@localhost"), log)
 	}
 	// Whoever sets the own password has to log in with it.

@@ -98,14 +98,15 @@ func (c *Console) Close() {
 }
 
 // menu is the order of the pages in the bar.
-var menu = []string{"", "/accounts", "/sessions", "/rooms", "/peers", "/posts", "/reports", "/certificates",
-	"/storage", "/doctor", "/log"}
+var menu = []string{"", "/accounts", "/invitations", "/sessions", "/rooms", "/peers", "/posts", "/reports",
+	"/certificates", "/storage", "/doctor", "/log"}
 
 func (c *Console) pages() map[string]route {
 	return map[string]route{
 		"":              {"Overview", c.overview, nil},
 		"/accounts":     {"Accounts", c.accounts, c.addAccount},
 		"/account":      {"", c.account, c.changeAccount},
+		"/invitations":  {"Invitations", c.invitations, c.changeInvitations},
 		"/sessions":     {"Sessions", c.allSessions, c.endSession},
 		"/rooms":        {"Rooms", c.rooms, nil},
 		"/room":         {"", c.room, c.changeRoom},
@@ -285,7 +286,7 @@ func (v *visit) show(name, title string, it any) {
 	f := frame{User: v.session.user.String(), Token: v.session.token, Said: v.c.sessions.said(v.session), Title: title,
 		It: it}
 	for _, path := range menu {
-		if path == "/rooms" && !v.c.hasRooms() {
+		if path == "/rooms" && !v.c.hasRooms() || path == "/invitations" && !v.c.hasInvitations() {
 			continue
 		}
 		here := path == v.path || path == v.path+"s" // the page of one belongs to that of all

@@ -18,6 +18,7 @@ import (
 
 	"jackdaw/admin"
 	"jackdaw/config"
+	"jackdaw/modules/invitations"
 	"jackdaw/modules/muc"
 	"jackdaw/router/accounts"
 	"jackdaw/router/devices"
@@ -102,6 +103,29 @@ func (w rooms) Own(_ context.Context, room, user jid.JID) error {
 	return nil
 }
 
+// letters are the invitations of a world.
+type letters struct{ *world }
+
+func (w letters) Make(_ context.Context, o invitations.Order) (invitations.Invitation, error) {
+	if o.Kind == invitations.Reset && o.Name != "juliet" {
+		return invitations.Invitation{}, invitations.ErrNobody
+	}
+	w.kicked = append(w.kicked, fmt.Sprint(o.Kind, ":", o.Name, o.Contact, ":", o.Uses, ":", o.Life))
+	return invitations.Invitation{ID: "i1", Kind: o.Kind, Host: o.Host, Uses: 1, URL: "https://localhost/invite/T"}, nil
+}
+
+func (w letters) List(_ context.Context, host string) ([]invitations.Invitation, error) {
+	return []invitations.Invitation{{ID: "i1", Kind: invitations.Account, Host: host, Name: evil, Uses: 2, Used: 1}}, nil
+}
+
+func (w letters) Revoke(_ context.Context, host, which string) error {
+	if which != "i1" {
+		return invitations.ErrNothing
+	}
+	w.kicked = append(w.kicked, "revoke:"+host)
+	return nil
+}
+
 func (w *world) About() About { return About{Version: evil, Broken: evil, Room: "full"} }
 
 func (w *world) Certificates() []Certificate {
@@ -149,7 +173,7 @@ func set(t *testing.T) *stage {
 	record := new(Record)
 	log := slog.New(record.Tap(slog.NewTextHandler(&s.log, nil)))
 	ruler := admin.New(admin.Options{Accounts: users, Config: func() *config.Config { return s.config }, Live: s.world,
-		Devices: s.world, Rooms: rooms{s.world}, Log: log})
+		Devices: s.world, Rooms: rooms{s.world}, Invitations: letters{s.world}, Log: log})
 	for _, name := range []string{"romeo", "juliet", "tybalt"} {
 		must(t, ruler.AddUser(t.Context(), admin.Command, name+"@localhost", "secret"))
 	}

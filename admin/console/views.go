@@ -172,8 +172,8 @@ func (c *Console) account(v *visit) {
 		Devices         []admin.DeviceInfo
 		List            []admin.SessionInfo
 		IsAdmin, Grants bool
-		Self            bool
-	}{user, devices, list, own, granted, user.JID == v.session.user.String()})
+		Self, Invites   bool
+	}{user, devices, list, own, granted, user.JID == v.session.user.String(), c.hasInvitations()})
 }
 
 // changeAccount does what a form on the page of an account asks for.
@@ -199,6 +199,9 @@ func (c *Console) changeAccount(v *visit) {
 			return
 		}
 		v.done(err, "The new password is set, and the sessions of the account have ended.", "/account", query)
+	case "reset":
+		made, err := c.o.Admin.Invite(ctx, by, admin.Wish{Reset: address})
+		v.give(made, err, "By this link the user sets a new password. It is shown only now:", "/account", query)
 	case "kick":
 		n, err := c.o.Admin.Kick(by, address)
 		v.done(err, count(n, "session has", "sessions have")+" ended.", "/account", query)
