@@ -249,6 +249,10 @@ func TestAdministratorsWorkInTheirClients(t *testing.T) {
 	onEach(t, "administer", harness.Options{})
 }
 
+func TestPeopleComeByInvitation(t *testing.T) {
+	onEach(t, "invitations", harness.Options{Config: "registration: invite\n"})
+}
+
 func TestPostsByCurlReachClients(t *testing.T) {
 	needs(t, "/usr/bin/curl", "curl")
 	onEach(t, "post", harness.Options{})
