@@ -194,6 +194,7 @@ func TestASlowClientIsNotFlooded(t *testing.T) {
 	slow.Send(`<iq type='set' id='q1'><query xmlns='urn:xmpp:mam:2'/></iq>`)
 	slow.Wait(mam.InFlight / len(body))
 	for got := 0; ; {
+		slow.Received() // before the next ones can come, for which Wait waits
 		deliveries := slow.Take()
 		size := 0
 		for _, d := range deliveries {
@@ -206,7 +207,6 @@ func TestASlowClientIsNotFlooded(t *testing.T) {
 		if got == 31 {
 			return
 		}
-		slow.Received()
 		if got == 0 {
 			t.Fatal("nothing came")
 		}

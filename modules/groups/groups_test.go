@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,7 +23,9 @@ import (
 
 // house is what the groups see: accounts, and rosters that remember what they were told.
 type house struct {
-	hosts    []config.Host
+	hosts []config.Host
+
+	mu       sync.Mutex // guards the rest, while the groups run by themselves
 	accounts map[string]time.Time
 	store    *moduletest.Store
 	told     map[string]string // user → "contact:group,group contact:group"
@@ -59,6 +62,8 @@ func (h *house) share(groups ...string) *Groups {
 }
 
 func (h *house) Page(_ context.Context, _, after string, limit int) (list []accounts.Account, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	for _, name := range slices.Sorted(maps.Keys(h.accounts)) {
 		if name > after && len(list) < limit {
 			list = append(list, accounts.Account{User: jid.MustParse(name), Created: h.accounts[name]})
@@ -69,6 +74,8 @@ func (h *house) Page(_ context.Context, _, after string, limit int) (list []acco
 
 func (h *house) Share(ctx context.Context, _ *router.Batch, user jid.JID, want map[jid.JID][]string) (
 	_, _ []jid.JID, _ *storage.Pending, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if h.broken != nil {
 		return nil, nil, nil, h.broken
 	}
@@ -87,6 +94,8 @@ func (h *house) Seen(*router.Batch, jid.JID, []jid.JID, []jid.JID) {}
 
 func (h *house) want(t *testing.T, told map[string]string, writes int) {
 	t.Helper()
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if !maps.Equal(h.told, told) || h.writes != writes {
 		t.Errorf("rosters were told %q in %d writes, want %q in %d\n%s", h.told, h.writes, told, writes, &h.log)
 	}
@@ -180,11 +189,15 @@ func TestRunFollowsAndTriesAgain(t *testing.T) {
 		go func() { g.Run(ctx); close(done) }()
 		synctest.Wait()
 		h.want(t, map[string]string{}, 0)
+		h.mu.Lock()
 		h.broken = nil
+		h.mu.Unlock()
 		time.Sleep(again + time.Millisecond)
 		synctest.Wait()
 		h.want(t, map[string]string{"alice": "bob:Company", "bob": "alice:Company"}, 2)
+		h.mu.Lock()
 		h.accounts["carol@example.org"] = time.Unix(2, 0)
+		h.mu.Unlock()
 		g.Poke()
 		g.Poke()
 		time.Sleep(gather + time.Millisecond)
