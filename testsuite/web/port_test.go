@@ -103,7 +103,7 @@ func TestOnePortIsForClientsAndTheWeb(t *testing.T) {
 			t.Errorf("no %s", line)
 		}
 	}
-	_, err = tls.Dial("tcp", port, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"acme-tls/1"}})
+	_, err = tls.Dial("tcp", port, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"imap"}})
 	if err == nil || !strings.Contains(err.Error(), "no application protocol") {
 		t.Errorf("a protocol that is not served: %v", err)
 	}
