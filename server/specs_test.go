@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"jackdaw/c2s"
+	"jackdaw/portable"
 	"jackdaw/router"
 	"jackdaw/s2s"
 	"jackdaw/web/bosh"
@@ -34,6 +35,7 @@ var titles = map[string]string{
 	"XEP-0198": "Stream Management",
 	"XEP-0199": "XMPP Ping",
 	"XEP-0220": "Server Dialback",
+	"XEP-0227": "Portable Import/Export Format for XMPP-IM Servers",
 	"XEP-0288": "Bidirectional Server-to-Server Connections",
 	"XEP-0352": "Client State Indication",
 	"XEP-0368": "SRV records for XMPP over TLS",
@@ -143,7 +145,7 @@ func specs(t *testing.T) []row {
 	t.Helper()
 	h := assembled(t)
 	all := append(h.modules(), router.Module{Name: "c2s", Specs: c2s.Specs}, router.Module{Name: "s2s", Specs: s2s.Specs},
-		router.Module{Name: "bosh", Specs: bosh.Specs})
+		router.Module{Name: "bosh", Specs: bosh.Specs}, router.Module{Name: "portable", Specs: portable.Specs})
 	var rows []row
 	for _, m := range all {
 		for _, s := range m.Specs {
