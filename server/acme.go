@@ -20,7 +20,7 @@ import (
 // newIssued makes the service that gets certificates by itself; it does so after Run.
 func (h *house) newIssued(cfg *config.Config) error {
 	h.issued = certificates.New(certificates.Options{Dir: filepath.Join(cfg.Data, "certs", "acme"), Log: h.o.Log,
-		Lookup: h.lookupName})
+		Lookup: lookupName})
 	set, err := acmeSettings(cfg)
 	if err != nil {
 		return err
@@ -39,7 +39,7 @@ func acmeSettings(cfg *config.Config) (set certificates.Settings, err error) {
 		return set, nil
 	}
 	set = certificates.Settings{Names: issuedNames(cfg), Directory: a.Directory, Email: a.Email, CAFile: a.CAFile,
-		Profile: a.Profile, Challenges: challenges(&cfg.Listen), KeyID: a.ExternalAccount.KeyID}
+		Profile: a.Profile, Resolver: a.Resolver, Challenges: challenges(&cfg.Listen), KeyID: a.ExternalAccount.KeyID}
 	if set.MACKey, err = a.ExternalAccount.MACKey(); err != nil {
 		return certificates.Settings{}, err
 	}
@@ -128,10 +128,10 @@ func challenges(l *config.Listen) (order []string) {
 	return order
 }
 
-// lookupName finds the addresses of a name.
-func (h *house) lookupName(ctx context.Context, name string) error {
+// lookupName finds the addresses of a name, by the name server at an address, "" for those of the system.
+func lookupName(ctx context.Context, at, name string) error {
 	resolver := net.DefaultResolver
-	if at := h.cfg.Load().ACME.Resolver; at != "" {
+	if at != "" {
 		resolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, network, at)
 		}}

@@ -33,6 +33,7 @@ type Settings struct {
 	CAFile     string   // PEM, who signs the certificate of the directory; "": whom the system trusts
 	Profile    string   // of certificates, by a name that the directory knows; "": its default
 	Challenges []string // TLSALPN01 and HTTP01 in the order in which they are tried; empty: in this one
+	Resolver   string   // for Options.Lookup, which alone reads it
 	// KeyID and MACKey are of an account at the authority outside ACME; "" and nil: none.
 	KeyID  string
 	MACKey []byte
@@ -50,9 +51,10 @@ type Options struct {
 	Log *slog.Logger
 	// Changed is called after each change of what Certificate returns. It must not wait for the service.
 	Changed func()
-	// Lookup finds the addresses of a name. An error that says that there are none (net.DNSError with IsNotFound) keeps
-	// the name from being ordered; any other leaves the question to the authority. Nil: nobody is asked.
-	Lookup func(ctx context.Context, name string) error
+	// Lookup finds the addresses of a name by the resolver of the settings. An error that says that there are none
+	// (net.DNSError with IsNotFound) keeps the name from being ordered; any other leaves the question to the authority.
+	// Nil: nobody is asked.
+	Lookup func(ctx context.Context, resolver, name string) error
 	// Transport is for the requests to the authority. Nil: over the network.
 	Transport http.RoundTripper
 }

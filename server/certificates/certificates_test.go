@@ -64,7 +64,7 @@ func start(t *testing.T, ca *authority, dir string, change func(*Settings), name
 	c := &client{ca: ca}
 	c.Service = New(Options{Dir: dir, Log: slog.New(slog.NewTextHandler(&c.log, nil)), Transport: ca,
 		Changed: func() { c.changes++ },
-		Lookup: func(_ context.Context, name string) error {
+		Lookup: func(_ context.Context, _, name string) error {
 			if strings.HasPrefix(name, "missing") {
 				return &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
 			}

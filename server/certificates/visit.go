@@ -135,7 +135,7 @@ func windowOf(id string, info acme.RenewalInfo, was window) window {
 // order tries to get a certificate and writes down how it went.
 func (v *visit) order(ctx context.Context, name string, h *held) (*held, error) {
 	if v.o.Lookup != nil {
-		err := v.o.Lookup(ctx, name)
+		err := v.o.Lookup(ctx, v.set.Resolver, name)
 		if ctx.Err() != nil {
 			return h, nil
 		}
