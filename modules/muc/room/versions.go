@@ -117,12 +117,25 @@ func appendVersions(dst []byte, since, until string) []byte {
 	return append(dst, "/>"...)
 }
 
-// versions is the <mav/> of a change for a client, empty for one that may see no list (§5.2.2).
-func (r *Room) versions(version uint64, s *Seat) string {
+// A reader is what clients have in common that are told of a change by the same <mav/>.
+type reader struct {
+	some bool // there is a list that the client may see
+	told view
+}
+
+func (r *Room) reader(s *Seat) reader {
 	if r.viewOf(party{s.Role, r.Rank(s.Occupant)}) == 0 {
+		return reader{}
+	}
+	return reader{true, s.told}
+}
+
+// versions is the <mav/> of a change, empty for those that may see no list (§5.2.2).
+func (r *Room) versions(version uint64, to reader) string {
+	if !to.some {
 		return ""
 	}
-	return string(appendVersions(nil, r.versioned(version-1, s.told), r.versioned(version, s.told)))
+	return string(appendVersions(nil, r.versioned(version-1, to.told), r.versioned(version, to.told)))
 }
 
 // upToNow is the <mav/> of the presence that ends the entry of a client (§5.2.1).
@@ -232,7 +245,7 @@ func (r *Room) all(lists view) (items []Change) {
 func (r *Room) toldVersions(fx *Effects, head xmpp.Stanza, o *Occupant, n notice, first *Seat, own bool) {
 	type variant struct {
 		sees bool
-		mav  string
+		reader
 	}
 	made := map[variant]int{}
 	for _, v := range r.occupants {
@@ -240,14 +253,14 @@ func (r *Room) toldVersions(fx *Effects, head xmpp.Stanza, o *Occupant, n notice
 			continue
 		}
 		for _, s := range v.Seats {
-			kind := variant{own || r.sees(v), r.versions(n.version, s)}
+			kind := variant{own || r.sees(v), r.reader(s)}
 			told, ok := made[kind]
 			if !ok {
 				full := jid.JID{}
 				if kind.sees {
 					full = first.Full
 				}
-				n.mav = kind.mav
+				n.mav = r.versions(n.version, kind.reader)
 				told = fx.stanza(head, r.payload(o, first.show, &n, full, own))
 				made[kind] = told
 			}
@@ -259,20 +272,20 @@ func (r *Room) toldVersions(fx *Effects, head xmpp.Stanza, o *Occupant, n notice
 // moved has everybody who knows addresses told of the affiliation of somebody who is not shown in the room (§5.2.2,
 // XEP-0045 §9.5 and others).
 func (r *Room) moved(fx *Effects, version uint64, user string, now Affiliation) {
-	made := map[string]int{}
+	made := map[reader]int{}
 	for _, o := range r.occupants {
 		if !r.sees(o) {
 			continue
 		}
 		for _, s := range o.Seats {
-			mav := r.versions(version, s)
-			told, ok := made[mav]
+			kind := r.reader(s)
+			told, ok := made[kind]
 			if !ok {
-				x := append([]byte("<x xmlns='"+xmpp.NSMUCUser+"'>"), mav...)
+				x := append([]byte("<x xmlns='"+xmpp.NSMUCUser+"'>"), r.versions(version, kind)...)
 				x = append(append(x, "<item affiliation='"...), now.String()...)
 				x = append(xmpp.AppendAttr(append(x, "' jid='"...), user), "' role='none'/></x>"...)
 				told = fx.stanza(xmpp.Stanza{Kind: xmpp.Message, ID: NewID(), From: r.Addr}, contentOf(x))
-				made[mav] = told
+				made[kind] = told
 			}
 			fx.ifPresent(s, told)
 		}
