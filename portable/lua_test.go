@@ -54,6 +54,8 @@ func TestWhatProsodyDoesNotWriteIsRefused(t *testing.T) {
 func FuzzWhatProsodyKeepsBecomesXML(f *testing.F) {
 	f.Add("return { password = \"x\" };", "return { [\"j@b\"] = { subscription = \"both\"; groups = { [\"g\"] = true } }; [false] = { pending = { [\"n@b\"] = true } } };",
 		"item({ name = \"message\"; attr = { to = \"a@b\"; stamp = \"2024-01-01T00:00:00Z\" }; { name = \"body\"; attr = {}; \"hi\" }; key = \"1\"; when = 1700000000; with = \"j@b\" });")
+	f.Add("return {};", "return {};", "item({ name = \"message\"; attr = { to = \"a@b\"; to = \"c@d\"; [\"xml:lang\"] = \"en\"; "+
+		"[\"http://www.w3.org/XML/1998/namespace|lang\"] = \"de\" }; { name = \"body\"; attr = {}; \"hi\" }; when = 1700000000; with = \"j@b\" });")
 	f.Fuzz(func(t *testing.T, account, roster, archive string) {
 		dir := fstest.MapFS{"b/accounts/a.dat": {Data: []byte(account)}, "b/roster/a.dat": {Data: []byte(roster)},
 			"b/archive/a.list": {Data: []byte(archive)}, "b/offline/a.list": {Data: []byte(archive)}, "b/vcard/a.dat": {Data: []byte(roster)},

@@ -283,15 +283,16 @@ func stanza(v value, space string, depth int) (*xmpp.Element, bool) {
 			e.Name.Space = s
 			continue
 		case name == "xml:lang":
-			e.Attrs = append(e.Attrs, xmpp.Attr{Name: xmpp.Name{Space: xmpp.NSXML, Local: "lang"}, Value: s})
-			continue
+			ns, name = xmpp.NSXML, "lang"
 		case qualified:
 			name = inner
 		default:
 			ns = ""
 		}
-		if validName([]byte(name)) && !strings.Contains(name, ":") && len(e.Attrs) < maxAttrs {
-			e.Attrs = append(e.Attrs, xmpp.Attr{Name: xmpp.Name{Space: xmpp.MendText(ns), Local: name}, Value: s})
+		one := xmpp.Attr{Name: xmpp.Name{Space: xmpp.MendText(ns), Local: name}, Value: s}
+		twice := slices.ContainsFunc(e.Attrs, func(other xmpp.Attr) bool { return other.Name == one.Name })
+		if validName([]byte(name)) && !strings.Contains(name, ":") && len(e.Attrs) < maxAttrs && !twice {
+			e.Attrs = append(e.Attrs, one)
 		}
 	}
 	for _, c := range v.list() {
