@@ -162,12 +162,44 @@ func defaultModules() Modules {
 // offByDefault are those that have to be turned on.
 var offByDefault = map[string]bool{"directory": true}
 
-// moduleNames are the modules of this version, by the names of their folders.
+// moduleNames are the modules of this version, by the names of their folders; a line each, so that two who
+// add one do not change the same line.
 var moduleNames = []string{
-	"administration", "announcements", "archive", "blocking", "caps", "carbons", "commands", "contact", "defaultrooms",
-	"devices", "directory", "disco", "forged", "hostmeta", "httpmessage", "invitations", "last", "markers", "muc",
-	"multicast", "offline", "pep", "ping", "presence", "private", "push", "registration", "reports", "roster",
-	"stanzaid", "strangers", "time", "upload", "vcard", "version",
+	"administration",
+	"announcements",
+	"archive",
+	"blocking",
+	"caps",
+	"carbons",
+	"commands",
+	"contact",
+	"defaultrooms",
+	"devices",
+	"directory",
+	"disco",
+	"forged",
+	"hostmeta",
+	"httpmessage",
+	"invitations",
+	"last",
+	"markers",
+	"muc",
+	"multicast",
+	"offline",
+	"pep",
+	"ping",
+	"presence",
+	"private",
+	"push",
+	"registration",
+	"reports",
+	"roster",
+	"stanzaid",
+	"strangers",
+	"time",
+	"upload",
+	"vcard",
+	"version",
 }
 
 // settings of the module, nil for one that has none but its switch.

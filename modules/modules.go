@@ -128,12 +128,16 @@ func All(d Deps) *Set {
 	guard := strangers.Of(d, contacts, admins.Add, users.Add)
 	replies := forged.Of(d)
 	invites := invitations.Of(d, contacts)
-	reachable, notes := contact.Of(d), announcements.Of(d)
+	reachable := contact.Of(d)
+	notes := announcements.Of(d)
 	orders := commands.Of(d, commands.Invite(inviting(d, invites))...)
 	discovery := disco.Of(d, disco.Options{Roster: contacts, Nodes: events.Nodes(),
 		Forms:     []disco.Form{reachable.Form, reachable.OutageForm},
 		HostNodes: orders, Replies: replies.Hooked, Node: caps.Node, Ver: caps.Ver})
-	messages, pushes, rooms, register := archive.Of(d, contacts), push.Of(d), muc.Of(d), registration.Of(d)
+	messages := archive.Of(d, contacts)
+	pushes := push.Of(d)
+	rooms := muc.Of(d)
+	register := registration.Of(d)
 
 	// The cycles: these know others that were made after them and know them too.
 	cards.OnChange(func(b *router.Batch, c vcard.Change, written *storage.Pending) *storage.Pending {
@@ -189,10 +193,32 @@ func All(d Deps) *Set {
 			defaultrooms.Of(d, events, rooms),
 			orders.Module(),
 		},
-		Registration: register, Forged: replies, Commands: orders, Roster: contacts,
-		Rooms: rooms, Announcements: notes, Tell: admins.Add, messages: messages, spaces: spaces, config: d.Config,
-		run:   []func(context.Context){messages.Run, rooms.Run, invites.Run, shared.Run},
-		leave: rooms.Close, Invitations: invites, reloaded: shared.Poke,
-		close: []func(){replies.Close, guard.Close, admins.Close, users.Close, pushes.Close},
+		Registration:  register,
+		Forged:        replies,
+		Commands:      orders,
+		Roster:        contacts,
+		Rooms:         rooms,
+		Announcements: notes,
+		Invitations:   invites,
+		Tell:          admins.Add,
+
+		messages: messages,
+		spaces:   spaces,
+		config:   d.Config,
+		run: []func(context.Context){
+			messages.Run,
+			rooms.Run,
+			invites.Run,
+			shared.Run,
+		},
+		reloaded: shared.Poke,
+		leave:    rooms.Close,
+		close: []func(){
+			replies.Close,
+			guard.Close,
+			admins.Close,
+			users.Close,
+			pushes.Close,
+		},
 	}
 }
