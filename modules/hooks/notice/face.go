@@ -27,6 +27,8 @@ type Reading struct {
 	Notices []Notice
 	// Ignored says why there are none.
 	Ignored string
+	// Event is what happened, one of the Events of the face, for hooks that want only some; "" is wanted by all.
+	Event string
 }
 
 // A Mistake is the error of a request that no notice can be made of. Nothing is sent.
@@ -72,6 +74,8 @@ type Face struct {
 	// Claims says, for hooks of the kind auto, whether a request is one of this face. It looks at head and, where it must,
 	// at body, whose JSON has been read once for all faces; nil: never.
 	Claims func(r *Request, body Object) bool
+	// Events are the names that the Event of its readings may have; nil: it has none.
+	Events []string
 }
 
 // Object is the outermost object of a JSON body; nil for a body that is none.

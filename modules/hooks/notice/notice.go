@@ -46,6 +46,9 @@ type Notice struct {
 	// Key says what belongs together: notices with the same key of one hook are a thread, and what has Resolved is a
 	// reply to what was Firing. "" is by itself.
 	Key string
+	// IfFiring: it is worth a message only where the last notice with its Key was Firing, such as a build that succeeds:
+	// it is shown after one that failed. Else the request is fine and ignored.
+	IfFiring bool
 	// Dedupe says what must not be sent twice within DedupeFor (0: a day); "" is always new.
 	Dedupe    string
 	DedupeFor time.Duration
