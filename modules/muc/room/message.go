@@ -23,9 +23,11 @@ type Utterance struct {
 // Say says whether the sender may say this, and makes of it what the others get.
 func (r *Room) Say(ev *Event) (u Utterance, bad *xmpp.Error) {
 	s := ev.Stanza
-	seat := r.SeatOf(ev)
-	if seat == nil { // §7.4
-		return u, xmpp.NotAcceptable("you are not in this room")
+	seat, as := r.SeatOf(ev), program(ev)
+	if seat == nil || as != "" {
+		if seat, bad = r.outside(ev, as); bad != nil {
+			return u, bad
+		}
 	}
 	isSubject := s.Has(SubjectName) && !s.Has(BodyName) && !s.Has(threadName) // §8.1
 	switch {
@@ -41,16 +43,19 @@ func (r *Room) Say(ev *Event) (u Utterance, bad *xmpp.Error) {
 	if u.ID == "" { // §7.4
 		u.ID = NewID()
 	}
-	u.Payload = appendOccupantID(r.clean(s), seat.id)
+	u.Payload = appendOccupantID(r.clean(s, seat), seat.id)
 	return u, nil
 }
 
-// clean is what an occupant says, without what only the room or this server says (§17.3, XEP-0359 §3, XEP-0421 §4).
-func (r *Room) clean(s *xmpp.Stanza) []byte {
+// clean is what an occupant says, without what only the room or this server says (§17.3, XEP-0359 §3, XEP-0421 §4), and
+// without the nick by which who is outside is shown already.
+func (r *Room) clean(s *xmpp.Stanza, seat *Seat) []byte {
 	kept := s.WithoutFunc(func(c xmpp.Child, raw []byte) bool {
 		switch c.Name {
 		case JoinName, UserName, OccupantName, hatsName:
 			return true
+		case callerNick:
+			return seat.Seats == nil
 		case stanzaIDName:
 			return r.ownsID(raw)
 		case delayName:

@@ -25,7 +25,7 @@ func (r *Room) Private(ev *Event) (copied xmpp.Stanza, to []jid.JID, bad *xmpp.E
 	if bad = r.Conf.mayReact(s); bad != nil {
 		return copied, nil, bad
 	}
-	payload := append(appendOccupantID(r.clean(s), seat.id), "<x xmlns='http://jabber.org/protocol/muc#user'/>"...)
+	payload := append(appendOccupantID(r.clean(s, seat), seat.id), "<x xmlns='http://jabber.org/protocol/muc#user'/>"...)
 	for _, one := range o.Seats {
 		to = append(to, one.Full)
 		seat.wrote(letter{id: s.ID, to: one.Full, of: o.Addr})
