@@ -19,6 +19,8 @@ type Request struct {
 	Body   []byte // bounded before it comes here
 	// Rename are keys that the administrator says stand for others, of faces that can be told so.
 	Rename map[string]string
+
+	parsed parsed
 }
 
 // A Reading is what a face made of a request.

@@ -38,6 +38,7 @@ type Notice struct {
 	Level Level
 	State State
 	Count int    // how many things it is about; 0 and 1 are not shown
+	Unit  string // what each line of Text is about, in plural, such as alerts; "": a line is a line
 	Link  string // the one that matters most
 	Links []Link
 	Time  time.Time // zero: now
