@@ -203,8 +203,11 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 		onDisk = nil
 	}
 	h.devices = newDevices(store, h.accounts, h.cfg.Load, o.Log)
+	h.posts = httpmessage.New(httpmessage.Options{Router: h.router, Accounts: h.accounts, Engine: store,
+		Hosts: func() []string { return domains(h.cfg.Load()) }, Settings: postSettings(cfg),
+		Lanes: lanes(cfg), Budgets: h.senders, Log: o.Log})
 	h.features = modules.All(modules.Deps{Router: h.router, Store: store, Accounts: h.accounts, Devices: h.devices,
-		Config: h.cfg.Load, Space: onDisk, URL: h.urlOf, Version: o.Version, Log: o.Log})
+		Config: h.cfg.Load, Space: onDisk, URL: h.urlOf, Post: h.posts.Post, Version: o.Version, Log: o.Log})
 	h.programs = component.New(component.Options{Router: h.router, Gate: h.gate, Budgets: h.others, Log: o.Log,
 		Settings: func() config.Component { return h.cfg.Load().Component },
 		Limits:   func() config.Limits { return h.cfg.Load().Limits }})
@@ -243,9 +246,6 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 		}
 		h.router.SetRemote(h.peering)
 	}
-	h.posts = httpmessage.New(httpmessage.Options{Router: h.router, Accounts: h.accounts, Engine: store,
-		Hosts: func() []string { return domains(h.cfg.Load()) }, Settings: postSettings(cfg),
-		Lanes: lanes(cfg), Budgets: h.senders, Log: o.Log})
 	h.newPages()
 	h.newConsole()
 	h.web = web.NewServer(h.webHandler(), web.Limits{HeaderBytes: cfg.Limits.HTTPHeaderBytes,

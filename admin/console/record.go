@@ -36,11 +36,12 @@ type Line struct {
 	Text  string // message and facts
 }
 
-// A Post is one over HTTP, as the log has it: never what it says.
+// A Post is one over HTTP or of a feature, as the log has it: never what it says.
 type Post struct {
 	At                                 time.Time
 	Status                             int64
-	Account, Sender, Client, Path, ID  string
+	Account, Sender, Client, ID        string
+	Path                               string // of the request, or the feature that posted
 	Delivered, Stored, Queued, Refused string // addresses, with spaces between
 }
 
@@ -142,7 +143,7 @@ func (t *tap) keep(ctx context.Context, one slog.Record) {
 	defer r.mu.Unlock()
 	r.lines.add(line, maxLines)
 	switch one.Message {
-	case "http post":
+	case "http post", "post":
 		r.posts.add(postOf(one), maxPosts)
 	case "report":
 		r.reports.add(reportOf(one), maxReports)
@@ -170,7 +171,7 @@ func postOf(one slog.Record) Post {
 			p.Sender = text()
 		case "client":
 			p.Client = text()
-		case "path":
+		case "path", "by":
 			p.Path = text()
 		case "id":
 			p.ID = text()

@@ -38,6 +38,10 @@ func TestTheEndOfTheLogIsKept(t *testing.T) {
 	if p := r.Reports(); len(p) != 1 || p[0].By != "romeo@localhost" || p[0].About != "spam@evil.example" || p[0].Reason == "" {
 		t.Errorf("%+v", p)
 	}
+	log.Info("post", "status", 403, "account", "romeo@localhost", "by", "hook ops")
+	if p := r.Posts(); len(p) != 2 || p[0].Status != 403 || p[0].Path != "hook ops" {
+		t.Errorf("%+v", p)
+	}
 	for i := range maxPosts + 5 {
 		log.Info("http post", "status", i, "account", strings.Repeat("é", maxValue))
 	}

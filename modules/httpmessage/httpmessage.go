@@ -119,7 +119,7 @@ func New(o Options) *Service {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Service{o: o, admit: o.Router.Admit, answers: o.Engine.Log(answerSpace), flying: map[string]bool{}}
-	s.posts.New = func() any { return &post{s: s, body: make([]byte, 0, 4<<10)} }
+	s.posts.New = func() any { return &post{delivery: delivery{s: s}, body: make([]byte, 0, 4<<10)} }
 	s.Configure(o.Settings)
 	s.route()
 	return s

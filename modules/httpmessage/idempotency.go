@@ -75,36 +75,44 @@ func (a *answer) write(w http.ResponseWriter) {
 	w.Write(a.body) // a client that has gone needs no answer
 }
 
-// enter claims the key of the request, or finds the first answer. Without a refusal or a replay, leave must follow.
+// enter reads the key of the request: see once.
 func (p *post) enter() *refusal {
 	keys := p.r.Header["Idempotency-Key"]
 	if len(keys) != 1 || !isKey(keys[0]) {
 		return badRequest("Idempotency-Key must be one value of 1 to 255 visible characters.")
 	}
-	key := keys[0]
 	p.hash = p.fingerprint()
-	if !p.s.claim(p.account, key) {
-		return problem(http.StatusConflict, "Conflict: a request with this Idempotency-Key is under way.")
-	}
-	a, err := p.s.first(p.r.Context(), p.account, key)
-	switch {
-	case err != nil:
-		p.s.unclaim(p.account, key)
+	x, err := p.once(p.r.Context(), keys[0])
+	if err != nil {
 		return p.failed(err)
-	case a == nil:
-		p.key = key
-		return nil
-	case a.hash != p.hash:
-		p.s.unclaim(p.account, key)
-		return problem(http.StatusUnprocessableEntity,
-			"Unprocessable content: this Idempotency-Key was used with another request.")
 	}
-	p.s.unclaim(p.account, key)
-	p.replay = a
-	return nil
+	return x
 }
 
-func (p *post) leave() { p.s.unclaim(p.account, p.key) }
+// once claims the key for a message with d.hash, or finds the first answer. Without an error, a refusal or a replay,
+// leave must follow.
+func (d *delivery) once(ctx context.Context, key string) (*refusal, error) {
+	if !d.s.claim(d.account, key) {
+		return problem(http.StatusConflict, "Conflict: a request with this Idempotency-Key is under way."), nil
+	}
+	a, err := d.s.first(ctx, d.account, key)
+	if err == nil && a == nil {
+		d.key = key
+		return nil, nil
+	}
+	d.s.unclaim(d.account, key)
+	switch {
+	case err != nil:
+		return nil, err
+	case a.hash != d.hash:
+		return problem(http.StatusUnprocessableEntity,
+			"Unprocessable content: this Idempotency-Key was used with another request."), nil
+	}
+	d.replay = a
+	return nil, nil
+}
+
+func (d *delivery) leave() { d.s.unclaim(d.account, d.key) }
 
 func isKey(s string) bool {
 	for i := range len(s) {
@@ -167,22 +175,22 @@ func (s *Service) first(ctx context.Context, account, key string) (*answer, erro
 
 // keep remembers the answer. It comes after the message is durable: else a crash between the two could leave an answer
 // for a message that was lost.
-func (p *post) keep() error {
-	a := answer{hash: p.hash, prefer: p.lenient, body: p.success()}
-	if p.shape != shapeText {
+func (d *delivery) keep() error {
+	a := answer{hash: d.hash, prefer: d.lenient, body: d.success()}
+	if d.shape != shapeText {
 		a.media = 1
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	_, _, pending, err := mam.Append(ctx, p.s.answers, p.account, storage.Record{Data: a.encode()},
-		storage.AppendOptions{Dedup: p.key, MaxBytes: maxAnswers})
+	_, _, pending, err := mam.Append(ctx, d.s.answers, d.account, storage.Record{Data: a.encode()},
+		storage.AppendOptions{Dedup: d.key, MaxBytes: maxAnswers})
 	if err != nil {
 		return err
 	}
 	if err := pending.Wait(ctx); err != nil {
 		return err
 	}
-	p.s.sweep()
+	d.s.sweep()
 	return nil
 }
 

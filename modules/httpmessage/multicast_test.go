@@ -206,7 +206,7 @@ func TestForgedForeignSenderMayGoOutAsOneself(t *testing.T) {
 		return h.router.Admit(from, to)
 	}
 	var sent string
-	p := &post{s: h.Service, set: h.settings.Load(), user: jid.MustParse("andy@" + host)}
+	p := &delivery{s: h.Service, set: h.settings.Load(), user: jid.MustParse("andy@" + host)}
 	p.stanza = *moduletest.Parse(t, body)
 	p.recipients = []recipient{{to: p.stanza.To}}
 	if x := p.decide(); x != nil || !p.recipients[0].own {

@@ -2,8 +2,6 @@ package httpmessage
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"io"
 	"log/slog"
@@ -13,11 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"jackdaw/router"
-	"jackdaw/router/accounts"
-	"jackdaw/router/budget"
 	"jackdaw/web"
-	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 )
 
@@ -33,52 +27,27 @@ const (
 // maxPooled is the largest body buffer that waits for another request.
 const maxPooled = 64 << 10
 
-// A post is one request on its way through the pipeline. It is reused.
+// A post is one request: how it comes to a delivery, and how that is answered. It is reused.
 type post struct {
-	s   *Service
-	w   http.ResponseWriter
-	r   *http.Request
-	set *Settings
+	delivery
+	w http.ResponseWriter
+	r *http.Request
 
 	api      api
 	fqdn     string // of the path, normalised
 	username string // of the path, as it came
-	shape    shape
-	lenient  bool
 	client   client
 
-	user      jid.JID
-	account   string // that is authenticated: a bare address, or the name of an API account
-	attempted string // that was not
+	attempted string // the account that is not authenticated
 	mayPost   bool   // an API account may post for fqdn
-	rights    *accounts.Rights
-	purse     *budget.Budget // of the account; nil: no limit on the rate
-	paid      int            // of it, before the body had come
 
-	body       []byte
-	isJSON     bool
-	stanza     xmpp.Stanza
-	badTo      string // what stands in 'to' and is no address
-	hasList    bool   // the recipients came as a list in JSON
-	list       []string
-	recipients []recipient
+	body    []byte
+	isJSON  bool
+	badTo   string // what stands in 'to' and is no address
+	hasList bool   // the recipients came as a list in JSON
+	list    []string
 
-	id     string // of the report, once there is one
-	key    string // Idempotency-Key
-	hash   [32]byte
-	replay *answer
-
-	lane
 	cut bool // the client has gone
-}
-
-// A recipient and what became of its copy.
-type recipient struct {
-	to      jid.JID
-	outcome router.Outcome
-	reason  string
-	// own says that the copy goes out from the authenticated account.
-	own bool
 }
 
 // serve is one request, from its first check to its audit line.
@@ -86,6 +55,7 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request, by api, fqdn, us
 	p := s.posts.Get().(*post)
 	p.w, p.r, p.api, p.username = w, r, by, username
 	p.set, p.client = s.settings.Load(), s.client(r)
+	p.source = p.client.Source
 	if p.shape = shapeGateway; by == direct {
 		p.shape = shapeOf(r)
 	}
@@ -105,17 +75,9 @@ func (p *post) release() {
 	if cap(body) > maxPooled {
 		body = make([]byte, 0, 4<<10)
 	}
-	clear(p.recipients)
-	recipients := p.recipients[:0]
-	if cap(recipients) > 1000 {
-		recipients = nil
-	}
-	clear(p.waits)
-	s, waits, batch := p.s, p.waits[:0], p.batch
-	p.env.Batch = nil
-	p.env.Reset()
-	*p = post{s: s, body: body, recipients: recipients, lane: lane{waits: waits, batch: batch, env: p.env}}
-	s.posts.Put(p)
+	p.delivery.release()
+	*p = post{delivery: p.delivery, body: body}
+	p.s.posts.Put(p)
 }
 
 // host checks that the path of the gateway names a domain of ours.
@@ -144,7 +106,7 @@ func (p *post) run() *refusal {
 	if x := p.contentType(); x != nil {
 		return x
 	}
-	if x := p.afford(); x != nil {
+	if x := p.afford(p.r.Context(), p.expected()); x != nil {
 		return x
 	}
 	defer p.purse.Close()
@@ -161,6 +123,9 @@ func (p *post) run() *refusal {
 	if x := p.parse(); x != nil {
 		return x
 	}
+	if p.api != direct {
+		p.stanza.From = jid.JID{} // it is always the account's, whatever stands there
+	}
 	if x := p.sender(); x != nil {
 		return x
 	}
@@ -168,10 +133,7 @@ func (p *post) run() *refusal {
 		return x
 	}
 	p.lenient = prefersLenient(p.r.Header)
-	if x := p.decide(); x != nil {
-		return x
-	}
-	return p.send()
+	return p.deliver()
 }
 
 // contentType finds out whether the body is JSON or XML.
@@ -257,19 +219,6 @@ func (p *post) unread(err error) *refusal {
 	return x
 }
 
-// sender sets who the message is from, and checks whether that is allowed.
-func (p *post) sender() *refusal {
-	if p.api != direct || p.stanza.From.IsZero() {
-		p.stanza.From = p.user
-		return nil
-	}
-	// The addresses are normalised, so letter case and the like do not matter.
-	if !p.rights.MayForge(p.stanza.From) {
-		return forbidden("the authenticated user does not have permission to forge senders.")
-	}
-	return nil
-}
-
 // answer writes the answer and returns its status.
 func (p *post) answer(x *refusal) int {
 	switch {
@@ -299,81 +248,15 @@ func (p *post) answer(x *refusal) int {
 	return http.StatusOK
 }
 
-// success is the body of an answer of 200, in the form that was asked for.
-func (p *post) success() []byte {
-	switch p.shape {
-	case shapeText:
-		return []byte(textOK)
-	case shapeGateway:
-		b := []byte(`{"status":"success","message":"The message was accepted.",`)
-		return append(appendReport(b, p.reportID(), p.recipients), "}\n"...)
-	default:
-		return append(appendReport([]byte{'{'}, p.reportID(), p.recipients), "}\n"...)
-	}
-}
-
-// reportID names the request in the report and in the log.
-func (p *post) reportID() string {
-	if p.id == "" {
-		var b [8]byte
-		rand.Read(b[:]) // never returns an error
-		p.id = "m-" + hex.EncodeToString(b[:])
-	}
-	return p.id
-}
-
-// audited bounds how many addresses of one outcome an audit line holds.
-const audited = 20
-
-// audit writes the one line of a request: never a body, never a password.
+// audit writes the one line of a request.
 func (p *post) audit(status int) {
-	log := p.s.o.Log
-	ctx := context.Background()
-	if !log.Enabled(ctx, slog.LevelInfo) {
+	if !p.s.o.Log.Enabled(context.Background(), slog.LevelInfo) {
 		return
 	}
 	account := p.account
 	if account == "" {
 		account = p.attempted
 	}
-	attrs := make([]slog.Attr, 0, 12)
-	attrs = append(attrs, slog.Int("status", status), slog.String("account", account))
-	if !p.stanza.From.IsZero() {
-		attrs = append(attrs, slog.String("sender", p.stanza.From.String()))
-	}
-	attrs = append(attrs, slog.String("id", p.reportID()), slog.String("client", p.client.name()),
+	p.delivery.audit("http post", status, account, slog.String("client", p.client.name()),
 		slog.String("path", p.r.URL.Path))
-	if p.replay != nil {
-		attrs = append(attrs, slog.Bool("replayed", true))
-	}
-	for _, o := range [...]router.Outcome{router.Delivered, router.Stored, router.Queued, router.Refused} {
-		if list := p.audited(o); list != "" {
-			attrs = append(attrs, slog.String(o.String(), list))
-		}
-	}
-	log.LogAttrs(ctx, slog.LevelInfo, "http post", attrs...)
-}
-
-func (p *post) audited(o router.Outcome) string {
-	n := 0
-	var b []byte
-	for i := range p.recipients {
-		r := &p.recipients[i]
-		if r.outcome != o {
-			continue
-		}
-		if n++; n > audited {
-			continue
-		}
-		if n > 1 {
-			b = append(b, ' ')
-		}
-		b = append(b, r.to.String()...)
-	}
-	if n > audited {
-		b = append(b, " and "...)
-		b = strconv.AppendInt(b, int64(n-audited), 10)
-		b = append(b, " more"...)
-	}
-	return string(b)
 }

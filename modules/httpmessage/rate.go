@@ -1,6 +1,7 @@
 package httpmessage
 
 import (
+	"context"
 	"net/http"
 	"strconv"
 	"time"
@@ -11,36 +12,42 @@ import (
 // worthWaiting is how long a debt may last for a post to wait rather than be refused.
 const worthWaiting = time.Second
 
-// afford takes what the body will cost from the account's budget, before it is read, so that many posts at once are no
-// way round it. Without a refusal the purse must be closed.
-func (p *post) afford() *refusal {
-	if p.client.Exempt || p.rights != nil && p.rights.Has(accounts.PermAdmin) {
+// expected is how long the body will be at most.
+func (p *post) expected() int {
+	if n := int(min(p.r.ContentLength, int64(p.set.MaxBody))); n >= 0 {
+		return n
+	}
+	return p.set.MaxBody // nobody knows yet
+}
+
+// afford takes what the message will cost from the account's budget, before it is read, so that many posts at once are
+// no way round it. Without a refusal the purse must be closed.
+func (d *delivery) afford(ctx context.Context, bytes int) *refusal {
+	if d.source.Exempt || d.rights != nil && d.rights.Has(accounts.PermAdmin) {
 		return nil
 	}
-	name := p.account
-	if p.api == gatewayAPI {
+	name := d.account
+	if d.rights == nil {
 		name = "api account " + name // no address has a space before the resource
 	}
-	if p.paid = int(min(p.r.ContentLength, int64(p.set.MaxBody))); p.paid < 0 {
-		p.paid = p.set.MaxBody // nobody knows yet
-	}
-	purse := p.s.o.Budgets.Open(name)
-	d := purse.Take(p.paid)
-	if d > 0 && d <= worthWaiting {
-		t := time.NewTimer(d)
+	d.paid = bytes
+	purse := d.s.o.Budgets.Open(name)
+	wait := purse.Take(d.paid)
+	if wait > 0 && wait <= worthWaiting {
+		t := time.NewTimer(wait)
 		select {
 		case <-t.C:
-		case <-p.r.Context().Done():
+		case <-ctx.Done():
 		}
 		t.Stop()
-		d = purse.Take(p.paid)
+		wait = purse.Take(d.paid)
 	}
-	if d == 0 {
-		p.purse = purse
+	if wait == 0 {
+		d.purse = purse
 		return nil
 	}
 	purse.Close()
-	seconds := int((d + time.Second - 1) / time.Second)
+	seconds := int((wait + time.Second - 1) / time.Second)
 	return &refusal{status: http.StatusTooManyRequests, retry: seconds, close: true,
 		text: "Too many requests: the account sends too much. Try again in " + strconv.Itoa(seconds) + " seconds."}
 }

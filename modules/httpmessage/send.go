@@ -30,16 +30,16 @@ type lane struct {
 const forgedRemote = "forged-sender-remote"
 
 // decide asks the router, before anything is sent, where the copies may go.
-func (p *post) decide() *refusal {
+func (d *delivery) decide() *refusal {
 	refused := 0
-	for i := range p.recipients {
-		r := &p.recipients[i]
-		err := p.s.admit(p.stanza.From, r.to)
-		if err != nil && p.set.OwnAddress && p.api == direct && reasonOf(err) == forgedRemote {
-			err = p.s.admit(p.user, r.to)
+	for i := range d.recipients {
+		r := &d.recipients[i]
+		err := d.s.admit(d.stanza.From, r.to)
+		if err != nil && d.set.OwnAddress && reasonOf(err) == forgedRemote {
+			err = d.s.admit(d.user, r.to)
 			r.own = err == nil
 		}
-		if err == nil && p.leadsNowhere(r.to) {
+		if err == nil && d.leadsNowhere(r.to) {
 			err = xmpp.RemoteServerNotFound("")
 		}
 		if err != nil {
@@ -47,20 +47,20 @@ func (p *post) decide() *refusal {
 			refused++
 		}
 	}
-	if refused == 0 || p.lenient && refused < len(p.recipients) {
+	if refused == 0 || d.lenient && refused < len(d.recipients) {
 		return nil
 	}
-	x := forbidden("the message may not go to " + names(p.recipients, (*recipient).refused) + ".")
+	x := forbidden("the message may not go to " + names(d.recipients, (*recipient).refused) + ".")
 	x.report = true
-	if refused < len(p.recipients) {
+	if refused < len(d.recipients) {
 		// Nothing is sent to anybody; the report tells of those that are the reason.
-		kept := p.recipients[:0]
-		for _, r := range p.recipients {
+		kept := d.recipients[:0]
+		for _, r := range d.recipients {
 			if r.refused() {
 				kept = append(kept, r)
 			}
 		}
-		p.recipients = kept
+		d.recipients = kept
 	}
 	return x
 }
@@ -79,42 +79,42 @@ func reasonOf(err *xmpp.Error) string {
 }
 
 // send routes the copies and waits until all that was accepted is safe.
-func (p *post) send() *refusal {
-	p.purse.Spend((len(p.recipients) - 1) * len(p.stanza.Payload)) // the first copy is the body
+func (d *delivery) send() *refusal {
+	d.purse.Spend((len(d.recipients) - 1) * len(d.stanza.Payload)) // the first copy is the body
 	dedup := ""
-	if p.key != "" {
+	if d.key != "" {
 		// The hash is part of it: if the server dies before the first answer is kept, another message with the same key
 		// must not pass for a repetition.
-		dedup = p.account + "\n" + p.key + "\n" + hex.EncodeToString(p.hash[:16])
+		dedup = d.account + "\n" + d.key + "\n" + hex.EncodeToString(d.hash[:16])
 	}
-	if n := min(p.s.o.Lanes, len(p.recipients)/perLane); n > 1 {
-		p.sendSideBySide(n, dedup)
+	if n := min(d.s.o.Lanes, len(d.recipients)/perLane); n > 1 {
+		d.sendSideBySide(n, dedup)
 	} else {
-		p.sendOn(&p.lane, 0, 1, dedup)
+		d.sendOn(&d.lane, 0, 1, dedup)
 	}
-	for i := range p.recipients {
-		p.s.Stats.Recipients[p.recipients[i].outcome].Add(1)
+	for i := range d.recipients {
+		d.s.Stats.Recipients[d.recipients[i].outcome].Add(1)
 	}
 	switch {
-	case p.accepted > 0:
-	case p.busy:
+	case d.accepted > 0:
+	case d.busy:
 		x := unavailable()
 		x.report = true
 		return x
 	default:
-		x := forbidden("no recipient accepted the message: " + names(p.recipients, (*recipient).refused) + ".")
+		x := forbidden("no recipient accepted the message: " + names(d.recipients, (*recipient).refused) + ".")
 		x.report = true
 		return x
 	}
-	if err := wait(p.waits); err != nil {
-		p.s.o.Log.Warn("http post not acknowledged", "account", p.account, "id", p.reportID(), "err", err)
-		p.recipients = p.recipients[:0] // none of their outcomes is certain
+	if err := wait(d.waits); err != nil {
+		d.s.o.Log.Warn("http post not acknowledged", "account", d.account, "id", d.reportID(), "err", err)
+		d.recipients = d.recipients[:0] // none of their outcomes is certain
 		return unavailable()
 	}
-	if p.key != "" {
-		if err := p.keep(); err != nil {
-			p.s.o.Log.Warn("http post not remembered", "account", p.account, "id", p.reportID(), "err", err)
-			p.recipients = p.recipients[:0]
+	if d.key != "" {
+		if err := d.keep(); err != nil {
+			d.s.o.Log.Warn("http post not remembered", "account", d.account, "id", d.reportID(), "err", err)
+			d.recipients = d.recipients[:0]
 			return unavailable()
 		}
 	}
@@ -122,47 +122,47 @@ func (p *post) send() *refusal {
 }
 
 // sendSideBySide sends on n lanes. Each recipient is on one, so that its order is kept.
-func (p *post) sendSideBySide(n int, dedup string) {
+func (d *delivery) sendSideBySide(n int, dedup string) {
 	others := make([]lane, n-1)
 	var wg sync.WaitGroup
 	for i := range others {
-		wg.Go(func() { p.sendOn(&others[i], i+1, n, dedup) })
+		wg.Go(func() { d.sendOn(&others[i], i+1, n, dedup) })
 	}
-	p.sendOn(&p.lane, 0, n, dedup)
+	d.sendOn(&d.lane, 0, n, dedup)
 	wg.Wait()
 	for i := range others {
 		l := &others[i]
-		p.waits = append(p.waits, l.waits...)
-		p.accepted += l.accepted
-		p.busy = p.busy || l.busy
+		d.waits = append(d.waits, l.waits...)
+		d.accepted += l.accepted
+		d.busy = d.busy || l.busy
 	}
 }
 
 // sendOn sends to every step-th recipient from the first on.
-func (p *post) sendOn(l *lane, first, step int, dedup string) {
+func (d *delivery) sendOn(l *lane, first, step int, dedup string) {
 	l.waits, l.accepted, l.busy = l.waits[:0], 0, false
-	for i := first; i < len(p.recipients); i += step {
-		if r := &p.recipients[i]; !r.refused() {
-			p.routeTo(l, r, dedup)
+	for i := first; i < len(d.recipients); i += step {
+		if r := &d.recipients[i]; !r.refused() {
+			d.routeTo(l, r, dedup)
 		}
 	}
 	l.batch.Flush()
 }
 
 // routeTo sends one copy: a head of its own around the one payload.
-func (p *post) routeTo(l *lane, r *recipient, dedup string) {
-	l.head = p.stanza
+func (d *delivery) routeTo(l *lane, r *recipient, dedup string) {
+	l.head = d.stanza
 	l.head.To = r.to
 	if r.own {
-		l.head = p.fromOwnAddress(l.head)
+		l.head = d.fromOwnAddress(l.head)
 	}
 	if dedup != "" && r.to.IsFull() { // two resources of one user share a log
 		dedup += "\n" + r.to.Resource()
 	}
 	e := &l.env
 	e.Reset()
-	e.Stanza, e.Account, e.Durable, e.Dedup, e.Quiet, e.Batch = &l.head, p.user.Bare(), true, dedup, true, &l.batch
-	p.s.o.Router.Route(e)
+	e.Stanza, e.Account, e.Durable, e.Dedup, e.Quiet, e.Batch = &l.head, d.user.Bare(), true, dedup, true, &l.batch
+	d.s.o.Router.Route(e)
 	for _, w := range e.Pendings {
 		if n := len(l.waits); n == 0 || l.waits[n-1] != w {
 			l.waits = append(l.waits, w)
@@ -181,13 +181,13 @@ func (p *post) routeTo(l *lane, r *recipient, dedup string) {
 
 // fromOwnAddress makes the copy one of the authenticated account, which carries the forged address as the original
 // sender (XEP-0033 §4.5).
-func (p *post) fromOwnAddress(s xmpp.Stanza) xmpp.Stanza {
+func (d *delivery) fromOwnAddress(s xmpp.Stanza) xmpp.Stanza {
 	w := xmpp.NewWriter(nil)
 	w.Start(xmpp.NSAddress, "addresses").
-		Start("", "address").Attr("type", "ofrom").Attr("jid", p.stanza.From.String()).End().
+		Start("", "address").Attr("type", "ofrom").Attr("jid", d.stanza.From.String()).End().
 		End()
 	s = s.WithAdded(w.Bytes())
-	s.From = p.user
+	s.From = d.user
 	return s
 }
 

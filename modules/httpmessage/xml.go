@@ -175,8 +175,8 @@ func (p *post) address() *refusal {
 		p.recipients = append(p.recipients, recipient{to: p.stanza.To})
 		return nil
 	}
-	if p.rights == nil || !p.rights.Has("multicast") {
-		return forbidden("the authenticated user does not have permission to multicast.")
+	if x := p.many(); x != nil {
+		return x
 	}
 	list, x := p.listing()
 	if x != nil {
@@ -220,11 +220,11 @@ func (p *post) completed(word string) (full string, known bool) {
 }
 
 // leadsNowhere says whether an address is at a domain without a dot that nobody serves. No peer can be found by it.
-func (p *post) leadsNowhere(j jid.JID) bool {
-	d := j.Domain()
-	if strings.IndexByte(d, '.') >= 0 || strings.IndexByte(d, ':') >= 0 || p.s.o.Router.Owns(d) {
+func (d *delivery) leadsNowhere(j jid.JID) bool {
+	domain := j.Domain()
+	if strings.IndexByte(domain, '.') >= 0 || strings.IndexByte(domain, ':') >= 0 || d.s.o.Router.Owns(domain) {
 		return false
 	}
-	_, named := p.set.Resolve[d]
+	_, named := d.set.Resolve[domain]
 	return !named
 }
