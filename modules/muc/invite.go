@@ -40,6 +40,10 @@ func (m *Rooms) toRoom(e *router.Envelope) {
 			return
 		}
 	}
+	if e.Session == nil && !e.Account.IsZero() && s.Has(room.BodyName) {
+		m.groupchat(e) // whoever posts to many over HTTP need not know which of them are rooms
+		return
+	}
 	m.visit(e, nil, func(r *hosted) {
 		if r.Seat(s.From) == nil {
 			m.refuse(e, xmpp.NotAcceptable("you are not in this room"))
