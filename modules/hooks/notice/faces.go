@@ -11,6 +11,7 @@ import (
 // own come first, then those whose JSON is told by more members, and plain text is the last: the forges, GitLab,
 // Alertmanager, Grafana, Uptime Kuma, Discord, the Slack family, ntfy, Apprise, Gotify, Home Assistant, text.
 var faces = []Face{
+	alertmanager, grafana,
 	text,
 }
 
