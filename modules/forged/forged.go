@@ -74,7 +74,7 @@ func (f *Forged) Hooked() bool { return f.hook.on() }
 func New(o Options) *Forged {
 	f := &Forged{o: o, pairs: newPairs(o.Store)}
 	if f.hook = newHook(o, &f.Stats); f.hook.on() {
-		f.hook.kick()
+		f.hook.queue.Kick()
 	}
 	return f
 }

@@ -5,17 +5,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
-	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
+	"jackdaw/modules/internal/outgoing"
 	"jackdaw/router"
 	"jackdaw/storage"
 	"jackdaw/xmpp"
@@ -23,12 +19,8 @@ import (
 )
 
 const (
-	// hookTime bounds one attempt to hand a reply over.
-	hookTime = 10 * time.Second
-	// hookAge is how long a reply is tried; hookFirst and hookMost are the pauses between attempts.
-	hookAge   = 24 * time.Hour
-	hookFirst = time.Second
-	hookMost  = 5 * time.Minute
+	// hookAge is how long a reply is tried.
+	hookAge = 24 * time.Hour
 	// maxReplies and maxReplyBytes bound what waits; whoever replies has a share of it.
 	maxReplies    = 10000
 	maxReplyBytes = 64 << 20
@@ -48,35 +40,27 @@ type reply struct {
 	Stanza string `json:"stanza"` // the whole message as XML
 }
 
-// A hook posts replies to a URL, in order, from a queue in storage.
+// A hook posts replies to a URL, one after the other and those of each user in order, from a queue in storage.
 type hook struct {
 	url    func() string
-	queue  storage.Log
+	queue  *outgoing.Queue
 	router *router.Router
 	log    *slog.Logger
-	client *http.Client
-
-	ctx  context.Context
-	stop context.CancelFunc
-	work sync.WaitGroup
-
-	mu      sync.Mutex // guards the rest
-	running bool       // there is a goroutine that empties the queue
-	more    bool       // and it must look again
+	client *outgoing.Client
 
 	posted, failed *atomic.Int64
 }
 
 func newHook(o Options, stats *Stats) *hook {
-	h := &hook{url: o.Hook, queue: o.Replies, router: o.Router, log: o.Log, posted: &stats.Posted, failed: &stats.Failed,
-		client: &http.Client{Timeout: hookTime, Transport: &http.Transport{MaxIdleConnsPerHost: 1,
-			IdleConnTimeout: time.Minute},
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
-	h.ctx, h.stop = context.WithCancel(context.Background())
+	h := &hook{url: o.Hook, router: o.Router, log: o.Log, posted: &stats.Posted, failed: &stats.Failed,
+		client: outgoing.NewClient(1, false)}
+	h.queue = outgoing.New(outgoing.Options{Log: o.Replies, Owner: replies,
+		MaxRecords: maxReplies, MaxBytes: maxReplyBytes, Age: hookAge,
+		Parallel: 1, Sender: sender, Try: h.try, Waits: h.waits, Lost: h.bounce, On: h.on, Logger: o.Log})
 	return h
 }
 
-// on says whether there is a URL.
+// on says whether there is a URL. What is queued while there is none is kept for the next one.
 func (h *hook) on() bool { return h.url() != "" }
 
 // isReply says whether a stanza is one that somebody wrote.
@@ -100,9 +84,7 @@ func (h *hook) take(e *router.Envelope) {
 		Stanza: string(s.AppendQualified(nil))})
 	if err == nil {
 		var p *storage.Pending
-		r := storage.Record{Peer: h.router.Sharer(s.From), Data: record.Bytes()}
-		_, _, p, err = h.queue.Append(context.Background(), replies, r,
-			storage.AppendOptions{Dedup: e.DedupKey(), MaxRecords: maxReplies, MaxBytes: maxReplyBytes, Fair: true})
+		p, err = h.queue.Append(h.router.Sharer(s.From), record.Bytes(), e.DedupKey())
 		e.Await(p)
 	}
 	switch {
@@ -113,155 +95,56 @@ func (h *hook) take(e *router.Envelope) {
 		e.Refuse(router.Unavailable())
 	default:
 		e.Settle(router.Delivered)
-		h.kick()
-	}
-}
-
-// kick has the queue emptied.
-func (h *hook) kick() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.more = true
-	if !h.running && h.ctx.Err() == nil {
-		h.running = true
-		h.work.Go(h.run)
+		h.queue.Kick()
 	}
 }
 
 // close stops the work; what is queued stays.
 func (h *hook) close() {
-	h.stop()
-	h.work.Wait()
-	h.client.CloseIdleConnections()
+	h.queue.Close()
+	h.client.Close()
 }
 
-func (h *hook) run() {
-	for {
-		h.mu.Lock()
-		if !h.more || h.ctx.Err() != nil {
-			h.running = false
-			h.mu.Unlock()
-			return
-		}
-		h.more = false
-		h.mu.Unlock()
-		for h.ctx.Err() == nil && h.page() {
-		}
-	}
+// read is the reply of a record.
+func read(r storage.Record) (one reply, ok bool) {
+	return one, len(r.Data) > 1 && r.Data[0] == replyVersion && json.Unmarshal(r.Data[1:], &one) == nil
 }
 
-// page works off the oldest of the queue, and says whether there may be more.
-func (h *hook) page() bool {
-	if !h.on() {
-		return false // what waits is kept for the next URL
-	}
-	records, _, err := h.queue.Page(h.ctx, replies, storage.Query{Limit: 50})
-	if err != nil {
-		return h.wait("replies to forged senders wait for storage", err)
-	}
-	for _, r := range records {
-		if !h.deliver(r) {
-			return false
-		}
-		if _, err := h.queue.Remove(h.ctx, replies, r.ID); err != nil {
-			return h.wait("a reply to a forged sender will be posted again", err)
-		}
-	}
-	return len(records) > 0
+// sender is the user who replied.
+func sender(r storage.Record) string {
+	one, _ := read(r)
+	user, _, _ := strings.Cut(one.From, "/")
+	return user
 }
 
-// wait lets storage recover; false: the server is stopping.
-func (h *hook) wait(what string, err error) bool {
-	if errors.Is(err, storage.ErrClosed) || h.ctx.Err() != nil {
-		return false
-	}
-	h.log.Warn(what, "error", err)
-	return h.pause(hookMost)
-}
-
-// pause says whether to go on after a while.
-func (h *hook) pause(d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-h.ctx.Done():
-		return false
-	}
-}
-
-// deliver tries until the reply has been taken, or never will be. False: it is to stop.
-func (h *hook) deliver(r storage.Record) bool {
-	if len(r.Data) < 2 || r.Data[0] != replyVersion {
+// try hands over a reply. final says that another try would fare no better.
+func (h *hook) try(ctx context.Context, r storage.Record) (final bool, err error) {
+	if _, ok := read(r); !ok {
 		h.log.Error("a queued reply cannot be read and is lost", "id", r.ID)
-		return true
+		return true, errors.New("it cannot be read")
 	}
-	for wait := hookFirst; ; wait = min(2*wait, hookMost) {
-		if !h.on() {
-			return false
-		}
-		var final bool
-		err := error(errTooOld)
-		if time.Since(r.Time()) < hookAge {
-			if final, err = h.post(r); err == nil {
-				h.posted.Add(1)
-				return true
-			}
-		}
-		if h.ctx.Err() != nil {
-			return false
-		}
-		if final || errors.Is(err, errTooOld) {
-			h.log.Warn("a reply to a forged sender was not taken", "error", err)
-			h.bounce(r)
-			return true
-		}
-		h.log.Info("a reply to a forged sender waits", "error", err, "next", wait)
-		if !h.pause(wait) {
-			return false
-		}
-	}
-}
-
-var errTooOld = fmt.Errorf("not taken in %v", hookAge)
-
-// post is one attempt. final says that another would fare no better.
-func (h *hook) post(r storage.Record) (final bool, err error) {
-	q, err := http.NewRequestWithContext(h.ctx, http.MethodPost, h.url(), bytes.NewReader(r.Data[1:]))
-	if err != nil {
-		return false, errors.New("http.sender_hook is no URL")
-	}
-	q.Header.Set("Content-Type", "application/json")
 	// The answer may be lost, and the reply come again.
-	q.Header.Set("Idempotency-Key", strconv.FormatUint(r.ID, 10))
-	w, err := h.client.Do(q)
-	if err != nil {
-		var bare *url.Error
-		if errors.As(err, &bare) {
-			err = bare.Err // the URL may hold a password
-		}
+	answer, err := h.client.Do(ctx, outgoing.Request{URL: h.url(), Body: r.Data[1:], Key: strconv.FormatUint(r.ID, 10)})
+	if answer.Status == 0 {
 		return false, err
 	}
-	_, _ = io.CopyN(io.Discard, w.Body, 4<<10) // so that the connection can be used again
-	_ = w.Body.Close()
-	switch c := w.StatusCode; {
-	case c >= 200 && c < 300:
-		return false, nil
-	case c == http.StatusRequestTimeout, c == http.StatusTooEarly, c == http.StatusTooManyRequests:
-		return false, errors.New(w.Status)
-	default:
-		return c >= 400 && c < 500, errors.New(w.Status)
+	taken, final := outgoing.Taken(answer.Status)
+	if !taken {
+		return final, outgoing.StatusError(answer.Status)
 	}
+	h.posted.Add(1)
+	return false, nil
+}
+
+func (h *hook) waits(_ storage.Record, err error, next time.Duration) {
+	h.log.Info("a reply to a forged sender waits", "error", err, "next", next)
 }
 
 // bounce tells who replied that nobody took it.
-func (h *hook) bounce(r storage.Record) {
+func (h *hook) bounce(r storage.Record, err error) {
+	h.log.Warn("a reply to a forged sender was not taken", "error", err)
 	h.failed.Add(1)
-	var one reply
-	if json.Unmarshal(r.Data[1:], &one) != nil {
-		return
-	}
+	one, _ := read(r)
 	from, err := jid.Parse(one.From)
 	to, err2 := jid.Parse(one.To)
 	if err != nil || err2 != nil {

@@ -166,13 +166,13 @@ func TestTheAnswerSaysWhetherToTryAgain(t *testing.T) {
 		{408, false, false}, {425, false, false},
 		{429, false, false}, {500, false, false}, {503, false, false}} {
 		h.hook = newProgram(t, row.status).URL
-		final, err := h.forged.hook.post(storage.Record{ID: 1, Data: []byte("\x01{}")})
+		final, err := h.forged.hook.try(t.Context(), storage.Record{ID: 1, Data: []byte("\x01{}")})
 		if final != row.final || (err == nil) != row.taken {
 			t.Errorf("%d: final %v, %v", row.status, final, err)
 		}
 	}
 	h.hook = "http://user:secret@127.0.0.1:1/token"
-	if _, err := h.forged.hook.post(storage.Record{ID: 1, Data: []byte("\x01{}")}); err == nil ||
+	if _, err := h.forged.hook.try(t.Context(), storage.Record{ID: 1, Data: []byte("\x01{}")}); err == nil ||
 		strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "token") {
 		t.Errorf("the log would say %v", err)
 	}
@@ -267,7 +267,7 @@ func TestRepliesOfOneLeaveRoomForThoseOfOthers(t *testing.T) {
 	h.forged.Close() // nothing is taken out
 	big := make([]byte, maxReplyBytes/8)
 	for _, who := range []string{"romeo@example.org", "romeo@example.org", "other.example"} {
-		if _, _, _, err := h.forged.hook.queue.Append(t.Context(), replies, storage.Record{Peer: who, Data: big},
+		if _, _, _, err := h.store.Log("forged").Append(t.Context(), replies, storage.Record{Peer: who, Data: big},
 			storage.AppendOptions{}); err != nil {
 			t.Fatal(err)
 		}
@@ -276,7 +276,7 @@ func TestRepliesOfOneLeaveRoomForThoseOfOthers(t *testing.T) {
 		e.Err.Type != xmpp.ErrorWait {
 		t.Errorf("a reply of one who has his share fared as %v, %v", e.Outcome, e.Err)
 	}
-	_, _, _, err := h.forged.hook.queue.Append(t.Context(), replies, storage.Record{Peer: "juliet@example.org",
+	_, _, _, err := h.store.Log("forged").Append(t.Context(), replies, storage.Record{Peer: "juliet@example.org",
 		Data: big[:1000]},
 		storage.AppendOptions{MaxRecords: maxReplies, MaxBytes: maxReplyBytes, Fair: true})
 	if err != nil {

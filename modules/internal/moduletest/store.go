@@ -284,6 +284,9 @@ func (l *Log) Page(_ context.Context, owner string, q storage.Query) ([]storage.
 func (l *Log) Get(_ context.Context, owner string, id uint64) (storage.Record, error) {
 	l.s.mu.Lock()
 	defer l.s.mu.Unlock()
+	if l.s.fail != nil {
+		return storage.Record{}, l.s.fail
+	}
 	if w := l.owners[owner]; w != nil {
 		for _, r := range w.records {
 			if r.ID == id {
