@@ -69,6 +69,7 @@ type Set struct {
 
 	list     []router.Module
 	messages *archive.Archive
+	blocked  *blocking.Blocking
 	spaces   *spaces
 	config   func() *config.Config
 	run      []func(context.Context) // what modules do by themselves
@@ -97,6 +98,9 @@ func (s *Set) Run(ctx context.Context) {
 	}
 	running.Wait()
 }
+
+// Blocks says whether a user has blocked an address; both are bare.
+func (s *Set) Blocks(user, other jid.JID) bool { return s.blocked.Blocks(user, other) }
 
 // Reloaded has modules take up what a new configuration wants done.
 func (s *Set) Reloaded() { s.reloaded() }
@@ -203,6 +207,7 @@ func All(d Deps) *Set {
 		Tell:          admins.Add,
 
 		messages: messages,
+		blocked:  blocked,
 		spaces:   spaces,
 		config:   d.Config,
 		run: []func(context.Context){

@@ -156,7 +156,9 @@ func TestMessageDeliveryRules(t *testing.T) {
 						h.SetPresence(s, &xmpp.Stanza{Kind: xmpp.Presence}, int8(prio))
 					}
 				}
-				h.send(xmpp.Stanza{Kind: xmpp.Message, Type: typ, To: jid.MustParse(row.to), ID: "1", Payload: []byte("<body>hi</body>")})
+				m := xmpp.Stanza{Kind: xmpp.Message, Type: typ, To: jid.MustParse(row.to), ID: "1", Payload: []byte("<body>hi</body>")}
+				foreseen, _ := h.Foresee(&m, true)
+				h.send(m)
 				var got []string
 				for res, o := range outlets {
 					if len(o.got) > 0 {
@@ -179,8 +181,16 @@ func TestMessageDeliveryRules(t *testing.T) {
 				if len(got) == 0 {
 					got = []string{"ignored"}
 				}
-				if g := strings.Join(got, " "); g != row.want[i] {
+				g := strings.Join(got, " ")
+				if g != row.want[i] {
 					t.Errorf("got %q, want %q", g, row.want[i])
+				}
+				outcome := Delivered
+				if of, other := map[string]Outcome{"stored": Stored, "error": Refused, "ignored": Dropped}[g]; other {
+					outcome = of
+				}
+				if foreseen != outcome {
+					t.Errorf("foreseen: %s, and %s", foreseen, g)
 				}
 			})
 		}

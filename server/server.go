@@ -48,7 +48,6 @@ import (
 	"jackdaw/wire/front"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
-	"jackdaw/xmpp/stream"
 )
 
 // RunOptions are what Run needs beside the configuration.
@@ -203,9 +202,7 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 		onDisk = nil
 	}
 	h.devices = newDevices(store, h.accounts, h.cfg.Load, o.Log)
-	h.posts = httpmessage.New(httpmessage.Options{Router: h.router, Accounts: h.accounts, Engine: store,
-		Hosts: func() []string { return domains(h.cfg.Load()) }, Settings: postSettings(cfg),
-		Lanes: lanes(cfg), Budgets: h.senders, Log: o.Log})
+	h.posts = h.newPosts(store)
 	h.features = modules.All(modules.Deps{Router: h.router, Store: store, Accounts: h.accounts, Devices: h.devices,
 		Config: h.cfg.Load, Space: onDisk, URL: h.urlOf, Post: h.posts.Post, Version: o.Version, Log: o.Log})
 	h.programs = component.New(component.Options{Router: h.router, Gate: h.gate, Budgets: h.others, Log: o.Log,
@@ -267,28 +264,11 @@ func (h *house) modules() []router.Module {
 	return h.features.Modules(h.programs.Module(), h.files.Module(), hostmeta.Module(), adhoc.Module())
 }
 
-// lanes of a post: on Redis the copies of many recipients share round trips and commits.
-func lanes(cfg *config.Config) int {
-	if cfg.Storage.Engine == config.EngineRedis {
-		return 16
-	}
-	return 1
-}
-
 func domains(cfg *config.Config) (list []string) {
 	for _, h := range cfg.Hosts {
 		list = append(list, h.Domain)
 	}
 	return list
-}
-
-func postSettings(cfg *config.Config) httpmessage.Settings {
-	l := cfg.Limits
-	return httpmessage.Settings{MaxBody: cfg.HTTP.MaxBody, MaxRecipients: cfg.HTTP.MaxRecipients,
-		BodyTime: l.HTTPBodyTime, OwnAddress: cfg.HTTP.ForgedRemote == config.ForgedOwnAddress,
-		TrustedProxies: cfg.HTTP.TrustedProxies, Resolve: cfg.S2S.Resolve,
-		Stanza: stream.Limits{Bytes: cfg.HTTP.MaxBody, Depth: l.Depth, Elements: l.Elements,
-			Attributes: l.Attributes, Declarations: l.Namespaces}}
 }
 
 // origins are those of pages that may connect, as the configuration in force says.

@@ -108,7 +108,7 @@ func (x *refusal) write(w http.ResponseWriter, form shape, report []byte) {
 	w.Write(b) // a client that has gone needs no answer
 }
 
-// appendReport appends the members of a report, without braces.
+// appendReport appends the members of a report that tell of the recipients.
 func appendReport(b []byte, id string, recipients []recipient) []byte {
 	accepted := 0
 	for i := range recipients {
@@ -162,7 +162,7 @@ func appendJSON(b []byte, s string) []byte {
 	return append(append(b, s[last:]...), '"')
 }
 
-// accepted says whether the copy is in safe hands.
+// accepted says whether the copy is in safe hands, or would be.
 func (r *recipient) accepted() bool {
 	return r.outcome == router.Delivered || r.outcome == router.Stored || r.outcome == router.Queued
 }

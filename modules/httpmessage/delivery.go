@@ -32,6 +32,7 @@ type delivery struct {
 	stanza     xmpp.Stanza
 	recipients []recipient
 	lenient    bool
+	dry        bool // only what would happen is asked: nothing is sent or kept
 
 	shape  shape  // in which the answer is remembered
 	id     string // of the report, once there is one
@@ -85,10 +86,14 @@ func (d *delivery) many() *refusal {
 	return nil
 }
 
-// deliver decides where the copies may go, sends them, and returns when all that was accepted is durable.
+// deliver decides where the copies may go, sends them, and returns when all that was accepted is durable. One that is
+// dry only finds out what would become of them.
 func (d *delivery) deliver() *refusal {
 	if x := d.decide(); x != nil {
 		return x
+	}
+	if d.dry {
+		return d.foresee()
 	}
 	return d.send()
 }
@@ -100,10 +105,21 @@ func (d *delivery) success() []byte {
 		return []byte(textOK)
 	case shapeGateway:
 		b := []byte(`{"status":"success","message":"The message was accepted.",`)
-		return append(appendReport(b, d.reportID(), d.recipients), "}\n"...)
+		if d.dry {
+			b = []byte(`{"status":"success","message":"The message would be accepted.",`)
+		}
+		return append(d.appendReport(b), "}\n"...)
 	default:
-		return append(appendReport([]byte{'{'}, d.reportID(), d.recipients), "}\n"...)
+		return append(d.appendReport([]byte{'{'}), "}\n"...)
 	}
+}
+
+// appendReport appends the members of the report, without braces.
+func (d *delivery) appendReport(b []byte) []byte {
+	if d.dry {
+		b = append(b, `"dry_run":true,`...)
+	}
+	return appendReport(b, d.reportID(), d.recipients)
 }
 
 // reportID names the message in the report and in the log.
@@ -130,6 +146,11 @@ func (d *delivery) audit(text string, status int, account string, way ...slog.At
 	attrs = append(attrs, way...)
 	if d.replay != nil {
 		attrs = append(attrs, slog.Bool("replayed", true))
+	}
+	if d.dry { // nothing became of its recipients
+		attrs = append(attrs, slog.Bool("dry_run", true), slog.Int("recipients", len(d.recipients)))
+		d.s.o.Log.LogAttrs(context.Background(), slog.LevelInfo, text, attrs...)
+		return
 	}
 	for _, o := range [...]router.Outcome{router.Delivered, router.Stored, router.Queued, router.Refused} {
 		if list := d.audited(o); list != "" {

@@ -142,6 +142,10 @@ func (s schema) check(value any) error {
 		if !isString {
 			return fmt.Errorf("%v is no string", value)
 		}
+	case "boolean":
+		if _, ok := value.(bool); !ok {
+			return fmt.Errorf("%v is neither true nor false", value)
+		}
 	case "integer":
 		if f, ok := value.(float64); !ok || f != float64(int(f)) {
 			return fmt.Errorf("%v is no integer", value)

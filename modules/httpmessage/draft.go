@@ -23,7 +23,7 @@ func (s *Service) Post(ctx context.Context, d posting.Draft) (posting.Report, er
 	p.set, p.source, p.shape = s.settings.Load(), d.Source, shapeJSON
 	p.user, p.account = d.Account, d.Account.String()
 	p.stanza = d.Stanza
-	p.stanza.From, p.stanza.To, p.lenient = d.From, jid.JID{}, d.Lenient
+	p.stanza.From, p.stanza.To, p.lenient, p.dry = d.From, jid.JID{}, d.Lenient, d.Dry
 	if p.stanza.Children == nil {
 		p.stanza.Children = xmpp.Index(p.stanza.Payload)
 	}

@@ -57,7 +57,9 @@ type Options struct {
 	Lanes int
 	// Budgets are those of accounts, by bare address, for all ways in; nil: there are none.
 	Budgets *budget.Book
-	Log     *slog.Logger
+	// Foresight is for dry runs; nil: nobody has blocked anybody, and who is online is told to administrators alone.
+	Foresight Foresight
+	Log       *slog.Logger
 }
 
 // Settings may change while the service runs. The zero value means the defaults.

@@ -18,6 +18,7 @@ type report struct {
 	ID         string
 	Accepted   int
 	Recipients []struct{ JID, Outcome, Reason string }
+	Dry        bool `json:"dry_run"`
 }
 
 func (r report) String() string {

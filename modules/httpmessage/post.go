@@ -106,6 +106,9 @@ func (p *post) run() *refusal {
 	if x := p.contentType(); x != nil {
 		return x
 	}
+	if x := p.dryRun(); x != nil {
+		return x
+	}
 	if x := p.afford(p.r.Context(), p.expected()); x != nil {
 		return x
 	}
@@ -229,7 +232,7 @@ func (p *post) answer(x *refusal) int {
 	case x != nil:
 		var report []byte
 		if x.report && p.shape != shapeText {
-			report = appendReport([]byte{','}, p.reportID(), p.recipients)
+			report = p.appendReport([]byte{','})
 		}
 		x.write(p.w, p.shape, report)
 		return x.status

@@ -102,9 +102,7 @@ func (d *delivery) send() *refusal {
 		x.report = true
 		return x
 	default:
-		x := forbidden("no recipient accepted the message: " + names(d.recipients, (*recipient).refused) + ".")
-		x.report = true
-		return x
+		return d.nobody()
 	}
 	if err := wait(d.waits); err != nil {
 		d.s.o.Log.Warn("http post not acknowledged", "account", d.account, "id", d.reportID(), "err", err)
@@ -119,6 +117,13 @@ func (d *delivery) send() *refusal {
 		}
 	}
 	return nil
+}
+
+// nobody is the answer where no recipient accepts the message.
+func (d *delivery) nobody() *refusal {
+	x := forbidden("no recipient accepted the message: " + names(d.recipients, (*recipient).refused) + ".")
+	x.report = true
+	return x
 }
 
 // sendSideBySide sends on n lanes. Each recipient is on one, so that its order is kept.

@@ -28,6 +28,8 @@ type Draft struct {
 	Key string
 	// Lenient sends the copies that are allowed where others are not.
 	Lenient bool
+	// Dry sends and keeps nothing: the report is what would happen, as far as one can tell.
+	Dry bool
 	// Source is where the request came from: one that is exempt has no budget.
 	Source accounts.Source
 }
