@@ -63,6 +63,8 @@ type Set struct {
 	Announcements *announcements.Announcements
 	// Tell has the administrators of a host written to, soon; about says what the line is about.
 	Tell func(host, about, line string)
+	// TellUser has a user written to in the same way, by his host.
+	TellUser func(user jid.JID, about, line string)
 
 	// Invitations are for administrators too; never nil.
 	Invitations *invitations.Invitations
@@ -116,7 +118,7 @@ func (s *Set) Close() {
 }
 
 // All makes the modules. Whoever else listens to changes of accounts must do so after All (see registration.New), but
-// for the devices, which end no session by it.
+// for the devices and tokens, which end no session by it.
 func All(d Deps) *Set {
 	spaces := &spaces{Store: d.Store}
 	d.Store = spaces
@@ -205,6 +207,7 @@ func All(d Deps) *Set {
 		Announcements: notes,
 		Invitations:   invites,
 		Tell:          admins.Add,
+		TellUser:      func(user jid.JID, about, line string) { users.Add(user.Bare().String(), about, line) },
 
 		messages: messages,
 		blocked:  blocked,

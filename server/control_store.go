@@ -89,7 +89,9 @@ func offline(ctx context.Context, store storage.Engine, cfg *config.Config) (o a
 	nowhere := func() []upload.Place { return nil }
 	files := newFiles(fileParts{r, store, users, current, nowhere, log})
 	known := newDevices(store, users, current, log)
-	features := modules.All(modules.Deps{Router: r, Store: store, Accounts: users, Devices: known, Config: current,
+	nobody := func(jid.JID, string, string) {} // what a running server has to say is not said here
+	features := modules.All(modules.Deps{Router: r, Store: store, Accounts: users, Devices: known,
+		Tokens: newTokens(store, users, nobody, log), Config: current,
 		URL: func(host string) string { return publicURL(cfg, host, &cfg.Listen) }, Log: log})
 	r.Use(features.Modules(files.Module())...)
 	users.OnChange(func(user jid.JID, what accounts.Change) {

@@ -19,6 +19,7 @@ var elsewhere = map[string]string{
 	"map accounts":    "secrets of this server; the accounts themselves are exported",
 	"map s2s":         "a secret of this server (dialback)",
 	"log outbox":      "stanzas on their way to peers, which this server has promised to deliver",
+	"map tokens":      "digests of tokens that open this server",
 	"log httpmessage": "answers of the last day to posts that may be repeated here",
 }
 
@@ -46,7 +47,7 @@ func TestEverySpaceIsExportedOrSaysWhyNot(t *testing.T) {
 	}
 	said["log upload"] = true // of a module that is made in this package, and has it in its Portable
 	constants := map[string]string{"answerSpace": "httpmessage", "secretSpace": "accounts", "devices.Space": "devices",
-		"known.Space": "devices"}
+		"known.Space": "devices", "tokens.Space": "tokens"}
 	opened := regexp.MustCompile(`[^s]\.(Map|Log)\(("[a-z0-9-]+"|[A-Za-z.]*Space)\)`)
 	found := map[string]bool{}
 	for _, dir := range []string{"admin", "c2s", "component", "modules", "portable", "router", "s2s", "server", "web"} {

@@ -37,6 +37,7 @@ import (
 	"jackdaw/router/devices"
 	"jackdaw/router/gate"
 	"jackdaw/router/space"
+	"jackdaw/router/tokens"
 	"jackdaw/s2s"
 	"jackdaw/s2s/lookup"
 	"jackdaw/server/certificates"
@@ -119,6 +120,7 @@ func Run(ctx context.Context, cfg *config.Config, o RunOptions) error {
 	s.running.Go(func() { s.issued.Run(ctx) })
 	s.running.Go(func() { s.features.Run(ctx) })
 	s.running.Go(func() { s.devices.Run(ctx) })
+	s.running.Go(func() { s.tokens.Run(ctx) })
 	s.running.Go(func() { s.files.Run(ctx) })
 	s.running.Go(func() { s.space.Run(ctx) })
 	s.running.Go(func() { s.past.Run(ctx) })
@@ -145,6 +147,7 @@ type house struct {
 	certs    *CertStore
 	issued   *certificates.Service
 	devices  *devices.Service
+	tokens   *tokens.Service
 	admin    *admin.Service
 	clients  *c2s.Server
 	programs *component.Server
@@ -202,9 +205,13 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 		onDisk = nil
 	}
 	h.devices = newDevices(store, h.accounts, h.cfg.Load, o.Log)
+	h.tokens = newTokens(store, h.accounts, func(user jid.JID, about, line string) {
+		h.features.TellUser(user, about, line)
+	}, o.Log)
 	h.posts = h.newPosts(store)
 	h.features = modules.All(modules.Deps{Router: h.router, Store: store, Accounts: h.accounts, Devices: h.devices,
-		Config: h.cfg.Load, Space: onDisk, URL: h.urlOf, Post: h.posts.Post, Version: o.Version, Log: o.Log})
+		Tokens: h.tokens, Config: h.cfg.Load, Space: onDisk, URL: h.urlOf, Post: h.posts.Post, Version: o.Version,
+		Log: o.Log})
 	h.programs = component.New(component.Options{Router: h.router, Gate: h.gate, Budgets: h.others, Log: o.Log,
 		Settings: func() config.Component { return h.cfg.Load().Component },
 		Limits:   func() config.Limits { return h.cfg.Load().Limits }})

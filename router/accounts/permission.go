@@ -76,8 +76,15 @@ type Rights struct {
 	active  bool
 	has     []Permission
 	forge   []Pattern
+	created time.Time
 	expires time.Time
 }
+
+// User is whose they are; zero where Active is false.
+func (r *Rights) User() jid.JID { return r.user }
+
+// Created is when the account was made; zero where Active is false.
+func (r *Rights) Created() time.Time { return r.created }
 
 // Active says that there is such an account and that it is not disabled.
 func (r *Rights) Active() bool { return r.active }
@@ -131,9 +138,9 @@ func (c *settings) rights(user jid.JID, a storage.Account, active bool) *Rights 
 	if active {
 		user, _ = jid.Parse(strings.Clone(user.String())) // the caller's may be a slice of a whole request
 	}
-	r := &Rights{user: user, active: active}
+	r := &Rights{user: user, active: active, created: a.Created}
 	if !active {
-		r.user = jid.JID{}
+		r.user, r.created = jid.JID{}, time.Time{}
 		return r
 	}
 	for _, h := range c.held(user, a) {

@@ -12,6 +12,7 @@ import (
 	"jackdaw/router/accounts"
 	"jackdaw/router/devices"
 	"jackdaw/router/space"
+	"jackdaw/router/tokens"
 	"jackdaw/storage"
 	"jackdaw/xmpp/jid"
 )
@@ -22,6 +23,7 @@ type Parts struct {
 	Store    Store    // a storage.Engine
 	Accounts Accounts // router/accounts
 	Devices  *devices.Service
+	Tokens   *tokens.Service // of programs that post
 	// Config returns the configuration in force; it is asked whenever it matters.
 	Config func() *config.Config
 	Space  *space.Watch // of the disk on which the store is; nil: there is always room

@@ -1,0 +1,17 @@
+package server
+
+import (
+	"log/slog"
+
+	"jackdaw/router/accounts"
+	"jackdaw/router/tokens"
+	"jackdaw/storage"
+	"jackdaw/xmpp/jid"
+)
+
+// newTokens makes the service that knows the tokens of programs. tell has a user written to.
+func newTokens(store storage.Engine, users *accounts.Service, tell func(user jid.JID, about, line string),
+	log *slog.Logger) *tokens.Service {
+	return tokens.New(tokens.Options{Store: store.Map(tokens.Space), Accounts: users, Log: log,
+		Tell: func(owner jid.JID, line string) { tell(owner, "tokens", line) }})
+}
