@@ -11,7 +11,10 @@ import (
 // own come first, then those whose JSON is told by more members, and plain text is the last: the forges, GitLab,
 // Alertmanager, Grafana, Uptime Kuma, Discord, the Slack family, ntfy, Apprise, Gotify, Home Assistant, text.
 var faces = []Face{
+	forgejo, gitea, github, gitlab,
 	alertmanager, grafana,
+	uptimekuma, healthchecks,
+	ntfy, apprise, gotify, homeassistant,
 	text,
 }
 

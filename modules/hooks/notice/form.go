@@ -14,6 +14,7 @@ const (
 	typeJSON      = "application/json"
 	typeForm      = "application/x-www-form-urlencoded"
 	typeMultipart = "multipart/form-data"
+	typeMarkdown  = "text/markdown"
 )
 
 // maxFields bounds the fields of a form.
