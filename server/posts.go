@@ -13,7 +13,8 @@ func (h *house) newPosts(store storage.Engine) *httpmessage.Service {
 	cfg := h.cfg.Load()
 	return httpmessage.New(httpmessage.Options{Router: h.router, Accounts: h.accounts, Engine: store,
 		Hosts: func() []string { return domains(h.cfg.Load()) }, Settings: postSettings(cfg),
-		Lanes: lanes(cfg), Budgets: h.senders, Foresight: foresight{h}, Log: h.o.Log})
+		Lanes: lanes(cfg), Budgets: h.senders, Foresight: foresight{h}, Tokens: h.tokens,
+		Rooms: func(domain string) bool { return h.features.Rooms.Serves(domain) }, Log: h.o.Log})
 }
 
 func postSettings(cfg *config.Config) httpmessage.Settings {

@@ -41,6 +41,7 @@ type refusal struct {
 	text   string // one line, without its end
 	allow  string // 405
 	realm  string // 401
+	bearer string // 401: what there is to say of a token
 	retry  int    // 429, 503: seconds
 	close  bool   // the rest of the body is not worth reading
 	report bool   // there is a report to tell
@@ -77,6 +78,9 @@ func (x *refusal) write(w http.ResponseWriter, form shape, report []byte) {
 	case x.realm != "":
 		// RFC 7617 §2.1. The realm is a domain, so that it needs no escapes.
 		h[challenge] = []string{`Basic realm="` + x.realm + `", charset="UTF-8"`}
+		if x.bearer != "" { // RFC 6750 §3
+			h[challenge] = append(h[challenge], `Bearer realm="`+x.realm+`", `+x.bearer)
+		}
 	case x.retry > 0:
 		h.Set("Retry-After", strconv.Itoa(x.retry))
 	}

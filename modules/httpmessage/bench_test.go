@@ -34,9 +34,13 @@ func (h *house) quiet() {
 }
 
 func benchmark(b *testing.B, c call, body string) {
+	benchmarkOn(b, func(*house) call { return c }, body)
+}
+
+func benchmarkOn(b *testing.B, make func(*house) call, body string) {
 	h := newHouse(b)
 	h.quiet()
-	r := c.request()
+	r := make(h).request()
 	src := bytes.NewReader(nil)
 	r.Body, r.ContentLength = io.NopCloser(src), int64(len(body))
 	payload := []byte(body)
@@ -57,6 +61,15 @@ func benchmark(b *testing.B, c call, body string) {
 }
 
 func BenchmarkPostXML(b *testing.B) { benchmark(b, call{}, toBob) }
+
+// BenchmarkPostXMLWithToken and the next are BenchmarkPostXML, which has a password that is remembered, with a token.
+func BenchmarkPostXMLWithToken(b *testing.B) {
+	benchmarkOn(b, func(h *house) call { return call{}.bearing(h.token(nil, "send")) }, toBob)
+}
+
+func BenchmarkPostXMLWithTokenAsPassword(b *testing.B) {
+	benchmarkOn(b, func(h *house) call { return call{password: h.token(nil, "send")} }, toBob)
+}
 
 func BenchmarkPostXMLWithReport(b *testing.B) {
 	benchmark(b, call{headers: []string{"Accept: application/json"}}, toBob)

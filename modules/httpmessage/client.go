@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"jackdaw/router/accounts"
+	"jackdaw/router/tokens"
 	"jackdaw/web"
 	"jackdaw/xmpp/jid"
 )
@@ -75,7 +76,15 @@ func (p *post) unauthorized() *refusal {
 
 // authenticate checks the credentials (RFC 7617) and finds out for whom the request is made.
 func (p *post) authenticate() *refusal {
+	if token, ok := bearer(p.r); ok {
+		return p.byBearer(token)
+	}
 	name, password, ok := p.r.BasicAuth()
+	if ok && p.api != gatewayAPI {
+		if known, x := p.byBasicToken(name, password); known {
+			return x
+		}
+	}
 	if !ok || name == "" {
 		return p.unauthorized()
 	}
@@ -136,8 +145,8 @@ func (p *post) failed(err error) *refusal {
 	return x
 }
 
-func mayNotUse() *refusal {
-	x := forbidden("the authenticated user does not have permission to use this API.")
+func (d *delivery) mayNotUse() *refusal {
+	x := d.lacks("use this API")
 	x.close = true
 	return x
 }
@@ -146,7 +155,7 @@ func mayNotUse() *refusal {
 func (p *post) authorise() *refusal {
 	if p.api == gatewayAPI {
 		if !p.mayPost {
-			return mayNotUse()
+			return p.mayNotUse()
 		}
 		sender, err := jid.New(p.username, p.fqdn, "")
 		if err != nil || sender.Local() == "" {
@@ -165,9 +174,12 @@ func (p *post) authorise() *refusal {
 	if p.api == gatewayUser {
 		needs = accounts.PermGateway
 	}
-	if !rights.Has(needs) || p.api == gatewayUser && p.user.Domain() != p.fqdn {
-		return mayNotUse()
+	p.rights = tokens.Whole(rights)
+	if p.scoped {
+		p.rights = p.scopes.Within(rights)
 	}
-	p.rights = rights
+	if !p.rights.Has(needs) || p.api == gatewayUser && p.user.Domain() != p.fqdn {
+		return p.mayNotUse()
+	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"jackdaw/router"
 	"jackdaw/router/accounts"
 	"jackdaw/router/budget"
+	"jackdaw/router/tokens"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 )
@@ -23,8 +24,11 @@ type delivery struct {
 	set *Settings
 
 	user    jid.JID
-	account string           // that is authenticated: a bare address, or the name of an API account
-	rights  *accounts.Rights // of the account; nil: those of an API account
+	account string        // that is authenticated: a bare address, or the name of an API account
+	rights  tokens.Rights // of the account, or of its token; None: those of an API account
+	scopes  tokens.Scopes // of the token, if scoped
+	scoped  bool
+	most    int // bytes that the token may bring at once; 0: as many as others
 	source  accounts.Source
 	purse   *budget.Budget // of the account; nil: no limit on the rate
 	paid    int            // of it, before the message had come
@@ -72,16 +76,16 @@ func (d *delivery) sender() *refusal {
 		return nil
 	}
 	// The addresses are normalised, so letter case and the like do not matter.
-	if d.rights == nil || !d.rights.MayForge(d.stanza.From) {
-		return forbidden("the authenticated user does not have permission to forge senders.")
+	if !d.rights.MayForge(d.stanza.From) {
+		return d.lacks("forge senders")
 	}
 	return nil
 }
 
 // many checks whether the account may address more than one.
 func (d *delivery) many() *refusal {
-	if d.rights == nil || !d.rights.Has(accounts.PermMulticast) {
-		return forbidden("the authenticated user does not have permission to multicast.")
+	if !d.rights.Has(accounts.PermMulticast) {
+		return d.lacks("multicast")
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"jackdaw/modules/internal/posting"
 	"jackdaw/router"
 	"jackdaw/router/accounts"
+	"jackdaw/router/tokens"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 )
@@ -60,12 +61,13 @@ func (p *post) draft(ctx context.Context, d *posting.Draft) *refusal {
 	if !p.user.IsBare() || p.user.Local() == "" {
 		return badRequest("a draft is posted for an account.")
 	}
-	var err error
-	if p.rights, err = p.s.o.Accounts.Rights(ctx, p.user); err != nil {
+	rights, err := p.s.o.Accounts.Rights(ctx, p.user)
+	if err != nil {
 		return p.failed(err)
 	}
+	p.rights = tokens.Whole(rights)
 	if !p.rights.Has(accounts.PermHTTPMessage) {
-		return mayNotUse()
+		return p.mayNotUse()
 	}
 	cost := len(p.stanza.Payload)
 	if cost > p.set.MaxBody {

@@ -95,8 +95,8 @@ func TestADraftIsRefusedAsAPostIs(t *testing.T) {
 	}{
 		"no account":     {func(d *posting.Draft) { d.Account = jid.JID{} }, 400, "Bad request: a draft is posted for an account."},
 		"a resource":     {func(d *posting.Draft) { d.Account = jid.MustParse("andy@" + host + "/x") }, 400, ""},
-		"gone":           {func(d *posting.Draft) { d.Account = jid.MustParse("gone@" + host) }, 403, mayNotUse().text},
-		"disabled":       {func(d *posting.Draft) { d.Account = jid.MustParse("juliet@" + host) }, 403, mayNotUse().text},
+		"gone":           {func(d *posting.Draft) { d.Account = jid.MustParse("gone@" + host) }, 403, (&delivery{}).mayNotUse().text},
+		"disabled":       {func(d *posting.Draft) { d.Account = jid.MustParse("juliet@" + host) }, 403, (&delivery{}).mayNotUse().text},
 		"no recipient":   {func(d *posting.Draft) { d.To = nil }, 400, "Bad request: the message has no recipient."},
 		"zero recipient": {func(d *posting.Draft) { d.To = []jid.JID{{}} }, 400, "Bad request: address 1 is empty."},
 		"forged": {func(d *posting.Draft) {

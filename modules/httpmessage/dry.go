@@ -90,7 +90,7 @@ func (d *delivery) blocked(to, from jid.JID) bool {
 func (d *delivery) sees(to jid.JID) bool {
 	to, user := to.Bare(), d.user.Bare()
 	switch {
-	case d.rights == nil: // an API account is nobody's contact
+	case d.rights.None(): // an API account is nobody's contact
 		return false
 	case to == user, d.rights.Has(accounts.PermAdmin):
 		return true

@@ -25,6 +25,7 @@ import (
 	"jackdaw/router"
 	"jackdaw/router/accounts"
 	"jackdaw/router/budget"
+	"jackdaw/router/tokens"
 	"jackdaw/storage"
 	"jackdaw/web"
 	"jackdaw/xmpp"
@@ -57,6 +58,10 @@ type Options struct {
 	Lanes int
 	// Budgets are those of accounts, by bare address, for all ways in; nil: there are none.
 	Budgets *budget.Book
+	// Tokens are those of accounts, which are taken in place of passwords; nil: none are.
+	Tokens *tokens.Service
+	// Rooms says whether a domain is that of a service of rooms of this server; nil: none is.
+	Rooms func(domain string) bool
 	// Foresight is for dry runs; nil: nobody has blocked anybody, and who is online is told to administrators alone.
 	Foresight Foresight
 	Log       *slog.Logger

@@ -18,6 +18,7 @@ import (
 	"jackdaw/modules/internal/moduletest"
 	"jackdaw/router"
 	"jackdaw/router/accounts"
+	"jackdaw/router/tokens"
 	"jackdaw/storage"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
@@ -111,7 +112,9 @@ type house struct {
 	engine *engine
 	router *router.Router
 	who    *accounts.Service
-	kept   storage.Log // what nobody took, by recipient
+	tokens *tokens.Service
+	ahead  time.Duration // the clock of the tokens
+	kept   storage.Log   // what nobody took, by recipient
 	log    *lines
 	seen   map[string]bool // what was answered, as "path method status"
 }
@@ -189,8 +192,12 @@ func newHouse(t testing.TB, extra ...string) *house {
 
 // open makes the service, as a start of the server does.
 func (h *house) open() {
+	h.tokens = tokens.New(tokens.Options{Store: h.engine.Map(tokens.Space), Accounts: h.who,
+		Now: func() time.Time { return time.Now().Add(h.ahead) }})
 	h.Service = New(Options{Router: h.router, Accounts: h.who, Engine: h.engine,
-		Hosts: func() []string { return []string{host, "second.example"} }, Log: slog.New(slog.NewTextHandler(h.log, nil))})
+		Hosts:  func() []string { return []string{host, "second.example"} },
+		Tokens: h.tokens, Rooms: func(domain string) bool { return domain == "conference."+host },
+		Log: slog.New(slog.NewTextHandler(h.log, nil))})
 }
 
 func must(t testing.TB, err error) {

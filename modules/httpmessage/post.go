@@ -39,6 +39,8 @@ type post struct {
 	client   client
 
 	attempted string // the account that is not authenticated
+	token     string // the id of the one that was shown; "": none was that is known
+	why       string // the reason why it was refused, for the log
 	mayPost   bool   // an API account may post for fqdn
 
 	body    []byte
@@ -176,12 +178,12 @@ func utf8Charset(params string) bool {
 
 func (p *post) tooLarge() *refusal {
 	return &refusal{status: http.StatusRequestEntityTooLarge, close: true,
-		text: "Request entity too large: the limit is " + strconv.Itoa(p.set.MaxBody) + " bytes."}
+		text: "Request entity too large: the limit is " + strconv.Itoa(p.maxBody()) + " bytes."}
 }
 
 // read reads the body, in the time and up to the size that are allowed.
 func (p *post) read() *refusal {
-	if p.r.ContentLength > int64(p.set.MaxBody) {
+	if p.r.ContentLength > int64(p.maxBody()) {
 		return p.tooLarge()
 	}
 	if p.r.ContentLength != 0 {
@@ -196,11 +198,11 @@ func (p *post) read() *refusal {
 		if len(b) == cap(b) {
 			b = append(b, 0)[:len(b)]
 		}
-		n, err := p.r.Body.Read(b[len(b):min(cap(b), p.set.MaxBody+1)])
+		n, err := p.r.Body.Read(b[len(b):min(cap(b), p.maxBody()+1)])
 		b = b[:len(b)+n]
 		p.body = b
 		switch {
-		case len(b) > p.set.MaxBody:
+		case len(b) > p.maxBody():
 			return p.tooLarge()
 		case err == io.EOF:
 			return nil
@@ -260,6 +262,13 @@ func (p *post) audit(status int) {
 	if account == "" {
 		account = p.attempted
 	}
-	p.delivery.audit("http post", status, account, slog.String("client", p.client.name()),
-		slog.String("path", p.r.URL.Path))
+	way := make([]slog.Attr, 0, 4)
+	way = append(way, slog.String("client", p.client.name()), slog.String("path", p.r.URL.Path))
+	if p.token != "" {
+		way = append(way, slog.String("token", p.token))
+	}
+	if p.why != "" {
+		way = append(way, slog.String("reason", p.why))
+	}
+	p.delivery.audit("http post", status, account, way...)
 }

@@ -14,20 +14,20 @@ const worthWaiting = time.Second
 
 // expected is how long the body will be at most.
 func (p *post) expected() int {
-	if n := int(min(p.r.ContentLength, int64(p.set.MaxBody))); n >= 0 {
+	if n := int(min(p.r.ContentLength, int64(p.maxBody()))); n >= 0 {
 		return n
 	}
-	return p.set.MaxBody // nobody knows yet
+	return p.maxBody() // nobody knows yet
 }
 
 // afford takes what the message will cost from the account's budget, before it is read, so that many posts at once are
 // no way round it. Without a refusal the purse must be closed.
 func (d *delivery) afford(ctx context.Context, bytes int) *refusal {
-	if d.source.Exempt || d.rights != nil && d.rights.Has(accounts.PermAdmin) {
+	if d.source.Exempt || d.rights.Has(accounts.PermAdmin) {
 		return nil
 	}
 	name := d.account
-	if d.rights == nil {
+	if d.rights.None() {
 		name = "api account " + name // no address has a space before the resource
 	}
 	d.paid = bytes

@@ -42,7 +42,11 @@ func (d *delivery) decide() *refusal {
 		if err == nil && d.leadsNowhere(r.to) {
 			err = xmpp.RemoteServerNotFound("")
 		}
-		if err != nil {
+		switch {
+		case !d.within(r):
+			r.outcome, r.reason = router.Refused, tokenScope
+			refused++
+		case err != nil:
 			r.outcome, r.reason = router.Refused, reasonOf(err)
 			refused++
 		}

@@ -88,10 +88,13 @@ func New(o Options) *Rooms {
 	m.guests.sharer = o.Router.Sharer
 	m.guests.by, m.guests.in = map[string]*guest{}, map[jid.JID][]*hosted{}
 	m.server = room.Server{Sharer: o.Router.Sharer, Owns: o.Router.Owns,
-		Rooms: func(domain string) bool { return o.Router.Services()[domain] == m.service }}
+		Rooms: m.Serves}
 	m.service = &router.Service{Domains: o.Domains, Handle: m.handle}
 	return m
 }
+
+// Serves says whether a domain is one of the service, now.
+func (m *Rooms) Serves(domain string) bool { return m.o.Router.Services()[domain] == m.service }
 
 // Module returns the module.
 func (m *Rooms) Module() router.Module {

@@ -39,22 +39,25 @@ type used struct {
 // accounts.ErrUnavailable the storage is in trouble; or the context's.
 func (s *Service) Open(ctx context.Context, secret string, from accounts.Source) (Token, error) {
 	t, err := s.Try(ctx, secret, from)
-	throttle, name := s.o.Accounts.Throttle(), "token "+IDOf(secret) // no account has such a name
-	switch {
-	case err == nil:
-		throttle.Succeeded(from, name)
-	case Wrong(err):
-		if slow := throttle.Check(from, name); slow != nil {
-			return t, slow
-		}
-		throttle.Failed(from, name)
+	return t, s.Count(secret, from, err)
+}
+
+// Count has the throttle hear what Try has said, and returns that, or an accounts.ErrThrottled in its place.
+func (s *Service) Count(secret string, from accounts.Source, err error) error {
+	if err == nil || !Wrong(err) {
+		return err
 	}
-	return t, err
+	throttle, name := s.o.Accounts.Throttle(), "token "+IDOf(secret) // no account has such a name
+	if slow := throttle.Check(from, name); slow != nil {
+		return slow
+	}
+	throttle.Failed(from, name)
+	return err
 }
 
 // Wrong says that an error of Open or Try is about the token: another try with it will fail, too.
 func Wrong(err error) bool {
-	for _, one := range [...]error{ErrMalformed, ErrUnknown, ErrExpired, ErrAddress, ErrOwner} {
+	for _, one := range [...]error{ErrMalformed, ErrUnknown, ErrExpired, ErrAddress, ErrOwner, ErrKind} {
 		if errors.Is(err, one) {
 			return true
 		}
@@ -62,7 +65,7 @@ func Wrong(err error) bool {
 	return false
 }
 
-// Try is Open without the throttle, for somebody who counts failures himself. With ErrExpired, ErrAddress and ErrOwner
+// Try is Open without the throttle: Count may follow. With ErrExpired, ErrAddress and ErrOwner
 // the token is known, and returned.
 func (s *Service) Try(ctx context.Context, secret string, from accounts.Source) (Token, error) {
 	kind, err := parse(secret)

@@ -183,8 +183,14 @@ type Rights struct {
 // Whole are the rights of somebody who has shown the password.
 func Whole(r *accounts.Rights) Rights { return Rights{of: r} }
 
-// Within are the rights of a token with these scopes, whose owner has those.
-func (s Scopes) Within(r *accounts.Rights) Rights { return Rights{r, &s} }
+// Within are the rights of a token with these scopes, whose owner has those. They keep the pointer.
+func (s *Scopes) Within(r *accounts.Rights) Rights { return Rights{r, s} }
+
+// None says that they are nobody's.
+func (r Rights) None() bool { return r.of == nil }
+
+// Scoped says that they are those of a token.
+func (r Rights) Scoped() bool { return r.scopes != nil }
 
 // Has says whether a permission is there; accounts.PermAdmin is never there for a token.
 func (r Rights) Has(p accounts.Permission) bool {

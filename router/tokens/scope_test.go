@@ -74,7 +74,8 @@ func TestATokenMayNoMoreThanItsScopesAndItsOwner(t *testing.T) {
 		}
 		r := Whole(owner)
 		if row.scopes != "-" {
-			r = scopes(t, strings.Fields(row.scopes)...).Within(owner)
+			s := scopes(t, strings.Fields(row.scopes)...)
+			r = s.Within(owner)
 		}
 		var has, forge, send []string
 		for _, p := range all {
@@ -104,7 +105,8 @@ func TestATokenMayNoMoreThanItsScopesAndItsOwner(t *testing.T) {
 		t.Fatal(err)
 	}
 	owner, err := s.accounts.Rights(t.Context(), romeo)
-	if r := scopes(t, "send", "forge_sender").Within(owner); err != nil || r.Has("http_message") || r.MayForge(romeo) || (Rights{}).Has("http_message") {
+	may := scopes(t, "send", "forge_sender")
+	if r := may.Within(owner); err != nil || r.Has("http_message") || r.MayForge(romeo) || (Rights{}).Has("http_message") {
 		t.Errorf("disabled: %v", err)
 	}
 }

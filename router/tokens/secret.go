@@ -40,14 +40,16 @@ var ErrMalformed = errors.New("this is no token: it is jdt or jdh, 26 letters an
 // Generate returns a new token of a kind, which nobody knows yet: Spec.Secret takes it.
 func Generate(k Kind) string {
 	s := string(k) + strings.ToLower(rand.Text()) // 26 characters of 5 bits
-	return s + sum(s)
+	proof := sum(s)
+	return s + string(proof[:])
 }
 
 // sum are the last characters of a token, by which a typing error is found: its CRC-32 (IEEE 802.3).
-func sum(s string) string {
+func sum(s string) (proof [sumLength]byte) {
 	var b [4]byte
 	binary.BigEndian.PutUint32(b[:], crc32.ChecksumIEEE([]byte(s)))
-	return letters.EncodeToString(b[:])
+	letters.Encode(proof[:], b[:])
+	return proof
 }
 
 // KindOf says which kind of token something has the form of, proof included; ok is false for everything else. It looks
@@ -62,8 +64,9 @@ func KindOf(s string) (k Kind, ok bool) {
 		}
 	}
 	k = Kind(s[:prefixLength])
-	body := prefixLength + randomLength
-	return k, (k == KindAccount || k == KindHook) && s[body:] == sum(s[:body])
+	const body = prefixLength + randomLength
+	proof := sum(s[:body])
+	return k, (k == KindAccount || k == KindHook) && s[body:] == string(proof[:])
 }
 
 // parse is KindOf as an error. The error does not repeat what it is about.

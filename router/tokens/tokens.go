@@ -56,6 +56,8 @@ var (
 	ErrExpired = errors.New("the token has expired")
 	ErrAddress = errors.New("the token may not be used from this address")
 	ErrOwner   = errors.New("the account of the token is disabled or was removed")
+	// ErrKind is for those who take one kind only.
+	ErrKind = errors.New("the token is of the other kind: that of a hook opens its hook alone")
 )
 
 // Errors of the other calls.
