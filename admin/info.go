@@ -59,6 +59,7 @@ type QueueInfo struct {
 type UserInfo struct {
 	JID         string      `json:"jid"`
 	Disabled    bool        `json:"disabled"`
+	Pending     bool        `json:"pending"`     // it waits for approval
 	Permissions []string    `json:"permissions"` // as granted; not those of the configuration
 	Rights      []RightInfo `json:"rights"`      // from every source
 	Created     time.Time   `json:"created"`

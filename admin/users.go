@@ -164,7 +164,7 @@ func (s *Service) Users(ctx context.Context, host, from string, limit int) (page
 }
 
 func (s *Service) shown(a accounts.Account, sessions int) UserInfo {
-	u := UserInfo{JID: a.User.String(), Disabled: a.Disabled, Created: a.Created, Changed: a.Changed,
+	u := UserInfo{JID: a.User.String(), Disabled: a.Disabled, Pending: a.Waiting, Created: a.Created, Changed: a.Changed,
 		Sessions:    sessions,
 		Permissions: []string{}, Rights: []RightInfo{}} // not null in JSON
 	for _, p := range a.Permissions {

@@ -33,6 +33,7 @@ type greeting struct {
 	claimed  string
 	how      sasl.Mechanism // by which the user logged in
 	tried    time.Time      // when that attempt began
+	waits    bool           // the account that it names waits for approval: nobody gets in
 	*profile                // that the client has chosen
 	classic  profile
 	modern   sasl2

@@ -75,7 +75,11 @@ func (g *greeting) lookup(user string, h sasl.Hash) (sasl.Keys, bool, error) {
 	}
 	ctx, cancel := g.srv.within(g.srv.limits().AuthTime)
 	defer cancel()
-	return g.srv.accounts.Keys(ctx, j, h)
+	keys, ok, err := g.srv.accounts.Keys(ctx, j, h)
+	if errors.Is(err, accounts.ErrWaiting) {
+		g.waits, err = true, nil
+	}
+	return keys, ok, err
 }
 
 func (g *greeting) verify(user, password string) (bool, error) {
@@ -89,6 +93,9 @@ func (g *greeting) verify(user, password string) (bool, error) {
 	_, throttled := errors.AsType[accounts.ErrThrottled](err)
 	switch {
 	case err == nil:
+		return true, nil
+	case errors.Is(err, accounts.ErrWaiting):
+		g.waits = true
 		return true, nil
 	case throttled:
 		return false, sasl.NotAuthorized
@@ -125,7 +132,7 @@ func (g *greeting) login(raw []byte) (again bool, err error) {
 // §6.4.2 writes it, "" for none and "=" for an empty one. It returns who the user is and what goes with the success, or
 // without an error nobody: the client has been told why, and may try again.
 func (g *greeting) prove(m sasl.Mechanism, text string) (user jid.JID, last []byte, err error) {
-	g.tried = time.Now()
+	g.tried, g.waits = time.Now(), false
 	if !slices.Contains(g.offered, m) {
 		why := sasl.InvalidMechanism
 		if !g.secure && (m == sasl.Plain || len(g.offered) == 0) {
@@ -249,6 +256,10 @@ func (g *greeting) proved(m sasl.Mechanism, exchange sasl.Server) (user jid.JID,
 	// XEP-0388 §2.3: whom the stream is from. There is no other header that would have to say so (RFC 6120 §4.7.1).
 	if from := g.Scanner.Header().From; g.space == xmpp.NSSASL2 && from.Local() != "" && from.Bare() != user {
 		return jid.JID{}, g.declined(sasl.InvalidAuthzID, exchange.Username())
+	}
+	if g.waits { // RFC 6120 §6.5.1; nobody learns it who does not know the password
+		return jid.JID{}, g.declinedFor(sasl.AccountDisabled, exchange.Username(),
+			"<text xml:lang='en'>an administrator has to approve this account before it can be used</text>")
 	}
 	if m.Hash() != 0 { // a proof of the password
 		g.srv.accounts.Throttle().Succeeded(g.source, user.String())

@@ -198,7 +198,9 @@ type Registration string
 const (
 	RegistrationClosed Registration = "closed"
 	RegistrationInvite Registration = "invite"
-	RegistrationOpen   Registration = "open"
+	// RegistrationApprove is for anybody, but an administrator has to approve each account before it can be used.
+	RegistrationApprove Registration = "approve"
+	RegistrationOpen    Registration = "open"
 )
 
 // Storage chooses the engine.

@@ -61,6 +61,11 @@ type Limits struct {
 	RegistrationAttempts     int           `yaml:"registration_attempts"`      // at once
 	RegistrationAttemptEvery time.Duration `yaml:"registration_attempt_every"` // one more
 
+	// Accounts that wait for approval (RegistrationApprove); beyond: refused, type wait.
+	Approvals           int           `yaml:"approvals"`             // of one host
+	ApprovalsPerAddress int           `yaml:"approvals_per_address"` // from one address
+	ApprovalAge         time.Duration `yaml:"approval_age"`          // then an account goes that nobody has approved
+
 	// What an account may keep; beyond: resource-constraint.
 	RosterItems  int `yaml:"roster_items"`
 	RosterGroups int `yaml:"roster_groups"` // per item
@@ -154,6 +159,10 @@ func defaultLimits() Limits {
 		RegistrationEvery:        20 * time.Minute,
 		RegistrationAttempts:     20,
 		RegistrationAttemptEvery: 3 * time.Minute,
+
+		Approvals:           100,
+		ApprovalsPerAddress: 5,
+		ApprovalAge:         30 * 24 * time.Hour,
 
 		RosterItems:  2000,
 		RosterGroups: 20,

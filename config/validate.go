@@ -83,7 +83,7 @@ func (c *Config) problems() []*Error {
 	c.checkLimits(k)
 
 	k.oneOf("registration", string(c.Registration),
-		string(RegistrationClosed), string(RegistrationInvite), string(RegistrationOpen))
+		string(RegistrationClosed), string(RegistrationInvite), string(RegistrationApprove), string(RegistrationOpen))
 	c.checkStorage(k)
 
 	k.publicURL("http.url", &c.HTTP.URL, "https://im.example.org")
@@ -441,6 +441,9 @@ func (c *Config) checkLimits(k *checker) {
 	l := c.Limits
 	if l.LoginBackoffMax < l.LoginBackoffMin {
 		k.add("limits.login_backoff_max", "expected login_backoff_min (%s) or more", l.LoginBackoffMin)
+	}
+	if l.ApprovalAge > 0 && l.ApprovalAge < time.Hour {
+		k.add("limits.approval_age", "expected 1h or more, found %s", l.ApprovalAge)
 	}
 	if l.DiskWarn < l.DiskReserve {
 		k.add("limits.disk_warn", "expected disk_reserve (%d) or more", l.DiskReserve)

@@ -143,7 +143,7 @@ func All(d Deps) *Set {
 	messages := archive.Of(d, contacts)
 	pushes := push.Of(d)
 	rooms := muc.Of(d)
-	register := registration.Of(d)
+	register := registration.Of(d, admins.Add)
 
 	// The cycles: these know others that were made after them and know them too.
 	cards.OnChange(func(b *router.Batch, c vcard.Change, written *storage.Pending) *storage.Pending {
@@ -217,6 +217,7 @@ func All(d Deps) *Set {
 			messages.Run,
 			rooms.Run,
 			invites.Run,
+			register.Run,
 			shared.Run,
 		},
 		reloaded: shared.Poke,

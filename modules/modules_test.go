@@ -33,6 +33,14 @@ func (book) OnChange(func(user jid.JID, what accounts.Change))        {}
 func (book) List(context.Context, string) ([]accounts.Account, error) { return nil, nil }
 func (book) Throttle() *accounts.Throttle                             { return accounts.NewThrottle(time.Now) }
 
+func (book) Apply(context.Context, jid.JID, string, accounts.Source, accounts.Bounds) error {
+	return nil
+}
+func (book) Waiting(context.Context, string) ([]accounts.Application, error) { return nil, nil }
+func (book) Refuse(context.Context, jid.JID) error                           { return nil }
+func (book) Reserved(jid.JID) bool                                           { return false }
+func (book) Granted(context.Context) ([]jid.JID, error)                      { return nil, nil }
+
 func (book) Page(context.Context, string, string, int) ([]accounts.Account, error) {
 	return nil, nil
 }

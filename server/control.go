@@ -55,6 +55,7 @@ func (c *Control) Handler() http.Handler {
 	operation(mux, "user.list", c.listUsers)
 	operation(mux, "user.show", c.showUser)
 	operation(mux, "user.switch", c.switchUser)
+	operation(mux, "user.decide", c.decide)
 	operation(mux, "user.keep", c.keep)
 	operation(mux, "user.devices", c.devices)
 	operation(mux, "user.devices.revoke", c.revokeDevice)

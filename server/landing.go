@@ -11,6 +11,7 @@ import (
 	"jackdaw/router/gate"
 	"jackdaw/web"
 	"jackdaw/web/landing"
+	"jackdaw/web/pages"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 )
@@ -46,30 +47,40 @@ func (d desk) Look(r *http.Request, token string) (landing.Invitation, error) {
 	return landing.Invitation{}, landing.ErrInvalid
 }
 
+// Open implements landing.Desk.
+func (d desk) Open(r *http.Request) (landing.Invitation, error) {
+	may, approved := d.features.Registration.ByAnybody()
+	if !may {
+		return landing.Invitation{}, landing.ErrInvalid
+	}
+	return landing.Invitation{Host: d.hostOf(pages.HostOf(r)).Domain, Account: true, Approve: approved}, nil
+}
+
 // Redeem implements landing.Desk. Whoever has sent the form may be gone before the account is there.
-func (d desk) Redeem(ctx context.Context, r *http.Request, o landing.Order) (string, error) {
+func (d desk) Redeem(ctx context.Context, r *http.Request, o landing.Order) (address string, waits bool, err error) {
 	if !web.ClientOf(r, d.cfg.Load().HTTP.TrustedProxies).Protected(r) {
-		return "", landing.ErrClear
+		return "", false, landing.ErrClear
 	}
 	user, err := jid.New(o.Name, o.Host, "")
 	if err != nil || user.Local() == "" {
-		return "", landing.ErrName
+		return "", false, landing.ErrName
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.cfg.Load().Limits.AuthTime)
 	defer cancel()
-	refused := d.features.Registration.Register(ctx, registration.Newcomer{User: user, Password: o.Password,
+	waits, refused := d.features.Registration.Register(ctx, registration.Newcomer{User: user, Password: o.Password,
 		From: d.source(r), Token: o.Token, Admitted: time.Now()})
 	switch {
 	case refused == nil:
-		return user.String(), nil
-	case refused.Type == xmpp.ErrorWait && refused.Condition == xmpp.CondNotAcceptable:
-		return "", landing.ErrWait
+		return user.String(), waits, nil
+	case refused.Type == xmpp.ErrorWait && (refused.Condition == xmpp.CondNotAcceptable ||
+		refused.Condition == xmpp.CondResourceConstraint):
+		return "", false, landing.ErrWait
 	case refused.Condition == xmpp.CondConflict:
-		return "", landing.ErrTaken
+		return "", false, landing.ErrTaken
 	case refused.Condition == xmpp.CondNotAcceptable:
-		return "", landing.ErrPassword
+		return "", false, landing.ErrPassword
 	case refused.Condition == xmpp.CondItemNotFound:
-		return "", landing.ErrInvalid
+		return "", false, landing.ErrInvalid
 	}
-	return "", landing.ErrAway
+	return "", false, landing.ErrAway
 }

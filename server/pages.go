@@ -52,9 +52,8 @@ func (h *house) readPages(cfg *config.Config) (warnings []string) {
 	return warnings
 }
 
-// faceOf is what is told of the host that has this name, of the one that a name such as upload.example.org belongs to,
-// or of the first.
-func (h *house) faceOf(name string) face.Host {
+// hostOf is the host that has this name, the one that a name such as upload.example.org belongs to, or the first.
+func (h *house) hostOf(name string) *config.Host {
 	cfg := h.cfg.Load()
 	if j, err := jid.Parse(name); err == nil && j.IsDomain() {
 		name = j.Domain()
@@ -65,7 +64,14 @@ func (h *house) faceOf(name string) face.Host {
 			host = one
 		}
 	}
-	f := face.Host{Domain: host.Domain, Registration: cfg.Registration, Contact: host.Contact}
+	return host
+}
+
+// faceOf is what is told of hostOf.
+func (h *house) faceOf(name string) face.Host {
+	cfg, host := h.cfg.Load(), h.hostOf(name)
+	f := face.Host{Domain: host.Domain, Registration: cfg.Registration, Register: landing.PathRegister,
+		Contact: host.Contact}
 	if !cfg.Modules.Enabled("registration") {
 		f.Registration = config.RegistrationClosed
 	}
@@ -83,6 +89,8 @@ func (h *house) page(w http.ResponseWriter, r *http.Request) bool {
 		h.pages.face.ServeHTTP(w, r)
 	case strings.HasPrefix(path, landing.Path) && h.cfg.Load().Modules.Enabled("invitations"):
 		h.pages.invite.ServeHTTP(w, r)
+	case path == landing.PathRegister && h.mayRegister():
+		h.pages.invite.ServeHTTP(w, r)
 	case strings.HasPrefix(path, pages.PathAssets):
 		h.pages.site.Assets(w, r)
 	case reads && pages.Wanted(r) && path != "/message" && !strings.HasPrefix(path, "/api/"):
@@ -91,4 +99,10 @@ func (h *house) page(w http.ResponseWriter, r *http.Request) bool {
 		return false
 	}
 	return true
+}
+
+// mayRegister says whether anybody may, without an invitation.
+func (h *house) mayRegister() bool {
+	may, _ := h.features.Registration.ByAnybody()
+	return may
 }

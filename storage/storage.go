@@ -191,7 +191,16 @@ type Account struct {
 	Domains     []string // API accounts: the domains they may post for
 	Created     time.Time
 	Changed     time.Time // credentials last changed
+	// Approval says what an administrator has to decide, or has decided: ApprovalAsked, ApprovalRefused, or "" of all
+	// other accounts. One that has it is Disabled as well, so that a version that does not know it lets nobody in.
+	Approval string `json:",omitempty"`
 }
+
+// The values of Account.Approval.
+const (
+	ApprovalAsked   = "asked"   // somebody has registered, and waits
+	ApprovalRefused = "refused" // it is being removed
+)
 
 // Accounts holds credentials and permissions.
 type Accounts interface {

@@ -187,5 +187,8 @@ func (f *face) stats(c *commands.Call) (commands.Reply, *xmpp.Error) {
 	if u.Disabled {
 		r.Notes = append(r.Notes, info("The account is disabled."))
 	}
+	if u.Pending {
+		r.Notes = append(r.Notes, info("The account waits for approval."))
+	}
 	return r, nil
 }

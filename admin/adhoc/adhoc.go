@@ -31,6 +31,9 @@ const Name = "administration"
 // namespace is that of the forms, and what all nodes begin with.
 const namespace = "http://jabber.org/protocol/admin"
 
+// ownNamespace is that of the commands which the specification does not have.
+const ownNamespace = "urn:x-jackdaw:admin"
+
 // Module says what is implemented; the commands take part in module commands.
 func Module() router.Module {
 	return router.Module{Name: Name, Needs: []string{"commands"}, Specs: []router.Spec{{Name: "XEP-0133", Version: "1.3.1",
@@ -46,7 +49,7 @@ type face struct {
 // Commands are all that are announced, in the order of the specification. on says whether they may be run now.
 func Commands(s *admin.Service, on func() bool) []commands.Command {
 	f := &face{s, on}
-	return slices.Concat(f.accounts(), f.numbers(), f.lists(), f.service())
+	return slices.Concat(f.accounts(), f.numbers(), f.lists(), f.service(), f.approvals())
 }
 
 // command makes one. The node is what follows the namespace.

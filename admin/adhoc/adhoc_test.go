@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -197,13 +198,21 @@ func (c *client) ask(to, payload string) xmpp.Stanza {
 }
 
 func begin(node string) string {
-	return `<command xmlns='` + xmpp.NSCommands + `' node='` + namespace + `#` + node + `' action='execute'/>`
+	return `<command xmlns='` + xmpp.NSCommands + `' node='` + spaceOf(node) + `#` + node + `' action='execute'/>`
+}
+
+// spaceOf is the namespace of a node and of its forms.
+func spaceOf(node string) string {
+	if node == "waiting-users" {
+		return ownNamespace
+	}
+	return namespace
 }
 
 // fill is a form that was filled in: "name=value" for each value.
-func fill(fields []string) string {
+func fill(node string, fields []string) string {
 	w := xmpp.NewWriter(nil).Start(xmpp.NSDataForms, "x").Attr("type", "submit")
-	w.Start("", "field").Attr("var", "FORM_TYPE").Leaf("", "value", namespace).End()
+	w.Start("", "field").Attr("var", "FORM_TYPE").Leaf("", "value", spaceOf(node)).End()
 	for len(fields) > 0 {
 		name, _, _ := strings.Cut(fields[0], "=")
 		w.Start("", "field").Attr("var", name)
@@ -229,7 +238,7 @@ func (c *client) run(node string, fields ...string) string {
 		return string(got.Append(nil))
 	}
 	got = c.ask(host, `<command xmlns='`+xmpp.NSCommands+`' node='`+el.Attr("node")+`' sessionid='`+el.Attr("sessionid")+`'>`+
-		fill(fields)+`</command>`)
+		fill(node, fields)+`</command>`)
 	return string(got.Append(nil))
 }
 
@@ -285,6 +294,9 @@ var runs = []struct {
 	{"delete-welcome", nil, nil, func(s *server) bool { return s.deleted(announcements.Welcome) }},
 	{"shutdown", []string{"delay=90", "announcement=Good night"}, []string{"The announcement went to 3 users.", "The server stops in 90 seconds."},
 		func(s *server) bool { return s.stopped == 90*time.Second }},
+	{"waiting-users", []string{"accountjids=asks@example.org", "decision=approve"}, nil, func(s *server) bool {
+		return s.users.Verify(context.Background(), at("asks"), "secret") == nil
+	}},
 	// Last, since juliet is an administrator from then on.
 	{"edit-admin", []string{"adminjids=benvolio@example.org", "adminjids=escalus@example.org", "adminjids=juliet@example.org"}, nil,
 		func(s *server) bool {
@@ -321,6 +333,9 @@ func TestEachCommandIsForAdministrators(t *testing.T) {
 	var nodes []string
 	for _, run := range runs {
 		nodes = append(nodes, run.node)
+		if run.node == "waiting-users" {
+			s.apply("asks")
+		}
 		// Nobody else, before or in the midst of it; an account of the same name elsewhere is not one of ours.
 		if got := juliet.run(run.node, run.fields...); !strings.Contains(got, "<forbidden ") {
 			t.Errorf("%s by a user: %s", run.node, got)
@@ -352,7 +367,8 @@ func TestEachCommandIsForAdministrators(t *testing.T) {
 
 	var announced []string
 	for _, c := range Commands(s.admin, func() bool { return true }) {
-		announced = append(announced, strings.TrimPrefix(c.Node, namespace+"#"))
+		_, node, _ := strings.Cut(c.Node, "#")
+		announced = append(announced, node)
 	}
 	slices.Sort(nodes)
 	slices.Sort(announced)
@@ -370,7 +386,8 @@ func TestOnlyAdministratorsSeeTheCommands(t *testing.T) {
 			Payload: []byte(`<query xmlns='` + xmpp.NSDiscoItems + `' node='` + xmpp.NSCommands + `'/>`)}, Session: c.session, Account: c.session.Bare()}
 		s.router.Route(e)
 		got := c.take()
-		return strings.Count(string(got[len(got)-1].Payload), namespace+"#")
+		items := string(got[len(got)-1].Payload)
+		return strings.Count(items, namespace+"#") + strings.Count(items, ownNamespace+"#")
 	}
 	for who, want := range map[string]int{"benvolio@example.org/a": len(runs), "escalus@example.org/a": len(runs), "juliet@example.org/a": 0} {
 		if got := list(who); got != want {
@@ -432,4 +449,46 @@ func TestWhatCannotBeDoneIsRefused(t *testing.T) {
 	if !s.users.Permitted(t.Context(), at("escalus"), accounts.PermAdmin) || s.disabled("benvolio") || s.stopped != 0 {
 		t.Error("something was done all the same")
 	}
+}
+
+func TestAnAdministratorDecidesWhoMayHaveAnAccount(t *testing.T) {
+	s := newServer(t)
+	c := s.login("benvolio@example.org/a")
+	if got := c.run("waiting-users"); !strings.Contains(got, "Nobody waits for approval.") {
+		t.Error(got)
+	}
+	for _, name := range []string{"one", "two", "three"} {
+		s.apply(name)
+	}
+	shown := c.ask(host, begin("waiting-users"))
+	if got := string(shown.Append(nil)); strings.Count(got, "<option label=") != 5 ||
+		!strings.Contains(got, "from 192.0.2.7") {
+		t.Error(got)
+	}
+	for _, step := range []struct {
+		fields []string
+		want   string
+	}{
+		{[]string{"accountjids=romeo@example.org", "decision=refuse"}, "this field takes what is offered only"},
+		{[]string{"accountjids=one@example.org", "decision=perhaps"}, "this field takes what is offered only"},
+		{[]string{"decision=approve"}, "<bad-payload "},
+		{[]string{"accountjids=one@example.org", "accountjids=two@example.org", "decision=refuse"}, "status='completed'"},
+		{[]string{"accountjids=three@example.org", "decision=approve"}, "status='completed'"},
+		{[]string{"accountjids=three@example.org", "decision=approve"}, "Nobody waits"},
+	} {
+		if got := c.run("waiting-users", step.fields...); !strings.Contains(got, step.want) {
+			t.Errorf("%q: %s", step.fields, got)
+		}
+	}
+	for name, want := range map[string]bool{"one": false, "two": false, "three": true, "romeo": true} {
+		if got, err := s.users.Exists(t.Context(), at(name)); got != want || err != nil {
+			t.Errorf("%s exists: %v, %v", name, got, err)
+		}
+	}
+}
+
+// apply has an account wait for approval.
+func (s *server) apply(name string) {
+	s.must(s.users.Apply(s.t.Context(), at(name), "secret", accounts.Source{Addr: netip.MustParseAddr("192.0.2.7")},
+		accounts.Bounds{Host: 10, Address: 10}))
 }

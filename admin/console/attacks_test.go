@@ -19,7 +19,8 @@ import (
 )
 
 var everyPage = []string{"", "/accounts", "/accounts?q=jul", "/account?jid=juliet@localhost", "/account?jid=romeo@localhost", "/sessions",
-	"/sessions?q=script", "/invitations", "/rooms", "/room?jid=garden@rooms.localhost", "/peers", "/posts", "/reports", "/certificates", "/storage", "/doctor", "/log", "/log?level=error"}
+	"/sessions?q=script", "/approvals", "/account?jid=first@localhost", "/invitations", "/rooms", "/room?jid=garden@rooms.localhost",
+	"/announcements", "/announcements?host=localhost", "/uploads", "/upload?jid=juliet@localhost", "/upload?jid=juliet@localhost&from=3", "/peers", "/posts", "/reports", "/certificates", "/storage", "/doctor", "/log", "/log?level=error"}
 
 func TestWhoeverHasNoSessionSeesTheLoginAlone(t *testing.T) {
 	s := set(t)
@@ -151,7 +152,7 @@ func TestWhatUsersSayIsNeverMarkup(t *testing.T) {
 	c.does("/doctor", "", "x", "y")
 	s.running.Wait()
 	for _, page := range append(everyPage, "/accounts?q="+url.QueryEscape(evil)+"&host="+url.QueryEscape(evil)+"&from="+url.QueryEscape(evil),
-		"/log?q="+url.QueryEscape(evil)+"&level="+url.QueryEscape(evil), "/posts?q="+url.QueryEscape(evil)) {
+		"/announcements?host="+url.QueryEscape(evil), "/log?q="+url.QueryEscape(evil)+"&level="+url.QueryEscape(evil), "/posts?q="+url.QueryEscape(evil)) {
 		w := c.ask("GET", "/admin"+page, nil)
 		body := w.Body.String()
 		if w.Code != http.StatusOK || strings.Contains(body, "<script") || strings.Contains(body, "<img") || strings.Contains(body, "style=") {
@@ -168,7 +169,8 @@ func TestPathsThatAreNoPagesAreNotFound(t *testing.T) {
 	s := set(t)
 	c := s.logIn("romeo")
 	for _, path := range []string{"/none", "/../accounts", "//accounts", "/accounts/..", "/accounts/x", "/%2e%2e/accounts", "/templates/log.html",
-		"/room?jid=none@rooms.localhost", "/room?jid=garden@elsewhere.example", "/room?jid=x", "/account?jid=nobody@localhost", "/account?jid=", "/account?jid=" + url.QueryEscape("../../etc/passwd"), "/account?jid=%00"} {
+		"/room?jid=none@rooms.localhost", "/room?jid=garden@elsewhere.example", "/room?jid=x", "/account?jid=nobody@localhost", "/account?jid=", "/account?jid=" + url.QueryEscape("../../etc/passwd"), "/account?jid=%00",
+		"/upload?jid=nobody@localhost", "/upload?jid=", "/upload?jid=juliet@localhost&from=-1", "/upload?jid=juliet@localhost&from=x"} {
 		if w := c.ask("GET", "/admin"+path, nil); w.Code != http.StatusNotFound || strings.Contains(w.Body.String(), "juliet") {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
 		}
@@ -341,17 +343,44 @@ func TestWhatAdministratorsDo(t *testing.T) {
 	c.does("/invitations", "is no address", "action", "invite", "contact", "nobody")
 	c.does("/invitations", "good for nothing any more", "action", "revoke", "host", "localhost", "id", "i1")
 	c.does("/invitations", "no such invitation", "action", "revoke", "host", "localhost", "id", "i2")
+	c.does("/approvals", "choose accounts first", "action", "approve")
+	c.does("/approvals", "first@localhost may log in now", "action", "approve", "jid", "first@localhost")
+	c.does("/approvals", "does not wait for approval", "action", "refuse", "jid", "first@localhost")
+	c.does("/approvals", "second@localhost is refused", "action", "refuse", "jid", "second@localhost")
+	c.does("/approvals", "no such account", "action", "approve", "jid", "second@localhost")
+	c.does("/announcements", "It went to 2 users at once.", "action", "announce", "host", "localhost", "text", "It\r\nrains", "days", "3")
+	c.does("/announcements", "Expected a whole number", "action", "announce", "host", "localhost", "text", "x", "days", "x")
+	c.does("/announcements", "is not served here", "action", "announce", "host", "elsewhere.example", "text", "x")
+	c.does("/announcements", "Nobody gets it any more", "action", "withdraw", "host", "localhost", "id", "a1")
+	c.does("/announcements", "There is no such announcement", "action", "withdraw", "host", "localhost", "id", "a2")
+	c.does("/announcements", "The text is set", "action", "set", "host", "localhost", "kind", "motd", "text", "Hello", "edit", "1")
+	c.does("/announcements", "The text is taken back", "action", "delete", "host", "localhost", "kind", "welcome")
+	c.does("/upload", "type the address", "action", "remove-all", "jid", "tybalt@localhost", "again", "x")
+	c.does("/upload", "2 files are removed", "action", "remove-all", "jid", "tybalt@localhost", "again", "tybalt@localhost")
+	c.does("/upload", "1 file is removed", "action", "remove", "jid", "tybalt@localhost", "id", "f1")
+	c.does("/upload", "There is no such file", "action", "remove", "jid", "tybalt@localhost", "id", "f2")
+	for page, form := range map[string]url.Values{
+		"/approvals":     {"action": {"dance"}, "jid": {"third@localhost"}},
+		"/announcements": {"action": {"set"}, "kind": {"announcement/1"}, "host": {"localhost"}},
+		"/upload":        {"action": {"dance"}},
+	} {
+		form.Set("token", c.token())
+		if w := c.ask("POST", "/admin"+page, form); w.Code != http.StatusBadRequest {
+			t.Errorf("%s: %d", page, w.Code)
+		}
+	}
 	if w := c.ask("GET", "/admin/invitations", nil); strings.Contains(w.Body.String(), link) {
 		t.Error("a link is shown twice")
 	}
 	if got, want := strings.Join(s.world.kicked, " "), at+" d1 reset:juliet:0:0s "+at+"/balcony garden:tybalt garden:closed "+
-		"account:"+at+":3:48h0m0s account::0:0s revoke:localhost"; got != want {
+		"account:"+at+":3:48h0m0s account::0:0s revoke:localhost announce:localhost:\"It\\nrains\":72h0m0s withdraw motd:Hello:true welcome::false "+
+		"files:tybalt:0 files:tybalt:1"; got != want {
 		t.Error(got)
 	}
 	if w := c.ask("POST", "/admin/account", url.Values{"token": {c.token()}, "action": {"dance"}}); w.Code != http.StatusBadRequest {
 		t.Errorf("%d", w.Code)
 	}
-	if log := s.log.String(); strings.Count(log, "by=romeo@localhost") != 16 || strings.Contains(log, "another") {
+	if log := s.log.String(); strings.Count(log, "by=romeo@localhost") != 24 || strings.Contains(log, "another") {
 		t.Errorf("%d\n%s", strings.Count(log, "by=romeo@localhost"), log)
 	}
 	// Whoever sets the own password has to log in with it.

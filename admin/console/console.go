@@ -98,25 +98,46 @@ func (c *Console) Close() {
 }
 
 // menu is the order of the pages in the bar.
-var menu = []string{"", "/accounts", "/invitations", "/sessions", "/rooms", "/peers", "/posts", "/reports",
-	"/certificates", "/storage", "/doctor", "/log"}
+var menu = []string{"", "/accounts", "/approvals", "/invitations", "/sessions", "/rooms", "/announcements", "/uploads",
+	"/peers", "/posts", "/reports", "/certificates", "/storage", "/doctor", "/log"}
+
+// absent says whether a page has nothing to do now, so that the menu does without it.
+func (c *Console) absent(ctx context.Context, path string) bool {
+	switch path {
+	case "/approvals":
+		return !c.hasApprovals(ctx)
+	case "/invitations":
+		return !c.hasInvitations()
+	case "/rooms":
+		return !c.hasRooms()
+	case "/announcements":
+		return !c.hasAnnouncements()
+	case "/uploads":
+		return !c.hasUploads()
+	}
+	return false
+}
 
 func (c *Console) pages() map[string]route {
 	return map[string]route{
-		"":              {"Overview", c.overview, nil},
-		"/accounts":     {"Accounts", c.accounts, c.addAccount},
-		"/account":      {"", c.account, c.changeAccount},
-		"/invitations":  {"Invitations", c.invitations, c.changeInvitations},
-		"/sessions":     {"Sessions", c.allSessions, c.endSession},
-		"/rooms":        {"Rooms", c.rooms, nil},
-		"/room":         {"", c.room, c.changeRoom},
-		"/peers":        {"Servers", c.peers, nil},
-		"/posts":        {"Posts", c.posts, nil},
-		"/reports":      {"Reports", c.reports, nil},
-		"/certificates": {"Certificates", c.certificates, nil},
-		"/storage":      {"Storage", c.storage, nil},
-		"/doctor":       {"Doctor", c.showDoctor, c.runDoctor},
-		"/log":          {"Log", c.log, nil},
+		"":               {"Overview", c.overview, nil},
+		"/accounts":      {"Accounts", c.accounts, c.addAccount},
+		"/account":       {"", c.account, c.changeAccount},
+		"/approvals":     {"Approvals", c.approvals, c.decide},
+		"/invitations":   {"Invitations", c.invitations, c.changeInvitations},
+		"/sessions":      {"Sessions", c.allSessions, c.endSession},
+		"/rooms":         {"Rooms", c.rooms, nil},
+		"/room":          {"", c.room, c.changeRoom},
+		"/announcements": {"Announcements", c.announcements, c.announce},
+		"/uploads":       {"Uploads", c.uploads, nil},
+		"/upload":        {"", c.upload, c.removeUploads},
+		"/peers":         {"Servers", c.peers, nil},
+		"/posts":         {"Posts", c.posts, nil},
+		"/reports":       {"Reports", c.reports, nil},
+		"/certificates":  {"Certificates", c.certificates, nil},
+		"/storage":       {"Storage", c.storage, nil},
+		"/doctor":        {"Doctor", c.showDoctor, c.runDoctor},
+		"/log":           {"Log", c.log, nil},
 	}
 }
 
@@ -286,7 +307,7 @@ func (v *visit) show(name, title string, it any) {
 	f := frame{User: v.session.user.String(), Token: v.session.token, Said: v.c.sessions.said(v.session), Title: title,
 		It: it}
 	for _, path := range menu {
-		if path == "/rooms" && !v.c.hasRooms() || path == "/invitations" && !v.c.hasInvitations() {
+		if path != v.path && v.c.absent(v.r.Context(), path) {
 			continue
 		}
 		here := path == v.path || path == v.path+"s" // the page of one belongs to that of all

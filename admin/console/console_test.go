@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"strings"
@@ -18,8 +19,10 @@ import (
 
 	"jackdaw/admin"
 	"jackdaw/config"
+	"jackdaw/modules/announcements"
 	"jackdaw/modules/invitations"
 	"jackdaw/modules/muc"
+	"jackdaw/modules/upload"
 	"jackdaw/router/accounts"
 	"jackdaw/router/devices"
 	"jackdaw/storage/embedded"
@@ -126,6 +129,56 @@ func (w letters) Revoke(_ context.Context, host, which string) error {
 	return nil
 }
 
+// walls are the announcements of a world.
+type walls struct{ *world }
+
+func (w walls) Announce(_ context.Context, host, words string, keep time.Duration) (int, error) {
+	w.kicked = append(w.kicked, fmt.Sprintf("announce:%s:%q:%s", host, words, keep))
+	return 2, nil
+}
+
+func (w walls) Kept(string) ([]announcements.Notice, error) {
+	return []announcements.Notice{{ID: "a1", Text: evil, Made: time.Now(), Until: time.Now().Add(time.Hour)}}, nil
+}
+
+func (w walls) Withdraw(_ context.Context, _, id string) error {
+	if id != "a1" {
+		return announcements.ErrNone
+	}
+	w.kicked = append(w.kicked, "withdraw")
+	return nil
+}
+
+func (w walls) Standing(string, announcements.Kind) (string, error) { return evil, nil }
+
+func (w walls) Stand(_ context.Context, _ string, k announcements.Kind, words string, edit bool) (int, error) {
+	w.kicked = append(w.kicked, fmt.Sprint(k, ":", words, ":", edit))
+	return 1, nil
+}
+
+// shelves are the files of a world.
+type shelves struct{ *world }
+
+func (w shelves) Used(_ context.Context, user jid.JID) (upload.Usage, error) {
+	return upload.Usage{Owner: user.String(), Files: 3, Bytes: 4096}, nil
+}
+
+func (w shelves) Users(context.Context) ([]upload.Usage, error) {
+	return []upload.Usage{{Owner: "juliet@localhost", Files: 3, Bytes: 4096}, {Owner: evil, Files: 1, Bytes: 1}}, nil
+}
+
+func (w shelves) Files(_ context.Context, _ jid.JID, place uint64, _ int) ([]upload.File, uint64, error) {
+	return []upload.File{{ID: evil, Name: evil, Type: evil, Size: 7, Created: time.Now()}}, 7 - place, nil
+}
+
+func (w shelves) Remove(_ context.Context, user jid.JID, ids ...string) (int, error) {
+	if len(ids) == 1 && ids[0] != "f1" {
+		return 0, upload.ErrNoFile
+	}
+	w.kicked = append(w.kicked, fmt.Sprint("files:", user.Local(), ":", len(ids)))
+	return 2 - len(ids), nil
+}
+
 func (w *world) About() About { return About{Version: evil, Broken: evil, Room: "full"} }
 
 func (w *world) Certificates() []Certificate {
@@ -170,10 +223,15 @@ func set(t *testing.T) *stage {
 	if err := s.config.Validate(); err != nil {
 		t.Fatal(err)
 	}
+	for _, name := range []string{"first", "second", "third"} {
+		must(t, users.Apply(t.Context(), jid.MustParse(name+"@localhost"), "secret",
+			accounts.Source{Addr: netip.MustParseAddr("192.0.2.8")}, accounts.Bounds{Host: 9, Address: 9}))
+	}
 	record := new(Record)
 	log := slog.New(record.Tap(slog.NewTextHandler(&s.log, nil)))
 	ruler := admin.New(admin.Options{Accounts: users, Config: func() *config.Config { return s.config }, Live: s.world,
-		Devices: s.world, Rooms: rooms{s.world}, Invitations: letters{s.world}, Log: log})
+		Devices: s.world, Rooms: rooms{s.world}, Invitations: letters{s.world}, Announcements: walls{s.world},
+		Uploads: shelves{s.world}, Log: log})
 	for _, name := range []string{"romeo", "juliet", "tybalt"} {
 		must(t, ruler.AddUser(t.Context(), admin.Command, name+"@localhost", "secret"))
 	}

@@ -23,15 +23,10 @@ func (c *Console) invitations(v *visit) {
 		v.failed("invitations", err)
 		return
 	}
-	cfg := c.o.Config()
-	var hosts []string
-	for _, h := range cfg.Hosts {
-		hosts = append(hosts, h.Domain)
-	}
 	v.show("invitations", "Invitations", struct {
 		Hosts       []string
 		Invitations []admin.InvitationInfo
-	}{hosts, list})
+	}{c.hosts(), list})
 }
 
 // changeInvitations makes one, or takes one back.

@@ -277,7 +277,7 @@ func (v *visit) login() {
 	}
 	value := v.c.sessions.open(user)
 	// Whoever changed the password meanwhile has ended the sessions that there were.
-	if a, err := v.c.o.Accounts.Get(ctx, user); err != nil || a.Disabled || a.Changed.After(began) {
+	if a, err := v.c.o.Accounts.Get(ctx, user); err != nil || !a.Active() || a.Changed.After(began) {
 		v.c.sessions.end(value)
 		v.loginPage(name, refusal, http.StatusForbidden)
 		return

@@ -56,8 +56,10 @@ func (c *Console) overview(v *visit) {
 		Waiting      int
 		Certificates []Certificate
 		Minutes      int
+		Asking       int // accounts that wait for approval
 	}{
-		About: c.o.Facts.About(),
+		Asking: c.waiting(v.r.Context()),
+		About:  c.o.Facts.About(),
 		Figures: []figure{
 			{"Messages", fmt.Sprintf("%.0f", day), "in the last day",
 				plot(past, func(s Sample) float32 { return s.Messages }, false, "Messages a minute during the last day")},
@@ -109,10 +111,7 @@ func (c *Console) found(ctx context.Context, host, text, from string) (page []ad
 
 func (c *Console) accounts(v *visit) {
 	host, text, from := v.asked("host"), v.asked("q"), v.asked("from")
-	var hosts []string
-	for _, h := range c.o.Config().Hosts {
-		hosts = append(hosts, h.Domain)
-	}
+	hosts := c.hosts()
 	list, next, err := c.found(v.r.Context(), host, text, from)
 	wrong := ""
 	if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -22,6 +23,8 @@ func userCommand(s *settings) *cobra.Command {
 		userList(s), userShow(s),
 		userAction(s, "disable", "keep an account from logging in, and end its sessions", (*server.Client).Disable),
 		userAction(s, "enable", "let a disabled account log in again", (*server.Client).Enable),
+		userActions(s, "approve", "let those log in who have registered and wait for approval", (*server.Client).Approve),
+		userActions(s, "refuse", "remove accounts that wait for approval", (*server.Client).Refuse),
 		userDevices(s), userKeep(s),
 		userPermissions(s, "grant", "give permissions to an account", (*server.Client).Grant),
 		userPermissions(s, "revoke", "take permissions back", (*server.Client).Revoke),
@@ -131,6 +134,33 @@ func userAction(s *settings, verb, short string, f func(*server.Client, context.
 	}
 }
 
+// userActions is a command that does one thing to some accounts, one after the other.
+func userActions(s *settings, verb, short string, f func(*server.Client, context.Context, string) error,
+) *cobra.Command {
+	return &cobra.Command{
+		Use: verb + " JID...", Short: short, Args: cobra.MinimumNArgs(1),
+		RunE: action(func(cmd *cobra.Command, args []string) error {
+			users := make([]string, len(args))
+			for i, arg := range args {
+				var err error
+				if users[i], err = bareJID(arg); err != nil {
+					return err
+				}
+			}
+			if err := s.with(cmd, func(ctx context.Context, c *server.Client) error {
+				var errs []error
+				for _, user := range users {
+					errs = append(errs, f(c, ctx, user))
+				}
+				return errors.Join(errs...)
+			}); err != nil {
+				return err
+			}
+			return s.done(cmd)
+		}),
+	}
+}
+
 func userPermissions(s *settings, verb, short string,
 	f func(*server.Client, context.Context, string, []string) error) *cobra.Command {
 	return &cobra.Command{
@@ -193,8 +223,11 @@ func userList(s *settings) *cobra.Command {
 }
 
 func state(u admin.UserInfo) string {
-	if u.Disabled {
+	switch {
+	case u.Disabled:
 		return "disabled"
+	case u.Pending:
+		return "pending"
 	}
 	return "active"
 }

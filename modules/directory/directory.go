@@ -275,7 +275,7 @@ func (d *directory) listed(host string) (*listing, error) {
 	}
 	l := &listing{read: time.Now()}
 	for _, a := range all {
-		if a.Disabled {
+		if !a.Active() {
 			continue
 		}
 		card, err := d.Cards.Card(ctx, a.User)

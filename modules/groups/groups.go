@@ -191,7 +191,11 @@ func (g *Groups) everybody(ctx context.Context, host string) (all []accounts.Acc
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, list...)
+		for _, a := range list {
+			if !a.Waiting { // it comes with its approval
+				all = append(all, a)
+			}
+		}
 		if len(list) < page {
 			return all, nil
 		}

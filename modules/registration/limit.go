@@ -12,6 +12,9 @@ import (
 // are taken; they are bounded, since each tells whether one is.
 type Limits struct {
 	Creations, Attempts Rate
+	// Waiting is how many accounts may wait for approval, and Age how long.
+	Waiting accounts.Bounds
+	Age     time.Duration
 }
 
 // maxAddresses bounds each of the two generations of addresses.
@@ -59,16 +62,9 @@ func (l *limiter) take(from accounts.Source, now time.Time, most Limits, invited
 	if from.Exempt {
 		return true, giveBack{}
 	}
-	a := from.Addr.Unmap().WithZone("")
-	if a.Is6() {
-		p, err := a.Prefix(64)
-		if err == nil { // always, with 64 bits of 128
-			a = p.Addr()
-		}
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	u := l.usage(a)
+	u := l.usage(from.Network())
 	if !u.attempts.take(most.Attempts, now) || !invited && !u.creations.take(most.Creations, now) {
 		return false, giveBack{}
 	}

@@ -1,5 +1,5 @@
 // Package registration lets users change their password and remove their account,
-// and strangers create one where the configuration says so (XEP-0077).
+// and strangers create one where the configuration says so (XEP-0077), maybe for an administrator to approve it.
 //
 // Whoever has logged in asks through the router. Whoever has not asks package c2s, which has each stream answered by
 // a Visit; the stream features (§8, XEP-0445) are offered there too, where Offered says so. Creations are limited for
@@ -32,6 +32,10 @@ type Accounts interface {
 	SetPassword(ctx context.Context, user jid.JID, password string) error
 	Delete(ctx context.Context, user jid.JID) error
 	OnChange(f func(user jid.JID, what accounts.Change))
+	Apply(ctx context.Context, user jid.JID, password string, from accounts.Source, most accounts.Bounds) error
+	Waiting(ctx context.Context, host string) ([]accounts.Application, error)
+	Refuse(ctx context.Context, user jid.JID) error
+	Reserved(user jid.JID) bool
 }
 
 // Options of New; all are needed.
@@ -44,7 +48,11 @@ type Options struct {
 	Limits func() Limits
 	// Throttle slows down whoever guesses tokens; nil: nobody is.
 	Throttle Throttle
-	Log      *slog.Logger
+	// Hosts are those that are served.
+	Hosts func() []string
+	// Tell lets the administrators of a host know of something about somebody.
+	Tell func(host, about, line string)
+	Log  *slog.Logger
 }
 
 // patience is how long a change may take before the user is told to try again.
@@ -72,10 +80,17 @@ type waiter struct {
 	done     chan struct{} // closed when the account has been deleted, and that is answered
 }
 
-// Of makes the answers of a server; what New says of the order holds here too.
-func Of(p parts.Parts) *Registration {
+// Of makes the answers of a server; what New says of the order holds here too. tell writes to the administrators of a
+// host, in one line about somebody.
+func Of(p parts.Parts, tell func(host, about, line string)) *Registration {
 	on := p.Switch("registration")
 	return New(Options{Router: p.Router, Accounts: p.Accounts, Throttle: p.Accounts.Throttle(), Log: p.Log,
+		Tell: tell, Hosts: func() (all []string) {
+			for _, h := range p.Config().Hosts {
+				all = append(all, h.Domain)
+			}
+			return all
+		},
 		Policy: func() config.Registration {
 			if !on() {
 				return config.RegistrationClosed
@@ -85,7 +100,8 @@ func Of(p parts.Parts) *Registration {
 		Limits: func() Limits {
 			l := &p.Config().Limits
 			return Limits{Creations: Rate{Burst: l.Registrations, Every: l.RegistrationEvery},
-				Attempts: Rate{Burst: l.RegistrationAttempts, Every: l.RegistrationAttemptEvery}}
+				Attempts: Rate{Burst: l.RegistrationAttempts, Every: l.RegistrationAttemptEvery},
+				Waiting:  accounts.Bounds{Host: l.Approvals, Address: l.ApprovalsPerAddress}, Age: l.ApprovalAge}
 		}})
 }
 
@@ -128,7 +144,7 @@ func (g *Registration) host(e *router.Envelope) {
 // registered answers a user who has logged in.
 func (g *Registration) registered(e *router.Envelope) {
 	if e.Stanza.Type == xmpp.TypeGet {
-		g.o.Router.Answer(e, fields(e.Session.Bare().Local(), true))
+		g.o.Router.Answer(e, fields(toChange, e.Session.Bare().Local()))
 		return
 	}
 	q := e.Stanza.Child(query)
@@ -259,21 +275,36 @@ func (g *Registration) refusal(err error, user jid.JID) *xmpp.Error {
 		return xmpp.NotAcceptable("no user can have this name")
 	case errors.Is(err, accounts.ErrNotFound):
 		return xmpp.RegistrationRequired("")
+	case errors.Is(err, accounts.ErrHostFull), errors.Is(err, accounts.ErrAddressFull):
+		return xmpp.ResourceConstraint("too many registrations wait for approval, try again later")
 	}
 	g.o.Log.Warn("registration not done", "user", user, "err", err)
 	return router.Unavailable()
 }
 
-// fields are what there is to fill in; with a name, what is on file (§3.1) or may be chosen.
-func fields(name string, registered bool) []byte {
+// A purpose is what a form is for.
+type purpose int
+
+const (
+	toChange  purpose = iota // what is on file (§3.1)
+	byInvite                 // an account of the name that the invitation says
+	byAnybody                // an account
+	toAsk                    // an account that has to be approved
+)
+
+// fields are what there is to fill in, and the name that is known.
+func fields(of purpose, name string) []byte {
 	var w xmpp.Writer
 	w.Start(xmpp.NSRegister, "query")
 	switch {
-	case registered:
+	case of == toChange:
 		w.Leaf("", "registered", "")
 		w.Leaf("", "instructions", "To change your password, send your user name and the new password.")
-	case name != "":
+	case of == byInvite:
 		w.Leaf("", "instructions", "Choose a password. The user name is the one of your invitation.")
+	case of == toAsk:
+		w.Leaf("", "instructions", "Choose a user name and a password. You can log in when an administrator has approved "+
+			"your account.")
 	default:
 		w.Leaf("", "instructions", "Choose a user name and a password.")
 	}

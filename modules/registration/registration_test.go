@@ -23,7 +23,35 @@ type book struct {
 	listeners []func(jid.JID, accounts.Change)
 	fail      error
 	during    func() // a change is being made
+	waiting   []accounts.Application
+	reserved  jid.JID
+	bounds    accounts.Bounds // of the last application
 }
+
+func (b *book) Apply(_ context.Context, user jid.JID, password string, from accounts.Source, most accounts.Bounds,
+) error {
+	b.bounds = most
+	if err := b.check(user, false); err != nil {
+		return err
+	}
+	b.passwords[user] = password
+	b.waiting = append(b.waiting, accounts.Application{User: user, Asked: time.Now(), From: from.Network()})
+	return nil
+}
+
+func (b *book) Waiting(_ context.Context, host string) ([]accounts.Application, error) {
+	if host != moduletest.Host {
+		return nil, nil
+	}
+	return slices.Clone(b.waiting), nil
+}
+
+func (b *book) Refuse(ctx context.Context, user jid.JID) error {
+	b.waiting = slices.DeleteFunc(b.waiting, func(a accounts.Application) bool { return a.User == user })
+	return b.Delete(ctx, user)
+}
+
+func (b *book) Reserved(user jid.JID) bool { return user == b.reserved }
 
 func (b *book) OnChange(f func(jid.JID, accounts.Change)) { b.listeners = append(b.listeners, f) }
 
@@ -84,18 +112,22 @@ type house struct {
 	erased  []jid.JID
 	bill    *moduletest.Client
 	address string // of strangers
+	told    []string
 }
 
 var bill = jid.MustParse("bill@example.org")
 
 // limits are those of the configuration's defaults.
 var limits = Limits{Creations: Rate{Burst: 3, Every: 20 * time.Minute},
-	Attempts: Rate{Burst: 20, Every: 3 * time.Minute}}
+	Attempts: Rate{Burst: 20, Every: 3 * time.Minute}, Waiting: accounts.Bounds{Host: 9, Address: 4},
+	Age: 24 * time.Hour}
 
 func newHouse(t *testing.T) *house {
 	h := &house{Router: moduletest.New("bill", "juliet"), policy: config.RegistrationOpen, address: "192.0.2.1", limits: limits}
 	h.book = &book{passwords: map[jid.JID]string{bill: "old", jid.MustParse("juliet@example.org"): "old"}}
 	h.Registration = New(Options{Router: h.Router, Accounts: h.book, Log: moduletest.Discard(),
+		Hosts:  func() []string { return []string{moduletest.Host, "other.example"} },
+		Tell:   func(host, about, line string) { h.told = append(h.told, host+" "+about+": "+line) },
 		Policy: func() config.Registration { return h.policy }, Limits: func() Limits { return h.limits }})
 	h.Use(h.Module(), router.Module{Name: "data", Removed: func(user jid.JID) error {
 		h.erased = append(h.erased, user)

@@ -3,6 +3,7 @@ package registration
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"jackdaw/config"
@@ -52,7 +53,7 @@ func (g *Registration) Offered(host string) (inBand, byToken bool) {
 	}
 	byToken = g.invites != nil && g.invites.On()
 	switch g.o.Policy() {
-	case config.RegistrationOpen:
+	case config.RegistrationOpen, config.RegistrationApprove:
 		return true, byToken
 	case config.RegistrationInvite:
 		return byToken, byToken
@@ -69,40 +70,114 @@ type Newcomer struct {
 	Admitted time.Time // when the token was good
 }
 
+// ByAnybody says whether who has no invitation may register, and whether an administrator has to approve it then.
+func (g *Registration) ByAnybody() (may, approved bool) {
+	p := g.o.Policy()
+	return p == config.RegistrationOpen || p == config.RegistrationApprove, p == config.RegistrationApprove
+}
+
 // Register makes an account for somebody who has none, or sets a password where the token is for that. It returns when
-// that is durable. Of the errors, one of type wait says that it may be done later, conflict that the name is taken,
-// item-not-found that the token is good for nothing, not-allowed that there must be one.
-func (g *Registration) Register(ctx context.Context, n Newcomer) *xmpp.Error {
-	if n.Token == "" && g.o.Policy() != config.RegistrationOpen {
-		return xmpp.NotAllowed("this host creates accounts by invitation only")
+// that is durable, and says whether the account waits for approval. Of the errors, one of type wait says that it may be
+// done later, conflict that the name is taken, item-not-found that the token is good for nothing, not-allowed that
+// there must be one.
+func (g *Registration) Register(ctx context.Context, n Newcomer) (waits bool, refused *xmpp.Error) {
+	may, approved := g.ByAnybody()
+	if n.Token == "" && !may {
+		return false, xmpp.NotAllowed("this host creates accounts by invitation only")
 	}
 	allowed, back := g.limit.take(n.From, time.Now(), g.o.Limits(), n.Token != "")
 	if !allowed { // §3.1.1
-		return xmpp.NotAcceptable("too many registrations from your address, try again later").WithType(xmpp.ErrorWait)
+		return false, xmpp.NotAcceptable("too many registrations from your address, try again later").
+			WithType(xmpp.ErrorWait)
 	}
-	if n.Token == "" {
-		if g.invites != nil {
-			kept, err := g.invites.Keeps(ctx, n.User)
-			if err == nil && kept {
-				err = accounts.ErrExists // XEP-0445, Business Rules
-			}
-			if err != nil {
-				back.failed()
-				return g.refusal(err, n.User)
+	if n.Token != "" {
+		if refused = g.invited(ctx, n); refused == nil {
+			back.invited()
+		}
+		return false, refused
+	}
+	if err := g.uninvited(ctx, n, approved); err != nil {
+		back.failed()
+		return false, g.refusal(err, n.User)
+	}
+	return approved, nil
+}
+
+// uninvited makes an account for somebody who has no invitation.
+func (g *Registration) uninvited(ctx context.Context, n Newcomer, approved bool) error {
+	if g.o.Accounts.Reserved(n.User) {
+		return accounts.ErrExists
+	}
+	if g.invites != nil {
+		switch kept, err := g.invites.Keeps(ctx, n.User); {
+		case err != nil:
+			return err
+		case kept:
+			return accounts.ErrExists // XEP-0445, Business Rules
+		}
+	}
+	if !approved {
+		err := g.o.Accounts.Create(ctx, n.User, n.Password)
+		if err == nil {
+			g.o.Log.Info("account registered", "user", n.User, "address", n.From.Addr)
+		}
+		return err
+	}
+	if err := g.o.Accounts.Apply(ctx, n.User, n.Password, n.From, g.o.Limits().Waiting); err != nil {
+		return err
+	}
+	g.o.Log.Info("account registered, and waits for approval", "user", n.User, "address", n.From.Addr)
+	// Whoever registers many hides nobody's who comes from elsewhere.
+	g.o.Tell(n.User.Domain(), n.From.Network().String(), fmt.Sprintf("%s has registered and waits for approval: "+
+		"`jackdaw user approve %s`, or `refuse`; the console and the commands of this server can do the same.", n.User,
+		n.User))
+	return nil
+}
+
+// tick is how often somebody looks for accounts that have waited too long.
+const tick = time.Hour
+
+// Run removes accounts that nobody has approved in time, until ctx ends.
+func (g *Registration) Run(ctx context.Context) {
+	t := time.NewTicker(tick)
+	defer t.Stop()
+	for {
+		for _, host := range g.o.Hosts() {
+			if err := g.expire(ctx, host); err != nil && ctx.Err() == nil {
+				g.o.Log.Warn("accounts that have waited too long are not removed yet", "host", host, "error", err)
 			}
 		}
-		if err := g.o.Accounts.Create(ctx, n.User, n.Password); err != nil {
-			back.failed()
-			return g.refusal(err, n.User)
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
 		}
-		g.o.Log.Info("account registered", "user", n.User, "address", n.From.Addr)
-		return nil
 	}
-	refused := g.invited(ctx, n)
-	if refused == nil {
-		back.invited()
+}
+
+// expire refuses who has waited too long on a host.
+func (g *Registration) expire(ctx context.Context, host string) error {
+	list, err := g.o.Accounts.Waiting(ctx, host)
+	if err != nil {
+		return err
 	}
-	return refused
+	age := g.o.Limits().Age
+	for _, one := range list {
+		if time.Since(one.Asked) < age {
+			continue
+		}
+		// Somebody may have decided meanwhile.
+		err := g.o.Accounts.Refuse(ctx, one.User)
+		if errors.Is(err, accounts.ErrNotWaiting) || errors.Is(err, accounts.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		g.o.Log.Info("account removed that nobody has approved", "user", one.User, "asked", one.Asked)
+		g.o.Tell(host, one.From.String(), fmt.Sprintf("%s has waited too long for approval, and is removed.", one.User))
+	}
+	return nil
 }
 
 // invited does what a token is good for.
@@ -119,7 +194,10 @@ func (g *Registration) invited(ctx context.Context, n Newcomer) *xmpp.Error {
 		return refused
 	}
 	do, what := g.o.Accounts.Create, "account registered by invitation"
-	if claim.Reset {
+	switch {
+	case claim.Name == "" && g.o.Accounts.Reserved(n.User):
+		do = func(context.Context, jid.JID, string) error { return accounts.ErrExists }
+	case claim.Reset:
 		do, what = g.o.Accounts.SetPassword, "password set by invitation"
 	}
 	// Whether it is done is not known if time has run out: what becomes of the use is settled later.
@@ -210,6 +288,7 @@ func (v *visit) answer(ctx context.Context, iq *xmpp.Stanza) ([]byte, *xmpp.Erro
 	q, inBand := iq.Child(query), false
 	p, byToken := iq.Child(preauth), false
 	inBand, byToken = v.g.Offered(v.host)
+	may, approved := v.g.ByAnybody()
 	switch {
 	case q == nil && p == nil || !iq.IsRequest():
 		return nil, xmpp.ServiceUnavailable("")
@@ -223,10 +302,17 @@ func (v *visit) answer(ctx context.Context, iq *xmpp.Stanza) ([]byte, *xmpp.Erro
 		return nil, xmpp.ServiceUnavailable("")
 	case !inBand:
 		return nil, xmpp.NotAllowed("this host creates no accounts on request")
-	case v.token == "" && v.g.o.Policy() != config.RegistrationOpen:
+	case v.token == "" && !may:
 		return nil, xmpp.NotAllowed("this host creates accounts by invitation only")
 	case iq.Type == xmpp.TypeGet:
-		return fields(v.Name, false), nil
+		of := byAnybody
+		switch {
+		case v.Name != "":
+			of = byInvite
+		case v.token == "" && approved:
+			of = toAsk
+		}
+		return fields(of, v.Name), nil
 	case q.ChildLocal("remove") != nil: // §3.2, table 1
 		return nil, xmpp.UnexpectedRequest("log in first")
 	}
@@ -238,8 +324,9 @@ func (v *visit) answer(ctx context.Context, iq *xmpp.Stanza) ([]byte, *xmpp.Erro
 	if err != nil {
 		return nil, xmpp.NotAcceptable("no user can have this name")
 	}
-	return nil, v.g.Register(ctx, Newcomer{User: user, Password: password.Text(), From: v.from, Token: v.token,
+	_, refused := v.g.Register(ctx, Newcomer{User: user, Password: password.Text(), From: v.from, Token: v.token,
 		Admitted: v.admitted})
+	return nil, refused
 }
 
 // preauth takes a token, which counts for the rest of the stream (XEP-0445).

@@ -26,7 +26,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -100,7 +99,7 @@ func Of(p parts.Parts, contacts Contacts, tell, remind func(to, about, line stri
 		Full: p.Space.Low, Tell: tell, Remind: remind,
 		Policy:     func(host string) Policy { return Policy(p.Config().Modules.Strangers.Of(host)) },
 		Recipients: func() int { return p.Config().Modules.Strangers.Recipients },
-		Admin:      func(host string, who jid.JID) bool { return slices.Contains(p.Admins(host), who) },
+		Admin:      p.Administers,
 		Exempt: func(user jid.JID) bool {
 			r, err := p.Accounts.Rights(context.Background(), user)
 			// Under the name of no account only programs post that were given one for the gateway.

@@ -44,6 +44,9 @@ var (
 	ErrUser       = errors.New("this names no account: it takes the form user@domain")
 	ErrPassword   = errors.New("password refused")
 	ErrPermission = errors.New("no such permission")
+	// ErrWaiting is an ErrNotAuthorized, too. Only whoever knows the password may be told.
+	ErrWaiting    = fmt.Errorf("%w: an administrator has to approve it first", ErrNotAuthorized)
+	ErrNotWaiting = errors.New("the account does not wait for approval")
 )
 
 // A Change tells an OnChange listener what happened to an account.
@@ -77,12 +80,16 @@ func (c Change) String() string {
 
 // An Account is what may be shown of a user's account: no keys.
 type Account struct {
-	User        jid.JID // bare
-	Disabled    bool
+	User        jid.JID      // bare
+	Disabled    bool         // by an administrator
+	Waiting     bool         // for approval by one; it is not Disabled then
 	Permissions []Permission // granted to this account, sorted; not those of the configuration
 	Created     time.Time
 	Changed     time.Time // when the password was set
 }
+
+// Active says that the user may log in.
+func (a Account) Active() bool { return !a.Disabled && !a.Waiting }
 
 // A Service keeps the accounts in a storage engine. All its methods are safe for concurrent use. A method that changes
 // something returns when the change is durable and every OnChange listener has returned. When its context ends first,
@@ -91,6 +98,7 @@ type Service struct {
 	users, api book
 	notes      storage.Map // of this package
 	weak       weak
+	granted    granted
 	rights     *cache[*Rights] // by bare JID
 	settings   atomic.Pointer[settings]
 	throttle   *Throttle
@@ -184,41 +192,50 @@ func (s *Service) Create(ctx context.Context, user jid.JID, password string) err
 
 // create derives and writes without waiting for the disk.
 func (s *Service) create(ctx context.Context, user jid.JID, password string) (*storage.Pending, error) {
-	if !user.IsBare() || !named(user) {
-		return nil, fmt.Errorf("create %q: %w", user, ErrUser)
-	}
-	if err := fitting(password); err != nil {
-		return nil, err
-	}
-	// A name that is taken must not cost a derivation.
-	switch _, err := s.users.store.Get(ctx, user.String()); {
-	case err == nil:
-		return nil, about(user.String(), storage.ErrExists)
-	case !errors.Is(err, storage.ErrNotFound):
-		return nil, about(user.String(), err)
-	}
-	switch awaited, err := s.awaited(ctx, user); {
-	case err != nil:
-		return nil, about(user.String(), err)
-	case awaited:
-		return nil, fmt.Errorf("%s: %w", user, ErrAwaited)
-	}
-	credentials, err := s.derive(ctx, password)
+	a, err := s.fresh(ctx, user, password)
 	if err != nil {
 		return nil, err
 	}
-	now := time.Now().UTC()
-	p, err := s.users.store.Create(ctx, storage.Account{
-		User:        strings.Clone(user.String()),
-		Credentials: credentials,
-		Created:     now,
-		Changed:     now,
-	})
+	return s.make(ctx, user, a)
+}
+
+// make writes a new account.
+func (s *Service) make(ctx context.Context, user jid.JID, a storage.Account) (*storage.Pending, error) {
+	p, err := s.users.store.Create(ctx, a)
 	s.forget(user)
 	if err != nil {
 		return nil, about(user.String(), err)
 	}
 	return p, nil
+}
+
+// fresh is a new account as it is going to be written, unless its name is taken.
+func (s *Service) fresh(ctx context.Context, user jid.JID, password string) (a storage.Account, err error) {
+	if !user.IsBare() || !named(user) {
+		return a, fmt.Errorf("create %q: %w", user, ErrUser)
+	}
+	if err := fitting(password); err != nil {
+		return a, err
+	}
+	// A name that is taken must not cost a derivation.
+	switch _, err := s.users.store.Get(ctx, user.String()); {
+	case err == nil:
+		return a, about(user.String(), storage.ErrExists)
+	case !errors.Is(err, storage.ErrNotFound):
+		return a, about(user.String(), err)
+	}
+	switch awaited, err := s.awaited(ctx, user); {
+	case err != nil:
+		return a, about(user.String(), err)
+	case awaited:
+		return a, fmt.Errorf("%s: %w", user, ErrAwaited)
+	}
+	credentials, err := s.derive(ctx, password)
+	if err != nil {
+		return a, err
+	}
+	now := time.Now().UTC()
+	return storage.Account{User: strings.Clone(user.String()), Credentials: credentials, Created: now, Changed: now}, nil
 }
 
 // SetPassword replaces the password. Errors: ErrPassword, ErrNotFound, ErrUnavailable, or the context's.
@@ -241,13 +258,16 @@ func (s *Service) SetPassword(ctx context.Context, user jid.JID, password string
 }
 
 // SetDisabled keeps the user from logging in, or allows it again. The account keeps its password and permissions, but
-// has none of them while disabled.
+// has none of them while disabled. Errors: ErrWaiting, ErrNotFound, ErrUnavailable, or the context's.
 func (s *Service) SetDisabled(ctx context.Context, user jid.JID, disabled bool) error {
 	what := Disabled
 	if !disabled {
 		what = PermissionsChanged // it has them again
 	}
 	return s.modify(ctx, user, what, func(a *storage.Account) error {
+		if waiting(*a) {
+			return ErrWaiting
+		}
 		a.Disabled = disabled
 		return nil
 	})
@@ -304,6 +324,9 @@ func (s *Service) Delete(ctx context.Context, user jid.JID) error {
 	if err == nil {
 		err = s.reckon(ctx, user.String(), nil)
 	}
+	if err == nil {
+		err = s.decided(ctx, user)
+	}
 	if errors.Is(err, storage.ErrNotFound) {
 		var awaited bool
 		if awaited, err = s.awaited(ctx, user); err == nil && !awaited {
@@ -342,6 +365,7 @@ func (s *Service) modifyThen(ctx context.Context, user jid.JID, what Change, f f
 func (s *Service) forget(user jid.JID) {
 	s.users.remembered.drop(user.String())
 	s.rights.drop(user.String())
+	s.granted.changed(user.Bare())
 }
 
 // settle waits until a write is durable and announced. The announcement does not depend on ctx: a session must end even
@@ -445,7 +469,8 @@ func shown(a storage.Account) (Account, error) {
 	if err != nil {
 		return Account{}, fmt.Errorf("stored account %q: %w", a.User, err)
 	}
-	out := Account{User: user, Disabled: a.Disabled, Created: a.Created, Changed: a.Changed}
+	waits := waiting(a)
+	out := Account{User: user, Disabled: a.Disabled && !waits, Waiting: waits, Created: a.Created, Changed: a.Changed}
 	for _, p := range a.Permissions {
 		out.Permissions = append(out.Permissions, Permission(p))
 	}
@@ -462,6 +487,7 @@ func about(user string, err error) error {
 		err = ErrNotFound
 	case errors.Is(err, storage.ErrExists):
 		err = ErrExists
+	case errors.Is(err, ErrWaiting), errors.Is(err, ErrNotWaiting):
 	default:
 		err = unavailable(err)
 	}

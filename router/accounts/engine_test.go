@@ -19,6 +19,7 @@ type memory struct {
 
 	mu      sync.Mutex // guards the rest
 	values  map[string][]byte
+	written map[string]uint64  // the version of each owner of a map
 	fail    error              // of every call
 	hold    bool               // leave writes pending until commit
 	held    []*storage.Pending // by hold
@@ -34,7 +35,7 @@ type shelf struct {
 }
 
 func newMemory() *memory {
-	m := &memory{values: make(map[string][]byte)}
+	m := &memory{values: make(map[string][]byte), written: make(map[string]uint64)}
 	m.users = shelf{m, make(map[string]storage.Account)}
 	m.api = shelf{m, make(map[string]storage.Account)}
 	return m
@@ -90,19 +91,23 @@ func (x *memoryMap) Get(_ context.Context, owner, key string) ([]byte, error) {
 }
 
 func (x *memoryMap) Update(
-	_ context.Context, owner string, _ uint64, changes ...storage.Change,
+	_ context.Context, owner string, version uint64, changes ...storage.Change,
 ) (uint64, *storage.Pending, error) {
 	x.m.mu.Lock()
 	defer x.m.mu.Unlock()
 	if x.m.fail != nil {
 		return 0, nil, x.m.fail
 	}
+	if version != storage.AnyVersion && version != x.m.written[x.space+"/"+owner] {
+		return 0, nil, storage.ErrConflict
+	}
+	x.m.written[x.space+"/"+owner]++
 	for _, c := range changes {
 		if x.m.values[x.space+"/"+owner+"/"+c.Key] = slices.Clone(c.Value); c.Delete {
 			delete(x.m.values, x.space+"/"+owner+"/"+c.Key)
 		}
 	}
-	return 1, x.m.write(), nil
+	return x.m.written[x.space+"/"+owner], x.m.write(), nil
 }
 
 func (x *memoryMap) List(_ context.Context, owner string) (all []storage.Entry, _ uint64, _ error) {
@@ -113,7 +118,7 @@ func (x *memoryMap) List(_ context.Context, owner string) (all []storage.Entry, 
 			all = append(all, storage.Entry{Key: key, Value: v})
 		}
 	}
-	return all, 1, x.m.fail
+	return all, x.m.written[x.space+"/"+owner], x.m.fail
 }
 
 func clone(a storage.Account) storage.Account {

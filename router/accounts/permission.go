@@ -129,7 +129,8 @@ func (s *Service) Rights(ctx context.Context, user jid.JID) (*Rights, error) {
 		return nil, about(key, err)
 	}
 	r := s.settings.Load().rights(user, a, err == nil && !a.Disabled)
-	r.exists, r.expires = err == nil, time.Now().Add(rightsFor)
+	// One that waits for approval is nobody to others: nothing is stored for it, and nobody learns of it.
+	r.exists, r.expires = err == nil && !waiting(a), time.Now().Add(rightsFor)
 	s.rights.put(key, r, epoch)
 	return r, nil
 }

@@ -133,12 +133,7 @@ func (t *Throttle) Succeeded(from Source, account string) {
 }
 
 func (t *Throttle) keys(from Source, account string) (addr, pair throttleKey) {
-	a := from.Addr.Unmap().WithZone("")
-	if a.Is6() {
-		p, _ := a.Prefix(64) // an error only for more bits than there are
-		a = p.Addr()
-	}
-	addr = throttleKey{addr: a, exempt: from.Exempt}
+	addr = throttleKey{addr: from.Network(), exempt: from.Exempt}
 	pair = addr
 	pair.pair, pair.account = true, maphash.String(t.seed, account)
 	return addr, pair

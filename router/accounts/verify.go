@@ -68,9 +68,10 @@ func (s *Service) mac(name, password string) [sha256.Size]byte {
 	return out
 }
 
-// Verify says whether password is that of the user: nil, ErrNotAuthorized, ErrUnavailable or the context's error. A
-// wrong password, an unknown user and a disabled account cost a derivation each; a password that was right within five
-// minutes costs none, until the account changes. Verify does not know of the throttle: see Authenticate.
+// Verify says whether password is that of the user: nil, ErrNotAuthorized, ErrUnavailable or the context's error;
+// ErrWaiting where the password is right and the account waits for approval. A wrong password, an unknown user and a
+// disabled account cost a derivation each; a password that was right within five minutes costs none, until the account
+// changes. Verify does not know of the throttle: see Authenticate.
 func (s *Service) Verify(ctx context.Context, user jid.JID, password string) error {
 	_, err := s.verify(ctx, &s.users, user.Bare().String(), password, nil)
 	return err
@@ -96,6 +97,7 @@ func (s *Service) authenticate(
 	switch {
 	case err == nil:
 		s.throttle.Succeeded(from, name)
+	case errors.Is(err, ErrWaiting): // nobody has guessed
 	case errors.Is(err, ErrNotAuthorized):
 		s.throttle.Failed(from, name)
 	}
@@ -135,7 +137,10 @@ func (s *Service) verify(
 	if err != nil && !errors.Is(err, storage.ErrNotFound) {
 		return nil, about(name, err)
 	}
-	if !s.fits(a, err == nil, name, password) {
+	switch right := s.fits(a, err == nil, name, password); {
+	case right && waiting(a):
+		return nil, ErrWaiting
+	case !right || a.Disabled:
 		return nil, ErrNotAuthorized
 	}
 	b.remembered.put(name, remembered{mac, time.Now().Add(rememberFor), &a}, epoch)
@@ -167,7 +172,7 @@ func (s *Service) fits(a storage.Account, found bool, name, password string) boo
 	if fake.Iterations -= keys.Iterations; fake.Iterations > 0 {
 		fake.VerifyPassword(password) // for the time it takes
 	}
-	return right && ok && found && !a.Disabled
+	return right && ok && found
 }
 
 // keysOf returns the keys of an account for one hash, if it has sound ones. Those of a second form follow in a
@@ -189,7 +194,8 @@ func keysOf(a storage.Account, h sasl.Hash) (k sasl.Keys, ok bool) {
 
 // Keys returns the keys of a user for SCRAM. For an unknown or disabled user, and for one without keys for this hash,
 // ok is false and the keys are fake: no password fits, and they stay the same, also over a restart, so that nobody can
-// tell (RFC 5802 §9). The error is ErrUnavailable or the context's.
+// tell (RFC 5802 §9). Those of an account that waits for approval come with ErrWaiting: whoever proves the password is
+// to be told so, and not let in. The error is else ErrUnavailable or the context's.
 func (s *Service) Keys(ctx context.Context, user jid.JID, h sasl.Hash) (keys sasl.Keys, ok bool, err error) {
 	name := user.Bare().String()
 	fake := sasl.FakeKeys(s.secret[:], h, name, s.settings.Load().iterations)
@@ -198,8 +204,10 @@ func (s *Service) Keys(ctx context.Context, user jid.JID, h sasl.Hash) (keys sas
 		return sasl.Keys{}, false, about(name, err)
 	}
 	keys, ok = keysOf(a, h)
-	if !ok || err != nil || a.Disabled {
+	if waits := waiting(a); !ok || err != nil || a.Disabled && !waits {
 		return fake, false, nil
+	} else if waits {
+		return keys, true, ErrWaiting
 	}
 	return keys, true, nil
 }
@@ -293,4 +301,14 @@ type Source struct {
 	// Exempt is set for loopback and unix sockets, unless the address comes from a trusted proxy's header: limits do
 	// not apply there, except to the program that fails against one account again and again.
 	Exempt bool
+}
+
+// Network is what counts as one address: that of IPv4, the /64 of IPv6.
+func (s Source) Network() netip.Addr {
+	a := s.Addr.Unmap().WithZone("")
+	if a.Is6() {
+		p, _ := a.Prefix(64) // an error only for more bits than there are
+		a = p.Addr()
+	}
+	return a
 }

@@ -352,7 +352,7 @@ func (r *record) match(u Use, since, now time.Time, proves func([]byte) bool) (*
 func (s *Service) since(ctx context.Context, user jid.JID) (time.Time, error) {
 	a, err := s.o.Accounts.Get(ctx, user)
 	switch {
-	case errors.Is(err, accounts.ErrNotFound), err == nil && a.Disabled:
+	case errors.Is(err, accounts.ErrNotFound), err == nil && !a.Active():
 		return time.Time{}, sasl.NotAuthorized
 	case err != nil:
 		return time.Time{}, err

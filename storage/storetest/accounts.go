@@ -19,7 +19,7 @@ var accountTests = []test{
 					Iterations: 4096},
 				{Hash: "SHA-256", Salt: []byte("salt"), StoredKey: []byte("s"), ServerKey: []byte("t"), Iterations: 10000},
 			},
-			Disabled: true, Permissions: []string{"forge_sender=*@trac", "multicast"},
+			Disabled: true, Approval: storage.ApprovalAsked, Permissions: []string{"forge_sender=*@trac", "multicast"},
 			Domains: []string{"a.example", "b.example"},
 			Created: time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC), Changed: time.Date(2026, 2, 2, 3, 4, 5, 6000, time.UTC),
 		}

@@ -24,6 +24,7 @@ type Host struct {
 	Domain       string
 	Text         []Block // of its own; empty: the text of the program
 	Registration config.Registration
+	Register     string // the path of the page where anybody may; it is there as Registration says
 	Contact      config.Contact
 }
 

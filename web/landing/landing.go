@@ -17,11 +17,15 @@ import (
 	"jackdaw/web/pages"
 )
 
-//go:embed templates languages
+//go:embed all:templates languages
 var files embed.FS
 
-// Path is what the addresses of the pages begin with; the token follows.
-const Path = "/invite/"
+// Path is what the addresses of the pages begin with; the token follows. PathRegister is the page for those who have no
+// invitation, where anybody may register.
+const (
+	Path         = "/invite/"
+	PathRegister = "/register"
+)
 
 // maxForm is how many bytes of a form are read.
 const maxForm = 8 << 10
@@ -44,6 +48,7 @@ type Invitation struct {
 	Name    string // the user name there is to take; "": any
 	Account bool   // an account can be made
 	Reset   bool   // a password is set
+	Approve bool   // an administrator has to approve the account
 	URI     string
 	Expires time.Time
 }
@@ -52,11 +57,14 @@ type Invitation struct {
 type Desk interface {
 	// Look says what a token is good for. Nothing is used up.
 	Look(r *http.Request, token string) (Invitation, error)
-	// Redeem makes the account or sets the password, and returns the address.
-	Redeem(ctx context.Context, r *http.Request, o Order) (address string, err error)
+	// Open is what anybody may do without a token. The error is ErrInvalid where nobody may.
+	Open(r *http.Request) (Invitation, error)
+	// Redeem makes the account or sets the password, and returns the address; waits says that an administrator has to
+	// approve it.
+	Redeem(ctx context.Context, r *http.Request, o Order) (address string, waits bool, err error)
 }
 
-// An Order is a form that was filled in.
+// An Order is a form that was filled in. Without a token it is of somebody who has no invitation.
 type Order struct{ Host, Token, Name, Password string }
 
 // view is what the template sees.
@@ -68,6 +76,7 @@ type view struct {
 	Wrong         string // a key of the words
 	Asked         string // the name that was asked for
 	Address       string // that was made
+	Waits         bool   // for approval
 	Apps          []app
 }
 
@@ -83,80 +92,107 @@ var apps = []app{
 	{"Dino", "Linux", "https://dino.im/"},
 }
 
-// Handler answers below Path.
+// A counter is where people stand.
+type counter struct {
+	site *pages.Site
+	book *pages.Book
+	desk Desk
+}
+
+// Handler answers below Path, and at PathRegister.
 func Handler(site *pages.Site, desk Desk) http.Handler {
-	book := site.NewBook(files, nil)
-	show := func(w http.ResponseWriter, r *http.Request, status int, v view) {
-		name := "landing"
-		if v.Address != "" {
-			name = "done"
-		}
-		book.Write(w, r, pages.View{Name: name, Status: status, Data: v})
-	}
+	c := &counter{site, site.NewBook(files, nil), desk}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !site.Methods(w, r, http.MethodGet, http.MethodHead, http.MethodPost) {
 			return
 		}
-		token := strings.TrimPrefix(r.URL.Path, Path)
-		inv, err := desk.Look(r, token)
-		if err != nil {
-			site.Error(w, r, status(err))
-			return
+		if r.URL.Path == PathRegister {
+			c.register(w, r)
+		} else {
+			c.invite(w, r)
 		}
-		v := view{Invitation: inv, Action: Path + token, Apps: apps, Link: pages.SafeURL(inv.URI)}
-		// COMPAT(Conversations 2.x): browsers on Android open an app by an intent where they take no xmpp: link.
-		v.Android = template.URL("intent://" + strings.TrimPrefix(inv.URI, "xmpp:") +
-			"#Intent;scheme=xmpp;package=eu.siacs.conversations;end")
-		if v.Code, err = pages.QR(inv.URI, inv.URI); err != nil {
-			site.Error(w, r, http.StatusInternalServerError)
-			return
-		}
-		if r.Method != http.MethodPost {
-			show(w, r, 0, v)
-			return
-		}
-		if !pages.SameOrigin(r) {
-			site.Error(w, r, http.StatusForbidden)
-			return
-		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-		if err := r.ParseForm(); err != nil {
-			site.Error(w, r, http.StatusBadRequest)
-			return
-		}
-		o := Order{Host: inv.Host, Token: token, Name: strings.TrimSpace(r.PostForm.Get("name")),
-			Password: r.PostForm.Get("password")}
-		if inv.Name != "" {
-			o.Name = inv.Name
-		}
-		v.Asked = o.Name
-		switch {
-		case !inv.Account && !inv.Reset:
-			site.Error(w, r, http.StatusForbidden)
-			return
-		case o.Password == "" || o.Password != r.PostForm.Get("again"):
-			v.Wrong = "invite.wrong.again"
-			show(w, r, http.StatusUnprocessableEntity, v)
-			return
-		}
-		address, err := desk.Redeem(r.Context(), r, o)
-		switch {
-		case err == nil:
-			v.Address = address
-			show(w, r, 0, v)
-			return
-		case errors.Is(err, ErrTaken):
-			v.Wrong = "invite.wrong.taken"
-		case errors.Is(err, ErrName):
-			v.Wrong = "invite.wrong.name"
-		case errors.Is(err, ErrPassword):
-			v.Wrong = "invite.wrong.password"
-		default:
-			site.Error(w, r, status(err))
-			return
-		}
-		show(w, r, http.StatusUnprocessableEntity, v)
 	})
+}
+
+// register is the page for those who have no invitation.
+func (c *counter) register(w http.ResponseWriter, r *http.Request) {
+	inv, err := c.desk.Open(r)
+	if err != nil {
+		c.site.Error(w, r, http.StatusNotFound)
+		return
+	}
+	c.serve(w, r, "register", view{Invitation: inv, Action: PathRegister, Apps: apps}, "")
+}
+
+// invite is the page of one invitation.
+func (c *counter) invite(w http.ResponseWriter, r *http.Request) {
+	token := strings.TrimPrefix(r.URL.Path, Path)
+	inv, err := c.desk.Look(r, token)
+	if err != nil {
+		c.site.Error(w, r, status(err))
+		return
+	}
+	v := view{Invitation: inv, Action: Path + token, Apps: apps, Link: pages.SafeURL(inv.URI)}
+	// COMPAT(Conversations 2.x): browsers on Android open an app by an intent where they take no xmpp: link.
+	v.Android = template.URL("intent://" + strings.TrimPrefix(inv.URI, "xmpp:") +
+		"#Intent;scheme=xmpp;package=eu.siacs.conversations;end")
+	if v.Code, err = pages.QR(inv.URI, inv.URI); err != nil {
+		c.site.Error(w, r, http.StatusInternalServerError)
+		return
+	}
+	c.serve(w, r, "landing", v, token)
+}
+
+// serve shows a page with a form, or does what the form asks for.
+func (c *counter) serve(w http.ResponseWriter, r *http.Request, name string, v view, token string) {
+	show := func(status int) {
+		c.book.Write(w, r, pages.View{Name: name, Status: status, Data: v})
+	}
+	if r.Method != http.MethodPost {
+		show(0)
+		return
+	}
+	if !pages.SameOrigin(r) {
+		c.site.Error(w, r, http.StatusForbidden)
+		return
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if err := r.ParseForm(); err != nil {
+		c.site.Error(w, r, http.StatusBadRequest)
+		return
+	}
+	o := Order{Host: v.Host, Token: token, Name: strings.TrimSpace(r.PostForm.Get("name")),
+		Password: r.PostForm.Get("password")}
+	if v.Name != "" {
+		o.Name = v.Name
+	}
+	v.Asked = o.Name
+	switch {
+	case !v.Account && !v.Reset:
+		c.site.Error(w, r, http.StatusForbidden)
+		return
+	case o.Password == "" || o.Password != r.PostForm.Get("again"):
+		v.Wrong = "invite.wrong.again"
+		show(http.StatusUnprocessableEntity)
+		return
+	}
+	address, waits, err := c.desk.Redeem(r.Context(), r, o)
+	switch {
+	case err == nil:
+		name, v.Address, v.Waits = "done", address, waits
+		show(0)
+		return
+	case errors.Is(err, ErrTaken):
+		v.Wrong = "invite.wrong.taken"
+	case errors.Is(err, ErrName):
+		v.Wrong = "invite.wrong.name"
+	case errors.Is(err, ErrPassword):
+		v.Wrong = "invite.wrong.password"
+	default:
+		c.site.Error(w, r, status(err))
+		return
+	}
+	show(http.StatusUnprocessableEntity)
 }
 
 func status(err error) int {

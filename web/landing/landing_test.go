@@ -19,8 +19,9 @@ func TestEveryCatalogueHasEveryWord(t *testing.T) {
 
 // desk knows one token for each kind, and remembers what was ordered.
 type desk struct {
-	orders []Order
-	err    error
+	orders        []Order
+	err           error
+	open, approve bool
 }
 
 var known = map[string]Invitation{
@@ -44,13 +45,24 @@ func (d *desk) Look(_ *http.Request, token string) (Invitation, error) {
 	return v, nil
 }
 
-func (d *desk) Redeem(_ context.Context, _ *http.Request, o Order) (string, error) {
+func (d *desk) Open(*http.Request) (Invitation, error) {
+	if !d.open {
+		return Invitation{}, ErrInvalid
+	}
+	return Invitation{Host: "example.org", Account: true, Approve: d.approve}, nil
+}
+
+func (d *desk) Redeem(_ context.Context, _ *http.Request, o Order) (string, bool, error) {
 	d.orders = append(d.orders, o)
-	return o.Name + "@" + o.Host, d.err
+	return o.Name + "@" + o.Host, d.approve, d.err
 }
 
 func ask(d *desk, method, token, form, lang string) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(method, "https://example.org/invite/"+token, strings.NewReader(form))
+	return askAt(d, method, "/invite/"+token, form, lang)
+}
+
+func askAt(d *desk, method, path, form, lang string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, "https://example.org"+path, strings.NewReader(form))
 	r.Header.Set("Accept", "text/html")
 	r.Header.Set("Accept-Language", lang)
 	if method == "POST" {
@@ -152,5 +164,43 @@ func TestWhatLeadsNowhere(t *testing.T) {
 	d := &desk{}
 	if Handler(pages.New(nil), d).ServeHTTP(w, r); w.Code != 403 || len(d.orders) > 0 {
 		t.Errorf("from elsewhere: %d", w.Code)
+	}
+}
+
+func TestAPageIsForThoseWhoHaveNoInvitation(t *testing.T) {
+	if w := askAt(&desk{}, "GET", "/register", "", "en"); w.Code != http.StatusNotFound {
+		t.Errorf("where nobody may register: %d", w.Code)
+	}
+	form := url.Values{"name": {"ophelia"}, "password": {"x"}, "again": {"x"}}
+	for _, c := range []struct {
+		approve    bool
+		page, done string
+	}{
+		{false, "An account on example.org", "Your account is there"},
+		{true, "approve each account", "waits for approval"},
+	} {
+		d := &desk{open: true, approve: c.approve}
+		w := askAt(d, "GET", "/register", "", "en")
+		if body := w.Body.String(); w.Code != 200 || !strings.Contains(body, c.page) || strings.Contains(body, "<svg class") ||
+			strings.Contains(body, "xmpp:") || strings.Contains(body, "approve") != c.approve || len(d.orders) != 0 {
+			t.Errorf("%d %s", w.Code, body)
+		}
+		if csp := w.Header().Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'none'") {
+			t.Errorf("policy %q", csp)
+		}
+		w = askAt(d, "POST", "/register", form.Encode(), "en")
+		if body := w.Body.String(); w.Code != 200 || !strings.Contains(body, c.done) || !strings.Contains(body, "ophelia@example.org") {
+			t.Errorf("%d %s", w.Code, body)
+		}
+		if len(d.orders) != 1 || d.orders[0] != (Order{Host: "example.org", Name: "ophelia", Password: "x"}) {
+			t.Errorf("ordered %v", d.orders)
+		}
+		d.err = ErrTaken
+		if w = askAt(d, "POST", "/register", form.Encode(), "en"); w.Code != 422 || !strings.Contains(w.Body.String(), "is taken") {
+			t.Errorf("taken: %d", w.Code)
+		}
+		if w = askAt(d, "POST", "/register", "name=o&password=x&again=y", "en"); w.Code != 422 {
+			t.Errorf("different passwords: %d", w.Code)
+		}
 	}
 }

@@ -5,6 +5,7 @@ package parts
 import (
 	"context"
 	"log/slog"
+	"slices"
 
 	"jackdaw/config"
 	"jackdaw/modules/internal/posting"
@@ -53,9 +54,18 @@ type Accounts interface {
 	Rights(ctx context.Context, user jid.JID) (*accounts.Rights, error)
 	Throttle() *accounts.Throttle
 	Page(ctx context.Context, domain, after string, limit int) ([]accounts.Account, error)
+	Apply(ctx context.Context, user jid.JID, password string, from accounts.Source, most accounts.Bounds) error
+	Waiting(ctx context.Context, host string) ([]accounts.Application, error)
+	Refuse(ctx context.Context, user jid.JID) error
+	Reserved(user jid.JID) bool
+	Granted(ctx context.Context) ([]jid.JID, error)
 }
 
-// Admins are the administrators of a host.
+// maxAdmins is how many administrators of a host there are who get what is said to all of them.
+const maxAdmins = 100
+
+// Admins are the administrators of a host: those that hosts[].admins names, and who was granted the permission, which
+// is one of the whole server. Storage that is away leaves out the latter.
 func (p Parts) Admins(host string) (all []jid.JID) {
 	h := p.Config().Host(host)
 	if h == nil {
@@ -66,7 +76,29 @@ func (p Parts) Admins(host string) (all []jid.JID) {
 			all = append(all, j)
 		}
 	}
+	granted, err := p.Accounts.Granted(context.Background())
+	if err != nil {
+		p.Log.Warn("who was granted admin cannot be read", "error", err)
+	}
+	for _, j := range granted {
+		if !slices.Contains(all, j) && p.Config().Host(j.Domain()) != nil && len(all) < maxAdmins {
+			all = append(all, j)
+		}
+	}
 	return all
+}
+
+// Administers says whether somebody may act as an administrator of a host: hosts[].admins names them, or they have the
+// permission, from whichever host.
+func (p Parts) Administers(host string, who jid.JID) bool {
+	if h := p.Config().Host(host); h != nil && slices.Contains(h.Admins, who.Bare().String()) {
+		return true
+	}
+	if p.Config().Host(who.Domain()) == nil {
+		return false
+	}
+	r, err := p.Accounts.Rights(context.Background(), who)
+	return err == nil && r.Has(accounts.PermAdmin)
 }
 
 // Erase returns the function Removed of a module that keeps everything of a user under the user's name. remove is
