@@ -14,6 +14,7 @@ var faces = []Face{
 	forgejo, gitea, github, gitlab,
 	alertmanager, grafana,
 	uptimekuma, healthchecks,
+	discord, mattermost, rocketchat, slack,
 	ntfy, apprise, gotify, homeassistant,
 	text,
 }

@@ -48,6 +48,14 @@ func (r *Request) Object() (Object, error) {
 }
 
 func (r *Request) readObject() (Object, error) {
+	// COMPAT(old senders for Mattermost): a body of no type that begins so is a form.
+	if body, ok := bytes.CutPrefix(r.Body, []byte("payload=")); ok && r.Media == "" {
+		v, err := url.QueryUnescape(string(body))
+		if err != nil {
+			v = string(body)
+		}
+		return ParseObject([]byte(v))
+	}
 	if r.Media != typeForm && r.Media != typeMultipart {
 		return ParseObject(r.Body)
 	}
