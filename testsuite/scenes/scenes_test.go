@@ -253,6 +253,10 @@ func TestPeopleComeByInvitation(t *testing.T) {
 	onEach(t, "invitations", harness.Options{Config: "registration: invite\n"})
 }
 
+func TestAnAdministratorApprovesWhoRegisters(t *testing.T) {
+	onEach(t, "approvals", harness.Options{Config: "registration: approve\n"})
+}
+
 func TestPostsByCurlReachClients(t *testing.T) {
 	needs(t, "/usr/bin/curl", "curl")
 	onEach(t, "post", harness.Options{})
