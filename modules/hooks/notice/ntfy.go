@@ -215,8 +215,8 @@ func parseNtfy(r *Request) (*ntfyMessage, error) {
 func ntfyObject(r *Request) (Object, bool, error) {
 	o, err := r.Object()
 	switch {
-	case r.Rest != "" || r.Media == typeForm || r.Media == typeMultipart:
-		return nil, false, nil
+	case r.Rest != "" || r.Media == typeMultipart || r.Media == typeForm && o.String("topic") == "":
+		return nil, false, nil // curl calls everything a form, JSON and texts
 	case err != nil && r.Media == typeJSON && len(r.Body) > 0:
 		m, _ := err.(*Mistake)
 		return nil, false, &Mistake{Status: m.Status, Word: ntfyJSON, Text: m.Text}

@@ -16,6 +16,8 @@ const ntfyFull = `{"topic":"ops","title":"Disk","message":"5 GB left","priority"
 
 var ntfySamples = []sample{
 	{name: "JSON", body: ntfyFull, want: "⚠ Disk\n5 GB left\nTags: db1\nhttps://x.example\nGraph: https://g.example"},
+	{name: "JSON as curl sends it", media: typeForm, body: ntfyFull,
+		want: "⚠ Disk\n5 GB left\nTags: db1\nhttps://x.example\nGraph: https://g.example"},
 	{name: "a topic alone", body: `{"topic":"ops"}`, want: "triggered"},
 	{name: "Markdown", body: `{"topic":"ops","message":"**5** GB left","markdown":true}`, want: "*5* GB left"},
 	{name: "a priority in words", body: `{"topic":"ops","message":"x","priority":"max"}`, want: "🔥 x"},
@@ -39,6 +41,7 @@ func published(method, rest, query, body string, header ...string) *Request {
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Add(header[i], header[i+1])
 	}
+	r.Media = r.Header.Get("Content-Type")
 	return r
 }
 
@@ -82,6 +85,7 @@ func TestTextsPublishedToNtfy(t *testing.T) {
 		{"an action that is none", published("POST", "", "", "x", "Actions", `jump, L`), "the action 1 must be view"},
 		{"actions too many", published("POST", "", "", "x", "Actions", strings.Repeat("view, L, https://a.example;", 4)),
 			"a message has at most 3 actions"},
+		{"a text as curl sends it", published("POST", "", "", "a=b&c", "Content-Type", typeForm), "a=b&c"},
 		{"JSON that is a text", published("POST", "", "", `{"a":1}`), `{"a":1}`},
 		{"a file", published("PUT", "", "", "\x89PNG\r\n\x1a\n\xff", "Filename", "graph.png"), "You received a file: graph.png"},
 		{"a file with a text", published("PUT", "", "", "abc", "Filename", "a.txt", "Message", "Look at this"), "Look at this"},

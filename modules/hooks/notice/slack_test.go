@@ -61,7 +61,7 @@ var mattermostSamples = []sample{
 	{name: "full", body: `{"text":"**Build** [#7](https://ci.example/7) :fire: <https://x.example|x> ` + "`:fire: <@a>`" + `","username":"ci","channel":"town-square","icon_url":"https://x.example/i.png",
 		"type":"custom_x","props":{"card":"more"},"priority":{"priority":"urgent","requested_ack":true},
 		"attachments":[{"fallback":"x","color":"#FF8000","title":"tests","text":"| a | b |\n|---|---|","fields":[{"short":false,"title":"Error","value":"**bad**"}]}]}`,
-		want: "🔥 *Build* #7: https://ci.example/7 🔥 x: https://x.example `:fire: <@a>`\n*tests*\n| a | b |\n|---|---|\nError: *bad*"},
+		want: "🔥 *Build* #7: https://ci.example/7 🔥 x: https://x.example `:fire: <@a>`\n*tests*\n*a* | *b*\nError: *bad*"},
 	{name: "important", body: `{"text":"x","priority":{"priority":"important"}}`, want: "⚠ x"},
 	{name: "of Uptime Kuma", body: `{"username":"db1 Uptime Kuma","props":{},"attachments":[{"fallback":"Your db1 service went down.","color":"#FF0000","title":"db1 service went down.",
 		"title_link":"https://db1.example","fields":[{"short":false,"title":"Error","value":"timeout"},{"short":true,"title":"Time (UTC)","value":"2026-11-28 12:00:00"}]}]}`,
