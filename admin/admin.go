@@ -40,6 +40,8 @@ type Options struct {
 	Kept Kept
 	// Devices are those of accounts; nil where nobody asks.
 	Devices Devices
+	// Tokens are those of programs; nil where nobody asks.
+	Tokens Tokens
 	// Roster has the contacts of users; nil where nobody asks.
 	Roster Roster
 	// Invitations lead people in; nil where nobody does.

@@ -90,8 +90,9 @@ func offline(ctx context.Context, store storage.Engine, cfg *config.Config) (o a
 	files := newFiles(fileParts{r, store, users, current, nowhere, log})
 	known := newDevices(store, users, current, log)
 	nobody := func(jid.JID, string, string) {} // what a running server has to say is not said here
+	programs := newTokens(store, users, nobody, log)
 	features := modules.All(modules.Deps{Router: r, Store: store, Accounts: users, Devices: known,
-		Tokens: newTokens(store, users, nobody, log), Config: current,
+		Tokens: programs, Config: current,
 		URL: func(host string) string { return publicURL(cfg, host, &cfg.Listen) }, Log: log})
 	r.Use(features.Modules(files.Module())...)
 	users.OnChange(func(user jid.JID, what accounts.Change) {
@@ -104,6 +105,7 @@ func offline(ctx context.Context, store storage.Engine, cfg *config.Config) (o a
 		}
 	})
 	return admin.Options{Accounts: users, Config: current, Kept: features, Devices: known,
+		Tokens:      programs,
 		Invitations: features.Invitations,
 		Roster:      features.Roster, Announcements: features.Announcements, Rooms: features.Rooms, Uploads: files}, nil
 }

@@ -224,6 +224,7 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 	h.router.Use(h.modules()...)
 	h.accounts.OnChange(h.accountChanged)
 	h.admin = admin.New(admin.Options{Accounts: h.accounts, Config: h.cfg.Load, Kept: h.features, Devices: h.devices,
+		Tokens:      h.tokens,
 		Invitations: h.features.Invitations,
 		Roster:      h.features.Roster, Announcements: h.features.Announcements, Rooms: h.features.Rooms,
 		Uploads: h.files, Log: o.Log,

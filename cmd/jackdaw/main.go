@@ -88,7 +88,7 @@ func newRoot() *cobra.Command {
 	)
 	addPackaging(root)
 	root.AddCommand(announceCommand(s), roomsCommand(s), uploadsCommand(s))
-	root.AddCommand(inviteCommand(s))
+	root.AddCommand(inviteCommand(s), tokenCommand(s))
 	return root
 }
 

@@ -26,6 +26,7 @@ func sendCommand(s *settings) *cobra.Command {
 	var to []string
 	var from, where, login string
 	var p passwordSource
+	var file tokenFile
 	c := &cobra.Command{
 		Use:   "send --to JID... [TEXT]",
 		Short: "post a message through the HTTP API",
@@ -33,18 +34,29 @@ func sendCommand(s *settings) *cobra.Command {
 			"input. More than one --to needs the permission multicast, a --from that is not the\n" +
 			"account's own address the permission forge_sender. Characters that a message cannot hold,\n" +
 			"such as the colours of a terminal, are replaced.\n\n" +
-			"It logs in as --user (else JACKDAW_USER) with the password in JACKDAW_PASSWORD, or from\n" +
-			"--password-stdin, or asks for it on the terminal.\n\n" +
+			"It posts with the token in --token-file or JACKDAW_TOKEN; else it logs in as --user (else\n" +
+			"JACKDAW_USER) with the password in JACKDAW_PASSWORD, or from --password-stdin, or asks for it\n" +
+			"on the terminal.\n\n" +
 			"It fails if one recipient or more were refused, and says which and why; the others got the\n" +
 			"message. With --url it needs no configuration.",
 		Example: "  JACKDAW_PASSWORD=secret jackdaw send --user build@example.org --to team@example.org 'It is green.'",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: action(func(cmd *cobra.Command, args []string) error {
+			token, err := file.read(cmd)
+			if err != nil {
+				return err
+			}
+			if token == "" && login == "" && !p.stdin {
+				token = os.Getenv("JACKDAW_TOKEN")
+			}
 			if login == "" {
 				login = os.Getenv("JACKDAW_USER")
 			}
-			if login == "" {
-				return usagef("as whom? Give --user JID or set JACKDAW_USER")
+			if token == "" && login == "" {
+				return usagef("as whom? Give --token-file FILE or --user JID, or set JACKDAW_TOKEN or JACKDAW_USER")
+			}
+			if file == "-" && len(args) == 0 {
+				return usagef("standard input cannot hold the token and the text; give TEXT as an argument")
 			}
 			if p.stdin && len(args) == 0 {
 				return usagef("standard input cannot hold the password and the text; give TEXT as an argument")
@@ -55,6 +67,7 @@ func sendCommand(s *settings) *cobra.Command {
 			}
 			password := os.Getenv("JACKDAW_PASSWORD")
 			switch {
+			case token != "":
 			case p.stdin:
 				password, err = readPassword(cmd.InOrStdin())
 			case password == "":
@@ -77,7 +90,7 @@ func sendCommand(s *settings) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			outcome, err := post(cmd.Context(), client, target, login, password, message)
+			outcome, err := post(cmd.Context(), client, target, credentials{login, password, token}, message)
 			if err != nil {
 				return err
 			}
@@ -92,6 +105,9 @@ func sendCommand(s *settings) *cobra.Command {
 			"without a path: /message")
 	c.Flags().StringVar(&login, "user", "", "`JID` to log in as (default: JACKDAW_USER)")
 	p.flags(c, false)
+	file.flags(c, "token-file", "the token to post with is in `FILE`; - is standard input")
+	c.MarkFlagsMutuallyExclusive("token-file", "user")
+	c.MarkFlagsMutuallyExclusive("token-file", "password-stdin")
 	return require(c, "to")
 }
 
@@ -206,14 +222,25 @@ type recipient struct {
 	Reason  string `json:"reason,omitempty"`
 }
 
+// credentials are a token, or else a login.
+type credentials struct{ user, password, token string }
+
+func (c credentials) set(r *http.Request) {
+	if c.token != "" {
+		r.Header.Set("Authorization", "Bearer "+c.token)
+		return
+	}
+	r.SetBasicAuth(c.user, c.password)
+}
+
 // post returns what became of the message; the error is what kept it from being posted at all.
-func post(ctx context.Context, client *http.Client, where, user, password, message string) (report, error) {
+func post(ctx context.Context, client *http.Client, where string, by credentials, message string) (report, error) {
 	var out report
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, where, strings.NewReader(message))
 	if err != nil {
 		return out, usagef("%v", err)
 	}
-	r.SetBasicAuth(user, password)
+	by.set(r)
 	r.Header.Set("Content-Type", "application/xml")
 	r.Header.Set("Accept", "application/json")
 	resp, err := client.Do(r)

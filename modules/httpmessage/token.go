@@ -25,11 +25,11 @@ func (p *post) byBearer(secret string) *refusal {
 		return p.unauthorized()
 	}
 	if k, ok := tokens.KindOf(secret); ok && k != tokens.KindAccount {
-		return p.badToken(tokens.Token{}, p.s.o.Tokens.Count(secret, p.source, tokens.ErrKind), true)
+		return p.badToken(secret, tokens.Token{}, p.s.o.Tokens.Count(secret, p.source, tokens.ErrKind), true)
 	}
 	t, err := p.s.o.Tokens.Open(p.r.Context(), secret, p.source)
 	if err != nil {
-		return p.badToken(t, err, true)
+		return p.badToken(secret, t, err, true)
 	}
 	p.actFor(t)
 	return nil
@@ -47,7 +47,7 @@ func (p *post) byBasicToken(name, secret string) (known bool, x *refusal) {
 		}
 	}
 	if err = p.s.o.Tokens.Count(secret, p.source, err); err != nil {
-		return true, p.badToken(t, err, false)
+		return true, p.badToken(secret, t, err, false)
 	}
 	// Whoever writes a whole address means that account. A name alone is what the tools of others fill in, such as
 	// "token"; it must not depend on who has an account.
@@ -67,9 +67,11 @@ func (p *post) actFor(t tokens.Token) {
 	p.scopes, p.scoped = t.Scopes, true
 }
 
-// badToken is the answer to a token that may not be used.
-func (p *post) badToken(t tokens.Token, err error, shown bool) *refusal {
-	p.token = t.ID
+// badToken is the answer to a token that may not be used. shown says that it was shown as one, and not as a password.
+func (p *post) badToken(secret string, t tokens.Token, err error, shown bool) *refusal {
+	if _, ok := tokens.KindOf(secret); ok {
+		p.token = tokens.IDOf(secret) // also of one that was revoked: the log has its id
+	}
 	if !t.Owner.IsZero() {
 		p.attempted = t.Owner.String()
 	}

@@ -145,7 +145,7 @@ func TestWhatCannotBeMadeIsSaid(t *testing.T) {
 		{"user@domain", Spec{Kind: KindAccount, Owner: jid.MustParse("example.org"), Scopes: scopes(t, "send")}},
 		{"without scopes", Spec{Kind: KindAccount, Owner: romeo}},
 		{"to whom", Spec{Kind: KindAccount, Owner: romeo, Scopes: scopes(t, "gateway", "multicast", "forge_sender")}},
-		{"no such scope", Spec{Kind: KindHook, Owner: romeo, Hook: "ops", Scopes: scopes(t, "send")}},
+		{"opens that alone", Spec{Kind: KindHook, Owner: romeo, Hook: "ops", Scopes: scopes(t, "send")}},
 		{"name of a hook", Spec{Kind: KindHook, Owner: romeo}},
 		{"hook:ops is a scope", Spec{Kind: KindAccount, Owner: romeo, Hook: "ops", Scopes: scopes(t, "send")}},
 		{"expired already", Spec{Kind: KindAccount, Owner: romeo, Scopes: scopes(t, "send"), Expires: time.Now().Add(-time.Hour)}},

@@ -37,15 +37,6 @@ type Token struct {
 	From netip.Addr
 }
 
-// A Rate is how fast a token may be used.
-type Rate struct {
-	Every time.Duration `json:"every"` // in the long run
-	Burst int           `json:"burst"` // how often at once
-}
-
-// DefaultRate is that of a token of which nothing else was said.
-var DefaultRate = Rate{Every: time.Second, Burst: 60}
-
 // A record is what is stored of a token.
 type record struct {
 	Digest    []byte         `json:"sha256"`

@@ -43,7 +43,7 @@ const (
 )
 
 // ErrScope says that something is no scope, or that some do not belong together.
-var ErrScope = errors.New("no such scope")
+var ErrScope = errors.New("scope refused")
 
 // Scopes are those of one token. The zero value allows nothing. They are immutable.
 type Scopes struct {
@@ -61,7 +61,7 @@ type Scopes struct {
 func ParseScopes(list ...string) (Scopes, error) {
 	var s Scopes
 	if len(list) > maxScopes {
-		return s, fmt.Errorf("%d scopes are more than %d: %w", len(list), maxScopes, ErrScope)
+		return s, fmt.Errorf("%w: %d scopes are more than %d", ErrScope, len(list), maxScopes)
 	}
 	for _, one := range list {
 		if err := s.add(one); err != nil {
@@ -110,8 +110,8 @@ func (s *Scopes) addNamed(one string) error {
 	}
 	name, ok := strings.CutPrefix(one, string(ScopeHook))
 	if !ok {
-		return fmt.Errorf("%.200q: %w: there are send, send:to=PATTERN, muc, multicast, forge_sender, "+
-			"forge_sender=PATTERN, gateway and hook:NAME", one, ErrScope)
+		return fmt.Errorf("%w: %.200q is none: there are send, send:to=PATTERN, muc, multicast, forge_sender, "+
+			"forge_sender=PATTERN, gateway and hook:NAME", ErrScope, one)
 	}
 	if err := hookName(name); err != nil {
 		return err
@@ -124,7 +124,7 @@ func (s *Scopes) addNamed(one string) error {
 func hookName(name string) error {
 	odd := func(r rune) bool { return r <= ' ' || r == 0x7f || r == '\uFFFD' }
 	if name == "" || len(name) > MaxHookName || strings.ContainsFunc(name, odd) {
-		return fmt.Errorf("hook:%.200q: %w: the name of a hook has 1 to %d characters, and no spaces", name, ErrScope,
+		return fmt.Errorf("%w: hook:%.200q: the name of a hook has 1 to %d bytes, and no spaces", ErrScope, name,
 			MaxHookName)
 	}
 	return nil
@@ -134,10 +134,10 @@ func hookName(name string) error {
 func (s Scopes) useful() error {
 	switch {
 	case len(s.list) == 0:
-		return fmt.Errorf("a token without scopes may do nothing: %w: say send, for example", ErrScope)
+		return fmt.Errorf("%w: a token without scopes may do nothing: say send, for example", ErrScope)
 	case !s.sends() && (s.multicast || s.gateway || s.forgeAny || len(s.forge) > 0):
-		return fmt.Errorf("%s: %w: they do not say to whom the token may post: add send, send:to=PATTERN or muc",
-			s, ErrScope)
+		return fmt.Errorf("%w: %s: that does not say to whom the token may post: add send, send:to=PATTERN or muc",
+			ErrScope, s)
 	}
 	return nil
 }

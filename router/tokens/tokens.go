@@ -42,9 +42,6 @@ const (
 	// MaxLabel is how many characters are kept of a label.
 	MaxLabel = 100
 	maxCIDRs = 50
-	// maxBurst and maxEvery bound a Rate.
-	maxBurst = 1 << 20
-	maxEvery = 24 * time.Hour
 	// keepExpired is how long a token is listed that has expired.
 	keepExpired = 30 * 24 * time.Hour
 )
@@ -180,7 +177,7 @@ func (s *Service) recordOf(spec Spec) (*record, error) {
 	if !spec.Expires.IsZero() && !spec.Expires.After(now) {
 		return nil, fmt.Errorf("the token would have expired already, on %s", spec.Expires.UTC().Format(time.DateOnly))
 	}
-	rate, err := rateOf(spec.Rate)
+	rate, err := spec.Rate.checked()
 	if err != nil {
 		return nil, err
 	}
@@ -190,7 +187,7 @@ func (s *Service) recordOf(spec Spec) (*record, error) {
 		MaxBytes: spec.MaxBytes}
 	if kind == KindHook {
 		if len(spec.Scopes.list) > 0 {
-			return nil, fmt.Errorf("%s: %w for the token of a hook, which opens that alone", spec.Scopes, ErrScope)
+			return nil, fmt.Errorf("%w: %s: the token of a hook opens that alone", ErrScope, spec.Scopes)
 		}
 		if r.Scopes, err = ParseScopes(string(ScopeHook) + spec.Hook); err != nil {
 			return nil, err
@@ -202,20 +199,6 @@ func (s *Service) recordOf(spec Spec) (*record, error) {
 		return nil, fmt.Errorf("%w: a token of kind %s is for no single hook; hook:%s is a scope", ErrScope, kind, spec.Hook)
 	}
 	return r, spec.Scopes.useful()
-}
-
-func rateOf(r Rate) (Rate, error) {
-	if r.Every == 0 {
-		r.Every = DefaultRate.Every
-	}
-	if r.Burst == 0 {
-		r.Burst = DefaultRate.Burst
-	}
-	if r.Every < 0 || r.Every > maxEvery || r.Burst < 0 || r.Burst > maxBurst {
-		return r, fmt.Errorf("one use in %v and %d at once is no rate: at least one in a day, and 1 to %d at once",
-			r.Every, r.Burst, maxBurst)
-	}
-	return r, nil
 }
 
 // make writes a record and what leads to it.
