@@ -50,6 +50,8 @@ type Options struct {
 	Announcements Announcements
 	// Rooms is the service of rooms; nil where nobody asks.
 	Rooms Rooms
+	// Bots are accounts that programs answer for; nil where nobody asks.
+	Bots Bots
 	// Uploads is the service of files; nil where nobody asks.
 	Uploads Uploads
 	// Log hears what was changed, and by whom; nil: nobody does.

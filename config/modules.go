@@ -169,6 +169,7 @@ var moduleNames = []string{
 	"announcements",
 	"archive",
 	"blocking",
+	"bots",
 	"caps",
 	"carbons",
 	"commands",

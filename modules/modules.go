@@ -13,6 +13,7 @@ import (
 	"jackdaw/modules/announcements"
 	"jackdaw/modules/archive"
 	"jackdaw/modules/blocking"
+	"jackdaw/modules/bots"
 	"jackdaw/modules/caps"
 	"jackdaw/modules/carbons"
 	"jackdaw/modules/commands"
@@ -59,6 +60,7 @@ type Set struct {
 	Commands     *commands.Commands         // to add to, before anything is served
 	Roster       *roster.Roster             // for administrators
 	Rooms        *muc.Rooms                 // likewise
+	Bots         *bots.Bots                 // likewise
 	// Announcements are what hosts write to all their users; administrators make them.
 	Announcements *announcements.Announcements
 	// Tell has the administrators of a host written to, soon; about says what the line is about.
@@ -143,6 +145,10 @@ func All(d Deps) *Set {
 	messages := archive.Of(d, contacts)
 	pushes := push.Of(d)
 	rooms := muc.Of(d)
+	programs := bots.Of(d, func(room jid.JID) bool {
+		_, err := rooms.Show(context.Background(), room)
+		return err == nil
+	})
 	register := registration.Of(d, admins.Add)
 
 	// The cycles: these know others that were made after them and know them too.
@@ -182,6 +188,8 @@ func All(d Deps) *Set {
 			messages.Module(),
 			carbons.New(d.Router),
 			replies.Module(),
+			// Before offline: what a program takes does not wait for a client.
+			programs.Module(),
 			offline.Of(d, contacts),
 			pushes.Module(),
 			rooms.Module(),
@@ -204,6 +212,7 @@ func All(d Deps) *Set {
 		Commands:      orders,
 		Roster:        contacts,
 		Rooms:         rooms,
+		Bots:          programs,
 		Announcements: notes,
 		Invitations:   invites,
 		Tell:          admins.Add,
@@ -219,11 +228,13 @@ func All(d Deps) *Set {
 			invites.Run,
 			register.Run,
 			shared.Run,
+			programs.Run,
 		},
 		reloaded: shared.Poke,
 		leave:    rooms.Close,
 		close: []func(){
 			replies.Close,
+			programs.Close,
 			guard.Close,
 			admins.Close,
 			users.Close,

@@ -107,5 +107,6 @@ func offline(ctx context.Context, store storage.Engine, cfg *config.Config) (o a
 	return admin.Options{Accounts: users, Config: current, Kept: features, Devices: known,
 		Tokens:      programs,
 		Invitations: features.Invitations,
-		Roster:      features.Roster, Announcements: features.Announcements, Rooms: features.Rooms, Uploads: files}, nil
+		Roster:      features.Roster, Announcements: features.Announcements, Rooms: features.Rooms,
+		Bots: features.Bots, Uploads: files}, nil
 }

@@ -227,7 +227,7 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 		Tokens:      h.tokens,
 		Invitations: h.features.Invitations,
 		Roster:      h.features.Roster, Announcements: h.features.Announcements, Rooms: h.features.Rooms,
-		Uploads: h.files, Log: o.Log,
+		Bots: h.features.Bots, Uploads: h.files, Log: o.Log,
 		Live: routerLive{router: h.router, reload: h.reload, peers: h.peers, stop: h.stopSoon}})
 	h.features.Commands.Add(adhoc.Commands(h.admin, func() bool { return h.cfg.Load().Modules.Enabled(adhoc.Name) })...)
 	if h.certs, err = NewCertStore(cfg); err != nil {

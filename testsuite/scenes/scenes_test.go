@@ -257,6 +257,10 @@ func TestAnAdministratorApprovesWhoRegisters(t *testing.T) {
 	onEach(t, "approvals", harness.Options{Config: "registration: approve\n"})
 }
 
+func TestProgramsAnswerForAccounts(t *testing.T) {
+	onEach(t, "bots", harness.Options{})
+}
+
 func TestPostsByCurlReachClients(t *testing.T) {
 	needs(t, "/usr/bin/curl", "curl")
 	onEach(t, "post", harness.Options{})

@@ -74,8 +74,8 @@ type lane struct {
 	timer  *time.Timer
 }
 
-// errOld is the error of what was not taken in time.
-var errOld = errors.New("not taken")
+// ErrOld is the error of what was not taken in time.
+var ErrOld = errors.New("not taken")
 
 // New returns a queue. It goes on with what is stored after the first Kick.
 func New(o Options) *Queue {
@@ -243,7 +243,7 @@ func (q *Queue) deliver(l *lane, id uint64) (pause time.Duration) {
 		return most
 	}
 	final := true
-	err = fmt.Errorf("%w in %v", errOld, q.o.Age)
+	err = fmt.Errorf("%w in %v", ErrOld, q.o.Age)
 	if left := q.o.Age - time.Since(r.Time()); left > 0 {
 		final, err = q.o.Try(q.ctx, r)
 	}

@@ -1,0 +1,327 @@
+// Package bots lets a program answer for an account: what is written to the account is posted to a URL, and what the
+// program answers is the reply (docs/bots.md). The program needs no library of XMPP, no session and no port.
+//
+// A bot is an account of ours that an administrator has given a URL. A message for it is queued in storage before it is
+// acknowledged (modules/internal/outgoing): those of each sender go out in order, one at a time, for an hour, and again
+// after a crash under the same key. A message that the account's own clients can take goes to them as well; where there
+// is none, the queue is the delivery and nothing waits offline.
+//
+// While the server runs, a bot has a session that speaks for it: contacts see it online, it is a joined occupant of its
+// rooms, and requests to it are answered. In a room it hears what begins with its trigger or names it, and private
+// messages.
+//
+// Errors, what was delayed, what says nothing, and what a bot of this server has written do not go out, nor do copies
+// (carbons, archives). Encrypted messages only go to bots that ask for them. Left out: commands (XEP-0050), files.
+package bots
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"jackdaw/modules/internal/outgoing"
+	"jackdaw/modules/internal/parts"
+	"jackdaw/router"
+	"jackdaw/router/accounts"
+	"jackdaw/router/budget"
+	"jackdaw/storage"
+	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
+)
+
+const (
+	// MaxBots is how many bots a server has at most, each with parallel requests at once.
+	MaxBots  = 200
+	parallel = 4
+	// age is how long a message is tried.
+	age = time.Hour
+	// maxQueued and maxQueuedBytes bound what waits for a bot; each who writes has a share of it.
+	maxQueued      = 10000
+	maxQueuedBytes = 64 << 20
+	// perSecond and burst are how many messages one may write to one bot: two programs that answer each other end here.
+	perSecond = 2
+	burst     = 60
+
+	// owner is who has the bots in the map.
+	owner = "bots"
+)
+
+// Errors of the functions for administrators.
+var (
+	ErrNone = errors.New("it is no bot: `jackdaw bot list` names them")
+	ErrMany = errors.New("there are as many bots as may be, 200: remove one")
+	ErrOff  = errors.New("bots are off: modules.bots in the configuration turns them on")
+)
+
+// Options of New; all are needed.
+type Options struct {
+	Router *router.Router
+	Users  router.Users
+	// Active says whether an account may be used, Admin whether it administers; ctx ends with the server.
+	Active, Admin func(ctx context.Context, user jid.JID) bool
+	// IsRoom says whether there is a room with this address, of a domain that is ours.
+	IsRoom func(room jid.JID) bool
+	// Store, Queue and Done are of this module alone: the bots, what waits for them, and their last requests.
+	Store       storage.Map
+	Queue, Done storage.Log
+	// On says whether the module takes part now.
+	On  func() bool
+	Log *slog.Logger
+}
+
+// Bots is the module. It is safe for concurrent use.
+type Bots struct {
+	o      Options
+	poster func(public bool) poster
+	rates  *budget.Book
+
+	ctx     context.Context // ends with Close
+	end     context.CancelFunc
+	running atomic.Bool // from Run on: requests go out
+
+	all     atomic.Pointer[map[jid.JID]*bot] // replaced with mu held; nil: not read yet
+	mu      sync.Mutex                       // guards changes of the bots
+	work    sync.WaitGroup                   // of lives
+	endless context.Context                  // of lives; guarded by mu, nil before Run
+}
+
+// Of makes the module of a server.
+func Of(p parts.Parts, isRoom func(room jid.JID) bool) *Bots {
+	rights := func(ctx context.Context, user jid.JID) *accounts.Rights {
+		r, err := p.Accounts.Rights(ctx, user)
+		if err != nil {
+			return new(accounts.Rights)
+		}
+		return r
+	}
+	return New(Options{Router: p.Router, Users: p.Accounts, IsRoom: isRoom,
+		Store: p.Store.Map("bots"), Queue: p.Store.Log("bots"), Done: p.Store.Log("bots-done"),
+		Active: func(ctx context.Context, user jid.JID) bool { return rights(ctx, user).Active() },
+		Admin:  func(ctx context.Context, user jid.JID) bool { return rights(ctx, user).Has(accounts.PermAdmin) },
+		On:     p.Switch("bots").On, Log: p.Log})
+}
+
+// New returns the module. Nothing goes out before Run.
+func New(o Options) *Bots {
+	m := &Bots{o: o, poster: func(public bool) poster { return outgoing.NewClient(parallel, public) },
+		rates: budget.New(func() budget.Rate { return budget.Rate{PerSecond: perSecond, Burst: burst} })}
+	m.ctx, m.end = context.WithCancel(context.Background())
+	return m
+}
+
+// Module says where it takes part. It comes after the archive and carbons, and before what stores messages for accounts
+// that are away.
+func (m *Bots) Module() router.Module {
+	return router.Module{
+		Name:       "bots",
+		Arriving:   router.Stage{Message: m.mark, IQ: m.asked},
+		Departing:  router.Stage{Message: m.mark},
+		Serving:    m.mark,
+		Delivering: m.delivering,
+		Unclaimed:  m.unclaimed,
+		Portable: []router.Portable{{Spaces: []string{"map bots", "log bots", "log bots-done"},
+			Stays: "a program that this server posts to, with a secret that both share"}},
+		Removed: func(user jid.JID) error {
+			err := m.Remove(context.Background(), user)
+			if errors.Is(err, ErrNone) {
+				return nil
+			}
+			return err
+		},
+	}
+}
+
+// bots are all, by their addresses. Nobody changes the map.
+func (m *Bots) bots() (map[jid.JID]*bot, error) {
+	if all := m.all.Load(); all != nil {
+		return *all, nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if all := m.all.Load(); all != nil {
+		return *all, nil
+	}
+	entries, _, err := m.o.Store.List(m.ctx, owner)
+	if err != nil {
+		return nil, err
+	}
+	all := map[jid.JID]*bot{}
+	for _, e := range entries {
+		one, err := readBot(e.Value)
+		if err != nil {
+			m.o.Log.Error("a bot cannot be read", "bot", e.Key, "error", err, "do", "add it again")
+			continue
+		}
+		all[one.JID] = m.newBot(one)
+	}
+	m.all.Store(&all)
+	return all, nil
+}
+
+// named is the bot of an address, nil if it is none or takes no part.
+func (m *Bots) named(j jid.JID) (*bot, error) {
+	all, err := m.bots()
+	if err != nil || len(all) == 0 {
+		return nil, err
+	}
+	b := all[j.Bare()]
+	if b == nil || !m.active(b) {
+		return nil, nil
+	}
+	return b, nil
+}
+
+// active says whether the bot is to be there: its account and that of its owner are in use.
+func (m *Bots) active(b *bot) bool {
+	return m.o.On() && m.o.Active(m.ctx, b.JID) && (b.Owner.IsZero() || m.o.Active(m.ctx, b.Owner))
+}
+
+// replace puts the map of bots with a change in the place of the one before. The caller holds mu.
+func (m *Bots) replace(change func(map[jid.JID]*bot)) {
+	next := maps.Clone(*m.all.Load())
+	change(next)
+	m.all.Store(&next)
+}
+
+// Run lets bots live, and requests go out, until ctx ends.
+func (m *Bots) Run(ctx context.Context) {
+	m.running.Store(true)
+	for {
+		all, err := m.bots()
+		if err == nil {
+			m.mu.Lock()
+			m.endless = ctx
+			for _, b := range all {
+				m.revive(b)
+			}
+			m.mu.Unlock()
+			break
+		}
+		m.o.Log.Warn("bots wait for storage", "error", err)
+		if !pause(ctx, again) {
+			return
+		}
+	}
+	<-ctx.Done()
+	m.running.Store(false)
+	m.mu.Lock()
+	m.endless = nil
+	m.mu.Unlock()
+	m.work.Wait()
+}
+
+// revive begins the life of a bot. The caller holds mu.
+func (m *Bots) revive(b *bot) {
+	if m.endless == nil || m.endless.Err() != nil {
+		return
+	}
+	ctx, end := context.WithCancel(m.endless)
+	b.end, b.ended = end, make(chan struct{})
+	m.work.Go(func() {
+		defer close(b.ended)
+		defer end()
+		b.live(ctx)
+	})
+	b.queue.Kick()
+}
+
+// Close ends what goes out; what is queued goes out after the next start. It comes after Run.
+func (m *Bots) Close() {
+	m.end()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if all := m.all.Load(); all != nil {
+		for _, b := range *all {
+			b.close()
+		}
+	}
+}
+
+// A poster makes requests; an outgoing.Client does.
+type poster interface {
+	Do(ctx context.Context, r outgoing.Request) (outgoing.Answer, error)
+	Close()
+}
+
+// A bot is one of them, as long as its settings stay as they are.
+type bot struct {
+	Bot
+	m     *Bots
+	queue *outgoing.Queue
+	// every reaches all addresses, public the public ones alone.
+	every, public poster
+	history       history
+	end           context.CancelFunc // of its life; nil: it has none. The module's mu guards it, and ended
+	ended         chan struct{}      // closed after its life
+
+	session atomic.Pointer[router.Session]
+	rooms   rooms
+}
+
+func (m *Bots) newBot(one Bot) *bot {
+	b := &bot{Bot: one, m: m, every: m.poster(false), public: m.poster(true)}
+	b.history = history{log: m.o.Done, owner: one.JID.String()}
+	b.rooms.all = map[jid.JID]*seat{}
+	for _, r := range one.Rooms {
+		b.rooms.all[r] = &seat{why: "not yet"}
+	}
+	b.queue = outgoing.New(outgoing.Options{Log: m.o.Queue, Owner: one.JID.String(),
+		MaxRecords: maxQueued, MaxBytes: maxQueuedBytes, Age: age, Parallel: parallel,
+		Sender: sender, Try: b.try, Waits: func(storage.Record, error, time.Duration) {}, Lost: b.lost,
+		On: func() bool { return m.running.Load() && m.active(b) }, Logger: m.o.Log})
+	return b
+}
+
+// close ends what a bot does; its queue stays.
+func (b *bot) close() {
+	if b.end != nil {
+		b.end()
+		<-b.ended
+	}
+	b.queue.Close()
+	b.every.Close()
+	b.public.Close()
+}
+
+// client is the one that may go where the bot may. Who is no administrator reaches nothing inside (docs/security.md).
+func (b *bot) client(ctx context.Context) poster {
+	if b.Owner.IsZero() || b.m.o.Admin(ctx, b.Owner) {
+		return b.every
+	}
+	return b.public
+}
+
+// pause says whether to go on after a while.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// sorted are the bots by address.
+func sorted(all map[jid.JID]*bot) []*bot {
+	return slices.SortedFunc(maps.Values(all), func(a, b *bot) int {
+		return a.JID.Compare(b.JID)
+	})
+}
+
+var (
+	nameBody    = xmpp.Name{Space: xmpp.NSClient, Local: "body"}
+	nameThread  = xmpp.Name{Space: xmpp.NSClient, Local: "thread"}
+	nameDelay   = xmpp.Name{Space: xmpp.NSDelay, Local: "delay"}
+	nameMUCUser = xmpp.Name{Space: xmpp.NSMUCUser, Local: "x"}
+	nameBot     = xmpp.Name{Space: nsBot, Local: "bot"}
+)
+
+// nsBot marks what a bot of a jackdaw has written.
+const nsBot = "urn:x-jackdaw:bot:0"
