@@ -1,6 +1,8 @@
 package server
 
 import (
+	"context"
+
 	"jackdaw/config"
 	"jackdaw/modules/httpmessage"
 	"jackdaw/storage"
@@ -13,7 +15,7 @@ func (h *house) newPosts(store storage.Engine) *httpmessage.Service {
 	cfg := h.cfg.Load()
 	return httpmessage.New(httpmessage.Options{Router: h.router, Accounts: h.accounts, Engine: store,
 		Hosts: func() []string { return domains(h.cfg.Load()) }, Settings: postSettings(cfg),
-		Lanes: lanes(cfg), Budgets: h.senders, Foresight: foresight{h}, Tokens: h.tokens,
+		Lanes: lanes(cfg), Budgets: h.senders, Foresight: foresight{h}, Upload: h.keepFile, Tokens: h.tokens,
 		Rooms: func(domain string) bool { return h.features.Rooms.Serves(domain) }, Log: h.o.Log})
 }
 
@@ -43,4 +45,13 @@ func (f foresight) Blocks(user, other jid.JID) bool { return f.h.features.Blocks
 // Sees implements httpmessage.Foresight.
 func (f foresight) Sees(user, other jid.JID) (bool, error) {
 	return f.h.features.Roster.Sees(user, other)
+}
+
+// keepFile keeps a file that came with a post, as one that its account has uploaded.
+func (h *house) keepFile(ctx context.Context, user jid.JID, name, kind string, data []byte) (string, error) {
+	cfg, domain := h.cfg.Load(), ""
+	if cfg.Modules.Enabled("upload") {
+		domain, _ = cfg.UploadDomain(user.Domain())
+	}
+	return h.files.Keep(ctx, domain, user, name, kind, data)
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"jackdaw/c2s"
+	"jackdaw/modules/httpmessage"
 	"jackdaw/portable"
 	"jackdaw/router"
 	"jackdaw/s2s"
@@ -29,6 +30,11 @@ var titles = map[string]string{
 	"RFC 5802": "Salted Challenge Response Authentication Mechanism (SCRAM)",
 	"RFC 7395": "An XMPP Subprotocol for WebSocket",
 	"RFC 7677": "SCRAM-SHA-256 and SCRAM-SHA-256-PLUS",
+	"XEP-0066": "Out of Band Data",
+	"XEP-0393": "Message Styling",
+	"XEP-0428": "Fallback Indication",
+	"XEP-0447": "Stateless file sharing",
+	"XEP-0461": "Message Replies",
 	"XEP-0114": "Jabber Component Protocol",
 	"XEP-0178": "Best Practices for Use of SASL EXTERNAL with Certificates",
 	"XEP-0185": "Dialback Key Generation and Validation",
@@ -145,7 +151,8 @@ func specs(t *testing.T) []row {
 	t.Helper()
 	h := assembled(t)
 	all := append(h.modules(), router.Module{Name: "c2s", Specs: c2s.Specs}, router.Module{Name: "s2s", Specs: s2s.Specs},
-		router.Module{Name: "bosh", Specs: bosh.Specs}, router.Module{Name: "portable", Specs: portable.Specs})
+		router.Module{Name: "bosh", Specs: bosh.Specs}, router.Module{Name: "portable", Specs: portable.Specs},
+		router.Module{Name: "httpmessage", Specs: httpmessage.Specs})
 	var rows []row
 	for _, m := range all {
 		for _, s := range m.Specs {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strconv"
 
+	"jackdaw/modules/internal/posting"
 	"jackdaw/router"
 	"jackdaw/router/accounts"
 	"jackdaw/router/budget"
@@ -34,6 +35,7 @@ type delivery struct {
 	paid    int            // of it, before the message had come
 
 	stanza     xmpp.Stanza
+	attached   []posting.Attachment // that the stanza does not tell of yet
 	recipients []recipient
 	lenient    bool
 	dry        bool // only what would happen is asked: nothing is sent or kept
@@ -92,12 +94,22 @@ func (d *delivery) many() *refusal {
 
 // deliver decides where the copies may go, sends them, and returns when all that was accepted is durable. One that is
 // dry only finds out what would become of them.
-func (d *delivery) deliver() *refusal {
+func (d *delivery) deliver(ctx context.Context) *refusal {
 	if x := d.decide(); x != nil {
 		return x
 	}
+	if len(d.attached) > 0 {
+		if x := d.fits(); x != nil {
+			return x
+		}
+	}
 	if d.dry {
 		return d.foresee()
+	}
+	if len(d.attached) > 0 {
+		if x := d.attach(ctx); x != nil {
+			return x
+		}
 	}
 	return d.send()
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"jackdaw/modules/internal/addresses"
@@ -70,6 +71,9 @@ func (p *post) draft(ctx context.Context, d *posting.Draft) *refusal {
 		return p.mayNotUse()
 	}
 	cost := len(p.stanza.Payload)
+	for i := range d.Attachments {
+		cost += len(d.Attachments[i].Data)
+	}
 	if cost > p.set.MaxBody {
 		return p.tooLarge()
 	}
@@ -94,6 +98,14 @@ func (p *post) draft(ctx context.Context, d *posting.Draft) *refusal {
 	if p.stanza.Kind != xmpp.Message {
 		return badRequest(textRoot)
 	}
+	if p.attached = slices.Clone(d.Attachments); len(p.attached) > maxAttached {
+		return badRequest("attachments: " + strconv.Itoa(maxAttached) + " are allowed.")
+	}
+	for i := range p.attached {
+		if err := checkAttachment(&p.attached[i]); err != nil {
+			return badRequest("attachments[" + strconv.Itoa(i) + "]." + err.Error() + ".")
+		}
+	}
 	if x := p.sender(); x != nil {
 		return x
 	}
@@ -105,7 +117,7 @@ func (p *post) draft(ctx context.Context, d *posting.Draft) *refusal {
 	if x := p.drafted(d.To); x != nil {
 		return x
 	}
-	return p.deliver()
+	return p.deliver(ctx)
 }
 
 // drafted takes the recipients of a draft, each once.
@@ -146,6 +158,12 @@ func fingerprintOf(account string, d *posting.Draft) (sum [sha256.Size]byte) {
 	}
 	h.Write([]byte{0})
 	h.Write(d.Stanza.Append(nil))
+	for _, a := range d.Attachments {
+		for _, part := range [...]string{a.Name, a.Type, a.URL, strconv.Itoa(len(a.Data)), string(a.Data)} {
+			h.Write([]byte{0})
+			h.Write([]byte(part))
+		}
+	}
 	h.Sum(sum[:0])
 	return sum
 }

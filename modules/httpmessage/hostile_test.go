@@ -1,12 +1,14 @@
 package httpmessage
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"unicode/utf8"
 
 	"jackdaw/router"
 	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
 )
 
 // attacks are refused, each with that status, and nothing is sent to anybody.
@@ -120,6 +122,7 @@ func fuzz(f *testing.F, header string, seeds []string) {
 	h.router = router.New(router.Options{Hosts: []string{host}, Users: h.who, Log: h.o.Log})
 	h.router.Use(router.Module{Name: "judge", Unclaimed: h.judge(&bad)})
 	h.open()
+	h.o.Upload = func(context.Context, jid.JID, string, string, []byte) (string, error) { return cat, nil }
 	f.Fuzz(func(t *testing.T, b []byte) {
 		h.t, bad = t, ""
 		c := call{user: "bob@" + host, body: string(b)}
@@ -185,6 +188,12 @@ func FuzzPostJSON(f *testing.F) {
 	}
 	for _, row := range badForms {
 		seeds = append(seeds, row.body)
+	}
+	for _, row := range conveniences {
+		seeds = append(seeds, `{"to": "bob@im.example.org", `+row.fields+`}`)
+	}
+	for _, row := range badFields {
+		seeds = append(seeds, `{"to": "bob@im.example.org", `+row.fields+`}`)
 	}
 	fuzz(f, jsonType, seeds)
 }

@@ -64,7 +64,9 @@ type Options struct {
 	Rooms func(domain string) bool
 	// Foresight is for dry runs; nil: nobody has blocked anybody, and who is online is told to administrators alone.
 	Foresight Foresight
-	Log       *slog.Logger
+	// Upload keeps files that come with a message; nil: none can.
+	Upload Upload
+	Log    *slog.Logger
 }
 
 // Settings may change while the service runs. The zero value means the defaults.

@@ -2,159 +2,20 @@ package httpmessage
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"strconv"
-	"strings"
 	"unicode/utf8"
 
-	"jackdaw/xmpp"
-	"jackdaw/xmpp/jid"
-	"jackdaw/xmpp/stream"
+	"jackdaw/modules/internal/posting"
 )
-
-// A form is a message as JSON: docs/http.md §4.
-type form struct {
-	to        []string
-	isList    bool
-	body      string
-	hasBody   bool
-	attrs     []pair // message_attributes
-	bodyAttrs []pair
-	extra     string
-}
-
-type pair struct{ name, value string }
-
-// fault is what is wrong with a form, for the client.
-type fault string
-
-func (f fault) Error() string { return string(f) }
-
-func faultf(format string, args ...any) error { return fault(fmt.Sprintf(format, args...)) }
-
-// parseJSON makes the message out of the form, by way of XML, so that it passes the checks that any other passes.
-func (p *post) parseJSON() *refusal {
-	f, err := readForm(p.body)
-	if err != nil {
-		return badRequest(err.Error() + ".")
-	}
-	extra, err := stream.ParseContent([]byte(f.extra), p.set.Stanza)
-	if err != nil {
-		return badRequest("extra_elements: " + textXML + err.Error() + ".")
-	}
-	b, err := f.appendXML(nil, extra)
-	if err != nil {
-		return badRequest(err.Error() + ".")
-	}
-	st, err := stream.ParseStanza(b, p.set.Stanza) // it may have become larger than the body was
-	if err != nil {
-		return badRequest("the message cannot be written as XML: " + err.Error() + ".")
-	}
-	p.stanza = *st
-	if f.isList {
-		p.hasList, p.list = true, f.to
-		return nil
-	}
-	j, err := jid.Parse(f.to[0])
-	if err != nil {
-		p.badTo = f.to[0]
-	}
-	p.stanza.To = j
-	return nil
-}
-
-// appendXML appends the form as a message without addresses.
-func (f *form) appendXML(b, extra []byte) ([]byte, error) {
-	b = append(b, "<message"...)
-	hasType := false
-	for _, a := range f.attrs {
-		if strings.EqualFold(a.name, "to") || strings.EqualFold(a.name, "from") {
-			return nil, faultf("message_attributes: %s is not allowed here", quoted(a.name))
-		}
-		hasType = hasType || a.name == "type"
-	}
-	b, err := appendAttrs(b, "message_attributes", f.attrs)
-	if err != nil {
-		return nil, err
-	}
-	if !hasType {
-		b = append(b, " type='chat'"...)
-	}
-	b = append(b, '>')
-	if f.hasBody {
-		if b, err = appendAttrs(append(b, "<body"...), "body_attributes", f.bodyAttrs); err != nil {
-			return nil, err
-		}
-		if at := xmpp.InvalidAt(f.body); at >= 0 {
-			return nil, faultf("body: it holds a character that XML does not allow, %s", placeIn(f.body, at))
-		}
-		b = append(xmpp.AppendText(append(b, '>'), f.body), "</body>"...)
-	} else if len(f.bodyAttrs) > 0 {
-		return nil, fault("body_attributes: there is no body")
-	}
-	b = append(b, extra...)
-	return append(b, "</message>"...), nil
-}
-
-// appendAttrs appends attributes whose names must not be able to end the tag.
-func appendAttrs(b []byte, field string, list []pair) ([]byte, error) {
-	for _, a := range list {
-		local := a.name
-		switch prefix, rest, prefixed := strings.Cut(a.name, ":"); {
-		case prefixed && prefix != "xml": // no other prefix is declared, and none can be
-			return nil, faultf("%s: %s is not a name of an attribute that can be used here", field, quoted(a.name))
-		case prefixed:
-			local = rest
-		}
-		switch {
-		case !isName(local):
-			return nil, faultf("%s: %s is not a name of an attribute", field, quoted(a.name))
-		case !xmpp.ValidText(a.value):
-			return nil, faultf("%s: %s holds a character that XML does not allow, %s", field, quoted(a.name),
-				placeIn(a.value, xmpp.InvalidAt(a.value)))
-		case a.name == "xmlns" && a.value != xmpp.NSClient:
-			return nil, faultf("%s: xmlns can only be %s", field, xmpp.NSClient)
-		case a.name == "xmlns":
-			continue // it is the default
-		}
-		b = append(b, ' ')
-		b = append(b, a.name...)
-		b = append(b, "='"...)
-		b = append(xmpp.AppendAttr(b, a.value), '\'')
-	}
-	return b, nil
-}
-
-// placeIn names a character of a text, and where it is: lines and columns count from 1.
-func placeIn(s string, at int) string {
-	r, _ := utf8.DecodeRuneInString(s[at:])
-	line := 1 + strings.Count(s[:at], "\n")
-	column := 1 + utf8.RuneCountInString(s[strings.LastIndexByte(s[:at], '\n')+1:at])
-	return fmt.Sprintf("%U at line %d, column %d of the text", r, line, column)
-}
-
-// isName says whether s is an NCName (Namespaces in XML 1.0 §3). Of the letters beyond ASCII the scanner knows the
-// rest; here it matters only that none can end a tag.
-func isName(s string) bool {
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		switch {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c == '_', c >= utf8.RuneSelf:
-		case i > 0 && (c >= '0' && c <= '9' || c == '-' || c == '.'):
-		default:
-			return false
-		}
-	}
-	return s != ""
-}
 
 // readForm reads the body strictly: encoding/json alone would take the last of two equal keys, ignore the case of
 // letters and mend broken UTF-8.
-func readForm(b []byte) (form, error) {
-	var f form
+func readForm(b []byte) (*form, error) {
+	f := new(form)
 	b = bytes.TrimPrefix(b, []byte("\xEF\xBB\xBF"))
 	if !utf8.Valid(b) {
 		return f, fault("JSON parsing failed: it is not UTF-8")
@@ -163,6 +24,7 @@ func readForm(b []byte) (form, error) {
 		return f, faultAt(b, at, "half a surrogate pair")
 	}
 	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
 	t, err := d.Token()
 	if err != nil {
 		return f, syntax(d, b, err)
@@ -176,22 +38,7 @@ func readForm(b []byte) (form, error) {
 		if err != nil {
 			return f, err
 		}
-		switch key {
-		case "to":
-			err = f.readTo(d, b)
-		case "body":
-			f.hasBody = true
-			f.body, err = text(d, key, b)
-		case "message_attributes":
-			f.attrs, err = pairs(d, key, b)
-		case "body_attributes":
-			f.bodyAttrs, err = pairs(d, key, b)
-		case "extra_elements":
-			f.extra, err = text(d, key, b)
-		default:
-			err = faultf("%s is not a field of a message", quoted(key))
-		}
-		if err != nil {
+		if err = f.read(d, b, key); err != nil {
 			return f, err
 		}
 	}
@@ -201,10 +48,156 @@ func readForm(b []byte) (form, error) {
 	if _, err := d.Token(); err != io.EOF {
 		return f, fault("JSON parsing failed: something follows the object")
 	}
-	if !seen["to"] {
-		return f, fault("the message has no recipient: to is missing")
+	return f, f.check()
+}
+
+// read reads the value of a field.
+func (f *form) read(d *json.Decoder, b []byte, key string) (err error) {
+	switch key {
+	case "to":
+		err = f.readTo(d, b)
+	case "body":
+		f.hasBody = true
+		f.body, err = text(d, key, b)
+	case "markdown":
+		f.isMarkup = true
+		f.markdown, err = text(d, key, b)
+	case "subject":
+		f.subject, err = text(d, key, b)
+	case "thread":
+		f.thread, err = text(d, key, b)
+	case "reply_to":
+		err = f.readReply(d, b)
+	case "attachments":
+		err = f.readAttachments(d, b)
+	case "message_attributes":
+		f.attrs, err = pairs(d, key, b)
+	case "body_attributes":
+		f.bodyAttrs, err = pairs(d, key, b)
+	case "extra_elements":
+		f.extra, err = text(d, key, b)
+	default:
+		err = faultf("%s is not a field of a message", quoted(key))
 	}
-	return f, nil
+	return err
+}
+
+// readReply reads which message is answered: its id, or an object.
+func (f *form) readReply(d *json.Decoder, b []byte) error {
+	t, err := d.Token()
+	if err != nil {
+		return syntax(d, b, err)
+	}
+	f.reply = new(reply)
+	if s, ok := t.(string); ok {
+		f.reply.id = s
+		return nil
+	}
+	if t != json.Delim('{') {
+		return fault("reply_to must be the id of a message or an object")
+	}
+	return object(d, b, func(key string) (err error) {
+		switch key {
+		case "id":
+			f.reply.id, err = text(d, "reply_to.id", b)
+		case "to":
+			f.reply.to, err = text(d, "reply_to.to", b)
+		case "quote":
+			f.reply.quote, err = text(d, "reply_to.quote", b)
+		default:
+			err = faultf("%s is not a field of reply_to", quoted(key))
+		}
+		return err
+	})
+}
+
+// readAttachments reads an array of files.
+func (f *form) readAttachments(d *json.Decoder, b []byte) error {
+	const wrong = fault("attachments must be an array of objects")
+	t, err := d.Token()
+	if err != nil {
+		return syntax(d, b, err)
+	}
+	if t != json.Delim('[') {
+		return wrong
+	}
+	for d.More() {
+		if t, err = d.Token(); err != nil {
+			return syntax(d, b, err)
+		}
+		if t != json.Delim('{') {
+			return wrong
+		}
+		var a posting.Attachment
+		at := "attachments[" + strconv.Itoa(len(f.attached)) + "]."
+		if err := object(d, b, func(key string) error { return readAttachment(d, b, &a, at, key) }); err != nil {
+			return err
+		}
+		if err := f.attach(a); err != nil {
+			return err
+		}
+	}
+	if _, err := d.Token(); err != nil {
+		return syntax(d, b, err)
+	}
+	return nil
+}
+
+func (f *form) attach(a posting.Attachment) error {
+	if len(f.attached) == maxAttached {
+		return faultf("attachments: %d are allowed", maxAttached)
+	}
+	f.attached = append(f.attached, a)
+	return nil
+}
+
+func readAttachment(d *json.Decoder, b []byte, a *posting.Attachment, at, key string) (err error) {
+	switch key {
+	case "url":
+		a.URL, err = text(d, at+key, b)
+	case "name":
+		a.Name, err = text(d, at+key, b)
+	case "type":
+		a.Type, err = text(d, at+key, b)
+	case "size":
+		t, bad := d.Token()
+		if bad != nil {
+			return syntax(d, b, bad)
+		}
+		n, _ := t.(json.Number)
+		if a.Size, err = strconv.ParseInt(n.String(), 10, 64); err != nil || a.Size < 0 {
+			return faultf("%ssize must be a number of bytes", at)
+		}
+	case "data":
+		s, bad := text(d, at+key, b)
+		if bad != nil {
+			return bad
+		}
+		if a.Data, err = base64.StdEncoding.DecodeString(s); err != nil {
+			return faultf("%sdata is not base64 (RFC 4648 §4)", at)
+		}
+	default:
+		return faultf("%s%s is not a field of an attachment", at, quoted(key))
+	}
+	return err
+}
+
+// object reads the members of an object that has begun.
+func object(d *json.Decoder, b []byte, read func(key string) error) error {
+	seen := map[string]bool{}
+	for d.More() {
+		key, err := field(d, seen, b)
+		if err != nil {
+			return err
+		}
+		if err := read(key); err != nil {
+			return err
+		}
+	}
+	if _, err := d.Token(); err != nil {
+		return syntax(d, b, err)
+	}
+	return nil
 }
 
 // field reads the name of a member, each of which can be there once.
@@ -278,22 +271,12 @@ func pairs(d *json.Decoder, what string, b []byte) ([]pair, error) {
 		return nil, faultf("%s must be an object of strings", what)
 	}
 	var list []pair
-	seen := map[string]bool{}
-	for d.More() {
-		name, err := field(d, seen, b)
-		if err != nil {
-			return nil, err
-		}
+	err = object(d, b, func(name string) error {
 		value, err := text(d, what+": "+quoted(name), b)
-		if err != nil {
-			return nil, err
-		}
 		list = append(list, pair{name, value})
-	}
-	if _, err := d.Token(); err != nil {
-		return nil, syntax(d, b, err)
-	}
-	return list, nil
+		return err
+	})
+	return list, err
 }
 
 // syntax says what encoding/json found, and where the token begins that it does not like.

@@ -138,7 +138,7 @@ func (p *post) run() *refusal {
 		return x
 	}
 	p.lenient = prefersLenient(p.r.Header)
-	return p.deliver()
+	return p.deliver(p.r.Context())
 }
 
 // contentType finds out whether the body is JSON or XML.

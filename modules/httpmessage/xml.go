@@ -21,7 +21,7 @@ const (
 // parse reads the body into p.stanza.
 func (p *post) parse() *refusal {
 	if p.isJSON {
-		return p.parseJSON()
+		return p.take(readForm(p.body))
 	}
 	return p.parseXML(p.body)
 }
@@ -139,11 +139,6 @@ func (p *post) listing() ([]string, *refusal) {
 	bad := addresses.Offenders{Most: listed}
 	all := addresses.All(list, &bad)
 	return all, offending(&bad)
-}
-
-// setPayload replaces the payload, with its index, which many copies will use.
-func (p *post) setPayload(b []byte) {
-	p.stanza.Payload, p.stanza.Children = b, xmpp.Index(b)
 }
 
 func offending(bad *addresses.Offenders) *refusal {

@@ -71,13 +71,18 @@ func (s *Service) request(e *router.Envelope) {
 			at = p.URL
 		}
 	}
-	at += "/" + sl.id + "/" + url.PathEscape(sl.name)
+	at = s.urlOf(at, sl)
 	s.Stats.Slots.Add(1)
 	w := xmpp.NewWriter(nil).Start(nsUpload, "slot")
 	w.Start("", "put").Attr("url", at).Start("", "header").
 		Attr("name", "Authorization").Text(scheme + sl.secret).End().End()
 	w.Start("", "get").Attr("url", at).End()
 	s.o.Router.Answer(e, w.End().Bytes())
+}
+
+// urlOf is where the file of a slot is.
+func (s *Service) urlOf(place string, sl *slot) string {
+	return place + "/" + sl.id + "/" + url.PathEscape(sl.name)
 }
 
 // asked reads a request for a slot.

@@ -209,8 +209,17 @@ func (s *Service) begin(r *http.Request, id, name string) (*slot, *refusal) {
 		return nil, &refusal{http.StatusBadRequest, "Bad request: the slot is for another size."}
 	case !sameType(sl.kind, r.Header.Get("Content-Type")):
 		return nil, &refusal{http.StatusUnsupportedMediaType, "Unsupported media type: the slot is for another one."}
-	case s.closed:
-		return nil, &refusal{http.StatusServiceUnavailable, "Try again later."}
+	}
+	if bad := s.occupy(sl); bad != nil {
+		return nil, bad
+	}
+	return sl, nil
+}
+
+// occupy marks a slot as being used, or says why it cannot be used now. end follows. The caller holds mu.
+func (s *Service) occupy(sl *slot) *refusal {
+	if s.closed {
+		return &refusal{http.StatusServiceUnavailable, "Try again later."}
 	}
 	own := 0
 	for other := range s.users[sl.owner.String()] {
@@ -219,20 +228,20 @@ func (s *Service) begin(r *http.Request, id, name string) (*slot, *refusal) {
 		}
 	}
 	if own >= atOnce {
-		return nil, &refusal{http.StatusTooManyRequests, "Too many files at once."}
+		return &refusal{http.StatusTooManyRequests, "Too many files at once."}
 	}
 	if !storage.Fair(allAtOnce, int64(s.active), int64(own), 1) {
-		return nil, &refusal{http.StatusServiceUnavailable, "Try again later."}
+		return &refusal{http.StatusServiceUnavailable, "Try again later."}
 	}
 	sl.state = taking
 	s.active++
 	s.claim += sl.size
 	s.working.Add(1)
 	s.Stats.Active.Add(1)
-	return sl, nil
+	return nil
 }
 
-// end is the end of what begin began. A slot whose file did not come may be used again until it expires.
+// end is the end of what occupy began. A slot whose file did not come may be used again until it expires.
 func (s *Service) end(sl *slot, kept bool) {
 	s.mu.Lock()
 	switch {

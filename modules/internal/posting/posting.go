@@ -24,6 +24,8 @@ type Draft struct {
 	To []jid.JID
 	// Stanza is the message without sender and recipient.
 	Stanza xmpp.Stanza
+	// Attachments are files that the message is to tell of; its body gets their addresses.
+	Attachments []Attachment
 	// Key tells a repetition from another message, within the account, for a day; "": each is another.
 	Key string
 	// Lenient sends the copies that are allowed where others are not.
@@ -32,6 +34,16 @@ type Draft struct {
 	Dry bool
 	// Source is where the request came from: one that is exempt has no budget.
 	Source accounts.Source
+}
+
+// An Attachment is a file: where it is, or what is in it.
+type Attachment struct {
+	Name string // "" is unknown; needed with Data
+	Type string // of its media; "" is unknown
+	URL  string // https or http
+	Size int64  // bytes; 0 is unknown
+	// Data is kept in the account's name, as one of its uploads, where there is no URL.
+	Data []byte
 }
 
 // A Report is what became of a Draft.
