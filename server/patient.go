@@ -13,6 +13,7 @@ import (
 	"jackdaw/server/certificates"
 	"jackdaw/server/doctor"
 	"jackdaw/storage/redis"
+	"jackdaw/web/landing"
 )
 
 // Patient is all that package doctor can be told of a host of the configuration, on the machine of its server. pid is
@@ -22,6 +23,9 @@ func Patient(cfg *config.Config, host string, pid int) doctor.Options {
 		Machine: &doctor.Machine{PID: pid, Addresses: doctor.Addresses()}}
 	if _, ok := cfg.UploadDomain(host); !ok || !cfg.Modules.Enabled("upload") {
 		o.Files = ""
+	}
+	if at := publicURL(cfg, host, &cfg.Listen); at != "" {
+		o.Invitations = at + landing.Path
 	}
 	came := issuedHere(cfg)
 	for _, one := range came.Status() {

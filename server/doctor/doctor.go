@@ -3,11 +3,12 @@
 // what to add or change.
 //
 // It follows RFC 6120 §3.2 and XEP-0368 (records), RFC 7590 and RFC 9525 (TLS and certificates), XEP-0156 (host-meta),
-// RFC 7395 and XEP-0206 (WebSocket and BOSH), XEP-0363 (files), XEP-0178 and XEP-0220 (another server, and back). What
-// it reads from others is bounded. Nothing is changed and nothing is sent that a login would need.
+// RFC 7395 and XEP-0206 (WebSocket and BOSH), XEP-0363 (files), XEP-0401 (the page of invitations), XEP-0178 and
+// XEP-0220 (another server, and back), RFC 8659 and RFC 7673 (records CAA and TLSA). What it reads from others is
+// bounded. Nothing is changed and nothing is sent that a login would need.
 //
-// Left out: records of TLSA and CAA, which the resolver of Go does not ask for; what a firewall does to others, since
-// all that can be seen here is what it does to this machine.
+// Left out: what a firewall does to others, since all that can be seen here is what it does to this machine; checking
+// the signatures of the DNS, which is left to the name server that is asked.
 package doctor
 
 import (
@@ -61,6 +62,7 @@ type Options struct {
 	Config *config.Config
 
 	Resolver Resolver       // nil: net.DefaultResolver
+	Ask      Asker          // nil: the name servers of the system
 	Roots    *x509.CertPool // nil: those of the system
 
 	// Peer is another server to speak with; "": none. Certificate is what the domain shows to it; it may be nil.
@@ -70,6 +72,8 @@ type Options struct {
 	Issued []Issued
 	// Files is the URL below which clients put and find files; "": none is known.
 	Files string
+	// Invitations is the URL below which the pages of invitations are; "": nobody reaches them.
+	Invitations string
 	// Machine is the one that the domain's server runs on, if this is it.
 	Machine *Machine
 
@@ -103,6 +107,9 @@ func Examine(ctx context.Context, o Options) []Finding {
 	if o.Resolver == nil {
 		o.Resolver = net.DefaultResolver
 	}
+	if o.Ask == nil {
+		o.Ask = askSystem
+	}
 	if o.Dial == nil {
 		o.Dial = new(net.Dialer).DialContext
 	}
@@ -128,7 +135,8 @@ func Examine(ctx context.Context, o Options) []Finding {
 		}
 	}
 	parts = append(parts, (*examination).issued, func(e *examination) { e.web(ctx) },
-		func(e *examination) { e.files(ctx) })
+		func(e *examination) { e.files(ctx) }, func(e *examination) { e.invitations(ctx) },
+		func(e *examination) { e.authorities(ctx) })
 	if o.Peer != "" {
 		parts = append(parts, func(e *examination) { e.peer(ctx) })
 	}

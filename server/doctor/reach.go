@@ -74,6 +74,7 @@ func (e *examination) handshake(ctx context.Context, conn net.Conn, s service, t
 			Do:  "have whatever ends TLS there speak TLS 1.2 and 1.3 (ssl_protocols of nginx)"})
 		return nil, false
 	}
+	e.pinned(ctx, s, t, state.PeerCertificates)
 	return c, e.certificate(state.PeerCertificates, t.String(), s.server)
 }
 

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"jackdaw/config"
 	"jackdaw/server/doctor"
 	"jackdaw/testsuite/peers"
 )
@@ -298,6 +299,14 @@ var faultsOfTheWeb = []fault{
 		w.behind(t, func(out http.ResponseWriter, r *http.Request, pass http.Handler) { pass.ServeHTTP(out, r) })
 		w.options.Config.Listen.HTTPS, w.options.Config.Listen.HTTP = nil, []string{"127.0.0.1:5280"}
 	}, doctor.Warning, []string{"no proxy is trusted", "trusted_proxies", "X-Forwarded-For"}},
+	proxied("a proxy that has invitations go to a website", "/invite/", "", doctor.Wrong, status(404),
+		"https://chat.example/invite/: answered by somebody else: 404", "have the proxy pass /invite/ and /assets/ on"),
+	proxied("a website that moves invitations", "/invite/", "", doctor.Wrong, func(out http.ResponseWriter, r *http.Request) {
+		http.Redirect(out, r, "https://www.chat.example/", http.StatusMovedPermanently)
+	}, "answered by somebody else: 301"),
+	{"invitations lead to no page", func(_ *testing.T, w *ward) {
+		w.options.Invitations, w.options.Config.Registration = "", config.RegistrationInvite
+	}, doctor.Warning, []string{"invitations lead to no page", "listen.https", "http.url"}},
 	{"files have no way", func(_ *testing.T, w *ward) { w.options.Files = "" }, doctor.Warning,
 		[]string{"users cannot send files", "listen.https"}},
 }
@@ -350,7 +359,7 @@ var faultsOfTheMachine = []fault{
 func TestDoctorNamesEachFaultAndTheRemedy(t *testing.T) {
 	w := newWard(t)
 	for place, faults := range map[string][]fault{"DNS": faultsOfTheDNS, "TLS": faultsOfTLS, "web": faultsOfTheWeb,
-		"machine": faultsOfTheMachine, "issuing": faultsOfIssuing} {
+		"machine": faultsOfTheMachine, "issuing": faultsOfIssuing, "records": faultsOfRecords} {
 		for _, f := range faults {
 			t.Run(place+"/"+f.name, func(t *testing.T) {
 				one := w.copied()

@@ -25,7 +25,21 @@ type zone struct {
 	services map[string][]*net.SRV // by "_xmpp-client._tcp.chat.example."
 	hosts    map[string]string
 	aliases  map[string]string
-	broken   string // a service that the DNS does not answer for
+	broken   string              // a service that the DNS does not answer for
+	others   map[string][]string // data of CAA and TLSA as bytes, by the name and the number of the type
+	signed   bool
+}
+
+func (z *zone) ask(_ context.Context, name string, kind uint16) (a doctor.Answer, err error) {
+	owner := fmt.Sprint(name, " ", kind)
+	if owner == z.broken {
+		return a, errors.New("the DNS does not answer: ServerFailure")
+	}
+	for _, data := range z.others[owner] {
+		a.Records = append(a.Records, []byte(data))
+	}
+	a.Signed = z.signed
+	return a, nil
 }
 
 func (z *zone) LookupSRV(_ context.Context, service, proto, name string) (string, []*net.SRV, error) {
@@ -94,7 +108,7 @@ func newWard(t *testing.T) *ward {
 	cfg.Listen = config.Listen{C2S: []string{":5222"}, C2STLS: []string{":5223"}, S2S: []string{":5269"},
 		S2STLS: []string{":5270"}, HTTPS: []string{":443"}}
 	w.options = doctor.Options{Domain: "chat.example", Roots: roots(t, a), Config: cfg,
-		Certificate: &pair, Files: "https://chat.example/upload",
+		Certificate: &pair, Files: "https://chat.example/upload", Invitations: "https://chat.example/invite/",
 		Machine: &doctor.Machine{PID: 1, Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")},
 			Descriptors: func(int) (int, int, error) { return 20, 65536, nil },
 			Disk:        func(string) (doctor.Room, error) { return doctor.Room{Free: 50 << 30, All: 100 << 30}, nil },
@@ -118,7 +132,8 @@ func (w *ward) copied() *ward {
 	c, z, cfg, m := *w, *w.zone, *w.options.Config, *w.options.Machine
 	z.services, z.hosts, z.aliases = maps.Clone(z.services), maps.Clone(z.hosts), maps.Clone(z.aliases)
 	c.zone, c.places, c.options.Config, c.options.Machine = &z, maps.Clone(w.places), &cfg, &m
-	c.options.Resolver = c.zone
+	c.options.Resolver, c.options.Ask = c.zone, c.zone.ask
+	c.zone.others = maps.Clone(c.zone.others)
 	c.options.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		to, ok := c.places[addr]
 		if !ok {
@@ -144,9 +159,9 @@ func TestDoctorFindsNothingWrongWhereNothingIs(t *testing.T) {
 	if lines := bad(found); len(lines) > 0 || doctor.Worst(found) != doctor.Good {
 		t.Errorf("%s", strings.Join(lines, "\n"))
 	}
-	// Four services, two of rooms, two documents, WebSocket and BOSH, files, three of the machine, and what a firewall
-	// may do.
-	if len(found) != 15 {
+	// Four services, two of rooms, two documents, WebSocket and BOSH, files, invitations, three of the machine, and what a
+	// firewall may do.
+	if len(found) != 16 {
 		t.Errorf("%d findings: %+v", len(found), found)
 	}
 }

@@ -127,6 +127,10 @@ func (c *counter) register(w http.ResponseWriter, r *http.Request) {
 // invite is the page of one invitation.
 func (c *counter) invite(w http.ResponseWriter, r *http.Request) {
 	token := strings.TrimPrefix(r.URL.Path, Path)
+	if token == "" { // `jackdaw doctor` asks for this
+		c.site.Error(w, r, http.StatusGone)
+		return
+	}
 	inv, err := c.desk.Look(r, token)
 	if err != nil {
 		c.site.Error(w, r, status(err))
