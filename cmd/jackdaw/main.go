@@ -89,7 +89,6 @@ func newRoot() *cobra.Command {
 	addPackaging(root)
 	root.AddCommand(announceCommand(s), roomsCommand(s), uploadsCommand(s))
 	root.AddCommand(inviteCommand(s), tokenCommand(s))
-	root.AddCommand(inviteCommand(s))
 	root.AddCommand(botCommand(s))
 	return root
 }
