@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -322,6 +323,17 @@ func TestWhatAdministratorsDo(t *testing.T) {
 	c.does("/account", "1 session has ended", "jid", at, "action", "kick")
 	c.does("/account", "set a new one to keep it out", "jid", at, "action", "revoke-device", "device", "d1")
 	c.does("/account", "There is no such device", "jid", at, "action", "revoke-device", "device", "d2")
+	c.does("/account", "shown only now", "jid", at, "action", "make-token", "label", "x", "scopes", "send muc", "cidrs", "192.0.2.0/24, ::1", "days", "3")
+	list, err := s.o.Admin.Tokens(t.Context(), at)
+	made := slices.IndexFunc(list, func(i admin.TokenInfo) bool { return i.Label == "x" })
+	if err != nil || made < 0 || len(list[made].Scopes) != 2 || len(list[made].CIDRs) != 2 {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	c.does("/account", "Scope refused", "jid", at, "action", "make-token", "label", "x", "scopes", "")
+	c.does("/account", "whole number", "jid", at, "action", "make-token", "label", "x", "scopes", "send", "days", "x")
+	c.does("/account", "no such token", "jid", "tybalt@localhost", "action", "revoke-token", "id", list[made].ID)
+	c.does("/account", "is revoked", "jid", at, "action", "revoke-token", "id", list[made].ID)
+	c.does("/account", "no such token", "jid", at, "action", "revoke-token", "id", list[made].ID)
 	c.does("/account", "an administrator's now", "jid", at, "action", "grant-admin")
 	c.does("/account", "no administrator's any more", "jid", at, "action", "revoke-admin")
 	c.does("/account", link, "jid", at, "action", "reset")
@@ -380,7 +392,7 @@ func TestWhatAdministratorsDo(t *testing.T) {
 	if w := c.ask("POST", "/admin/account", url.Values{"token": {c.token()}, "action": {"dance"}}); w.Code != http.StatusBadRequest {
 		t.Errorf("%d", w.Code)
 	}
-	if log := s.log.String(); strings.Count(log, "by=romeo@localhost") != 24 || strings.Contains(log, "another") {
+	if log := s.log.String(); strings.Count(log, "by=romeo@localhost") != 26 || strings.Contains(log, "another") {
 		t.Errorf("%d\n%s", strings.Count(log, "by=romeo@localhost"), log)
 	}
 	// Whoever sets the own password has to log in with it.

@@ -25,6 +25,7 @@ import (
 	"jackdaw/modules/upload"
 	"jackdaw/router/accounts"
 	"jackdaw/router/devices"
+	"jackdaw/router/tokens"
 	"jackdaw/storage/embedded"
 	"jackdaw/web/pages"
 	"jackdaw/xmpp/jid"
@@ -231,11 +232,14 @@ func set(t *testing.T) *stage {
 	log := slog.New(record.Tap(slog.NewTextHandler(&s.log, nil)))
 	ruler := admin.New(admin.Options{Accounts: users, Config: func() *config.Config { return s.config }, Live: s.world,
 		Devices: s.world, Rooms: rooms{s.world}, Invitations: letters{s.world}, Announcements: walls{s.world},
+		Tokens:  tokens.New(tokens.Options{Store: store.Map(tokens.Space), Accounts: users}),
 		Uploads: shelves{s.world}, Log: log})
 	for _, name := range []string{"romeo", "juliet", "tybalt"} {
 		must(t, ruler.AddUser(t.Context(), admin.Command, name+"@localhost", "secret"))
 	}
 	must(t, ruler.Grant(t.Context(), admin.Command, "romeo@localhost", []string{"admin"}))
+	_, err = ruler.AddToken(t.Context(), admin.Command, admin.TokenWish{JID: "juliet@localhost", Label: evil, Scopes: []string{"send"}})
+	must(t, err)
 	log.Info("http post", "status", 200, "account", evil, "sender", evil, "stored", evil, "client", evil)
 	log.Info("report", "by", evil, "about", evil, "reason", evil)
 	s.Console = New(Options{Site: pages.New(log), Admin: ruler, Accounts: users, Log: log, Record: record, Facts: s.world,

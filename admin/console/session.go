@@ -45,7 +45,7 @@ type session struct {
 type word struct {
 	Bad  bool
 	Text string
-	Link string // to be copied; "": none
+	Link string // or a token, to be copied; "": none
 }
 
 // sessions are all, by the hash of their cookie.

@@ -157,6 +157,10 @@ func (c *Console) account(v *visit) {
 	if err == nil {
 		list, err = c.o.Admin.SessionsOf(address)
 	}
+	var tokens []admin.TokenInfo
+	if err == nil {
+		tokens, err = c.o.Admin.Tokens(ctx, address)
+	}
 	if err != nil {
 		v.failed("account", err)
 		return
@@ -169,10 +173,11 @@ func (c *Console) account(v *visit) {
 	v.show("account", user.JID, struct {
 		admin.UserInfo
 		Devices         []admin.DeviceInfo
+		Tokens          []admin.TokenInfo
 		List            []admin.SessionInfo
 		IsAdmin, Grants bool
 		Self, Invites   bool
-	}{user, devices, list, own, granted, user.JID == v.session.user.String(), c.hasInvitations()})
+	}{user, devices, tokens, list, own, granted, user.JID == v.session.user.String(), c.hasInvitations()})
 }
 
 // changeAccount does what a form on the page of an account asks for.
@@ -211,6 +216,10 @@ func (c *Console) changeAccount(v *visit) {
 			said += " It has logged in with the password, and may do so again: set a new one to keep it out."
 		}
 		v.done(err, said, "/account", query)
+	case "make-token":
+		c.makeToken(v, address)
+	case "revoke-token":
+		c.revokeToken(v, address)
 	case "grant-admin":
 		v.done(c.o.Admin.Grant(ctx, by, address, perm), "The account is an administrator's now.", "/account", query)
 	case "revoke-admin":
