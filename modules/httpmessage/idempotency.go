@@ -1,9 +1,11 @@
 package httpmessage
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
+	"mime"
 	"net/http"
 	"time"
 
@@ -127,11 +129,22 @@ func isKey(s string) bool {
 // last may hold a zero byte.
 func (p *post) fingerprint() (sum [sha256.Size]byte) {
 	h := sha256.New()
-	for _, part := range [...]string{p.r.URL.Path, p.account, map[bool]string{true: "json", false: "xml"}[p.isJSON]} {
+	kind, body := "xml", p.body // a form of curl's default type cannot be taken for XML
+	switch p.media {
+	case mediaJSON:
+		kind = "json"
+	case mediaMultipart: // whoever repeats it may have another boundary
+		kind = "multipart"
+		_, params, _ := mime.ParseMediaType(p.r.Header.Get("Content-Type"))
+		if b := params["boundary"]; b != "" {
+			body = bytes.ReplaceAll(body, []byte(b), nil)
+		}
+	}
+	for _, part := range [...]string{p.r.URL.Path, p.account, kind} {
 		h.Write([]byte(part))
 		h.Write([]byte{0})
 	}
-	h.Write(p.body)
+	h.Write(body)
 	h.Sum(sum[:0])
 	return sum
 }

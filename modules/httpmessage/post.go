@@ -44,7 +44,7 @@ type post struct {
 	mayPost   bool   // an API account may post for fqdn
 
 	body    []byte
-	isJSON  bool
+	media   media
 	badTo   string // what stands in 'to' and is no address
 	hasList bool   // the recipients came as a list in JSON
 	list    []string
@@ -141,17 +141,16 @@ func (p *post) run() *refusal {
 	return p.deliver(p.r.Context())
 }
 
-// contentType finds out whether the body is JSON or XML.
+// contentType finds out what the body is said to be.
 func (p *post) contentType() *refusal {
-	media, params, _ := strings.Cut(p.r.Header.Get("Content-Type"), ";")
-	media = strings.TrimSpace(media)
-	p.isJSON = strings.EqualFold(media, "application/json") || hasSuffix(media, "+json")
+	name, params, _ := strings.Cut(p.r.Header.Get("Content-Type"), ";")
+	name = strings.TrimSpace(name)
+	p.media = mediaOf(name)
 	if p.api == direct { // curl says that everything is a form
 		return nil
 	}
-	xml := strings.EqualFold(media, "application/xml") || strings.EqualFold(media, "text/xml") || hasSuffix(media,
-		"+xml")
-	if p.isJSON || xml && utf8Charset(params) {
+	xml := strings.EqualFold(name, "application/xml") || strings.EqualFold(name, "text/xml") || hasSuffix(name, "+xml")
+	if p.media == mediaJSON || xml && utf8Charset(params) {
 		return nil
 	}
 	return &refusal{status: http.StatusUnsupportedMediaType, close: true,

@@ -20,8 +20,11 @@ const (
 
 // parse reads the body into p.stanza.
 func (p *post) parse() *refusal {
-	if p.isJSON {
+	switch {
+	case p.media == mediaJSON:
 		return p.take(readForm(p.body))
+	case p.isForm():
+		return p.parseForm()
 	}
 	return p.parseXML(p.body)
 }
@@ -73,7 +76,11 @@ func (p *post) parseAgain(b []byte, err error) (*xmpp.Stanza, *refusal) {
 			}
 		}
 	}
-	return nil, badRequest(textXML + err.Error() + ".")
+	text := textXML + err.Error() + "."
+	if start(b) == '{' {
+		text += " JSON needs the header Content-Type: application/json."
+	}
+	return nil, badRequest(text)
 }
 
 // rootOf reads a document that the scanner found well-formed, as a tree.
