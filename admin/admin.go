@@ -46,6 +46,10 @@ type Options struct {
 	Roster Roster
 	// Invitations lead people in; nil where nobody does.
 	Invitations Invitations
+	// Hooks are addresses at which programs post; nil where there are none.
+	Hooks Hooks
+	// URL is where HTTP of a host is reached, without a slash at its end; "": nowhere. Nil: nobody knows.
+	URL func(host string) string
 	// Announcements write to everybody; nil where nobody does.
 	Announcements Announcements
 	// Rooms is the service of rooms; nil where nobody asks.

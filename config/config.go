@@ -42,6 +42,7 @@ type Config struct {
 	Registration  Registration  `yaml:"registration"`
 	Storage       Storage       `yaml:"storage"`
 	HTTP          HTTP          `yaml:"http"`
+	Hooks         Hooks         `yaml:"hooks"`
 	Web           Web           `yaml:"web"`
 	Modules       Modules       `yaml:"modules"`
 	Log           Log           `yaml:"log"`
@@ -65,6 +66,8 @@ type Host struct {
 	Page string `yaml:"page"`
 	// Rooms are bare JIDs of rooms that every account is given once, as bookmarks.
 	Rooms []string `yaml:"rooms"`
+	// Face is what HTTP at this host speaks beside: "" or FaceNtfy.
+	Face string `yaml:"face"`
 	// Outage are the URLs at which clients read, while the server is away, why (XEP-0455).
 	Outage []string `yaml:"outage"`
 	// Groups are shared: who is in one has all the others of it as contacts.
@@ -231,6 +234,15 @@ type HTTP struct {
 	Permissions    Permissions    `yaml:"permissions"`
 }
 
+// Hooks sets up what other programs post to hooks.
+type Hooks struct {
+	MaxBody int `yaml:"max_body"` // bytes of a request
+	MaxText int `yaml:"max_text"` // characters of a message
+}
+
+// FaceNtfy has a host answer as a server of ntfy, whose topics are names of hooks.
+const FaceNtfy = "ntfy"
+
 // Web sets up what browsers see and the streams of clients in them, which come by the listeners for HTTP.
 type Web struct {
 	WebSocket bool     `yaml:"websocket"` // RFC 7395
@@ -296,6 +308,7 @@ func Default() *Config {
 			ForgedRemote:  ForgedRefuse,
 			Permissions:   Permissions{HTTPMessage: []string{"*"}},
 		},
+		Hooks:   Hooks{MaxBody: 2 << 20, MaxText: 8000},
 		Web:     Web{WebSocket: true, BOSH: true, Admin: true},
 		Modules: defaultModules(),
 		Log:     Log{Level: "info", Format: "text"},

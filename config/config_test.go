@@ -292,6 +292,9 @@ func TestWrongFilesAreRefusedWithThePlaceAndWhatWasExpected(t *testing.T) {
 		{"two names, other order", "limits: {client_stanza_bytes: 20000}\nc2s: {max_stanza: 20000}\n", "f:2:7: c2s.max_stanza: given also as limits.client_stanza_bytes"},
 
 		{"no host", "hosts: []", "f:1:8: hosts: expected at least one domain"},
+		{"a face that is none", "hosts: [{domain: a, face: slack}]", `hosts[0].face: expected ntfy, or "" for none, found "slack"`},
+		{"bodies too large", "hooks: {max_body: 99999999}", "hooks.max_body: expected 26214400 or less: no program sends more"},
+		{"texts too short", "hooks: {max_text: 10}", "hooks.max_text: expected 200 to 60000"},
 		{"host without domain", "hosts:\n  - admins: []\n", "f:2:5: hosts[0].domain: expected a domain"},
 		{"domain with local part", "hosts: [{domain: a@b}]", "f:1:18: hosts[0].domain: expected a domain, found \"a@b\""},
 		{"domain twice", "hosts:\n- domain: a.b\n- domain: A.b\n", "f:3:11: hosts[1].domain: a.b is there twice"},

@@ -179,6 +179,7 @@ var moduleNames = []string{
 	"directory",
 	"disco",
 	"forged",
+	"hooks",
 	"hostmeta",
 	"httpmessage",
 	"invitations",

@@ -89,6 +89,13 @@ func (c *Config) problems() []*Error {
 	k.publicURL("http.url", &c.HTTP.URL, "https://im.example.org")
 	k.atLeast("http.max_body", int64(c.HTTP.MaxBody), 1024)
 	k.atLeast("http.max_recipients", int64(c.HTTP.MaxRecipients), 1)
+	k.atLeast("hooks.max_body", int64(c.Hooks.MaxBody), 1024)
+	if c.Hooks.MaxBody > 25<<20 {
+		k.add("hooks.max_body", "expected 26214400 or less: no program sends more")
+	}
+	if c.Hooks.MaxText < 200 || c.Hooks.MaxText > 60000 {
+		k.add("hooks.max_text", "expected 200 to 60000")
+	}
 	k.oneOf("http.forged_remote", c.HTTP.ForgedRemote, ForgedRefuse, ForgedOwnAddress)
 	if u, err := url.Parse(c.HTTP.SenderHook); c.HTTP.SenderHook != "" &&
 		(err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
@@ -265,6 +272,9 @@ func (c *Config) checkHosts(k *checker) {
 						"expected a URI such as mailto:abuse@example.org, found %q", uri)
 				}
 			}
+		}
+		if h.Face != "" && h.Face != FaceNtfy {
+			k.add(key+".face", `expected %s, or "" for none, found %q`, FaceNtfy, h.Face)
 		}
 		for n, where := range h.Outage {
 			// XEP-0455 §2.1: read by HTTP, without a login.

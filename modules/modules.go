@@ -24,6 +24,7 @@ import (
 	"jackdaw/modules/disco"
 	"jackdaw/modules/forged"
 	"jackdaw/modules/groups"
+	"jackdaw/modules/hooks"
 	"jackdaw/modules/internal/notices"
 	"jackdaw/modules/internal/parts"
 	"jackdaw/modules/invitations"
@@ -68,6 +69,8 @@ type Set struct {
 	// TellUser has a user written to in the same way, by his host.
 	TellUser func(user jid.JID, about, line string)
 
+	// Hooks are addresses at which programs post; never nil.
+	Hooks *hooks.Hooks
 	// Invitations are for administrators too; never nil.
 	Invitations *invitations.Invitations
 
@@ -150,6 +153,7 @@ func All(d Deps) *Set {
 		return err == nil
 	})
 	register := registration.Of(d, admins.Add)
+	inbound := hooks.Of(d)
 
 	// The cycles: these know others that were made after them and know them too.
 	cards.OnChange(func(b *router.Batch, c vcard.Change, written *storage.Pending) *storage.Pending {
@@ -206,6 +210,7 @@ func All(d Deps) *Set {
 			directory.Of(d, cards),
 			defaultrooms.Of(d, events, rooms),
 			orders.Module(),
+			inbound.Module(),
 		},
 		Registration:  register,
 		Forged:        replies,
@@ -215,6 +220,7 @@ func All(d Deps) *Set {
 		Bots:          programs,
 		Announcements: notes,
 		Invitations:   invites,
+		Hooks:         inbound,
 		Tell:          admins.Add,
 		TellUser:      func(user jid.JID, about, line string) { users.Add(user.Bare().String(), about, line) },
 

@@ -105,6 +105,8 @@ func offline(ctx context.Context, store storage.Engine, cfg *config.Config) (o a
 		}
 	})
 	return admin.Options{Accounts: users, Config: current, Kept: features, Devices: known,
+		Hooks:       features.Hooks,
+		URL:         func(host string) string { return publicURL(cfg, host, &cfg.Listen) },
 		Tokens:      programs,
 		Invitations: features.Invitations,
 		Roster:      features.Roster, Announcements: features.Announcements, Rooms: features.Rooms,

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"jackdaw/component"
+	"jackdaw/modules/hooks"
 	"jackdaw/modules/httpmessage"
 	"jackdaw/router"
 	"jackdaw/s2s"
@@ -100,6 +101,12 @@ func (m *metrics) parts(h *house) {
 	if h.peering != nil {
 		m.peers(h.peering)
 	}
+	in := &h.features.Hooks.Stats
+	for i, outcome := range hooks.Outcomes {
+		m.counter("jackdaw_hook_requests_total", "Requests to hooks by what became of them.",
+			prometheus.Labels{"outcome": outcome}, in.Outcomes[i].Load)
+	}
+	m.counter("jackdaw_hook_panics_total", "Panics recovered while answering a request to a hook.", nil, in.Panics.Load)
 	for i, status := range httpmessage.Statuses {
 		m.counter("jackdaw_http_posts_total", "Posts by status.",
 			prometheus.Labels{"status": strconv.Itoa(status)}, h.posts.Stats.Answers[i].Load)

@@ -28,6 +28,7 @@ import (
 	"jackdaw/component"
 	"jackdaw/config"
 	"jackdaw/modules"
+	"jackdaw/modules/hooks"
 	"jackdaw/modules/hostmeta"
 	"jackdaw/modules/httpmessage"
 	"jackdaw/modules/upload"
@@ -224,6 +225,8 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 	h.router.Use(h.modules()...)
 	h.accounts.OnChange(h.accountChanged)
 	h.admin = admin.New(admin.Options{Accounts: h.accounts, Config: h.cfg.Load, Kept: h.features, Devices: h.devices,
+		Hooks:       h.features.Hooks,
+		URL:         h.urlOf,
 		Tokens:      h.tokens,
 		Invitations: h.features.Invitations,
 		Roster:      h.features.Roster, Announcements: h.features.Announcements, Rooms: h.features.Rooms,
@@ -288,6 +291,7 @@ func (h *house) origins() web.Origins {
 // they are on.
 func (h *house) webHandler() http.Handler {
 	posts, files := h.asked.guard(h.posts.Handler()), h.asked.guard(h.files.Handler())
+	inbound := h.asked.guard(h.features.Hooks)
 	ways := hostmeta.Handler(h.hostMeta)
 	h.binding = h.newBOSH()
 	sockets := &web.WebSockets{Origins: h.origins(), Take: h.clients.Take,
@@ -303,6 +307,8 @@ func (h *house) webHandler() http.Handler {
 			h.binding.ServeHTTP(w, r)
 		case strings.HasPrefix(r.URL.Path, certificates.PathChallenge) && cfg.ACME.On():
 			h.issued.ServeHTTP(w, r)
+		case on(hooks.Name) && h.features.Hooks.Owns(r):
+			inbound.ServeHTTP(w, r)
 		case strings.HasPrefix(r.URL.Path, upload.Path) && on("upload"):
 			files.ServeHTTP(w, r)
 		case strings.HasPrefix(r.URL.Path, hostmeta.Path) && on("hostmeta"):

@@ -90,6 +90,7 @@ func newRoot() *cobra.Command {
 	root.AddCommand(announceCommand(s), roomsCommand(s), uploadsCommand(s))
 	root.AddCommand(inviteCommand(s), tokenCommand(s))
 	root.AddCommand(botCommand(s))
+	root.AddCommand(hookCommand(s))
 	return root
 }
 

@@ -56,6 +56,8 @@ type recipient struct {
 	reason  string
 	// own says that the copy goes out from the authenticated account.
 	own bool
+	// stanzaID is the id under which the recipient has archived it, as in router.Fate.
+	stanzaID uint64
 }
 
 // release makes the delivery ready for another message, without what it held of this one.

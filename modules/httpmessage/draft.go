@@ -171,7 +171,11 @@ func fingerprintOf(account string, d *posting.Draft) (sum [sha256.Size]byte) {
 func reported(list []recipient) []posting.Recipient {
 	all := make([]posting.Recipient, len(list))
 	for i := range list {
-		all[i] = posting.Recipient{To: list[i].to, Outcome: list[i].outcome, Reason: list[i].reason}
+		r := &list[i]
+		all[i] = posting.Recipient{To: r.to, Outcome: r.outcome, Reason: r.reason}
+		if r.stanzaID != router.NoStanzaID {
+			all[i].StanzaID = r.stanzaID
+		}
 	}
 	return all
 }

@@ -177,6 +177,7 @@ func (d *delivery) routeTo(l *lane, r *recipient, dedup string) {
 			l.waits = append(l.waits, w)
 		}
 	}
+	r.stanzaID = e.StanzaID
 	switch r.outcome = e.Outcome; r.outcome {
 	case router.Delivered, router.Stored, router.Queued:
 		l.accepted++

@@ -66,6 +66,7 @@ func (r *hosted) say(e *router.Envelope) (bad *xmpp.Error) {
 		}
 	}
 	if archived != 0 {
+		e.Identify(archived) // for whoever posts and has to name it later
 		u.Payload = router.AppendStanzaID(u.Payload, r.Name, archived)
 	}
 	r.with(func() {

@@ -102,8 +102,7 @@ func Draw(n *Notice, s Style) Drawing {
 	}
 	d := Drawing{Text: whole}
 	if s.Subject {
-		d.Subject, _, _ = strings.Cut(whole, "\n")
-		d.Subject = shorten(d.Subject, maxTitle)
+		d.Subject = FirstLine(whole, maxTitle)
 	}
 	return d
 }
@@ -238,6 +237,12 @@ func (n *Notice) cut(text string, most int) string {
 		return lines[0] + "\n" + shorten(lines[1], room-utf8.RuneCountInString(lines[0]))
 	}
 	return strings.Join(lines[:kept], "\n") + fmt.Sprintf("\n… (%d more %s)", more, clean(unit))
+}
+
+// FirstLine is the first line of a text, of at most so many characters.
+func FirstLine(text string, most int) string {
+	line, _, _ := strings.Cut(text, "\n")
+	return shorten(line, most)
 }
 
 // shorten keeps at most so many characters, of which the last says that there were more.

@@ -76,6 +76,9 @@ type Face struct {
 	// Claims says, for hooks of the kind auto, whether a request is one of this face. It looks at head and, where it must,
 	// at body, whose JSON has been read once for all faces; nil: never.
 	Claims func(r *Request, body Object) bool
+	// Looks says that its programs GET the address of a hook before they post: Read is given that, and makes no notices
+	// of it.
+	Looks bool
 	// Events are the names that the Event of its readings may have; nil: it has none.
 	Events []string
 }

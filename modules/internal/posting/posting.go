@@ -58,6 +58,9 @@ type Recipient struct {
 	To      jid.JID
 	Outcome router.Outcome
 	Reason  string // of a refusal: a condition of RFC 6120 §8.3.3 or a word of docs/http.md
+	// StanzaID is the id under which the recipient has archived it, a user or a room of this server (XEP-0359); 0 of
+	// others, of those that keep nothing, and of a repetition.
+	StanzaID uint64
 }
 
 // A Refusal is the error of a draft of which nothing was sent.
