@@ -107,6 +107,8 @@ func (c *Console) functions() template.FuncMap {
 		"at":    func(t time.Time) template.HTML { return moment(t, c.o.Now()) },
 		"join":  func(s []string) string { return strings.Join(s, ", ") },
 		"count": count,
+		// XEP-0377 §4: the reasons that it names have a word of their own.
+		"reason": func(s string) string { return strings.TrimPrefix(s, "urn:xmpp:reporting:") },
 	}
 }
 

@@ -1,10 +1,16 @@
 package web
 
 import (
+	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
+	"html"
+	"net"
 	"net/http"
+	"net/url"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -113,7 +119,8 @@ func (b *browser) shotWhole(name string) {
 func TestThePagesOfTheServerInABrowser(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.Options{Users: []string{"admin", "romeo", "juliet", strings.Repeat("a-very-long-name-", 12)},
-		Federate: true, S2S: `resolve: {"nowhere.example": "127.0.0.1:1"}`})
+		Federate: true, S2S: `resolve: {"nowhere.example": "127.0.0.1:1"}`, Config: "registration: approve\n",
+		HTTP: "url: https://files.example"})
 	romeo, err := harness.Connect(s.C2STLS, "romeo", `&lt;b&gt;"balcony"&lt;/b&gt; `+strings.Repeat("long", 40))
 	if err != nil {
 		t.Fatal(err)
@@ -129,6 +136,7 @@ func TestThePagesOfTheServerInABrowser(t *testing.T) {
 	if _, err := romeo.Until(func(el string) bool { return harness.Attr(el, "id") == "b" }); err != nil {
 		t.Fatal(err)
 	}
+	fill(t, s, romeo)
 	r, err := http.NewRequest("POST", "http://"+s.HTTP+"/message", strings.NewReader("<message to='juliet@localhost'><body>yo</body></message>"))
 	if err != nil {
 		t.Fatal(err)
@@ -152,11 +160,13 @@ func TestThePagesOfTheServerInABrowser(t *testing.T) {
 	}
 	b.types("#password", harness.Password+enter)
 	b.finds(".bar", "admin@localhost")
-	for _, page := range []string{"", "accounts", "account?jid=romeo@localhost", "sessions", "rooms", "peers",
-		"posts", "reports", "certificates", "storage", "doctor", "log"} {
+	for _, page := range []string{"", "accounts", "account?jid=romeo@localhost", "approvals", "invitations",
+		"sessions", "rooms", "room?jid=" + theRoom, "announcements", "uploads", "upload?jid=romeo@localhost", "peers", "posts", "reports", "certificates", "storage", "doctor", "log"} {
 		name, _, _ := strings.Cut(page, "@")
 		b.visits(strings.NewReplacer("?", "-", "=", "-").Replace("console "+name), strings.TrimRight(at+"/admin/"+page, "/"))
 	}
+
+	b.visits("register", at+"/register")
 
 	// What it shows, and what it does.
 	b.looksLike(looks[2])
@@ -168,6 +178,36 @@ func TestThePagesOfTheServerInABrowser(t *testing.T) {
 	b.sees("td", "juliet@localhost")
 	b.open(at + "/admin/reports")
 	b.sees("td", "spam@nowhere.example")
+	b.open(at + "/admin/rooms")
+	b.clicks("td a", theRoom)
+	b.finds("h1", theRoom)
+	b.sees("dd", evil)
+	b.sees("td", evil) // the nick
+	b.types("#owner", "juliet@localhost"+enter)
+	b.finds(".notice.good", "has another owner")
+	b.open(at + "/admin/upload?jid=romeo@localhost")
+	b.sees("td", "{{.}}.txt") // of what looks like a path the end is kept
+	b.clicks("button[value=remove]", "")
+	b.finds(".notice.good", "1 file is removed")
+	b.open(at + "/admin/announcements")
+	b.sees("td", evil)
+	b.clicks("button[value=withdraw]", "")
+	b.finds(".notice.good", "Nobody gets it any more")
+	b.types("#text", evil)
+	b.clicks("button[value=announce]", "")
+	b.finds(".notice.good", "It went to 1 user at once")
+	b.types("#welcome", evil)
+	b.clicks("form.card:last-of-type button[value=set]", "")
+	b.finds("textarea", evil)
+	b.open(at + "/admin")
+	b.clicks(".notice a", "Approvals")
+	b.finds("h1", "Approvals")
+	b.clicks("label", "benvolio@localhost")
+	b.clicks("button[value=approve]", "")
+	b.finds(".notice.good", "benvolio@localhost may log in now")
+	b.clicks("label", "mercutio@localhost")
+	b.clicks("button[value=refuse]", "")
+	b.finds(".notice.good", "mercutio@localhost is refused")
 	b.open(at + "/admin/account?jid=juliet@localhost")
 	b.clicks("button[value=disable]", "")
 	b.finds(".notice.good", "The account is disabled")
@@ -209,4 +249,64 @@ func TestTheConsoleOnThisMachineNeedsNoTLS(t *testing.T) {
 	b.finds(".bar", "admin@localhost")
 	b.clicks(".bar a", "Accounts")
 	b.finds("td", "admin@localhost")
+}
+
+// evil is what users put into every field that is theirs.
+const evil = `"'><script>document.title='evil'</script><img src=x onerror="document.title='evil'">{{.}}`
+
+// theRoom is one of romeo's.
+const theRoom = "garden@rooms.localhost"
+
+// fill has the pages of the console show something of users: a room, a file, an announcement, and who waits for
+// approval.
+func fill(t *testing.T, s *harness.Server, romeo *harness.Client) {
+	t.Helper()
+	text := html.EscapeString(evil)
+	ask := func(id, to, payload string) string {
+		got, err := romeo.Ask(id, "<iq type='set' id='"+id+"' to='"+to+"'>"+payload+"</iq>")
+		if err != nil || harness.Attr(got, "type") != "result" {
+			t.Fatalf("%s: %s, %v", id, got, err)
+		}
+		return got
+	}
+	if err := romeo.Send("<presence to='" + theRoom + "/" + text + "'><x xmlns='http://jabber.org/protocol/muc'/></presence>"); err != nil {
+		t.Fatal(err)
+	}
+	field := func(name, value string) string {
+		return "<field var='muc#roomconfig_" + name + "'><value>" + value + "</value></field>"
+	}
+	ask("room", theRoom, "<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'>"+
+		"<field var='FORM_TYPE'><value>http://jabber.org/protocol/muc#roomconfig</value></field>"+field("roomname", text)+
+		field("roomdesc", text)+field("persistentroom", "1")+field("publicroom", "1")+"</x></query>")
+	slot, err := romeo.Ask("slot", "<iq type='get' id='slot' to='upload.localhost'><request xmlns='urn:xmpp:http:upload:0' "+
+		"filename='"+text+".txt' size='4' content-type='text/plain'/></iq>")
+	put := harness.Attr(slot[max(strings.Index(slot, "<put"), 0):], "url")
+	if err != nil || put == "" {
+		t.Fatalf("no slot: %s, %v", slot, err)
+	}
+	r, err := http.NewRequest(http.MethodPut, put, strings.NewReader("evil"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "text/plain")
+	for _, h := range regexp.MustCompile(`<header name='([^']*)'>([^<]*)<`).FindAllStringSubmatch(slot, -1) {
+		r.Header.Set(h[1], h[2])
+	}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, s.HTTPS)
+		}}}
+	defer client.CloseIdleConnections()
+	if resp, err := client.Do(r); err != nil || resp.Body.Close() != nil || resp.StatusCode != http.StatusCreated {
+		t.Fatalf("the file: %v, %v", resp, err)
+	}
+	s.Command(evil, "announce", "--days", "3", "--host", "localhost")
+	s.Command("", "invite", "--contact", "romeo@localhost", "--uses", "3")
+	for _, name := range []string{"benvolio", "mercutio", "tybalt-" + strings.Repeat("of-a-long-name-", 8)} {
+		form := url.Values{"name": {name}, "password": {harness.Password}, "again": {harness.Password}}
+		if resp, err := http.PostForm("http://"+s.HTTP+"/register", form); err != nil || resp.Body.Close() != nil ||
+			resp.StatusCode != http.StatusOK {
+			t.Fatalf("%s registers: %v, %v", name, resp, err)
+		}
+	}
 }
