@@ -27,8 +27,9 @@ func sendCommand(s *settings) *cobra.Command {
 	var from, where, login string
 	var p passwordSource
 	var file tokenFile
+	var h hookNotice
 	c := &cobra.Command{
-		Use:   "send --to JID... [TEXT]",
+		Use:   "send {--to JID... | --hook URL} [TEXT]",
 		Short: "post a message through the HTTP API",
 		Long: "Posts a message through the HTTP API, as any program would. Without TEXT it reads standard\n" +
 			"input. More than one --to needs the permission multicast, a --from that is not the\n" +
@@ -38,10 +39,21 @@ func sendCommand(s *settings) *cobra.Command {
 			"JACKDAW_USER) with the password in JACKDAW_PASSWORD, or from --password-stdin, or asks for it\n" +
 			"on the terminal.\n\n" +
 			"It fails if one recipient or more were refused, and says which and why; the others got the\n" +
-			"message. With --url it needs no configuration.",
+			"message. With --url it needs no configuration.\n\n" +
+			"With --hook it posts to the address of a hook instead (docs/hooks.md), which knows who gets\n" +
+			"it: no account, no password and no configuration are needed.",
 		Example: "  JACKDAW_PASSWORD=secret jackdaw send --user build@example.org --to team@example.org 'It is green.'",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: action(func(cmd *cobra.Command, args []string) error {
+			if h.where != "" {
+				return h.send(s, cmd, args)
+			}
+			if err := h.unused(cmd); err != nil {
+				return err
+			}
+			if len(to) == 0 {
+				return usagef("to whom? Give --to JID, or --hook URL")
+			}
 			token, err := file.read(cmd)
 			if err != nil {
 				return err
@@ -76,17 +88,11 @@ func sendCommand(s *settings) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			text := ""
-			if len(args) > 0 {
-				text = args[0]
-			} else {
-				b, err := io.ReadAll(cmd.InOrStdin())
-				if err != nil {
-					return fmt.Errorf("read the text: %w", err)
-				}
-				text = strings.TrimSuffix(string(b), "\n")
+			text, err := textOf(cmd, args)
+			if err != nil {
+				return err
 			}
-			message, err := compose(to, from, readable(text))
+			message, err := compose(to, from, text)
 			if err != nil {
 				return err
 			}
@@ -108,16 +114,33 @@ func sendCommand(s *settings) *cobra.Command {
 	file.flags(c, "token-file", "the token to post with is in `FILE`; - is standard input")
 	c.MarkFlagsMutuallyExclusive("token-file", "user")
 	c.MarkFlagsMutuallyExclusive("token-file", "password-stdin")
-	return require(c, "to")
+	h.flags(c)
+	return c
+}
+
+// textOf is the argument, or what is on standard input, as a text that a message can hold.
+func textOf(cmd *cobra.Command, args []string) (string, error) {
+	if len(args) > 0 {
+		return readable(args[0]), nil
+	}
+	b, err := io.ReadAll(cmd.InOrStdin())
+	if err != nil {
+		return "", fmt.Errorf("read the text: %w", err)
+	}
+	return readable(strings.TrimSuffix(string(b), "\n")), nil
+}
+
+// client is one that takes no password to where a redirection leads.
+func client() *http.Client {
+	return &http.Client{
+		Timeout:       60 * time.Second,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 }
 
 // endpoint is where to post, and the client that gets there.
 func (s *settings) endpoint(where string) (string, *http.Client, error) {
-	client := &http.Client{
-		Timeout: 60 * time.Second,
-		// A password must not follow a redirection to wherever.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	client := client()
 	if path, ok := strings.CutPrefix(where, "unix:"); ok {
 		if path == "" {
 			return "", nil, usagef("--url unix: needs a PATH")

@@ -47,13 +47,13 @@ func (l Level) String() string {
 // ParseLevel is the level of that name. Names that others have for one are taken, too.
 func ParseLevel(name string) (Level, bool) {
 	switch name = strings.ToLower(strings.TrimSpace(name)); name {
-	case "information", "informational", "none", "ok":
+	case "information", "informational", "not classified", "none", "ok", "up":
 		return Info, true
-	case "warn", "minor":
+	case "warn", "minor", "unknown":
 		return Warning, true
-	case "err", "major", "high":
+	case "err", "major", "average", "high", "unreachable":
 		return Error, true
-	case "crit", "fatal", "emergency", "emerg", "alert", "page", "disaster":
+	case "crit", "fatal", "emergency", "emerg", "alert", "page", "disaster", "down":
 		return Critical, true
 	}
 	i := slices.Index(levels[:], name)

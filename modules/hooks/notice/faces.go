@@ -13,7 +13,7 @@ import (
 var faces = []Face{
 	forgejo, gitea, github, gitlab,
 	alertmanager, grafana,
-	uptimekuma, healthchecks,
+	uptimekuma, healthchecks, zabbix, own,
 	discord, mattermost, rocketchat, slack,
 	ntfy, apprise, gotify, homeassistant,
 	text,

@@ -195,6 +195,37 @@ var checkSamples = []sample{
 	{name: "no status", body: `{"name":"x","n_pings":1}`, want: `the member "status" does not say`},
 }
 
+const ownFull = `{"title":"Backup","text":"of db1 failed","level":"error","state":"firing","link":"https://x.example",
+"key":"backup db1","source":"db1"}`
+
+var ownSamples = []sample{
+	{name: "all", body: ownFull, want: "🔥 FIRING · error · db1: Backup\nof db1 failed\nhttps://x.example"},
+	{name: "of Nagios", body: `{"title":"disk on db1","text":"91 %","level":"WARNING","state":"PROBLEM"}`,
+		want: "⚠ FIRING · warning · disk on db1\n91 %"},
+	{name: "over", body: `{"title":"disk on db1","state":"RECOVERY","level":"OK"}`, want: "✅ RESOLVED · disk on db1"},
+	{name: "seen", body: `{"title":"disk on db1","state":"ACKNOWLEDGEMENT","level":"CRITICAL"}`, want: "🔥 disk on db1"},
+	{name: "another level", body: `{"title":"x","level":"purple"}`, want: "the level must be"},
+	{name: "another state", body: `{"title":"x","state":"purple"}`, want: "the state must be"},
+	{name: "another member", body: `{"title":"x","color":"purple"}`, want: `the member "color" is not known`},
+	{name: "a wrong type", body: `{"title":["x"]}`, want: `the member "title" must be a string`},
+	{name: "nothing", body: `{"level":"info"}`, want: "neither a title nor a text is there"},
+}
+
+const zabbixFull = `{"subject":"Problem: disk","message":"/var 91 %","severity":"Average","value":"1","update":"0",
+"url":"https://zabbix.example/tr_events.php?eventid=7","event_id":"7"}`
+
+var zabbixSamples = []sample{
+	{name: "a problem", body: zabbixFull, want: "🔥 FIRING · error · Problem: disk\n/var 91 %\n" +
+		"https://zabbix.example/tr_events.php?eventid=7"},
+	{name: "over", body: `{"subject":"Resolved: disk","severity":"Average","value":"0","event_id":"7"}`,
+		want: "✅ RESOLVED · Resolved: disk"},
+	{name: "an update", body: `{"subject":"Updated: disk","severity":"Disaster","value":"1","update":"1","event_id":"7"}`,
+		want: "🔥 Updated: disk"},
+	{name: "a macro without a value", body: `{"subject":"x","severity":"{EVENT.SEVERITY}","event_id":"{EVENT.ID}"}`, want: "x"},
+	{name: "another severity", body: `{"subject":"x","severity":"purple","event_id":""}`, want: "the severity must be"},
+	{name: "nothing", body: `{"severity":"","event_id":"7"}`, want: "neither a subject nor a message is there"},
+}
+
 var homeSamples = []sample{
 	{name: "a form", media: typeForm, body: "message=The+door+is+open&title=Home", want: "Home\nThe door is open"},
 	{name: "a query", media: "text/plain", query: "message=The+door+is+open", want: "The door is open"},
@@ -207,7 +238,7 @@ func TestWhatPushServersAndMonitorsSend(t *testing.T) {
 		samples []sample
 	}{
 		{&ntfy, ntfySamples}, {&gotify, gotifySamples}, {&apprise, appriseSamples}, {&uptimekuma, kumaSamples},
-		{&healthchecks, checkSamples}, {&homeassistant, homeSamples},
+		{&healthchecks, checkSamples}, {&homeassistant, homeSamples}, {&own, ownSamples}, {&zabbix, zabbixSamples},
 	} {
 		t.Run(one.face.Name, func(t *testing.T) { drawings(t, one.face, one.samples) })
 	}
@@ -222,6 +253,8 @@ func TestPushServersAndMonitorsMayBeWrongInEachPlace(t *testing.T) {
 	withstands(t, &apprise, sample{name: "Apprise", body: appriseFull})
 	withstands(t, &uptimekuma, sample{name: "Uptime Kuma", body: kumaFull})
 	withstands(t, &healthchecks, sample{name: "Healthchecks", body: checkFull})
+	withstands(t, &own, sample{name: "our own", body: ownFull})
+	withstands(t, &zabbix, sample{name: "Zabbix", body: zabbixFull})
 	withstands(t, &homeassistant, sample{name: "Home Assistant", body: gotifyFull})
 }
 
@@ -331,4 +364,6 @@ func FuzzGotify(f *testing.F)        { fuzzFace(f, &gotify, append(gotifyForms, 
 func FuzzApprise(f *testing.F)       { fuzzFace(f, &apprise, appriseSamples) }
 func FuzzUptimeKuma(f *testing.F)    { fuzzFace(f, &uptimekuma, kumaSamples) }
 func FuzzHealthchecks(f *testing.F)  { fuzzFace(f, &healthchecks, checkSamples) }
+func FuzzOwn(f *testing.F)           { fuzzFace(f, &own, ownSamples) }
+func FuzzZabbix(f *testing.F)        { fuzzFace(f, &zabbix, zabbixSamples) }
 func FuzzHomeAssistant(f *testing.F) { fuzzFace(f, &homeassistant, homeSamples) }
