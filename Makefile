@@ -4,12 +4,15 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 # What the tests start or ask: Redis, two servers to federate with, three clients, a browser, proxies, what reads the files
-# of contrib, an XML parser; and what the race detector links with.
+# of contrib, an XML parser, a monitor; and what the race detector links with.
 PACKAGES = redis-server prosody lua-unbound ejabberd python3-slixmpp python3-aiohttp profanity tmux go-sendxmpp libxml2-utils curl iproute2 nginx-light libnginx-mod-stream gcc \
-  libc6-dev haproxy caddy prometheus fail2ban systemd buildah chromium chromium-driver $(if $(shell command -v node),,nodejs) $(if $(shell command -v npm),,npm)
+  libc6-dev haproxy caddy prometheus fail2ban systemd buildah icinga2-bin python3-venv chromium chromium-driver $(if $(shell command -v node),,nodejs) $(if $(shell command -v npm),,npm)
 
 # What runs in the browser, by its lock file.
 WEB = testsuite/web/testdata
+
+# What posts to hooks, by its list of files.
+SENDERS = testsuite/senders/testdata
 
 FUZZTIME ?= 30s
 
@@ -117,3 +120,7 @@ deps:
 	  $$as env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing; fi
 	@cmp -s $(WEB)/package-lock.json $(WEB)/node_modules/.installed || \
 	  { npm ci --prefix $(WEB) && cp $(WEB)/package-lock.json $(WEB)/node_modules/.installed; }
+	@cmp -s $(SENDERS)/requirements.txt $(SENDERS)/venv/.installed || { rm -rf $(SENDERS)/venv && \
+	  /usr/bin/python3 -m venv $(SENDERS)/venv && $(SENDERS)/venv/bin/pip install -q --disable-pip-version-check \
+	  --require-hashes --no-deps -r $(SENDERS)/requirements.txt && \
+	  cp $(SENDERS)/requirements.txt $(SENDERS)/venv/.installed; }

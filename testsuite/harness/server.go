@@ -93,6 +93,7 @@ type Options struct {
 	Users   []string
 	Socket  string // path of a unix socket that takes posts too
 	Domain  string // Domain of the harness if empty
+	Hosts   string // further YAML under hosts
 
 	Federate bool     // with listeners for peers
 	S2S      string   // further YAML under s2s
@@ -200,6 +201,9 @@ func Start(t testing.TB, o Options) *Server {
 	s.Config = filepath.Join(s.Dir, "jackdaw.yaml")
 	if isolated() { // which is no loopback
 		o.HTTP += "\nallow_plaintext: true"
+	}
+	if o.Hosts != "" {
+		certificate += indent(o.Hosts) + "\n"
 	}
 	socket := ""
 	if o.Socket != "" {
