@@ -199,6 +199,7 @@ var moduleNames = []string{
 	"stanzaid",
 	"strangers",
 	"time",
+	"tokens",
 	"upload",
 	"vcard",
 	"version",

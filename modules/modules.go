@@ -44,6 +44,7 @@ import (
 	"jackdaw/modules/stanzaid"
 	"jackdaw/modules/strangers"
 	"jackdaw/modules/time"
+	"jackdaw/modules/tokens"
 	"jackdaw/modules/vcard"
 	"jackdaw/modules/version"
 	"jackdaw/router"
@@ -207,6 +208,7 @@ func All(d Deps) *Set {
 			invites.Module(),
 			reachable.Module(),
 			devices.Of(d),
+			tokens.Of(d),
 			directory.Of(d, cards),
 			defaultrooms.Of(d, events, rooms),
 			orders.Module(),

@@ -90,7 +90,7 @@ func offline(ctx context.Context, store storage.Engine, cfg *config.Config) (o a
 	files := newFiles(fileParts{r, store, users, current, nowhere, log})
 	known := newDevices(store, users, current, log)
 	nobody := func(jid.JID, string, string) {} // what a running server has to say is not said here
-	programs := newTokens(store, users, nobody, log)
+	programs := newTokens(store, users, current, nobody, log)
 	features := modules.All(modules.Deps{Router: r, Store: store, Accounts: users, Devices: known,
 		Tokens: programs, Config: current,
 		URL: func(host string) string { return publicURL(cfg, host, &cfg.Listen) }, Log: log})

@@ -19,7 +19,6 @@ var elsewhere = map[string]string{
 	"map accounts":    "secrets of this server; the accounts themselves are exported",
 	"map s2s":         "a secret of this server (dialback)",
 	"log outbox":      "stanzas on their way to peers, which this server has promised to deliver",
-	"map tokens":      "digests of tokens that open this server",
 	"log httpmessage": "answers of the last day to posts that may be repeated here",
 }
 

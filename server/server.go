@@ -206,7 +206,7 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 		onDisk = nil
 	}
 	h.devices = newDevices(store, h.accounts, h.cfg.Load, o.Log)
-	h.tokens = newTokens(store, h.accounts, func(user jid.JID, about, line string) {
+	h.tokens = newTokens(store, h.accounts, h.cfg.Load, func(user jid.JID, about, line string) {
 		h.features.TellUser(user, about, line)
 	}, o.Log)
 	h.posts = h.newPosts(store)

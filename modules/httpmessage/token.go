@@ -41,7 +41,7 @@ func (p *post) byBasicToken(name, secret string) (known bool, x *refusal) {
 		return false, nil
 	}
 	t, err := p.s.o.Tokens.Try(p.r.Context(), secret, p.source)
-	if errors.Is(err, tokens.ErrUnknown) {
+	if errors.Is(err, tokens.ErrUnknown) || errors.Is(err, tokens.ErrOff) {
 		if _, good := p.userOf(name); good {
 			return false, nil // a failure counts as that of a password
 		}

@@ -83,7 +83,11 @@ func (s *Service) lookAtOne(ctx context.Context, id string, owner jid.JID) (gone
 	if r.Successor != "" {
 		keep = 0
 	}
-	if !r.Expires.IsZero() && now.Sub(r.Expires) > keep {
+	rights, err := s.o.Accounts.Rights(ctx, owner)
+	if err != nil {
+		return false, err
+	}
+	if !r.Expires.IsZero() && now.Sub(r.Expires) > keep || rights.Active() && !r.isOf(rights.Created()) {
 		_, err = s.remove(ctx, id, owner)
 		return err == nil, err
 	}

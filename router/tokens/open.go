@@ -35,7 +35,7 @@ type used struct {
 // Open takes a token that somebody presents from somewhere, and returns what is known of it when it may be used now. A
 // failure counts in the throttle of failed logins, by the address; but a token that is good opens also where an address
 // waits, since nobody guesses 130 bits: so nobody keeps programs out by failing beside them. Errors: ErrMalformed,
-// ErrUnknown, ErrExpired, ErrAddress, ErrOwner, or in their place an accounts.ErrThrottled; a TooFast; with
+// ErrUnknown, ErrExpired, ErrAddress, ErrOwner, ErrOff, or in their place an accounts.ErrThrottled; a TooFast; with
 // accounts.ErrUnavailable the storage is in trouble; or the context's.
 func (s *Service) Open(ctx context.Context, secret string, from accounts.Source) (Token, error) {
 	t, err := s.Try(ctx, secret, from)
@@ -57,7 +57,8 @@ func (s *Service) Count(secret string, from accounts.Source, err error) error {
 
 // Wrong says that an error of Open or Try is about the token: another try with it will fail, too.
 func Wrong(err error) bool {
-	for _, one := range [...]error{ErrMalformed, ErrUnknown, ErrExpired, ErrAddress, ErrOwner, ErrKind} {
+	for _, one := range [...]error{ErrMalformed, ErrUnknown, ErrExpired, ErrAddress, ErrOwner, ErrKind,
+		ErrOff} {
 		if errors.Is(err, one) {
 			return true
 		}
@@ -69,8 +70,11 @@ func Wrong(err error) bool {
 // the token is known, and returned.
 func (s *Service) Try(ctx context.Context, secret string, from accounts.Source) (Token, error) {
 	kind, err := parse(secret)
-	if err != nil {
+	switch {
+	case err != nil:
 		return Token{}, err
+	case !s.o.On():
+		return Token{}, ErrOff
 	}
 	sum := digest(secret)
 	id := idOf(sum)
@@ -99,7 +103,7 @@ func (s *Service) Try(ctx context.Context, secret string, from accounts.Source) 
 	if err != nil {
 		return Token{}, err
 	}
-	if !rights.Active() || !r.Account.IsZero() && !r.Account.Equal(rights.Created()) {
+	if !rights.Active() || !r.isOf(rights.Created()) {
 		return t, ErrOwner
 	}
 	if wait := s.use(id, raw, r, from.Addr, now); wait > 0 {

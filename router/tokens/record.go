@@ -95,6 +95,9 @@ func (r *record) shown(u usage) Token {
 		Uses: u.Uses, Last: u.Last, From: u.From}
 }
 
+// isOf says whether it is a token of the account of its owner that was made then, and not of one before.
+func (r *record) isOf(created time.Time) bool { return r.Account.IsZero() || r.Account.Equal(created) }
+
 // expired says whether it counts no more.
 func (r *record) expired(now time.Time) bool { return !r.Expires.IsZero() && !now.Before(r.Expires) }
 

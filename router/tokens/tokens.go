@@ -53,6 +53,7 @@ var (
 	ErrExpired = errors.New("the token has expired")
 	ErrAddress = errors.New("the token may not be used from this address")
 	ErrOwner   = errors.New("the account of the token is disabled or was removed")
+	ErrOff     = errors.New("no tokens are taken here (modules.tokens)")
 	// ErrKind is for those who take one kind only.
 	ErrKind = errors.New("the token is of the other kind: that of a hook opens its hook alone")
 )
@@ -103,6 +104,8 @@ type Options struct {
 	Accounts *accounts.Service
 	// Most is how many tokens that count an account may have. It is asked whenever that matters; nil: DefaultMost.
 	Most func() int
+	// On says whether tokens are taken now; nil: they are.
+	On func() bool
 	// Tell has the owner of a token written to that expires soon; nil: nobody is.
 	Tell func(owner jid.JID, line string)
 	Now  func() time.Time // nil: time.Now
@@ -129,6 +132,9 @@ func New(o Options) *Service {
 	if o.Most == nil {
 		o.Most = func() int { return DefaultMost }
 	}
+	if o.On == nil {
+		o.On = func() bool { return true }
+	}
 	if o.Tell == nil {
 		o.Tell = func(jid.JID, string) {}
 	}
@@ -147,7 +153,7 @@ func (s *Service) Make(ctx context.Context, spec Spec) (secret string, t Token, 
 	if spec.Secret == "" {
 		spec.Secret = Generate(spec.Kind)
 	}
-	r, err := s.recordOf(spec)
+	r, err := s.made(spec)
 	if err != nil {
 		return "", Token{}, err
 	}
@@ -158,14 +164,30 @@ func (s *Service) Make(ctx context.Context, spec Spec) (secret string, t Token, 
 	return spec.Secret, r.shown(usage{}), nil
 }
 
-// recordOf checks a Spec.
-func (s *Service) recordOf(spec Spec) (*record, error) {
+// made is the record of a token that is to be made.
+func (s *Service) made(spec Spec) (*record, error) {
 	kind, err := parse(spec.Secret)
-	switch {
+	switch now := s.o.Now(); {
 	case err != nil:
 		return nil, err
 	case kind != spec.Kind:
 		return nil, fmt.Errorf("the token begins with %s, not with %s: %w", kind, spec.Kind, ErrMalformed)
+	case !spec.Expires.IsZero() && !spec.Expires.After(now):
+		return nil, fmt.Errorf("the token would have expired already, on %s", spec.Expires.UTC().Format(time.DateOnly))
+	}
+	r, err := recordOf(spec)
+	if err != nil {
+		return nil, err
+	}
+	sum := digest(spec.Secret)
+	r.Digest, r.Created = sum[:], s.o.Now().UTC().Truncate(time.Second)
+	r.Expires = spec.Expires.UTC().Truncate(time.Second)
+	return r, nil
+}
+
+// recordOf checks all of a Spec but its secret and when it expires.
+func recordOf(spec Spec) (*record, error) {
+	switch {
 	case !spec.Owner.IsBare() || spec.Owner.Local() == "":
 		return nil, fmt.Errorf("%q: %w", spec.Owner, accounts.ErrUser)
 	case len(spec.CIDRs) > maxCIDRs:
@@ -173,32 +195,26 @@ func (s *Service) recordOf(spec Spec) (*record, error) {
 	case spec.MaxBytes < 0:
 		return nil, fmt.Errorf("%d bytes are no size of a request", spec.MaxBytes)
 	}
-	now := s.o.Now().UTC().Truncate(time.Second)
-	if !spec.Expires.IsZero() && !spec.Expires.After(now) {
-		return nil, fmt.Errorf("the token would have expired already, on %s", spec.Expires.UTC().Format(time.DateOnly))
-	}
 	rate, err := spec.Rate.checked()
 	if err != nil {
 		return nil, err
 	}
-	sum := digest(spec.Secret)
-	r := &record{Digest: sum[:], Kind: kind, Owner: spec.Owner, Label: clean(spec.Label), Scopes: spec.Scopes,
-		CIDRs: slices.Clone(spec.CIDRs), Created: now, Expires: spec.Expires.UTC().Truncate(time.Second), Rate: rate,
-		MaxBytes: spec.MaxBytes}
-	if kind == KindHook {
-		if len(spec.Scopes.list) > 0 {
-			return nil, fmt.Errorf("%w: %s: the token of a hook opens that alone", ErrScope, spec.Scopes)
-		}
-		if r.Scopes, err = ParseScopes(string(ScopeHook) + spec.Hook); err != nil {
-			return nil, err
-		}
-		r.Hook = spec.Hook
-		return r, nil
+	r := &record{Kind: spec.Kind, Owner: spec.Owner, Label: clean(spec.Label), Scopes: spec.Scopes,
+		CIDRs: slices.Clone(spec.CIDRs), Rate: rate, MaxBytes: spec.MaxBytes}
+	switch {
+	case spec.Kind == KindAccount && spec.Hook != "":
+		return nil, fmt.Errorf("%w: a token of kind %s is for no single hook; hook:%s is a scope", ErrScope, spec.Kind,
+			spec.Hook)
+	case spec.Kind == KindAccount:
+		return r, spec.Scopes.useful()
+	case spec.Kind != KindHook:
+		return nil, fmt.Errorf("%q is no kind of tokens", spec.Kind)
+	case len(spec.Scopes.list) > 0:
+		return nil, fmt.Errorf("%w: %s: the token of a hook opens that alone", ErrScope, spec.Scopes)
 	}
-	if spec.Hook != "" {
-		return nil, fmt.Errorf("%w: a token of kind %s is for no single hook; hook:%s is a scope", ErrScope, kind, spec.Hook)
-	}
-	return r, spec.Scopes.useful()
+	r.Hook = spec.Hook
+	r.Scopes, err = ParseScopes(string(ScopeHook) + spec.Hook)
+	return r, err
 }
 
 // make writes a record and what leads to it.
