@@ -186,13 +186,22 @@ func LoginFrom(from, addr, user, header string) (*Client, error) {
 	return authenticated(from, addr, Domain, user, header)
 }
 
+// LoginWith is Login with a password of its own.
+func LoginWith(addr, user, password string) (*Client, error) {
+	return proved("", addr, Domain, user, password, "")
+}
+
 func authenticated(from, addr, domain, user, header string) (*Client, error) {
+	return proved(from, addr, domain, user, Password, header)
+}
+
+func proved(from, addr, domain, user, password, header string) (*Client, error) {
 	c, err := openFrom(from, addr, domain, false)
 	if err != nil {
 		return nil, err
 	}
 	c.Header = header
-	if err := c.authenticate(user, Password); err != nil {
+	if err := c.authenticate(user, password); err != nil {
 		c.Conn.Close()
 		return nil, fmt.Errorf("log in as %s: %w", user, err)
 	}
