@@ -66,9 +66,16 @@ func AnswerJSON(o *Outcome) Response {
 	case o.Ignored != "":
 		answer.Status, answer.Reason = "ignored", o.Ignored
 	}
-	b, err := json.Marshal(answer)
-	if err != nil { // of strings there is none
+	r := marshalled(o.Status, answer)
+	r.Body = append(r.Body, '\n')
+	return r
+}
+
+// marshalled is a response in JSON.
+func marshalled(status int, v any) Response {
+	b, err := json.Marshal(v)
+	if err != nil { // of structs of strings and numbers there is none
 		b = []byte("{}")
 	}
-	return Response{Status: o.Status, Media: typeJSON, Body: append(b, '\n')}
+	return Response{Status: status, Media: typeJSON, Body: b}
 }

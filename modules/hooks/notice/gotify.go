@@ -90,7 +90,7 @@ func readGotify(r *Request) (Reading, error) {
 // answerGotify is the message as Gotify shows it, or its error.
 func answerGotify(o *Outcome) Response {
 	if o.Status != http.StatusOK {
-		return jsonResponse(o.Status, struct {
+		return marshalled(o.Status, struct {
 			Error       string `json:"error"`
 			Code        int    `json:"errorCode"`
 			Description string `json:"errorDescription"`
@@ -106,5 +106,5 @@ func answerGotify(o *Outcome) Response {
 	if strings.TrimSpace(m.Title) == "" {
 		m.Title = o.Hook
 	}
-	return jsonResponse(o.Status, m)
+	return marshalled(o.Status, m)
 }

@@ -1,7 +1,6 @@
 package notice
 
 import (
-	"encoding/json"
 	"net/http"
 	"regexp"
 	"strings"
@@ -163,13 +162,4 @@ func answerRocketChat(o *Outcome) Response {
 		Success bool   `json:"success"`
 		Error   string `json:"error,omitempty"`
 	}{o.Status == http.StatusOK, o.Text})
-}
-
-// marshalled is a response in JSON.
-func marshalled(status int, v any) Response {
-	b, err := json.Marshal(v)
-	if err != nil { // of structs of strings and numbers there is none
-		b = []byte("{}")
-	}
-	return Response{Status: status, Media: typeJSON, Body: b}
 }

@@ -360,19 +360,10 @@ func (m *ntfyMessage) file(body []byte) {
 	m.data = body
 }
 
-// jsonResponse is a response in JSON.
-func jsonResponse(status int, v any) Response {
-	b, err := json.Marshal(v)
-	if err != nil { // of structs of strings and numbers there is none
-		b = []byte("{}")
-	}
-	return Response{Status: status, Media: typeJSON, Body: append(b, '\n')}
-}
-
 // answerNtfy is the message as it was published, or the error of ntfy.
 func answerNtfy(o *Outcome) Response {
 	if o.Status != http.StatusOK {
-		return jsonResponse(o.Status, struct {
+		return marshalled(o.Status, struct {
 			Code  int    `json:"code"`
 			HTTP  int    `json:"http"`
 			Error string `json:"error"`
@@ -385,7 +376,7 @@ func answerNtfy(o *Outcome) Response {
 		}
 	}
 	m.ID, m.Topic, m.Time, m.Expires = o.ID, o.Hook, o.Received, o.Received+ntfyKept
-	return jsonResponse(o.Status, m)
+	return marshalled(o.Status, m)
 }
 
 // ntfyCode is the code of an error: its own, else that of its status.
