@@ -26,7 +26,7 @@ sed -e '/^#/d' -e 's#/usr/local/bin/#/usr/bin/#' -e 's/^\(Capability.*\|Ambient.
     > "$stage/usr/lib/systemd/system/jackdaw.service"
 install -m 0644 docs/*.md docs/jackdaw.yaml "$doc"
 mkdir "$doc/examples"
-for program in nginx haproxy caddy prometheus grafana fail2ban icinga nagios zabbix; do cp -r "contrib/$program" "$doc/examples"; done
+cp -r contrib/*/ "$doc/examples"
 
 # What others wrote and is linked in, with its licences, which ask for that.
 {

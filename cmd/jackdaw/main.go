@@ -9,7 +9,7 @@
 // owner of the data directory.
 //
 // Exit codes: 0 done, 1 it failed (one line on standard error says what and what to do), 2 wrong
-// usage.
+// usage; those of sendmail are its own.
 package main
 
 import (
@@ -27,7 +27,7 @@ import (
 )
 
 func main() {
-	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	os.Exit(run(byName(os.Args[0], os.Args[1:]), os.Stdin, os.Stdout, os.Stderr))
 }
 
 // A failure is an error of what a command does; every other error is wrong usage.
@@ -54,7 +54,11 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 	}
 	fmt.Fprintln(errOut, "jackdaw: "+err.Error())
 	var f failure
-	if errors.As(err, &f) {
+	var c coded
+	switch {
+	case errors.As(err, &c):
+		return c.code()
+	case errors.As(err, &f):
 		return 1
 	}
 	fmt.Fprintf(errOut, "See %s --help\n", cmd.CommandPath())
@@ -91,6 +95,7 @@ func newRoot() *cobra.Command {
 	root.AddCommand(inviteCommand(s), tokenCommand(s))
 	root.AddCommand(botCommand(s))
 	root.AddCommand(hookCommand(s))
+	root.AddCommand(sendmailCommand(s))
 	return root
 }
 

@@ -169,7 +169,7 @@ func storey(pkg string) int {
 		return 4
 	case "router":
 		return 3
-	case "config":
+	case "config", "sendmail":
 		return 2
 	case "xmpp", "contrib": // vocabulary, and files that the binary has with it
 		return 1
