@@ -113,7 +113,7 @@ func Send(ctx context.Context, p *Poster, spool *Spool, letters []Letter) error 
 			late = err
 		} else {
 			defer unlock()
-			late, errs = spool.flush(ctx, p)
+			errs, late = spool.flush(ctx, p)
 		}
 	}
 	for _, l := range letters {

@@ -96,10 +96,10 @@ func (s *Spool) kept() (names []string, err error) {
 
 // flush posts what waits, in order. late is why the rest has to wait on; errs are of letters that the server refused,
 // which are put aside. It is called with the lock held.
-func (s *Spool) flush(ctx context.Context, p *Poster) (late error, errs []error) {
+func (s *Spool) flush(ctx context.Context, p *Poster) (errs []error, late error) {
 	names, err := s.kept()
 	if err != nil {
-		return failure(ExitTemporary, "the spool cannot be used: %w", err), nil
+		return nil, failure(ExitTemporary, "the spool cannot be used: %w", err)
 	}
 	for _, name := range names {
 		path := filepath.Join(s.Dir, name)
@@ -120,16 +120,16 @@ func (s *Spool) flush(ctx context.Context, p *Poster) (late error, errs []error)
 		case err == nil:
 			err = os.Remove(path)
 		case Code(err) == ExitTemporary:
-			return err, errs
+			return errs, err
 		default:
 			errs = append(errs, fmt.Errorf("%w; it is now %s", err, strings.TrimSuffix(name, keptSuffix)+lostSuffix))
 			err = os.Rename(path, strings.TrimSuffix(path, keptSuffix)+lostSuffix)
 		}
 		if err != nil {
-			return failure(ExitTemporary, "%w", err), errs
+			return errs, failure(ExitTemporary, "%w", err)
 		}
 	}
-	return nil, errs
+	return errs, nil
 }
 
 func plural(n int, one string) string {
