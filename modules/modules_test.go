@@ -41,6 +41,8 @@ func (book) Refuse(context.Context, jid.JID) error                           { r
 func (book) Reserved(jid.JID) bool                                           { return false }
 func (book) Granted(context.Context) ([]jid.JID, error)                      { return nil, nil }
 
+func (book) Derive(string, ...string) (sum [32]byte) { return sum }
+
 func (book) Page(context.Context, string, string, int) ([]accounts.Account, error) {
 	return nil, nil
 }

@@ -291,6 +291,7 @@ func (h *house) origins() web.Origins {
 // they are on.
 func (h *house) webHandler() http.Handler {
 	posts, files := h.asked.guard(h.posts.Handler()), h.asked.guard(h.files.Handler())
+	late := h.asked.guard(h.features.Bots)
 	inbound := h.asked.guard(h.features.Hooks)
 	ways := hostmeta.Handler(h.hostMeta)
 	h.binding = h.newBOSH()
@@ -307,6 +308,8 @@ func (h *house) webHandler() http.Handler {
 			h.binding.ServeHTTP(w, r)
 		case strings.HasPrefix(r.URL.Path, certificates.PathChallenge) && cfg.ACME.On():
 			h.issued.ServeHTTP(w, r)
+		case on("bots") && h.features.Bots.Owns(r.URL.Path):
+			late.ServeHTTP(w, r)
 		case on(hooks.Name) && h.features.Hooks.Owns(r):
 			inbound.ServeHTTP(w, r)
 		case strings.HasPrefix(r.URL.Path, upload.Path) && on("upload"):

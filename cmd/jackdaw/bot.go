@@ -26,7 +26,7 @@ func botAdd(s *settings) *cobra.Command {
 	c := &cobra.Command{
 		Use: "add JID --url URL", Short: "have a program answer for an account",
 		Long: `Posts what is written to an account to a URL, and sends what the program there answers as the reply
-(docs/bots.md). The account is there already: jackdaw user add --generate JID makes one.
+(docs/hooks.md §6). The account is there already: jackdaw user add --generate JID makes one.
 
 A bot that is there already gets these settings in place of those that it had; what waits for it stays.`,
 		Args: cobra.ExactArgs(1),

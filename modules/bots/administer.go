@@ -109,6 +109,9 @@ func (m *Bots) Remove(ctx context.Context, user jid.JID) error {
 	}
 	m.replace(func(next map[jid.JID]*bot) { delete(next, b.JID) })
 	b.close()
+	if err := m.forgetReplies(ctx, b.JID); err != nil {
+		return err
+	}
 	for _, log := range []storage.Log{m.o.Queue, m.o.Done} {
 		p, err := log.DeleteOwner(ctx, b.JID.String())
 		if err == nil {

@@ -1,5 +1,5 @@
 // Package bots lets a program answer for an account: what is written to the account is posted to a URL, and what the
-// program answers is the reply (docs/bots.md). The program needs no library of XMPP, no session and no port.
+// program answers is the reply (docs/hooks.md §6). The program needs no library of XMPP, no session and no port.
 //
 // A bot is an account of ours that an administrator has given a URL. A message for it is queued in storage before it is
 // acknowledged (modules/internal/outgoing): those of each sender go out in order, one at a time, for an hour, and again
@@ -16,6 +16,7 @@ package bots
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"log/slog"
 	"maps"
@@ -66,9 +67,14 @@ type Options struct {
 	Active, Admin func(ctx context.Context, user jid.JID) bool
 	// IsRoom says whether there is a room with this address, of a domain that is ours.
 	IsRoom func(room jid.JID) bool
-	// Store, Queue and Done are of this module alone: the bots, what waits for them, and their last requests.
-	Store       storage.Map
-	Queue, Done storage.Log
+	// URL is where others reach HTTP of a host, "" where they do not.
+	URL func(host string) string
+	// Derive makes of these words what nobody else can (accounts.Service.Derive).
+	Derive func(purpose string, of ...string) [sha256.Size]byte
+	// Store, Replies, Queue and Done are of this module alone: the bots, what late answers need, what waits for bots,
+	// and their last requests.
+	Store, Replies storage.Map
+	Queue, Done    storage.Log
 	// On says whether the module takes part now.
 	On  func() bool
 	Log *slog.Logger
@@ -99,8 +105,13 @@ func Of(p parts.Parts, isRoom func(room jid.JID) bool) *Bots {
 		}
 		return r
 	}
+	url := p.URL
+	if url == nil {
+		url = func(string) string { return "" }
+	}
 	return New(Options{Router: p.Router, Users: p.Accounts, IsRoom: isRoom,
-		Store: p.Store.Map("bots"), Queue: p.Store.Log("bots"), Done: p.Store.Log("bots-done"),
+		Store: p.Store.Map("bots"), Replies: p.Store.Map("bots-replies"),
+		Queue: p.Store.Log("bots"), Done: p.Store.Log("bots-done"), URL: url, Derive: p.Accounts.Derive,
 		Active: func(ctx context.Context, user jid.JID) bool { return rights(ctx, user).Active() },
 		Admin:  func(ctx context.Context, user jid.JID) bool { return rights(ctx, user).Has(accounts.PermAdmin) },
 		On:     p.Switch("bots").On, Log: p.Log})
@@ -124,7 +135,7 @@ func (m *Bots) Module() router.Module {
 		Serving:    m.mark,
 		Delivering: m.delivering,
 		Unclaimed:  m.unclaimed,
-		Portable: []router.Portable{{Spaces: []string{"map bots", "log bots", "log bots-done"},
+		Portable: []router.Portable{{Spaces: []string{"map bots", "map bots-replies", "log bots", "log bots-done"},
 			Stays: "a program that this server posts to, with a secret that both share"}},
 		Removed: func(user jid.JID) error {
 			err := m.Remove(context.Background(), user)
@@ -261,6 +272,7 @@ type bot struct {
 
 	session atomic.Pointer[router.Session]
 	rooms   rooms
+	replies replies
 }
 
 func (m *Bots) newBot(one Bot) *bot {

@@ -2,6 +2,7 @@ package bots
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -37,6 +38,7 @@ type house struct {
 	noRoom atomic.Bool // there is no room here
 	admins map[string]bool
 	end    context.CancelFunc
+	url    string // where others reach HTTP
 
 	mu     sync.Mutex // guards the rest
 	got    []request
@@ -79,7 +81,11 @@ func (h *house) open() {
 		},
 		Admin:  func(_ context.Context, user jid.JID) bool { return h.admins[user.String()] },
 		IsRoom: func(jid.JID) bool { return !h.noRoom.Load() },
-		Store:  h.store.Map("bots"), Queue: h.store.Log("bots"), Done: h.store.Log("bots-done"),
+		URL:    func(string) string { return h.url },
+		Derive: func(purpose string, of ...string) [sha256.Size]byte {
+			return sha256.Sum256([]byte(purpose + strings.Join(of, " ")))
+		},
+		Store: h.store.Map("bots"), Replies: h.store.Map("bots-replies"), Queue: h.store.Log("bots"), Done: h.store.Log("bots-done"),
 		On: func() bool { return true }, Log: moduletest.Discard()})
 	h.bots.poster = func(public bool) poster { return program{h, public} }
 	h.Use(h.bots.Module(), router.Module{Name: "presence",

@@ -58,7 +58,7 @@ func readBot(data []byte) (b Bot, err error) {
 	return b, err
 }
 
-// An event is a message as it is posted (docs/bots.md).
+// An event is a message as it is posted (docs/hooks.md §6).
 type event struct {
 	Bot      string   `json:"bot"`
 	From     string   `json:"from"`

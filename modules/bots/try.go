@@ -24,6 +24,7 @@ func (b *bot) try(ctx context.Context, r storage.Record) (final bool, err error)
 	key := keyOf(q.Bot, r.ID)
 	done := Delivery{At: time.Now(), Key: key, From: q.From}
 	b.shows(&q, "composing")
+	q.ReplyURL = b.replyURL(&q, r.ID)
 	said, status, final, err := b.exchange(ctx, &q, key)
 	if ctx.Err() != nil {
 		return false, err // the server ends: the same again after its start

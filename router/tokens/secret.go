@@ -44,6 +44,26 @@ func Generate(k Kind) string {
 	return s + string(proof[:])
 }
 
+// Of is the token of a kind with these bytes, which whoever calls has made so that nobody guesses them, and looks up
+// without this package: it is in no storage here.
+func Of(k Kind, b [16]byte) string {
+	s := string(k) + letters.EncodeToString(b[:]) // 26 characters
+	proof := sum(s)
+	return s + string(proof[:])
+}
+
+// BytesOf are the bytes of a token that Of has made; ok is false for what is none of this kind.
+func BytesOf(k Kind, secret string) (b [16]byte, ok bool) {
+	if kind, ok := KindOf(secret); !ok || kind != k {
+		return b, false
+	}
+	raw, err := letters.DecodeString(secret[prefixLength : prefixLength+randomLength])
+	if err != nil || len(raw) != len(b) {
+		return b, false
+	}
+	return [16]byte(raw), true
+}
+
 // sum are the last characters of a token, by which a typing error is found: its CRC-32 (IEEE 802.3).
 func sum(s string) (proof [sumLength]byte) {
 	var b [4]byte

@@ -19,6 +19,22 @@ import (
 	"jackdaw/xmpp/sasl"
 )
 
+func TestATokenHasTheBytesThatItWasMadeOf(t *testing.T) {
+	b := [16]byte{1, 2, 3, 254, 255, 15: 7}
+	secret := Of(KindHook, b)
+	if kind, ok := KindOf(secret); !ok || kind != KindHook || len(secret) != Length {
+		t.Errorf("%s is a token: %v, %v", secret, kind, ok)
+	}
+	if got, ok := BytesOf(KindHook, secret); !ok || got != b {
+		t.Errorf("%s has the bytes %v, %v", secret, got, ok)
+	}
+	for _, wrong := range []string{"", secret[1:], Of(KindAccount, b), secret[:Length-1] + "x"} {
+		if _, ok := BytesOf(KindHook, wrong); ok {
+			t.Errorf("%s has bytes", wrong)
+		}
+	}
+}
+
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var romeo, juliet = jid.MustParse("romeo@example.org"), jid.MustParse("juliet@example.org")

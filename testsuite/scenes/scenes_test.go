@@ -258,7 +258,7 @@ func TestAnAdministratorApprovesWhoRegisters(t *testing.T) {
 }
 
 func TestProgramsAnswerForAccounts(t *testing.T) {
-	onEach(t, "bots", harness.Options{})
+	onEach(t, "bots", harness.Options{HTTP: "url: https://im.example.org"})
 }
 
 func TestPostsByCurlReachClients(t *testing.T) {

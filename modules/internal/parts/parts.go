@@ -4,6 +4,7 @@ package parts
 
 import (
 	"context"
+	"crypto/sha256"
 	"log/slog"
 	"slices"
 
@@ -53,6 +54,7 @@ type Accounts interface {
 	Get(ctx context.Context, user jid.JID) (accounts.Account, error)
 	Rights(ctx context.Context, user jid.JID) (*accounts.Rights, error)
 	Throttle() *accounts.Throttle
+	Derive(purpose string, of ...string) [sha256.Size]byte
 	Page(ctx context.Context, domain, after string, limit int) ([]accounts.Account, error)
 	Apply(ctx context.Context, user jid.JID, password string, from accounts.Source, most accounts.Bounds) error
 	Waiting(ctx context.Context, host string) ([]accounts.Application, error)

@@ -7,11 +7,12 @@ import re
 import socket
 import sys
 
+from post import curl
 from scene import HERE, WITHIN, Actor, check, child, condition, equal, message, play, presence, timely
 
 MUC = "http://jabber.org/protocol/muc"
 REPLY = "{urn:xmpp:reply:0}reply"
-DOCUMENT = os.path.join(HERE, "..", "..", "..", "docs", "bots.md")
+DOCUMENT = os.path.join(HERE, "..", "..", "..", "docs", "hooks.md")
 
 
 class Program:
@@ -91,6 +92,34 @@ async def an_answer_is_the_reply(house):
     tested = await house.command("bot", "test", weather, "x")
     check(tested.endswith("\na test\n"), f"a test: {tested}")
     r.none("the answer of a test", message("a test"))
+
+
+async def an_answer_may_come_later(house):
+    romeo, weather = await house.users("romeo", "weather")
+    program = await Program().open()
+    await house.command("bot", "add", weather, "--url", program.url)
+    await online(house, weather)
+    r = await house.login(romeo)
+    program.answers = [(202, "", "")]
+    mid = r.say(weather, "think of it")
+    url = (await program.next("the message"))["reply_url"]
+    check(url.startswith("https://im.example.org/hooks/jdh"), f"the address is {url}")
+    path = url.removeprefix("https://im.example.org")
+
+    async def late(path, text):
+        answer = await curl(house, path, None, "-H", "Content-Type: text/plain; charset=utf-8", "--data-binary", text)
+        return int(answer.split()[1]), answer.partition("\r\n\r\n")[2]
+
+    for how in ["", "crash"]:
+        if how:
+            await house.ask(how)
+            r = await house.login(romeo, "phone")
+        equal(await late(path, f"at last {how}"), (200, '{"status":"ok"}\n'), "a late answer")
+        reply = await r.expect("the late answer", message(f"at last {how}", weather))
+        equal(child(reply, REPLY).get("id"), mid, "what it replies to")
+    check((await late(path + "x", "x"))[0] in (401, 404), "another address")
+    await house.command("bot", "remove", weather)
+    check((await late(path, "x"))[0] in (401, 404), "after the bot was removed")
 
 
 async def people_see_that_a_bot_is_there(house):
@@ -217,7 +246,7 @@ async def bots_do_not_answer_each_other(house):
 async def the_bot_of_the_document_works(house):
     romeo, echo = await house.users("romeo", "echo")
     with open(DOCUMENT, encoding="utf-8") as f:
-        code = re.search(r"```python\n(.*?)```", f.read(), re.S).group(1)
+        code = re.search(r"```python bot\n(.*?)```", f.read(), re.S).group(1)
     path, secret = os.path.join(house.dir, "echo.py"), os.path.join(house.dir, "echo.secret")
     for name, text in [(path, code), (secret, "a secret\n")]:
         with open(name, "w", encoding="utf-8") as f:
@@ -237,5 +266,5 @@ async def the_bot_of_the_document_works(house):
         process.kill()
 
 
-play(an_answer_is_the_reply, people_see_that_a_bot_is_there, in_a_room_a_bot_hears_its_name,
+play(an_answer_is_the_reply, an_answer_may_come_later, people_see_that_a_bot_is_there, in_a_room_a_bot_hears_its_name,
      a_crash_loses_nothing_and_repeats_with_the_same_key, bots_do_not_answer_each_other, the_bot_of_the_document_works)
