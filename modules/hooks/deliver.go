@@ -29,9 +29,6 @@ const (
 // maxNotices bounds the messages of one request.
 const maxNotices = 20
 
-// maxFiles bounds the attachments that follow a message.
-const maxFiles = 4
-
 // A delivery is a request of which notices were made, on its way to messages.
 type delivery struct {
 	hook   *Hook
@@ -173,16 +170,12 @@ func (m *message) draw() {
 		Nick: h.Nick != "" || !m.toRooms()}
 	for _, a := range n.Attachments {
 		switch {
-		case h.Files && a.URL != "" && len(m.files) < maxFiles:
+		case (h.Files && a.URL != "" || len(a.Data) > 0) && len(m.files) < maxFiles:
 			m.files = append(m.files, a)
 		case a.URL != "":
 			n.Links = append(n.Links, notice.Link{Label: a.Name, URL: a.URL})
 		default:
-			name := a.Name
-			if name == "" {
-				name = "without a name"
-			}
-			n.Text += "\n(a file is left out: " + name + ")"
+			n.Text += "\n" + leftOut(a)
 		}
 	}
 	if h.Template != "" && m.d.data != nil {
@@ -293,16 +286,24 @@ func (m *message) postTo(ctx context.Context, from jid.JID, part string, to []ji
 	}
 	for i, a := range m.files {
 		// The text is there, and a file that is not is seen to be missing in the report.
-		f := m.draft(ctx, from, part+" file "+strconv.Itoa(i), to, m.fileStanza(room, i, a))
+		part := part + " file " + strconv.Itoa(i)
+		var f Result
+		if a.URL != "" {
+			f = m.draft(ctx, from, part, to, m.fileStanza(room, i, a.URL))
+		} else if f = m.draft(ctx, from, part, to, m.fileStanza(room, i, ""), enclosed(a)); f.Outcome != Sent {
+			// The owner may not keep files, or none that large: whoever gets the text hears that there was one.
+			f = m.draft(ctx, from, part+" left out", to, m.leftOutStanza(room, i, a))
+		}
 		r.Recipients = append(r.Recipients, f.Recipients...)
 	}
 	return r
 }
 
-func (m *message) draft(ctx context.Context, from jid.JID, part string, to []jid.JID, stanza xmpp.Stanza) Result {
+func (m *message) draft(ctx context.Context, from jid.JID, part string, to []jid.JID, stanza xmpp.Stanza,
+	files ...posting.Attachment) Result {
 	h := m.d.hook
-	d := posting.Draft{Account: h.Owner, By: "hook " + h.Name, From: from, To: to, Stanza: stanza, Lenient: true,
-		Source: m.d.source}
+	d := posting.Draft{Account: h.Owner, By: "hook " + h.Name, From: from, To: to, Stanza: stanza, Attachments: files,
+		Lenient: true, Source: m.d.source}
 	if m.key != "" {
 		d.Key = digest("hook", m.key, part)
 	}
@@ -422,14 +423,6 @@ func (m *message) nick() string {
 		return h.Name
 	}
 	return asked
-}
-
-// fileStanza is a message that is a file, as clients show one (XEP-0066 §3).
-func (m *message) fileStanza(room jid.JID, i int, a notice.Attachment) xmpp.Stanza {
-	w := xmpp.NewWriter(nil)
-	w.Leaf("", "body", xmpp.MendText(a.URL))
-	w.Start(xmpp.NSOOB, "x").Leaf("", "url", xmpp.MendText(a.URL)).End()
-	return m.headed(w, room, m.id+"-"+strconv.Itoa(i+1))
 }
 
 // maxHead bounds the line that is quoted of an earlier message.

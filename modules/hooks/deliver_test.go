@@ -360,12 +360,46 @@ func TestHintsSubjectsAndFiles(t *testing.T) {
 	}
 	picture := notice.Notice{Title: "T", Attachments: []notice.Attachment{{Name: "p", URL: "https://a.example/p.png"}, {Name: "raw", Data: []byte("x")}}}
 	s.fire("plain", "", picture)
-	if list := s.posted(); len(list) != 1 || body(list[0]) != "T\n(a file is left out: raw)\np: https://a.example/p.png" {
+	if list := s.posted(); len(list) != 2 || body(list[0]) != "T\np: https://a.example/p.png" || len(list[1].Attachments) != 1 ||
+		list[1].Attachments[0].Name != "raw" || string(list[1].Attachments[0].Data) != "x" {
 		t.Errorf("without files: %v", list)
 	}
 	s.fire("rich", "", picture)
-	if list := s.posted(); len(list) != 2 || body(list[1]) != "https://a.example/p.png" || !payloadHas(list[1], "jabber:x:oob") {
+	if list := s.posted(); len(list) != 3 || body(list[1]) != "https://a.example/p.png" || !payloadHas(list[1], "jabber:x:oob") {
 		t.Errorf("with files: %v", list)
+	}
+}
+
+// A file that cannot be kept is not lost without a word, and its name is no path and no line.
+func TestFilesThatCannotBeKeptAreNamed(t *testing.T) {
+	s := open(t)
+	s.add("ops", nil)
+	var list []posting.Draft
+	s.post = func(d posting.Draft) (posting.Report, error) {
+		list = append(list, d)
+		if len(d.Attachments) > 0 {
+			return posting.Report{}, &posting.Refusal{Status: 413, Text: "too large"}
+		}
+		return posting.Report{ID: "m", Recipients: []posting.Recipient{{To: d.To[0], Outcome: router.Stored}}}, nil
+	}
+	files := []notice.Attachment{{Name: "../a/b\n.txt", Type: "?", Data: []byte("x")}}
+	for range maxFiles + 1 {
+		files = append(files, notice.Attachment{Data: []byte("x")})
+	}
+	if r := s.fire("ops", "", notice.Notice{Title: "T", Attachments: files}); r.Outcome != Sent {
+		t.Errorf("%+v", r)
+	}
+	if len(list) != 1+2*maxFiles {
+		t.Fatalf("%d drafts", len(list))
+	}
+	if got := body(list[0]); got != "T\n(a file is left out: file)\n(a file is left out: file)" {
+		t.Errorf("more than there may be: %q", got)
+	}
+	if a := list[1].Attachments[0]; a.Name != "b.txt" || a.Type != "" {
+		t.Errorf("attached as %q, %q", a.Name, a.Type)
+	}
+	if got := body(list[2]); got != "(a file is left out: b.txt)" {
+		t.Errorf("in its place: %q", got)
 	}
 }
 

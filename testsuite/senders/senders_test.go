@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/xml"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,7 +26,10 @@ func TestMain(m *testing.M) {
 // ntfyHost is a host that answers as a server of ntfy.
 const ntfyHost = "ntfy.localhost"
 
-// hook makes a hook of alerts@ to romeo and returns its token.
+// files is where others reach the server, as it believes.
+const files = "https://chat.example"
+
+// hook makes a hook of alerts@ to romeo and returns its token, which nobody finds in the log or among the metrics.
 func hook(t *testing.T, s *harness.Server, name string, args ...string) string {
 	t.Helper()
 	out := s.Command("", append([]string{"hook", "add", name, "--to", "romeo@" + s.Domain, "--owner", "alerts@" + s.Domain},
@@ -33,7 +38,30 @@ func hook(t *testing.T, s *harness.Server, name string, args ...string) string {
 	if !ok {
 		t.Fatalf("hook add printed %q", out)
 	}
-	return strings.ReplaceAll(path, "/", "")
+	token := strings.ReplaceAll(path, "/", "")
+	t.Cleanup(func() {
+		// Half of it is what a program for Rocket.Chat has.
+		half := token[:len(token)/2-4]
+		if strings.Contains(s.Log(), half) || strings.Contains(fetch(t, "http://"+s.Metrics+"/metrics"), half) {
+			t.Errorf("the token of %s is in the log or among the metrics", name)
+		}
+	})
+	return token
+}
+
+// fetch is what an address has.
+func fetch(t *testing.T, address string) string {
+	t.Helper()
+	answer, err := http.Get(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	b, err := io.ReadAll(answer.Body)
+	if err != nil || answer.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %s, %v", address, answer.Status, err)
+	}
+	return string(b)
 }
 
 // romeo is who gets what hooks send.
@@ -80,8 +108,9 @@ func TestAppriseAndClientsOfNtfyAndGotifyReachPeople(t *testing.T) {
 		t.Fatal("what sends is missing: make deps")
 	}
 	t.Parallel()
-	s := harness.Start(t, harness.Options{Users: []string{"romeo", "alerts"}, Hosts: "- domain: " + ntfyHost + "\n  face: ntfy"})
-	told, err := json.Marshal(map[string]any{"http": s.HTTP, "ntfy": ntfyHost, "tokens": map[string]string{
+	s := harness.Start(t, harness.Options{Users: []string{"romeo", "alerts"}, HTTP: "url: " + files,
+		Hosts: "- domain: " + ntfyHost + "\n  face: ntfy"})
+	told, err := json.Marshal(map[string]any{"http": s.HTTP, "ntfy": ntfyHost, "dir": t.TempDir(), "tokens": map[string]string{
 		"any":        hook(t, s, "any"),
 		"renamed":    hook(t, s, "renamed", "--kind", "apprise", "--rename", "text=message", "--rename", "subject=title"),
 		"ops":        hook(t, s, "ops", "--kind", "ntfy"),
@@ -101,7 +130,10 @@ func TestAppriseAndClientsOfNtfyAndGotifyReachPeople(t *testing.T) {
 	}
 	step, seen := "", 0
 	for line := range strings.Lines(out.String()) {
-		var said struct{ Step, Want string }
+		var said struct {
+			Step, Want string
+			File       bool
+		}
 		if err := json.Unmarshal([]byte(line), &said); err != nil {
 			t.Fatalf("%v in %q", err, line)
 		}
@@ -110,6 +142,13 @@ func TestAppriseAndClientsOfNtfyAndGotifyReachPeople(t *testing.T) {
 			continue
 		}
 		got := next(t, reader, step)
+		if said.File {
+			address, ok := strings.CutPrefix(got, files)
+			if !ok {
+				t.Fatalf("%s: %q is no address of a file", step, got)
+			}
+			got = fetch(t, "http://"+s.HTTP+address)
+		}
 		if seen++; got != said.Want {
 			t.Errorf("%s: the message is\n%s\nwant\n%s", step, got, said.Want)
 		}

@@ -26,6 +26,18 @@ def expect(text):
     print(json.dumps({"want": text}), flush=True)
 
 
+def expect_file(content):
+    """A message that is the address of a file, from where it can be fetched."""
+    print(json.dumps({"want": content, "file": True}), flush=True)
+
+
+def with_file(name, content):
+    path = os.path.join(tempfile.mkdtemp(dir=told["dir"]), name)
+    with open(path, "w") as f:
+        f.write(content)
+    return path
+
+
 def notify(url, want, title="Backup", body="It is *done*.", **kw):
     a = apprise.Apprise()
     assert a.add(url), "apprise does not take " + url.split("?")[0]
@@ -38,6 +50,8 @@ def apprise_json():
     notify(url, "Backup\nIt is *done*.")
     notify(url, "🔥 Backup\nIt failed.", body="It failed.", notify_type=apprise.NotifyType.FAILURE)
     notify(url, "✅ RESOLVED · Backup\nIt works.", body="It works.", notify_type=apprise.NotifyType.SUCCESS)
+    notify(url, "Backup\nIt is *done*.", attach=with_file("log.txt", "all is well"))
+    expect_file("all is well")
     # Found out, and with the token in a header and in a password.
     notify(f"json://{host}/hooks/{tokens['any']}", "Backup\nIt is *done*.")
     notify(f"json://{host}/hooks/apprise?+Authorization=Bearer%20{tokens['any']}", "Backup\nIt is *done*.")
@@ -48,7 +62,10 @@ def apprise_json():
 
 
 def apprise_form():
-    notify(f"form://{host}/hooks/{tokens['any']}/apprise", "Backup\nIt is *done*.")
+    url = f"form://{host}/hooks/{tokens['any']}/apprise"
+    notify(url, "Backup\nIt is *done*.")
+    notify(url, "Backup\nIt is *done*.", attach=with_file("log.txt", "all is well"))
+    expect_file("all is well")
 
 
 def apprise_gotify():
@@ -101,6 +118,10 @@ def python_ntfy_client():
     expect("⚠ 💾 Disk at 95 %\n5 GB left\nTags: db1\nGraph: https://g.example")
     client.send("**5** GB left", format_as_markdown=True)
     expect("*5* GB left")
+    said = client.send_file(with_file("df.txt", "/var 97 %"), title="Disks")
+    assert said["attachment"]["name"] == "df.txt" and said["attachment"]["size"] == 9, said
+    expect("Disks\nYou received a file: df.txt")
+    expect_file("/var 97 %")
 
 
 def ntfpy_client():
