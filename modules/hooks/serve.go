@@ -377,6 +377,9 @@ func (c *call) verify() *problem {
 	if c.hook.HMAC == "" || signed(c.r.Header, c.body, c.hook.HMAC, time.Now()) {
 		return nil
 	}
+	if p := c.payload(); p != "" && signed(c.r.Header, []byte(p), c.hook.HMAC, time.Now()) {
+		return nil
+	}
 	return unauthorized("this hook takes signed requests, and the signature is missing or wrong: " +
 		strings.Join(signatures[:], ", "))
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -48,4 +49,21 @@ func signed(h http.Header, body []byte, secret string, now time.Time) bool {
 		}
 	}
 	return false
+}
+
+// payload is what Gitea and Forgejo sign of a form, or of a query: not all of it, but the JSON in it, which is all that
+// the faces of forges read. "" of other requests.
+func (c *call) payload() string {
+	h := c.r.Header
+	switch {
+	case h.Get("X-Gitea-Event") == "" && h.Get("X-Forgejo-Event") == "", c.face != nil && c.face.Events == nil:
+		return ""
+	case len(c.body) == 0:
+		return c.r.URL.Query().Get("payload")
+	}
+	form, err := url.ParseQuery(string(c.body))
+	if err != nil {
+		return ""
+	}
+	return form.Get("payload")
 }
