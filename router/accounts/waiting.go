@@ -194,7 +194,7 @@ func (s *Service) Approve(ctx context.Context, user jid.JID) error {
 		if !waiting(*a) {
 			return ErrNotWaiting
 		}
-		a.Disabled, a.Approval = false, ""
+		a.Disabled, a.Approval, a.Created = false, "", time.Now().UTC()
 		return nil
 	}, func() error { return s.decided(ctx, user.Bare()) })
 }
