@@ -2,7 +2,6 @@ package server
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -132,10 +131,8 @@ type backupPiece struct {
 // backingUp is what the client has: the keys of files.
 type backingUp struct{ Known map[string]string }
 
-const (
-	maxKnown  = 1 << 30 // bytes of keys
-	pieceData = 256 << 10
-)
+// maxKnown is how many bytes of keys a client may send.
+const maxKnown = 1 << 30
 
 // A pieceWriter sends what a file holds.
 type pieceWriter struct {
@@ -161,7 +158,7 @@ func (c *Control) backup(w http.ResponseWriter, r *http.Request) {
 		_ = out.Encode(backupPiece{Error: "nothing is kept here"}) // whoever asked may have gone
 		return
 	}
-	content := bufio.NewWriterSize(pieceWriter{out, w}, pieceData)
+	content := bufio.NewWriterSize(pieceWriter{out, w}, pieceSize)
 	until, err := c.keeper.files(r.Context(), func(f keptFile) error {
 		same := f.key != "" && in.Known[f.path] == f.key
 		if err := out.Encode(backupPiece{Path: f.path, Key: f.key, Same: same}); err != nil || same {
@@ -199,16 +196,12 @@ func (c *Client) Backup(ctx context.Context, dir, version string, keep int) (
 
 // receive takes the files of a backup.
 func (c *Client) receive(ctx context.Context, w *backup.Writer) (end backupPiece, err error) {
-	b, err := json.Marshal(backingUp{w.Known()})
-	if err != nil {
-		return end, err
-	}
-	resp, err := c.post(ctx, "backup", bytes.NewReader(b))
+	resp, err := ask(ctx, c, "backup", backingUp{w.Known()})
 	if err != nil {
 		return end, err
 	}
 	defer resp.Body.Close()
-	r := bufio.NewReaderSize(resp.Body, pieceData)
+	r := bufio.NewReaderSize(resp.Body, pieceSize)
 	var file io.WriteCloser
 	done := func() (err error) {
 		if file != nil {
@@ -219,13 +212,9 @@ func (c *Client) receive(ctx context.Context, w *backup.Writer) (end backupPiece
 	}
 	defer func() { err = errors.Join(err, done()) }()
 	for {
-		line, err := r.ReadBytes('\n')
+		p, err := next[backupPiece](r)
 		if err != nil {
-			return end, fmt.Errorf("read the server's answer: %w", noEOF(err))
-		}
-		var p backupPiece
-		if err := json.Unmarshal(line, &p); err != nil {
-			return end, fmt.Errorf("read the server's answer: %w", err)
+			return end, err
 		}
 		if p.Data == 0 {
 			if err := done(); err != nil {

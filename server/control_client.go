@@ -86,14 +86,42 @@ func (c *Client) post(ctx context.Context, operation string, body io.Reader) (*h
 	return resp, nil
 }
 
+// ask posts in as JSON. The body of the answer is the caller's to close.
+func ask[In any](ctx context.Context, c *Client, operation string, in In) (*http.Response, error) {
+	b, err := json.Marshal(in)
+	if err != nil {
+		return nil, err
+	}
+	return c.post(ctx, operation, bytes.NewReader(b))
+}
+
+// pieceSize is how many bytes of data go together in an answer that has lines of JSON and data behind them.
+const pieceSize = 256 << 10
+
+// next reads a line of such an answer.
+func next[Piece any](r *bufio.Reader) (p Piece, err error) {
+	line, err := r.ReadBytes('\n')
+	if err == nil {
+		err = json.Unmarshal(line, &p)
+	}
+	if err != nil {
+		err = fmt.Errorf("read the server's answer: %w", noEOF(err))
+	}
+	return p, err
+}
+
+// noEOF tells an end that comes too early from one that is expected.
+func noEOF(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
 // call is one operation. An error that the operation returned has its text.
 func call[Out, In any](ctx context.Context, c *Client, operation string, in In) (Out, error) {
 	var out reply[Out]
-	b, err := json.Marshal(in)
-	if err != nil {
-		return out.Result, err
-	}
-	resp, err := c.post(ctx, operation, bytes.NewReader(b))
+	resp, err := ask(ctx, c, operation, in)
 	if err != nil {
 		return out.Result, err
 	}

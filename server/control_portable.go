@@ -2,11 +2,9 @@ package server
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"sync"
@@ -27,9 +25,6 @@ type piece struct {
 
 // exporting is what is to be exported: accounts and domains, or all.
 type exporting struct{ Only []string }
-
-// exportPiece is how many bytes of an export go together.
-const exportPiece = 256 << 10
 
 // A teller writes pieces.
 type teller struct {
@@ -83,7 +78,7 @@ func (c *Control) export(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	t := newTeller(w)
-	out := bufio.NewWriterSize(t, exportPiece)
+	out := bufio.NewWriterSize(t, pieceSize)
 	err := c.Admin.Export(r.Context(), admin.Command, in.Only, out, t.progress)
 	if err == nil {
 		err = out.Flush()
@@ -109,11 +104,7 @@ func (c *Control) importFile(w http.ResponseWriter, r *http.Request) {
 // Export writes accounts in the format of XEP-0227: those of the list, each an account or a domain, or all. progress is
 // called now and then.
 func (c *Client) Export(ctx context.Context, only []string, out io.Writer, progress func(portable.Progress)) error {
-	b, err := json.Marshal(exporting{only})
-	if err != nil {
-		return err
-	}
-	resp, err := c.post(ctx, "export", bytes.NewReader(b))
+	resp, err := ask(ctx, c, "export", exporting{only})
 	if err != nil {
 		return err
 	}
@@ -172,15 +163,11 @@ func (s *sound) failed() error {
 
 // pieces reads an answer.
 func pieces(in io.Reader, out io.Writer, progress func(portable.Progress)) (*portable.Report, error) {
-	r := bufio.NewReaderSize(in, exportPiece)
+	r := bufio.NewReaderSize(in, pieceSize)
 	for {
-		line, err := r.ReadBytes('\n')
+		p, err := next[piece](r)
 		if err != nil {
-			return nil, fmt.Errorf("read the server's answer: %w", noEOF(err))
-		}
-		var p piece
-		if err := json.Unmarshal(line, &p); err != nil {
-			return nil, fmt.Errorf("read the server's answer: %w", err)
+			return nil, err
 		}
 		if p.Progress != nil && progress != nil {
 			progress(*p.Progress)
@@ -196,12 +183,4 @@ func pieces(in io.Reader, out io.Writer, progress func(portable.Progress)) (*por
 			}
 		}
 	}
-}
-
-// noEOF tells an end that comes too early from one that is expected.
-func noEOF(err error) error {
-	if errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
-	}
-	return err
 }

@@ -10,7 +10,6 @@ package announcements
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -51,8 +50,6 @@ const announcementKey = "announcement/"
 
 // seenKey is the one record of a user.
 const seenKey = "seen"
-
-const recordVersion = 1
 
 // ErrText is returned for what cannot be announced.
 var ErrText = fmt.Errorf("an announcement has 1 to %d bytes of text, without control characters "+
@@ -344,107 +341,6 @@ func (a *Announcements) stand(ctx context.Context, host string, b *board, k Kind
 	return nil
 }
 
-// everybody calls f with each user of a host who has a session.
-func (a *Announcements) everybody(host string, f func(user jid.JID)) {
-	users := map[jid.JID]bool{}
-	a.router.EachSession(func(s *router.Session) bool {
-		if s.Bare().Domain() == host {
-			users[s.Bare()] = true
-		}
-		return true
-	})
-	for user := range users {
-		f(user)
-	}
-}
-
-// giveAll gives to all users of a host who can take messages, and says to how many.
-func (a *Announcements) giveAll(host string) (reached int) {
-	a.everybody(host, func(user jid.JID) {
-		available := func(s *router.Session) bool { return s.Presence() != nil }
-		if !slices.ContainsFunc(a.router.Sessions(user), available) {
-			return // with the first presence
-		}
-		switch n, err := a.give(user, nil); {
-		case err != nil:
-			a.log.Warn("announcements not given", "user", user, "error", err)
-		case n > 0:
-			reached++
-		}
-	})
-	return reached
-}
-
-// give gives a user what there is that they have not got, and says how much that was.
-func (a *Announcements) give(user jid.JID, batch *router.Batch) (n int, err error) {
-	b, err := a.board(user.Domain())
-	if err != nil {
-		return 0, err
-	}
-	kept, motd, welcome := b.kept, b.stand[OfTheDay], b.stand[Welcome] // replaced, never changed
-	b.mu.Unlock()
-	if len(kept) == 0 && motd == nil && welcome == nil {
-		return 0, nil
-	}
-	lock := &a.giving[maphash.String(a.seed, user.String())%uint64(len(a.giving))]
-	lock.Lock()
-	defer lock.Unlock()
-	had, err := a.seen(user)
-	if err != nil {
-		return 0, err
-	}
-	now := had
-	for _, one := range kept {
-		if one.Made.UnixNano() <= now.announced || time.Now().After(one.Until) {
-			continue
-		}
-		if !a.send(user, one, batch) {
-			break // with the next login
-		}
-		now.announced = one.Made.UnixNano()
-		n++
-	}
-	if motd != nil && motd.Made.UnixNano() > now.motd && a.send(user, *motd, batch) {
-		now.motd = motd.Made.UnixNano()
-		n++
-	}
-	if welcome != nil && !now.welcomed {
-		if made := welcome.Made.UnixNano(); now.made < made {
-			now.welcomed = true // it was here before
-		} else if a.send(user, *welcome, batch) {
-			now.welcomed = true
-			n++
-		}
-	}
-	if now == had {
-		return n, nil
-	}
-	_, p, err := a.store.Update(context.Background(), user.String(), storage.AnyVersion,
-		storage.Change{Key: seenKey, Value: now.append(nil)})
-	if err != nil {
-		return n, err
-	}
-	p.Then(func(err error) {
-		if err != nil {
-			a.log.Warn("what a user has been announced is not kept", "user", user, "error", err)
-		}
-	})
-	return n, nil
-}
-
-// send writes to a user, and says whether they have got it or will.
-func (a *Announcements) send(user jid.JID, n Notice, b *router.Batch) bool {
-	from, err := jid.New("", user.Domain(), "")
-	if err != nil {
-		return false
-	}
-	payload := xmpp.NewWriter(nil).Leaf(xmpp.NSClient, "body", n.Text).Bytes()
-	e := &router.Envelope{Quiet: true, Batch: b, Stanza: &xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeNormal,
-		From: from, To: user, Payload: payload}}
-	a.router.Route(e)
-	return e.Err == nil
-}
-
 // fitting is a text as it is announced.
 func fitting(text string) (string, error) {
 	text = strings.TrimSpace(strings.ReplaceAll(text, "\r\n", "\n"))
@@ -453,83 +349,4 @@ func fitting(text string) (string, error) {
 		return "", ErrText
 	}
 	return text, nil
-}
-
-// seen is up to where a user has got what was announced, in nanoseconds since 1970.
-type seen struct {
-	made            int64 // the account; not in the record
-	announced, motd int64
-	welcomed        bool
-}
-
-// seen reads what a user has got. Who never got anything begins with their account: what was announced before is not
-// for them, but for the message of the day.
-func (a *Announcements) seen(user jid.JID) (s seen, err error) {
-	ctx := context.Background()
-	value, err := a.store.Get(ctx, user.String(), seenKey)
-	if err != nil && !errors.Is(err, storage.ErrNotFound) {
-		return s, err
-	}
-	known := err == nil
-	if known {
-		if s, err = parseSeen(value); err != nil {
-			return s, err
-		}
-	}
-	if known && s.welcomed {
-		return s, nil
-	}
-	account, err := a.accounts.Get(ctx, user)
-	if err != nil {
-		return s, err
-	}
-	if !account.Created.IsZero() {
-		s.made = account.Created.UnixNano()
-	}
-	if !known {
-		s.announced = s.made
-	}
-	return s, nil
-}
-
-func (s seen) append(dst []byte) []byte {
-	dst = append(dst, recordVersion)
-	for _, n := range []int64{s.announced, s.motd} {
-		dst = binary.BigEndian.AppendUint64(dst, uint64(n))
-	}
-	if s.welcomed {
-		return append(dst, 1)
-	}
-	return append(dst, 0)
-}
-
-var errRecord = errors.New("a record of another version, or damaged")
-
-func parseSeen(b []byte) (s seen, err error) {
-	if len(b) != 18 || b[0] != recordVersion {
-		return s, errRecord
-	}
-	return seen{announced: int64(binary.BigEndian.Uint64(b[1:])), motd: int64(binary.BigEndian.Uint64(b[9:])),
-		welcomed: b[17] == 1}, nil
-}
-
-// append writes a notice without its id: when it was made, until when it is kept, its text.
-func (n *Notice) append(dst []byte) []byte {
-	until := int64(0)
-	if !n.Until.IsZero() {
-		until = n.Until.UnixNano()
-	}
-	dst = binary.BigEndian.AppendUint64(append(dst, recordVersion), uint64(n.Made.UnixNano()))
-	return append(binary.BigEndian.AppendUint64(dst, uint64(until)), n.Text...)
-}
-
-func parse(b []byte) (n Notice, err error) {
-	if len(b) < 17 || b[0] != recordVersion {
-		return n, errRecord
-	}
-	n = Notice{Made: time.Unix(0, int64(binary.BigEndian.Uint64(b[1:]))), Text: string(b[17:])}
-	if until := int64(binary.BigEndian.Uint64(b[9:])); until != 0 {
-		n.Until = time.Unix(0, until)
-	}
-	return n, nil
 }
