@@ -166,6 +166,7 @@ func All(d Deps) *Set {
 		events.ContactChanged(b, user, contact, gained)
 	})
 
+	guard.Spare(programs.Answers)
 	contacts.OnToken(invites.Subscribe)
 	register.InviteBy(admitting{invites})
 

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -101,6 +102,13 @@ func (m *metrics) parts(h *house) {
 	if h.peering != nil {
 		m.peers(h.peering)
 	}
+	b := &h.features.Bots.Stats
+	for outcome, n := range map[string]*atomic.Int64{"taken": &b.Taken, "failed": &b.Failed} {
+		m.counter("jackdaw_bot_requests_total", "Requests to programs of bots by whether they were taken.",
+			prometheus.Labels{"outcome": outcome}, n.Load)
+	}
+	m.counter("jackdaw_bot_messages_lost_total", "Messages that no program of a bot took.", nil, b.Lost.Load)
+	m.counter("jackdaw_bot_answers_total", "Messages that bots have sent.", nil, b.Answers.Load)
 	in := &h.features.Hooks.Stats
 	for i, outcome := range hooks.Outcomes {
 		m.counter("jackdaw_hook_requests_total", "Requests to hooks by what became of them.",

@@ -211,8 +211,8 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 	}, o.Log)
 	h.posts = h.newPosts(store)
 	h.features = modules.All(modules.Deps{Router: h.router, Store: store, Accounts: h.accounts, Devices: h.devices,
-		Tokens: h.tokens, Config: h.cfg.Load, Space: onDisk, URL: h.urlOf, Post: h.posts.Post, Version: o.Version,
-		Log: o.Log})
+		Tokens: h.tokens, Config: h.cfg.Load, Space: onDisk, URL: h.urlOf, Post: h.posts.Post,
+		Budgets: h.senders, Version: o.Version, Log: o.Log})
 	h.programs = component.New(component.Options{Router: h.router, Gate: h.gate, Budgets: h.others, Log: o.Log,
 		Settings: func() config.Component { return h.cfg.Load().Component },
 		Limits:   func() config.Limits { return h.cfg.Load().Limits }})

@@ -20,7 +20,7 @@ import (
 )
 
 var everyPage = []string{"", "/accounts", "/accounts?q=jul", "/account?jid=juliet@localhost", "/account?jid=romeo@localhost", "/sessions",
-	"/sessions?q=script", "/approvals", "/account?jid=first@localhost", "/invitations", "/rooms", "/room?jid=garden@rooms.localhost",
+	"/sessions?q=script", "/approvals", "/account?jid=first@localhost", "/invitations", "/rooms", "/room?jid=garden@rooms.localhost", "/bots", "/bot?jid=juliet@localhost",
 	"/announcements", "/announcements?host=localhost", "/uploads", "/upload?jid=juliet@localhost", "/upload?jid=juliet@localhost&from=3", "/peers", "/posts", "/reports", "/certificates", "/storage", "/doctor", "/log", "/log?level=error"}
 
 func TestWhoeverHasNoSessionSeesTheLoginAlone(t *testing.T) {
@@ -170,7 +170,7 @@ func TestPathsThatAreNoPagesAreNotFound(t *testing.T) {
 	s := set(t)
 	c := s.logIn("romeo")
 	for _, path := range []string{"/none", "/../accounts", "//accounts", "/accounts/..", "/accounts/x", "/%2e%2e/accounts", "/templates/log.html",
-		"/room?jid=none@rooms.localhost", "/room?jid=garden@elsewhere.example", "/room?jid=x", "/account?jid=nobody@localhost", "/account?jid=", "/account?jid=" + url.QueryEscape("../../etc/passwd"), "/account?jid=%00",
+		"/bot?jid=nobody@localhost", "/bot?jid=", "/bot?jid=%00", "/room?jid=none@rooms.localhost", "/room?jid=garden@elsewhere.example", "/room?jid=x", "/account?jid=nobody@localhost", "/account?jid=", "/account?jid=" + url.QueryEscape("../../etc/passwd"), "/account?jid=%00",
 		"/upload?jid=nobody@localhost", "/upload?jid=", "/upload?jid=juliet@localhost&from=-1", "/upload?jid=juliet@localhost&from=x"} {
 		if w := c.ask("GET", "/admin"+path, nil); w.Code != http.StatusNotFound || strings.Contains(w.Body.String(), "juliet") {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
@@ -367,6 +367,14 @@ func TestWhatAdministratorsDo(t *testing.T) {
 	c.does("/announcements", "There is no such announcement", "action", "withdraw", "host", "localhost", "id", "a2")
 	c.does("/announcements", "The text is set", "action", "set", "host", "localhost", "kind", "motd", "text", "Hello", "edit", "1")
 	c.does("/announcements", "The text is taken back", "action", "delete", "host", "localhost", "kind", "welcome")
+	c.does("/bots", "answers for the account from now on", "jid", "tybalt@localhost", "url", "http://localhost/in", "rooms", garden,
+		"trigger", "!w ", "composing", "yes")
+	c.does("/bots", "no such account", "jid", "nobody@localhost", "url", "http://localhost/in")
+	c.does("/bots", "The URL: expected one", "jid", "tybalt@localhost")
+	c.does("/bot", "would say: hello", "action", "test", "jid", "juliet@localhost", "text", "hello")
+	c.does("/bot", "has nothing to say", "action", "test", "jid", "juliet@localhost", "text", "nothing")
+	c.does("/bot", "The test failed: 500", "action", "test", "jid", "juliet@localhost", "text", "fail")
+	c.does("/bot", "an account like others now", "action", "remove", "jid", "juliet@localhost")
 	c.does("/upload", "type the address", "action", "remove-all", "jid", "tybalt@localhost", "again", "x")
 	c.does("/upload", "2 files are removed", "action", "remove-all", "jid", "tybalt@localhost", "again", "tybalt@localhost")
 	c.does("/upload", "1 file is removed", "action", "remove", "jid", "tybalt@localhost", "id", "f1")
@@ -375,6 +383,7 @@ func TestWhatAdministratorsDo(t *testing.T) {
 		"/approvals":     {"action": {"dance"}, "jid": {"third@localhost"}},
 		"/announcements": {"action": {"set"}, "kind": {"announcement/1"}, "host": {"localhost"}},
 		"/upload":        {"action": {"dance"}},
+		"/bot":           {"action": {"dance"}},
 	} {
 		form.Set("token", c.token())
 		if w := c.ask("POST", "/admin"+page, form); w.Code != http.StatusBadRequest {
@@ -386,13 +395,14 @@ func TestWhatAdministratorsDo(t *testing.T) {
 	}
 	if got, want := strings.Join(s.world.kicked, " "), at+" d1 reset:juliet:0:0s "+at+"/balcony garden:tybalt garden:closed "+
 		"account:"+at+":3:48h0m0s account::0:0s revoke:localhost announce:localhost:\"It\\nrains\":72h0m0s withdraw motd:Hello:true welcome::false "+
+		"bot:tybalt@localhosthttp://localhost/in[garden@rooms.localhost]!w |true false bot-removed:juliet "+
 		"files:tybalt:0 files:tybalt:1"; got != want {
 		t.Error(got)
 	}
 	if w := c.ask("POST", "/admin/account", url.Values{"token": {c.token()}, "action": {"dance"}}); w.Code != http.StatusBadRequest {
 		t.Errorf("%d", w.Code)
 	}
-	if log := s.log.String(); strings.Count(log, "by=romeo@localhost") != 26 || strings.Contains(log, "another") {
+	if log := s.log.String(); strings.Count(log, "by=romeo@localhost") != 28 || strings.Contains(log, "another") {
 		t.Errorf("%d\n%s", strings.Count(log, "by=romeo@localhost"), log)
 	}
 	// Whoever sets the own password has to log in with it.

@@ -3,6 +3,7 @@ package console
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"html/template"
 	"log/slog"
@@ -20,6 +21,7 @@ import (
 	"jackdaw/admin"
 	"jackdaw/config"
 	"jackdaw/modules/announcements"
+	"jackdaw/modules/bots"
 	"jackdaw/modules/invitations"
 	"jackdaw/modules/muc"
 	"jackdaw/modules/upload"
@@ -105,6 +107,50 @@ func (w rooms) Destroy(_ context.Context, room jid.JID, reason string) error {
 func (w rooms) Own(_ context.Context, room, user jid.JID) error {
 	w.kicked = append(w.kicked, room.Local()+":"+user.Local())
 	return nil
+}
+
+// robots are the bots of a world.
+type robots struct{ *world }
+
+func (w robots) Add(_ context.Context, b bots.Bot) error {
+	if b.URL == "" {
+		return errors.New("the URL: expected one")
+	}
+	w.kicked = append(w.kicked, fmt.Sprint("bot:", b.JID, b.URL, b.Rooms, b.Trigger, "|", b.Composing, b.Encrypted))
+	return nil
+}
+
+func (w robots) Remove(_ context.Context, user jid.JID) error {
+	w.kicked = append(w.kicked, "bot-removed:"+user.Local())
+	return w.is(user)
+}
+
+func (w robots) is(user jid.JID) error {
+	if user.Local() != "juliet" {
+		return bots.ErrNone
+	}
+	return nil
+}
+
+func (w robots) List(context.Context) ([]bots.Status, error) {
+	b := bots.Bot{JID: jid.MustParse("juliet@localhost"), URL: "http://localhost/" + evil, Nick: evil, Trigger: evil,
+		Rooms: []jid.JID{jid.MustParse("garden@rooms.localhost")}}
+	return []bots.Status{{Bot: b, State: "online", Away: map[jid.JID]string{b.Rooms[0]: evil},
+		Last: &bots.Delivery{Status: 200}}}, nil
+}
+
+func (w robots) Deliveries(_ context.Context, user jid.JID) ([]bots.Delivery, error) {
+	return []bots.Delivery{{From: evil, Error: evil}, {Status: 200, Key: evil}}, w.is(user)
+}
+
+func (w robots) Test(_ context.Context, user jid.JID, text string) (bots.Trial, error) {
+	switch text {
+	case "fail":
+		return bots.Trial{Status: 500, Error: "500 " + evil}, w.is(user)
+	case "nothing":
+		return bots.Trial{Status: 204}, w.is(user)
+	}
+	return bots.Trial{Status: 200, Texts: []string{text + evil}}, w.is(user)
 }
 
 // letters are the invitations of a world.
@@ -232,6 +278,7 @@ func set(t *testing.T) *stage {
 	log := slog.New(record.Tap(slog.NewTextHandler(&s.log, nil)))
 	ruler := admin.New(admin.Options{Accounts: users, Config: func() *config.Config { return s.config }, Live: s.world,
 		Devices: s.world, Rooms: rooms{s.world}, Invitations: letters{s.world}, Announcements: walls{s.world},
+		Bots:    robots{s.world},
 		Tokens:  tokens.New(tokens.Options{Store: store.Map(tokens.Space), Accounts: users}),
 		Uploads: shelves{s.world}, Log: log})
 	for _, name := range []string{"romeo", "juliet", "tybalt"} {

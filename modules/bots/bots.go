@@ -71,6 +71,8 @@ type Options struct {
 	URL func(host string) string
 	// Derive makes of these words what nobody else can (accounts.Service.Derive).
 	Derive func(purpose string, of ...string) [sha256.Size]byte
+	// Budgets are those of accounts; nil: there are none.
+	Budgets *budget.Book
 	// Store, Replies, Queue and Done are of this module alone: the bots, what late answers need, what waits for bots,
 	// and their last requests.
 	Store, Replies storage.Map
@@ -90,10 +92,20 @@ type Bots struct {
 	end     context.CancelFunc
 	running atomic.Bool // from Run on: requests go out
 
+	Stats Stats
+
 	all     atomic.Pointer[map[jid.JID]*bot] // replaced with mu held; nil: not read yet
 	mu      sync.Mutex                       // guards changes of the bots
 	work    sync.WaitGroup                   // of lives
 	endless context.Context                  // of lives; guarded by mu, nil before Run
+}
+
+// Stats count since the start.
+type Stats struct {
+	Taken   atomic.Int64 // requests that a program has taken
+	Failed  atomic.Int64 // requests that none has taken
+	Lost    atomic.Int64 // messages that were given up
+	Answers atomic.Int64 // messages that bots have sent
 }
 
 // Of makes the module of a server.
@@ -112,9 +124,10 @@ func Of(p parts.Parts, isRoom func(room jid.JID) bool) *Bots {
 	return New(Options{Router: p.Router, Users: p.Accounts, IsRoom: isRoom,
 		Store: p.Store.Map("bots"), Replies: p.Store.Map("bots-replies"),
 		Queue: p.Store.Log("bots"), Done: p.Store.Log("bots-done"), URL: url, Derive: p.Accounts.Derive,
-		Active: func(ctx context.Context, user jid.JID) bool { return rights(ctx, user).Active() },
-		Admin:  func(ctx context.Context, user jid.JID) bool { return rights(ctx, user).Has(accounts.PermAdmin) },
-		On:     p.Switch("bots").On, Log: p.Log})
+		Budgets: p.Budgets,
+		Active:  func(ctx context.Context, user jid.JID) bool { return rights(ctx, user).Active() },
+		Admin:   func(ctx context.Context, user jid.JID) bool { return rights(ctx, user).Has(accounts.PermAdmin) },
+		On:      p.Switch("bots").On, Log: p.Log})
 }
 
 // New returns the module. Nothing goes out before Run.
@@ -271,12 +284,14 @@ type bot struct {
 	ended         chan struct{}      // closed after its life
 
 	session atomic.Pointer[router.Session]
+	budget  *budget.Budget // of the account
 	rooms   rooms
 	replies replies
 }
 
 func (m *Bots) newBot(one Bot) *bot {
 	b := &bot{Bot: one, m: m, every: m.poster(false), public: m.poster(true)}
+	b.budget = m.o.Budgets.Open(one.JID.String())
 	b.history = history{log: m.o.Done, owner: one.JID.String()}
 	b.rooms.all = map[jid.JID]*seat{}
 	for _, r := range one.Rooms {
@@ -298,6 +313,17 @@ func (b *bot) close() {
 	b.queue.Close()
 	b.every.Close()
 	b.public.Close()
+	b.budget.Close()
+}
+
+// Answers says whether a session is that of a bot, which writes to nobody who has not written to it.
+func (m *Bots) Answers(s *router.Session) bool {
+	all, err := m.bots()
+	if err != nil || len(all) == 0 {
+		return false
+	}
+	b := all[s.Bare()]
+	return b != nil && b.session.Load() == s
 }
 
 // client is the one that may go where the bot may. Who is no administrator reaches nothing inside (docs/security.md).

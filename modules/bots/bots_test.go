@@ -17,6 +17,7 @@ import (
 	"jackdaw/modules/internal/moduletest"
 	"jackdaw/modules/internal/outgoing"
 	"jackdaw/router"
+	"jackdaw/router/budget"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 )
@@ -29,16 +30,17 @@ var weather = jid.MustParse("weather@example.org")
 // bubble.
 type house struct {
 	*router.Router
-	t      *testing.T
-	bots   *Bots
-	store  *moduletest.Store
-	remote *moduletest.Remote
-	ann    *moduletest.Client
-	off    atomic.Bool // weather is disabled
-	noRoom atomic.Bool // there is no room here
-	admins map[string]bool
-	end    context.CancelFunc
-	url    string // where others reach HTTP
+	t       *testing.T
+	bots    *Bots
+	store   *moduletest.Store
+	remote  *moduletest.Remote
+	ann     *moduletest.Client
+	off     atomic.Bool // weather is disabled
+	noRoom  atomic.Bool // there is no room here
+	admins  map[string]bool
+	end     context.CancelFunc
+	url     string // where others reach HTTP
+	budgets *budget.Book
 
 	mu     sync.Mutex // guards the rest
 	got    []request
@@ -85,7 +87,8 @@ func (h *house) open() {
 		Derive: func(purpose string, of ...string) [sha256.Size]byte {
 			return sha256.Sum256([]byte(purpose + strings.Join(of, " ")))
 		},
-		Store: h.store.Map("bots"), Replies: h.store.Map("bots-replies"), Queue: h.store.Log("bots"), Done: h.store.Log("bots-done"),
+		Budgets: h.budgets,
+		Store:   h.store.Map("bots"), Replies: h.store.Map("bots-replies"), Queue: h.store.Log("bots"), Done: h.store.Log("bots-done"),
 		On: func() bool { return true }, Log: moduletest.Discard()})
 	h.bots.poster = func(public bool) poster { return program{h, public} }
 	h.Use(h.bots.Module(), router.Module{Name: "presence",
@@ -514,6 +517,34 @@ func TestOneMayWriteSoMuchToABot(t *testing.T) {
 		time.Sleep(time.Second)
 		if e := h.ann.Send(`<message type='chat' to='weather@example.org'><body>a</body></message>`); e.Outcome != router.Delivered {
 			t.Errorf("a second later: %v", e.Outcome)
+		}
+	})
+}
+
+func TestAnswersAreSlowedDownByTheBudgetOfTheAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		h.end()
+		h.budgets = budget.New(func() budget.Rate { return budget.Rate{PerSecond: 1000, Burst: 1000} })
+		h.open()
+		h.bot(Bot{})
+		h.said(strings.Repeat("a", 6000)) // for which there is a debt of some five seconds
+		for range 2 {
+			h.ann.Send(`<message type='chat' to='weather@example.org'><body>a</body></message>`)
+		}
+		if got := h.posted(); len(got) != 1 {
+			t.Errorf("at once there are %d requests", len(got))
+		}
+		time.Sleep(4 * time.Second)
+		if got := h.posted(); len(got) != 0 {
+			t.Error("after four seconds there is another")
+		}
+		time.Sleep(4 * time.Second)
+		if got := h.posted(); len(got) != 1 {
+			t.Errorf("after eight seconds there are %d more", len(got))
+		}
+		if n := h.bots.Stats.Answers.Load(); n != 2 {
+			t.Errorf("%d answers are counted", n)
 		}
 	})
 }

@@ -213,7 +213,7 @@ func (b *bot) answersLate(ctx context.Context, id uint64, w http.ResponseWriter,
 		return http.StatusServiceUnavailable, "this cannot be looked up now, try again later"
 	case read(data, &kept) != nil || time.Since(kept.Named) >= replyTime || !b.m.active(b):
 		return http.StatusGone, "this address is good no more"
-	case !b.m.admits(b, "late "+keyOfReply(id)):
+	case b.budget.Wait() > 0, !b.m.admits(b, "late "+keyOfReply(id)):
 		return http.StatusServiceUnavailable, "too many answers in a short time, try again later"
 	}
 	// Without a key each is another; with one, the same once more is sent once.

@@ -23,6 +23,10 @@ func (b *bot) try(ctx context.Context, r storage.Record) (final bool, err error)
 	}
 	key := keyOf(q.Bot, r.ID)
 	done := Delivery{At: time.Now(), Key: key, From: q.From}
+	// What answers have cost beyond the account's budget is waited for, before there are more.
+	if wait := b.budget.Wait(); wait > 0 && !pause(ctx, min(wait, outgoing.Timeout)) {
+		return false, ctx.Err()
+	}
 	b.shows(&q, "composing")
 	q.ReplyURL = b.replyURL(&q, r.ID)
 	said, status, final, err := b.exchange(ctx, &q, key)
@@ -33,6 +37,11 @@ func (b *bot) try(ctx context.Context, r storage.Record) (final bool, err error)
 		b.shows(&q, "active")
 	}
 	done.Status, done.Took, done.Said = status, time.Since(done.At), said
+	if taken, _ := outgoing.Taken(status); taken {
+		b.m.Stats.Taken.Add(1)
+	} else {
+		b.m.Stats.Failed.Add(1)
+	}
 	var unreadable errAnswer
 	switch {
 	case errors.As(err, &unreadable):
@@ -80,6 +89,9 @@ func (b *bot) exchange(ctx context.Context, q *queued, key string) (said, status
 	return said, a.Status, false, nil
 }
 
+// stanzaCost is what a message costs of the budget beside its payload.
+const stanzaCost = 256
+
 // say sends one message of an answer, and waits until it is safe. Under the same id it is kept once. An error that is
 // no errAnswer says that it may be sent later.
 func (b *bot) say(ctx context.Context, q *queued, id, text string, private bool) error {
@@ -115,11 +127,14 @@ func (b *bot) say(ctx context.Context, q *queued, id, text string, private bool)
 		m.From = s.Addr()
 	}
 	m.Payload = w.Bytes()
-	e := &router.Envelope{Stanza: &m, Session: s, Account: b.JID, Durable: true, Dedup: "bot " + id, Quiet: true}
+	b.budget.Spend(stanzaCost + len(m.Payload))
+	e := &router.Envelope{Stanza: &m, Session: s, Account: b.JID, Budget: b.budget, Durable: true,
+		Dedup: "bot " + id, Quiet: true}
 	b.m.o.Router.Route(e)
 	if e.Outcome == router.Refused {
 		return errAnswer{fmt.Errorf("the answer is refused: %w", e.Err)}
 	}
+	b.m.Stats.Answers.Add(1)
 	return storage.Join(e.Pendings...).Wait(ctx)
 }
 
@@ -151,6 +166,7 @@ func (b *bot) shows(q *queued, state string) {
 // of an occupant who is gone.
 func (b *bot) lost(r storage.Record, err error) {
 	b.m.o.Log.Warn("a bot did not take a message", "bot", b.JID, "key", keyOf(b.JID.String(), r.ID), "error", err)
+	b.m.Stats.Lost.Add(1)
 	q, bad := readQueued(r.Data)
 	if errors.Is(err, outgoing.ErrOld) {
 		b.history.add(Delivery{At: time.Now(), Key: keyOf(b.JID.String(), r.ID), From: q.From,

@@ -81,6 +81,7 @@ type Strangers struct {
 	parts.Switch
 	Options
 	recipients recipients
+	answers    func(*router.Session) bool // see Spare; nil: none
 
 	// released are the envelopes of messages that come out of quarantine, with the time they came.
 	released sync.Map
@@ -116,6 +117,10 @@ func New(o Options) *Strangers {
 	s.recipients.accounts = map[jid.JID]*sender{}
 	return s
 }
+
+// Spare has sessions write to as many as they like of which answers says that they do no more than answer. It comes
+// before all else.
+func (s *Strangers) Spare(answers func(*router.Session) bool) { s.answers = answers }
 
 // Module says where it takes part: after all that decides who a sender is, before all that keeps or copies messages.
 func (s *Strangers) Module() router.Module {
@@ -153,7 +158,10 @@ func (s *Strangers) sent(e *router.Envelope, user jid.JID) {
 	if to.IsZero() || to == user || e.Stanza.Type == xmpp.TypeError {
 		return
 	}
-	if s.bound(e, user, to); !e.Settled() {
+	if e.Session == nil || s.answers == nil || !s.answers(e.Session) {
+		s.bound(e, user, to)
+	}
+	if !e.Settled() {
 		s.wrote(user, to)
 	}
 }

@@ -486,6 +486,27 @@ func TestAnAccountWritesToSoManyAddressesAMinute(t *testing.T) {
 	})
 }
 
+func TestASessionThatOnlyAnswersIsNotBound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, Refuse)
+		h.limit = 5
+		bot, romeo := h.come("juliet"), h.come("romeo")
+		h.s.Spare(func(s *router.Session) bool { return s.Bare() == bot.Bare() })
+		for i := range 8 {
+			to := fmt.Sprintf("s%d@peer.example", i)
+			if e := bot.Send(`<message to='` + to + `'><body>1</body></message>`); e.Outcome == router.Refused {
+				t.Errorf("answer %d is refused", i)
+			}
+			if e := romeo.Send(`<message to='` + to + `'><body>1</body></message>`); (e.Outcome == router.Refused) != (i >= 5) {
+				t.Errorf("message %d of another: %v", i, e.Outcome)
+			}
+		}
+		if e := h.route("s7@peer.example/x", body(1)); e.Outcome != router.Delivered { // it was written to
+			t.Errorf("%v, %v", e.Outcome, e.Err)
+		}
+	})
+}
+
 func TestOfWhomAUserHasWrittenToSoManyAreRemembered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, Refuse)

@@ -12,6 +12,7 @@ import (
 	"jackdaw/modules/internal/posting"
 	"jackdaw/router"
 	"jackdaw/router/accounts"
+	"jackdaw/router/budget"
 	"jackdaw/router/devices"
 	"jackdaw/router/space"
 	"jackdaw/router/tokens"
@@ -30,7 +31,8 @@ type Parts struct {
 	Config func() *config.Config
 	Space  *space.Watch // of the disk on which the store is; nil: there is always room
 	// URL is where others reach HTTP of a host, without a slash at its end, "" where they do not; nil: nowhere.
-	URL func(host string) string
+	URL     func(host string) string
+	Budgets *budget.Book // of accounts; nil: there are none
 	// Post sends a message for an account as a request to POST /message does, once anything is served.
 	Post    posting.Post
 	Version string // of the build
