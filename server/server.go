@@ -76,7 +76,7 @@ const drainTime = 10 * time.Second
 // it returns an error that says what to do.
 func Run(ctx context.Context, cfg *config.Config, o RunOptions) error {
 	o.record = new(console.Record)
-	o.Log = slog.New(o.record.Tap(o.Log.Handler()))
+	o.Log = slog.New(masked{o.record.Tap(o.Log.Handler())})
 	o.Log.Info("starting", "version", o.Version, "commit", o.Commit, "go", runtime.Version(), "data", cfg.Data,
 		"configuration", o.ConfigPath)
 	for _, w := range cfg.Warnings {
