@@ -83,8 +83,10 @@ func TestWhoWaitsTooLongIsRemoved(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() { h.Run(ctx); close(ended) }()
+		synctest.Wait() // it has looked once, and waits
 		h.register(t, form("ophelia", "x"))
 		time.Sleep(12 * time.Hour)
+		synctest.Wait()
 		h.register(t, form("laertes", "x"))
 		time.Sleep(12*time.Hour + tick)
 		synctest.Wait()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,7 +23,8 @@ type book struct {
 	passwords map[jid.JID]string
 	listeners []func(jid.JID, accounts.Change)
 	fail      error
-	during    func() // a change is being made
+	during    func()     // a change is being made
+	mu        sync.Mutex // for what Run does meanwhile
 	waiting   []accounts.Application
 	reserved  jid.JID
 	bounds    accounts.Bounds // of the last application
@@ -30,6 +32,8 @@ type book struct {
 
 func (b *book) Apply(_ context.Context, user jid.JID, password string, from accounts.Source, most accounts.Bounds,
 ) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.bounds = most
 	if err := b.check(user, false); err != nil {
 		return err
@@ -40,6 +44,8 @@ func (b *book) Apply(_ context.Context, user jid.JID, password string, from acco
 }
 
 func (b *book) Waiting(_ context.Context, host string) ([]accounts.Application, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if host != moduletest.Host {
 		return nil, nil
 	}
@@ -47,6 +53,8 @@ func (b *book) Waiting(_ context.Context, host string) ([]accounts.Application, 
 }
 
 func (b *book) Refuse(ctx context.Context, user jid.JID) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.waiting = slices.DeleteFunc(b.waiting, func(a accounts.Application) bool { return a.User == user })
 	return b.Delete(ctx, user)
 }
@@ -126,8 +134,12 @@ func newHouse(t *testing.T) *house {
 	h := &house{Router: moduletest.New("bill", "juliet"), policy: config.RegistrationOpen, address: "192.0.2.1", limits: limits}
 	h.book = &book{passwords: map[jid.JID]string{bill: "old", jid.MustParse("juliet@example.org"): "old"}}
 	h.Registration = New(Options{Router: h.Router, Accounts: h.book, Log: moduletest.Discard(),
-		Hosts:  func() []string { return []string{moduletest.Host, "other.example"} },
-		Tell:   func(host, about, line string) { h.told = append(h.told, host+" "+about+": "+line) },
+		Hosts: func() []string { return []string{moduletest.Host, "other.example"} },
+		Tell: func(host, about, line string) {
+			h.book.mu.Lock()
+			defer h.book.mu.Unlock()
+			h.told = append(h.told, host+" "+about+": "+line)
+		},
 		Policy: func() config.Registration { return h.policy }, Limits: func() Limits { return h.limits }})
 	h.Use(h.Module(), router.Module{Name: "data", Removed: func(user jid.JID) error {
 		h.erased = append(h.erased, user)

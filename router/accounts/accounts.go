@@ -443,27 +443,6 @@ func (s *Service) Page(ctx context.Context, domain, after string, limit int) ([]
 	return page, nil
 }
 
-// pages calls f with each account in turn.
-func pages(ctx context.Context, store storage.Accounts, domain string, f func(storage.Account) error) error {
-	const page = 1000
-	after := ""
-	for {
-		list, err := store.List(ctx, domain, after, page)
-		if err != nil {
-			return fmt.Errorf("list accounts: %w", unavailable(err))
-		}
-		for _, a := range list {
-			if err := f(a); err != nil {
-				return err
-			}
-		}
-		if len(list) < page {
-			return nil
-		}
-		after = list[len(list)-1].User
-	}
-}
-
 func shown(a storage.Account) (Account, error) {
 	user, err := jid.Parse(a.User)
 	if err != nil {

@@ -36,6 +36,27 @@ func (s *Service) Each(ctx context.Context, domain string, f func(user jid.JID) 
 	})
 }
 
+// pages calls f with each account in turn.
+func pages(ctx context.Context, store storage.Accounts, domain string, f func(storage.Account) error) error {
+	const page = 1000
+	after := ""
+	for {
+		list, err := store.List(ctx, domain, after, page)
+		if err != nil {
+			return fmt.Errorf("list accounts: %w", unavailable(err))
+		}
+		for _, a := range list {
+			if err := f(a); err != nil {
+				return err
+			}
+		}
+		if len(list) < page {
+			return nil
+		}
+		after = list[len(list)-1].User
+	}
+}
+
 // Await keeps the name of an account that Restore is going to make: until then what is imported for it lies there
 // without an account, and nobody else may get it by making one. Delete gives the name up, and what lies there. Errors:
 // ErrUser, ErrUnavailable, or the context's.
