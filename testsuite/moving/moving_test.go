@@ -62,6 +62,18 @@ func TestWhoLeavesProsodyFindsEverything(t *testing.T) {
 	play(t, "check", s.C2STLS, all...)
 }
 
+// What Prosody has in SQLite its own migrator moves into a directory first.
+func TestWhoLeavesProsodyOnSQLiteFindsEverything(t *testing.T) {
+	t.Parallel()
+	p := startProsodyOnSQLite(t)
+	all := []string{"blocking", "nodes", "history", "requests", "rooms"}
+	play(t, "fill", p.tls, all...)
+	p.end(t)
+	s, said := arrive(t, "--from", "prosody", p.migrate(t))
+	t.Log(said)
+	play(t, "check", s.C2STLS, all...)
+}
+
 func TestWhoMovesFromJackdawToJackdawFindsEverything(t *testing.T) {
 	t.Parallel()
 	all := []string{"blocking", "nodes", "history", "requests", "rooms"}

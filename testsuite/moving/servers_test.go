@@ -1,6 +1,7 @@
 package moving
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -132,6 +133,57 @@ func startProsody(t *testing.T) *server {
 	return start(t, "prosody.cfg.lua", prosodyConfig, func(_, file string) *exec.Cmd {
 		return exec.Command("prosody", "-F", "--config", file)
 	}, "Activated service 'c2s_direct_tls'", accounts)
+}
+
+// migratorConfig moves what SQLite has into a directory, as docs/manual.md says it.
+const migratorConfig = `
+local vhost = { "accounts", "account_details", "roster", "vcard", "private", "blocklist", "archive-archive", "offline-archive",
+  "pep-pubsub" }
+local muc = { "persistent", "config", "state", "muc_log-archive" }
+input {
+  hosts = { ["$domain"] = vhost; ["rooms.$domain"] = muc; };
+  type = "sql"; driver = "SQLite3"; database = "$dir/prosody.sqlite";
+}
+output { type = "internal"; path = "$dir/moved"; }
+`
+
+// startProsodyOnSQLite is startProsody with all it keeps in a database.
+func startProsodyOnSQLite(t *testing.T) *server {
+	t.Helper()
+	config := strings.Replace(prosodyConfig, `storage = "internal"`,
+		`storage = "sql"; sql = { driver = "SQLite3", database = "$dir/prosody.sqlite" }`, 1)
+	return start(t, "prosody.cfg.lua", config, func(dir, file string) *exec.Cmd {
+		for _, u := range people {
+			if out, err := exec.Command("prosodyctl", "--config", file, "register", u, domain, harness.Password).
+				CombinedOutput(); err != nil {
+				t.Fatalf("%v: apt-get install --no-install-recommends prosody lua-dbi-sqlite3\n%s", err, out)
+			}
+		}
+		return exec.Command("prosody", "-F", "--config", file)
+	}, "Activated service 'c2s_direct_tls'", map[string]string{})
+}
+
+// migrate has prosody-migrator move a database into a directory, and returns that.
+func (s *server) migrate(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(s.dir, "migrator.cfg.lua")
+	text := strings.NewReplacer("$dir", s.dir, "$domain", domain).Replace(migratorConfig)
+	moved := filepath.Join(s.dir, "moved")
+	// Root becomes the user prosody in it.
+	err := errors.Join(os.WriteFile(file, []byte(text), 0o644), os.Chmod(filepath.Dir(s.dir), 0o755),
+		os.Mkdir(moved, 0o700), os.Chmod(moved, 0o777),
+		os.Chmod(filepath.Join(s.dir, "prosody.sqlite"), 0o644))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("prosody-migrator", "--config="+file)
+	cmd.Dir = s.dir
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("prosody-migrator: %v\n%s", err, out)
+	}
+	t.Logf("prosody-migrator:\n%s", out)
+	return moved
 }
 
 // left is what ejabberd prints when it has written down what its accounts have.
