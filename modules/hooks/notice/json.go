@@ -1,6 +1,7 @@
 package notice
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -20,8 +21,7 @@ const (
 // raw ends of lines, and bytes that are not UTF-8, which become U+FFFD. Of two members with one name the last counts.
 // Its error is a *Mistake.
 func ParseJSON(b []byte) (any, error) {
-	b = []byte(strings.TrimPrefix(string(b), "\uFEFF"))
-	d := decoder{in: b, left: maxValues}
+	d := decoder{in: bytes.TrimPrefix(b, []byte("\uFEFF")), left: maxValues}
 	v, err := d.value(0)
 	if err == nil {
 		if d.space(); d.at < len(d.in) {
@@ -78,6 +78,12 @@ func Text(v any) string {
 	return ""
 }
 
+// words are the values that are written as one.
+var words = [...]struct {
+	word string
+	v    any
+}{{"true", true}, {"false", false}, {"null", nil}}
+
 type decoder struct {
 	in   []byte
 	at   int
@@ -126,10 +132,10 @@ func (d *decoder) value(depth int) (any, error) {
 	case c == '-' || c >= '0' && c <= '9':
 		return d.number()
 	}
-	for word, v := range map[string]any{"true": true, "false": false, "null": nil} {
-		if strings.HasPrefix(string(d.in[d.at:min(d.at+len(word), len(d.in))]), word) {
-			d.at += len(word)
-			return v, nil
+	for _, one := range words {
+		if bytes.HasPrefix(d.in[d.at:], []byte(one.word)) {
+			d.at += len(one.word)
+			return one.v, nil
 		}
 	}
 	if d.at >= len(d.in) {
