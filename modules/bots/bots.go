@@ -142,7 +142,9 @@ func New(o Options) *Bots {
 // that are away.
 func (m *Bots) Module() router.Module {
 	return router.Module{
-		Name:       "bots",
+		Name: "bots",
+		Specs: []router.Spec{{Name: "XEP-0085", Version: "2.1", Note: "composing and active of bots"},
+			{Name: "XEP-0184", Version: "1.4.0", Note: "receipts of bots"}},
 		Arriving:   router.Stage{Message: m.mark, IQ: m.asked},
 		Departing:  router.Stage{Message: m.mark},
 		Serving:    m.mark,
@@ -358,6 +360,7 @@ var (
 	nameThread  = xmpp.Name{Space: xmpp.NSClient, Local: "thread"}
 	nameDelay   = xmpp.Name{Space: xmpp.NSDelay, Local: "delay"}
 	nameMUCUser = xmpp.Name{Space: xmpp.NSMUCUser, Local: "x"}
+	nameReceipt = xmpp.Name{Space: xmpp.NSReceipts, Local: "request"}
 	nameBot     = xmpp.Name{Space: nsBot, Local: "bot"}
 )
 

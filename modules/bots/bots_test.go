@@ -500,6 +500,23 @@ func TestThatABotWorksIsShown(t *testing.T) {
 	})
 }
 
+func TestWhatIsTakenIsReceived(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		h.bot(Bot{})
+		h.answers(func(request) (outgoing.Answer, error) { return outgoing.Answer{Status: 503}, nil })
+		h.ann.Send(`<message type='chat' id='a1' to='weather@example.org'><body>a</body><request xmlns='urn:xmpp:receipts'/></message>`)
+		h.posted()
+		h.ann.Want()
+		h.answers(nothing)
+		time.Sleep(2 * time.Second)
+		h.ann.Want(`<message type='chat' from='` + h.full(weather) + `' to='ann@example.org/phone'><received xmlns='urn:xmpp:receipts' id='a1'/></message>`)
+		h.ann.Send(`<message type='chat' to='weather@example.org'><body>a</body><request xmlns='urn:xmpp:receipts'/></message>`)
+		h.posted()
+		h.ann.Want() // nobody could tell of which
+	})
+}
+
 func TestOneMayWriteSoMuchToABot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -626,7 +643,7 @@ func TestRequestsToABotAreAnswered(t *testing.T) {
 		h.ann.Send(`<iq type='set' id='3' to='` + to + `'><query xmlns='jabber:iq:version'/></iq>`)
 		h.ann.Want(`<iq type='result' id='1' from='`+to+`' to='ann@example.org/phone'><query xmlns='http://jabber.org/protocol/disco#info'>
 			<identity category='client' type='bot' name='Weather'/><feature var='http://jabber.org/protocol/disco#info'/>
-			<feature var='urn:xmpp:ping'/></query></iq>`,
+			<feature var='urn:xmpp:ping'/><feature var='urn:xmpp:receipts'/></query></iq>`,
 			`<iq type='result' id='2' from='`+to+`' to='ann@example.org/phone'/>`,
 			`<iq type='error' id='3' from='`+to+`' to='ann@example.org/phone'><error type='cancel'>
 			<service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>`)

@@ -41,7 +41,7 @@ func (m *Bots) asked(e *router.Envelope) {
 		w := xmpp.NewWriter(nil)
 		w.Start(xmpp.NSDiscoInfo, "query")
 		w.Start(xmpp.NSDiscoInfo, "identity").Attr("category", "client").Attr("type", "bot").Attr("name", b.nick()).End()
-		for _, f := range []string{xmpp.NSDiscoInfo, xmpp.NSPing} {
+		for _, f := range []string{xmpp.NSDiscoInfo, xmpp.NSPing, xmpp.NSReceipts} {
 			w.Start(xmpp.NSDiscoInfo, "feature").Attr("var", f).End()
 		}
 		m.o.Router.Answer(e, w.End().Bytes())
@@ -204,6 +204,7 @@ func (b *bot) hears(e *router.Envelope) (q *queued, why *xmpp.Error) {
 	if t := s.ChildBytes(nameThread); len(t) <= maxThread {
 		q.Thread = string(t)
 	}
+	q.Receipt = s.ID != "" && s.Type != xmpp.TypeGroupchat && s.Has(nameReceipt) // XEP-0184 §5.3
 	q.Stanza = string(s.AppendQualified(nil))
 	return q, nil
 }

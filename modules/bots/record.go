@@ -78,6 +78,8 @@ type event struct {
 type queued struct {
 	event
 	Thread string `json:"thread,omitempty"` // the element
+	// Receipt says that the sender wants to know when it was received (XEP-0184).
+	Receipt bool `json:"receipt,omitempty"`
 }
 
 // sender is whose a record is, for the order: an account or, in a room, an occupant.

@@ -37,18 +37,20 @@ func (b *bot) try(ctx context.Context, r storage.Record) (final bool, err error)
 		b.shows(&q, "active")
 	}
 	done.Status, done.Took, done.Said = status, time.Since(done.At), said
-	if taken, _ := outgoing.Taken(status); taken {
-		b.m.Stats.Taken.Add(1)
-	} else {
-		b.m.Stats.Failed.Add(1)
+	if err != nil {
+		done.Error = err.Error()
 	}
 	var unreadable errAnswer
-	switch {
-	case errors.As(err, &unreadable):
-		// It was taken: the program would do again what it has done.
-		done.Error, err = err.Error(), nil
-	case err != nil:
-		done.Error = err.Error()
+	if errors.As(err, &unreadable) { // it was taken: the program would do again what it has done
+		err = nil
+	}
+	if taken, _ := outgoing.Taken(status); taken {
+		b.m.Stats.Taken.Add(1)
+		if err == nil {
+			b.receives(&q)
+		}
+	} else {
+		b.m.Stats.Failed.Add(1)
 	}
 	b.history.add(done, b.m.o.Log)
 	return final, err
@@ -147,6 +149,21 @@ func (q *queued) answers() string {
 		return *q.StanzaID
 	}
 	return ""
+}
+
+// receives tells who has written that the message was received (XEP-0184 §5), if it asks.
+func (b *bot) receives(q *queued) {
+	to, err := jid.Parse(q.From)
+	s := b.session.Load()
+	if !q.Receipt || s == nil || err != nil {
+		return
+	}
+	w := xmpp.NewWriter(nil)
+	w.Start(xmpp.NSReceipts, "received").Attr("id", q.ID).End()
+	if q.Room != nil {
+		w.Start(xmpp.NSMUCUser, "x").End()
+	}
+	b.route(s, xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeOf(xmpp.Message, q.Type), To: to, Payload: w.Bytes()})
 }
 
 // shows tells whoever has written that the bot is at work, or no more (XEP-0085).
