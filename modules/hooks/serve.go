@@ -310,7 +310,7 @@ func (c *call) kind() *problem {
 	case fixed == nil: // it is found out
 	case c.face == nil || c.way.face == faceRocketChat && c.way.fixed:
 		c.face = fixed
-	case c.face != fixed:
+	case c.face != fixed && !slices.Contains(fixed.Also, c.face.Name):
 		return invalid(http.StatusBadRequest, "this hook takes what "+fixed.Name+" sends, and not what "+c.face.Name+" does")
 	}
 	return nil

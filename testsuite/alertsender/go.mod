@@ -1,4 +1,4 @@
-// Alertsender runs the receivers of Prometheus Alertmanager for testsuite/senders. It is built from its own module, so
+// Alertsender runs the receivers of Prometheus Alertmanager for testsuite/alerting. It is built from its own module, so
 // that nothing of it is among the dependencies of the server.
 module alertsender
 

@@ -15,6 +15,8 @@ var discord = Face{
 	Name:   "discord",
 	Read:   readDiscord,
 	Answer: answerDiscord,
+	Looks:  true, // COMPAT(Uptime Kuma): it asks what the webhook is called before it posts
+	Also:   []string{"slack", "github"},
 	Claims: func(_ *Request, body Object) bool {
 		_, embeds := body["embeds"].([]any)
 		_, content := body["content"].(string)
@@ -32,23 +34,8 @@ const (
 	discordBadToken       = 50027
 )
 
-// compatible is the face that a suffix of the URL means, nil for none.
-func compatible(r *Request) *Face {
-	if r != nil && r.Rest == slack.Name {
-		return &slack
-	}
-	if r != nil && r.Rest == github.Name {
-		return &github
-	}
-	return nil
-}
-
 func readDiscord(r *Request) (Reading, error) {
-	if other := compatible(r); other != nil {
-		return other.Read(r)
-	}
 	if r.Method == http.MethodGet {
-		// COMPAT(Uptime Kuma): it asks what the webhook is called before it posts.
 		return Reading{Ignored: "it was only looked at"}, nil
 	}
 	o, files, err := discordBody(r)
@@ -208,12 +195,6 @@ func mention(s string) string {
 
 // answerDiscord answers as Discord does: nothing, or the message where it is waited for.
 func answerDiscord(o *Outcome) Response {
-	if other := compatible(o.Request); other != nil {
-		if other.Answer == nil {
-			return AnswerJSON(o)
-		}
-		return other.Answer(o)
-	}
 	switch {
 	case o.Status != http.StatusOK:
 		return marshalled(o.Status, struct {

@@ -63,8 +63,6 @@ func TestDiscordIsAnsweredAsItExpects(t *testing.T) {
 		return (&sample{query: q}).request([]byte(`{"content":"hi","username":"ci"}`))
 	}
 	look := &Request{Method: http.MethodGet}
-	suffix := read("")
-	suffix.Rest = "slack"
 	for _, one := range []struct {
 		o      Outcome
 		status int
@@ -79,7 +77,6 @@ func TestDiscordIsAnsweredAsItExpects(t *testing.T) {
 		{Outcome{Status: 404, Text: "x"}, 404, `{"message":"x","code":10015}`},
 		{Outcome{Status: 413, Text: "x"}, 413, `{"message":"x","code":40005}`},
 		{Outcome{Status: 503, Text: "x"}, 503, `{"message":"x","code":0}`},
-		{Outcome{Status: 200, Request: suffix}, 200, "ok"},
 	} {
 		r := answers(t, &discord, &one.o)
 		if r.Status != one.status || string(r.Body) != one.body {
@@ -104,9 +101,9 @@ func TestDiscordIsAnsweredAsItExpects(t *testing.T) {
 	if reading, err := discord.Read(look); err != nil || reading.Ignored == "" || len(reading.Notices) > 0 {
 		t.Errorf("a look is %+v, %v", reading, err)
 	}
-	suffix.Body = []byte(`{"text":"<https://x.example|x>"}`)
-	reading, err = discord.Read(suffix)
-	if err != nil || len(reading.Notices) != 1 || reading.Notices[0].Text != "x: https://x.example" {
-		t.Errorf("the suffix /slack is read as %+v, %v", reading, err)
+	for _, name := range discord.Also {
+		if Find(name) == nil {
+			t.Errorf("%s is no face", name)
+		}
 	}
 }

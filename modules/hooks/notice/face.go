@@ -79,6 +79,8 @@ type Face struct {
 	// Looks says that its programs GET the address of a hook before they post: Read is given that, and makes no notices
 	// of it.
 	Looks bool
+	// Also are the kinds that a path may name behind a hook of this one: what the programs that it stands for take, too.
+	Also []string
 	// Events are the names that the Event of its readings may have; nil: it has none.
 	Events []string
 }
