@@ -107,7 +107,7 @@ func (b *bot) take(e *router.Envelope) bool {
 	m := b.m
 	sharer := m.o.Router.Sharer(e.Stanza.From)
 	data, err := write(q)
-	if err == nil && !m.admits(b, sharer) {
+	if err == nil && !m.admits(b, q.sender()) {
 		b.busy(e, "too many messages to this bot in a short time, try again later")
 		return false
 	}

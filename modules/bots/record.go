@@ -88,6 +88,10 @@ func sender(r storage.Record) string {
 	if err != nil {
 		return ""
 	}
+	return q.sender()
+}
+
+func (q *queued) sender() string {
 	from, err := jid.Parse(q.From)
 	if err != nil || q.Room != nil {
 		return q.From

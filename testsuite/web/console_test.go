@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"html"
+	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"regexp"
@@ -118,7 +120,7 @@ func (b *browser) shotWhole(name string) {
 
 func TestThePagesOfTheServerInABrowser(t *testing.T) {
 	t.Parallel()
-	s := harness.Start(t, harness.Options{Users: []string{"admin", "romeo", "juliet", strings.Repeat("a-very-long-name-", 12)},
+	s := harness.Start(t, harness.Options{Users: []string{"admin", "romeo", "juliet", "clock", strings.Repeat("a-very-long-name-", 12)},
 		Federate: true, S2S: `resolve: {"nowhere.example": "127.0.0.1:1"}`, Config: "registration: approve\n",
 		HTTP: "url: https://files.example"})
 	romeo, err := harness.Connect(s.C2STLS, "romeo", `&lt;b&gt;"balcony"&lt;/b&gt; `+strings.Repeat("long", 40))
@@ -161,7 +163,7 @@ func TestThePagesOfTheServerInABrowser(t *testing.T) {
 	b.types("#password", harness.Password+enter)
 	b.finds(".bar", "admin@localhost")
 	for _, page := range []string{"", "accounts", "account?jid=romeo@localhost", "approvals", "invitations",
-		"sessions", "rooms", "room?jid=" + theRoom, "announcements", "uploads", "upload?jid=romeo@localhost", "peers", "posts", "reports", "certificates", "storage", "doctor", "log"} {
+		"sessions", "rooms", "room?jid=" + theRoom, "bots", "bot?jid=clock@localhost", "announcements", "uploads", "upload?jid=romeo@localhost", "peers", "posts", "reports", "certificates", "storage", "doctor", "log"} {
 		name, _, _ := strings.Cut(page, "@")
 		b.visits(strings.NewReplacer("?", "-", "=", "-").Replace("console "+name), strings.TrimRight(at+"/admin/"+page, "/"))
 	}
@@ -185,6 +187,16 @@ func TestThePagesOfTheServerInABrowser(t *testing.T) {
 	b.sees("td", evil) // the nick
 	b.types("#owner", "juliet@localhost"+enter)
 	b.finds(".notice.good", "has another owner")
+	b.open(at + "/admin/bots")
+	b.clicks("td a", "clock@localhost")
+	b.finds("h1", "clock@localhost")
+	b.clicks("button[value=test]", "")
+	b.finds(".notice.good", `The program would say: `+evil)
+	b.clicks("button[value=remove]", "")
+	b.finds(".notice.good", "an account like others")
+	b.types("#jid", "clock@localhost")
+	b.types("#url", "ftp://localhost"+enter)
+	b.finds(".notice.bad", "The URL: expected one of http or https")
 	b.open(at + "/admin/upload?jid=romeo@localhost")
 	b.sees("td", "{{.}}.txt") // of what looks like a path the end is kept
 	b.clicks("button[value=remove]", "")
@@ -301,6 +313,15 @@ func fill(t *testing.T, s *harness.Server, romeo *harness.Client) {
 		t.Fatalf("the file: %v, %v", resp, err)
 	}
 	s.Command(evil, "announce", "--days", "3", "--host", "localhost")
+	program := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/plain")
+		io.WriteString(w, evil)
+	}))
+	t.Cleanup(program.Close)
+	s.Command("", "bot", "add", "clock@localhost", "--url", program.URL+"/"+strings.Repeat("long", 40), "--room", theRoom, "--nick", "clock")
+	if err := romeo.Send("<message type='chat' id='" + text + "' to='clock@localhost'><body>What time is it?</body></message>"); err != nil {
+		t.Fatal(err)
+	}
 	s.Command("", "invite", "--contact", "romeo@localhost", "--uses", "3")
 	for _, name := range []string{"benvolio", "mercutio", "tybalt-" + strings.Repeat("of-a-long-name-", 8)} {
 		form := url.Values{"name": {name}, "password": {harness.Password}, "again": {harness.Password}}
