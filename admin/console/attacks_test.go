@@ -20,7 +20,7 @@ import (
 )
 
 var everyPage = []string{"", "/accounts", "/accounts?q=jul", "/account?jid=juliet@localhost", "/account?jid=romeo@localhost", "/sessions",
-	"/sessions?q=script", "/approvals", "/account?jid=first@localhost", "/invitations", "/rooms", "/room?jid=garden@rooms.localhost", "/bots", "/bot?jid=juliet@localhost",
+	"/sessions?q=script", "/approvals", "/account?jid=first@localhost", "/invitations", "/rooms", "/room?jid=garden@rooms.localhost", "/hooks", "/hook?name=ops", "/bots", "/bot?jid=juliet@localhost",
 	"/announcements", "/announcements?host=localhost", "/uploads", "/upload?jid=juliet@localhost", "/upload?jid=juliet@localhost&from=3", "/peers", "/posts", "/reports", "/certificates", "/storage", "/doctor", "/log", "/log?level=error"}
 
 func TestWhoeverHasNoSessionSeesTheLoginAlone(t *testing.T) {
@@ -170,7 +170,7 @@ func TestPathsThatAreNoPagesAreNotFound(t *testing.T) {
 	s := set(t)
 	c := s.logIn("romeo")
 	for _, path := range []string{"/none", "/../accounts", "//accounts", "/accounts/..", "/accounts/x", "/%2e%2e/accounts", "/templates/log.html",
-		"/bot?jid=nobody@localhost", "/bot?jid=", "/bot?jid=%00", "/room?jid=none@rooms.localhost", "/room?jid=garden@elsewhere.example", "/room?jid=x", "/account?jid=nobody@localhost", "/account?jid=", "/account?jid=" + url.QueryEscape("../../etc/passwd"), "/account?jid=%00",
+		"/hook?name=none", "/hook?name=", "/hook?name=%00", "/bot?jid=nobody@localhost", "/bot?jid=", "/bot?jid=%00", "/room?jid=none@rooms.localhost", "/room?jid=garden@elsewhere.example", "/room?jid=x", "/account?jid=nobody@localhost", "/account?jid=", "/account?jid=" + url.QueryEscape("../../etc/passwd"), "/account?jid=%00",
 		"/upload?jid=nobody@localhost", "/upload?jid=", "/upload?jid=juliet@localhost&from=-1", "/upload?jid=juliet@localhost&from=x"} {
 		if w := c.ask("GET", "/admin"+path, nil); w.Code != http.StatusNotFound || strings.Contains(w.Body.String(), "juliet") {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
@@ -367,6 +367,18 @@ func TestWhatAdministratorsDo(t *testing.T) {
 	c.does("/announcements", "There is no such announcement", "action", "withdraw", "host", "localhost", "id", "a2")
 	c.does("/announcements", "The text is set", "action", "set", "host", "localhost", "kind", "motd", "text", "Hello", "edit", "1")
 	c.does("/announcements", "The text is taken back", "action", "delete", "host", "localhost", "kind", "welcome")
+	c.does("/hooks", "shown only now", "name", "disks", "owner", "tybalt@localhost", "to", "tybalt@localhost", "kind", "text")
+	c.does("/hooks", "there is a hook of this name already", "name", "disks", "owner", "tybalt@localhost", "to", "tybalt@localhost")
+	c.does("/hooks", "A hook has an owner", "name", "other", "to", "tybalt@localhost")
+	c.does("/hook", "The hook is changed", "action", "change", "name", "disks", "to", "juliet@localhost", "kind", "auto")
+	c.does("/hook", "there are auto", "action", "change", "name", "disks", "to", "juliet@localhost", "kind", "none")
+	c.does("/hook", "was sent", "action", "test", "name", "disks")
+	c.does("/hook", "Nobody got it", "action", "test", "name", "ops") // to two, without permission
+	c.does("/hook", "shown only now", "action", "rotate", "name", "disks")
+	if w := c.ask("GET", "/admin/hook?name=disks", nil); strings.Contains(w.Body.String(), "/hooks/jdh") {
+		t.Error("an address is shown twice")
+	}
+	c.does("/hook", "is good for nothing", "action", "remove", "name", "disks")
 	c.does("/bots", "answers for the account from now on", "jid", "tybalt@localhost", "url", "http://localhost/in", "rooms", garden,
 		"trigger", "!w ", "composing", "yes")
 	c.does("/bots", "no such account", "jid", "nobody@localhost", "url", "http://localhost/in")
@@ -384,6 +396,7 @@ func TestWhatAdministratorsDo(t *testing.T) {
 		"/announcements": {"action": {"set"}, "kind": {"announcement/1"}, "host": {"localhost"}},
 		"/upload":        {"action": {"dance"}},
 		"/bot":           {"action": {"dance"}},
+		"/hook":          {"action": {"dance"}},
 	} {
 		form.Set("token", c.token())
 		if w := c.ask("POST", "/admin"+page, form); w.Code != http.StatusBadRequest {
@@ -395,14 +408,14 @@ func TestWhatAdministratorsDo(t *testing.T) {
 	}
 	if got, want := strings.Join(s.world.kicked, " "), at+" d1 reset:juliet:0:0s "+at+"/balcony garden:tybalt garden:closed "+
 		"account:"+at+":3:48h0m0s account::0:0s revoke:localhost announce:localhost:\"It\\nrains\":72h0m0s withdraw motd:Hello:true welcome::false "+
-		"bot:tybalt@localhosthttp://localhost/in[garden@rooms.localhost]!w |true false bot-removed:juliet "+
+		"hook:disks hook:ops bot:tybalt@localhosthttp://localhost/in[garden@rooms.localhost]!w |true false bot-removed:juliet "+
 		"files:tybalt:0 files:tybalt:1"; got != want {
 		t.Error(got)
 	}
 	if w := c.ask("POST", "/admin/account", url.Values{"token": {c.token()}, "action": {"dance"}}); w.Code != http.StatusBadRequest {
 		t.Errorf("%d", w.Code)
 	}
-	if log := s.log.String(); strings.Count(log, "by=romeo@localhost") != 28 || strings.Contains(log, "another") {
+	if log := s.log.String(); strings.Count(log, "by=romeo@localhost") != 34 || strings.Contains(log, "another") {
 		t.Errorf("%d\n%s", strings.Count(log, "by=romeo@localhost"), log)
 	}
 	// Whoever sets the own password has to log in with it.

@@ -98,8 +98,8 @@ func (c *Console) Close() {
 }
 
 // menu is the order of the pages in the bar.
-var menu = []string{"", "/accounts", "/approvals", "/invitations", "/sessions", "/rooms", "/bots", "/announcements",
-	"/uploads", "/peers", "/posts", "/reports", "/certificates", "/storage", "/doctor", "/log"}
+var menu = []string{"", "/accounts", "/approvals", "/invitations", "/sessions", "/rooms", "/hooks", "/bots",
+	"/announcements", "/uploads", "/peers", "/posts", "/reports", "/certificates", "/storage", "/doctor", "/log"}
 
 // absent says whether a page has nothing to do now, so that the menu does without it.
 func (c *Console) absent(ctx context.Context, path string) bool {
@@ -110,6 +110,8 @@ func (c *Console) absent(ctx context.Context, path string) bool {
 		return !c.hasInvitations()
 	case "/rooms":
 		return !c.hasRooms()
+	case "/hooks":
+		return !c.hasHooks()
 	case "/bots":
 		return !c.hasBots()
 	case "/announcements":
@@ -130,6 +132,8 @@ func (c *Console) pages() map[string]route {
 		"/sessions":      {"Sessions", c.allSessions, c.endSession},
 		"/rooms":         {"Rooms", c.rooms, nil},
 		"/room":          {"", c.room, c.changeRoom},
+		"/hooks":         {"Hooks", c.hooks, c.addHook},
+		"/hook":          {"", c.hook, c.changeHook},
 		"/bots":          {"Bots", c.bots, c.changeBots},
 		"/bot":           {"", c.bot, c.changeBot},
 		"/announcements": {"Announcements", c.announcements, c.announce},

@@ -22,6 +22,7 @@ import (
 	"jackdaw/config"
 	"jackdaw/modules/announcements"
 	"jackdaw/modules/bots"
+	"jackdaw/modules/hooks"
 	"jackdaw/modules/invitations"
 	"jackdaw/modules/muc"
 	"jackdaw/modules/upload"
@@ -153,6 +154,20 @@ func (w robots) Test(_ context.Context, user jid.JID, text string) (bots.Trial, 
 	return bots.Trial{Status: 200, Texts: []string{text + evil}}, w.is(user)
 }
 
+// A shed has the hooks of a world, which send nothing.
+type shed struct {
+	*hooks.Hooks
+	w *world
+}
+
+func (s shed) Test(_ context.Context, name string) (hooks.Result, error) {
+	s.w.kicked = append(s.w.kicked, "hook:"+name)
+	if name == "ops" {
+		return hooks.Result{Outcome: hooks.Refused, Reason: evil}, nil
+	}
+	return hooks.Result{Outcome: hooks.Sent}, nil
+}
+
 // letters are the invitations of a world.
 type letters struct{ *world }
 
@@ -276,16 +291,22 @@ func set(t *testing.T) *stage {
 	}
 	record := new(Record)
 	log := slog.New(record.Tap(slog.NewTextHandler(&s.log, nil)))
+	programs := tokens.New(tokens.Options{Store: store.Map(tokens.Space), Accounts: users})
 	ruler := admin.New(admin.Options{Accounts: users, Config: func() *config.Config { return s.config }, Live: s.world,
 		Devices: s.world, Rooms: rooms{s.world}, Invitations: letters{s.world}, Announcements: walls{s.world},
-		Bots:    robots{s.world},
-		Tokens:  tokens.New(tokens.Options{Store: store.Map(tokens.Space), Accounts: users}),
+		Bots:   robots{s.world},
+		Tokens: programs,
+		Hooks: shed{hooks.New(hooks.Options{Store: store, Tokens: programs, Accounts: users,
+			Serves: func(domain string) bool { return domain == "localhost" }, Rooms: func() []string { return nil }}), s.world},
 		Uploads: shelves{s.world}, Log: log})
 	for _, name := range []string{"romeo", "juliet", "tybalt"} {
 		must(t, ruler.AddUser(t.Context(), admin.Command, name+"@localhost", "secret"))
 	}
 	must(t, ruler.Grant(t.Context(), admin.Command, "romeo@localhost", []string{"admin"}))
 	_, err = ruler.AddToken(t.Context(), admin.Command, admin.TokenWish{JID: "juliet@localhost", Label: evil, Scopes: []string{"send"}})
+	must(t, err)
+	_, err = ruler.AddHook(t.Context(), admin.Command, admin.HookWish{Name: "ops", Owner: "tybalt@localhost",
+		HookSettings: admin.HookSettings{To: []string{"tybalt@localhost", "x@localhost/" + evil}, Nick: evil}})
 	must(t, err)
 	log.Info("http post", "status", 200, "account", evil, "sender", evil, "stored", evil, "client", evil)
 	log.Info("report", "by", evil, "about", evil, "reason", evil)

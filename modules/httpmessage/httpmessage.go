@@ -213,7 +213,7 @@ func (s *Service) recovered(w http.ResponseWriter, r *http.Request) {
 	}
 	s.Stats.Panics.Add(1)
 	s.o.Log.Error("panic in a request over HTTP", "do", "report it as a fault of jackdaw, with this line",
-		"path", tokens.Hide(r.URL.Path), "panic", x, "stack", string(debug.Stack()))
+		"path", r.URL.Path, "panic", x, "stack", string(debug.Stack()))
 	w.Header().Set("Connection", "close")
 	form := shapeOf(r)
 	if strings.HasPrefix(r.URL.Path, pathGateway) {
@@ -226,6 +226,5 @@ func (s *Service) recovered(w http.ResponseWriter, r *http.Request) {
 func (s *Service) refuse(w http.ResponseWriter, r *http.Request, shape shape, p *refusal) {
 	s.Stats.answered(p.status)
 	p.write(w, shape, nil)
-	s.o.Log.Info("http request", "status", p.status, "method", r.Method, "path", tokens.Hide(r.URL.Path),
-		"client", s.client(r).name())
+	s.o.Log.Info("http request", "status", p.status, "method", r.Method, "path", r.URL.Path, "client", s.client(r).name())
 }

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"regexp"
 	"strings"
 )
 
@@ -104,12 +103,6 @@ func digest(s string) [sha256.Size]byte { return sha256.Sum256([]byte(s)) }
 
 // idOf is the id of the token with a digest: the first 80 bits of it. It may be shown: it says nothing of the token.
 func idOf(d [sha256.Size]byte) string { return letters.EncodeToString(d[:10]) }
-
-// likeTokens matches what could be a token in a path, also one in two parts, or written wrongly.
-var likeTokens = regexp.MustCompile(`(?i)jd[ht][a-z0-9/]{8,}`)
-
-// Hide returns a path without what could be tokens in it, for logs.
-func Hide(path string) string { return likeTokens.ReplaceAllString(path, "(token)") }
 
 // IDOf is the id that a token has, whether it is known or not.
 func IDOf(secret string) string { return idOf(digest(secret)) }
