@@ -1,6 +1,7 @@
 package notice
 
 import (
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -44,11 +45,18 @@ func readDiscord(r *Request) (Reading, error) {
 	}
 	m := newRich(discordMarkup)
 	text := m.styled(o.String("content"))
-	m.add(text)
-	m.said = text
 	embeds := objects(o, "embeds")
 	embeds = embeds[:min(len(embeds), maxEmbeds)]
 	m.alone = len(embeds) == 1
+	// COMPAT(Grafana): a text of many lines has its title in the embed.
+	if m.alone && strings.Contains(text, "\n") {
+		m.heading(m.styled(embeds[0].String("title")), embeds[0].String("url"))
+		embeds[0] = maps.Clone(embeds[0]) // others read it, too
+		delete(embeds[0], "title")
+		delete(embeds[0], "url")
+	}
+	m.add(text)
+	m.said = text
 	for _, e := range embeds {
 		m.embed(e)
 	}

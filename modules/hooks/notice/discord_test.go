@@ -19,6 +19,9 @@ var discordSamples = []sample{
 	{name: "of Alertmanager", body: `{"content":"","embeds":[{"title":"[FIRING:1] DiskFull (db1)","description":"Alerts Firing:\nLabels:\n - alertname = DiskFull\n","color":10038562}]}`,
 		want: "🔥 [FIRING:1] DiskFull (db1)\nAlerts Firing:\nLabels:\n - alertname = DiskFull"},
 	{name: "over, of Alertmanager", body: `{"content":"","embeds":[{"title":"[RESOLVED] DiskFull (db1)","description":"","color":3066993}]}`, want: "[RESOLVED] DiskFull (db1)"},
+	{name: "of Grafana", body: `{"username":"Grafana","content":"**Firing**\n\nValue: B=0.93\n","embeds":[{"title":"[FIRING:1] Load (db1)","type":"rich",
+		"url":"https://g.example/alerting/list","color":14037554,"footer":{"text":"Grafana v12.1.0"}}]}`,
+		want: "🔥 [FIRING:1] Load (db1)\n*Firing*\n\nValue: B=0.93\nhttps://g.example/alerting/list"},
 	{name: "with components alone", query: "wait=true&with_components=true", body: `{"content":"","flags":32768,"components":[{"type":17,"accent_color":1,"components":[{"type":10,"content":"# Title\n**x**"},
 		{"type":9,"components":[{"type":10,"content":"beside"}],"accessory":{"type":2,"style":5,"label":"Look","url":"https://x.example"}},
 		{"type":12,"items":[{"media":{"url":"https://x.example/1.png"}}]}]}]}`,
@@ -34,7 +37,7 @@ func TestMessagesOfDiscord(t *testing.T) { drawings(t, &discord, discordSamples)
 
 func TestMessagesOfDiscordThatAreSpoiled(t *testing.T) {
 	withstands(t, &discord, discordSamples[0])
-	withstands(t, &discord, discordSamples[4])
+	withstands(t, &discord, discordSamples[5])
 }
 
 func FuzzDiscord(f *testing.F) { fuzzFace(f, &discord, discordSamples) }

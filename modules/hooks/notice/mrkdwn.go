@@ -1,6 +1,7 @@
 package notice
 
 import (
+	"regexp"
 	"strings"
 	"unicode/utf8"
 )
@@ -45,7 +46,8 @@ func mrkdwn(s string) string {
 			} else if used == 0 { // the end of a line, or a sign that is none
 				used, noCode = 1, noCode && s[0] != '\n'
 			}
-			written = s[:used]
+			// COMPAT(Grafana): its text for all receivers has Markdown.
+			written = doubledStars.ReplaceAllString(s[:used], "*$1*")
 		}
 		b.WriteString(written)
 		if written != "" {
@@ -55,6 +57,8 @@ func mrkdwn(s string) string {
 	}
 	return b.String()
 }
+
+var doubledStars = regexp.MustCompile(`\*\*([^\s*]|[^\s*][^*\n]*[^\s*])\*\*`)
 
 // codeBlock is a block of code at the beginning of s, which needs lines of its own; without its end it is three signs.
 func codeBlock(s string, line bool) (text string, used int) {

@@ -25,7 +25,7 @@ var slackSamples = []sample{
 		want: "🔥 [FIRING:1] DiskFull (db1 critical)\nhttp://am:9093/#/alerts?receiver=slack"},
 	{name: "of Grafana", body: `{"channel":"","text":"","username":"Grafana","attachments":[{"title":"[RESOLVED] Load","title_link":"https://g.example/alerting/list",
 		"text":"**Resolved**\n\nValue: B=0.4","fallback":"[RESOLVED] Load","footer":"Grafana v12","color":"#36a64f","ts":1795867200,"pretext":"<!here|here>"}]}`,
-		want: "[RESOLVED] Load\n@all\n**Resolved**\n\nValue: B=0.4\nhttps://g.example/alerting/list"},
+		want: "[RESOLVED] Load\n@all\n*Resolved*\n\nValue: B=0.4\nhttps://g.example/alerting/list"},
 	{name: "of Uptime Kuma", body: `{"text":"[db1] [🔴 Down] timeout","username":"Kuma","attachments":[{"color":"#e01e5a","blocks":[
 		{"type":"header","text":{"type":"plain_text","text":"db1"}},{"type":"context","elements":[{"type":"mrkdwn","text":"_Servers / North_"}]},
 		{"type":"section","fields":[{"type":"mrkdwn","text":"*Message*\n[db1] [🔴 Down] timeout"},{"type":"mrkdwn","text":"*Time (UTC)*\n2026-11-28 12:00:00"}]},
@@ -151,6 +151,7 @@ func TestTextsOfSlackBecomeMessageStyling(t *testing.T) {
 		"so: ```\nx &lt; 1\n:tada:``` done":           "so: \n```\nx < 1\n:tada:\n```\n done",
 		"``` open :tada:":                             "``` open 🎉",
 		"``````":                                      "``````",
+		"**Firing** 2**10 ** a ** `**b**`":            "*Firing* 2**10 ** a ** `**b**`",
 		"&gt; quoted":                                 "> quoted",
 	} {
 		if got := mrkdwn(in); got != want {
