@@ -3,7 +3,11 @@ module jackalpeer
 go 1.26
 
 require (
+	github.com/go-kit/log v0.2.0
+	github.com/jackal-xmpp/stravaganza v1.5.0
+	github.com/kkyr/fig v0.2.0
 	github.com/ortuman/jackal v0.64.0
+	go.etcd.io/bbolt v1.3.5
 	google.golang.org/grpc v1.38.0
 )
 
@@ -19,7 +23,6 @@ require (
 	github.com/coreos/go-semver v0.3.0 // indirect
 	github.com/coreos/go-systemd/v22 v22.3.2 // indirect
 	github.com/dgryski/go-rendezvous v0.0.0-20200823014737-9f7001d12a5f // indirect
-	github.com/go-kit/log v0.2.0 // indirect
 	github.com/go-logfmt/logfmt v0.5.1 // indirect
 	github.com/go-redis/redis/v8 v8.11.4 // indirect
 	github.com/gogo/protobuf v1.3.2 // indirect
@@ -27,8 +30,6 @@ require (
 	github.com/google/uuid v1.1.2 // indirect
 	github.com/grpc-ecosystem/go-grpc-prometheus v1.2.0 // indirect
 	github.com/jackal-xmpp/runqueue/v2 v2.0.0 // indirect
-	github.com/jackal-xmpp/stravaganza v1.5.0 // indirect
-	github.com/kkyr/fig v0.2.0 // indirect
 	github.com/kr/pretty v0.1.0 // indirect
 	github.com/kr/text v0.2.0 // indirect
 	github.com/lann/builder v0.0.0-20180802200727-47ae307949d0 // indirect
@@ -43,7 +44,6 @@ require (
 	github.com/prometheus/common v0.26.0 // indirect
 	github.com/prometheus/procfs v0.6.0 // indirect
 	github.com/samber/lo v1.25.0 // indirect
-	go.etcd.io/bbolt v1.3.5 // indirect
 	go.etcd.io/etcd/api/v3 v3.5.1 // indirect
 	go.etcd.io/etcd/client/pkg/v3 v3.5.1 // indirect
 	go.etcd.io/etcd/client/v3 v3.5.1 // indirect

@@ -6,11 +6,13 @@ package moving
 import (
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"jackdaw/testsuite/harness"
+	"jackdaw/testsuite/peers"
 )
 
 func TestMain(m *testing.M) {
@@ -100,6 +102,29 @@ func TestWhoMovesFromJackdawToJackdawFindsEverything(t *testing.T) {
 		t.Errorf("exported again it differs:\n%s\n%s", one, two)
 	}
 	play(t, "check", s.C2STLS, all...)
+}
+
+// jackal is left by a program that reads its storage with its own packages.
+func TestWhoLeavesJackalFindsEverything(t *testing.T) {
+	t.Parallel()
+	p := peers.NewNetwork(t).StartJackal(peers.Options{Domain: domain, Users: people, Keeps: true})
+	play(t, "fill", p.C2S, "blocking", "history", "starttls")
+	p.Kill() // it keeps its file locked; what it has acknowledged is there
+	cmd := exec.Command("go", "run", "-C", filepath.Join("..", "jackalpeer"), "./leave", "-config", filepath.Join(p.Dir, "config.yaml"))
+	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=readonly -buildvcs=false", "GOWORK=off")
+	var errs strings.Builder
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("leave: %v\n%s", err, errs.String())
+	}
+	file := filepath.Join(t.TempDir(), "jackal.xml")
+	if err := os.WriteFile(file, out, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, said := arrive(t, file)
+	t.Log(said)
+	play(t, "check", s.C2STLS, "blocking", "history", "unordered", "requests")
 }
 
 // ejabberd's export has neither nodes nor archives.

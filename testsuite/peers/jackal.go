@@ -15,6 +15,7 @@ import (
 const jackalConfig = `
 memory_ballast_size: 4096
 logger: {level: debug}
+peppers: {keys: {old: "a pepper of at least 24 characters", new: "another one, which is in use now"}, use: new}
 http: {port: $http}
 admin: {bind_addr: $host, port: $admin}
 hosts:
@@ -34,7 +35,7 @@ s2s:
   out:
     dialback_secret: secret of the tests
 modules:
-  enabled: [roster, offline, disco, version, stream_mgmt, ping, vcard]
+  enabled: [roster, offline, disco, version, stream_mgmt, ping, vcard$more]
 `
 
 // everywhere is a port that is free on all addresses, which is where jackal opens that of its metrics. It is
@@ -62,7 +63,11 @@ func (n *Network) StartJackal(o Options) *Peer {
 	program := build(n.t, "jackalpeer")
 	p, cert := n.peer("jackal", &o)
 	admin := harness.FreeAddr()
-	config := p.write("config.yaml", fill(jackalConfig, map[string]string{
+	more := ""
+	if o.Keeps {
+		more = ", private, blocklist, mam"
+	}
+	config := p.write("config.yaml", fill(jackalConfig, map[string]string{"more": more,
 		"dir": p.Dir, "domain": p.Domain, "host": host(p.C2S), "admin": port(admin), "http": strconv.Itoa(everywhere(n.t)),
 		"c2s": port(p.C2S), "c2s_tls": port(p.C2STLS), "s2s": port(p.S2S), "s2s_tls": port(p.S2STLS),
 		"cert": cert.Cert, "key": cert.Key,

@@ -69,6 +69,7 @@ type Options struct {
 	NoSM        bool // no stream management between servers; Prosody
 	DirectTLS   bool // is announced for others to connect to; not for jackal (see StartJackal)
 	Rooms       bool // has some at rooms.DOMAIN, proved by dialback; Prosody
+	Keeps       bool // archives, private data and block lists; jackal
 }
 
 // A Peer is a running server that is not jackdaw.
