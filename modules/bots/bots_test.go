@@ -293,6 +293,20 @@ func TestWhatGoesOut(t *testing.T) {
 	}
 }
 
+func TestWhatTheServerTellsUsersIsNotForPrograms(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		h.bot(Bot{})
+		for from, want := range map[string]int{"example.org": 0, "example.org/announcements": 0, "gateway.example": 1} {
+			h.Route(&router.Envelope{Stanza: moduletest.Parse(t, `<message from='`+from+`' to='weather@example.org'><body>a</body></message>`),
+				Quiet: true})
+			if got := h.posted(); len(got) != want {
+				t.Errorf("of %s, %d are posted", from, len(got))
+			}
+		}
+	})
+}
+
 func TestBotsDoNotAnswerEachOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)

@@ -162,6 +162,7 @@ func (b *bot) hears(e *router.Envelope) (q *queued, why *xmpp.Error) {
 	switch {
 	case s.Type != xmpp.TypeNormal && s.Type != xmpp.TypeChat && s.Type != xmpp.TypeGroupchat,
 		s.Type == xmpp.TypeGroupchat && !in, delayed, s.From.IsZero(), s.From.Bare() == b.JID,
+		s.From.Local() == "" && b.m.o.Router.Serves(s.From.Domain()), // what the server tells users
 		in && (s.From.Resource() == "" || s.From.Resource() == b.nick()),
 		(body == nil || strings.TrimSpace(body.Text()) == "") && !encrypted:
 		return nil, nil
