@@ -88,10 +88,11 @@ func (s *Hooks) wayOf(r *http.Request) way {
 	case below(path, pathHooks):
 		return atHooks(strings.Trim(strings.TrimPrefix(path, pathHooks), "/"))
 	case path == pathMessage:
-		return way{face: faceGotify, fixed: true, tail: true, known: true}
+		return way{face: faceGotify, fixed: true, tail: true, known: r.Method == http.MethodPost}
 	case below(path, pathGotify):
 		rest := strings.Trim(strings.TrimPrefix(path, pathGotify), "/")
-		return way{face: faceGotify, fixed: true, tail: true, rest: rest, known: rest == "message"}
+		return way{face: faceGotify, fixed: true, tail: true, rest: rest,
+			known: rest == "message" && r.Method == http.MethodPost} // what can be read of Gotify is not here
 	case below(path, pathNtfy):
 		return atNtfy(r.Method, strings.Trim(strings.TrimPrefix(path, pathNtfy), "/"))
 	}
