@@ -231,7 +231,10 @@ type HTTP struct {
 	MaxRecipients  int            `yaml:"max_recipients"`  // of one post
 	ForgedRemote   string         `yaml:"forged_remote"`   // ForgedRefuse or ForgedOwnAddress
 	SenderHook     string         `yaml:"sender_hook"`     // URL that replies to forged senders are posted to; "": none
-	Permissions    Permissions    `yaml:"permissions"`
+	// SocketUsers are the accounts for which users of this machine post over unix sockets without credentials, by the
+	// user's name or number, or a group's behind @. See Sockets.
+	SocketUsers map[string]string `yaml:"socket_users"`
+	Permissions Permissions       `yaml:"permissions"`
 }
 
 // Hooks sets up what other programs post to hooks.

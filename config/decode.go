@@ -522,6 +522,7 @@ func (d *decoder) warnings(c *Config) []string {
 			}
 		}
 	}
+	c.socketWarnings(warn)
 	return out
 }
 

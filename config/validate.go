@@ -101,6 +101,7 @@ func (c *Config) problems() []*Error {
 		(err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
 		k.add("http.sender_hook", "expected an http or https URL")
 	}
+	c.checkSocketUsers(k)
 	for i, origin := range c.Web.Origins {
 		// RFC 6454 §6.2: scheme, host and port, and nothing else.
 		u, err := url.Parse(origin)

@@ -21,9 +21,10 @@ func (h *house) newPosts(store storage.Engine) *httpmessage.Service {
 
 func postSettings(cfg *config.Config) httpmessage.Settings {
 	l := cfg.Limits
+	users, groups, _ := cfg.HTTP.Sockets()
 	return httpmessage.Settings{MaxBody: cfg.HTTP.MaxBody, MaxRecipients: cfg.HTTP.MaxRecipients,
 		BodyTime: l.HTTPBodyTime, OwnAddress: cfg.HTTP.ForgedRemote == config.ForgedOwnAddress,
-		TrustedProxies: cfg.HTTP.TrustedProxies, Resolve: cfg.S2S.Resolve,
+		TrustedProxies: cfg.HTTP.TrustedProxies, SocketUsers: users, SocketGroups: groups, Resolve: cfg.S2S.Resolve,
 		Stanza: stream.Limits{Bytes: cfg.HTTP.MaxBody, Depth: l.Depth, Elements: l.Elements,
 			Attributes: l.Attributes, Declarations: l.Namespaces}}
 }

@@ -66,7 +66,7 @@ func NewServer(h http.Handler, l Limits, log *slog.Logger) *Server {
 		HTTP2:        &http.HTTP2Config{MaxConcurrentStreams: l.Streams},
 		ConnState:    watchState,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, passKey{}, passOf(c))
+			return withPeer(context.WithValue(ctx, passKey{}, passOf(c)), c)
 		},
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}

@@ -37,7 +37,7 @@ func sendCommand(s *settings) *cobra.Command {
 			"such as the colours of a terminal, are replaced.\n\n" +
 			"It posts with the token in --token-file or JACKDAW_TOKEN; else it logs in as --user (else\n" +
 			"JACKDAW_USER) with the password in JACKDAW_PASSWORD, or from --password-stdin, or asks for it\n" +
-			"on the terminal.\n\n" +
+			"on the terminal. On a unix socket it needs neither where http.socket_users has its user.\n\n" +
 			"It fails if one recipient or more were refused, and says which and why; the others got the\n" +
 			"message. With --url it needs no configuration.\n\n" +
 			"With --hook it posts to the address of a hook instead (docs/hooks.md), which knows who gets\n" +
@@ -64,9 +64,6 @@ func sendCommand(s *settings) *cobra.Command {
 			if login == "" {
 				login = os.Getenv("JACKDAW_USER")
 			}
-			if token == "" && login == "" {
-				return usagef("as whom? Give --token-file FILE or --user JID, or set JACKDAW_TOKEN or JACKDAW_USER")
-			}
 			if file == "-" && len(args) == 0 {
 				return usagef("standard input cannot hold the token and the text; give TEXT as an argument")
 			}
@@ -77,9 +74,13 @@ func sendCommand(s *settings) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			// On a unix socket the server may know whose process this is (http.socket_users).
+			if token == "" && login == "" && (client.Transport == nil || p.stdin) {
+				return usagef("as whom? Give --token-file FILE or --user JID, or set JACKDAW_TOKEN or JACKDAW_USER")
+			}
 			password := os.Getenv("JACKDAW_PASSWORD")
 			switch {
-			case token != "":
+			case token != "" || login == "":
 			case p.stdin:
 				password, err = readPassword(cmd.InOrStdin())
 			case password == "":
@@ -245,15 +246,16 @@ type recipient struct {
 	Reason  string `json:"reason,omitempty"`
 }
 
-// credentials are a token, or else a login.
+// credentials are a token, or else a login, or none.
 type credentials struct{ user, password, token string }
 
 func (c credentials) set(r *http.Request) {
-	if c.token != "" {
+	switch {
+	case c.token != "":
 		r.Header.Set("Authorization", "Bearer "+c.token)
-		return
+	case c.user != "":
+		r.SetBasicAuth(c.user, c.password)
 	}
-	r.SetBasicAuth(c.user, c.password)
 }
 
 // post returns what became of the message; the error is what kept it from being posted at all.

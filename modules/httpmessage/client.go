@@ -79,6 +79,9 @@ func (p *post) authenticate() *refusal {
 	if token, ok := bearer(p.r); ok {
 		return p.byBearer(token)
 	}
+	if p.bySocket() {
+		return nil
+	}
 	name, password, ok := p.r.BasicAuth()
 	if ok && p.api != gatewayAPI {
 		if known, x := p.byBasicToken(name, password); known {

@@ -79,6 +79,9 @@ type Settings struct {
 	OwnAddress bool
 	// TrustedProxies are those whose X-Forwarded-For counts.
 	TrustedProxies []netip.Prefix
+	// SocketUsers and SocketGroups are the accounts of users and groups of this machine, by number: who comes over a unix
+	// socket and shows no credentials is that account. The user counts more.
+	SocketUsers, SocketGroups map[uint32]jid.JID
 	// Resolve has the domains of peers that are found without DNS.
 	Resolve map[string]string
 	// Stanza bounds the message; its Bytes are those of MaxBody.

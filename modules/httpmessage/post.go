@@ -38,10 +38,11 @@ type post struct {
 	username string // of the path, as it came
 	client   client
 
-	attempted string // the account that is not authenticated
-	token     string // the id of the one that was shown; "": none was that is known
-	why       string // the reason why it was refused, for the log
-	mayPost   bool   // an API account may post for fqdn
+	attempted string    // the account that is not authenticated
+	token     string    // the id of the one that was shown; "": none was that is known
+	why       string    // the reason why it was refused, for the log
+	peer      *web.Peer // who it is of on this machine, where that was enough
+	mayPost   bool      // an API account may post for fqdn
 
 	body    []byte
 	media   media
@@ -263,6 +264,9 @@ func (p *post) audit(status int) {
 	}
 	way := make([]slog.Attr, 0, 4)
 	way = append(way, slog.String("client", p.client.name()), slog.String("path", p.r.URL.Path))
+	if p.peer != nil {
+		way = append(way, slog.Int64("uid", int64(p.peer.UID)))
+	}
 	if p.token != "" {
 		way = append(way, slog.String("token", p.token))
 	}
