@@ -161,8 +161,14 @@ func New(o Options) *Hooks {
 func (s *Hooks) Module() router.Module {
 	return router.Module{
 		Name: Name,
-		Portable: []router.Portable{{Spaces: []string{"map hooks", "map hookstate"},
-			Stays: "a hook is opened by a token of the server that has made it"}},
+		Portable: []router.Portable{{
+			Spaces: []string{"map hooks"},
+			Export: s.exported,
+			Import: []router.Section{{Name: hooksName, What: "hooks", Depth: 1, Import: s.imported}},
+		}, {
+			Spaces: []string{"map hookstate"},
+			Stays:  "what hooks have sent, for what follows in the next days",
+		}},
 		Removed: s.removed,
 	}
 }

@@ -97,6 +97,20 @@ func Kinds() []string { return append([]string{KindAuto}, notice.Names()...) }
 
 // check completes a row and says what is wrong with it, for whoever makes it.
 func (s *Hooks) check(ctx context.Context, h *Hook) error {
+	if err := s.checkRow(h); err != nil {
+		return err
+	}
+	switch known, err := s.o.Accounts.Exists(ctx, h.Owner); {
+	case err != nil:
+		return err
+	case !known:
+		return fmt.Errorf("%s: %w", h.Owner, accounts.ErrNotFound)
+	}
+	return nil
+}
+
+// checkRow is check without a look at the owner's account, which may be about to come.
+func (s *Hooks) checkRow(h *Hook) error {
 	if !isName(h.Name) {
 		return fmt.Errorf("%.100q: %w", h.Name, ErrName)
 	}
@@ -109,7 +123,7 @@ func (s *Hooks) check(ctx context.Context, h *Hook) error {
 	if h.Kind != KindAuto && !isKind(h.Kind) {
 		return fmt.Errorf("kind %.100q: there are %s", h.Kind, strings.Join(Kinds(), ", "))
 	}
-	if err := s.checkWho(ctx, h); err != nil {
+	if err := s.checkWho(h); err != nil {
 		return err
 	}
 	if err := h.checkEvents(); err != nil {
@@ -143,15 +157,9 @@ func (s *Hooks) check(ctx context.Context, h *Hook) error {
 	return nil
 }
 
-func (s *Hooks) checkWho(ctx context.Context, h *Hook) error {
+func (s *Hooks) checkWho(h *Hook) error {
 	if h.Owner.Local() == "" || !h.Owner.IsBare() {
 		return fmt.Errorf("%q: %w", h.Owner, accounts.ErrUser)
-	}
-	switch known, err := s.o.Accounts.Exists(ctx, h.Owner); {
-	case err != nil:
-		return err
-	case !known:
-		return fmt.Errorf("%s: %w", h.Owner, accounts.ErrNotFound)
 	}
 	if len(h.To) == 0 || len(h.To) > maxTo {
 		return fmt.Errorf("a hook has 1 to %d recipients", maxTo)
