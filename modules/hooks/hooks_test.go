@@ -533,6 +533,9 @@ func TestATokenIsUsedTooOften(t *testing.T) {
 	if slow == 0 {
 		t.Error("it may be used as often as one likes")
 	}
+	if log := s.log.String(); !strings.Contains(log, "status=503 hook=ops ") || strings.Contains(log, `hook=""`) {
+		t.Errorf("the log does not say which hook it is:\n%s", log)
+	}
 }
 
 func TestGuessingIsThrottled(t *testing.T) {

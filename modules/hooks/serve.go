@@ -118,10 +118,13 @@ func (c *call) recovered() {
 }
 
 func (c *call) name() string {
-	if c.hook == nil {
-		return ""
+	switch {
+	case c.hook != nil:
+		return c.hook.Name
+	case c.token != nil: // the hook is gone, or was not looked up
+		return c.token.Hook
 	}
-	return c.hook.Name
+	return ""
 }
 
 // asked answers what programs for Gotify and ntfy look at before they post. It says nothing of hooks.
@@ -251,6 +254,7 @@ func (c *call) open() *problem {
 		p.outcome, p.retry = Unauthorized, slow.Seconds()
 		return p
 	case errors.As(err, &fast):
+		c.token = &fast.Token // for the log: an administrator looks for who it is
 		p := later("the token is used too often: try again later")
 		p.retry = fast.Seconds()
 		return p
