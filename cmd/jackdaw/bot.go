@@ -57,7 +57,7 @@ A bot that is there already gets these settings in place of those that it had; w
 	f.BoolVar(&o.Encrypted, "encrypted", false, "post encrypted messages, too, without a text")
 	f.BoolVar(&o.Composing, "composing", false, "show to who writes that the bot is at work")
 	f.StringVar(&o.Owner, "owner", "",
-		"the account `JID` whose bot it is; unless it administers, the bot reaches public addresses alone")
+		"whose bot it is, an account `JID`; unless it administers, the bot reaches public addresses alone")
 	return c
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"strings"
 	"testing"
 
 	"jackdaw/modules/internal/moduletest"
@@ -39,5 +40,16 @@ func BenchmarkOthers(b *testing.B) {
 				b.Error("it is for a bot")
 			}
 		})
+	}
+}
+
+// BenchmarkMentions is a long text of a room in which nobody is named.
+func BenchmarkMentions(b *testing.B) {
+	text := strings.Repeat("What is the wind today? ", 10_000)
+	b.SetBytes(int64(len(text)))
+	for b.Loop() {
+		if mentions(text, "weather") {
+			b.Fatal("the bot is named")
+		}
 	}
 }

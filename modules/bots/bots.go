@@ -202,9 +202,10 @@ func (m *Bots) named(j jid.JID) (*bot, error) {
 	return b, nil
 }
 
-// active says whether the bot is to be there: its account and that of its owner are in use.
+// active says whether the bot is to be there: its host is served, its account and that of its owner are in use.
 func (m *Bots) active(b *bot) bool {
-	return m.o.On() && m.o.Active(m.ctx, b.JID) && (b.Owner.IsZero() || m.o.Active(m.ctx, b.Owner))
+	return m.o.On() && m.o.Router.Serves(b.JID.Domain()) && m.o.Active(m.ctx, b.JID) &&
+		(b.Owner.IsZero() || m.o.Active(m.ctx, b.Owner))
 }
 
 // replace puts the map of bots with a change in the place of the one before. The caller holds mu.

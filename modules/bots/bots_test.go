@@ -737,3 +737,16 @@ func FuzzReadAnswer(f *testing.F) {
 		}
 	})
 }
+
+func FuzzReads(f *testing.F) {
+	f.Add("!w berlin", "!w ", "Weather")
+	f.Add("weather: hello", "", "Weather")
+	f.Add("\u212aelvin\xff", "\xff", "K")
+	f.Fuzz(func(t *testing.T, text, trigger, nick string) {
+		b := &bot{Bot: Bot{Trigger: trigger, Nick: nick, JID: weather}}
+		left, command, called := b.reads(text)
+		if !strings.Contains(text, left) || command != "" && (!called || trigger == "") {
+			t.Errorf("%q is %q, %q, %v", text, left, command, called)
+		}
+	})
+}

@@ -253,6 +253,10 @@ func cutFold(s, prefix string) (rest string, ok bool) {
 // mentions says whether a name is in a text as a word of its own.
 func mentions(text, name string) bool {
 	for at := 0; at+len(name) <= len(text); at++ {
+		// Texts can be long: most places are passed over by one byte, whose bit 0x20 is the case of a letter.
+		if c := name[0]; c < utf8.RuneSelf && text[at] < utf8.RuneSelf && text[at]|0x20 != c|0x20 {
+			continue
+		}
 		if !strings.EqualFold(text[at:at+len(name)], name) {
 			continue
 		}

@@ -92,6 +92,12 @@ async def an_answer_is_the_reply(house):
     tested = await house.command("bot", "test", weather, "x")
     check(tested.endswith("\na test\n"), f"a test: {tested}")
     r.none("the answer of a test", message("a test"))
+    await house.command("user", "del", weather)
+    check(weather not in await house.command("bot", "list"), "a deleted account is a bot")
+    r.say(weather, "anybody?")
+    refused = await r.expect("an error", message(None, weather, "error"))
+    equal(condition(refused), "service-unavailable", "who writes to it")
+    equal([g["text"] for g in program.got], ["no more", "x"], "what else the program got")
 
 
 async def an_answer_may_come_later(house):
