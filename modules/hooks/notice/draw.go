@@ -166,10 +166,22 @@ func (n *Notice) from(s Style, before string) string {
 	}
 	name = shorten(strings.Join(strings.Fields(clean(name)), " "), maxTitle)
 	first, _, _ := strings.Cut(before, "\n")
-	if name == "" || strings.Contains(first, name) {
+	if name == "" || says(first, name) {
 		return ""
 	}
 	return name + ": "
+}
+
+// says says whether a line has the words of a name, and not merely their letters, as an address may.
+func says(line, name string) bool {
+	words := func(text string) string {
+		fields := strings.Fields(text)
+		for i, f := range fields {
+			fields[i] = strings.Trim(f, ".,:;!?()[]{}<>*_`'\"“”„·")
+		}
+		return " " + strings.Join(fields, " ") + " "
+	}
+	return strings.Contains(words(line), words(name))
 }
 
 // links are the lines of links that can be shown.
