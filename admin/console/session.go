@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"jackdaw/router/accounts"
+	"jackdaw/router/tokens"
 	"jackdaw/web"
 	"jackdaw/web/pages"
 	"jackdaw/xmpp/jid"
@@ -222,6 +223,9 @@ func (v *visit) stranger() {
 
 // loginPage shows the form.
 func (v *visit) loginPage(name, wrong string, status int) {
+	if tokens.Mask(name) != name { // it was put into the wrong field, and is not to stand there for all to see
+		name = ""
+	}
 	v.c.book.Write(v.w, v.r, pages.View{Name: "login", Lang: pages.English, Status: status,
 		Data: struct{ Name, Wrong, Host string }{name, wrong, v.host()}})
 }

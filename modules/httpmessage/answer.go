@@ -7,6 +7,7 @@ import (
 
 	"jackdaw/modules/internal/addresses"
 	"jackdaw/router"
+	"jackdaw/router/tokens"
 	"jackdaw/xmpp/jid"
 )
 
@@ -204,8 +205,8 @@ func shown(j jid.JID) string {
 	return strings.NewReplacer("\u2028", " ", "\u2029", " ", "\u0085", " ").Replace(j.String())
 }
 
-// quoted is a piece of the request on one line, bounded.
-func quoted(s string) string { return addresses.Quoted(s) }
+// quoted is a piece of the request on one line, bounded. It has no tokens: errors end up in the logs of programs.
+func quoted(s string) string { return addresses.Quoted(tokens.Mask(s)) }
 
 // shapeOf reads Accept (RFC 9110 §12.5.1): JSON must be named, and no text preferred to it.
 func shapeOf(r *http.Request) shape {
