@@ -229,7 +229,7 @@ func (h *house) module() router.Module {
 				}
 			}
 		},
-		Taken: func(_ jid.JID, kept []uint64) {
+		Taken: func(_ *router.Session, kept []uint64) {
 			h.mu.Lock()
 			h.taken = append(h.taken, kept...)
 			if h.copied {

@@ -38,6 +38,13 @@ func (s *session) Connection() router.Connection {
 	return out
 }
 
+// Confirms implements router.Confirmer.
+func (s *session) Confirms() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sm != nil
+}
+
 // noTLS stands in the log for a stream in the clear.
 const noTLS = "none"
 

@@ -18,11 +18,19 @@ const (
 	Queued            // on its way to a peer
 	Refused           // an error went, or would go, back to the sender
 	Dropped           // ignored, as a specification asks
+
+	// What follows is known later, if at all, and never the outcome of an envelope: see Sequel.
+
+	Taken     // a client has acknowledged it (XEP-0198)
+	Received  // a client has confirmed it to the sender (XEP-0184)
+	Displayed // its reader has seen it (XEP-0333)
+	Bounced   // an error came back after it had been accepted
 )
 
 // String is the word used in reports, logs and metrics.
 func (o Outcome) String() string {
-	return [...]string{"undecided", "delivered", "stored", "queued", "refused", "dropped"}[o]
+	return [...]string{"undecided", "delivered", "stored", "queued", "refused", "dropped", "taken", "received",
+		"displayed", "bounced"}[o]
 }
 
 // An Envelope is a stanza on its way: what came in, which are its own fields, and what became of it, which is its Fate.
@@ -63,6 +71,9 @@ type Envelope struct {
 	// Shared says that the bytes of the payload stay as they are for ever, so that whoever keeps the stanza need not
 	// copy them, and that others with the very same bytes are copies of this one, for other recipients.
 	Shared bool
+	// Tracked says that its sender asks what becomes of it later: whoever keeps it tells the router (Router.Tell). It has
+	// an id then.
+	Tracked bool
 	// Returned says that a session had been given it, ended, and never took it. Its Fate then begins with the Kept of
 	// the first time.
 	Returned bool

@@ -64,9 +64,12 @@ type Module struct {
 	// stores, and takes them out. What already has a copy is among the messages since that may have to be moved behind.
 	// It runs under the owner's lock, and the session has not ended. At most one module has it.
 	Keep func(s *Session, given []Undelivered)
-	// Taken learns that a session has taken stanzas whose copies were kept. The slice is the caller's. At most one
-	// module has it.
-	Taken func(owner jid.JID, kept []uint64)
+	// Taken learns that a session has taken stanzas whose copies were kept; the session may have ended since. The slice
+	// is the caller's. At most one module has it.
+	Taken func(s *Session, kept []uint64)
+	// Sequel learns what becomes of messages that are Tracked, after they have been routed. It must neither block nor
+	// route: the caller may hold locks.
+	Sequel func(s Sequel)
 
 	// Wanted says whether presence of another account is given to a session that is full. At most one module has it.
 	Wanted func(s *Session, e *Envelope) bool

@@ -61,7 +61,8 @@ type plan struct {
 	untaken                      []func(*Session, []Undelivered)
 	catchUp                      func(*Session, func())
 	behind                       func(*Session)
-	taken                        func(jid.JID, []uint64)
+	taken                        func(*Session, []uint64)
+	sequel                       []func(Sequel)
 	keep                         func(*Session, []Undelivered)
 	wanted                       func(*Session, *Envelope) bool
 	hostIQ, accountIQ            map[xmpp.Name]func(*Envelope)
@@ -127,6 +128,9 @@ func (r *Router) Use(modules ...Module) {
 		}
 		if m.Untaken != nil {
 			p.untaken = append(p.untaken, m.Untaken)
+		}
+		if m.Sequel != nil {
+			p.sequel = append(p.sequel, m.Sequel)
 		}
 		if m.CatchUp != nil || m.Behind != nil || m.Taken != nil || m.Keep != nil {
 			if p.catchUp != nil || p.behind != nil || p.taken != nil || p.keep != nil {

@@ -187,7 +187,7 @@ func (r *Router) WithOwner(bare string, f func()) {
 // Taken is for c2s: the session has taken stanzas whose copies were kept.
 func (r *Router) Taken(s *Session, kept []uint64) {
 	if taken := r.plan.Load().taken; taken != nil && len(kept) > 0 {
-		taken(s.bare, kept)
+		taken(s, kept)
 	}
 }
 

@@ -136,7 +136,8 @@ func New(o Options) *Server {
 		s.callers = s.incomingTLS(o.TLS)
 	}
 	s.outbox = outbox.New(outbox.Options{Dialer: s, Log: o.Store.Log("outbox"), Owns: o.Router.Owns,
-		Bounce: o.Router.Bounce, Limits: func() *outbox.Limits { return &s.policy().queues }, Logger: s.log})
+		Bounce: o.Router.Bounce, Tell: o.Router.Tell, Limits: func() *outbox.Limits { return &s.policy().queues },
+		Logger: s.log})
 	s.queue = s.outbox
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s

@@ -34,8 +34,8 @@ func (m *module) bound(s *router.Session, _ *xmpp.Element) []byte {
 					continue
 				}
 			}
-			stanza, settled, err := readRecord(records[i].Data)
-			if err == nil && settled && router.StanzaID(&stanza, name) != 0 {
+			stanza, flags, err := readRecord(records[i].Data)
+			if err == nil && flags&settledID != 0 && router.StanzaID(&stanza, name) != 0 {
 				archived = append(archived, after)
 			}
 		}

@@ -325,6 +325,9 @@ func (m *module) page(c *catching) (n int, ok bool) {
 		for _, t := range p.to {
 			o.mark(id, t)
 		}
+		if p.tracked && p.to != nil {
+			o.track(id, &p.stanza)
+		}
 		if p.to != nil {
 			parcels = append(parcels, p)
 		}
@@ -346,26 +349,27 @@ func (m *module) page(c *catching) (n int, ok bool) {
 
 // parcel is one stored message on its way.
 type parcel struct {
-	id     uint64
-	stanza xmpp.Stanza
-	to     []*router.Session
+	id      uint64
+	stanza  xmpp.Stanza
+	to      []*router.Session
+	tracked bool
 }
 
 // parcel reads a stored message and says who gets it. The caller holds the shard, so that no session it finds in the
 // table has passed Ended.
 func (m *module) parcel(c *catching, r *storage.Record) (p parcel, err error) {
-	var settled bool
-	if p.stanza, settled, err = readRecord(r.Data); err != nil {
+	var flags byte
+	if p.stanza, flags, err = readRecord(r.Data); err != nil {
 		return p, err
 	}
 	if p.to = m.addressees(c, r.ID, p.stanza.To); p.to == nil {
 		return p, nil
 	}
-	p.id = r.ID
+	p.id, p.tracked = r.ID, flags&trackedBy != 0
 	owner := c.s.Bare().String()
 	payload := append(make([]byte, 0, len(p.stanza.Payload)+192+2*len(owner)), p.stanza.Payload...)
 	payload = appendDelay(payload, c.s.Bare().Domain(), r.Time())
-	if !settled {
+	if flags&settledID == 0 {
 		payload = router.AppendStanzaID(payload, owner, r.ID)
 	}
 	p.stanza.Payload = payload

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"hash/maphash"
 	"log/slog"
+	"strings"
 	"sync"
 
 	"jackdaw/modules/internal/parts"
@@ -80,8 +81,9 @@ type owner struct {
 
 // flight lists the sessions that have been given a message. Nearly always it is one.
 type flight struct {
-	first *router.Session
-	more  []*router.Session
+	first   *router.Session
+	more    []*router.Session
+	tracked *router.Sequel // nil: nobody asks what becomes of it
 }
 
 func newModule(r *router.Router, contacts Contacts, messages storage.Log, o func() Options, log *slog.Logger) *module {
@@ -166,6 +168,27 @@ func (o *owner) unmark(id uint64, s *router.Session) {
 	o.flight[id] = f
 }
 
+// track remembers that somebody asks what becomes of a message in flight. The stanza is borrowed.
+func (o *owner) track(id uint64, s *xmpp.Stanza) {
+	o.follow(id, &router.Sequel{From: s.From, To: s.To, ID: strings.Clone(s.ID)})
+}
+
+// follow is track for what has been read already; nil: nobody asks.
+func (o *owner) follow(id uint64, q *router.Sequel) {
+	if f, ok := o.flight[id]; ok && q != nil {
+		f.tracked = q
+		o.flight[id] = f
+	}
+}
+
+// tell says that a session has taken a message.
+func (m *module) tell(s *router.Session, q router.Sequel) {
+	if q.Outcome = router.Delivered; s.Confirms() {
+		q.Outcome = router.Taken
+	}
+	m.router.Tell(q)
+}
+
 // ownerOf is the account that a message is for; without 'to' it is the sender's own (RFC 6120 §10.3.1).
 func ownerOf(e *router.Envelope) jid.JID {
 	switch {
@@ -182,10 +205,10 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b 
 
 // append stores the message of an envelope. The engine copies what it is given.
 func (m *module) append(
-	e *router.Envelope, owner string, payload []byte, o storage.AppendOptions,
+	e *router.Envelope, owner string, payload []byte, o storage.AppendOptions, tracked bool,
 ) (id uint64, dup bool, err error) {
 	buf := buffers.Get().(*[]byte)
-	*buf = appendRecord((*buf)[:0], e.Stanza, payload, e.StanzaID != 0)
+	*buf = appendRecord((*buf)[:0], e.Stanza, payload, flagsOf(e.StanzaID != 0, tracked))
 	record := storage.Record{Data: *buf}
 	if o.Fair { // copies of what is being delivered count for nobody, and need not be found by their sender
 		record.Peer = m.router.Sharer(e.Stanza.From)
@@ -218,7 +241,7 @@ func (m *module) delivering(e *router.Envelope, to []*router.Session) {
 	sh := m.shard(name)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	id, dup, err := m.append(e, name, e.Stanza.Payload, storage.AppendOptions{Dedup: e.DedupKey()})
+	id, dup, err := m.append(e, name, e.Stanza.Payload, storage.AppendOptions{Dedup: e.DedupKey()}, e.Tracked)
 	switch {
 	case err != nil && e.Durable:
 		e.Refuse(router.Unavailable())
@@ -243,6 +266,9 @@ func (m *module) delivering(e *router.Envelope, to []*router.Session) {
 		e.Settle(router.Stored)
 		m.bring(user)
 		return
+	}
+	if e.Tracked {
+		o.track(id, e.Stanza)
 	}
 	e.Keep(id)
 	if e.StanzaID == 0 {
@@ -279,14 +305,14 @@ func (m *module) unclaimed(e *router.Envelope) {
 		// A user who is taking what waited is not to be cut off from what comes meanwhile.
 		o.MaxRecords, o.MaxBytes = 2*o.MaxRecords, 2*o.MaxBytes
 	}
-	id, dup, err := m.append(e, name, e.Stanza.Payload, o)
+	id, dup, err := m.append(e, name, e.Stanza.Payload, o, e.Tracked)
 	if errors.Is(err, storage.ErrFull) {
 		// Only now does it matter who the sender is.
 		var known bool
 		if known, err = m.knows(e); err == nil {
 			if err = storage.ErrFull; known {
 				o.Fair = false
-				id, dup, err = m.append(e, name, e.Stanza.Payload, o)
+				id, dup, err = m.append(e, name, e.Stanza.Payload, o, e.Tracked)
 			}
 		}
 	}
@@ -365,7 +391,7 @@ func (m *module) again(e *router.Envelope, name string, o *owner) (id uint64) {
 	default:
 		e.Identify(router.NoStanzaID) // as it came
 	}
-	id, _, err := m.append(e, name, payload, storage.AppendOptions{})
+	id, _, err := m.append(e, name, payload, storage.AppendOptions{}, f.tracked != nil)
 	if err != nil {
 		m.log.Warn("message stays out of order", "owner", name, "error", err)
 		return 0
@@ -393,15 +419,17 @@ func (m *module) keep(s *router.Session, given []router.Undelivered) {
 		case !worthKeeping(e.Stanza) || g.Kept > last && g.Kept != 0:
 			continue
 		case g.Kept != 0: // what came before it is stored behind it by now
+			tracked := o.flight[g.Kept].tracked
 			if id := m.again(e, name, o); id != 0 {
 				o.mark(id, s)
+				o.follow(id, tracked)
 				g.Kept, last = id, id
 			}
 			continue
 		}
 		e.Identify(router.StanzaID(e.Stanza, name)) // stamped on its way to the session
 		// It counts for no quota: it is given already, and would be stored if the session ended.
-		id, _, err := m.append(e, name, e.Stanza.Payload, storage.AppendOptions{})
+		id, _, err := m.append(e, name, e.Stanza.Payload, storage.AppendOptions{}, false)
 		if err != nil {
 			m.log.Warn("message given to a session has no copy", "owner", name, "error", err)
 			return
@@ -415,9 +443,9 @@ func (m *module) keep(s *router.Session, given []router.Undelivered) {
 	}
 }
 
-// taken removes what a session has taken.
-func (m *module) taken(user jid.JID, kept []uint64) {
-	name := user.String()
+// taken removes what a session has taken, and tells of what somebody asks about.
+func (m *module) taken(s *router.Session, kept []uint64) {
+	name := s.Bare().String()
 	// The removal comes before the marks go, so that whoever reads the log and sees no mark sees no record either.
 	if _, err := m.store.Remove(context.Background(), name, kept...); err != nil {
 		m.log.Warn("messages that were taken will be brought again", "owner", name, "error", err)
@@ -427,6 +455,9 @@ func (m *module) taken(user jid.JID, kept []uint64) {
 	defer sh.mu.Unlock()
 	if o := sh.owners[name]; o != nil {
 		for _, id := range kept {
+			if q := o.flight[id].tracked; q != nil {
+				m.tell(s, *q)
+			}
 			delete(o.flight, id)
 		}
 	}

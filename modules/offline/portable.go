@@ -42,7 +42,7 @@ func (m *module) exported(ctx context.Context, user jid.JID, put func([]byte) er
 		}
 		for _, r := range page {
 			after = r.ID
-			s, settled, err := readRecord(r.Data)
+			s, flags, err := readRecord(r.Data)
 			if err != nil {
 				m.log.Warn("a message is not exported", "owner", user, "id", r.ID, "error", err)
 				continue
@@ -54,7 +54,7 @@ func (m *module) exported(ctx context.Context, user jid.JID, put func([]byte) er
 				}
 			}
 			w := xmpp.NewWriter(nil).Start(keptName.Space, keptName.Local).Attr("id", strconv.FormatUint(r.ID, 10))
-			if settled {
+			if flags&settledID != 0 {
 				w.Attr("settled", "true")
 			}
 			s = s.WithAdded(appendDelay(nil, user.Domain(), r.Time()), w.End().Bytes())
@@ -123,5 +123,5 @@ func (m *module) imported(ctx context.Context, in *router.Incoming) error {
 		s.To = in.User
 	}
 	return in.Append(ctx, m.store, owner, storage.Record{ID: in.Place(id), Peer: m.router.Sharer(s.From),
-		Data: appendRecord(nil, &s, s.Payload, settled)})
+		Data: appendRecord(nil, &s, s.Payload, flagsOf(settled, false))})
 }

@@ -15,18 +15,30 @@ const recordVersion = 1
 
 var errRecord = errors.New("record of a message that cannot be read")
 
-// settledID, added to the type, says that the message has the stanza-id that it is to have, or is to have none: the
-// record's own is not added.
-const settledID = 0x80
+// Flags, added to the type. An earlier version takes a record with trackedBy for one of a type that it does not know,
+// and brings it all the same.
+const (
+	// settledID says that the message has the stanza-id that it is to have, or is to have none: the record's own is not
+	// added.
+	settledID = 0x80
+	// trackedBy says that its sender asks what becomes of it (router.Envelope.Tracked).
+	trackedBy = 0x40
+)
+
+func flagsOf(settled, tracked bool) (flags byte) {
+	if settled {
+		flags |= settledID
+	}
+	if tracked {
+		flags |= trackedBy
+	}
+	return flags
+}
 
 // appendRecord appends a message as it is stored: version, type, then id, lang, from, to and attributes each with its
 // length before it, then the payload up to the end.
-func appendRecord(dst []byte, s *xmpp.Stanza, payload []byte, settled bool) []byte {
-	kind := byte(s.Type)
-	if settled {
-		kind |= settledID
-	}
-	dst = append(dst, recordVersion, kind)
+func appendRecord(dst []byte, s *xmpp.Stanza, payload []byte, flags byte) []byte {
+	dst = append(dst, recordVersion, byte(s.Type)|flags)
 	for _, field := range [...]string{s.ID, s.Lang, s.From.String(), s.To.String()} {
 		dst = binary.AppendUvarint(dst, uint64(len(field)))
 		dst = append(dst, field...)
@@ -36,33 +48,34 @@ func appendRecord(dst []byte, s *xmpp.Stanza, payload []byte, settled bool) []by
 	return append(dst, payload...)
 }
 
-// readRecord reads what appendRecord wrote. The stanza borrows from b.
-func readRecord(b []byte) (s xmpp.Stanza, settled bool, err error) {
+// readRecord reads what appendRecord wrote. The payload of the stanza borrows from b.
+func readRecord(b []byte) (s xmpp.Stanza, flags byte, err error) {
 	if len(b) < 2 || b[0] != recordVersion {
-		return s, false, errRecord
+		return s, 0, errRecord
 	}
-	s.Kind, s.Type, settled = xmpp.Message, xmpp.Type(b[1]&^settledID), b[1]&settledID != 0
+	flags = b[1] & (settledID | trackedBy)
+	s.Kind, s.Type = xmpp.Message, xmpp.Type(b[1]&^flags)
 	b = b[2:]
 	var fields [5][]byte
 	for i := range fields {
 		n, k := binary.Uvarint(b)
 		if k <= 0 || n > uint64(len(b)-k) {
-			return s, false, errRecord
+			return s, 0, errRecord
 		}
 		fields[i], b = b[k:k+int(n):k+int(n)], b[k+int(n):]
 	}
 	s.ID, s.Lang = string(fields[0]), string(fields[1])
 	if s.From, err = readJID(fields[2]); err != nil {
-		return s, false, errRecord
+		return s, 0, errRecord
 	}
 	if s.To, err = readJID(fields[3]); err != nil {
-		return s, false, errRecord
+		return s, 0, errRecord
 	}
 	if len(fields[4]) > 0 {
 		s.Attrs = fields[4]
 	}
 	s.Payload = b
-	return s, settled, nil
+	return s, flags, nil
 }
 
 // readJID reads an address or nothing: a message to the sender's own account has no 'to'.

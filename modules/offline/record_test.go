@@ -23,12 +23,12 @@ func TestRecordKeepsTheWholeMessage(t *testing.T) {
 		if s.Payload == nil {
 			s.Payload = []byte{}
 		}
-		got, settled, err := readRecord(appendRecord(nil, &s, s.Payload, s.ID == ""))
+		got, flags, err := readRecord(appendRecord(nil, &s, s.Payload, flagsOf(s.ID == "", s.ID == "1")))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if settled != (s.ID == "") {
-			t.Errorf("settled is %v", settled)
+		if flags != flagsOf(s.ID == "", s.ID == "1") {
+			t.Errorf("the flags are %x", flags)
 		}
 		if d := cmp.Diff(s, got, compareJID); d != "" {
 			t.Error(d)
@@ -38,7 +38,7 @@ func TestRecordKeepsTheWholeMessage(t *testing.T) {
 
 func TestRecordThatIsCutIsAnError(t *testing.T) {
 	s := moduletest.Parse(t, `<message from='a@b/c' to='d@e' id='1'/>`)
-	b := appendRecord(nil, s, nil, true)
+	b := appendRecord(nil, s, nil, settledID)
 	for i := range b {
 		if _, _, err := readRecord(b[:i]); err == nil {
 			t.Errorf("the first %d of %d bytes passed for a record", i, len(b))
@@ -53,12 +53,12 @@ func TestRecordThatIsCutIsAnError(t *testing.T) {
 func FuzzReadRecord(f *testing.F) {
 	f.Add([]byte{recordVersion, 1, 1, 'i', 0, 3, 'a', '@', 'b', 0, 0, '<', 'x', '/', '>'})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		s, settled, err := readRecord(b)
+		s, flags, err := readRecord(b)
 		if err != nil {
 			return
 		}
-		again, still, err := readRecord(appendRecord(nil, &s, s.Payload, settled))
-		if err != nil || still != settled {
+		again, still, err := readRecord(appendRecord(nil, &s, s.Payload, flags))
+		if err != nil || still != flags {
 			t.Fatal(still, err)
 		}
 		if d := cmp.Diff(s, again, compareJID); d != "" {
@@ -76,6 +76,6 @@ func BenchmarkStore(b *testing.B) {
 		if !worthKeeping(s) {
 			b.Fatal("not worth keeping")
 		}
-		buf = appendRecord(buf[:0], s, s.Payload, false)
+		buf = appendRecord(buf[:0], s, s.Payload, 0)
 	}
 }

@@ -3,7 +3,9 @@ package outbox
 import (
 	"context"
 	"errors"
+	"strings"
 
+	"jackdaw/router"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/stream"
 )
@@ -84,6 +86,16 @@ func (o *Outbox) giveBack(p *pair, out []item, why func(*item) (*xmpp.Error, Rea
 		}
 	}
 	p.clean()
+}
+
+// passed tells that the peer has taken a stanza. The caller holds the domain's mu.
+func (o *Outbox) passed(it *item) {
+	if o.sequel == nil {
+		return
+	}
+	if s, err := stream.ParseStanza(it.xml(), wide); err == nil { // we wrote it ourselves
+		o.sequel(router.Sequel{From: s.From, To: s.To, ID: strings.Clone(s.ID), Outcome: router.Delivered})
+	}
 }
 
 // bounce tells one sender; not if the stanza is an answer itself. The caller holds no lock.

@@ -56,6 +56,10 @@ type Options struct {
 	// Bounce tells the sender of a stanza that it could not be delivered (router.Bounce). It is called on goroutines of
 	// the outbox that hold no lock, and in Restore and Stop; never for errors and results. The stanza is borrowed.
 	Bounce func(s *xmpp.Stanza, err *xmpp.Error)
+	// Tell is told that a peer has taken a message whose sender asks for that (router.Tell). It is called with locks
+	// held.
+	// Nil: nobody asks.
+	Tell func(router.Sequel)
 	// Limits are asked for with each decision, so that they can change. The same pointer means that nothing has: what is
 	// behind it stays as it is.
 	Limits func() *Limits
@@ -130,6 +134,7 @@ type Outbox struct {
 	disk     storage.Log
 	owns     func(string) bool
 	bounceTo func(*xmpp.Stanza, *xmpp.Error)
+	sequel   func(router.Sequel)
 	ask      func() *Limits
 	inForce  atomic.Pointer[limits]
 	log      *slog.Logger
@@ -152,7 +157,8 @@ type Outbox struct {
 
 // New returns an outbox. Restore comes next.
 func New(o Options) *Outbox {
-	b := &Outbox{dialer: o.Dialer, disk: o.Log, owns: o.Owns, bounceTo: o.Bounce, ask: o.Limits, log: o.Logger,
+	b := &Outbox{dialer: o.Dialer, disk: o.Log, owns: o.Owns, bounceTo: o.Bounce, sequel: o.Tell, ask: o.Limits,
+		log:  o.Logger,
 		quit: make(chan struct{}), domains: map[string]*domain{}}
 	if b.log == nil {
 		b.log = slog.Default()
@@ -194,6 +200,9 @@ func (o *Outbox) Push(e *router.Envelope) {
 		return
 	}
 	now, class := time.Now(), classOf(s)
+	if e.Tracked {
+		class |= tracked
+	}
 	buf := buffers.Get().(*[]byte)
 	b := appendRecordHead((*buf)[:0], class, now.UnixMicro())
 	head := len(b)

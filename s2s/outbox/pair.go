@@ -268,6 +268,9 @@ func (p *pair) acked(gen uint64, n int) {
 	}
 	sent := int64(0)
 	for range n {
+		if it := p.queue.get(0); it.class&tracked != 0 && !it.gone {
+			d.o.passed(it)
+		}
 		it := p.queue.pop()
 		if it.gone {
 			continue

@@ -14,6 +14,7 @@ const (
 	lasting class = 1 << iota // a message or a subscription: waits for Limits.Age, else for volatileAge
 	silent                    // an error or a result: never answered with an error (RFC 6120 §8.3.1)
 	request                   // an IQ that somebody waits for
+	tracked                   // its sender asks what becomes of it (router.Envelope.Tracked)
 )
 
 func classOf(s *xmpp.Stanza) (c class) {
