@@ -18,6 +18,7 @@ type Modules struct {
 	Push    Push
 	Devices Devices
 	Upload  Upload
+	Posts   Posts
 	// Invitations are those of people to an account or to be contacts.
 	Invitations Invitations
 	// HostMeta is what is told of how to connect.
@@ -91,6 +92,14 @@ type Upload struct {
 	Keep    time.Duration `yaml:"keep"`     // of a file; 0: for ever
 }
 
+// Posts sets up what is kept of what becomes of posts over HTTP.
+type Posts struct {
+	Keep     time.Duration `yaml:"keep"`      // of a post
+	MaxBytes int64         `yaml:"max_bytes"` // per account; beyond, its oldest go
+	MaxTotal int64         `yaml:"max_total"` // of all accounts; beyond, the oldest of all go
+	Streams  int           `yaml:"streams"`   // per account, of those that are told what becomes of its posts
+}
+
 // UploadDomain is that of the service for the files of a host; ok is false where the domain is somebody else's.
 func (c *Config) UploadDomain(host string) (domain string, ok bool) {
 	domain = "upload." + host
@@ -153,6 +162,7 @@ func defaultModules() Modules {
 		Push:        Push{Content: PushNone, Registrations: 10, Interval: 5 * time.Second},
 		Devices:     Devices{Keep: 90 * 24 * time.Hour},
 		Upload:      Upload{MaxSize: 100 << 20, Quota: 1 << 30, Keep: 30 * 24 * time.Hour},
+		Posts:       Posts{Keep: 7 * 24 * time.Hour, MaxBytes: 16 << 20, MaxTotal: 512 << 20, Streams: 5},
 		HostMeta:    HostMeta{TTL: time.Hour},
 		Invitations: Invitations{Uses: 1, Expires: 7 * 24 * time.Hour, PerAccount: 10},
 		Strangers:   Strangers{Policy: StrangersDeliver, Recipients: 60},
@@ -190,6 +200,7 @@ var moduleNames = []string{
 	"offline",
 	"pep",
 	"ping",
+	"posts",
 	"presence",
 	"private",
 	"push",
@@ -220,6 +231,8 @@ func (m *Modules) settings(name string) any {
 		return &m.Devices
 	case "upload":
 		return &m.Upload
+	case "posts":
+		return &m.Posts
 	case "invitations":
 		return &m.Invitations
 	case "strangers":

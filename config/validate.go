@@ -127,6 +127,7 @@ func (c *Config) problems() []*Error {
 	c.checkRooms(k)
 	c.checkStrangers(k)
 	c.checkUpload(k)
+	c.checkPosts(k)
 	c.checkHostMeta(k)
 	c.checkInvitations(k)
 	k.oneOf("modules.push.content", c.Modules.Push.Content, PushNone, PushSender, PushFull)
@@ -164,6 +165,16 @@ func (c *Config) checkUpload(k *checker) {
 		k.add("modules.upload.keep", "expected 1h or more, or 0 for ever")
 	}
 	k.publicURL("modules.upload.url", &u.URL, "https://im.example.org:5284/upload")
+}
+
+func (c *Config) checkPosts(k *checker) {
+	p := &c.Modules.Posts
+	if p.Keep < time.Hour || p.Keep > 365*24*time.Hour {
+		k.add("modules.posts.keep", "expected 1h to 365d, found %s", p.Keep)
+	}
+	k.atLeast("modules.posts.max_bytes", p.MaxBytes, 1<<20)
+	k.atLeast("modules.posts.max_total", p.MaxTotal, p.MaxBytes)
+	k.atLeast("modules.posts.streams", int64(p.Streams), 0)
 }
 
 // publicURL checks the URL of something that clients are told of, if there is one, and normalises it.

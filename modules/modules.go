@@ -35,6 +35,7 @@ import (
 	"jackdaw/modules/offline"
 	"jackdaw/modules/pep"
 	"jackdaw/modules/ping"
+	"jackdaw/modules/posts"
 	"jackdaw/modules/presence"
 	"jackdaw/modules/private"
 	"jackdaw/modules/push"
@@ -72,6 +73,8 @@ type Set struct {
 
 	// Hooks are addresses at which programs post; never nil.
 	Hooks *hooks.Hooks
+	// Posts keeps what becomes of posts; never nil.
+	Posts *posts.Tracker
 	// Invitations are for administrators too; never nil.
 	Invitations *invitations.Invitations
 
@@ -155,6 +158,7 @@ func All(d Deps) *Set {
 	})
 	register := registration.Of(d, admins.Add)
 	inbound := hooks.Of(d)
+	sent := posts.Of(d)
 
 	// The cycles: these know others that were made after them and know them too.
 	cards.OnChange(func(b *router.Batch, c vcard.Change, written *storage.Pending) *storage.Pending {
@@ -173,6 +177,8 @@ func All(d Deps) *Set {
 	return &Set{
 		list: []router.Module{
 			blocked.Module(),
+			// Before all others that may stop an answer: it only looks.
+			sent.Module(),
 			markers.New(d.Router),
 			stanzaid.New(d.Router),
 			// Before presence and carbons, which act on what leaves; a name is made an address first.
@@ -222,6 +228,7 @@ func All(d Deps) *Set {
 		Rooms:         rooms,
 		Bots:          programs,
 		Announcements: notes,
+		Posts:         sent,
 		Invitations:   invites,
 		Hooks:         inbound,
 		Tell:          admins.Add,
@@ -238,10 +245,12 @@ func All(d Deps) *Set {
 			register.Run,
 			shared.Run,
 			programs.Run,
+			sent.Run,
 		},
 		reloaded: shared.Poke,
 		leave:    rooms.Close,
 		close: []func(){
+			sent.Close,
 			replies.Close,
 			programs.Close,
 			guard.Close,

@@ -213,6 +213,7 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 	h.features = modules.All(modules.Deps{Router: h.router, Store: store, Accounts: h.accounts, Devices: h.devices,
 		Tokens: h.tokens, Config: h.cfg.Load, Space: onDisk, URL: h.urlOf, Post: h.posts.Post,
 		Budgets: h.senders, Version: o.Version, Log: o.Log})
+	h.posts.TrackBy(h.features.Posts)
 	h.programs = component.New(component.Options{Router: h.router, Gate: h.gate, Budgets: h.others, Log: o.Log,
 		Settings: func() config.Component { return h.cfg.Load().Component },
 		Limits:   func() config.Limits { return h.cfg.Load().Limits }})
@@ -412,6 +413,7 @@ func (h *house) stop() {
 	if h.front != nil {
 		h.front.Shutdown(ctx) // what is nobody's is closed; it does not wait for more
 	}
+	h.features.Posts.Quit() // or who waits for what becomes of a post would be waited for
 	if err := h.asked.drain(ctx); err != nil {
 		h.o.Log.Warn("posts were cut off", "error", err)
 	}

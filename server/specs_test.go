@@ -99,6 +99,7 @@ var titles = map[string]string{
 	"XEP-0297": "Stanza Forwarding",
 	"XEP-0313": "Message Archive Management",
 	"XEP-0317": "Hats",
+	"XEP-0333": "Displayed Markers",
 	"XEP-0334": "Message Processing Hints",
 	"XEP-0357": "Push Notifications",
 	"XEP-0359": "Unique and Stable Stanza IDs",

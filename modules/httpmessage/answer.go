@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"jackdaw/modules/internal/addresses"
 	"jackdaw/router"
@@ -133,12 +134,16 @@ func appendReport(b []byte, id string, recipients []recipient) []byte {
 		}
 		b = append(b, `{"jid":`...)
 		b = appendJSON(b, r.to.String())
+		outcome, reason := r.outcome, r.reason
+		if r.now != router.Undecided {
+			outcome, reason = r.now, r.why
+		}
 		b = append(b, `,"outcome":"`...)
-		b = append(b, r.outcome.String()...)
+		b = append(b, outcome.String()...)
 		b = append(b, '"')
-		if r.reason != "" {
+		if reason != "" {
 			b = append(b, `,"reason":`...)
-			b = appendJSON(b, r.reason)
+			b = appendJSON(b, reason)
 		}
 		b = append(b, '}')
 	}
@@ -251,15 +256,31 @@ func quality(params string) int {
 
 // prefersLenient reads Prefer (RFC 7240 §2; handling is that of §4.4).
 func prefersLenient(h http.Header) bool {
+	return strings.EqualFold(preference(h, "handling"), "lenient")
+}
+
+// maxWait bounds how long a request waits for what becomes of it.
+const maxWait = time.Minute
+
+// prefersWait reads Prefer: wait (RFC 7240 §4.3), whole seconds; 0 if there is none, or none that can be.
+func prefersWait(h http.Header) time.Duration {
+	n, err := strconv.ParseUint(preference(h, "wait"), 10, 31)
+	if err != nil {
+		return 0
+	}
+	return min(time.Duration(n)*time.Second, maxWait)
+}
+
+// preference is the value of one that is asked for, "" for none. The first one counts (RFC 7240 §2).
+func preference(h http.Header, wanted string) string {
 	for _, line := range h["Prefer"] {
 		for one := range strings.SplitSeq(line, ",") {
 			token, _, _ := strings.Cut(one, ";")
 			name, value, _ := strings.Cut(token, "=")
-			if strings.EqualFold(strings.TrimSpace(name), "handling") {
-				// RFC 7240 §2: the first one counts.
-				return strings.EqualFold(strings.Trim(strings.TrimSpace(value), `"`), "lenient")
+			if strings.EqualFold(strings.TrimSpace(name), wanted) {
+				return strings.Trim(strings.TrimSpace(value), `"`)
 			}
 		}
 	}
-	return false
+	return ""
 }

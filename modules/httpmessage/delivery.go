@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"log/slog"
 	"strconv"
+	"time"
 
 	"jackdaw/modules/internal/posting"
 	"jackdaw/router"
@@ -44,7 +45,12 @@ type delivery struct {
 	id     string // of the report, once there is one
 	key    string // Idempotency-Key
 	hash   [sha256.Size]byte
+	kept   uint64 // the record of the first answer
 	replay *answer
+
+	tracking posting.Tracking // nil: nobody keeps what becomes of it
+	patience time.Duration    // to wait for what becomes of it; 0: not at all
+	waited   bool             // it has been waited for
 
 	lane
 }
@@ -54,6 +60,10 @@ type recipient struct {
 	to      jid.JID
 	outcome router.Outcome
 	reason  string
+	open    bool // more is to be expected soon
+	// now and why are what has become of it since, after it was waited for.
+	now router.Outcome
+	why string
 	// own says that the copy goes out from the authenticated account.
 	own bool
 	// stanzaID is the id under which the recipient has archived it, as in router.Fate.
@@ -142,6 +152,9 @@ func (d *delivery) appendReport(b []byte) []byte {
 
 // reportID names the message in the report and in the log.
 func (d *delivery) reportID() string {
+	if t := d.s.tracker(); d.id == "" && t != nil {
+		d.id = t.NewID()
+	}
 	if d.id == "" {
 		var b [8]byte
 		rand.Read(b[:]) // never returns an error

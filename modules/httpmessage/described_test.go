@@ -296,6 +296,15 @@ func TestEveryDescribedAnswerIsGiven(t *testing.T) {
 			}
 		}
 	}
+	for _, path := range []string{"/api/1.0/posts", "/api/1.0/posts/m-0000000000000001"} {
+		for _, s := range askedFor {
+			synctest.Test(t, func(t *testing.T) {
+				h, d := tracked(t)
+				h.seen = met
+				s.play(h, d, call{method: "GET", path: path})
+			})
+		}
+	}
 	h := newHouse(t)
 	h.do(call{method: "GET", path: "/api/openapi.json", user: "-"})
 	for one := range h.seen {

@@ -22,6 +22,7 @@ import (
 
 	"github.com/julienschmidt/httprouter"
 
+	"jackdaw/modules/internal/posting"
 	"jackdaw/router"
 	"jackdaw/router/accounts"
 	"jackdaw/router/budget"
@@ -95,7 +96,8 @@ type Service struct {
 	settings atomic.Pointer[Settings]
 	routes   *httprouter.Router
 	answers  storage.Log
-	posts    sync.Pool // of *post
+	trackers atomic.Pointer[posting.Tracker] // nil: nobody keeps what becomes of posts
+	posts    sync.Pool                       // of *post
 
 	mu     sync.Mutex // guards flying
 	flying map[string]bool
@@ -137,6 +139,17 @@ func New(o Options) *Service {
 	return s
 }
 
+// TrackBy has what becomes of posts kept, from now on.
+func (s *Service) TrackBy(t posting.Tracker) { s.trackers.Store(&t) }
+
+// tracker is nil if nobody keeps what becomes of posts.
+func (s *Service) tracker() posting.Tracker {
+	if t := s.trackers.Load(); t != nil {
+		return *t
+	}
+	return nil
+}
+
 // Configure replaces the settings; requests under way keep those they began with.
 func (s *Service) Configure(c Settings) {
 	if c.MaxBody <= 0 {
@@ -174,13 +187,15 @@ func (s *Service) route() {
 	r.POST(pathAPI, func(w http.ResponseWriter, q *http.Request, ps httprouter.Params) {
 		s.serve(w, q, gatewayAPI, ps.ByName("fqdn"), ps.ByName("username"))
 	})
+	r.GET(pathPosts, func(w http.ResponseWriter, q *http.Request, _ httprouter.Params) { s.asks(w, q, "") })
+	r.GET(pathPost, func(w http.ResponseWriter, q *http.Request, ps httprouter.Params) { s.asks(w, q, ps.ByName("id")) })
 	r.GET(pathOpenAPI, func(w http.ResponseWriter, _ *http.Request, _ httprouter.Params) {
 		s.Stats.answered(http.StatusOK)
 		w.Header()["Content-Type"] = typeJSON
 		w.Write(openAPI) // a client that has gone needs no answer
 	})
 	r.MethodNotAllowed = http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		if q.URL.Path == pathOpenAPI {
+		if q.URL.Path == pathOpenAPI || strings.HasPrefix(q.URL.Path, pathPosts) {
 			s.refuse(w, q, shapeOf(q), methodNotAllowed(http.MethodGet))
 			return
 		}
@@ -219,7 +234,10 @@ func (s *Service) recovered(w http.ResponseWriter, r *http.Request) {
 		"path", r.URL.Path, "panic", x, "stack", string(debug.Stack()))
 	w.Header().Set("Connection", "close")
 	form := shapeOf(r)
-	if strings.HasPrefix(r.URL.Path, pathGateway) {
+	switch {
+	case strings.HasPrefix(r.URL.Path, pathPosts):
+		form = shapeJSON
+	case strings.HasPrefix(r.URL.Path, pathGateway):
 		form = shapeGateway
 	}
 	s.refuse(w, r, form, problem(http.StatusInternalServerError, "Internal server error."))

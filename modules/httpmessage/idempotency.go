@@ -189,13 +189,9 @@ func (s *Service) first(ctx context.Context, account, key string) (*answer, erro
 // keep remembers the answer. It comes after the message is durable: else a crash between the two could leave an answer
 // for a message that was lost.
 func (d *delivery) keep() error {
-	a := answer{hash: d.hash, prefer: d.lenient, body: d.success()}
-	if d.shape != shapeText {
-		a.media = 1
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	_, _, pending, err := mam.Append(ctx, d.s.answers, d.account, storage.Record{Data: a.encode()},
+	id, _, pending, err := mam.Append(ctx, d.s.answers, d.account, storage.Record{Data: d.given()},
 		storage.AppendOptions{Dedup: d.key, MaxBytes: maxAnswers})
 	if err != nil {
 		return err
@@ -203,8 +199,29 @@ func (d *delivery) keep() error {
 	if err := pending.Wait(ctx); err != nil {
 		return err
 	}
+	d.kept = id
 	d.s.sweep()
 	return nil
+}
+
+// amend remembers what the answer has become since keep: one that was waited for tells more.
+func (d *delivery) amend() error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	pending, err := d.s.answers.Replace(ctx, d.account, d.kept, d.given())
+	if err != nil {
+		return err
+	}
+	return pending.Wait(ctx)
+}
+
+// given is the answer as it is kept.
+func (d *delivery) given() []byte {
+	a := answer{hash: d.hash, prefer: d.lenient, body: d.success()}
+	if d.shape != shapeText {
+		a.media = 1
+	}
+	return a.encode()
 }
 
 // sweep removes expired answers from time to time, beside the request that found it due.

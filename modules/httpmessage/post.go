@@ -138,8 +138,13 @@ func (p *post) run() *refusal {
 	if x := p.address(); x != nil {
 		return x
 	}
-	p.lenient = prefersLenient(p.r.Header)
-	return p.deliver(p.r.Context())
+	if p.r.Header["Prefer"] != nil {
+		p.lenient, p.patience = prefersLenient(p.r.Header), prefersWait(p.r.Header)
+	}
+	if x := p.deliver(p.r.Context()); x != nil {
+		return x
+	}
+	return p.await()
 }
 
 // contentType finds out what the body is said to be.
@@ -242,6 +247,10 @@ func (p *post) answer(x *refusal) int {
 	h := p.w.Header()
 	if p.lenient {
 		h["Preference-Applied"] = lenientOnly // RFC 7240 §3
+	}
+	if p.waited {
+		h["Preference-Applied"] = append(h["Preference-Applied"][:len(h["Preference-Applied"]):len(h["Preference-Applied"])],
+			"wait="+strconv.Itoa(int(p.patience/time.Second)))
 	}
 	if p.shape == shapeText {
 		h["Content-Type"] = typeHTML

@@ -91,6 +91,7 @@ func (d *delivery) send() *refusal {
 		// must not pass for a repetition.
 		dedup = d.account + "\n" + d.key + "\n" + hex.EncodeToString(d.hash[:16])
 	}
+	d.track()
 	if n := min(d.s.o.Lanes, len(d.recipients)/perLane); n > 1 {
 		d.sendSideBySide(n, dedup)
 	} else {
@@ -98,6 +99,13 @@ func (d *delivery) send() *refusal {
 	}
 	for i := range d.recipients {
 		d.s.Stats.Recipients[d.recipients[i].outcome].Add(1)
+	}
+	switch {
+	case d.accepted > 0:
+		d.tracked()
+	case d.tracking != nil:
+		d.tracking.Drop()
+		d.tracking = nil
 	}
 	switch {
 	case d.accepted > 0:
@@ -171,6 +179,7 @@ func (d *delivery) routeTo(l *lane, r *recipient, dedup string) {
 	e := &l.env
 	e.Reset()
 	e.Stanza, e.Account, e.Durable, e.Dedup, e.Quiet, e.Batch = &l.head, d.user.Bare(), true, dedup, true, &l.batch
+	e.Tracked = d.tracking != nil
 	d.s.o.Router.Route(e)
 	for _, w := range e.Pendings {
 		if n := len(l.waits); n == 0 || l.waits[n-1] != w {
@@ -181,6 +190,7 @@ func (d *delivery) routeTo(l *lane, r *recipient, dedup string) {
 	switch r.outcome = e.Outcome; r.outcome {
 	case router.Delivered, router.Stored, router.Queued:
 		l.accepted++
+		r.open = r.outcome != router.Delivered || e.Kept != 0
 	case router.Refused:
 		r.reason = reasonOf(e.Err)
 		l.busy = l.busy || e.Err != nil && e.Err.Condition == xmpp.CondResourceConstraint && e.Err.Type == xmpp.ErrorWait
