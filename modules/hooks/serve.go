@@ -159,7 +159,10 @@ func (c *call) run() *problem {
 			return p
 		}
 	}
-	g, ok := c.s.enter(c.r.Context(), c.hook.ID)
+	// Some programs wait for an answer no longer than 4 s, so all waiting has one end.
+	ctx, cancel := context.WithTimeout(c.r.Context(), patience)
+	defer cancel()
+	g, ok := c.s.enter(ctx, c.hook.ID)
 	if !ok {
 		return later("too many requests to this hook at once: try again later")
 	}
@@ -167,7 +170,7 @@ func (c *call) run() *problem {
 	if c.token == nil && !g.afford(time.Now()) {
 		return later("this hook is used too often: try again later")
 	}
-	if !c.s.slot(c.r.Context(), len(c.body)) {
+	if !c.s.slot(ctx, len(c.body)) {
 		return later("too many requests to hooks at once: try again later")
 	}
 	defer c.s.release(len(c.body))
@@ -189,10 +192,8 @@ func (g *gate) afford(now time.Time) bool {
 	return true
 }
 
-// slot takes the place of a request that is read and sent.
+// slot takes the place of a request that is read and sent, once there is one before ctx ends.
 func (s *Hooks) slot(ctx context.Context, body int) bool {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
 	if body >= bigBody {
 		select {
 		case s.bigs <- struct{}{}:
