@@ -70,6 +70,11 @@ func (im *importer) run(ctx context.Context) error {
 		if t.name == hostName {
 			return im.host(ctx, t)
 		}
+		if t.name == lostName {
+			times, _ := strconv.Atoi(attr(t, "times")) // 0 counts as once
+			im.report.loseTimes(clip(attr(t, "what")), clip(attr(t, "where")), attr(t, "why"), min(max(times, 1), 1e9))
+			return im.in.skip()
+		}
 		return im.unknown(t, "the server")
 	})
 	if err != nil {

@@ -35,6 +35,8 @@ var (
 	userName   = xmpp.Name{Space: NSPie, Local: "user"}
 	scramName  = xmpp.Name{Space: NSScram, Local: "scram-credentials"}
 	ownName    = xmpp.Name{Space: NS, Local: "account"}
+	// lostName is of what could not be written of another server: it is for the report.
+	lostName = xmpp.Name{Space: NS, Local: "lost"}
 )
 
 // Accounts is what is needed of router/accounts.

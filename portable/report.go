@@ -43,23 +43,25 @@ func (r *Report) count(what string) *Count {
 }
 
 // lose notes that something cannot come.
-func (r *Report) lose(what, where, why string) {
+func (r *Report) lose(what, where, why string) { r.loseTimes(what, where, why, 1) }
+
+func (r *Report) loseTimes(what, where, why string, times int) {
 	if len(why) > 300 {
 		why = why[:300]
 	}
 	for i := range r.Lost {
 		if l := &r.Lost[i]; l.What == what && l.Why == why {
-			l.Times++
+			l.Times += times
 			return
 		}
 	}
 	if len(r.Lost) >= maxLosses {
 		last := &r.Lost[len(r.Lost)-1]
 		last.What, last.Why, last.Where = "other things", "for other reasons", ""
-		last.Times++
+		last.Times += times
 		return
 	}
-	r.Lost = append(r.Lost, Loss{what, why, where, 1})
+	r.Lost = append(r.Lost, Loss{what, why, where, times})
 }
 
 func (r *Report) sort() {

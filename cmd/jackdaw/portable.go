@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -120,7 +121,8 @@ logged in to when all of it has come. At the end it says what came, and what cou
 FILE is - for standard input. What it is, --from says:
 
   xep0227    a file, or the first of several that include each other (the default)
-  ejabberd   what ejabberdctl export_piefxis has written: its first file
+  ejabberd   what ejabberdctl dump has written; or, without nodes, history and rooms, the first file of what
+             ejabberdctl export_piefxis has
   prosody    not a file, but the data directory of Prosody or Snikket, with internal storage: /var/lib/prosody`,
 		Args: cobra.ExactArgs(1),
 		RunE: action(func(cmd *cobra.Command, args []string) error {
@@ -159,7 +161,11 @@ func open(from, name string, stdin io.Reader) (source, int64, error) {
 	}
 	if name == "-" {
 		return func(out io.Writer, _ func(int64)) error {
-			_, err := io.Copy(out, stdin)
+			in := bufio.NewReader(stdin)
+			if from == "ejabberd" && isDump(in) {
+				return portable.Ejabberd(in, out, nil)
+			}
+			_, err := io.Copy(out, in)
 			return err
 		}, 0, nil
 	}
@@ -170,6 +176,19 @@ func open(from, name string, stdin io.Reader) (source, int64, error) {
 	if info.IsDir() {
 		return nil, 0, fmt.Errorf("%s is a directory: name the file in it that includes the others", name)
 	}
+	if from == "ejabberd" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, 0, err
+		}
+		if in := bufio.NewReader(f); isDump(in) {
+			return func(out io.Writer, read func(int64)) error {
+				defer f.Close() // it was only read
+				return portable.Ejabberd(in, out, read)
+			}, info.Size(), nil
+		}
+		f.Close() // it was only read
+	}
 	return func(out io.Writer, read func(int64)) error {
 		root, err := os.OpenRoot(filepath.Dir(name))
 		if err != nil {
@@ -178,6 +197,12 @@ func open(from, name string, stdin io.Reader) (source, int64, error) {
 		defer root.Close() // it was only read
 		return portable.Flatten(root.FS(), filepath.Base(name), out, read)
 	}, info.Size(), nil
+}
+
+// isDump says whether a file of ejabberd is one of terms, and not of XML.
+func isDump(in *bufio.Reader) bool {
+	first, err := in.Peek(1)
+	return err == nil && first[0] == '{'
 }
 
 // asRoot has another process read what is to be imported: this one gives the rights of root up for those of the owner

@@ -127,13 +127,16 @@ func TestWhoLeavesJackalFindsEverything(t *testing.T) {
 	play(t, "check", s.C2STLS, "blocking", "history", "unordered", "requests")
 }
 
-// ejabberd's export has neither nodes nor archives.
-func TestWhoLeavesEjabberdFindsPasswordsAndContacts(t *testing.T) {
+// What ejabberd's own export lacks, nodes, archives and rooms, is in a dump of its tables.
+func TestWhoLeavesEjabberdFindsEverything(t *testing.T) {
 	t.Parallel()
 	p := startEjabberd(t)
-	play(t, "fill", p.tls, "blocking")
-	file := p.written(t)
-	s, said := arrive(t, "--from", "ejabberd", file)
-	t.Log(said)
-	play(t, "check", s.C2STLS, "blocking", "requests")
+	all := []string{"blocking", "nodes", "history", "requests", "rooms"}
+	play(t, "fill", p.tls, all...)
+	exported, dumped := p.written(t)
+	for file, can := range map[string][]string{exported: {"blocking", "requests"}, dumped: all} {
+		s, said := arrive(t, "--from", "ejabberd", file)
+		t.Log(said)
+		play(t, "check", s.C2STLS, can...)
+	}
 }

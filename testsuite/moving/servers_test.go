@@ -65,6 +65,11 @@ modules:
   mod_private: {}
   mod_privacy: {}
   mod_blocking: {}
+  mod_last: {}
+  mod_caps: {}
+  mod_mam: {default: always}
+  mod_muc: {host: "rooms.$domain", default_room_options: {mam: true}}
+  mod_pubsub: {plugins: [flat, pep], max_items_node: 1000}
 `
 
 // start runs a program on a configuration, and waits until it is ready.
@@ -190,7 +195,7 @@ func (s *server) migrate(t *testing.T) string {
 const left = "ejabberd of the tests: left"
 
 // startEjabberd runs ejabberd in an Erlang machine that is no node of a distributed system. When there is a folder
-// "left" it does what ejabberdctl export_piefxis does.
+// "left" it does there what ejabberdctl export_piefxis and ejabberdctl dump do.
 func startEjabberd(t *testing.T) *server {
 	t.Helper()
 	const ready = "ejabberd of the tests: ready"
@@ -200,6 +205,7 @@ func startEjabberd(t *testing.T) *server {
 			fmt.Fprintf(&eval, `ejabberd_auth:try_register(<<%q>>, <<%q>>, <<%q>>), `, u, domain, harness.Password)
 		}
 		fmt.Fprintf(&eval, `Leave = fun F() -> case filelib:is_dir(%q) of true -> ejabberd_piefxis:export_server(%[1]q), `+
+			`ejabberd_admin:dump_mnesia(%[1]q ++ "/dump"), `+
 			`io:format("%s~n"); false -> timer:sleep(100), F() end end, spawn(Leave), io:format("%s~n").`,
 			filepath.Join(dir, "left"), left, ready)
 		libs, _ := filepath.Glob("/usr/lib/*/ejabberd-*/ebin") // the pattern is sound
@@ -214,8 +220,8 @@ func startEjabberd(t *testing.T) *server {
 	}, ready, map[string]string{})
 }
 
-// written returns the first file of what ejabberd writes down.
-func (s *server) written(t *testing.T) string {
+// written returns the first file of the export that ejabberd writes, and the dump.
+func (s *server) written(t *testing.T) (exported, dumped string) {
 	t.Helper()
 	dir := filepath.Join(s.dir, "left")
 	if err := os.Mkdir(dir, 0o755); err != nil {
@@ -225,9 +231,9 @@ func (s *server) written(t *testing.T) string {
 	files, _ := filepath.Glob(filepath.Join(dir, "*.xml")) // the pattern is sound
 	for _, f := range files {
 		if b, err := os.ReadFile(f); err == nil && strings.Contains(string(b), "<server-data") {
-			return f
+			return f, filepath.Join(dir, "dump")
 		}
 	}
 	t.Fatalf("no export among %q", files)
-	return ""
+	return "", ""
 }

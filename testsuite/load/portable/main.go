@@ -1,6 +1,7 @@
 // Command portable measures what an import and an export of large archives take: it writes a file of XEP-0227, has
 // `jackdaw import` read it into an empty store and `jackdaw export` write it again, and prints the time and the most
-// memory of each as a line of JSON.
+// memory of each as a line of JSON. With -from ejabberd the file is a dump of ejabberd's tables, in which the accounts
+// take turns.
 //
 //	go run ./testsuite/load/portable -jackdaw ./jackdaw -messages 1000000
 package main
@@ -23,6 +24,7 @@ func main() {
 	program := flag.String("jackdaw", "./jackdaw", "the binary")
 	messages := flag.Int("messages", 1_000_000, "archived messages in all")
 	accounts := flag.Int("accounts", 10, "accounts that share them")
+	from := flag.String("from", "xep0227", "what the file is: xep0227 or ejabberd")
 	flag.Parse()
 	dir, err := os.MkdirTemp("", "jackdaw-portable-")
 	if err != nil {
@@ -30,13 +32,17 @@ func main() {
 	}
 	defer os.RemoveAll(dir)
 	file := filepath.Join(dir, "in.xml")
-	if err := write(file, *messages, *accounts); err != nil {
+	fill := write
+	if *from == "ejabberd" {
+		fill = dump
+	}
+	if err := fill(file, *messages, *accounts); err != nil {
 		log.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "jackdaw.yaml"), []byte("hosts:\n  - domain: localhost\n"), 0o600); err != nil {
 		log.Fatal(err)
 	}
-	for _, args := range [][]string{{"import", file}, {"import", file}, {"export", filepath.Join(dir, "out.xml")}} {
+	for _, args := range [][]string{{"import", "--from", *from, file}, {"import", "--from", *from, file}, {"export", filepath.Join(dir, "out.xml")}} {
 		cmd := exec.Command(*program, append([]string{"--config", filepath.Join(dir, "jackdaw.yaml"), "--data",
 			filepath.Join(dir, "data")}, args...)...)
 		cmd.Stderr = os.Stderr
@@ -71,6 +77,35 @@ func write(name string, messages, accounts int) error {
 		fmt.Fprint(out, "</archive></user>\n")
 	}
 	fmt.Fprint(out, "</host></server-data>\n")
+	if err := out.Flush(); err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// dump makes the file as `ejabberdctl dump` writes it.
+func dump(name string, messages, accounts int) error {
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriterSize(f, 1<<20)
+	fmt.Fprint(out, "{tables,[{passwd,[{attributes,[us,password]}]},\n"+
+		"{archive_msg,[{attributes,[us,id,timestamp,peer,bare_peer,packet,nick,type]}]}]}.\n")
+	at, text := time.Now().Add(-24*time.Hour*365), strings.Repeat("so shaken as we are, so wan with care ", 5)
+	for a := range accounts {
+		fmt.Fprintf(out, "{passwd,{<<\"u%d\">>,<<\"localhost\">>},<<\"x\">>}.\n", a)
+	}
+	indent := "\n" + strings.Repeat(" ", 20)
+	for i := range messages {
+		micro := at.Add(time.Duration(i) * time.Second).UnixMicro()
+		fmt.Fprintf(out, "{archive_msg,{<<\"u%d\">>,<<\"localhost\">>},"+indent+"<<\"%d\">>,"+indent+"{%d,%d,%d},"+indent+
+			"{<<\"c%d\">>,<<\"example.org\">>,<<\"x\">>},"+indent+"{<<\"c%[6]d\">>,<<\"example.org\">>,<<>>},"+indent+
+			"{xmlel,<<\"message\">>,"+indent+"[{<<\"type\">>,<<\"chat\">>},"+indent+"{<<\"id\">>,<<\"m%d\">>},"+indent+
+			"{<<\"from\">>,<<\"c%[6]d@example.org/x\">>},"+indent+"{<<\"to\">>,<<\"u%[1]d@localhost\">>},"+indent+
+			"{<<\"xmlns\">>,<<\"jabber:client\">>}],"+indent+"[{xmlel,<<\"body\">>,[],[{xmlcdata,<<\"%[7]d %s\">>}]}]},"+indent+
+			"<<>>,chat}.\n", i%accounts, micro, micro/1e12, micro/1e6%1e6, micro%1e6, i%50, i, text)
+	}
 	if err := out.Flush(); err != nil {
 		return err
 	}

@@ -37,6 +37,12 @@ class Server:
         return a
 
 
+def form(kind, **fields):
+    fields = "".join(f"<field var='pubsub#{k}'><value>{v}</value></field>" for k, v in fields.items())
+    return ("<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE' type='hidden'>"
+            f"<value>http://jabber.org/protocol/pubsub#{kind}</value></field>{fields}</x>")
+
+
 async def fill(s):
     r, j, n = [await s.login(u) for u in ["romeo", "juliet", "nurse"]]
     for x in [r, j, n]:
@@ -51,13 +57,13 @@ async def fill(s):
     await r.ask("set", PIECE)
     if "blocking" in s.can:
         await r.ask("set", "<block xmlns='urn:xmpp:blocking'><item jid='tybalt@verona.example'/></block>")
-    form = "".join(f"<field var='pubsub#{k}'><value>{v}</value></field>" for k, v in
-                   {"access_model": "whitelist", "max_items": "5", "persist_items": "1"}.items())
     for i in range(3 if "nodes" in s.can else 0):
         await r.ask("set", f"<pubsub xmlns='http://jabber.org/protocol/pubsub'><publish node='{NODE}'><item id='i{i}'>"
-                    f"<page xmlns='{NODE}'>{i}</page></item></publish><publish-options><x xmlns='jabber:x:data' type='submit'>"
-                    f"<field var='FORM_TYPE' type='hidden'><value>http://jabber.org/protocol/pubsub#publish-options</value></field>"
-                    f"{form}</x></publish-options></pubsub>")
+                    f"<page xmlns='{NODE}'>{i}</page></item></publish>"
+                    f"<publish-options>{form('publish-options', access_model='whitelist', persist_items=1)}</publish-options></pubsub>")
+        if i == 0:
+            await r.ask("set", f"<pubsub xmlns='http://jabber.org/protocol/pubsub#owner'><configure node='{NODE}'>"
+                        f"{form('node_config', max_items=5)}</configure></pubsub>")
     if "rooms" in s.can:
         room = f"verona@{s.rooms}"
         r.show_presence(f"{room}/romeo", None, None, None, "<x xmlns='http://jabber.org/protocol/muc'/>")
