@@ -1,5 +1,6 @@
 // Package landing is the page that an invitation leads to (XEP-0379 §3.3, XEP-0401 §5.2): who invites, a code for the
 // telephone, a button for a client, a form to make the account or the password in the browser, and the link itself.
+// Where anybody may register, the form is at PathRegister as well, without an invitation.
 //
 // Opening it uses nothing up: programs that show previews of links open them too. The token in the address is said to
 // nobody: no page of others is loaded, browsers are told to send no referrer and to keep nothing, and no log has it.
