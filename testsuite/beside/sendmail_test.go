@@ -24,13 +24,14 @@ type mailroom struct {
 	bob      *harness.Client
 }
 
-// newMailroom has a server whose socket knows whoever runs the test as alarm, and bob at home.
+// newMailroom has a server that knows alarm by a token, and on its socket whoever runs the test, and bob at home.
 func newMailroom(t *testing.T) *mailroom {
 	t.Helper()
 	dir := t.TempDir()
 	m := &mailroom{t: t, sendmail: filepath.Join(dir, "sendmail"), settings: filepath.Join(dir, "sendmail.yaml"),
 		spool: filepath.Join(dir, "spool")}
-	m.Server = harness.Start(t, harness.Options{Users: []string{"alarm", "bob"}})
+	m.Server = harness.Start(t, harness.Options{Users: []string{"alarm", "bob"}, Socket: filepath.Join(dir, "http.sock"),
+		HTTP: fmt.Sprintf("socket_users: {%q: alarm@localhost}", fmt.Sprint(os.Getuid()))})
 	token := write(t, filepath.Join(dir, "token"), jdt.FindString(m.Command("", "token", "add", "alarm@localhost", "--label", "mail")))
 	if err := errors.Join(os.Mkdir(m.spool, 0o700), os.Symlink(harness.Binary(t, ""), m.sendmail)); err != nil {
 		t.Fatal(err)
@@ -187,13 +188,12 @@ func TestMailWaitsForTheServer(t *testing.T) {
 	}
 }
 
-// The settings in contrib say what they mean.
+// The settings in contrib say what they mean, and lead over a socket that knows who calls.
 func TestTheSettingsOfContribAreRead(t *testing.T) {
 	t.Parallel()
 	m := newMailroom(t)
 	b := bytes.ReplaceAll([]byte(read(t, contrib+"/sendmail/sendmail.yaml")), []byte("admin@im.example.org"), []byte("bob@localhost"))
-	b = bytes.Replace(b, []byte("url: unix:/run/jackdaw/http.sock"), []byte("url: http://"+m.HTTP), 1)
-	b = bytes.Replace(b, []byte("# token_file: /etc/jackdaw/sendmail.token"), []byte("token_file: "+filepath.Join(filepath.Dir(m.settings), "token")), 1)
+	b = bytes.ReplaceAll(b, []byte("/run/jackdaw/http.sock"), []byte(filepath.Join(filepath.Dir(m.settings), "http.sock")))
 	write(t, m.settings, string(b))
 	for _, to := range []string{"root", "somebody"} {
 		if out, code := m.call("for "+to, nil, m.sendmail, "--settings="+m.settings, to); code != 0 {
