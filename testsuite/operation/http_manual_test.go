@@ -59,6 +59,20 @@ func TestExamplesOfThePageOfPostsWork(t *testing.T) {
 		t.Fatalf("%d commands: %q", len(commands), commands)
 	}
 	for _, one := range commands {
+		switch command := fill.Replace(one); {
+		case strings.Contains(one, "text/event-stream"): // until it is cut off, which curl says with an exit code
+			out, _ := exec.Command("/bin/sh", "-c", strings.Replace(command, "curl ", "curl -sS --max-time 1 ", 1)).Output()
+			if !strings.HasSuffix(string(out), "event: ready\ndata: {}\n\n") {
+				t.Errorf("%s says %q", one, out)
+			}
+			continue
+		case strings.Contains(one, "/api/1.0/posts/"): // of a post that is not there, on this server
+			out, _ := exec.Command("/bin/sh", "-c", strings.Replace(command, "curl ", "curl -sS ", 1)).Output()
+			if !strings.Contains(string(out), `"status":404`) {
+				t.Errorf("%s says %q", one, out)
+			}
+			continue
+		}
 		got := run(fill.Replace(one))
 		if dry := strings.Contains(one, "dry_run"); !dry && got != "OK\n" ||
 			dry && (!strings.HasPrefix(got, `{"dry_run":true,"id":"m-`) || !strings.Contains(got, `"outcome":"stored"}]}`)) {
