@@ -93,16 +93,19 @@ func TestADumpOfEjabberdBecomesAnExport(t *testing.T) {
 				"<p xmlns='u'/></item></items></pubsub>")},
 		"a room with its archive": {password + `{archive_msg,{<<"r">>,<<"c.b.example">>},<<"1">>,{1700,1,0},{<<"j">>,<<"b">>,<<"x">>},y,` + message + `,<<"Jule">>,groupchat}.
 			{muc_room,{<<"r">>,<<"c.b.example">>},[{persistent,true},{title,<<"R">>},{anonymous,false},{password,<<"old">>},
+			{moderated,true},{members_by_default,true},{allow_private_messages,false},{subscribers,[{x}]},
 			{affiliations,[{{<<"j">>,<<"b">>,<<>>},{owner,<<>>}},{{<<>>,<<"bad">>,<<>>},{outcast,<<"why">>}}]},{subject,[{text,<<>>,<<"S">>}]},
 			{subject_author,<<"Jule">>}]}.{muc_room,{<<"gone">>,<<"c.b.example">>},[{persistent,false}]}.`,
 			"<user name='romeo' password='a&amp;b'/><room xmlns='urn:x-jackdaw:portable:0' jid='r@c.b.example' creator='j@b'><x xmlns='jabber:x:data' type='submit'>" +
-				"<field var='FORM_TYPE'><value>http://jabber.org/protocol/muc#roomconfig</value></field><field var='muc#roomconfig_roomname'><value>R</value></field>" +
+				"<field var='FORM_TYPE'><value>http://jabber.org/protocol/muc#roomconfig</value></field><field var='muc#roomconfig_allowpm'><value>none</value></field>" +
+				"<field var='muc#roomconfig_moderatedroom'><value>0</value></field><field var='muc#roomconfig_roomname'><value>R</value></field>" +
 				"<field var='muc#roomconfig_whois'><value>anyone</value></field></x><subject changed='1970-01-01T00:00:01.000Z' by='Jule'>" +
 				"<message xmlns='jabber:client'><subject>S</subject></message></subject><person jid='j@b' affiliation='owner'/>" +
 				"<person jid='bad' affiliation='outcast' reason='why'/></room><room-archive xmlns='urn:x-jackdaw:portable:0' jid='r@c.b.example'>" +
 				"<archive xmlns='urn:xmpp:pie:0#mam'><result xmlns='urn:xmpp:mam:2' id='1' xmlns:ns1='urn:x-jackdaw:portable:0' ns1:author='j@b/x'>" +
 				"<forwarded xmlns='urn:xmpp:forward:0'><delay xmlns='urn:xmpp:delay' stamp='2023-11-14T22:13:21.000000Z'/>" +
-				"<message xmlns='jabber:client' from='r@c.b.example/Jule'><body>hi</body></message></forwarded></result></archive></room-archive></host>"},
+				"<message xmlns='jabber:client' from='r@c.b.example/Jule'><body>hi</body></message></forwarded></result></archive></room-archive></host>" +
+				"<lost xmlns='urn:x-jackdaw:portable:0' what='rooms' why='who has subscribed to a room without being in it' where='r@c.b.example' times='1'/>"},
 		"what cannot come is said": {password + `{sr_group,x,y}.{sr_group,x,z}.{caps_features,x,y}.{vcard,{<<"gone">>,<<"b.example">>},
 			{xmlel,<<"vCard">>,[{<<"xmlns">>,<<"vcard-temp">>}],[]}}.{pubsub_node,{<<"pubsub.b.example">>,<<"n">>},1,[],<<"flat">>,[],[]}.`,
 			"<user name='romeo' password='a&amp;b'/></host>" +

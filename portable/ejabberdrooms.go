@@ -11,7 +11,7 @@ import (
 var ejabberdRoomSettings = map[string]string{"title": "roomname", "description": "roomdesc", "lang": "lang",
 	"public": "publicroom", "members_only": "membersonly", "moderated": "moderatedroom", "mam": "enablelogging",
 	"password_protected": "passwordprotectedroom", "password": "roomsecret", "allow_change_subj": "changesubject",
-	"allow_user_invites": "allowinvites", "whois": "whois"}
+	"allow_user_invites": "allowinvites", "allowpm": "allowpm", "whois": "whois"}
 
 // room writes a room that stays.
 func (d *dump) room(r row) error {
@@ -28,6 +28,16 @@ func (d *dump) room(r row) error {
 	}
 	if options.get("password_protected").text != "true" {
 		delete(settings, "password")
+	}
+	// Whoever enters has voice there, which a moderated room gives to nobody here.
+	if options.get("members_by_default").text == "true" {
+		settings["moderated"] = []string{"0"}
+	}
+	if options.get("allow_private_messages").text == "false" { // before there was allowpm
+		settings["allowpm"] = []string{"none"}
+	}
+	if len(options.get("subscribers").list) > 0 {
+		d.lost.lose("rooms", clip(address(id, false)), "who has subscribed to a room without being in it")
 	}
 	settings["whois"] = []string{"moderators"}
 	if options.get("anonymous").text == "false" {

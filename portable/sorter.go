@@ -6,6 +6,7 @@ import (
 	"container/heap"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -48,7 +49,7 @@ func (s *sorter) spill() error {
 	if s.file == nil {
 		f, err := os.CreateTemp("", "jackdaw-import-") // mode 0600
 		if err != nil {
-			return err
+			return fmt.Errorf("sort on the disk: %w: TMPDIR says where", err)
 		}
 		s.file = f
 		if err := os.Remove(f.Name()); err != nil {
@@ -61,16 +62,17 @@ func (s *sorter) spill() error {
 	for _, p := range s.held {
 		head = binary.AppendUvarint(binary.AppendUvarint(head[:0], uint64(len(p.key))), uint64(len(p.data)))
 		for _, b := range [][]byte{head, []byte(p.key), p.data} {
-			if _, err := out.Write(b); err != nil {
-				return err
-			}
+			_, _ = out.Write(b) // Flush returns the error
 			s.end += int64(len(b))
 		}
 	}
 	s.runs = append(s.runs, io.NewSectionReader(s.file, begin, s.end-begin))
 	clear(s.held)
 	s.held, s.bytes = s.held[:0], 0
-	return out.Flush()
+	if err := out.Flush(); err != nil {
+		return fmt.Errorf("sort on the disk: %w: TMPDIR says where there is more room", err)
+	}
+	return nil
 }
 
 // each calls f with all pieces in order, once.

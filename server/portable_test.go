@@ -201,18 +201,20 @@ func TestWhatCannotComeIsSaidAndTheRestComes(t *testing.T) {
 <archive xmlns='urn:xmpp:pie:0#mam'><result xmlns='urn:xmpp:mam:2' id='x'/></archive>
 <archive xmlns='urn:xmpp:pie:0#mam'><result xmlns='urn:xmpp:mam:2' id='x'><forwarded xmlns='urn:xmpp:forward:0'>
 <delay xmlns='urn:xmpp:delay' stamp='2999-01-01T00:00:00Z'/><message xmlns='jabber:client'/></forwarded></result></archive>
-<what xmlns='urn:example:what'><deep/></what></user><user name='nurse'/></host></server-data>`
+<what xmlns='urn:example:what'><deep/></what></user><user name='nurse'/></host>
+<lost xmlns='urn:x-jackdaw:portable:0' what='tables' why='nothing reads it' where='sr_group' times='3'/></server-data>`
 	report, err := c.Import(t.Context(), strings.NewReader(file), false, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var said strings.Builder
 	for _, l := range report.Lost {
-		said.WriteString(l.What + ": " + l.Why + " " + l.Where + "\n")
+		said.WriteString(l.What + ": " + l.Why + " " + l.Where + strings.Repeat("!", l.Times-1) + "\n")
 	}
 	for _, want := range []string{"elsewhere.example is not served here", "the name is not allowed a b@localhost",
 		`"SCRAM-MD5"`, "address of a contact", "limits.vcard_bytes", "not about messages of an address",
-		"archived message that is none", "has not come yet", "<what> of urn:example:what", "set new ones with `jackdaw user passwd` nurse@"} {
+		"archived message that is none", "has not come yet", "<what> of urn:example:what", "set new ones with `jackdaw user passwd` nurse@",
+		"tables: nothing reads it sr_group!!\n"} {
 		if !strings.Contains(strings.ReplaceAll(said.String(), "MD5", `"SCRAM-MD5"`), want) {
 			t.Errorf("not said: %s in\n%s", want, said.String())
 		}
