@@ -93,7 +93,7 @@ func offline(ctx context.Context, store storage.Engine, cfg *config.Config) (o a
 	programs := newTokens(store, users, current, nobody, log)
 	features := modules.All(modules.Deps{Router: r, Store: store, Accounts: users, Devices: known,
 		Tokens: programs, Config: current,
-		URL: func(host string) string { return publicURL(cfg, host, &cfg.Listen) }, Log: log})
+		URL: func(host string) string { return programsURL(cfg, host, &cfg.Listen) }, Log: log})
 	r.Use(features.Modules(files.Module())...)
 	users.OnChange(func(user jid.JID, what accounts.Change) {
 		if what != accounts.Deleted {
@@ -106,7 +106,7 @@ func offline(ctx context.Context, store storage.Engine, cfg *config.Config) (o a
 	})
 	return admin.Options{Accounts: users, Config: current, Kept: features, Devices: known,
 		Hooks:       features.Hooks,
-		URL:         func(host string) string { return publicURL(cfg, host, &cfg.Listen) },
+		URL:         func(host string) string { return programsURL(cfg, host, &cfg.Listen) },
 		Tokens:      programs,
 		Invitations: features.Invitations,
 		Roster:      features.Roster, Announcements: features.Announcements, Rooms: features.Rooms,

@@ -4,6 +4,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 
 	"jackdaw/config"
 )
@@ -29,6 +30,24 @@ func publicURL(c *config.Config, host string, l *config.Listen) string {
 		}
 	}
 	return ""
+}
+
+// programsURL is where programs post to a host: as publicURL, but for a server that only this machine reaches the plain
+// listener, since a program would not take the certificate that such a server has made for itself.
+func programsURL(c *config.Config, host string, l *config.Listen) string {
+	url := publicURL(c, host, l)
+	if url != "" && (c.HTTP.URL != "" || host != "localhost") {
+		return url
+	}
+	for _, addr := range l.HTTP {
+		if strings.HasPrefix(addr, "unix:") || !config.Loopback(addr) {
+			continue
+		}
+		if at, port, err := net.SplitHostPort(addr); err == nil && port != "0" {
+			return "http://" + net.JoinHostPort(at, port)
+		}
+	}
+	return url
 }
 
 // urlOf is publicURL of what runs.

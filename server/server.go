@@ -226,8 +226,11 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 	h.router.Use(h.modules()...)
 	h.accounts.OnChange(h.accountChanged)
 	h.admin = admin.New(admin.Options{Accounts: h.accounts, Config: h.cfg.Load, Kept: h.features, Devices: h.devices,
-		Hooks:       h.features.Hooks,
-		URL:         h.urlOf,
+		Hooks: h.features.Hooks,
+		URL: func(host string) string {
+			c := h.cfg.Load()
+			return programsURL(c, host, &c.Listen)
+		},
 		Tokens:      h.tokens,
 		Invitations: h.features.Invitations,
 		Roster:      h.features.Roster, Announcements: h.features.Announcements, Rooms: h.features.Rooms,

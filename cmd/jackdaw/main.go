@@ -84,18 +84,32 @@ func newRoot() *cobra.Command {
 	root.PersistentFlags().StringVar(&s.data, "data", "", "data `DIR`, instead of what the configuration says")
 	root.PersistentFlags().BoolVar(&s.json, "json", false, "print JSON, for programs")
 	root.AddCommand(
-		serveCommand(s), userCommand(s), apiAccountCommand(s), sendCommand(s),
-		sessionsCommand(s), s2sCommand(s), reloadCommand(s), checkCommand(s), doctorCommand(s),
-		verifyCommand(s), backupCommand(s), restoreCommand(s),
-		exportCommand(s), importCommand(s),
-		versionCommand(s), setupCommand(s),
+		serveCommand(s),
+		setupCommand(s),
+		checkCommand(s),
+		doctorCommand(s),
+		reloadCommand(s),
+		userCommand(s),
+		apiAccountCommand(s),
+		inviteCommand(s),
+		tokenCommand(s),
+		hookCommand(s),
+		botCommand(s),
+		sendCommand(s),
+		sendmailCommand(s),
+		announceCommand(s),
+		sessionsCommand(s),
+		s2sCommand(s),
+		roomsCommand(s),
+		uploadsCommand(s),
+		exportCommand(s),
+		importCommand(s),
+		backupCommand(s),
+		restoreCommand(s),
+		verifyCommand(s),
+		versionCommand(s),
 	)
 	addPackaging(root)
-	root.AddCommand(announceCommand(s), roomsCommand(s), uploadsCommand(s))
-	root.AddCommand(inviteCommand(s), tokenCommand(s))
-	root.AddCommand(botCommand(s))
-	root.AddCommand(hookCommand(s))
-	root.AddCommand(sendmailCommand(s))
 	return root
 }
 
