@@ -131,13 +131,21 @@ func TestWhatIsExportedComesBackEqual(t *testing.T) {
 			t.Fatalf("first: %+v, %v", first, err)
 		}
 		compared(t, exported(t, c), want)
+		// A dry run says what one does that is not.
+		dry, err = c.Import(t.Context(), strings.NewReader(want), true, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
 		again, err := c.Import(t.Context(), strings.NewReader(want), false, nil)
 		if err != nil || again.Accounts.There != 2 || len(again.Lost) > 0 {
 			t.Fatalf("again: %+v, %v", again, err)
 		}
-		for _, one := range again.Things {
+		for i, one := range again.Things {
 			if one.Came > 0 {
 				t.Errorf("came twice: %+v", one)
+			}
+			if dry.Things[i] != one {
+				t.Errorf("a dry run said %+v, and then it was %+v", dry.Things[i], one)
 			}
 		}
 		compared(t, exported(t, c), want)
@@ -239,11 +247,17 @@ func TestWhatIsOlderThanWhatIsHereHasNoPlace(t *testing.T) {
 	}
 	for i, x := range []struct{ id, stamp, want string }{{"b", "2024-01-02T00:00:00Z", "came"}, {"a", "2024-01-01T00:00:00Z", "lost"},
 		{"c", "2024-01-02T00:00:00Z", "there"}, {"d", "2024-01-03T00:00:00Z", "came"}} {
+		dry, err := c.Import(t.Context(), strings.NewReader(one(x.id, x.stamp)), true, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
 		r, err := c.Import(t.Context(), strings.NewReader(one(x.id, x.stamp)), false, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-
+		if !slices.Equal(dry.Things, r.Things) {
+			t.Errorf("%d: a dry run said %v, and then it was %v", i, dry.Things, r.Things)
+		}
 		n := slices.IndexFunc(r.Things, func(c portable.Count) bool { return c.What == "archived messages" })
 		if got := map[string]int{"came": r.Things[n].Came, "lost": r.Things[n].Lost, "there": r.Things[n].There}; got[x.want] != 1 {
 			t.Errorf("%d: %v, want %s", i, got, x.want)

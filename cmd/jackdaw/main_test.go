@@ -137,8 +137,12 @@ func TestBatchNamesTheLinesItRefuses(t *testing.T) {
 
 func TestWrongUsageIsExitCode2(t *testing.T) {
 	s := newShell(t)
+	dump := filepath.Join(t.TempDir(), "all.dump")
+	if err := os.WriteFile(dump, []byte("{tables,[]}.\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, args := range [][]string{
-		{"bogus"}, {"user"}, {"user", "bogus"}, {"user", "add"}, {"user", "add", "a@b", "c@d"}, {"user", "add", "localhost"},
+		{"import", dump}, {"import", "--from", "nowhere", dump}, {"bogus"}, {"user"}, {"user", "bogus"}, {"user", "add"}, {"user", "add", "a@b", "c@d"}, {"user", "add", "localhost"},
 		{"user", "add", "a@localhost"}, // no terminal to ask on
 		{"user", "add", "a@localhost", "--password-stdin", "--generate"},
 		{"user", "add", "--batch", "a@localhost"}, {"user", "add", "--batch", "--generate"},

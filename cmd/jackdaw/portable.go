@@ -176,16 +176,21 @@ func open(from, name string, stdin io.Reader) (source, int64, error) {
 	if info.IsDir() {
 		return nil, 0, fmt.Errorf("%s is a directory: name the file in it that includes the others", name)
 	}
-	if from == "ejabberd" {
+	if info.Mode().IsRegular() { // which can be looked at before
 		f, err := os.Open(name)
 		if err != nil {
 			return nil, 0, err
 		}
-		if in := bufio.NewReader(f); isDump(in) {
+		in := bufio.NewReader(f)
+		switch dump := isDump(in); {
+		case dump && from == "ejabberd":
 			return func(out io.Writer, read func(int64)) error {
 				defer f.Close() // it was only read
 				return portable.Ejabberd(in, out, read)
 			}, info.Size(), nil
+		case dump:
+			f.Close() // it was only read
+			return nil, 0, usagef("%s is no file of XEP-0227, but looks like a dump of ejabberd: say --from ejabberd", name)
 		}
 		f.Close() // it was only read
 	}

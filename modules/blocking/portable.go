@@ -58,7 +58,15 @@ func (b *Blocking) add(in *router.Incoming, address string) error {
 		return nil
 	}
 	if in.Dry {
-		in.Take(nil)
+		l, err := b.lists.Get(in.User.String())
+		if err != nil {
+			return err
+		}
+		if _, had := l.items[j.String()]; had {
+			in.Had++
+		} else {
+			in.Take(nil)
+		}
 		return nil
 	}
 	had := false
