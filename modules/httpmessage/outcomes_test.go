@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -39,7 +40,7 @@ type page struct {
 	pending *storage.Pending
 	dropped bool
 	over    chan struct{} // Wait returns when it is closed; nil: too many wait
-	now     router.Outcome
+	now     atomic.Uint32 // a router.Outcome
 }
 
 func (d *diary) On() bool { return !d.off }
@@ -87,13 +88,13 @@ func (p *page) Wait(ctx context.Context) bool {
 	}
 	select {
 	case <-p.over:
-		p.now = router.Taken
+		p.now.Store(uint32(router.Taken))
 	case <-ctx.Done():
 	}
 	return true
 }
 
-func (p *page) Now(int) (router.Outcome, string) { return p.now, "" }
+func (p *page) Now(int) (router.Outcome, string) { return router.Outcome(p.now.Load()), "" }
 
 var when = time.Date(2026, 11, 29, 12, 0, 0, 5_000_000, time.UTC)
 
@@ -235,7 +236,7 @@ func TestARequestWaitsForWhatBecomesOfItsPost(t *testing.T) {
 					if c.full {
 						return
 					}
-					if p.now = router.Stored; c.told > 0 {
+					if p.now.Store(uint32(router.Stored)); c.told > 0 {
 						time.Sleep(c.told - time.Millisecond)
 						close(p.over)
 					}
