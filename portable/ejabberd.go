@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"slices"
@@ -48,8 +49,11 @@ type dump struct {
 	fragment *writer // writes to buf
 }
 
-// maxTables bounds what a file may say of tables.
-const maxTables = 1000
+// What a file may have of what is kept in memory.
+const (
+	maxTables = 1000
+	maxHosts  = 10_000
+)
 
 // A row is one of a table.
 type row struct {
@@ -214,6 +218,9 @@ func (d *dump) add(p place, data []byte) error {
 		return nil
 	}
 	if p.part < ofRoom {
+		if _, known := d.hosts[p.host]; !known && len(d.hosts) >= maxHosts {
+			return fmt.Errorf("accounts of more than %d domains", maxHosts)
+		}
 		d.hosts[p.host] = d.hosts[p.host] || p.part == ofPassword || p.part == ofKeys
 	}
 	return d.all.add(p.key(), data)

@@ -1,6 +1,7 @@
 package portable
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -120,9 +121,14 @@ func TestADumpOfEjabberdBecomesAnExport(t *testing.T) {
 }
 
 func TestWhatIsNoDumpOfEjabberdIsRefused(t *testing.T) {
+	var many strings.Builder
+	for i := range maxHosts + 1 {
+		fmt.Fprintf(&many, "{passwd,{a,h%d},b}.\n", i)
+	}
 	for text, want := range map[string]string{
 		"":                        "there are no accounts",
 		"{passwd,a,b}.":           "line 1: this is not what ejabberdctl dump writes: a row of no table that the file has named",
+		head + many.String():      "accounts of more than 10000 domains",
 		head + "[a].":             "a row of no table",
 		head + "{passwd," + romeo: "the file ends in the middle: it was cut off",
 		"{tables,[" + strings.Repeat("{t,[]},", maxTables+1) + "{t,[]}]}.": "",
