@@ -156,6 +156,7 @@ func TestEachChangeIsAnnouncedOnceDurable(t *testing.T) {
 			{func() error { return s.Grant(t.Context(), juliet, PermMulticast) }, "permissions changed"},
 			{func() error { return s.Revoke(t.Context(), juliet, PermMulticast) }, "permissions changed"},
 			{func() error { return s.Delete(t.Context(), juliet) }, "deleted"},
+			{func() error { return s.Restore(t.Context(), juliet, storage.Account{}, "there") }, "created"},
 		} {
 			m.mu.Lock()
 			m.hold = true

@@ -148,11 +148,11 @@ func (s *Service) Restore(ctx context.Context, user jid.JID, a storage.Account, 
 	if err != nil {
 		return about(user.String(), err)
 	}
-	if err := s.settle(ctx, p, user, 0); err != nil {
-		return err
+	if err = p.Wait(ctx); err == nil {
+		p, err = s.arrived(ctx, user)
 	}
-	if p, err = s.arrived(ctx, user); err != nil {
+	if err != nil {
 		return about(user.String(), err)
 	}
-	return s.settle(ctx, p, user, 0)
+	return s.settle(ctx, p, user, Created)
 }
