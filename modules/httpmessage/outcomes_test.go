@@ -186,6 +186,14 @@ func TestWhatNobodyAcceptsIsNotTracked(t *testing.T) {
 	}
 }
 
+func TestAPostThatPanicsIsNotTracked(t *testing.T) {
+	h, d := tracked(t)
+	h.router.Use(router.Module{Name: "broken", Unclaimed: func(*router.Envelope) { panic("for a test") }})
+	if w := h.do(call{body: toBob}); w.Code != 500 || len(d.begun) != 1 || !d.begun[0].dropped {
+		t.Errorf("answer %d, %d began", w.Code, len(d.begun))
+	}
+}
+
 func TestAnAnswerComesAfterWhatIsKeptOfThePost(t *testing.T) {
 	h, d := tracked(t)
 	lost := errors.New("lost")

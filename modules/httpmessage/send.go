@@ -92,6 +92,14 @@ func (d *delivery) send() *refusal {
 		dedup = d.account + "\n" + d.key + "\n" + hex.EncodeToString(d.hash[:16])
 	}
 	d.track()
+	settled := false
+	if t := d.tracking; t != nil {
+		defer func() { // also where routing panics
+			if !settled {
+				t.Drop()
+			}
+		}()
+	}
 	if n := min(d.s.o.Lanes, len(d.recipients)/perLane); n > 1 {
 		d.sendSideBySide(n, dedup)
 	} else {
@@ -100,12 +108,9 @@ func (d *delivery) send() *refusal {
 	for i := range d.recipients {
 		d.s.Stats.Recipients[d.recipients[i].outcome].Add(1)
 	}
-	switch {
-	case d.accepted > 0:
+	if d.accepted > 0 {
 		d.tracked()
-	case d.tracking != nil:
-		d.tracking.Drop()
-		d.tracking = nil
+		settled = true
 	}
 	switch {
 	case d.accepted > 0:
