@@ -166,8 +166,8 @@ func mentions(s string) string {
 		s = s[at:]
 		written, used := s[:1], 1
 		if s[0] == ':' {
-			if end := strings.IndexByte(s[1:min(len(s), 50)], ':'); end > 0 && emoji(s[1:1+end]) != "" {
-				written, used = emoji(s[1:1+end]), end+2
+			if sign, n := emojiAt(s); n > 0 {
+				written, used = sign, n
 			}
 		} else if end := strings.IndexAny(s[1:min(len(s), 200)], "<>\n"); end > 0 && s[1+end] == '>' {
 			if text := mention(s[1 : 1+end]); text != "" {

@@ -1,5 +1,7 @@
 package notice
 
+import "strings"
+
 // emojis are short codes that programs send in alerts and messages, with what they stand for. Others stay as they are.
 var emojis = map[string]string{
 	// States and signs.
@@ -47,3 +49,20 @@ var emojis = map[string]string{
 
 // emoji is what a short code stands for, without colons around it; "" of none that is known.
 func emoji(code string) string { return emojis[code] }
+
+// emojiAt is the emoji whose short code, between colons, a text begins with, and how many bytes of the text say so; 0
+// where there is none that is known.
+func emojiAt(s string) (sign string, used int) {
+	if s == "" || s[0] != ':' {
+		return "", 0
+	}
+	end := strings.IndexByte(s[1:min(len(s), maxCode)], ':')
+	if end <= 0 || emoji(s[1:1+end]) == "" {
+		return "", 0
+	}
+	return emoji(s[1 : 1+end]), end + 2
+}
+
+// maxCode is how far behind a colon the other one is looked for: longer than any short code, so that a text of colons
+// is not read again for each of them.
+const maxCode = 50

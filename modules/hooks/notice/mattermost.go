@@ -86,8 +86,8 @@ func linksAndEmoji(s string) string {
 			if text, n := markup(s); n > 0 {
 				written, used = text, n
 			}
-		} else if end := strings.IndexByte(s[1:min(len(s), 50)], ':'); end > 0 && emoji(s[1:1+end]) != "" {
-			written, used = emoji(s[1:1+end]), end+2
+		} else if sign, n := emojiAt(s); n > 0 {
+			written, used = sign, n
 		}
 		b.WriteString(written)
 		s = s[used:]

@@ -35,10 +35,8 @@ func mrkdwn(s string) string {
 		case s[0] == '&':
 			written, used = entity(s)
 		case s[0] == ':':
-			if end := strings.IndexByte(s[1:min(len(s), 50)], ':'); end > 0 {
-				if sign := emoji(s[1 : 1+end]); sign != "" {
-					written, used = sign, end+2
-				}
+			if sign, n := emojiAt(s); n > 0 {
+				written, used = sign, n
 			}
 		default:
 			if used = strings.IndexAny(s, "`<&:\n"); used < 0 {
@@ -156,9 +154,9 @@ func plain(s string) string {
 		}
 		b.WriteString(s[:at])
 		s = s[at:]
-		if end := strings.IndexByte(s[1:min(len(s), 50)], ':'); end > 0 && emoji(s[1:1+end]) != "" {
-			b.WriteString(emoji(s[1 : 1+end]))
-			s = s[end+2:]
+		if sign, n := emojiAt(s); n > 0 {
+			b.WriteString(sign)
+			s = s[n:]
 		} else {
 			b.WriteByte(':')
 			s = s[1:]
