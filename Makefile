@@ -1,4 +1,4 @@
-# make build | test | race | fuzz | bench | check | bench-peers BENCH=DIR | bench-federation BENCH=DIR | bench-archive BENCH=DIR | deb | image | deps
+# make build | test | race | fuzz | bench | check | bench-peers BENCH=DIR | bench-federation BENCH=DIR | bench-archive BENCH=DIR | bench-growth | bench-soak | deb | image | deps
 
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -20,7 +20,7 @@ FUZZTIME ?= 30s
 BENCH_PACKAGES ?= ./xmpp/... ./router/... ./c2s/... ./modules/httpmessage/... ./modules/archive ./modules/muc
 BENCHTIME      ?= 1s
 
-.PHONY: build test race fuzz bench check bench-peers bench-federation bench-archive deb image deps
+.PHONY: build test race fuzz bench check bench-peers bench-federation bench-archive bench-growth bench-soak deb image deps
 
 COMPILE = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 
@@ -104,6 +104,18 @@ bench-archive: build
 	@test "$$(id -u)" = 0 || { echo "make bench-archive: needs root, for a network namespace of its own" >&2; exit 2; }
 	@dir=$$(mktemp -d) && trap 'rm -rf $$dir' EXIT && $(GO) build -o $$dir/archive ./testsuite/load/archive && \
 	$(abspath $(BENCH))/peers/loopback-only.sh $$dir/archive -jackdaw $(CURDIR)/jackdaw -out $(OUT:.jsonl=-archive.jsonl) $(ARCHIVE_FLAGS)
+
+# What messages, logins and sessions cost as sessions, accounts and archives grow, as pages of plots beside OUT. GROWTH_FLAGS are those of
+# testsuite/load/growth; its defaults take some hours, most of them for imports. -sessions 100,1000 -accounts '' -archived '' takes a minute.
+bench-growth: build
+	$(GO) run ./testsuite/load/growth -jackdaw $(CURDIR)/jackdaw -out $(OUT:.jsonl=-growth.jsonl) $(GROWTH_FLAGS)
+	$(GO) run ./testsuite/load/draw -out $(OUT:.jsonl=-plots) $(OUT:.jsonl=-growth.jsonl)
+
+# Two servers, and users that come and go for an hour: fails when an acknowledged message is lost, or when memory, goroutines, descriptors
+# or the disk grow. SOAK_FLAGS are those of testsuite/load/soak: -for 8h -rate 200.
+bench-soak: build
+	$(GO) run ./testsuite/load/soak -jackdaw $(CURDIR)/jackdaw -out $(OUT:.jsonl=-soak.jsonl) $(SOAK_FLAGS); status=$$?; \
+	$(GO) run ./testsuite/load/draw -out $(OUT:.jsonl=-plots) $(OUT:.jsonl=-soak.jsonl); exit $$status
 
 # The tests start the servers themselves, so Debian's packages are kept from starting theirs.
 deps:

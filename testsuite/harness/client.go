@@ -15,6 +15,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -177,6 +178,9 @@ func (c *Client) Ask(id, iq string) (string, error) {
 // Login opens a stream, authenticates by SCRAM-SHA-1 and restarts the stream; no resource is bound.
 func Login(addr, user string) (*Client, error) { return loginTo("", addr, Domain, user) }
 
+// LoginTo is Login for a server of any domain.
+func LoginTo(addr, domain, user string) (*Client, error) { return loginTo("", addr, domain, user) }
+
 func loginTo(from, addr, domain, user string) (*Client, error) {
 	return authenticated(from, addr, domain, user, "")
 }
@@ -309,7 +313,7 @@ func (c *Client) authenticate(user, password string) error {
 	if err != nil {
 		return err
 	}
-	salted, err := pbkdf2.Key(sha1.New, password, s, iterations, sha1.Size)
+	salted, err := saltedPassword(password, s, iterations)
 	if err != nil {
 		return err
 	}
@@ -339,6 +343,34 @@ func (c *Client) authenticate(user, password string) error {
 	}
 	_, err = c.Next() // features
 	return err
+}
+
+// salts has the last salted password: as real clients do, one need not derive it for each login. Accounts that were
+// imported for a measurement share their keys.
+var salts struct {
+	sync.Mutex
+	password   string
+	salt       string
+	iterations int
+	salted     []byte
+}
+
+func saltedPassword(password string, salt []byte, iterations int) ([]byte, error) {
+	salts.Lock()
+	known := salts.password == password && salts.salt == string(salt) && salts.iterations == iterations
+	salted := salts.salted
+	salts.Unlock()
+	if known {
+		return salted, nil
+	}
+	salted, err := pbkdf2.Key(sha1.New, password, salt, iterations, sha1.Size)
+	if err != nil {
+		return nil, err
+	}
+	salts.Lock()
+	defer salts.Unlock()
+	salts.password, salts.salt, salts.iterations, salts.salted = password, string(salt), iterations, salted
+	return salted, nil
 }
 
 func content(el string) string {
