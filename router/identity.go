@@ -49,8 +49,9 @@ var (
 
 // stamped is a stanza with an id. An envelope that is used again gives it back.
 type stamped struct {
-	stanza  xmpp.Stanza
-	payload []byte
+	stanza   xmpp.Stanza
+	payload  []byte
+	children []xmpp.Child
 }
 
 var stamps = sync.Pool{New: func() any { return new(stamped) }}
@@ -62,8 +63,13 @@ const maxStamp = 16 << 10
 // each envelope, and the stanza is valid until its Reset.
 func (e *Envelope) Stamp(owner string, id uint64) {
 	s := stamps.Get().(*stamped)
+	children, end := e.Stanza.Children, len(e.Stanza.Payload)
 	s.payload = AppendStanzaID(append(s.payload[:0], e.Stanza.Payload...), owner, id)
 	s.stanza = e.Stanza.WithPayload(s.payload)
+	if children != nil { // what comes later need not look for them again
+		s.children = append(append(s.children[:0], children...), xmpp.Child{Name: stanzaID, Start: end, End: len(s.payload)})
+		s.stanza.Children = s.children
+	}
 	e.Stanza, e.stamped = &s.stanza, s
 }
 
