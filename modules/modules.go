@@ -152,6 +152,7 @@ func All(d Deps) *Set {
 	messages := archive.Of(d, contacts)
 	pushes := push.Of(d)
 	rooms := muc.Of(d)
+	waiting := offline.Of(d, contacts, messages)
 	programs := bots.Of(d, func(room jid.JID) bool {
 		_, err := rooms.Show(context.Background(), room)
 		return err == nil
@@ -202,7 +203,7 @@ func All(d Deps) *Set {
 			replies.Module(),
 			// Before offline: what a program takes does not wait for a client.
 			programs.Module(),
-			offline.Of(d, contacts),
+			waiting.Module(),
 			pushes.Module(),
 			rooms.Module(),
 			discovery.Module(),
@@ -240,6 +241,7 @@ func All(d Deps) *Set {
 		config:   d.Config,
 		run: []func(context.Context){
 			messages.Run,
+			waiting.Run,
 			rooms.Run,
 			invites.Run,
 			register.Run,
@@ -250,6 +252,7 @@ func All(d Deps) *Set {
 		reloaded: shared.Poke,
 		leave:    rooms.Close,
 		close: []func(){
+			waiting.Close,
 			sent.Close,
 			replies.Close,
 			programs.Close,

@@ -90,6 +90,7 @@ type Envelope struct {
 //	OnRefusal                                     whoever writes something that a refusal takes back
 //	Keep                        Kept              the module that keeps messages, before sessions get them
 //	Identify                    StanzaID          the recipient's archive, and whoever stores a message again
+//	Repeat                      Repeated          the recipient's archive
 //	IdentifySent                SentID            the sender's archive
 //	AwaitTaking                                   the module that keeps messages
 //	DedupKey                                      whoever asks first
@@ -103,6 +104,9 @@ type Fate struct {
 	// StanzaID is the id under which the recipient's account knows the message. It is 0 as long as nobody has said, and
 	// NoStanzaID if nobody is to give it one.
 	StanzaID uint64
+	// Repeated says that the recipient's archive has the message from when it came before: it is not given to anybody
+	// again.
+	Repeated bool
 	// SentID is the id under which the sender's account knows the message, 0 for none. It is not in the stanza, which
 	// goes to others.
 	SentID uint64
@@ -175,6 +179,12 @@ func (f *Fate) Keep(id uint64) { f.Kept = id }
 
 // Identify says under which id the recipient's account knows the message, or NoStanzaID.
 func (f *Fate) Identify(id uint64) { f.StanzaID = id }
+
+// Repeat says that the message has come before.
+func (f *Fate) Repeat() { f.Repeated = true }
+
+// Archived says whether the recipient's archive has the message, under StanzaID.
+func (f *Fate) Archived() bool { return f.StanzaID != 0 && f.StanzaID != NoStanzaID }
 
 // IdentifySent says under which id the sender's account knows the message.
 func (f *Fate) IdentifySent(id uint64) { f.SentID = id }

@@ -135,7 +135,8 @@ func (a *Archive) sent(e *router.Envelope, owner, from jid.JID) {
 	if e.SentID != 0 || !worthKeeping(e.Stanza) {
 		return
 	}
-	e.IdentifySent(a.append(e, sentEntry(e, owner, from)))
+	id, _ := a.append(e, sentEntry(e, owner, from))
+	e.IdentifySent(id)
 }
 
 // arrived puts a message into its recipient's archive and stamps it.
@@ -166,7 +167,10 @@ func (a *Archive) arrived(e *router.Envelope) {
 		return
 	}
 	from := e.Stanza.From
-	id := a.append(e, entry{owner: owner, with: from, author: from.Bare(), stanza: e.Stanza, dedup: e.DedupKey()})
+	id, again := a.append(e, entry{owner: owner, with: from, author: from.Bare(), stanza: e.Stanza, dedup: e.DedupKey()})
+	if again {
+		e.Repeat()
+	}
 	switch {
 	case e.Settled():
 	case id == 0:
@@ -190,34 +194,34 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b 
 
 // append writes a record and returns its id, that of the first one if the message is a repetition, and 0 if it is not
 // archived. What is promised to the sender and cannot be written is refused.
-func (a *Archive) append(e *router.Envelope, n entry) (id uint64) {
+func (a *Archive) append(e *router.Envelope, n entry) (id uint64, again bool) {
 	wanted, err := a.wants(n.owner, n.with)
 	if err != nil {
 		a.unable(e, n.owner, err)
-		return 0
+		return 0, false
 	}
 	if !wanted {
-		return 0
+		return 0, false
 	}
 	name := n.owner.String()
 	buf := buffers.Get().(*[]byte)
 	*buf = mam.AppendMessage((*buf)[:0], a.clean(n.stanza, name))
-	id, dup, p, err := a.write(name, storage.Record{Peer: n.with.Bare().String(), Data: *buf}, n.dedup)
+	id, again, p, err := a.write(name, storage.Record{Peer: n.with.Bare().String(), Data: *buf}, n.dedup)
 	if cap(*buf) <= 64<<10 {
 		buffers.Put(buf)
 	}
 	if err != nil {
 		a.unable(e, n.owner, err)
-		return 0
+		return 0, false
 	}
 	if e.Durable {
 		e.Await(p)
 	}
-	if !dup {
+	if !again {
 		e.OnRefusal(a.undo, name, id)
 		a.retract(n)
 	}
-	return id
+	return id, again
 }
 
 var stanzaID = xmpp.Name{Space: xmpp.NSStanzaID, Local: "stanza-id"}

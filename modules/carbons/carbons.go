@@ -88,7 +88,7 @@ func (m *module) leaving(e *router.Envelope) {
 // delivering copies what sessions are given to those that are not (§7).
 func (m *module) delivering(e *router.Envelope, to []*router.Session) {
 	all := to[0].Siblings()
-	if len(all) <= len(to) {
+	if len(all) <= len(to) || e.Repeated {
 		return
 	}
 	m.copy(e, all, func(s *router.Session) bool {
@@ -104,8 +104,8 @@ func (m *module) delivering(e *router.Envelope, to []*router.Session) {
 // unclaimed copies what no session takes to those that never take what goes to the bare
 // address, but see it nevertheless (§7). It decides nothing.
 func (m *module) unclaimed(e *router.Envelope) {
-	if e.Returned || e.Kept != 0 {
-		return // given back by a session, and copied when it was given to it
+	if e.Returned || e.Kept != 0 || e.Repeated {
+		return // given back by a session, or come again, and copied the first time
 	}
 	to := e.Stanza.To
 	if to.IsZero() {

@@ -16,6 +16,7 @@ func (m *module) bound(s *router.Session, _ *xmpp.Element) []byte {
 	sh := m.shard(name)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
+	m.recover(sh, name)
 	o := sh.owners[name]
 	if o != nil && len(o.catching) > 0 {
 		return nil
@@ -29,10 +30,8 @@ func (m *module) bound(s *router.Session, _ *xmpp.Element) []byte {
 		var archived []uint64
 		for i := range records {
 			after = records[i].ID
-			if o != nil {
-				if _, flies := o.flight[after]; flies {
-					continue
-				}
+			if o != nil && o.flies(after) {
+				continue
 			}
 			stanza, flags, err := readRecord(records[i].Data)
 			if err == nil && flags&settledID != 0 && router.StanzaID(&stanza, name) != 0 {

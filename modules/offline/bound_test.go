@@ -7,8 +7,8 @@ import (
 	"jackdaw/router"
 )
 
-// archived is a module that does as an archive does with messages of chats.
-func archived(id *uint64) router.Module {
+// stampedBy is a module that does as an archive does with messages of chats.
+func stampedBy(id *uint64) router.Module {
 	return router.Module{Name: "archive", Unclaimed: func(e *router.Envelope) {
 		if *id != 0 {
 			*id++
@@ -21,7 +21,7 @@ func archived(id *uint64) router.Module {
 func TestWhatIsInTheArchiveIsNotBroughtToWhoBindsWithTheLogin(t *testing.T) {
 	c := newScene(t, Options{})
 	id := uint64(100)
-	c.r.Use(archived(&id), c.m.module())
+	c.r.Use(stampedBy(&id), c.m.module())
 	c.romeo.Send(message("archived"))
 	c.romeo.Send(message("too"))
 	id = 0
@@ -42,7 +42,7 @@ func TestWhatIsInTheArchiveIsNotBroughtToWhoBindsWithTheLogin(t *testing.T) {
 func TestWhatAnotherSessionIsBroughtStays(t *testing.T) {
 	c := newScene(t, Options{})
 	id := uint64(100)
-	c.r.Use(archived(&id), c.m.module())
+	c.r.Use(stampedBy(&id), c.m.module())
 	for range 3 {
 		c.romeo.Send(message(strings.Repeat("x", 200<<10)))
 	}

@@ -58,6 +58,7 @@ func (m *module) begin(name string, s *router.Session, since uint64, done func()
 	sh := m.shard(name)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
+	m.recover(sh, name)
 	if o := sh.owners[name]; o != nil {
 		if c := o.catching[s]; c != nil {
 			c.again = true // it may be given more than before, since it has got its presence
@@ -314,7 +315,7 @@ func (m *module) page(c *catching) (n int, ok bool) {
 		size += len(records[i].Data)
 		id := records[i].ID
 		c.after = id
-		if _, flies := o.flight[id]; flies {
+		if o.flies(id) {
 			continue
 		}
 		p, err := m.parcel(c, &records[i])
@@ -368,7 +369,13 @@ func (m *module) parcel(c *catching, r *storage.Record) (p parcel, err error) {
 	p.id, p.tracked = r.ID, flags&trackedBy != 0
 	owner := c.s.Bare().String()
 	payload := append(make([]byte, 0, len(p.stanza.Payload)+192+2*len(owner)), p.stanza.Payload...)
-	payload = appendDelay(payload, c.s.Bare().Domain(), r.Time())
+	since := *r
+	if flags&settledID != 0 {
+		if archived := router.StanzaID(&p.stanza, owner); archived != 0 {
+			since.ID = min(since.ID, archived) // it may have been in the archive alone before
+		}
+	}
+	payload = appendDelay(payload, c.s.Bare().Domain(), since.Time())
 	if flags&settledID == 0 {
 		payload = router.AppendStanzaID(payload, owner, r.ID)
 	}

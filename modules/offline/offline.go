@@ -6,6 +6,9 @@
 // which of the stored messages are in flight, that is, given to a session that has neither taken them nor ended; after
 // a restart none is, and what is stored is brought again under the same id.
 //
+// What the recipient's archive has needs no copy as long as sessions that take it soon have it; after a crash it is
+// looked for there (docs/decisions/0044-the-archive-keeps.md).
+//
 // Hints (XEP-0334) say what is not worth keeping. Left out: retrieval by hand (XEP-0013).
 package offline
 
@@ -14,7 +17,6 @@ import (
 	"errors"
 	"hash/maphash"
 	"log/slog"
-	"strings"
 	"sync"
 
 	"jackdaw/modules/internal/parts"
@@ -38,19 +40,53 @@ type Contacts interface {
 	Has(user, contact jid.JID) (bool, error)
 }
 
+// An Archive has what an account was sent, as long as it was not retracted or erased; modules/archive is one. Owners
+// are bare addresses. Each message has its stanza-id, which tells its place: a later one has a higher id.
+type Archive interface {
+	// Received returns one message, which is the caller's, or storage.ErrNotFound.
+	Received(ctx context.Context, owner string, id uint64) (xmpp.Stanza, error)
+	// EachReceived calls f with those between two ids, in order, until f returns false.
+	EachReceived(ctx context.Context, owner string, after, before uint64, f func(id uint64, s *xmpp.Stanza) bool) error
+	// Owners calls f with each account that has any, until f returns false.
+	Owners(ctx context.Context, f func(owner string) bool) error
+}
+
 // Of makes the module of a server.
-func Of(p parts.Parts, contacts Contacts) router.Module {
-	return New(p.Router, contacts, p.Store.Log("offline"), func() Options {
+func Of(p parts.Parts, contacts Contacts, archive Archive) *Offline {
+	return New(p.Router, contacts, p.Store.Log("offline"), archive, p.Store.Map("offline"), func() Options {
 		o := &p.Config().Modules.Offline
 		return Options{MaxMessages: o.MaxMessages, MaxBytes: o.MaxBytes, Full: p.Space.Out()}
 	}, p.Log)
 }
 
-// New returns the module. The messages are kept in the given log, which nobody else writes. The options are asked for
-// with each message.
-func New(r *router.Router, contacts Contacts, messages storage.Log, o func() Options, log *slog.Logger) router.Module {
-	return newModule(r, contacts, messages, o, log).module()
+// An Offline is the module. It is safe for concurrent use.
+type Offline struct{ m *module }
+
+// New returns the module; Run must be called beside it, and Close at the end. The messages are kept in the given log,
+// and how far they are settled in the map, both of which nobody else writes. Without an archive, which may be nil, each
+// gets a copy. The options are asked for with each message.
+func New(r *router.Router, contacts Contacts, messages storage.Log, archive Archive, state storage.Map,
+	o func() Options, log *slog.Logger) *Offline {
+	m := newModule(r, contacts, messages, o, log)
+	if archive != nil {
+		m.archive, m.settled.state = archive, state
+		m.open()
+	}
+	return &Offline{m}
 }
+
+// Module says where it takes part.
+func (o *Offline) Module() router.Module { return o.m.module() }
+
+// Run sees to it that what sessions do not take soon is kept, until ctx ends.
+func (o *Offline) Run(ctx context.Context) {
+	if o.m.archive != nil {
+		o.m.watch(ctx)
+	}
+}
+
+// Close notes that all is kept. It comes after the last session has ended.
+func (o *Offline) Close() { o.m.close() }
 
 const shards = 64
 
@@ -58,8 +94,10 @@ type module struct {
 	router   *router.Router
 	contacts Contacts
 	store    storage.Log
+	archive  Archive
 	limits   func() Options
 	log      *slog.Logger
+	settled  settled
 	seed     maphash.Seed
 	shards   [shards]shard
 }
@@ -67,27 +105,15 @@ type module struct {
 // A shard orders what happens to the stored messages of its owners: whoever appends and marks, or reads and marks, does
 // both under mu. Taken before it may be the router's lock of an owner, never after it.
 type shard struct {
-	mu     sync.Mutex // guards owners and what they hold
-	owners map[string]*owner
-}
-
-// owner is an account with messages in flight.
-type owner struct {
-	flight map[uint64]flight
-	// returned is the newest message that a session had been given without a copy and that was stored when it ended.
-	returned uint64
-	catching map[*router.Session]*catching // those that catch up
-}
-
-// flight lists the sessions that have been given a message. Nearly always it is one.
-type flight struct {
-	first   *router.Session
-	more    []*router.Session
-	tracked *router.Sequel // nil: nobody asks what becomes of it
+	mu        sync.Mutex // guards the rest
+	owners    map[string]*owner
+	recovered map[string]bool // those for whom a crash has been dealt with; nil once all have been
+	busy      bool            // something was archived since the last look
 }
 
 func newModule(r *router.Router, contacts Contacts, messages storage.Log, o func() Options, log *slog.Logger) *module {
 	m := &module{router: r, contacts: contacts, store: messages, limits: o, log: log, seed: maphash.MakeSeed()}
+	m.settled.low.Store(all)
 	for i := range m.shards {
 		m.shards[i].owners = map[string]*owner{}
 	}
@@ -118,67 +144,6 @@ func (m *module) module() router.Module {
 
 func (m *module) shard(owner string) *shard {
 	return &m.shards[maphash.String(m.seed, owner)%shards]
-}
-
-// state returns what is known of an owner. The caller holds mu.
-func (sh *shard) state(name string) *owner {
-	o := sh.owners[name]
-	if o == nil {
-		o = &owner{flight: map[uint64]flight{}}
-		sh.owners[name] = o
-	}
-	return o
-}
-
-// tidy forgets an owner of whom nothing need be known. The caller holds mu.
-func (sh *shard) tidy(name string, o *owner) {
-	if len(o.flight) == 0 && len(o.catching) == 0 {
-		delete(sh.owners, name)
-	}
-}
-
-// mark says that a session has been given a message.
-func (o *owner) mark(id uint64, s *router.Session) {
-	f, ok := o.flight[id]
-	if !ok {
-		f.first = s
-	} else {
-		f.more = append(f.more, s)
-	}
-	o.flight[id] = f
-}
-
-// unmark takes that back.
-func (o *owner) unmark(id uint64, s *router.Session) {
-	f := o.flight[id]
-	switch {
-	case f.first == s && len(f.more) == 0:
-		delete(o.flight, id)
-		return
-	case f.first == s:
-		f.first, f.more = f.more[0], f.more[1:]
-	default:
-		for i, other := range f.more {
-			if other == s {
-				f.more = append(f.more[:i:i], f.more[i+1:]...)
-				break
-			}
-		}
-	}
-	o.flight[id] = f
-}
-
-// track remembers that somebody asks what becomes of a message in flight. The stanza is borrowed.
-func (o *owner) track(id uint64, s *xmpp.Stanza) {
-	o.follow(id, &router.Sequel{From: s.From, To: s.To, ID: strings.Clone(s.ID)})
-}
-
-// follow is track for what has been read already; nil: nobody asks.
-func (o *owner) follow(id uint64, q *router.Sequel) {
-	if f, ok := o.flight[id]; ok && q != nil {
-		f.tracked = q
-		o.flight[id] = f
-	}
 }
 
 // tell says that a session has taken a message.
@@ -223,12 +188,16 @@ func (m *module) append(
 	return id, dup, err
 }
 
-// delivering keeps a copy of what must not be lost with the sessions that are about to get it.
+// delivering sees to it that what must not be lost with the sessions that are about to get it is kept.
 func (m *module) delivering(e *router.Envelope, to []*router.Session) {
-	if e.Kept != 0 {
+	switch {
+	case e.Kept != 0:
+		return
+	case e.Repeated: // handled when it came first
+		e.Settle(router.Delivered)
 		return
 	}
-	w := wayOf(e, to)
+	w := m.wayOf(e, to)
 	if w == given || !worthKeeping(e.Stanza) {
 		return
 	}
@@ -241,39 +210,66 @@ func (m *module) delivering(e *router.Envelope, to []*router.Session) {
 	sh := m.shard(name)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	id, dup, err := m.append(e, name, e.Stanza.Payload, storage.AppendOptions{Dedup: e.DedupKey()}, e.Tracked)
+	o := sh.state(name)
+	if w == archived {
+		sh.busy = true
+		if m.give(e, o, e.StanzaID|inArchive, to) {
+			return
+		}
+	}
+	m.recover(sh, name)
+	m.copyLoose(name, o, all)
+	id, dup, err := m.append(e, name, e.Stanza.Payload, storage.AppendOptions{Dedup: dedup(e)}, e.Tracked)
 	switch {
 	case err != nil && e.Durable:
+		sh.tidy(name, o)
 		e.Refuse(router.Unavailable())
 		return
 	case err != nil: // nothing was promised: the sessions may still get it
+		sh.tidy(name, o)
 		m.log.Warn("message given to sessions without a copy", "owner", name, "error", err)
 		return
 	case dup: // handled when it came first
+		sh.tidy(name, o)
 		e.Settle(router.Delivered)
 		return
 	}
-	o, marked := sh.state(name), false
-	for _, s := range to {
-		// One that has left the table by now might have passed Ended too.
-		if m.router.Session(s.Addr()) == s {
-			o.mark(id, s)
-			marked = true
-		}
-	}
-	if !marked {
+	if !m.give(e, o, id, to) {
 		sh.tidy(name, o)
 		e.Settle(router.Stored)
 		m.bring(user)
 		return
 	}
-	if e.Tracked {
-		o.track(id, e.Stanza)
-	}
-	e.Keep(id)
 	if e.StanzaID == 0 {
 		e.Stamp(name, id)
 	}
+}
+
+// give notes that sessions are given a message, and says whether any of them is there. The caller holds the shard.
+func (m *module) give(e *router.Envelope, o *owner, k key, to []*router.Session) (marked bool) {
+	for _, s := range to {
+		// One that has left the table by now might have passed Ended too.
+		if m.router.Session(s.Addr()) == s {
+			o.mark(k, s)
+			marked = true
+		}
+	}
+	if !marked {
+		return false
+	}
+	if e.Tracked {
+		o.track(k, e.Stanza)
+	}
+	e.Keep(k)
+	return true
+}
+
+// dedup is what tells a message from its repetitions in the log: nothing if the archive does.
+func dedup(e *router.Envelope) string {
+	if e.Archived() {
+		return ""
+	}
+	return e.DedupKey()
 }
 
 // unclaimed stores a message that no session takes, or that a session had been given and did not take before it ended.
@@ -283,6 +279,10 @@ func (m *module) unclaimed(e *router.Envelope) {
 	if e.Kept != 0 {
 		m.reorder(e, name)
 		e.Settle(router.Stored) // its copy waits there; Ended ends its flight
+		return
+	}
+	if e.Repeated {
+		e.Settle(router.Stored)
 		return
 	}
 	if !worthKeeping(e.Stanza) {
@@ -300,10 +300,15 @@ func (m *module) unclaimed(e *router.Envelope) {
 		e.Refuse(xmpp.ResourceConstraint("the server has no room for messages that wait at the moment"))
 		return
 	}
-	o := storage.AppendOptions{Dedup: e.DedupKey(), MaxRecords: l.MaxMessages, MaxBytes: l.MaxBytes, Fair: true}
-	if st := sh.owners[name]; st != nil && len(st.catching) > 0 {
-		// A user who is taking what waited is not to be cut off from what comes meanwhile.
-		o.MaxRecords, o.MaxBytes = 2*o.MaxRecords, 2*o.MaxBytes
+	o := storage.AppendOptions{Dedup: dedup(e), MaxRecords: l.MaxMessages, MaxBytes: l.MaxBytes, Fair: true}
+	sh.busy = sh.busy || e.Archived()
+	m.recover(sh, name)
+	if st := sh.owners[name]; st != nil {
+		m.copyLoose(name, st, all)
+		if len(st.catching) > 0 {
+			// A user who is taking what waited is not to be cut off from what comes meanwhile.
+			o.MaxRecords, o.MaxBytes = 2*o.MaxRecords, 2*o.MaxBytes
+		}
 	}
 	id, dup, err := m.append(e, name, e.Stanza.Payload, o, e.Tracked)
 	if errors.Is(err, storage.ErrFull) {
@@ -363,13 +368,24 @@ func (m *module) pass(e *router.Envelope) {
 	}
 }
 
-// reorder puts a message that a session gives back behind those that came before it and had no copy until now.
+// reorder deals with a message that a session gives back: one that only the archive has gets its copy, if nobody else
+// is at it, and another goes behind those that came before it and had no copy until now.
 func (m *module) reorder(e *router.Envelope, name string) {
 	sh := m.shard(name)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	o := sh.owners[name]
-	if o == nil || o.returned < e.Kept {
+	if o == nil {
+		return
+	}
+	f := o.flight[e.Kept]
+	if f.copy == 0 {
+		if len(f.more) == 0 {
+			m.copyLoose(name, o, all)
+		}
+		return
+	}
+	if o.returned < f.copy {
 		return
 	}
 	if id := m.again(e, name, o); id != 0 {
@@ -396,10 +412,12 @@ func (m *module) again(e *router.Envelope, name string, o *owner) (id uint64) {
 		m.log.Warn("message stays out of order", "owner", name, "error", err)
 		return 0
 	}
-	if _, err = m.store.Remove(context.Background(), name, e.Kept); err != nil {
-		m.log.Warn("message is stored twice", "owner", name, "error", err)
+	if f.copy != 0 {
+		if _, err = m.store.Remove(context.Background(), name, f.copy); err != nil {
+			m.log.Warn("message is stored twice", "owner", name, "error", err)
+		}
 	}
-	delete(o.flight, e.Kept)
+	o.drop(e.Kept)
 	return id
 }
 
@@ -411,12 +429,17 @@ func (m *module) keep(s *router.Session, given []router.Undelivered) {
 	defer sh.mu.Unlock()
 	o := sh.state(name)
 	defer func() { sh.tidy(name, o) }()
+	var here []key
+	for i := range given {
+		here = append(here, given[i].Kept)
+	}
+	m.copyLoose(name, o, all, here...) // they came before these, or do not come from the same sender
 	last := uint64(0)
 	for i := range given {
 		g := &given[i]
 		e := &router.Envelope{Stanza: &g.Stanza, Returned: true, Fate: router.Fate{Kept: g.Kept}}
 		switch {
-		case !worthKeeping(e.Stanza) || g.Kept > last && g.Kept != 0:
+		case !worthKeeping(e.Stanza) || g.Kept != 0 && o.flight[g.Kept].copy > last:
 			continue
 		case g.Kept != 0: // what came before it is stored behind it by now
 			tracked := o.flight[g.Kept].tracked
@@ -446,21 +469,41 @@ func (m *module) keep(s *router.Session, given []router.Undelivered) {
 // taken removes what a session has taken, and tells of what somebody asks about.
 func (m *module) taken(s *router.Session, kept []uint64) {
 	name := s.Bare().String()
-	// The removal comes before the marks go, so that whoever reads the log and sees no mark sees no record either.
-	if _, err := m.store.Remove(context.Background(), name, kept...); err != nil {
-		m.log.Warn("messages that were taken will be brought again", "owner", name, "error", err)
-	}
 	sh := m.shard(name)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if o := sh.owners[name]; o != nil {
-		for _, id := range kept {
-			if q := o.flight[id].tracked; q != nil {
-				m.tell(s, *q)
-			}
-			delete(o.flight, id)
+	o := sh.owners[name]
+	if copies := o.copiesOf(kept); len(copies) > 0 {
+		// The removal comes before the marks go, so that whoever reads the log and sees no mark sees no record either.
+		sh.mu.Unlock()
+		if _, err := m.store.Remove(context.Background(), name, copies...); err != nil {
+			m.log.Warn("messages that were taken will be brought again", "owner", name, "error", err)
+		}
+		sh.mu.Lock()
+		o = sh.owners[name]
+	}
+	if o == nil {
+		return
+	}
+	for _, k := range kept {
+		if q := o.flight[k].tracked; q != nil {
+			m.tell(s, *q)
+		}
+		o.drop(k)
+	}
+}
+
+// copiesOf are the ids in the log of messages, whose flight may have ended. The owner may be nil.
+func (o *owner) copiesOf(kept []key) (ids []uint64) {
+	for _, k := range kept {
+		switch {
+		case k&inArchive == 0:
+			ids = append(ids, k)
+		case o != nil && o.flight[k].copy != 0:
+			ids = append(ids, o.flight[k].copy)
 		}
 	}
+	return ids
 }
 
 // ended ends the flight of what the session was given. All that it gave back has been seen.
@@ -474,17 +517,20 @@ func (m *module) ended(s *router.Session, _ *xmpp.Stanza) {
 		return
 	}
 	before := len(o.flight)
-	for id := range o.flight {
-		o.unmark(id, s)
+	for k := range o.flight {
+		o.unmark(k, s)
+	}
+	if o.orphans() { // what could not be given back
+		m.copyLoose(name, o, all)
 	}
 	o.returned = 0
-	loose := len(o.flight) < before
+	free := len(o.flight) < before
 	if c := o.catching[s]; c != nil {
 		close(c.gone)
 	}
 	sh.tidy(name, o)
 	sh.mu.Unlock()
-	if loose {
+	if free {
 		m.bring(s.Bare())
 	}
 }

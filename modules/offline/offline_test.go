@@ -29,28 +29,51 @@ type scene struct {
 	log   storage.Log
 	romeo *moduletest.Client
 	known map[string]bool // contacts of juliet
+	kept  *memory         // the archive; nil: there is none
 }
 
 func (c *scene) Has(user, contact jid.JID) (bool, error) {
 	return user == julietJID && c.known[contact.String()], nil
 }
 
-func newScene(t *testing.T, o Options) *scene {
-	c := &scene{T: t, r: moduletest.New("romeo", "juliet"), store: moduletest.NewStore()}
+func newScene(t *testing.T, o Options) *scene { return sceneOn(t, o, moduletest.NewStore(), false) }
+
+// sceneOn is newScene with what a store has, and with an archive.
+func sceneOn(t *testing.T, o Options, store *moduletest.Store, archive bool) *scene {
+	c := &scene{T: t, r: moduletest.New("romeo", "juliet"), store: store}
 	c.log = c.store.Log("offline")
 	c.known = map[string]bool{"romeo@example.org": true}
-	c.m = newModule(c.r, c, c.log, func() Options { return o }, moduletest.Discard())
-	c.r.Use(c.m.module())
+	options := func() Options { return o }
+	if archive {
+		c.kept = &memory{store.Log("archive")}
+		c.m = New(c.r, c, c.log, c.kept, store.Map("offline"), options, moduletest.Discard()).m
+		c.r.Use(c.kept.module(), c.m.module())
+		for low := c.m.settled.low.Load(); low != all && storage.IDAt(time.Now()) <= low; {
+			<-time.After(margin / 10) // until then each message gets a copy
+		}
+	} else {
+		c.m = newModule(c.r, c, c.log, options, moduletest.Discard())
+		c.r.Use(c.m.module())
+	}
 	c.romeo = moduletest.Login(t, c.r, "romeo/a")
 	t.Cleanup(func() {
 		for i := range c.m.shards {
 			sh := &c.m.shards[i]
 			sh.mu.Lock()
 			for name, o := range sh.owners {
-				for id := range o.flight {
-					if _, err := c.log.Get(t.Context(), name, id); err != nil {
+				loose := 0
+				for k, f := range o.flight {
+					log, id := c.log, f.copy
+					if id == 0 {
+						log, id = c.kept.log, k&^inArchive
+						loose++
+					}
+					if _, err := log.Get(t.Context(), name, id); err != nil {
 						t.Errorf("%s: %d is in flight but not stored", name, id)
 					}
+				}
+				if loose != o.loose {
+					t.Errorf("%s: %d messages have no copy, %d are counted", name, loose, o.loose)
 				}
 			}
 			sh.mu.Unlock()
@@ -542,68 +565,16 @@ func waitFor(t *testing.T, cond func() bool) {
 	}
 }
 
-func TestNothingIsLostOrDoubledWhileSessionsComeAndGo(t *testing.T) {
-	c := newScene(t, Options{})
-	const all = 600
-	var seen sync.Map // body → times taken
-	take := func(j *moduletest.Client) {
-		for _, d := range j.Take() {
-			b := d.Stanza.Child(xmpp.Name{Space: xmpp.NSClient, Local: "body"}).Text()
-			if old, dup := seen.Swap(b, d.Kept); dup && old != d.Kept {
-				t.Errorf("%s came as %v and as %v", b, old, d.Kept)
-			}
-		}
-	}
-	var wg sync.WaitGroup
-	stop := make(chan struct{})
-	for _, name := range []string{"a", "b"} {
-		wg.Go(func() {
-			for i := 0; ; i++ {
-				j := c.juliet(name + strconv.Itoa(i))
-				j.Available(int8(i % 3))
-				for range i % 5 {
-					take(j)
-				}
-				j.Logout()
-				select {
-				case <-stop:
-					return
-				default:
-				}
-			}
-		})
-	}
-	for i := range all {
-		e := c.romeo.SendDurable(message(strconv.Itoa(i)))
-		if e.Outcome != router.Delivered && e.Outcome != router.Stored {
-			t.Errorf("%d: %v, %v", i, e.Outcome, e.Err)
-		}
-	}
-	close(stop)
-	wg.Wait()
-	waitFor(t, c.idle)
-	j := c.juliet("last")
-	j.Available(0)
-	waitFor(t, func() bool { take(j); return c.stored() == 0 })
-	var lost []int
-	for i := range all {
-		if _, ok := seen.Load(strconv.Itoa(i)); !ok {
-			lost = append(lost, i)
-		}
-	}
-	if lost != nil {
-		t.Errorf("lost %v", lost)
-	}
-}
-
 func TestOrderIsKeptWhileASessionComesAndGoes(t *testing.T) {
 	for name, durable := range map[string]bool{"acknowledged": true, "not acknowledged": false} {
-		t.Run(name, func(t *testing.T) { order(t, durable) })
+		t.Run(name, func(t *testing.T) { order(t, newScene(t, Options{}), durable) })
+		t.Run(name+", archive", func(t *testing.T) {
+			order(t, sceneOn(t, Options{}, moduletest.NewStore(), true), durable)
+		})
 	}
 }
 
-func order(t *testing.T, durable bool) {
-	c := newScene(t, Options{})
+func order(t *testing.T, c *scene, durable bool) {
 	const all = 500
 	var got []string
 	take := func(j *moduletest.Client) {
@@ -730,8 +701,8 @@ func TestIDThatAnArchiveGaveStaysTheOnlyOne(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := moduletest.New("romeo", "juliet")
-			r.Use(archive(test.id), New(r, &scene{}, moduletest.NewStore().Log("offline"),
-				func() Options { return Options{} }, moduletest.Discard()))
+			r.Use(archive(test.id), New(r, &scene{}, moduletest.NewStore().Log("offline"), nil, nil,
+				func() Options { return Options{} }, moduletest.Discard()).Module())
 			romeo, juliet := moduletest.Login(t, r, "romeo/a"), moduletest.Login(t, r, "juliet/b")
 			check := func(where string) {
 				t.Helper()

@@ -13,6 +13,14 @@ import "jackdaw/router"
 //	several sessions             copied    copied               copied
 //	none                         stored    stored               stored
 //
+// and with the message in the recipient's archive, which also tells its repetitions:
+//
+//	one session, at once         given     awaited              awaited
+//	one session, in time         archived  archived             archived
+//	one session, disconnected    copied    copied               copied
+//	several sessions             archived  archived             archived
+//	none                         stored    stored               stored
+//
 // A session takes at once if it has no stream management, is active, and its connection is not behind (Session.Prompt);
 // one that is disconnected waits to be resumed. A message may be repeated if it has a key (Envelope.DedupKey), which
 // has to survive the message.
@@ -20,29 +28,39 @@ import "jackdaw/router"
 //	way       who writes it, and when               an acknowledgement waits for
 //	given     nobody                                (none is promised)
 //	awaited   nobody                                the session's having taken it (router.Delivery.Receipt)
+//	archived  nobody: the archive has               the archive's write
 //	copied    delivering, before sessions get it    the write
 //	stored    unclaimed                             the write
 //
 // What is given or awaited is stored all the same if the session ends without having taken it (unclaimed), or before
-// anything is stored behind it (keep); an acknowledgement then waits for that write. What cannot be stored
-// (worthKeeping) is given in every case. Why there are as many ways: docs/decisions/0003-kept-copies.md.
+// anything is stored behind it (keep); an acknowledgement then waits for that write. What is archived gets a copy in
+// the log then, too (copyLoose), and when no session has taken it for a while (run). What cannot be stored
+// (worthKeeping) is given in every case. Why there are as many ways:
+// docs/decisions/0003-kept-copies.md and docs/decisions/0044-the-archive-keeps.md.
 type way uint8
 
 const (
 	given way = iota
 	awaited
+	archived
 	copied
 )
 
 // wayOf is the way of a message that is worth keeping and about to be given to sessions.
-func wayOf(e *router.Envelope, to []*router.Session) way {
-	switch {
-	case len(to) > 1, to[0].Detached():
+func (m *module) wayOf(e *router.Envelope, to []*router.Session) way {
+	// A crash has the archive looked through from there on.
+	found := e.Archived() && e.StanzaID > m.settled.low.Load()
+	switch one := len(to) == 1; {
+	case one && to[0].Detached():
 		return copied
-	case !e.Durable:
+	case one && to[0].Prompt() && !e.Durable:
 		return given
-	case e.DedupKey() == "" && to[0].Prompt():
+	case one && to[0].Prompt() && (e.Archived() || e.DedupKey() == ""):
 		return awaited
+	case found:
+		return archived
+	case one && !e.Durable:
+		return given
 	}
 	return copied
 }

@@ -1,0 +1,228 @@
+package offline
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"jackdaw/storage"
+)
+
+// What only the archive has is known, in memory, to be in flight. So that a crash loses none of it, a mark in storage
+// says up to where everything is settled: taken, or in the log. It follows the clock at a distance as long as anything
+// is archived. After a crash the archives are looked through from the mark to the start: what a session may have been
+// given and not taken is put into the log (recover.go). What was taken since the mark comes a second time then, under
+// the same stanza-id.
+
+const (
+	// soon is how long a message may be in flight without a copy, and lookEvery how often that is looked at.
+	soon      = 500 * time.Millisecond
+	lookEvery = 500 * time.Millisecond
+	// distance is how far the mark stays behind the clock. It must be more than both of the above, and than what a
+	// message takes from the archive to its session.
+	distance = 3 * time.Second
+	// margin is by how much the ids of an account may be ahead of the clock, because many came at once.
+	margin = time.Millisecond
+	// calm is after how many looks without anything archived the mark stays: it has caught up by then.
+	calm = int(distance/lookEvery) + 2
+)
+
+const (
+	settledOwner   = "settled" // no account: it has no domain, and the space has no other owner
+	settledKey     = "mark"
+	settledVersion = 1
+	// maxSpans is how many crashes are told apart whose traces have not been looked for.
+	maxSpans = 8
+)
+
+var errSettled = errors.New("the mark of what is settled cannot be read")
+
+// settled is how far messages are.
+type settled struct {
+	state storage.Map
+	// low is the mark, as an id of the archive. What has no higher one must not be in flight without a copy: all ids
+	// until the mark has been read.
+	low atomic.Uint64
+	// spans are what crashes have left to be looked through. They are set before any shard knows that there are any.
+	spans   []span
+	pending atomic.Bool // they have not all been looked through
+	changed atomic.Bool // that has just come to an end, which is to be noted
+	high    uint64      // the highest id that the clock would have given until now: it may go back
+	idle    int         // looks
+}
+
+// A span of ids in an archive, exclusive of after and before.
+type span struct{ after, before uint64 }
+
+// open reads the mark and begins anew from now. If that cannot be done, all messages get copies until it can.
+func (m *module) open() {
+	if err := m.load(context.Background()); err != nil {
+		m.log.Warn("it is not known which messages are settled; until it is, each is copied", "error", err)
+	}
+}
+
+// load is open without its bounds.
+func (m *module) load(ctx context.Context) error {
+	s := &m.settled
+	now := storage.IDAt(time.Now().Add(margin))
+	b, err := s.state.Get(ctx, settledOwner, settledKey)
+	switch {
+	case errors.Is(err, storage.ErrNotFound): // nothing was ever in the archive alone
+	case err != nil:
+		return err
+	default:
+		low, high, spans, err := readSettled(b)
+		if err != nil {
+			return err
+		}
+		if before := max(now, high); low < before {
+			spans = append(spans, span{low, before})
+		}
+		for len(spans) > maxSpans {
+			one, two := spans[0], spans[1]
+			spans = append([]span{{min(one.after, two.after), max(one.before, two.before)}}, spans[2:]...)
+		}
+		s.spans = spans
+	}
+	s.pending.Store(len(s.spans) > 0)
+	if err := s.write(ctx, now); err != nil {
+		return err
+	}
+	if len(s.spans) > 0 {
+		for i := range m.shards {
+			sh := &m.shards[i]
+			sh.mu.Lock()
+			sh.recovered = map[string]bool{}
+			sh.mu.Unlock()
+		}
+	}
+	s.low.Store(now)
+	return nil
+}
+
+// write notes the mark.
+func (s *settled) write(ctx context.Context, low uint64) error {
+	s.high = max(s.high, storage.IDAt(time.Now()))
+	var spans []span
+	if s.pending.Load() {
+		spans = s.spans
+	}
+	_, p, err := s.state.Update(ctx, settledOwner, storage.AnyVersion,
+		storage.Change{Key: settledKey, Value: appendSettled(nil, low, s.high, spans)})
+	if err != nil {
+		return err
+	}
+	return p.Wait(ctx)
+}
+
+func appendSettled(dst []byte, low, high uint64, spans []span) []byte {
+	dst = append(dst, settledVersion)
+	dst = binary.AppendUvarint(binary.AppendUvarint(dst, low), high)
+	for _, s := range spans {
+		dst = binary.AppendUvarint(binary.AppendUvarint(dst, s.after), s.before)
+	}
+	return dst
+}
+
+func readSettled(b []byte) (low, high uint64, spans []span, err error) {
+	if len(b) == 0 || b[0] != settledVersion {
+		return 0, 0, nil, errSettled
+	}
+	var n []uint64
+	for b = b[1:]; len(b) > 0; {
+		v, k := binary.Uvarint(b)
+		if k <= 0 {
+			return 0, 0, nil, errSettled
+		}
+		n, b = append(n, v), b[k:]
+	}
+	if len(n) < 2 || len(n)%2 != 0 {
+		return 0, 0, nil, errSettled
+	}
+	for i := 2; i < len(n); i += 2 {
+		spans = append(spans, span{n[i], n[i+1]})
+	}
+	return n[0], n[1], spans, nil
+}
+
+// watch copies what is in flight for long, moves the mark, and looks through the archives after a crash, until ctx
+// ends.
+func (m *module) watch(ctx context.Context) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	var recovering sync.WaitGroup
+	defer recovering.Wait()
+	for begun := false; ; {
+		if m.settled.pending.Load() && !begun && m.settled.low.Load() != all {
+			begun = true
+			recovering.Go(func() { m.recoverAll(ctx) })
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			m.look(ctx)
+		}
+	}
+}
+
+// look is what watch does again and again.
+func (m *module) look(ctx context.Context) {
+	s := &m.settled
+	if s.low.Load() == all && m.load(ctx) != nil {
+		return
+	}
+	now := time.Now()
+	if m.copyOld(storage.IDAt(now.Add(-soon))) || s.changed.CompareAndSwap(true, false) {
+		s.idle = 0
+	}
+	if s.idle++; s.idle > calm {
+		return
+	}
+	low := storage.IDAt(now.Add(-distance))
+	if low > s.low.Load() { // nothing before it is in flight without a copy, whether it can be noted or not
+		s.low.Store(low)
+	}
+	switch err := s.write(ctx, low); {
+	case err == nil:
+		s.low.Store(low) // the clock may have gone back
+	case ctx.Err() == nil:
+		m.log.Warn("it cannot be noted which messages are settled", "error", err)
+	}
+}
+
+// copyOld stores copies of what was in flight before an id without one. It says whether anything was archived lately.
+func (m *module) copyOld(before uint64) (busy bool) {
+	for i := range m.shards {
+		sh := &m.shards[i]
+		sh.mu.Lock()
+		busy = busy || sh.busy
+		sh.busy = false
+		for name, o := range sh.owners {
+			if o.loose > 0 {
+				busy = true
+				m.copyLoose(name, o, before)
+			}
+			sh.tidy(name, o)
+		}
+		sh.mu.Unlock()
+	}
+	return busy
+}
+
+// close notes that nothing is in flight any more.
+func (m *module) close() {
+	s := &m.settled
+	if s.low.Load() == all {
+		return
+	}
+	m.copyOld(all)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := s.write(ctx, storage.IDAt(time.Now())); err != nil {
+		m.log.Warn("it cannot be noted that all messages are settled", "error", err)
+	}
+}
