@@ -5,10 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
+
+	"jackdaw/testsuite/harness"
 )
 
 // A side is one of the two servers that a script has people on.
@@ -51,11 +51,7 @@ func play(t *testing.T, a, b side, first int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("/usr/bin/python3", "testdata/federation.py", string(config))
-	// slixmpp reads the authorities of the system for every client, though the scenes trust anybody.
-	cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1", "SSL_CERT_FILE=/dev/null", "SSL_CERT_DIR=/dev/null")
-	// A script must not outlive a test process that is killed.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd := harness.Python(nil, "testdata/federation.py", string(config))
 	var errs strings.Builder
 	cmd.Stderr = &errs
 	out, err := cmd.StdoutPipe()

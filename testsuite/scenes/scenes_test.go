@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
 	"jackdaw/testsuite/harness"
@@ -107,11 +106,7 @@ func perform(t *testing.T, prefix []string, script string, config stage, help fu
 	if err != nil {
 		t.Fatal(err)
 	}
-	args := append(prefix, "/usr/bin/python3", filepath.Join("testdata", script+".py"), string(told))
-	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
-	// A script must not outlive a test process that is killed.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd := harness.Python(prefix, filepath.Join("testdata", script+".py"), string(told))
 	var errs strings.Builder
 	cmd.Stderr = &errs
 	stdin, err := cmd.StdinPipe()
@@ -174,6 +169,8 @@ func help(t *testing.T, s *harness.Server, l line) answer {
 			code = exit.ExitCode()
 		}
 		return answer{Code: code, Out: out}
+	case "crowd":
+		s.AddUser(l.Args...)
 	case "stop":
 		return answer{Code: s.Stop()}
 	case "launch":

@@ -14,10 +14,8 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -91,9 +89,7 @@ type heard struct {
 
 func (s *site) contact(t *testing.T, user string) *contact {
 	t.Helper()
-	cmd := exec.Command("/usr/bin/python3", filepath.Join("testdata", "contact.py"), s.C2S, user+"@"+harness.Domain, harness.Password, room)
-	cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd := harness.Python(nil, filepath.Join("testdata", "contact.py"), s.C2S, user+"@"+harness.Domain, harness.Password, room)
 	var errs strings.Builder
 	cmd.Stderr = &errs
 	in, err := cmd.StdinPipe()
