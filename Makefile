@@ -1,4 +1,4 @@
-# make build | test | race | fuzz | bench | check | bench-peers BENCH=DIR | bench-federation BENCH=DIR | bench-archive BENCH=DIR | bench-growth | bench-soak | deb | image | deps
+# make build | test | race | soak | fuzz | bench | check | bench-peers BENCH=DIR | bench-federation BENCH=DIR | bench-archive BENCH=DIR | bench-growth | bench-soak | deb | image | deps
 
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -20,7 +20,7 @@ FUZZTIME ?= 30s
 BENCH_PACKAGES ?= ./xmpp/... ./router/... ./c2s/... ./modules/httpmessage/... ./modules/archive ./modules/muc
 BENCHTIME      ?= 1s
 
-.PHONY: build test race fuzz bench check bench-peers bench-federation bench-archive bench-growth bench-soak deb image deps
+.PHONY: build test race soak fuzz bench check bench-peers bench-federation bench-archive bench-growth bench-soak deb image deps
 
 COMPILE = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 
@@ -47,6 +47,10 @@ test: deps check race
 
 race:
 	$(GO) test -race -count=1 -p 2 -parallel 4 -timeout 14m ./...
+
+# The long form of what the tests do in short.
+soak:
+	$(GO) test -count=1 -timeout 60m -v -run '^TestPowerCuts' ./storage/embedded -cuts 20000
 
 check:
 	@dirty=$$(git ls-files --cached --others --exclude-standard '*.go' | xargs -r gofmt -s -l); \

@@ -200,13 +200,13 @@ func (e *engine) commit() {
 		err := e.err
 		e.mu.Unlock()
 
-		if err == nil && !ackEarly {
+		if err == nil && !e.ackEarly {
 			begun := time.Now()
 			err = e.append(g)
 			e.pace.took, e.pace.writes = time.Since(begun), g.writes
 		}
 		e.tell(g, err)
-		if err == nil && ackEarly {
+		if err == nil && e.ackEarly {
 			time.Sleep(earlyDelay)
 			err = e.append(g)
 		}

@@ -49,6 +49,8 @@ type Options struct {
 	again time.Duration // until what cannot be done now is tried again; 0: 1 s
 	// inspectEvery is how often some pages of the tree are compared with their checksums; 0: once a minute
 	inspectEvery time.Duration
+	// ackEarly has pendings finish before their group is written: a lie, for negative controls.
+	ackEarly bool
 }
 
 // engine implements storage.Engine.
@@ -77,6 +79,7 @@ type engine struct {
 	ahead    int64 // that a journal has of the disk from the start
 	names    names
 	merged   mark                   // the last journal that is in the tree; the merge's
+	ackEarly bool                   // of Options
 	once     bool                   // the last merge changed something: the tree before it is another one; the merge's
 	tables   atomic.Pointer[tables] // replaced under mu
 	closed   atomic.Bool            // Close has begun; stored under mu
@@ -187,7 +190,7 @@ func open(dir string, o Options) (*engine, error) {
 	}
 	e := &engine{now: o.Now, limit: o.JournalBytes, files: o.files, dir: dir, treePath: filepath.Join(dir, treeName),
 		tree: tree, treeFile: treeFile, states: states, log: o.Log, names: names{dirNames}, again: o.again,
-		failed: o.Failed, closing: make(chan struct{})}
+		failed: o.Failed, ackEarly: o.ackEarly || ackEarly, closing: make(chan struct{})}
 	e.segments.dir, e.segments.files, e.segments.names = dir, o.files, e.names
 	e.segments.damages.log = o.Log
 	e.ahead = part(o.files, dir, min(int64(o.JournalBytes), mostAhead))

@@ -475,15 +475,14 @@ func TestEngineThatCannotGoOnCanBeClosed(t *testing.T) {
 
 // A start that fails says where, leaves everything as it was, and does not wait for what may never come.
 func TestStartThatCannotDoWhatItMustSaysSo(t *testing.T) {
-	whole := filepath.Join(t.TempDir(), "data")
-	files := newForgetful(whole)
-	e, err := OpenWith(whole, Options{files: files, JournalBytes: 30_000, idle: time.Hour})
+	files := newRAM(nil)
+	e, err := OpenWith("data", Options{files: files, JournalBytes: 30_000, idle: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := newPromises()
 	p.liveThroughTwoMerges(t, e.(*engine))
-	killed := files.killed(t).dir
+	killed := files.onDisk(t)
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}

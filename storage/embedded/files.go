@@ -28,6 +28,8 @@ type fileSystem interface {
 	syncPath(dir string) error
 	// total is how large the disk of a directory is.
 	total(dir string) (int64, error)
+	// lock keeps other processes that do the same to a path out until unlock.
+	lock(path string) (unlock func(), err error)
 	// openTree opens a tree, which is made if it is not there.
 	openTree(path string) (*bbolt.DB, error)
 }
@@ -84,10 +86,13 @@ func (osFiles) remove(path string) error                  { return os.Remove(pat
 func (osFiles) openDir(dir string) (syncer, error)        { return os.Open(dir) }
 func (osFiles) syncPath(dir string) error                 { return storage.SyncPath(dir) }
 
-func (osFiles) openTree(path string) (*bbolt.DB, error) {
+func (osFiles) openTree(path string) (*bbolt.DB, error) { return openTreeWith(path, os.OpenFile) }
+
+// openTreeWith opens a tree whose file is opened by a function.
+func openTreeWith(path string, open func(string, int, os.FileMode) (*os.File, error)) (*bbolt.DB, error) {
 	// The tree's own file lock keeps other processes out; it is taken without waiting.
 	tree, err := bbolt.Open(path, 0o600, &bbolt.Options{
-		Timeout: time.Millisecond, FreelistType: bbolt.FreelistMapType, NoStatistics: true,
+		Timeout: time.Millisecond, FreelistType: bbolt.FreelistMapType, NoStatistics: true, OpenFile: open,
 	})
 	if errors.Is(err, bolterrors.ErrTimeout) {
 		return nil, errInUse

@@ -256,14 +256,14 @@ func damageMeta(t *testing.T, path string) {
 }
 
 func TestDamagedNewestMetaIsLeftForTheOneBefore(t *testing.T) {
-	f := newForgetful(filepath.Join(t.TempDir(), "data"))
-	e, err := OpenWith(f.dir, Options{files: f, JournalBytes: 30_000, idle: time.Hour})
+	f := newRAM(nil)
+	e, err := OpenWith("data", Options{files: f, JournalBytes: 30_000, idle: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := newPromises()
 	p.liveThroughTwoMerges(t, e.(*engine))
-	dir := f.killed(t).dir
+	dir := f.onDisk(t)
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}

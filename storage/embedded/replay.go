@@ -72,7 +72,7 @@ func (r replayer) replay(f func(ops []byte) error) (done, found []*journal, err 
 		later := err == nil && laterFrame(rest, next)
 		if err == nil && !ended && !later {
 			if frame := mended(rest, next); frame != nil {
-				r.tellMended(j.path, at)
+				r.tellMended(j.path, at, rest, frame)
 				if ended = len(frame) == frameHeader; !ended {
 					err = f(frame[frameHeader:])
 				}

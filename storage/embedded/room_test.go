@@ -143,15 +143,14 @@ func TestAFullDiskTakesRemovalsAndGoesOnWithRoom(t *testing.T) {
 // A start needs no room: what it cannot merge it has in memory, and merges it when there is some. A crash meanwhile
 // changes nothing.
 func TestAStartNeedsNoRoom(t *testing.T) {
-	whole := filepath.Join(t.TempDir(), "data")
-	before := newForgetful(whole)
-	e, err := OpenWith(whole, Options{files: before, JournalBytes: 30_000, idle: time.Hour})
+	before := newRAM(nil)
+	e, err := OpenWith("data", Options{files: before, JournalBytes: 30_000, idle: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := newPromises()
 	p.liveThroughTwoMerges(t, e.(*engine))
-	killed := before.killed(t).dir
+	killed := before.onDisk(t)
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}

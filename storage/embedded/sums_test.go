@@ -115,10 +115,10 @@ func TestTreeWithoutChecksumsDoesNotPanic(t *testing.T) {
 
 // Where the newest state of the tree is damaged, the one before and the journals since hold everything.
 func TestDamagedStateIsLeftForTheOneBefore(t *testing.T) {
-	f := newForgetful(filepath.Join(t.TempDir(), "data"))
+	f := newRAM(nil)
 	p := newPromises()
 	type moment struct {
-		*forgetful
+		*ram
 		*promises
 	}
 	var moments []moment
@@ -130,10 +130,10 @@ func TestDamagedStateIsLeftForTheOneBefore(t *testing.T) {
 				now.want[owner] = maps.Clone(records)
 			}
 			p.mu.Unlock()
-			moments = append(moments, moment{f.killed(t), now})
+			moments = append(moments, moment{f.killed(), now})
 		}
 	}
-	e, err := OpenWith(f.dir, Options{files: f, JournalBytes: 30_000, idle: time.Hour})
+	e, err := OpenWith("data", Options{files: f, JournalBytes: 30_000, idle: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,14 +143,15 @@ func TestDamagedStateIsLeftForTheOneBefore(t *testing.T) {
 	}
 	back := 0
 	for n, m := range moments {
-		states, err := readSums(osFiles{}, m.dir)
+		dir := m.onDisk(t)
+		states, err := readSums(osFiles{}, dir)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if len(states) < 2 {
 			continue
 		}
-		tree, err := os.OpenFile(filepath.Join(m.dir, treeName), os.O_RDWR, 0)
+		tree, err := os.OpenFile(filepath.Join(dir, treeName), os.O_RDWR, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -164,7 +165,7 @@ func TestDamagedStateIsLeftForTheOneBefore(t *testing.T) {
 		if err := tree.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if err := m.kept(m.dir); err != nil {
+		if err := m.kept(dir); err != nil {
 			t.Errorf("after merge %d: %v", n, err)
 		}
 		back++

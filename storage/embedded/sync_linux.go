@@ -45,12 +45,8 @@ func (osFiles) total(dir string) (int64, error) {
 	return int64(s.Blocks) * int64(s.Bsize), nil
 }
 
-// lockTree finds out whether another process has the tree, and keeps others out until unlock.
-func lockTree(path string) (unlock func(), err error) { return lockDir(path) }
-
-// lockDir keeps other processes that do the same out of a directory until it is closed.
-func lockDir(dir string) (unlock func(), err error) {
-	d, err := os.Open(dir)
+func (osFiles) lock(path string) (unlock func(), err error) {
+	d, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}

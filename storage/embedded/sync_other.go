@@ -12,8 +12,4 @@ func (f dataFile) Allocate(int64, bool) error { return errors.ErrUnsupported }
 
 func (osFiles) total(string) (int64, error) { return 0, errors.ErrUnsupported }
 
-// lockTree is for Linux.
-func lockTree(string) (unlock func(), err error) { return func() {}, nil }
-
-// lockDir is for Linux.
-func lockDir(string) (unlock func(), err error) { return func() {}, nil }
+func (osFiles) lock(string) (unlock func(), err error) { return func() {}, nil }

@@ -122,8 +122,24 @@ func earlierFrame(data []byte, next uint64) bool {
 
 func allZero(b []byte) bool { return len(bytes.Trim(b, "\x00")) == 0 }
 
-// tellMended tells of a frame that could be put right.
-func (r replayer) tellMended(path string, at int) {
+// halfWritten says whether a crash may have left a frame as data has it: of its header, which lies in two sectors, one
+// was not written. What a disk changes is a bit or two.
+func halfWritten(at int, data, frame []byte) bool {
+	first, wrong := sector-at&(sector-1), 0
+	for i := range frameHeader {
+		wrong += bits.OnesCount8(data[i] ^ frame[i])
+	}
+	return wrong > 2 && first < frameHeader && (bytes.Equal(data[:first], frame[:first]) ||
+		bytes.Equal(data[first:frameHeader], frame[first:frameHeader]))
+}
+
+// tellMended tells of a frame that could be put right, which the disk has as data.
+func (r replayer) tellMended(path string, at int, data, frame []byte) {
+	if halfWritten(at, data, frame) {
+		r.log.Warn("the last group of the journal was cut off in its header, and could be put right",
+			"file", path, "byte", at)
+		return
+	}
 	if r.suspect != nil {
 		r.suspect(fmt.Errorf("%s is damaged at byte %d, in the header of its last group; the next start puts it right, "+
 			"and nothing is lost; see to the disk", path, at))

@@ -43,7 +43,7 @@ func openTree(files fileSystem, dir string, log *slog.Logger) (*bbolt.DB, []stat
 	if err := files.syncPath(dir); err != nil {
 		return nil, nil, err
 	}
-	unlock, err := lockTree(path)
+	unlock, err := files.lock(path)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -79,7 +79,7 @@ func treeDamage(path string, why any) error {
 
 // makeTree makes an empty tree.
 func makeTree(files fileSystem, dir string) error {
-	unlock, err := lockDir(dir)
+	unlock, err := files.lock(dir)
 	if err != nil {
 		return err
 	}

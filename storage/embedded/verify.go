@@ -24,7 +24,7 @@ func Verify(dir string) (problems []string, err error) {
 	if _, err := os.Stat(path); err != nil {
 		return nil, fmt.Errorf("there is no store: %w", err)
 	}
-	unlock, err := lockTree(path)
+	unlock, err := osFiles{}.lock(path)
 	if err != nil {
 		return nil, fmt.Errorf("verify %s: %w; stop the server first", dir, err)
 	}
