@@ -52,6 +52,7 @@ type settled struct {
 	changed atomic.Bool // that has just come to an end, which is to be noted
 	high    uint64      // the highest id that the clock would have given until now: it may go back
 	idle    int         // looks
+	failing bool        // the mark could not be written, which was said
 }
 
 // A span of ids in an archive, exclusive of after and before.
@@ -186,12 +187,16 @@ func (m *module) look(ctx context.Context) {
 	if low > s.low.Load() { // nothing before it is in flight without a copy, whether it can be noted or not
 		s.low.Store(low)
 	}
-	switch err := s.write(ctx, low); {
+	err := s.write(ctx, low)
+	switch {
+	case ctx.Err() != nil:
+		return
 	case err == nil:
 		s.low.Store(low) // the clock may have gone back
-	case ctx.Err() == nil:
-		m.log.Warn("it cannot be noted which messages are settled", "error", err)
+	case !s.failing:
+		m.log.Warn("it cannot be noted which messages are settled: a crash would bring those since again", "error", err)
 	}
+	s.failing = err != nil
 }
 
 // copyOld stores copies of what was in flight before an id without one. It says whether anything was archived lately.
