@@ -16,9 +16,7 @@ import "jackdaw/router"
 // and with the message in the recipient's archive, which also tells its repetitions:
 //
 //	one session, at once         given     awaited              awaited
-//	one session, in time         archived  archived             archived
-//	one session, disconnected    copied    copied               copied
-//	several sessions             archived  archived             archived
+//	any others                   archived  archived             archived
 //	none                         stored    stored               stored
 //
 // A session takes at once if it has no stream management, is active, and its connection is not behind (Session.Prompt);
@@ -34,7 +32,7 @@ import "jackdaw/router"
 //
 // What is given or awaited is stored all the same if the session ends without having taken it (unclaimed), or before
 // anything is stored behind it (keep); an acknowledgement then waits for that write. What is archived gets a copy in
-// the log then, too (copyLoose), and when no session has taken it for a while (run). What cannot be stored
+// the log then, too (copyLoose), and when no session has taken it for a while (watch). What cannot be stored
 // (worthKeeping) is given in every case. Why there are as many ways:
 // docs/decisions/0003-kept-copies.md and docs/decisions/0044-the-archive-keeps.md.
 type way uint8
@@ -50,16 +48,18 @@ const (
 func (m *module) wayOf(e *router.Envelope, to []*router.Session) way {
 	// A crash has the archive looked through from there on.
 	found := e.Archived() && e.StanzaID > m.settled.low.Load()
-	switch one := len(to) == 1; {
-	case one && to[0].Detached():
-		return copied
-	case one && to[0].Prompt() && !e.Durable:
-		return given
-	case one && to[0].Prompt() && (e.Archived() || e.DedupKey() == ""):
-		return awaited
+	one := len(to) == 1
+	switch {
+	case one && to[0].Prompt():
+		switch {
+		case !e.Durable:
+			return given
+		case e.Archived() || e.DedupKey() == "":
+			return awaited
+		}
 	case found:
 		return archived
-	case one && !e.Durable:
+	case one && !e.Durable && !to[0].Detached():
 		return given
 	}
 	return copied

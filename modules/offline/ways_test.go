@@ -29,7 +29,7 @@ func TestWaysToKeepAMessage(t *testing.T) {
 			func(c *scene) []*moduletest.Client {
 				return []*moduletest.Client{c.juliet("a")}
 			}},
-		{"one session, disconnected", [3]way{copied, copied, copied}, [3]way{copied, copied, copied},
+		{"one session, disconnected", [3]way{copied, copied, copied}, [3]way{archived, archived, archived},
 			func(c *scene) []*moduletest.Client {
 				j := c.juliet("a")
 				j.Out.Detach()
