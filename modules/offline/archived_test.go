@@ -241,12 +241,13 @@ func TestWhatWasStoredBeforeItIsFoundGoesBehindIt(t *testing.T) {
 		name := julietJID.String()
 		pass(time.Millisecond)
 		// As an earlier version, which knows nothing of the archive, would store it: with its own id and with another.
+		other := storage.IDAt(time.Now()) + 1
 		for i, own := range []bool{true, false} {
 			e := &router.Envelope{Stanza: moduletest.Parse(t, message(strconv.Itoa(3+i)))}
 			e.Stanza.From = c.romeo.Addr()
 			if !own {
-				e.Stanza.Payload = router.AppendStanzaID(e.Stanza.Payload, name, 77)
-				e.Identify(77)
+				e.Stanza.Payload = router.AppendStanzaID(e.Stanza.Payload, name, other)
+				e.Identify(other)
 			}
 			if _, _, err := c.m.append(e, name, e.Stanza.Payload, storage.AppendOptions{}, false); err != nil {
 				t.Fatal(err)
@@ -263,7 +264,7 @@ func TestWhatWasStoredBeforeItIsFoundGoesBehindIt(t *testing.T) {
 		if b := bodies(got); b != "1 2 3 4" {
 			t.Errorf("brought: %s", b)
 		}
-		if all := ids(got); all[2] != records[0].ID || all[3] != 77 {
+		if all := ids(got); all[2] != records[0].ID || all[3] != other {
 			t.Errorf("the ids are %v", all)
 		}
 		c.wantStored(4)
@@ -350,6 +351,7 @@ func TestARepetitionIsToldByTheArchive(t *testing.T) {
 		j := c.login("a")
 		j.Wait(1)
 		j.Take()
+		synctest.Wait()
 		wantOutcome(t, c.romeo.SendDurable(again), router.Delivered)
 		c = c.crash(time.Second)
 		wantOutcome(t, c.romeo.SendDurable(again), router.Stored)

@@ -473,37 +473,50 @@ func (m *module) taken(s *router.Session, kept []uint64) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	o := sh.owners[name]
-	if copies := o.copiesOf(kept); len(copies) > 0 {
-		// The removal comes before the marks go, so that whoever reads the log and sees no mark sees no record either.
-		sh.mu.Unlock()
-		if _, err := m.store.Remove(context.Background(), name, copies...); err != nil {
-			m.log.Warn("messages that were taken will be brought again", "owner", name, "error", err)
+	var copies []uint64
+	var rest []key
+	for _, k := range kept {
+		switch id := o.copyOf(k); {
+		case id != 0:
+			copies, rest = append(copies, id), append(rest, k)
+		case o != nil:
+			m.land(s, o, k) // before it gets a copy
 		}
-		sh.mu.Lock()
-		o = sh.owners[name]
 	}
-	if o == nil {
+	if len(copies) == 0 {
 		return
 	}
-	for _, k := range kept {
-		if q := o.flight[k].tracked; q != nil {
-			m.tell(s, *q)
-		}
-		o.drop(k)
+	// The removal comes before the marks go, so that whoever reads the log and sees no mark sees no record either.
+	sh.mu.Unlock()
+	if _, err := m.store.Remove(context.Background(), name, copies...); err != nil {
+		m.log.Warn("messages that were taken will be brought again", "owner", name, "error", err)
+	}
+	sh.mu.Lock()
+	if o = sh.owners[name]; o == nil {
+		return
+	}
+	for _, k := range rest {
+		m.land(s, o, k)
 	}
 }
 
-// copiesOf are the ids in the log of messages, whose flight may have ended. The owner may be nil.
-func (o *owner) copiesOf(kept []key) (ids []uint64) {
-	for _, k := range kept {
-		switch {
-		case k&inArchive == 0:
-			ids = append(ids, k)
-		case o != nil && o.flight[k].copy != 0:
-			ids = append(ids, o.flight[k].copy)
-		}
+// copyOf is the id in the log of a message, whose flight may have ended; 0: it has no copy. The owner may be nil.
+func (o *owner) copyOf(k key) uint64 {
+	switch {
+	case k&inArchive == 0:
+		return k
+	case o == nil:
+		return 0
 	}
-	return ids
+	return o.flight[k].copy
+}
+
+// land ends the flight of a message that a session has taken. The caller holds the shard.
+func (m *module) land(s *router.Session, o *owner, k key) {
+	if q := o.flight[k].tracked; q != nil {
+		m.tell(s, *q)
+	}
+	o.drop(k)
 }
 
 // ended ends the flight of what the session was given. All that it gave back has been seen.

@@ -112,8 +112,9 @@ func (m *module) rescue(ctx context.Context, name string, left []waiting) error 
 			if flags&settledID == 0 { // its id is its place, which it loses
 				w.data = appendRecord(nil, &s, router.AppendStanzaID(slices.Clone(s.Payload), name, r.ID),
 					flags|settledID)
-			} else {
-				there[router.StanzaID(&s, name)] = true
+			} else if archived := router.StanzaID(&s, name); archived != 0 {
+				there[archived] = true
+				w.at = min(w.at, archived) // it may be a copy that was made later
 			}
 			if w.at > left[0].at {
 				behind = append(behind, w)
