@@ -3,6 +3,7 @@ package c2s
 import (
 	"io"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,18 +20,17 @@ type conn struct {
 	srv    *Server
 	pass   *gate.Pass
 	from   netip.Addr
-	secure bool     // nobody reads it on its way
 	s      *session // nil before bind
+	secure bool     // nobody reads it on its way
 	// resumed says that the session began on another connection.
 	resumed bool
 
 	// The reader's.
-	out   []byte // before bind: leaves before the client is waited for
-	env   router.Envelope
-	batch router.Batch
-	flush bool           // the reader's own session has something queued
-	purse *budget.Budget // of the account; nil: no limit on the rate
-	last  int            // plain bytes after which a reader that is told to leave does so; 0: not told
+	flush    bool           // the reader's own session has something queued
+	greeting *greeting      // nil from the session on
+	tools    *tools         // nil while it waits
+	purse    *budget.Budget // of the account; nil: no limit on the rate
+	last     int            // plain bytes after which a reader that is told to leave does so; 0: not told
 
 	heard  atomic.Int64 // second of the server's clock when bytes came last
 	dead   atomic.Bool  // nothing that comes is to be looked at any more
@@ -54,10 +54,35 @@ type conn struct {
 	ahead    []byte // of it, not given to Send yet
 }
 
+// tools are what a reader works with. One that waits has none.
+type tools struct {
+	env   router.Envelope
+	batch router.Batch
+}
+
+var spareTools = sync.Pool{New: func() any { return new(tools) }}
+
+// pickUp gets the reader its tools.
+func (c *conn) pickUp() {
+	if c.tools == nil {
+		c.tools = spareTools.Get().(*tools)
+	}
+}
+
+// putDown gives them back. What was routed has left.
+func (c *conn) putDown() {
+	if c.tools != nil {
+		c.tools.env.Reset()
+		c.tools.env.Batch = nil
+		spareTools.Put(c.tools)
+		c.tools = nil
+	}
+}
+
 // BeforeRead implements wire.Pacer.
 func (c *conn) BeforeRead() error {
-	if len(c.out) > 0 {
-		if err := c.write(); err != nil {
+	if g := c.greeting; g != nil && len(g.out) > 0 {
+		if err := g.write(); err != nil {
 			return err
 		}
 	}
@@ -83,7 +108,9 @@ func (c *conn) flushAll() {
 		}
 		return
 	}
-	c.batch.Flush()
+	if c.tools != nil {
+		c.tools.batch.Flush()
+	}
 	if c.Owes() {
 		c.say("")
 	}

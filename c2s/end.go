@@ -108,9 +108,7 @@ func (s *session) finish(f *wire.Farewell) {
 			c.writing = true
 			last := c.Framing.AppendEnd(s.lastAck(nil), f)
 			s.mu.Unlock()
-			if c.Send(last) == nil {
-				c.Goodbye()
-			}
+			c.Goodbye(last)
 			s.mu.Lock()
 			c.writing = false
 		} else {

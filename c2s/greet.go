@@ -22,6 +22,7 @@ import (
 // and is gone afterwards.
 type greeting struct {
 	*conn
+	out      []byte // leaves before the client is waited for
 	mode     Mode
 	source   accounts.Source
 	host     jid.JID      // zero before the first header
@@ -47,9 +48,20 @@ type greeting struct {
 // errTaken says that the connection has been handed to a session.
 var errTaken = errors.New("bound")
 
+// deepen makes the stack of this goroutine at once as large as a handshake needs it. Else it would grow four times, and
+// each time all that is on it by then is copied and looked through, deep inside the handshake.
+//
+//go:noinline
+func deepen(at int) byte {
+	var room [12 << 10]byte
+	return room[at]
+}
+
 // greet negotiates. On success another goroutine goes on with the connection.
 func (c *conn) greet(m Mode) {
+	deepen(0)
 	g := &greeting{conn: c, mode: m, source: accounts.Source{Addr: c.from, Exempt: gate.Exempt(c.from)}}
+	c.greeting = g
 	err := g.negotiate()
 	if err == errTaken {
 		return
@@ -79,9 +91,9 @@ func (g *greeting) part(f *wire.Farewell) {
 }
 
 // write lets leave what is to be said. Where the client is waited for next, that is done without it.
-func (c *conn) write() error {
-	_, err := c.Write(c.out)
-	c.out = c.out[:0]
+func (g *greeting) write() error {
+	_, err := g.Write(g.out)
+	g.out = g.out[:0]
 	return err
 }
 
@@ -430,11 +442,12 @@ func (g *greeting) bindResource(x *xmpp.Stanza) error {
 // stillActive ends the session that was just bound if the account has been disabled or deleted since its login, or has
 // got another password: whoever did that ended the sessions that there were.
 func (g *greeting) stillActive() {
-	if r, err := g.srv.accounts.Rights(g.srv.ctx, g.user); err == nil && !r.Active() {
+	r, err := g.srv.accounts.Rights(g.srv.ctx, g.user)
+	switch {
+	case err != nil: // what cannot be found out ends nothing
+	case !r.Active():
 		g.s.End(string(stream.NotAuthorized), "the account is not active")
-		return
-	}
-	if a, err := g.srv.accounts.Get(g.srv.ctx, g.user); err == nil && a.Changed.After(g.tried) {
+	case r.Changed().After(g.tried):
 		g.s.End(string(stream.NotAuthorized), accounts.PasswordChanged.String())
 	}
 }
@@ -442,7 +455,8 @@ func (g *greeting) stillActive() {
 // commit writes what makes the session the client's, and hands the connection over.
 func (g *greeting) commit() error {
 	err := g.write()
-	g.out = nil
+	g.greeting = nil
+	g.Scanner.Forget()
 	if !g.source.Exempt && !g.srv.accounts.Permitted(g.srv.ctx, g.user, accounts.PermAdmin) {
 		g.purse = g.srv.budgets.Open(g.user.String())
 	}

@@ -360,9 +360,7 @@ func (s *session) resume(c *conn, h uint32) (handled uint32, err error) {
 		old.dead.Store(true)
 		s.mu.Unlock()
 		if polite {
-			if old.Send(old.Framing.AppendEnd(nil, wire.Fault(stream.Conflict, "resumed on another connection"))) == nil {
-				old.Goodbye()
-			}
+			old.Goodbye(old.Framing.AppendEnd(nil, wire.Fault(stream.Conflict, "resumed on another connection")))
 		} else {
 			_ = old.Transport.Close() // so that its writer gives up
 		}

@@ -52,6 +52,7 @@ func (c *conn) serve(waits bool) error {
 		case !errors.Is(err, os.ErrDeadlineExceeded):
 			return err
 		case c.rests():
+			c.Rest()
 			return errRested
 		case !c.leaves() || c.dead.Load() || c.Transport.SetReadDeadline(time.Time{}) != nil:
 			return err
@@ -120,8 +121,12 @@ func (c *conn) over(err error) {
 // work handles what has been received. It returns wire.ErrAgain when that is all.
 func (c *conn) work() (err error) {
 	defer c.srv.streams.Recover(&err)
+	c.pickUp()
 	for {
 		item, err := c.Next()
+		if err == wire.ErrAgain {
+			c.putDown()
+		}
 		if err != nil {
 			return err
 		}
@@ -164,9 +169,9 @@ func (c *conn) stanza(x *xmpp.Stanza) error {
 		return wire.Fault(stream.InvalidFrom, "")
 	}
 	x.From = s.addr
-	e := &c.env
+	e := &c.tools.env
 	e.Reset()
-	e.Stanza, e.Session, e.Account, e.Budget, e.Batch = x, s.rs, s.rs.Bare(), c.purse, &c.batch
+	e.Stanza, e.Session, e.Account, e.Budget, e.Batch = x, s.rs, s.rs.Bare(), c.purse, &c.tools.batch
 	e.Durable = s.sm != nil
 	if bad := c.unfit(x); bad != nil {
 		c.refuse(x, bad)
@@ -203,7 +208,7 @@ func (c *conn) answer(reply xmpp.Stanza) {
 	if reply.From.IsZero() {
 		reply.From = c.s.rs.Bare()
 	}
-	c.s.rs.Send(&c.batch, router.Delivery{Stanza: &reply, Copy: true})
+	c.s.rs.Send(&c.tools.batch, router.Delivery{Stanza: &reply, Copy: true})
 }
 
 // own handles the requests that are about the stream itself.

@@ -187,7 +187,7 @@ func All(d Deps) *Set {
 			reports.New(reports.Options{Tell: admins.Add, Log: d.Log}),
 			contacts.Module(),
 			// Before pep and presence, which act on what a user broadcasts.
-			caps.New(discovery.Info),
+			caps.New(discovery.Info, discovery.Version),
 			// Before presence, which settles what a user broadcasts, and before all that keeps or copies messages.
 			events.Module(),
 			// After the roster, and before presence and all that keeps or copies messages.

@@ -118,10 +118,16 @@ func (s *Stream) Progress() (taken int64, left bool) {
 	return s.taken, left
 }
 
-// Goodbye ends our side of TLS and brings out what is left within FarewellTime. What was given to Send ends the stream.
-func (s *Stream) Goodbye() {
-	if s.TLS != nil {
+// Goodbye sends the last of the stream, ends our side of TLS, both in one write, and brings out what is left within
+// FarewellTime.
+func (s *Stream) Goodbye(last []byte) {
+	s.Transport.collect()
+	err := s.Send(last)
+	if err == nil && s.TLS != nil {
 		_ = s.TLS.CloseWrite() // a courtesy: the stream's end has been said in XML
+	}
+	if s.Transport.emit() != nil || err != nil {
+		return
 	}
 	deadline := time.Now().Add(FarewellTime)
 	for {

@@ -64,6 +64,7 @@ type Transport struct {
 	mu       sync.Mutex // guards the rest
 	writeFn  func(fd uintptr) bool
 	queueing bool   // Write never waits
+	collects bool   // what is written waits for emit
 	rest     []byte // produced and not accepted
 	produced int64  // bytes written to this transport
 	accepted int64  // bytes the kernel took
@@ -211,7 +212,7 @@ func (t *Transport) Write(p []byte) (int, error) {
 		return 0, t.werr
 	}
 	t.produced += int64(len(p))
-	if len(t.rest) > 0 {
+	if len(t.rest) > 0 || t.collects {
 		t.rest = append(t.rest, p...)
 		return len(p), nil
 	}
@@ -226,6 +227,21 @@ func (t *Transport) Queue() {
 	t.mu.Lock()
 	t.queueing = true
 	t.mu.Unlock()
+}
+
+// collect lets what is written from now on leave together, with emit. It comes after Queue.
+func (t *Transport) collect() {
+	t.mu.Lock()
+	t.collects = true
+	t.mu.Unlock()
+}
+
+// emit gives the kernel what was collected, as far as it takes it now.
+func (t *Transport) emit() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.collects = false
+	return t.push(false)
 }
 
 // push gives rest to the kernel, as far as it takes it now; with wait until it has taken something. The caller holds

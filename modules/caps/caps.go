@@ -16,6 +16,7 @@ import (
 	"encoding/base64"
 	"slices"
 	"strings"
+	"sync"
 
 	"jackdaw/router"
 	"jackdaw/xmpp"
@@ -25,20 +26,45 @@ import (
 const Node = "urn:x-jackdaw:server"
 
 // New returns the module, which must come before those that act on presence. info is the host's answer to disco#info
-// without a node; it is asked for each stream that has logged in, so that it may change.
-func New(info func(host string) *xmpp.Element) router.Module {
+// without a node. It may change when what version returns does, which can be compared; the feature is offered to each
+// stream that has logged in, and the hash of an answer of fifty lines would be a fortieth of the login.
+func New(info func(host string) *xmpp.Element, version func() any) router.Module {
+	known := memo{make: func(host string) string {
+		var w xmpp.Writer
+		w.Start(xmpp.NSCaps, "c").Attr("hash", "sha-1").Attr("node", Node).Attr("ver", Ver(info(host))).End()
+		return string(w.Bytes())
+	}}
 	return router.Module{
-		Name:     "caps",
-		Needs:    []string{"disco"}, // they are the hash of what it says
-		Specs:    []router.Spec{{Name: "XEP-0115", Version: "1.6.0", Note: "nothing is taken out of presence"}},
-		Features: []string{xmpp.NSCaps, xmpp.NSCaps + "#optimize"}, // §7
-		Leaving:  router.Stage{Presence: complete},
-		StreamFeatureOf: func(host string) string {
-			var w xmpp.Writer
-			w.Start(xmpp.NSCaps, "c").Attr("hash", "sha-1").Attr("node", Node).Attr("ver", Ver(info(host))).End()
-			return string(w.Bytes())
-		},
+		Name:            "caps",
+		Needs:           []string{"disco"}, // they are the hash of what it says
+		Specs:           []router.Spec{{Name: "XEP-0115", Version: "1.6.0", Note: "nothing is taken out of presence"}},
+		Features:        []string{xmpp.NSCaps, xmpp.NSCaps + "#optimize"}, // §7
+		Leaving:         router.Stage{Presence: complete},
+		StreamFeatureOf: func(host string) string { return known.of(host, version()) },
 	}
+}
+
+// A memo remembers the feature of each host.
+type memo struct {
+	make func(host string) string
+
+	mu      sync.Mutex // guards the rest
+	version any
+	by      map[string]string
+}
+
+func (m *memo) of(host string, version any) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.by == nil || m.version != version {
+		m.by, m.version = map[string]string{}, version
+	}
+	feature, ok := m.by[host]
+	if !ok {
+		feature = m.make(host)
+		m.by[host] = feature
+	}
+	return feature
 }
 
 var name = xmpp.Name{Space: xmpp.NSCaps, Local: "c"}

@@ -69,13 +69,27 @@ func TestFormsWithoutHiddenFormTypeAreIgnored(t *testing.T) {
 }
 
 func TestStreamFeatureCarriesTheStringOfTheHost(t *testing.T) {
+	answers, version := map[string]string{"a.example": exodus, "b.example": psi}, 1
+	asked := 0
 	m := New(func(host string) *xmpp.Element {
-		return parse(t, map[string]string{"a.example": exodus, "b.example": psi}[host])
-	})
-	for host, ver := range map[string]string{"a.example": exodusVer, "b.example": psiVer} {
+		asked++
+		return parse(t, answers[host])
+	}, func() any { return version })
+	offers := func(host, ver string) {
+		t.Helper()
 		moduletest.Same(t, m.StreamFeatureOf(host),
 			`<c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='`+Node+`' ver='`+ver+`'/>`)
 	}
+	for range 2 {
+		offers("a.example", exodusVer)
+		offers("b.example", psiVer)
+	}
+	if asked != 2 {
+		t.Errorf("asked %d times for what has not changed", asked)
+	}
+	answers["a.example"] = psi
+	version++
+	offers("a.example", psiVer)
 }
 
 func TestAnswerIsVerifiedByTheHashItClaims(t *testing.T) {
@@ -123,7 +137,7 @@ func TestWhatAClientCanDoIsAddedToPresenceThatDoesNotSaySo(t *testing.T) {
 	)
 	r := moduletest.New("romeo")
 	var sent string
-	r.Use(New(func(string) *xmpp.Element { return nil }), router.Module{Name: "presence",
+	r.Use(New(func(string) *xmpp.Element { return nil }, func() any { return nil }), router.Module{Name: "presence",
 		Leaving: router.Stage{Presence: func(e *router.Envelope) {
 			sent = string(e.Stanza.Payload)
 			if e.Stanza.To.IsZero() {

@@ -18,6 +18,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"jackdaw/config"
 	"jackdaw/modules/internal/parts"
 	"jackdaw/router"
 	"jackdaw/xmpp"
@@ -63,6 +64,7 @@ type Options struct {
 	// Replies says whether our users' replies to senders that are no accounts are taken by somebody. Nil: they are not.
 	Replies func() bool
 	Forms   []Form
+	Config  func() *config.Config // in force, which Forms may depend on; nil: they do not
 	// Shared are the domains of services for all hosts, wherever these are below; nil: there are none.
 	Shared    func() []string
 	Nodes     Nodes     // of accounts; nil: there are none
@@ -89,7 +91,7 @@ type announced struct {
 
 // Of makes the answers of a server.
 func Of(p parts.Parts, o Options) *Disco {
-	o.Router, o.Users = p.Router, p.Accounts
+	o.Router, o.Users, o.Config = p.Router, p.Accounts, p.Config
 	o.Shared = func() []string {
 		if domain := p.Config().Modules.MUC.Domain; domain != "" {
 			return []string{domain}
@@ -145,11 +147,33 @@ func (d *Disco) Info(host string) *xmpp.Element {
 	return q
 }
 
+// Version is another value whenever Info may answer otherwise: after a change of the configuration, or of the modules.
+func (d *Disco) Version() any {
+	v := version{modules: first(d.o.Router.Modules())}
+	if d.o.Config != nil {
+		v.config = d.o.Config()
+	}
+	return v
+}
+
+// first tells one list of modules from another.
+func first(modules []router.Module) *router.Module {
+	if len(modules) == 0 {
+		return nil
+	}
+	return &modules[0]
+}
+
+type version struct {
+	modules *router.Module
+	config  *config.Config
+}
+
 // announced gathers what the modules announce that are plugged in now.
 func (d *Disco) announced() *announced {
 	modules := d.o.Router.Modules()
 	a := d.known.Load()
-	if a != nil && len(a.by) == len(modules) && (len(modules) == 0 || &a.by[0] == &modules[0]) {
+	if a != nil && first(a.by) == first(modules) {
 		return a
 	}
 	a = &announced{by: modules}

@@ -405,7 +405,7 @@ func (s *Service) Get(ctx context.Context, user jid.JID) (Account, error) {
 // Exists says whether there is an account, disabled or not. It is asked for every message that no session takes, so a
 // yes comes from memory, as Rights does.
 func (s *Service) Exists(ctx context.Context, user jid.JID) (bool, error) {
-	if r, known := s.rights.get(user.Bare().String()); known && r.exists && time.Now().Before(r.expires) {
+	if r, known := s.rights.get(user.Bare().String()); known && r.exists && r.fresh() {
 		return true, nil
 	}
 	s.rights.drop(user.Bare().String()) // another process may have made it since

@@ -74,17 +74,44 @@ type Rights struct {
 	user    jid.JID
 	exists  bool
 	active  bool
+	found   bool              // there is an account of that name, whatever it may do
+	hashes  [len(hashes)]bool // of which it has keys
 	has     []Permission
 	forge   []Pattern
-	created time.Time
-	expires time.Time
+	created moment
+	changed moment
+	expires moment
 }
+
+// A moment is a time in a third of its room, since there are Rights for each account with a session: nanoseconds since
+// 1970, 0 for the zero time.
+type moment int64
+
+func momentOf(t time.Time) moment {
+	if t.IsZero() {
+		return 0
+	}
+	return moment(t.UnixNano())
+}
+
+func (m moment) time() time.Time {
+	if m == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, int64(m)).UTC()
+}
+
+// fresh says that they need not be read again.
+func (r *Rights) fresh() bool { return time.Now().Before(r.expires.time()) }
 
 // User is whose they are; zero where Active is false.
 func (r *Rights) User() jid.JID { return r.user }
 
 // Created is when the account was made; zero where Active is false.
-func (r *Rights) Created() time.Time { return r.created }
+func (r *Rights) Created() time.Time { return r.created.time() }
+
+// Changed is when the password was set; zero for an account that is not there.
+func (r *Rights) Changed() time.Time { return r.changed.time() }
 
 // Active says that there is such an account and that it is not disabled.
 func (r *Rights) Active() bool { return r.active }
@@ -117,7 +144,7 @@ func (s *Service) Rights(ctx context.Context, user jid.JID) (*Rights, error) {
 	user = user.Bare()
 	key := user.String()
 	old, known := s.rights.get(key)
-	if known && time.Now().Before(old.expires) {
+	if known && old.fresh() {
 		return old, nil
 	}
 	epoch := s.rights.epoch(key)
@@ -128,20 +155,37 @@ func (s *Service) Rights(ctx context.Context, user jid.JID) (*Rights, error) {
 		}
 		return nil, about(key, err)
 	}
-	r := s.settings.Load().rights(user, a, err == nil && !a.Disabled)
-	// One that waits for approval is nobody to others: nothing is stored for it, and nobody learns of it.
-	r.exists, r.expires = err == nil && !waiting(a), time.Now().Add(rightsFor)
+	r := s.rightsOf(user, a, err == nil)
 	s.rights.put(key, r, epoch)
 	return r, nil
+}
+
+// learn takes an account that was just read for its rights too, unless they are known. It was read after epoch.
+func (s *Service) learn(user jid.JID, a storage.Account, epoch uint64) {
+	if old, known := s.rights.get(user.String()); !known || !old.fresh() {
+		s.rights.put(user.String(), s.rightsOf(user, a, true), epoch)
+	}
+}
+
+// rightsOf are those of an account as it is stored, if there is one.
+func (s *Service) rightsOf(user jid.JID, a storage.Account, found bool) *Rights {
+	r := s.settings.Load().rights(user, a, found && !a.Disabled)
+	// One that waits for approval is nobody to others: nothing is stored for it, and nobody learns of it.
+	r.exists, r.expires = found && !waiting(a), momentOf(time.Now().Add(rightsFor))
+	if r.found = found; found {
+		held := keyring(a)
+		r.hashes, r.changed = held.hashes, momentOf(held.changed)
+	}
+	return r
 }
 
 func (c *settings) rights(user jid.JID, a storage.Account, active bool) *Rights {
 	if active {
 		user, _ = jid.Parse(strings.Clone(user.String())) // the caller's may be a slice of a whole request
 	}
-	r := &Rights{user: user, active: active, created: a.Created}
+	r := &Rights{user: user, active: active, created: momentOf(a.Created)}
 	if !active {
-		r.user, r.created = jid.JID{}, time.Time{}
+		r.user, r.created = jid.JID{}, 0
 		return r
 	}
 	for _, h := range c.held(user, a) {

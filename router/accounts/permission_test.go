@@ -13,6 +13,7 @@ import (
 
 	"jackdaw/storage"
 	"jackdaw/xmpp/jid"
+	"jackdaw/xmpp/sasl"
 )
 
 func TestPatternsMatchWhatTheyAreDocumentedTo(t *testing.T) {
@@ -222,4 +223,52 @@ func TestRightsAreReadAgainAfterAMinuteAndOutliveAnAbsentStore(t *testing.T) {
 			t.Error("forgotten while the store is away")
 		}
 	})
+}
+
+// A login asks for the keys, then for what it may do, and whether the password is still that of the keys.
+func TestALoginReadsTheAccountOnceAndSeesChangesAtOnce(t *testing.T) {
+	s, m := service(t, Options{Iterations: sasl.MinIterations})
+	ctx, user := t.Context(), jid.MustParse("juliet@example.org")
+	if err := s.Create(ctx, user, "secret"); err != nil {
+		t.Fatal(err)
+	}
+	read := func() int {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return m.gets
+	}
+	login := func() (changed time.Time) {
+		t.Helper()
+		before := read()
+		if _, ok, err := s.Keys(ctx, user, sasl.SHA256); !ok || err != nil {
+			t.Fatalf("keys: %v, %v", ok, err)
+		}
+		r, err := s.Rights(ctx, user)
+		if err != nil || !r.Active() {
+			t.Fatalf("rights: %+v, %v", r, err)
+		}
+		shown, err := s.Shown(ctx, user)
+		held, err2 := s.Keyring(ctx, user)
+		if err != nil || err2 != nil || !shown.Has(sasl.SHA512) || shown.hashes != held.hashes ||
+			!shown.changed.Equal(held.changed) || !r.Changed().Equal(held.changed) {
+			t.Errorf("shown %+v, held %+v, changed %v", shown, held, r.Changed())
+		}
+		if got := read() - before - 1; got != 1 { // without that of the keyring
+			t.Errorf("read %d times", got)
+		}
+		return r.Changed()
+	}
+	first := login()
+	if err := s.SetPassword(ctx, user, "another"); err != nil {
+		t.Fatal(err)
+	}
+	if second := login(); !second.After(first) {
+		t.Errorf("password of %v, then of %v", first, second)
+	}
+	if err := s.SetDisabled(ctx, user, true); err != nil {
+		t.Fatal(err)
+	}
+	if shown, err := s.Shown(ctx, user); err != nil || !shown.Has(sasl.SHA256) {
+		t.Errorf("of a disabled account %+v, %v are shown", shown, err)
+	}
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"errors"
 	"slices"
 	"time"
 
@@ -46,16 +45,19 @@ func (s *Service) Keyring(ctx context.Context, user jid.JID) (Keyring, error) {
 // Shown says which keys an account has, for somebody who has proved nothing: for one that does not exist, some that it
 // might have, always the same, so that nobody learns by them whether it does (XEP-0388 §3). Of two names that nobody
 // has one seems to lack what accounts made by older versions lack. Errors: ErrUnavailable, or the context's.
-func (s *Service) Shown(ctx context.Context, user jid.JID) (Keyring, error) {
-	h, err := s.Keyring(ctx, user)
-	if errors.Is(err, ErrNotFound) {
+func (s *Service) Shown(ctx context.Context, user jid.JID) (h Keyring, err error) {
+	r, err := s.Rights(ctx, user)
+	if err != nil {
+		return h, err
+	}
+	if !r.found {
 		lot := s.Derive("keys", user.Bare().String())[0]
 		for i, hash := range hashes {
 			h.hashes[i] = hash == sasl.SHA1 || lot >= 0x80 || hash == sasl.SHA256 && lot >= 0x08
 		}
 		return h, nil
 	}
-	return h, err
+	return Keyring{r.hashes, r.Changed()}, nil
 }
 
 // NewSalt is what keys are made with that somebody else derives: a fresh salt, and the iterations of new passwords.

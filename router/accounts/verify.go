@@ -199,9 +199,13 @@ func keysOf(a storage.Account, h sasl.Hash) (k sasl.Keys, ok bool) {
 func (s *Service) Keys(ctx context.Context, user jid.JID, h sasl.Hash) (keys sasl.Keys, ok bool, err error) {
 	name := user.Bare().String()
 	fake := sasl.FakeKeys(s.secret[:], h, name, s.settings.Load().iterations)
+	epoch := s.rights.epoch(name)
 	a, err := s.users.store.Get(ctx, name)
 	if err != nil && !errors.Is(err, storage.ErrNotFound) {
 		return sasl.Keys{}, false, about(name, err)
+	}
+	if err == nil { // a login asks for them next
+		s.learn(user.Bare(), a, epoch)
 	}
 	keys, ok = keysOf(a, h)
 	if waits := waiting(a); !ok || err != nil || a.Disabled && !waits {

@@ -72,8 +72,9 @@ type Scanner struct {
 	implied  string // default namespace around an item
 	rootName string // of the stream's start tag as written
 	outer    []binding
-	base     int // bytes consumed since the start of the stream
-	header   Header
+	base     int      // bytes consumed since the start of the stream
+	header   *Header  // nil before there is one, and after Forget
+	lang     string   // of the header that has been forgotten
 	wrapper  *wrapper // of a document that is one
 	err      *SyntaxError
 }
@@ -104,8 +105,24 @@ func (s *Scanner) Release() {
 	}
 }
 
-// Header returns the header of the stream, once there has been one; it is the caller's to read until Reset.
-func (s *Scanner) Header() *Header { return &s.header }
+// Header returns the header of the stream, once there has been one; it is the caller's until Reset or Forget.
+func (s *Scanner) Header() *Header {
+	if s.header == nil {
+		s.header = new(Header)
+	}
+	return s.header
+}
+
+// Forget lets go of the header, of which nobody asks any more. Stanzas stay in its language.
+func (s *Scanner) Forget() { s.lang, s.header = s.language(), nil }
+
+// language is that of stanzas which do not say theirs.
+func (s *Scanner) language() string {
+	if s.header == nil {
+		return s.lang
+	}
+	return s.header.Lang
+}
 
 // Stanza returns what the last ItemStanza was about. It, its payload and its index are overwritten by the next Scan.
 func (s *Scanner) Stanza() *xmpp.Stanza { return &s.scratch().stanza }

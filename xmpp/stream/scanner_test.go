@@ -270,6 +270,23 @@ func TestStanzasTakeTheLanguageOfTheirStream(t *testing.T) {
 	}
 }
 
+func TestAHeaderThatIsForgottenLeavesItsLanguage(t *testing.T) {
+	var s Scanner
+	if item, _, err := s.Scan([]byte(strings.Replace(header, "'>", "' xml:lang='it'>", 1))); item != ItemHeader || err != nil {
+		t.Fatalf("%v, %v", item, err)
+	}
+	for range 2 {
+		s.Forget()
+		if item, _, err := s.Scan([]byte("<message/>")); item != ItemStanza || err != nil || s.Stanza().Lang != "it" {
+			t.Errorf("%v, %v, %q", item, err, s.Stanza().Lang)
+		}
+	}
+	s.Reset()
+	if h := *s.Header(); h != (Header{}) {
+		t.Errorf("a new stream begins with %+v", h)
+	}
+}
+
 func TestStreamWithoutAPrefixLeavesTheNamespaceToItsStanzas(t *testing.T) {
 	const head = "<stream xmlns='http://etherx.jabber.org/streams' to='example.com' version='1.0'>"
 	got := items(t, Limits{}, head+"<message xmlns='jabber:client' id='1'><body>x</body><x xmlns='urn:x'/></message>"+

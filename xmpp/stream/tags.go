@@ -353,7 +353,7 @@ func (s *Scanner) stanzaHead(b []byte, kind xmpp.Kind) {
 	}
 	st.Type = xmpp.TypeOf(kind, typ)
 	if !spoken { // RFC 6120 §4.7.4: then it is in the language of its stream, which ends here
-		st.Lang = s.header.Lang
+		st.Lang = s.language()
 	}
 	if len(w.headAttrs) > 0 {
 		st.Attrs = w.headAttrs
@@ -441,7 +441,7 @@ func (s *Scanner) streamHeader(b []byte, uri, local string, prefix []byte) *Synt
 			}
 		}
 	}
-	s.header = h
+	s.header = &h
 	s.content, s.implied = h.Content, h.Content
 	if len(prefix) == 0 { // the stanzas say it themselves (RFC 6120 §4.8.2)
 		s.header.Content = cmp.Or(s.expected, xmpp.NSClient)
