@@ -12,7 +12,7 @@ import (
 //
 //	l  records of a log     owner NUL id peer → data; in the tree they lie in blocks (k and q)
 //	s  sizes of a log       owner NUL → format, last id, records, bytes
-//	x  Dedup values         owner NUL value → id; the bucket's name begins with the generation
+//	x  Dedup values         owner NUL value → id; the bucket's name begins with the generation; the tree has runs (h)
 //	m  keys of a map        owner NUL key → version, deleted, value
 //	y  damaged blocks       owner NUL id → nothing, given up
 //	v  versions of a map    owner NUL → format, version, floor, deleted keys

@@ -44,7 +44,7 @@ func (m *merged) freezeNow() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if t := m.tables.Load(); t.frozen == nil {
-		m.tables.Store(&tables{active: newMemtable(), frozen: t.active})
+		m.tables.Store(&tables{active: newMemtable(&m.seed), frozen: t.active})
 	}
 }
 
@@ -53,7 +53,7 @@ func (m *merged) mergeNow(t testing.TB) {
 	t.Helper()
 	m.freezeNow()
 	// Twice: what the first frees is given back by the second.
-	for _, table := range []*memtable{m.tables.Load().frozen, newMemtable()} {
+	for _, table := range []*memtable{m.tables.Load().frozen, newMemtable(&m.seed)} {
 		if err := m.mergeAndGiveBack(table, m.merged); err != nil {
 			t.Fatal(err)
 		}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -15,7 +14,7 @@ import (
 // freeze begins a checkpoint. The caller holds mu and is the committer.
 func (e *engine) freeze() {
 	e.merging = true
-	e.tables.Store(&tables{active: newMemtable(), frozen: e.tables.Load().active})
+	e.tables.Store(&tables{active: newMemtable(&e.seed), frozen: e.tables.Load().active})
 }
 
 // settle runs when there was no write for a while: it merges what there is, so that an idle server holds little memory
@@ -136,13 +135,18 @@ func (e *engine) begin(number uint64) error {
 func (e *engine) checkpoint(old []*journal) {
 	frozen, last := e.tables.Load().frozen, e.merged
 	if len(old) == 0 {
-		frozen = newMemtable()
+		frozen = newMemtable(&e.seed)
 	} else {
 		last = old[len(old)-1].mark()
 	}
 	err := e.untilDone("merge the journal", func() error { return e.merge(frozen, last) })
 	if err == nil {
 		err = e.giveBack(old)
+	}
+	if err == nil {
+		if bad := e.makeFilters(); bad != nil {
+			e.log.Error("dedup values cannot be read", "error", bad, "directory", e.dir)
+		}
 	}
 	if err == nil && time.Since(e.inspected) >= e.inspectEvery {
 		e.inspect()
@@ -276,7 +280,8 @@ func mergedInto(tx *bbolt.Tx) mark {
 // What it frees is given back when the next merge is durable, and the journals of this one, the last of which is given,
 // are kept as long: until then the tree as it was before this merge is whole, too.
 func (e *engine) merge(t *memtable, last mark) error {
-	var gens []uint32
+	var known *knowledge
+	var rows map[uint32][]row
 	var out *placer
 	err := e.update(func(tx *bbolt.Tx) error {
 		var bucket *bbolt.Bucket
@@ -330,7 +335,13 @@ func (e *engine) merge(t *memtable, last mark) error {
 			return err
 		}
 		var err error
-		gens, err = e.purge(tx)
+		if rows, err = e.mergeValues(tx, t); err != nil {
+			return err
+		}
+		if err := e.purge(tx); err != nil {
+			return err
+		}
+		known, err = knowledgeIn(tx)
 		return err
 	})
 	if err != nil {
@@ -341,15 +352,6 @@ func (e *engine) merge(t *memtable, last mark) error {
 		e.log.Warn("checksums of the store were not written; it is not checked when it is opened next", "error", err)
 	}
 	out.committed()
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	// Generations that began meanwhile are in the active table.
-	border := e.border()
-	for _, g := range *e.gens.Load() {
-		if g >= border && !slices.Contains(gens, g) {
-			gens = append(gens, g)
-		}
-	}
-	e.gens.Store(&gens)
+	e.knowRuns(known, rows)
 	return nil
 }

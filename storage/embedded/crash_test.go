@@ -199,7 +199,7 @@ func TestDedupValuesAreGoneAfterTwoDays(t *testing.T) {
 		if err := p.Wait(t.Context()); err != nil {
 			t.Error(err)
 		}
-		if n := len(*e.gens.Load()); n > 2 {
+		if n := len(e.known.Load().gens); n > 2 {
 			t.Errorf("%d generations are kept", n)
 		}
 		if err := e.Close(); err != nil {

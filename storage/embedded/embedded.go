@@ -49,6 +49,7 @@ type Options struct {
 	again time.Duration // until what cannot be done now is tried again; 0: 1 s
 	// inspectEvery is how often some pages of the tree are compared with their checksums; 0: once a minute
 	inspectEvery time.Duration
+	leastRun     int // of Dedup values; 0: as runs.go says
 	// ackEarly has pendings finish before their group is written: a lie, for negative controls.
 	ackEarly bool
 }
@@ -86,7 +87,10 @@ type engine struct {
 	// observer is that of Observe; it may be nil.
 	observer atomic.Pointer[func(time.Duration)]
 
-	gens atomic.Pointer[[]uint32] // generations of Dedup values; replaced under mu
+	known atomic.Pointer[knowledge] // of Dedup values; replaced under mu
+	seed  valueSeed
+	// leastRun and mostRun are how many rows runs of Dedup values have.
+	leastRun, mostRun int
 
 	failed  func(error)   // of Options
 	again   time.Duration // of Options
@@ -167,6 +171,9 @@ func open(dir string, o Options) (*engine, error) {
 	if o.inspectEvery <= 0 {
 		o.inspectEvery = inspectEvery
 	}
+	if o.leastRun <= 0 {
+		o.leastRun = leastRun
+	}
 	if o.files == nil {
 		o.files = osFiles{}
 	}
@@ -193,6 +200,7 @@ func open(dir string, o Options) (*engine, error) {
 		failed: o.Failed, ackEarly: o.ackEarly || ackEarly, closing: make(chan struct{})}
 	e.segments.dir, e.segments.files, e.segments.names = dir, o.files, e.names
 	e.segments.damages.log = o.Log
+	e.leastRun, e.mostRun = o.leastRun, o.leastRun*(mostRun/leastRun)
 	e.ahead = part(o.files, dir, min(int64(o.JournalBytes), mostAhead))
 	e.changed.L = &e.mu
 	e.idle, e.settling = o.idle, time.AfterFunc(time.Hour, e.settle)
@@ -235,6 +243,7 @@ func (e *engine) recover() error {
 	old := false
 	err := e.view(func(tx *bbolt.Tx) {
 		old, e.merged, e.lastTx = outdated(tx), mergedInto(tx), uint64(tx.ID())
+		e.loadSeed(tx)
 	})
 	if err != nil {
 		return err
@@ -244,13 +253,16 @@ func (e *engine) recover() error {
 			return fmt.Errorf("bring the records into blocks: %w", err)
 		}
 	}
-	e.tables.Store(&tables{active: newMemtable()})
-	e.gens.Store(new([]uint32))
+	e.tables.Store(&tables{active: newMemtable(&e.seed)})
+	e.known.Store(&knowledge{})
 	done, found, err := replayer{files: e.files, dir: e.dir, merged: e.merged, log: e.log}.replay(func(ops []byte) error {
 		var bad error
 		err := eachOp(ops, func(o op) {
 			if o.key[0] == 'l' && bad == nil {
 				_, _, _, bad = splitRecord(o.key)
+			}
+			if o.key[0] == 'x' && bad == nil {
+				_, _, _, bad = splitDedup(o.key)
 			}
 			e.tables.Load().active.put(o, 0)
 		})
@@ -285,14 +297,14 @@ func (e *engine) recover() error {
 			return err
 		}
 		e.late, e.kept = found, nil
-		e.tables.Store(&tables{active: newMemtable(), frozen: replayed})
+		e.tables.Store(&tables{active: newMemtable(&e.seed), frozen: replayed})
 	case err != nil && !late:
 		return err
 	default:
 		if !late {
 			e.kept = nil // removed
 		}
-		e.tables.Store(&tables{active: newMemtable()})
+		e.tables.Store(&tables{active: newMemtable(&e.seed)})
 	}
 	e.tight = isFull(err)
 	e.current = newGroup(1, nil)
@@ -402,7 +414,7 @@ func (e *engine) mergeTwice(t *memtable, last mark) error {
 		}
 	}
 	if e.once || e.segments.unfinished.Load() {
-		if err := e.mergeAndGiveBack(newMemtable(), e.merged); err != nil {
+		if err := e.mergeAndGiveBack(newMemtable(&e.seed), e.merged); err != nil {
 			return err
 		}
 	}

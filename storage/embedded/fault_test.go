@@ -427,7 +427,7 @@ func FuzzReplay(f *testing.F) {
 	f.Add([]byte{opDelete, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f})
 	f.Add(appendSame(b.ops, []byte("larchive\x00juliet\x0012345678romeo"), 10, 5))
 	f.Fuzz(func(t *testing.T, ops []byte) {
-		table := newMemtable()
+		table := newMemtable(&valueSeed{})
 		var read []string
 		again := &batch{}
 		_ = eachOp(ops, func(o op) {

@@ -18,24 +18,17 @@ type memtable struct {
 	chunk   []byte                     // where keep puts what is next
 	serial  uint64                     // of no other table
 
-	// dedups has a bit set for each Dedup value, since most that are looked for are not there: mayHold saves the
-	// search.
-	dedups [1 << 12]atomic.Uint64
+	values [shards]tableValues // Dedup values likewise
+	seed   *valueSeed
 }
 
-// seed is of the hashes that this process knows owners and Dedup values by.
+// seed is of the hashes that this process knows owners by.
 var seed = maphash.MakeSeed()
 
 // shards is how many parts the owners are divided into.
 const shards = 256
 
 func shardOf(owner string) uint64 { return maphash.String(seed, owner) % shards }
-
-// mayHold is false if a Dedup key was certainly never put.
-func (t *memtable) mayHold(key []byte) bool {
-	h := maphash.Bytes(seed, key)
-	return t.dedups[h>>6%uint64(len(t.dedups))].Load()&(1<<(h&63)) != 0
-}
 
 // levels suffice for 4^10 entries.
 const levels = 10
@@ -54,7 +47,7 @@ type entry struct {
 	group   uint64 // that carried it to the journal; 0: an earlier run
 }
 
-func newMemtable() *memtable { return &memtable{serial: serials.Add(1)} }
+func newMemtable(s *valueSeed) *memtable { return &memtable{serial: serials.Add(1), seed: s} }
 
 var serials atomic.Uint64
 
@@ -104,9 +97,6 @@ func (t *memtable) seek(key []byte) *node {
 
 // get returns the entry of a key, or nil.
 func (t *memtable) get(key []byte) *entry {
-	if key[0] == 'x' && !t.mayHold(key) {
-		return nil
-	}
 	if n := t.seek(key); n != nil && bytes.Equal(n.key, key) {
 		return n.entry.Load()
 	}
@@ -119,9 +109,8 @@ func (t *memtable) put(o op, group uint64) {
 		t.putRecord(o)
 		return
 	}
-	if o.key[0] == 'x' {
-		h := maphash.Bytes(seed, o.key)
-		t.dedups[h>>6%uint64(len(t.dedups))].Or(1 << (h & 63))
+	if o.key[0] == 'x' && t.putValue(o, group) {
+		return
 	}
 	height := 1
 	for r := rand.Uint32(); r&3 == 0 && height < levels; r >>= 2 {

@@ -12,7 +12,7 @@ import (
 
 // Owners take turns, ids rise for each, and some keys are written again, as logs do.
 func TestMemtableHoldsWhatManyOwnersPutLast(t *testing.T) {
-	m, want := newMemtable(), map[string]string{}
+	m, want := newMemtable(&valueSeed{}), map[string]string{}
 	for i := range uint64(30000) {
 		id := i
 		if rand.IntN(4) == 0 {
@@ -43,7 +43,7 @@ func TestMemtableHoldsWhatManyOwnersPutLast(t *testing.T) {
 }
 
 func TestMemtableReadersMissNothingWhileAWriterWrites(t *testing.T) {
-	m := newMemtable()
+	m := newMemtable(&valueSeed{})
 	key := func(i int) []byte { return binary.BigEndian.AppendUint32([]byte("m\x00"), uint32(i)) }
 	const n = 20000
 	for i := 0; i < n; i += 2 {

@@ -74,8 +74,11 @@ func (l *logSpace) DeleteOwner(ctx context.Context, owner string) (*storage.Pend
 		return nil, err
 	}
 	delete(s.logs, logName{l.space, owner})
+	if err := l.forgetValues(owner); err != nil {
+		return nil, err
+	}
 	prefixes := [][]byte{ownerKey("s", l.space, owner, 0)}
-	for _, gen := range *l.gens.Load() {
+	for _, gen := range l.known.Load().keys {
 		prefixes = append(prefixes, dedupKey(gen, l.space, owner, ""))
 	}
 	return l.deleteRanges(prefixes...)

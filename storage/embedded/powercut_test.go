@@ -56,7 +56,7 @@ func newCutter(s *story, seed uint64, most, one int) *cutter {
 }
 
 func openStory(f *ram, o Options) (*engine, error) {
-	o.files, o.JournalBytes, o.idle = f, storyJournal, time.Hour
+	o.files, o.JournalBytes, o.idle, o.leastRun = f, storyJournal, time.Hour, 4
 	e, err := OpenWith("data", o)
 	if err != nil {
 		return nil, err
@@ -117,6 +117,11 @@ func (c *cutter) look(k cut) error {
 			}
 		}
 	}
+	return c.compare(k, f, r)
+}
+
+// compare opens a directory and compares what is there with the story.
+func (c *cutter) compare(k cut, f *ram, r *rand.Rand) error {
 	now := func() time.Time { return time.UnixMicro(k.now) }
 	notes := &notebook{}
 	e, err := openStory(f, Options{Now: now, Log: slog.New(slog.NewTextHandler(notes, nil))})

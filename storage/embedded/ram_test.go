@@ -29,7 +29,8 @@ type ram struct {
 	lies    lies
 	// event is called when something has changed, one call at a time; nil: nobody looks.
 	event func(what string)
-	// fault is asked before something changes; with part a write that fails has written a part.
+	// fault is asked before something changes; with part a write that fails has written a part. After each page of the
+	// tree it is asked once more, of its fsync.
 	fault func(what string) (err error, part bool)
 
 	mu      sync.Mutex
@@ -39,6 +40,7 @@ type ram struct {
 	moves   []move            // what was done to names since
 	path    bool              // the directory has a name on the disk
 	mems    []*os.File
+	broken  *os.File // the tree's, which cannot be made durable any more
 }
 
 // lies are what a file system says that is not so: negative controls.
@@ -84,7 +86,7 @@ func newRAM(files image) *ram {
 
 // close lets go of the memory of trees. The engine is closed.
 func (f *ram) close() {
-	for _, m := range f.mems {
+	for _, m := range append(f.mems, f.broken) {
 		m.Close() // it is memory
 	}
 }
@@ -483,6 +485,20 @@ func (f *ram) openTree(path string) (*bbolt.DB, error) {
 			}
 		}
 		failure := f.step(what, func() error { put(b); return err }, func() { put(b[:len(b)/2]) })
+		if failure == nil && f.fault != nil {
+			f.mu.Lock()
+			if err, _ := f.fault("sync " + n.name); err != nil && f.broken == nil {
+				// The library's next fdatasync fails: a pipe has none.
+				reading, writing, err := os.Pipe()
+				if err != nil {
+					panic(err)
+				}
+				writing.Close() // it is the test's own
+				f.broken = replaceFile(tree, reading)
+				n.disk, n.pending, n.inDoubt = slices.Clone(n.survives(f.random, some)), nil, false
+			}
+			f.mu.Unlock()
+		}
 		if failure != nil {
 			failure = &fs.PathError{Op: "write", Path: path, Err: failure} // as the system says it
 		}

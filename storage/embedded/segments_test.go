@@ -409,7 +409,7 @@ func TestFullBlocksInTheTreeAreRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.tables.Store(&tables{active: newMemtable()})
+	m.tables.Store(&tables{active: newMemtable(&m.seed)})
 	if len(segmentFiles(t, m.dir)) > 0 {
 		t.Fatal("the tree is not one of before segments")
 	}

@@ -49,6 +49,7 @@ func Verify(dir string) (problems []string, err error) {
 			if len(problems) == 0 {
 				live := verifyBlocks(tx, dir, add)
 				verifyReferences(tx, dir, live, add)
+				add(verifyRuns(tx))
 			}
 			return nil
 		})

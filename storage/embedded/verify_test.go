@@ -1,8 +1,11 @@
 package embedded
 
 import (
+	"bytes"
+	"crypto/rand"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,7 +23,9 @@ func TestReferencesThatLeadNowhereAreFound(t *testing.T) {
 		if err := appendTo(e, "owner", make([]byte, 1000)); err != nil {
 			t.Fatal(err)
 		}
+		repeated(t, e.(*engine), "owner", rand.Text())
 	}
+	runs := string(runsBucket(e.(*engine).generation()))
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -41,6 +46,20 @@ func TestReferencesThatLeadNowhereAreFound(t *testing.T) {
 		"is referred to and not known": func(tx *bbolt.Tx) error {
 			b, k, _ := first(tx, "g")
 			return b.Delete(k)
+		},
+		"has 40 rows instead of 41": func(tx *bbolt.Tx) error {
+			b, k, v := first(tx, runs)
+			v[len(v)-1]++
+			return b.Put(k, v)
+		},
+		"is not known": func(tx *bbolt.Tx) error {
+			b, k, _ := first(tx, runs)
+			return b.Delete(k)
+		},
+		"is not in order": func(tx *bbolt.Tx) error {
+			b := tx.Bucket([]byte(runs))
+			k, v := b.Cursor().Last()
+			return b.Put(k, append([]byte{v[0]}, bytes.Repeat(slices.Concat(v[len(v)-rowBytes:], v[1:1+rowBytes]), 20)...))
 		},
 		"names a block that is not there": func(tx *bbolt.Tx) error {
 			b, k, _ := first(tx, "karchive")
