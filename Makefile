@@ -50,7 +50,7 @@ race:
 
 # The long form of what the tests do in short.
 soak:
-	$(GO) test -count=1 -timeout 60m -v -run '^TestPowerCuts' ./storage/embedded -cuts 20000
+	$(GO) test -count=1 -timeout 60m -v -run 'PowerCuts|EveryFailure|ChangedBitIsTold' ./storage/embedded -cuts 20000
 
 check:
 	@dirty=$$(git ls-files --cached --others --exclude-standard '*.go' | xargs -r gofmt -s -l); \

@@ -47,7 +47,10 @@ func openTree(files fileSystem, dir string, log *slog.Logger) (*bbolt.DB, []stat
 	if err != nil {
 		return nil, nil, err
 	}
-	states, err := checkTree(files, dir, log, false)
+	var states []state
+	if err = renewMetas(files, path); err == nil {
+		states, err = checkTree(files, dir, log, false)
+	}
 	unlock()
 	if err != nil {
 		return nil, nil, err
@@ -58,6 +61,31 @@ func openTree(files fileSystem, dir string, log *slog.Logger) (*bbolt.DB, []stat
 		err = treeDamage(path, err)
 	}
 	return tree, states, err
+}
+
+// renewMetas writes the first pages of a tree again, as they are, and makes them durable. Where fsync has failed the
+// system takes what was written for clean: another fsync succeeds, and the disk may still have the state before. All
+// else of a state was durable before its meta page was written.
+func renewMetas(files fileSystem, path string) error {
+	f, err := files.open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close() // what was written is durable
+	metas, err := readMetas(f)
+	if err != nil || len(metas) == 0 {
+		return nil // checkTree tells
+	}
+	b := make([]byte, 2*metas[0].size)
+	if _, err := f.ReadAt(b, 0); err != nil {
+		return err
+	}
+	if _, err := f.WriteAt(b, 0); isFull(err) {
+		return nil // where pages are not written in place; a start needs no room
+	} else if err != nil {
+		return err
+	}
+	return f.Sync()
 }
 
 // guarded runs what reads the tree. Its library takes the pages of the file as they are: it panics, or the system ends
