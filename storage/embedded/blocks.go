@@ -139,16 +139,11 @@ func (w *blockWriter) mergeOwner(prefix []byte, ops []recordOp) error {
 func (w *blockWriter) find(prefix []byte, id uint64) (key, value []byte, next uint64) {
 	c := w.blocks.Cursor()
 	k, v := c.Seek(blockKey(prefix, id))
-	if !bytes.HasPrefix(k, prefix) || blockID(prefix, k) > id {
-		if bytes.HasPrefix(k, prefix) {
-			next = blockID(prefix, k)
-			k, v = c.Prev()
-		} else if k == nil {
-			k, v = c.Last()
-		} else {
-			k, v = c.Prev()
-		}
-		if !bytes.HasPrefix(k, prefix) {
+	if bytes.HasPrefix(k, prefix) && blockID(prefix, k) > id {
+		next = blockID(prefix, k)
+	}
+	if !bytes.HasPrefix(k, prefix) || next > 0 {
+		if k, v = w.before(c, k != nil, prefix, id); !bytes.HasPrefix(k, prefix) {
 			return nil, nil, next
 		}
 		return k, v, next
@@ -158,6 +153,28 @@ func (w *blockWriter) find(prefix []byte, id uint64) (key, value []byte, next ui
 		next = blockID(prefix, k)
 	}
 	return key, value, next
+}
+
+// before moves a cursor, which stands on a key or behind the last, to the key before: nil if there is none of the
+// owner.
+//
+// COMPAT(bbolt 1.5.0): pages whose keys this transaction has deleted stay until its end. When all are empty, Last
+// seeks for ever; and Prev says nil in front of an empty page, though there are keys before it. First and Next pass
+// over them.
+func (w *blockWriter) before(c *bbolt.Cursor, on bool, prefix []byte, id uint64) (key, value []byte) {
+	if on {
+		if key, value = c.Prev(); key != nil {
+			return key, value
+		}
+		for k, v := c.Seek(prefix); bytes.HasPrefix(k, prefix) && blockID(prefix, k) <= id; k, v = c.Next() {
+			key, value = k, v
+		}
+		return key, value
+	}
+	if k, _ := c.First(); k == nil {
+		return nil, nil
+	}
+	return c.Last()
 }
 
 func blockKey(prefix []byte, id uint64) []byte {

@@ -282,6 +282,60 @@ func TestRecordsShareBlocks(t *testing.T) {
 	}
 }
 
+// A queue of messages that is emptied as a whole and written to in the same moment: bbolt's cursors find no end in a
+// bucket all of whose pages have been emptied, and nothing before one of them.
+func TestAMergeThatRemovesAllBlocksAddsOthers(t *testing.T) {
+	for name, c := range map[string]struct {
+		kept  string
+		added []string
+	}{
+		"none stays, behind":               {"", []string{"zoe", "zoe2"}},
+		"none stays, in front and between": {"", []string{"early", "owner100a", "owner150a", "zoe"}},
+		"the first stays":                  {"owner000", []string{"owner150a", "zoe"}},
+		"one in the middle stays":          {"owner100", []string{"early", "owner150a", "zoe"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := openMerged(t)
+			owner := func(i int) string { return fmt.Sprintf("owner%03d", i) }
+			add := func(owner string) {
+				r := storage.Record{Data: make([]byte, 900)} // four on a page
+				if _, _, _, err := m.log.Append(t.Context(), owner, r, storage.AppendOptions{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for i := range 200 {
+				add(owner(i))
+			}
+			m.mergeNow(t)
+			for i := range 200 {
+				if owner(i) == c.kept {
+					continue
+				}
+				if _, err := m.log.Trim(t.Context(), owner(i), ^uint64(0)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, o := range c.added {
+				add(o)
+			}
+			m.mergeNow(t)
+			all := c.added
+			if c.kept != "" {
+				all = append(all, c.kept)
+			}
+			if n := m.sound(t); n != len(all) {
+				t.Errorf("%d blocks, want %d", n, len(all))
+			}
+			for _, o := range all {
+				got, _, err := m.log.Page(t.Context(), o, storage.Query{Limit: 10})
+				if err != nil || len(got) != 1 {
+					t.Errorf("%s has %d records, %v", o, len(got), err)
+				}
+			}
+		})
+	}
+}
+
 func TestBlocksThatAreDamagedAreErrors(t *testing.T) {
 	good := appendRecord([]byte{blockFormat}, record{id: 5}, record{7, []byte("p"), []byte("data")})
 	if got, err := readBlock(nil, 5, good, nil); err != nil || len(got) != 1 || got[0].id != 7 ||
