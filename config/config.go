@@ -43,6 +43,7 @@ type Config struct {
 	Storage       Storage       `yaml:"storage"`
 	HTTP          HTTP          `yaml:"http"`
 	Hooks         Hooks         `yaml:"hooks"`
+	Calls         Calls         `yaml:"calls"`
 	Web           Web           `yaml:"web"`
 	Modules       Modules       `yaml:"modules"`
 	Log           Log           `yaml:"log"`
@@ -312,6 +313,7 @@ func Default() *Config {
 			Permissions:   Permissions{HTTPMessage: []string{"*"}},
 		},
 		Hooks:   Hooks{MaxBody: 2 << 20, MaxText: 8000},
+		Calls:   defaultCalls(),
 		Web:     Web{WebSocket: true, BOSH: true, Admin: true},
 		Modules: defaultModules(),
 		Log:     Log{Level: "info", Format: "text"},
@@ -355,6 +357,9 @@ func (c *Config) fixed() []fixedKey {
 		{"listen", &c.Listen},
 		{"proxy_protocol.listeners", &c.ProxyProtocol.Listeners},
 		{"storage", &c.Storage},
+		{"calls.enabled", &c.Calls.Enabled},
+		{"calls.listen", &c.Calls.Listen},
+		{"calls.ports", &c.Calls.Ports},
 		{"c2s.require_tls", &c.C2S.RequireTLS},
 		{"limits.http_body_time", &c.Limits.HTTPBodyTime},
 		{"limits.derivations_per_core", &c.Limits.DerivationsPerCore},

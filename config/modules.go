@@ -188,6 +188,7 @@ var moduleNames = []string{
 	"devices",
 	"directory",
 	"disco",
+	"externalservices",
 	"forged",
 	"hooks",
 	"hostmeta",

@@ -43,6 +43,12 @@ func (c *Config) place(file string) error {
 			c.Component.Secrets[domain] = "file:" + path
 		}
 	}
+	for i := range c.Calls.External {
+		if path, ok := strings.CutPrefix(c.Calls.External[i].Secret, "file:"); ok {
+			p.file(fmt.Sprintf("calls.external[%d].secret", i), &path)
+			c.Calls.External[i].Secret = "file:" + path
+		}
+	}
 	for i, addr := range c.Listen.HTTP {
 		// Nothing has to be there before the server starts: a socket is made beside the file.
 		if path, ok := strings.CutPrefix(addr, "unix:"); ok && !filepath.IsAbs(path) {

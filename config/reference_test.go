@@ -81,7 +81,8 @@ func yamlKeys(path string, t reflect.Type) (keys []string) {
 		if ft.Kind() == reflect.Slice {
 			ft = ft.Elem()
 		}
-		if ft == reflect.TypeFor[Group]() { // there is none by default; the comment shows one
+		switch ft {
+		case reflect.TypeFor[Group](), reflect.TypeFor[ExternalService](): // there is none by default; the comment shows one
 			continue
 		}
 		if ft.Kind() == reflect.Struct && ft.PkgPath() == t.PkgPath() && ft != modulesType {

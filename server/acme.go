@@ -88,6 +88,11 @@ func issuedNames(cfg *config.Config) (names []string) {
 			add(u.Hostname())
 		}
 	}
+	if c := &cfg.Calls; c.Enabled && c.Host != "" {
+		if above, own := under(cfg, c.Host); !own || cfg.Host(above).Cert == "" {
+			add(c.Host)
+		}
+	}
 	return names
 }
 

@@ -18,6 +18,9 @@ func (h *house) newFront() *front.Server {
 		Under:   web.Under, Gate: h.gate, Log: h.o.Log,
 		Limits: func() *config.Limits { return &h.cfg.Load().Limits },
 	}
+	if h.relay != nil {
+		o.Others = append(o.Others, h.turnProtocol())
+	}
 	if h.peering != nil {
 		o.Peers = &front.Protocol{Names: []string{xmpp.ALPNServer}, TLS: h.peering.TLS(), Take: h.peering.Take}
 	}

@@ -99,6 +99,7 @@ func (m *metrics) parts(h *house) {
 	m.files(&h.files.Stats)
 	m.front(h.front)
 	m.issued(h)
+	m.calls(h.relay)
 	if h.peering != nil {
 		m.peers(h.peering)
 	}

@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"jackdaw/config"
+	"jackdaw/router/gate"
 	"jackdaw/server/certificates"
 	"jackdaw/server/doctor"
 	"jackdaw/storage/redis"
@@ -20,7 +21,7 @@ import (
 // that of the running server; 0: none runs. It reads files that only the server's user may read, and makes none.
 func Patient(cfg *config.Config, host string, pid int) doctor.Options {
 	o := doctor.Options{Domain: host, Config: cfg, Files: filesAt(cfg, host, &cfg.Listen),
-		Machine: &doctor.Machine{PID: pid, Addresses: doctor.Addresses()}}
+		Machine: &doctor.Machine{PID: pid, Addresses: gate.Addresses()}}
 	if _, ok := cfg.UploadDomain(host); !ok || !cfg.Modules.Enabled("upload") {
 		o.Files = ""
 	}

@@ -48,6 +48,7 @@ func (h *house) reload(dropHost bool) (warnings []string, err error) {
 	h.clients.SetOptions(cfg.C2S, cfg.Limits)
 	h.posts.Configure(postSettings(cfg))
 	h.cfg.Store(cfg)
+	h.lookForCalls()
 	h.router.Use(h.modules()...) // as the configuration now in force says
 	h.features.Reloaded()
 	h.programs.Reload()

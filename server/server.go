@@ -25,9 +25,11 @@ import (
 	"jackdaw/admin/adhoc"
 	"jackdaw/admin/console"
 	"jackdaw/c2s"
+	"jackdaw/calls"
 	"jackdaw/component"
 	"jackdaw/config"
 	"jackdaw/modules"
+	"jackdaw/modules/externalservices"
 	"jackdaw/modules/hooks"
 	"jackdaw/modules/hostmeta"
 	"jackdaw/modules/httpmessage"
@@ -125,6 +127,9 @@ func Run(ctx context.Context, cfg *config.Config, o RunOptions) error {
 	s.running.Go(func() { s.files.Run(ctx) })
 	s.running.Go(func() { s.space.Run(ctx) })
 	s.running.Go(func() { s.past.Run(ctx) })
+	if s.relay != nil {
+		s.running.Go(func() { s.relay.Run(ctx) })
+	}
 	s.wait(ctx)
 	s.ready.Store(false)
 	o.Log.Info("stopping")
@@ -152,7 +157,9 @@ type house struct {
 	admin    *admin.Service
 	clients  *c2s.Server
 	programs *component.Server
-	peering  *s2s.Server // nil without a listener for peers
+	peering  *s2s.Server   // nil without a listener for peers
+	relay    *calls.Server // nil unless calls.enabled
+	services *externalservices.Module
 	posts    *httpmessage.Service
 	files    *upload.Service
 	// filePlaces are those that clients can be told of.
@@ -223,8 +230,11 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 	}
 	h.files = newFiles(fileParts{h.router, store, h.accounts, h.cfg.Load, h.filePlaces, o.Log})
 	h.files.Recover()
-	h.router.Use(h.modules()...)
 	h.accounts.OnChange(h.accountChanged)
+	if err := h.newCalls(cfg); err != nil {
+		return nil, err
+	}
+	h.router.Use(h.modules()...)
 	h.admin = admin.New(admin.Options{Accounts: h.accounts, Config: h.cfg.Load, Kept: h.features, Devices: h.devices,
 		Hooks: h.features.Hooks,
 		URL: func(host string) string {
@@ -276,7 +286,8 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 
 // modules are what takes part in the router, as the configuration in force says.
 func (h *house) modules() []router.Module {
-	return h.features.Modules(h.programs.Module(), h.files.Module(), hostmeta.Module(), adhoc.Module())
+	return h.features.Modules(h.programs.Module(), h.files.Module(), hostmeta.Module(), adhoc.Module(),
+		h.externalServicesModule())
 }
 
 func domains(cfg *config.Config) (list []string) {
@@ -370,6 +381,9 @@ func (h *house) listen(ctx context.Context) error {
 	if h.front != nil {
 		h.running.Go(func() { h.logged("tls", h.web.ServeTaken()) })
 	}
+	if err := h.listenForCalls(cfg); err != nil {
+		return err
+	}
 	control, err := ListenControl(cfg.Data, &Control{Admin: h.admin, keeper: newKeeper(cfg, h.store)})
 	if err != nil {
 		return err
@@ -422,6 +436,7 @@ func (h *house) stop() {
 	}
 	h.files.Close()
 	h.console.Close()
+	h.stopCalls()
 	// Clients send no more from here on: what they get an acknowledgement for has met all the parts.
 	h.clients.Quiesce(ctx)
 	// What components did not take goes back to sessions that are still there.
@@ -453,6 +468,9 @@ func (h *house) accountChanged(user jid.JID, what accounts.Change) {
 	// Of some changes whoever made them has told, and has more to say.
 	if what != accounts.PermissionsChanged && what != accounts.Created {
 		h.o.Log.Info("account changed", "account", user, "change", what)
+	}
+	if h.relay != nil && (what == accounts.Disabled || what == accounts.Deleted) {
+		h.relay.EndOf(user)
 	}
 	switch what {
 	case accounts.PasswordChanged, accounts.Disabled:

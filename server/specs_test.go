@@ -86,6 +86,7 @@ var titles = map[string]string{
 	"XEP-0160": "Best Practices for Handling Offline Messages",
 	"XEP-0163": "Personal Eventing Protocol",
 	"XEP-0184": "Message Delivery Receipts",
+	"XEP-0215": "External Service Discovery",
 	"XEP-0191": "Blocking Command",
 	"XEP-0202": "Entity Time",
 	"XEP-0203": "Delayed Delivery",

@@ -131,7 +131,7 @@ func checkCommand(s *settings) *cobra.Command {
 				return err // the certificates must be readable for the server, not for root
 			}
 			warnings, err := server.CheckCertificates(cfg, time.Now())
-			warnings = append(slices.Clone(cfg.Warnings), warnings...)
+			warnings = slices.Concat(cfg.Warnings, warnings, server.CheckCalls(cmd.Context(), cfg))
 			if err != nil {
 				for _, w := range warnings {
 					fmt.Fprintln(cmd.ErrOrStderr(), "warning: "+w)

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/term"
 
 	"jackdaw/config"
+	"jackdaw/router/gate"
 	"jackdaw/server"
 	"jackdaw/server/doctor"
 	"jackdaw/server/setup"
@@ -239,7 +240,7 @@ func (o *setupOptions) ask(cmd *cobra.Command, p *prepared) error {
 			domain)
 	}
 	if !f.Changed("address") {
-		for _, a := range doctor.Addresses() {
+		for _, a := range gate.Addresses() {
 			o.addresses = append(o.addresses, a.String())
 		}
 		if t != nil {

@@ -4,8 +4,8 @@
 //
 // It follows RFC 6120 §3.2 and XEP-0368 (records), RFC 7590 and RFC 9525 (TLS and certificates), XEP-0156 (host-meta),
 // RFC 7395 and XEP-0206 (WebSocket and BOSH), XEP-0363 (files), XEP-0401 (the page of invitations), XEP-0178 and
-// XEP-0220 (another server, and back), RFC 8659 and RFC 7673 (records CAA and TLSA). What it reads from others is
-// bounded. Nothing is changed and nothing is sent that a login would need.
+// XEP-0220 (another server, and back), RFC 8489 (the relay for calls), RFC 8659 and RFC 7673 (records CAA and TLSA).
+// What it reads from others is bounded. Nothing is changed and nothing is sent that a login would need.
 //
 // Left out: what a firewall does to others, since all that can be seen here is what it does to this machine; checking
 // the signatures of the DNS, which is left to the name server that is asked.
@@ -24,6 +24,7 @@ import (
 
 	"golang.org/x/net/idna"
 
+	"jackdaw/calls"
 	"jackdaw/config"
 )
 
@@ -74,6 +75,8 @@ type Options struct {
 	Files string
 	// Invitations is the URL below which the pages of invitations are; "": nobody reaches them.
 	Invitations string
+	// Calls says where the relay for calls is; nil looks at this machine.
+	Calls func(context.Context, *config.Calls) *calls.Place
 	// Machine is the one that the domain's server runs on, if this is it.
 	Machine *Machine
 
@@ -136,7 +139,7 @@ func Examine(ctx context.Context, o Options) []Finding {
 	}
 	parts = append(parts, (*examination).issued, func(e *examination) { e.web(ctx) },
 		func(e *examination) { e.files(ctx) }, func(e *examination) { e.invitations(ctx) },
-		func(e *examination) { e.authorities(ctx) })
+		func(e *examination) { e.authorities(ctx) }, func(e *examination) { e.calls(ctx) })
 	if o.Peer != "" {
 		parts = append(parts, func(e *examination) { e.peer(ctx) })
 	}

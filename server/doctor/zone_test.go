@@ -108,12 +108,3 @@ func TestZoneIsRefusedForWhatIsNoName(t *testing.T) {
 		t.Errorf("a zone: %v", z)
 	}
 }
-
-func TestAddressesAreThoseThatEverybodyReaches(t *testing.T) {
-	for _, a := range Addresses() {
-		if !a.IsValid() || a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() || a != a.Unmap() ||
-			netip.MustParsePrefix("100.64.0.0/10").Contains(a) {
-			t.Errorf("%s", a)
-		}
-	}
-}

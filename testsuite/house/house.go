@@ -138,7 +138,7 @@ func Check(files []*File, docs Documents) []string {
 // storey is how high a package stands; imports go to a lower one, or within
 // the same part. 0 is unknown.
 //
-//	cmd → server → admin → { c2s, s2s, component, modules, portable, storage engines } → web → wire → router →
+//	cmd → server → admin → { c2s, s2s, component, calls, modules, portable, storage engines } → web → wire → router →
 //	{ storage, config } → xmpp
 func storey(pkg string) int {
 	top, rest, _ := strings.Cut(pkg, "/")
@@ -151,7 +151,7 @@ func storey(pkg string) int {
 		return 8
 	case "admin":
 		return 7
-	case "c2s", "s2s", "component", "portable":
+	case "c2s", "s2s", "component", "calls", "portable":
 		return 6
 	case "modules":
 		if isInner(pkg) {

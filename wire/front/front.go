@@ -32,6 +32,9 @@ type Protocol struct {
 	TLS   *tls.Config // of its own listeners; names of protocols are set here, on a copy
 	// Take serves a connection; it says false where it does not any more.
 	Take func(wire.Entry) bool
+	// Begins says whether a connection without ALPN that begins with these bytes is for it; it is asked of Others. Nil:
+	// nothing but its names leads to it.
+	Begins func(b []byte) bool
 
 	taken atomic.Int64
 }
@@ -42,7 +45,8 @@ func (p *Protocol) Taken() int64 { return p.taken.Load() }
 // Options of New.
 type Options struct {
 	// Clients and Web are always there, Peers where this server federates. Whatever else is to share the port, as
-	// acme-tls/1 (RFC 8737) or stun.turn (RFC 7443) would, comes into Others: nothing but its names in ALPN leads to it.
+	// acme-tls/1 (RFC 8737) or stun.turn (RFC 7443), comes into Others: its names in ALPN lead to it, or what it begins
+	// with.
 	Clients, Peers, Web *Protocol
 	Others              []*Protocol
 

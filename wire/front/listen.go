@@ -46,6 +46,11 @@ func (s *Server) listen(r io.Reader) (p *Protocol, early []byte, err error) {
 // whose says what protocol begins with these bytes, nil for none of ours; ok is false while that is not clear.
 func (h *hearing) whose() (p *Protocol, ok bool) {
 	full := len(h.b) == mostHeard
+	for _, p := range h.s.o.Others {
+		if p.Begins != nil && p.Begins(h.b) {
+			return p, true
+		}
+	}
 	text := bytes.TrimLeft(h.b, " \t\r\n")
 	switch {
 	case len(text) == 0:

@@ -16,6 +16,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"jackdaw/router/gate"
 )
 
 const (
@@ -43,7 +45,7 @@ func NewClient(connections int, public bool) *Client {
 	dialer := &net.Dialer{Timeout: Timeout}
 	if public {
 		dialer.ControlContext = func(_ context.Context, _, address string, _ syscall.RawConn) error {
-			if at, err := netip.ParseAddrPort(address); err != nil || !Public(at.Addr()) {
+			if at, err := netip.ParseAddrPort(address); err != nil || !gate.Public(at.Addr()) {
 				return ErrNotPublic
 			}
 			return nil
