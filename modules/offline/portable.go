@@ -29,6 +29,8 @@ func (m *module) portable() []router.Portable {
 		Spaces: []string{"log offline"},
 		Export: m.exported,
 		Import: []router.Section{{Name: offlineMessages, What: "offline messages", Depth: 1, Import: m.imported}},
+	}, {
+		Spaces: []string{"map offline"}, Stays: "up to where this server has nothing in flight is about no account",
 	}}
 }
 
