@@ -34,6 +34,7 @@ const (
 	NSRSM             = "http://jabber.org/protocol/rsm"           // XEP-0059
 	NSPubSub          = "http://jabber.org/protocol/pubsub"        // XEP-0060
 	NSPubSubEvent     = "http://jabber.org/protocol/pubsub#event"  // XEP-0060
+	NSHeaders         = "http://jabber.org/protocol/shim"          // XEP-0131
 	NSOOB             = "jabber:x:oob"                             // XEP-0066
 	NSXHTMLIM         = "http://jabber.org/protocol/xhtml-im"      // XEP-0071
 	NSRegister        = "jabber:iq:register"                       // XEP-0077

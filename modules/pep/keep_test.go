@@ -32,7 +32,7 @@ func TestItemsExpire(t *testing.T) {
 			t.Errorf("%d items are in the store", len(all))
 		}
 		<-time.After(time.Hour)
-		if ids, ok, err := w.pep.engine.ItemIDs(jid.MustParse(juliet), jid.MustParse(nurse), "urn:n"); len(ids) > 0 || !ok ||
+		if ids, ok, err := w.pep.Nodes().Items(jid.MustParse(juliet), jid.MustParse(nurse), "urn:n"); len(ids) > 0 || !ok ||
 			err != nil {
 			t.Errorf("items %v, %v", ids, err)
 		}
@@ -90,8 +90,12 @@ func TestFullNodeDoesWhatItsOwnerWants(t *testing.T) {
 		if strings.Join(heard, "|") != row.event {
 			t.Errorf("%s: told %q", row.model, heard)
 		}
-		ids, _, _ := w.pep.engine.ItemIDs(jid.MustParse(juliet), jid.MustParse(juliet), "urn:n")
-		if strings.Join(ids, "") != row.items {
+		all, _, _ := w.pep.Nodes().Items(jid.MustParse(juliet), jid.MustParse(juliet), "urn:n")
+		ids := ""
+		for _, it := range all {
+			ids += it.Attr("name")
+		}
+		if ids != row.items {
 			t.Errorf("%s: left are %v", row.model, ids)
 		}
 		w.want(desk, "set", "", publishXML("urn:n", "2", "y"), published("urn:n", "2")) // in place of itself

@@ -26,9 +26,9 @@ func TestRequestsFailAsTheSpecificationSays(t *testing.T) {
 		{"6.2.3.2", "set", pubsubXML("<unsubscribe node='urn:n' jid='juliet@example.org'/>"), "cancel unexpected-request not-subscribed"},
 		{"6.2.3.3", "set", pubsubXML("<unsubscribe node='urn:n' jid='romeo@example.org'/>"), forbids},
 		{"6.2.3.4", "set", pubsubXML("<unsubscribe node='urn:none' jid='juliet@example.org'/>"), noSuch},
-		{"6.3.4.6", "get", pubsubXML("<options node='urn:n' jid='juliet@example.org'/>"), "cancel feature-not-implemented unsupported subscription-options"},
-		{"6.3.7", "set", pubsubXML("<subscribe node='urn:n' jid='juliet@example.org'/><options/>"), "cancel feature-not-implemented unsupported subscription-options"},
-		{"6.4.3.2", "get", pubsubXML("<default/>"), "cancel feature-not-implemented unsupported retrieve-default-sub"},
+		{"6.3.4.2", "get", pubsubXML("<options node='urn:n' jid='juliet@example.org'/>"), "cancel unexpected-request not-subscribed"},
+		{"6.3.7", "set", pubsubXML("<subscribe node='urn:n' jid='juliet@example.org'/><options node='urn:n'/>"), "modify bad-request"},
+		{"6.4", "get", pubsubXML("<default node='urn:none'/>"), noSuch},
 		{"6.5.9.4", "get", pubsubXML("<items node='urn:transient'/>"), "cancel feature-not-implemented unsupported persistent-items"},
 		{"6.5.9.11", "get", pubsubXML("<items node='urn:none'/>"), noSuch},
 		{"6.5.9.12", "get", pubsubXML("<items node='urn:n'><item id='none'/></items>"), pubsubXML("<items node='urn:n'/>")},
@@ -467,7 +467,7 @@ func TestFeaturesAreWhatWorks(t *testing.T) {
 		!has("urn:xmpp:bookmarks-conversion:0") || !has("http://jabber.org/protocol/pubsub#publish-options") {
 		t.Error("something is not announced")
 	}
-	if all := pubsub.Features(); slices.Contains(all, "http://jabber.org/protocol/pubsub#subscription-options") {
-		t.Error("subscription options are announced")
+	if all := pubsub.Features(); slices.Contains(all, "http://jabber.org/protocol/pubsub#collections") {
+		t.Error("collections are announced")
 	}
 }

@@ -103,7 +103,7 @@ func (p *PEP) Module() router.Module {
 		Name: "pep",
 		Specs: []router.Spec{
 			{Name: "XEP-0048", Version: "1.2"},
-			{Name: "XEP-0060", Version: "1.30.0", Note: "at accounts; no collections or subscription options"},
+			{Name: "XEP-0060", Version: "1.30.0", Note: "at accounts; no collections"},
 			{Name: "XEP-0084", Version: "1.1.4"},
 			{Name: "XEP-0163", Version: "1.2.2", Note: "no events for directed presence"},
 			{Name: "XEP-0222", Version: "1.0"},
@@ -178,7 +178,7 @@ func (p *PEP) message(e *router.Envelope) {
 		}
 	case e.Session == nil || to.IsFull() || !e.FromOwn():
 	default:
-		is, pending, err := p.engine.Approve(e.Batch, e.Session.Bare(), e.Stanza)
+		is, pending, err := p.engine.Approve(e.Batch, e.Session.Bare(), e.Session.Bare(), e.Stanza)
 		switch bad, ok := err.(*xmpp.Error); {
 		case ok:
 			e.Refuse(bad)

@@ -11,12 +11,15 @@ type profile struct{ *PEP }
 // Owns: one publisher for each service (XEP-0163 §3.2).
 func (p profile) Owns(service, entity jid.JID) bool { return service == entity }
 
-func (p profile) Sees(service, entity jid.JID) (bool, error) {
-	return p.o.Contacts.Sees(service, entity)
+// Creates: the same one makes them.
+func (p profile) Creates(service, entity jid.JID) bool { return service == entity }
+
+func (p profile) Sees(owner, entity jid.JID) (bool, error) {
+	return p.o.Contacts.Sees(owner, entity)
 }
 
-func (p profile) Groups(service, entity jid.JID) ([]string, error) {
-	return p.o.Contacts.Groups(service, entity)
+func (p profile) Groups(owner, entity jid.JID) ([]string, error) {
+	return p.o.Contacts.Groups(owner, entity)
 }
 
 func (p profile) Blocks(service, entity jid.JID) bool { return p.o.Blocks(service, entity) }

@@ -35,8 +35,8 @@ func TestOpenNodeHasSubscribersFromAnywhere(t *testing.T) {
 	w.want(desk, "set", "", publishXML("urn:n", "3", "x"), published("urn:n", "3"))
 	w.sent("mercutio@montague.example|items urn:n 3:x")
 	nurse.Received()
-	w.want(nurse, "get", juliet, pubsubXML("<subscriptions/>"), pubsubXML("<subscriptions><subscription node='urn:n' jid='nurse@example.org' subscription='subscribed'/></subscriptions>"))
-	w.want(nurse, "set", juliet, pubsubXML("<unsubscribe node='urn:n' jid='nurse@example.org'/>"), pubsubXML("<subscription node='urn:n' jid='nurse@example.org' subscription='none'/>"))
+	w.want(nurse, "get", juliet, pubsubXML("<subscriptions/>"), pubsubXML("<subscriptions><subscription node='urn:n' jid='nurse@example.org' subid='1' subscription='subscribed'/></subscriptions>"))
+	w.want(nurse, "set", juliet, pubsubXML("<unsubscribe node='urn:n' jid='nurse@example.org'/>"), pubsubXML("<subscription node='urn:n' jid='nurse@example.org' subid='1' subscription='none'/>"))
 	w.want(nurse, "get", juliet, pubsubXML("<subscriptions/>"), pubsubXML("<subscriptions/>"))
 	w.want(desk, "set", "", publishXML("urn:n", "4", "x"), published("urn:n", "4"))
 	w.got(nurse)
@@ -64,7 +64,7 @@ func TestOwnerApprovesSubscriptions(t *testing.T) {
 	desk, nurse := w.login("juliet/desk"), w.login("nurse/home")
 	desk.Available(0)
 	nurse.Available(0)
-	w.want(nurse, "set", juliet, subscribeXML("nurse@example.org"), pubsubXML("<subscription node='urn:n' jid='nurse@example.org' subscription='pending'/>"))
+	w.want(nurse, "set", juliet, subscribeXML("nurse@example.org"), pubsubXML("<subscription node='urn:n' jid='nurse@example.org' subid='1' subscription='pending'/>"))
 	w.want(nurse, "set", juliet, subscribeXML("nurse@example.org"), "auth not-authorized pending-subscription")
 	got := desk.Deliveries()
 	if len(got) != 1 || !strings.Contains(string(got[0].Stanza.Payload), "subscribe_authorization") {
@@ -87,11 +87,11 @@ func TestOwnerApprovesSubscriptions(t *testing.T) {
 	w.peer("<iq type='set' id='s' from='mercutio@montague.example/x' to='juliet@example.org'>" + subscribeXML(mercutio) + "</iq>")
 	w.sent()
 	desk.Received()
-	w.want(desk, "get", "", ownerXML("<subscriptions node='urn:n'/>"), ownerXML("<subscriptions node='urn:n'><subscription jid='nurse@example.org' subscription='subscribed'/>"+
-		"<subscription jid='mercutio@montague.example' subscription='pending'/></subscriptions>"))
+	w.want(desk, "get", "", ownerXML("<subscriptions node='urn:n'/>"), ownerXML("<subscriptions node='urn:n'><subscription jid='nurse@example.org' subid='1' subscription='subscribed'/>"+
+		"<subscription jid='mercutio@montague.example' subid='1' subscription='pending'/></subscriptions>"))
 	answer("urn:n", mercutio, "0")
 	w.sent("mercutio@montague.example|subscription urn:n mercutio@montague.example none")
-	w.want(desk, "set", "", ownerXML("<subscriptions node='urn:n'><subscription jid='nurse@example.org' subscription='none'/></subscriptions>"), "ok")
+	w.want(desk, "set", "", ownerXML("<subscriptions node='urn:n'><subscription jid='nurse@example.org' subid='1' subscription='none'/></subscriptions>"), "ok")
 	w.got(nurse, "nurse@example.org|subscription urn:n nurse@example.org none")
 	w.want(nurse, "get", juliet, pubsubXML("<items node='urn:n'/>"), waits)
 }

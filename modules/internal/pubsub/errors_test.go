@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"jackdaw/router"
 	"jackdaw/storage"
@@ -27,7 +28,9 @@ func TestErrorsAreThoseOfTheSpecification(t *testing.T) {
 		return asked(`<publish node='n'><item id='c'>` + payload + `</item></publish><publish-options>` +
 			submission("publish-options", fields...) + `</publish-options>`)
 	}
-	for _, row := range []struct{ about, who, kind, payload, want string }{
+	for _, row := range []struct {
+		about, who, kind, payload, want string
+	}{
 		{"no request", "", "set", asked(``), "modify bad-request"},
 		{"an unknown request", "", "set", asked(`<dance node='n'/>`), "modify bad-request"},
 		{"a get where a set is expected", "", "get", asked(`<create node='fresh'/>`), "modify bad-request"},
@@ -36,21 +39,44 @@ func TestErrorsAreThoseOfTheSpecification(t *testing.T) {
 		{"§5.6 of a node that is not there", "", "get", asked(`<subscriptions node='none'/>`), "cancel item-not-found"},
 		{"§5.7 of a node that is not there", "", "get", asked(`<affiliations node='none'/>`), "cancel item-not-found"},
 
-		{"§6.1.3.1 for somebody else", "", "set", subscription("n", "nurse"), "modify bad-request invalid-jid"},
+		{"§6.1.3.1 for somebody else", "", "set", subscribing("n", "nurse"), "modify bad-request invalid-jid"},
 		{"§6.1.3.1 for no address", "", "set", asked(`<subscribe node='n' jid='@'/>`), "modify bad-request invalid-jid"},
-		{"§6.1.3.7 waiting already", "paris", "set", subscription("authorize", "paris"), "auth not-authorized pending-subscription"},
-		{"§6.1.3.8 an outcast", "tybalt", "set", subscription("n", "tybalt"), "auth forbidden"},
-		{"§6.1.3.12 no such node", "", "set", subscription("none", "romeo"), "cancel item-not-found"},
+		{"§6.1.3.7 waiting already", "paris", "set", subscribing("authorize", "paris"), "auth not-authorized pending-subscription"},
+		{"§6.1.3.8 an outcast", "tybalt", "set", subscribing("n", "tybalt"), "auth forbidden"},
+		{"§6.1.3.12 no such node", "", "set", subscribing("none", "romeo"), "cancel item-not-found"},
 		{"§6.1 without a node", "", "set", asked(`<subscribe jid='romeo@example.org'/>`), "modify bad-request nodeid-required"},
-		{"§6.3.7 with options", "", "set", asked(`<subscribe node='n' jid='romeo@example.org'/><options/>`),
-			"cancel feature-not-implemented unsupported subscription-options"},
+		{"§6.3.7 options before the subscription", "", "set", asked(`<options/><subscribe node='n' jid='romeo@example.org'/>`), "modify bad-request"},
+		{"§6.3.7 options that name the node", "", "set", asked(`<subscribe node='n' jid='romeo@example.org'/><options node='n'/>`), "modify bad-request"},
+		{"§6.3.7 an option without a sense", "", "set", asked(`<subscribe node='n' jid='romeo@example.org'/><options>` +
+			submission("subscribe_options", "deliver", "perhaps") + `</options>`), "modify bad-request invalid-options"},
+		{"§6.3.7 an end that is over", "", "set", asked(`<subscribe node='n' jid='romeo@example.org'/><options>` +
+			submission("subscribe_options", "expire", "2001-01-01T00:00:00Z") + `</options>`), "modify bad-request invalid-options"},
+		{"§12.4 as long as one is there", "", "set", asked(`<subscribe node='n' jid='romeo@example.org'/><options>` +
+			submission("subscribe_options", "expire", "presence") + `</options>`), "modify bad-request invalid-options"},
 
 		{"§6.2.3.2 not subscribed", "", "set", asked(`<unsubscribe node='n' jid='romeo@example.org'/>`), "cancel unexpected-request not-subscribed"},
 		{"§6.2.3.3 for somebody else", "", "set", asked(`<unsubscribe node='n' jid='nurse@example.org'/>`), "auth forbidden"},
 		{"§6.2.3.4 no such node", "", "set", asked(`<unsubscribe node='none' jid='romeo@example.org'/>`), "cancel item-not-found"},
-		{"§6.3 options of a subscription", "", "get", asked(`<options node='n' jid='romeo@example.org'/>`),
-			"cancel feature-not-implemented unsupported subscription-options"},
-		{"§6.4 default options", "", "get", asked(`<default/>`), "cancel feature-not-implemented unsupported retrieve-default-sub"},
+		{"§6.2.3.1 which of two", "mercutio", "set", asked(`<unsubscribe node='n' jid='mercutio@example.org'/>`), "modify bad-request subid-required"},
+		{"§6.2.3.5 none of two", "mercutio", "set", asked(`<unsubscribe node='n' jid='mercutio@example.org' subid='9'/>`), "modify not-acceptable invalid-subid"},
+		{"§6.2.3.5 no id", "mercutio", "set", asked(`<unsubscribe node='n' jid='mercutio@example.org' subid='first'/>`), "modify not-acceptable invalid-subid"},
+		{"§6.3.4.1 of somebody else", "nurse", "get", asked(`<options node='n' jid='mercutio@example.org' subid='1'/>`), "auth forbidden"},
+		{"§6.3.4.2 not subscribed", "nurse", "get", asked(`<options node='n' jid='nurse@example.org'/>`), "cancel unexpected-request not-subscribed"},
+		{"§6.3.4.3 of nobody", "nurse", "get", asked(`<options node='n'/>`), "modify bad-request jid-required"},
+		{"§6.3.4.4 which of two", "mercutio", "get", asked(`<options node='n' jid='mercutio@example.org'/>`), "modify bad-request subid-required"},
+		{"§6.3.4.5 none of two", "mercutio", "get", asked(`<options node='n' jid='mercutio@example.org' subid='9'/>`), "modify not-acceptable invalid-subid"},
+		{"§6.3.4.7 no such node", "", "get", asked(`<options node='none' jid='romeo@example.org'/>`), "cancel item-not-found"},
+		{"§6.3.5 of somebody else", "nurse", "set", asked(`<options node='n' jid='mercutio@example.org' subid='1'>` + submission("subscribe_options") + `</options>`), "auth forbidden"},
+		{"§6.3.5 no form", "mercutio", "set", asked(`<options node='n' jid='mercutio@example.org' subid='1'/>`), "modify bad-request invalid-options"},
+		{"§6.3.5 cancelled", "mercutio", "set", asked(`<options node='n' jid='mercutio@example.org' subid='1'><x xmlns='jabber:x:data' type='cancel'/></options>`), ""},
+		{"§6.3.6.2 an option without a sense", "mercutio", "set", asked(`<options node='n' jid='mercutio@example.org' subid='1'>` +
+			submission("subscribe_options", "expire", "soon") + `</options>`), "modify bad-request invalid-options"},
+		{"§6.4 default options of no node", "", "get", asked(`<default node='none'/>`), "cancel item-not-found"},
+		{"§6.5.9.1 for which of two", "mercutio", "get", asked(`<items node='n'/>`), "modify bad-request subid-required"},
+		{"§6.5.9.2 for none of two", "mercutio", "get", asked(`<items node='n' subid='9'/>`), "modify not-acceptable invalid-subid"},
+		{"§6.5.9.1 for one of two", "mercutio", "get", asked(`<items node='n' subid='2'/>`), ""},
+		{"§6.1.3.9 more of one address than it may have", "juliet", "set", asked(`<subscribe node='n' jid='juliet@example.org'/><options>` +
+			submission("subscribe_options", "expire", "2100-01-01T00:00:00Z") + `</options>`), "wait policy-violation too-many-subscriptions"},
 
 		{"§6.5.9.2 not subscribed", "nurse", "get", asked(`<items node='authorize'/>`), "auth not-authorized not-subscribed"},
 		{"§6.5.9.4 no items are kept", "", "get", asked(`<items node='news'/>`), notPersisted},
@@ -132,30 +158,43 @@ func TestErrorsAreThoseOfTheSpecification(t *testing.T) {
 		{"§8.9.2 by a stranger", "nurse", "set", owned("affiliations", "n", ""), "auth forbidden"},
 		{"§8.9.2 no affiliation", "", "set", owned("affiliations", "n",
 			`<affiliation jid='nurse@example.org' affiliation='friend'/>`), "modify not-acceptable"},
-		{"§8.9.2 another owner", "", "set", owned("affiliations", "n",
+		{"§8.9.2 another owner, of one owner's service", "", "set", owned("affiliations", "n",
 			`<affiliation jid='nurse@example.org' affiliation='owner'/>`), "modify not-acceptable"},
 		{"§8.9.2.4 no owner left", "", "set", owned("affiliations", "n",
 			`<affiliation jid='romeo@example.org' affiliation='none'/>`), "modify not-acceptable"},
 	} {
-		w := newWorld(t)
-		w.create("n")
-		w.publish("n", "a", "b")
-		w.affiliate("n", "tybalt", "outcast")
-		w.create("news", "persist_items", "0")
-		w.create("bell", "persist_items", "0", "deliver_payloads", "0")
-		w.create("reject", "publish_node_full", "reject", "max_items", "2")
-		w.publish("reject", "a", "b")
-		w.create("authorize", "access_model", "authorize")
-		w.do("paris", subscription("authorize", "paris"))
-		if row.who == "" {
-			row.who = "romeo"
-		}
-		got := w.ask(row.who, row.kind, row.payload)
-		if strings.HasPrefix(got, "<") {
-			got = ""
-		}
-		if got != row.want {
-			t.Errorf("%s: %q, want %q", row.about, got, row.want)
+		for _, shared := range []bool{false, true} {
+			if shared && strings.Contains(row.about, "one owner's service") {
+				continue
+			}
+			w := newWorldOf(t, shared)
+			w.create("n")
+			w.publish("n", "a", "b")
+			w.affiliate("n", "tybalt", "outcast")
+			w.create("news", "persist_items", "0")
+			w.create("bell", "persist_items", "0", "deliver_payloads", "0")
+			w.create("reject", "publish_node_full", "reject", "max_items", "2")
+			w.publish("reject", "a", "b")
+			w.create("authorize", "access_model", "authorize")
+			w.do("paris", subscribing("authorize", "paris"))
+			w.do("mercutio", subscribing("n", "mercutio"))
+			w.do("mercutio", quietly("n", "mercutio"))
+			if strings.Contains(row.about, "of one address") {
+				for i := range maxSame {
+					w.do("juliet", asked(`<subscribe node='n' jid='juliet@example.org'/><options>`+submission("subscribe_options",
+						"expire", xmpp.FormatTime(time.Now().Add(time.Duration(i+1)*time.Hour)))+`</options>`))
+				}
+			}
+			if row.who == "" {
+				row.who = "romeo"
+			}
+			got := w.ask(row.who, row.kind, row.payload)
+			if strings.HasPrefix(got, "<") {
+				got = ""
+			}
+			if got != row.want {
+				t.Errorf("%s, shared %t: %q, want %q", row.about, shared, got, row.want)
+			}
 		}
 	}
 }
@@ -168,7 +207,7 @@ func TestWhatCouldNotBeWrittenIsNotSo(t *testing.T) {
 		{"an item of a new node", publication("fresh", "b")},
 		{"a retraction", asked(`<retract node='n'><item id='a'/></retract>`)},
 		{"a purge", askedOwner(`<purge node='n'/>`)},
-		{"a subscription", subscription("n", "romeo")},
+		{"a subscription", subscribing("n", "romeo")},
 		{"a configuration", askedOwner(`<configure node='n'>` + submission("node_config", "title", "T") + `</configure>`)},
 		{"an affiliation", askedOwner(`<affiliations node='n'><affiliation jid='nurse@example.org' affiliation='member'/></affiliations>`)},
 		{"the end of a node", askedOwner(`<delete node='n'/>`)},

@@ -44,7 +44,7 @@ func itemsEvent(n *node, items []Item) []byte {
 
 func (g *Engine) tellItems(b *router.Batch, s *service, n *node, items []Item, from jid.JID) {
 	if n.config.Deliver {
-		g.tell(b, s, n, itemsEvent(n, items), from, false)
+		g.tell(b, s, n, news{event: itemsEvent(n, items), from: from, items: true})
 	}
 }
 
@@ -57,13 +57,24 @@ func (g *Engine) tellRetracted(b *router.Batch, s *service, n *node, ids []strin
 	for _, id := range ids {
 		w.Start("", "retract").Attr("id", id).End()
 	}
-	g.tell(b, s, n, w.End().End().Bytes(), from, false)
+	g.tell(b, s, n, news{event: w.End().End().Bytes(), from: from, items: true})
+}
+
+// news is an event for all who are to have it.
+type news struct {
+	event   []byte
+	from    jid.JID // the session that caused it
+	waiting bool    // those whose subscription is not approved yet get it too
+	items   bool    // it is about items, so that it says which of several subscriptions it is for (§12.14)
 }
 
 // tell gives an event to all who are to have it, each once. The caller holds the service, so that events leave in the
-// order of the changes. from is the session that caused it; with waiting those whose subscription is not approved yet
-// get it too.
-func (g *Engine) tell(b *router.Batch, s *service, n *node, event []byte, from jid.JID, waiting bool) {
+// order of the changes.
+func (g *Engine) tell(b *router.Batch, s *service, n *node, what news) {
+	event := what.event
+	if err := g.lapse(b, s, n); err != nil {
+		g.o.Log.Warn("subscriptions whose time is over are still there", "service", s.jid, "error", err)
+	}
 	told := map[jid.JID]bool{}
 	var named []byte
 	g.o.Profile.Implicit(s.jid, n.name, func(full jid.JID) {
@@ -77,13 +88,17 @@ func (g *Engine) tell(b *router.Batch, s *service, n *node, event []byte, from j
 			return
 		}
 		if named == nil {
-			named = withReply(event, from)
+			named = withReply(event, what.from)
 		}
 		g.send(b, s, n, full, named)
 	})
-	for who, st := range n.subs {
-		if st != subscribed && !waiting || g.may(s, n, who.Bare()) != nil || g.o.Profile.Blocks(s.jid, who.Bare()) {
+	for who, list := range n.subs {
+		if !heard(list, what.waiting) || g.may(s, n, who.Bare()) != nil || g.o.Profile.Blocks(s.jid, who.Bare()) {
 			continue
+		}
+		event := event
+		if what.items && len(list) > 1 {
+			event = withIDs(event, list)
 		}
 		to := []jid.JID{who}
 		if !who.IsFull() {
@@ -100,6 +115,28 @@ func (g *Engine) tell(b *router.Batch, s *service, n *node, event []byte, from j
 	}
 }
 
+// heard says whether one of the subscriptions of an address brings it events.
+func heard(list []subscription, waiting bool) bool {
+	for i := range list {
+		if one := &list[i]; (waiting || one.state == subscribed) && !one.quiet {
+			return true
+		}
+	}
+	return false
+}
+
+// withIDs says for which subscriptions an event is (§7.1.2.4, XEP-0131).
+func withIDs(event []byte, list []subscription) []byte {
+	w := xmpp.NewWriter(append([]byte(nil), event...))
+	w.Start(xmpp.NSHeaders, "headers")
+	for i := range list {
+		if one := &list[i]; one.state == subscribed && !one.quiet {
+			w.Start("", "header").Attr("name", "SubID").Text(one.subID()).End()
+		}
+	}
+	return w.End().Bytes()
+}
+
 // withReply says which session has caused the event, for those who see the owner's presence (XEP-0163 §4.3.1).
 func withReply(event []byte, from jid.JID) []byte {
 	if !from.IsFull() {
@@ -112,6 +149,7 @@ func withReply(event []byte, from jid.JID) []byte {
 }
 
 func (g *Engine) send(b *router.Batch, s *service, n *node, to jid.JID, payload []byte) {
+	s.copies++
 	t := xmpp.TypeHeadline
 	if n.config.Normal {
 		t = xmpp.TypeNormal

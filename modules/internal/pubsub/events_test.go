@@ -19,7 +19,7 @@ func TestEachGetsAnEventOnce(t *testing.T) {
 	// blocked.
 	w.wants["n"] = []string{"juliet/x", "juliet/x", "mercutio/x", "tybalt/x"}
 	for _, who := range []string{"juliet", "nurse", "tybalt"} {
-		w.do(who, subscription("n", who))
+		w.do(who, subscribing("n", who))
 	}
 	nurse2 := moduletest.Login(t, w.Router, "nurse/y")
 	nurse2.Available(0)
@@ -71,7 +71,7 @@ func TestEventsSayWhatTheNodeIsToldToSay(t *testing.T) {
 		w := newWorld(t)
 		w.create(node, append(row.options, "access_model", "open")...)
 		w.publish(node, "1")
-		w.do("nurse", subscription(node, "nurse"))
+		w.do("nurse", subscribing(node, "nurse"))
 		w.events("nurse")
 		w.do("romeo", row.payload)
 		if got := w.events("nurse"); got != row.want {
@@ -83,7 +83,7 @@ func TestEventsSayWhatTheNodeIsToldToSay(t *testing.T) {
 func TestANewConfigurationIsToldWithItsForm(t *testing.T) {
 	w := newWorld(t)
 	w.create("n", "notify_config", "1")
-	w.do("nurse", subscription("n", "nurse"))
+	w.do("nurse", subscribing("n", "nurse"))
 	if got := w.configure("n", "title", "A Plague"); got != "" {
 		t.Fatal(got)
 	}
@@ -96,7 +96,7 @@ func TestEventsAreHeadlinesUnlessTheNodeSaysNormal(t *testing.T) {
 	for option, want := range map[string]xmpp.Type{"headline": xmpp.TypeHeadline, "normal": xmpp.TypeNormal} {
 		w := newWorld(t)
 		w.create("n", "notification_type", option)
-		w.do("nurse", subscription("n", "nurse"))
+		w.do("nurse", subscribing("n", "nurse"))
 		w.clients["nurse"].Deliveries()
 		w.publish("n", "1")
 		w.publish("n", "2")
@@ -117,7 +117,7 @@ func TestTheLastItemComesWithItsTimeToWhomItIsNews(t *testing.T) {
 		w.publish("n", "1")
 		w.publish("n", "2")
 		c := w.clients["nurse"]
-		c.Send(fmt.Sprintf(`<iq type='set' id='1' to='%s'>%s</iq>`, serviceName, subscription("n", "nurse")))
+		c.Send(fmt.Sprintf(`<iq type='set' id='1' to='%s'>%s</iq>`, serviceName, subscribing("n", "nurse")))
 		if got := strings.HasPrefix(w.events("nurse"), last); got != want[0] {
 			t.Errorf("%s: with the subscription: %t", option, got)
 		}
@@ -208,7 +208,7 @@ func TestTheOwnerDecidesWhoWaits(t *testing.T) {
 		w := newWorld(t)
 		w.create("n", "access_model", "authorize")
 		w.publish("n", "1")
-		if got := w.do("nurse", subscription("n", "nurse")); !strings.Contains(got, "subscription='pending'") {
+		if got := w.do("nurse", subscribing("n", "nurse")); !strings.Contains(got, "subscription='pending'") {
 			t.Fatalf("she does not wait: %s", got)
 		}
 		if len(w.mail) != 1 || !strings.Contains(w.mail[0], "nurse@example.org") || !strings.Contains(w.mail[0], authorization) {
@@ -219,14 +219,14 @@ func TestTheOwnerDecidesWhoWaits(t *testing.T) {
 			t.Errorf("she got %s while she waits", got)
 		}
 		for _, other := range []string{`<message><body>a</body></message>`, `<message><x xmlns='jabber:x:data' type='submit'/></message>`} {
-			if is, _, err := w.g.Approve(nil, service, moduletest.Parse(t, other)); is || err != nil {
+			if is, _, err := w.g.Approve(nil, service, at("romeo"), moduletest.Parse(t, other)); is || err != nil {
 				t.Errorf("%s is an answer: %v", other, err)
 			}
 		}
-		if is, _, err := w.g.Approve(nil, service, answer("perhaps")); !is || err == nil {
+		if is, _, err := w.g.Approve(nil, service, at("romeo"), answer("perhaps")); !is || err == nil {
 			t.Errorf("an answer that is none: %t, %v", is, err)
 		}
-		if is, _, err := w.g.Approve(nil, service, answer(allow)); !is || err != nil {
+		if is, _, err := w.g.Approve(nil, service, at("romeo"), answer(allow)); !is || err != nil {
 			t.Errorf("the answer is %t, %v", is, err)
 		}
 		events := w.events("nurse")
@@ -236,7 +236,7 @@ func TestTheOwnerDecidesWhoWaits(t *testing.T) {
 		if last := strings.Contains(events, "<t>2</t>"); last != (allow == "true") {
 			t.Errorf("%s: the last item came: %t", allow, last)
 		}
-		if is, _, err := w.g.Approve(nil, service, answer(allow)); !is || err == nil {
+		if is, _, err := w.g.Approve(nil, service, at("romeo"), answer(allow)); !is || err == nil {
 			t.Errorf("answered twice: %t, %v", is, err)
 		}
 	}
@@ -251,7 +251,7 @@ func TestWhoLosesTheRightLosesTheSubscription(t *testing.T) {
 	} {
 		w := newWorld(t)
 		w.create("n", "access_model", "presence")
-		w.do("juliet", subscription("n", "juliet"))
+		w.do("juliet", subscribing("n", "juliet"))
 		lose(w)
 		if got := w.events("juliet"); got != "<event><subscription node='n' jid='juliet@example.org' subscription='none'/></event>" {
 			t.Errorf("%s: she is told %s", about, got)
@@ -264,7 +264,7 @@ func TestWhoLosesTheRightLosesTheSubscription(t *testing.T) {
 	// Those who waited have nobody left to approve them once everybody may.
 	w := newWorld(t)
 	w.create("n", "access_model", "authorize")
-	w.do("nurse", subscription("n", "nurse"))
+	w.do("nurse", subscribing("n", "nurse"))
 	w.configure("n", "access_model", "open")
 	if got := w.ask("nurse", "get", asked(`<subscriptions/>`)); !strings.Contains(got, "subscription='subscribed'") {
 		t.Errorf("she waits for ever: %s", got)
@@ -277,7 +277,7 @@ func TestAnAddressThatIsGoneIsNotSubscribed(t *testing.T) {
 		xmpp.CondRemoteServerTimeout: true} {
 		w := newWorld(t)
 		w.create("n")
-		w.do("nurse", subscription("n", "nurse"))
+		w.do("nurse", subscribing("n", "nurse"))
 		if err := w.g.Bounced(service, at("nurse"), &xmpp.Error{Condition: condition}); err != nil {
 			t.Fatal(err)
 		}
@@ -328,9 +328,9 @@ func TestSubscriptionsAndAffiliationsAreThoseOfWhoAsks(t *testing.T) {
 	for _, node := range []string{"a", "b"} {
 		w.create(node)
 	}
-	w.do("nurse", subscription("a", "nurse"))
-	w.do("nurse", subscription("b", "nurse/x"))
-	w.do("juliet", subscription("a", "juliet"))
+	w.do("nurse", subscribing("a", "nurse"))
+	w.do("nurse", subscribing("b", "nurse/x"))
+	w.do("juliet", subscribing("a", "juliet"))
 	w.affiliate("b", "nurse", "publisher")
 	w.affiliate("a", "tybalt", "outcast")
 	for _, row := range []struct{ who, payload, want string }{
@@ -363,7 +363,7 @@ func TestSubscriptionsAndAffiliationsAreThoseOfWhoAsks(t *testing.T) {
 func TestTheOwnerIsToldOfSubscribersWhereTheNodeSaysSo(t *testing.T) {
 	w := newWorld(t)
 	w.create("n", "notify_sub", "1")
-	w.do("nurse", subscription("n", "nurse"))
+	w.do("nurse", subscribing("n", "nurse"))
 	w.do("nurse", asked(`<unsubscribe node='n' jid='nurse@example.org'/>`))
 	if len(w.mail) != 2 || !strings.Contains(w.mail[0], "subscription='subscribed'") || !strings.Contains(w.mail[1], "subscription='none'") {
 		t.Errorf("told %q", w.mail)
@@ -373,20 +373,24 @@ func TestTheOwnerIsToldOfSubscribersWhereTheNodeSaysSo(t *testing.T) {
 func TestMetadataSayWhatEverybodyMayKnow(t *testing.T) {
 	w := newWorld(t)
 	w.create("n", "title", "Verona", "description", "News", "max_items", "3")
-	w.do("nurse", subscription("n", "nurse"))
-	m, err := w.g.Info(jid.MustParse(serviceName), at("paris"), "n")
-	if err != nil || m == nil || m.Subscribers != 1 || m.Owner.String() != serviceName {
-		t.Fatalf("%+v, %v", m, err)
+	w.do("nurse", subscribing("n", "nurse"))
+	info, err := w.g.Info(jid.MustParse(serviceName), at("paris"), "n")
+	if err != nil || info == nil {
+		t.Fatalf("%v, %v", info, err)
+	}
+	f, bad := forms.Parse(info.Child(forms.Name))
+	if bad != nil {
+		t.Fatal(bad)
 	}
 	var got []string
-	for _, f := range m.Settings() {
-		got = append(got, strings.TrimPrefix(f.Var, "pubsub#")+"="+strings.Join(f.Values, ","))
+	for _, field := range f.Fields {
+		if field.Var != "pubsub#creation_date" && field.Var != "FORM_TYPE" {
+			got = append(got, strings.TrimPrefix(field.Var, "pubsub#")+"="+strings.Join(field.Values, ","))
+		}
 	}
-	const want = "title=Verona description=News access_model=open publish_model=publishers max_items=3"
+	const want = "title=Verona description=News access_model=open publish_model=publishers max_items=3 " +
+		"creator=" + serviceName + " owner=" + serviceName + " num_subscribers=1"
 	if s := strings.Join(got, " "); s != want {
 		t.Errorf("got %s, want %s", s, want)
-	}
-	if f := (&forms.Form{Fields: m.Settings()}).Field("pubsub#title"); f == nil || f.Label == "" {
-		t.Errorf("no label: %+v", f)
 	}
 }

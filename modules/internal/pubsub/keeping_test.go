@@ -65,9 +65,8 @@ func TestANodeIsMadeAsItIsAskedFor(t *testing.T) {
 	w := newWorld(t)
 	w.do("romeo", asked(`<publish node='auto'><item id='1'><t xmlns='urn:t'/></item></publish><publish-options>`+
 		submission("publish-options", "access_model", "whitelist", "max_items", "1000000")+`</publish-options>`))
-	if m, err := w.g.Info(jid.MustParse(serviceName), at("romeo"), "auto"); err != nil || m.Config.Access != Whitelist ||
-		m.Config.MaxItems != 0 {
-		t.Errorf("made by a publication: %+v, %v", m, err)
+	if _, c, ok, err := w.g.Items(jid.MustParse(serviceName), "auto"); err != nil || !ok || c.Access != Whitelist || c.MaxItems != 0 {
+		t.Errorf("made by a publication: %+v, %v", c, err)
 	}
 	instant := w.do("romeo", asked(`<create/>`))
 	_, rest, _ := strings.Cut(instant, "node='")
@@ -89,7 +88,7 @@ func TestAFullNodeDoesWhatItIsToldTo(t *testing.T) {
 		w := newWorld(t)
 		w.create("n", "max_items", "2", "publish_node_full", full, "notify_retract", "1", "deliver_payloads", "0")
 		w.publish("n", "1", "2")
-		w.do("nurse", subscription("n", "nurse"))
+		w.do("nurse", subscribing("n", "nurse"))
 		w.events("nurse")
 		w.ask("romeo", "set", asked(`<publish node='n'><item id='3'/></publish>`))
 		_, events, _ := strings.Cut(w.events("nurse"), " | ")
@@ -203,7 +202,7 @@ func TestAServiceKeepsNoMoreThanItMay(t *testing.T) {
 		{"another item of the one", func(w *world) { w.limits.Nodes = 1 }, publication("n", "3"), ""},
 		{"an item beyond all bytes", func(w *world) { w.limits.Bytes = 120 }, publication("n", "3"), noRoom},
 		{"the same item beyond all bytes", func(w *world) { w.limits.Bytes = 120 }, publication("n", "2"), ""},
-		{"a subscription beyond all bytes", func(w *world) { w.limits.Bytes = 120 }, subscription("n", "romeo"), noRoom},
+		{"a subscription beyond all bytes", func(w *world) { w.limits.Bytes = 120 }, subscribing("n", "romeo"), noRoom},
 		{"a retraction beyond all bytes", func(w *world) { w.limits.Bytes = 120 }, asked(`<retract node='n'><item id='1'/></retract>`), ""},
 		{"the end of a node beyond all bytes", func(w *world) { w.limits.Bytes = 120 }, askedOwner(`<delete node='n'/>`), ""},
 		{"an item on a full disk", func(w *world) { w.full = true }, publication("n", "3"), noRoom},
@@ -252,10 +251,10 @@ func TestStrangersDoNotFillANode(t *testing.T) {
 	if taken == 0 || taken > maxSubscriptions*3/4 {
 		t.Errorf("one domain has %d of %d subscriptions", taken, maxSubscriptions)
 	}
-	if got := w.ask("nurse", "set", subscription("n", "nurse")); !strings.Contains(got, "subscribed") {
+	if got := w.ask("nurse", "set", subscribing("n", "nurse")); !strings.Contains(got, "subscribed") {
 		t.Errorf("another stranger: %s", got)
 	}
-	if got := w.ask("juliet", "set", subscription("n", "juliet")); !strings.Contains(got, "subscribed") {
+	if got := w.ask("juliet", "set", subscribing("n", "juliet")); !strings.Contains(got, "subscribed") {
 		t.Errorf("a friend: %s", got)
 	}
 }
@@ -264,7 +263,7 @@ func TestARemovedServiceHasNoNodes(t *testing.T) {
 	w := newWorld(t)
 	w.create("n")
 	w.publish("n", "1")
-	w.do("nurse", subscription("n", "nurse"))
+	w.do("nurse", subscribing("n", "nurse"))
 	service := jid.MustParse(serviceName)
 	if err := w.g.Removed(service); err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"jackdaw/modules/internal/forms"
+	"jackdaw/router"
 	"jackdaw/storage"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
@@ -18,7 +19,7 @@ func asError(err error, to **xmpp.Error) bool { return errors.As(err, to) }
 
 // create: §8.1.
 func (g *Engine) create(r *request) ([]byte, error) {
-	if !r.owner {
+	if !g.o.Profile.Creates(r.service, r.actor) {
 		return nil, forbidden()
 	}
 	instant := r.node == ""
@@ -44,7 +45,7 @@ func (g *Engine) create(r *request) ([]byte, error) {
 			}
 		}
 	}
-	_, p, err := g.newNode(r.svc, r.node, c)
+	_, p, err := g.newNode(r.svc, r.node, c, r.actor)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +94,7 @@ func (g *Engine) configuration(r *request) ([]byte, error) {
 
 // defaults: §8.3.
 func (g *Engine) defaults(r *request) ([]byte, error) {
-	if !r.owner {
+	if !g.o.Profile.Creates(r.service, r.actor) {
 		return nil, forbidden()
 	}
 	c := g.o.Profile.Default("")
@@ -123,7 +124,7 @@ func (g *Engine) configure(r *request) ([]byte, error) {
 	if err := g.submit(&c, f); err != nil {
 		return nil, err
 	}
-	p, err := g.put(r.svc, storage.Change{Key: key(keyNode, n.name), Value: nodeRecord(c, n.created)})
+	p, err := g.put(r.svc, storage.Change{Key: key(keyNode, n.name), Value: nodeRecord(c, n.created, n.maker)})
 	if err != nil {
 		return nil, err
 	}
@@ -142,13 +143,11 @@ func (g *Engine) configure(r *request) ([]byte, error) {
 	}
 	if old.Access == Authorize && c.Access != Authorize { // nobody is left to approve them
 		for _, who := range addresses(n.subs) {
-			if n.subs[who] == pending {
-				p, err := g.decide(r.e.Batch, r.svc, n, who, true)
-				if err != nil {
-					return nil, err
-				}
-				r.await(p)
+			p, err := g.admit(r.e.Batch, r.svc, n, who)
+			if err != nil {
+				return nil, err
 			}
+			r.await(p)
 		}
 	}
 	// §12.2: for those who may have it now and might not before
@@ -167,9 +166,25 @@ func (g *Engine) configure(r *request) ([]byte, error) {
 		if c.Payloads {
 			c.form(forms.Result, "node_config").Write(&w)
 		}
-		g.tell(r.e.Batch, r.svc, n, w.End().End().Bytes(), r.from, false)
+		g.tell(r.e.Batch, r.svc, n, news{event: w.End().End().Bytes(), from: r.from})
 	}
 	return nil, nil
+}
+
+// admit lets an address in that waits for that, if it does.
+func (g *Engine) admit(b *router.Batch, s *service, n *node, who jid.JID) (*storage.Pending, error) {
+	var all []*storage.Pending
+	for _, one := range n.subs[who] {
+		if one.state != pending {
+			continue
+		}
+		p, err := g.decide(b, s, n, who, one, true)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, p)
+	}
+	return storage.Join(all...), nil
 }
 
 // readers are those of the addresses that want a node's events without having subscribed that may have them.
@@ -205,14 +220,12 @@ func (g *Engine) fit(s *service, n *node, old Config) (*storage.Pending, error) 
 }
 
 // clear takes all items out of a node.
-func (g *Engine) clear(r *request, n *node) error {
-	p, err := g.o.Items.DeleteOwner(context.Background(), itemsOwner(r.service, n.name))
-	if err != nil {
-		return err
+func (g *Engine) clear(s *service, n *node) (*storage.Pending, error) {
+	p, err := g.o.Items.DeleteOwner(context.Background(), itemsOwner(s.jid, n.name))
+	if err == nil {
+		s.setIndex(n, nil)
 	}
-	r.await(r.svc.watch(p))
-	n.setIndex(nil)
-	return nil
+	return s.watch(p), err
 }
 
 // remove: §8.4.
@@ -228,33 +241,45 @@ func (g *Engine) remove(r *request) ([]byte, error) {
 			return nil, xmpp.BadRequest("nothing can be redirected there")
 		}
 	}
-	// The items first: should the rest fail, the node is empty and can be deleted again.
-	if err := g.clear(r, n); err != nil {
-		return nil, err
-	}
-	changes := []storage.Change{{Key: key(keyNode, n.name), Delete: true}}
-	for who := range n.subs {
-		changes = append(changes, storage.Change{Key: key(keySubscription, n.name, who), Delete: true})
-	}
-	for who := range n.affs {
-		changes = append(changes, storage.Change{Key: key(keyAffiliation, n.name, who), Delete: true})
-	}
-	p, err := g.put(r.svc, changes...)
+	p, err := g.erase(r.e.Batch, r.svc, n, redirect, r.from)
 	if err != nil {
 		return nil, err
 	}
 	r.await(p)
-	delete(r.svc.nodes, n.name)
 	r.changed = true
+	return nil, nil
+}
+
+// erase deletes a node and says so. The items go first: should the rest fail, the node is empty and can be deleted
+// again.
+func (g *Engine) erase(b *router.Batch, s *service, n *node, redirect string, from jid.JID) (*storage.Pending, error) {
+	cleared, err := g.clear(s, n)
+	if err != nil {
+		return nil, err
+	}
+	changes := []storage.Change{{Key: key(keyNode, n.name), Delete: true}}
+	for who, list := range n.subs {
+		for _, one := range list {
+			changes = append(changes, storage.Change{Key: subscriptionKey(n.name, who, one.id), Delete: true})
+		}
+	}
+	for who := range n.affs {
+		changes = append(changes, storage.Change{Key: key(keyAffiliation, n.name, who), Delete: true})
+	}
+	p, err := g.put(s, changes...)
+	if err != nil {
+		return nil, err
+	}
 	if n.config.TellDelete && n.config.Deliver { // §8.4.2
 		var w xmpp.Writer
 		w.Start(xmpp.NSPubSubEvent, "event").Start("", "delete").Attr("node", n.name)
 		if redirect != "" {
 			w.Start("", "redirect").Attr("uri", redirect).End()
 		}
-		g.tell(r.e.Batch, r.svc, n, w.End().End().Bytes(), r.from, true)
+		g.tell(b, s, n, news{event: w.End().End().Bytes(), from: from, waiting: true})
 	}
-	return nil, nil
+	s.drop(n)
+	return storage.Join(cleared, p), nil
 }
 
 // purge: §8.5.
@@ -266,14 +291,16 @@ func (g *Engine) purge(r *request) ([]byte, error) {
 	if !n.config.Persist { // §8.5.3.3
 		return nil, unsupported("persistent-items")
 	}
-	if err := g.clear(r, n); err != nil {
+	p, err := g.clear(r.svc, n)
+	if err != nil {
 		return nil, err
 	}
+	r.await(p)
 	r.changed = true
 	if n.config.Deliver {
 		var w xmpp.Writer
 		w.Start(xmpp.NSPubSubEvent, "event").Start("", "purge").Attr("node", n.name)
-		g.tell(r.e.Batch, r.svc, n, w.End().End().Bytes(), r.from, false)
+		g.tell(r.e.Batch, r.svc, n, news{event: w.End().End().Bytes(), from: r.from})
 	}
 	return nil, nil
 }
@@ -288,10 +315,12 @@ func (g *Engine) subscribers(r *request) ([]byte, error) {
 	w.Start(NSOwner, "pubsub").Start("", "subscriptions").Attr("node", n.name)
 	var a answer
 	for _, who := range addresses(n.subs) {
-		if !a.add(who.String()) {
-			return nil, tooLong()
+		for i := range n.subs[who] {
+			if !a.add(who.String()) {
+				return nil, tooLong()
+			}
+			writeSubscription(&w, "", who, &n.subs[who][i])
 		}
-		writeSubscription(&w, "", who, n.subs[who])
 	}
 	return w.End().End().Bytes(), nil
 }
@@ -302,24 +331,36 @@ func (g *Engine) setSubscribers(r *request) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	wanted := map[jid.JID]state{}
+	type change struct {
+		who jid.JID
+		one subscription
+	}
+	var wanted []change
 	for _, el := range r.verb.Children() {
 		who, err := jid.Parse(el.Attr("jid"))
 		i := slices.Index([]string{"none", "pending", "subscribed"}, el.Attr("subscription"))
-		if err != nil || i < 0 && el.HasAttr("subscription") || i > 0 && n.subs[who] == 0 || i == int(pending) &&
-			n.subs[who] != pending {
+		if err != nil || i < 0 && el.HasAttr("subscription") {
 			return nil, xmpp.NotAcceptable("a subscription that cannot be")
 		}
-		if i >= 0 {
-			wanted[who] = state(i)
+		asked := request{verb: el}
+		one, err := asked.named(n, who)
+		switch {
+		case err != nil && i > 0, err != nil && len(n.subs[who]) > 0:
+			return nil, xmpp.NotAcceptable("a subscription that cannot be")
+		case err != nil || i < 0 || state(i) == one.state:
+			continue
+		case state(i) == pending:
+			return nil, xmpp.NotAcceptable("a subscription that cannot be")
 		}
+		changed := *one
+		changed.state = state(i)
+		wanted = append(wanted, change{jid.MustParse(strings.Clone(who.String())), changed})
 	}
-	for _, who := range addresses(wanted) {
-		st := wanted[who]
-		if st == n.subs[who] {
+	for _, c := range wanted {
+		if old := n.find(c.who, c.one.id); old == nil || old.state == c.one.state {
 			continue
 		}
-		p, err := g.decide(r.e.Batch, r.svc, n, who, st == subscribed)
+		p, err := g.decide(r.e.Batch, r.svc, n, c.who, c.one, c.one.state == subscribed)
 		if err != nil {
 			return nil, err
 		}
@@ -336,7 +377,9 @@ func (g *Engine) affiliated(r *request) ([]byte, error) {
 	}
 	var w xmpp.Writer
 	w.Start(NSOwner, "pubsub").Start("", "affiliations").Attr("node", n.name)
-	w.Start("", "affiliation").Attr("jid", r.actor.String()).Attr("affiliation", owner.String()).End()
+	if r.svc.shared == nil {
+		w.Start("", "affiliation").Attr("jid", r.actor.String()).Attr("affiliation", owner.String()).End()
+	}
 	var a answer
 	for _, who := range addresses(n.affs) {
 		if !a.add(who.String()) {
@@ -363,12 +406,16 @@ func (g *Engine) setAffiliated(r *request) ([]byte, error) {
 			continue
 		}
 		i := slices.Index(affiliationNames, el.Attr("affiliation"))
-		// Owners are who they are: §8.9.2.4.
-		if owns := g.o.Profile.Owns(r.service, who.Bare()); i < 0 || owns != (affiliation(i) == owner) {
+		// The owner of a service of its own is who it is: §8.9.2.4.
+		owns := r.svc.shared == nil && g.o.Profile.Owns(r.service, who.Bare())
+		if i < 0 || r.svc.shared == nil && owns != (affiliation(i) == owner) {
 			return nil, xmpp.NotAcceptable("an affiliation that cannot be")
 		} else if !owns {
 			wanted[jid.MustParse(strings.Clone(who.Bare().String()))] = affiliation(i)
 		}
+	}
+	if r.svc.shared != nil && !n.keepsOwner(wanted) {
+		return nil, xmpp.NotAcceptable("a node has an owner")
 	}
 	if len(n.affs)+len(wanted) > maxAffiliations {
 		return nil, xmpp.ResourceConstraint("too many affiliations")
@@ -387,33 +434,40 @@ func (g *Engine) setAffiliated(r *request) ([]byte, error) {
 	}
 	r.await(p)
 	for who, a := range wanted {
-		n.setAffiliation(who, a)
+		r.svc.setAffiliation(n, who, a)
 	}
 	for _, who := range addresses(wanted) {
 		if err := g.revoke(r.e.Batch, r.svc, n, who); err != nil {
 			return nil, err
 		}
+		if wanted[who] < member {
+			continue
+		}
+		for _, address := range addresses(n.subs) { // §8.7.2: who may have it waits no longer
+			if address.Bare() != who {
+				continue
+			}
+			p, err := g.admit(r.e.Batch, r.svc, n, address)
+			if err != nil {
+				return nil, err
+			}
+			r.await(p)
+		}
 	}
 	return nil, nil
 }
 
-// Meta is what a node tells of itself (§5.4).
-type Meta struct {
-	Config      Config
-	Owner       jid.JID
-	Created     int64 // microseconds since 1970
-	Subscribers int
-}
-
-// Settings are what metadata says of the configuration (§5.4).
-func (m *Meta) Settings() (out []forms.Field) {
-	for _, f := range m.Config.form(forms.Result, "meta-data").Fields {
-		switch strings.TrimPrefix(f.Var, "pubsub#") {
-		case "title", "description", "type", "access_model", "publish_model", "max_items":
-			if len(f.Values) > 0 {
-				out = append(out, f)
-			}
+// keepsOwner says whether a node has an owner after a change of affiliations.
+func (n *node) keepsOwner(wanted map[jid.JID]affiliation) bool {
+	for _, a := range wanted {
+		if a == owner {
+			return true
 		}
 	}
-	return out
+	for _, who := range n.owners {
+		if _, changed := wanted[who]; !changed {
+			return true
+		}
+	}
+	return false
 }

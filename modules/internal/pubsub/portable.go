@@ -108,7 +108,9 @@ func (g *Engine) exportNode(w *xmpp.Writer, n *node) {
 	if len(n.subs) > 0 {
 		w.Start("", "subscriptions").Attr("node", n.name)
 		for _, who := range slices.SortedFunc(maps.Keys(n.subs), order) {
-			w.Start("", "subscription").Attr("jid", who.String()).Attr("subscription", n.subs[who].String()).End()
+			for i := range n.subs[who] {
+				writeSubscription(w, "", who, &n.subs[who][i])
+			}
 		}
 		w.End()
 	}
@@ -174,7 +176,7 @@ func (g *Engine) importConfig(in *router.Incoming, s *service, name string) erro
 		}
 	}
 	n, created := s.nodes[name], cmp.Or(marked(in.Element, "created"), now())
-	same := func(a, b Config) bool { return bytes.Equal(nodeRecord(a, 0), nodeRecord(b, 0)) }
+	same := func(a, b Config) bool { return bytes.Equal(nodeRecord(a, 0, jid.JID{}), nodeRecord(b, 0, jid.JID{})) }
 	switch {
 	case n != nil && (same(n.config, config) || !same(n.config, standard)):
 		in.Had++
@@ -183,7 +185,7 @@ func (g *Engine) importConfig(in *router.Incoming, s *service, name string) erro
 		in.Take(nil)
 		return nil
 	case n != nil:
-		p, err := g.put(s, storage.Change{Key: key(keyNode, name), Value: nodeRecord(config, created)})
+		p, err := g.put(s, storage.Change{Key: key(keyNode, name), Value: nodeRecord(config, created, n.maker)})
 		if err != nil {
 			return refused(in, err)
 		}
@@ -191,7 +193,7 @@ func (g *Engine) importConfig(in *router.Incoming, s *service, name string) erro
 		in.Take(p)
 		return nil
 	}
-	_, p, err := g.makeNode(s, name, config, created)
+	_, p, err := g.makeNode(s, &node{name: strings.Clone(name), config: config, created: created, maker: in.User})
 	if err != nil {
 		return refused(in, err)
 	}
@@ -210,6 +212,13 @@ func (g *Engine) importSociety(in *router.Incoming, s *service, name string) err
 		who, err := jid.Parse(c.Attr("jid"))
 		a := affiliation(slices.Index(affiliationNames, c.Attr("affiliation")))
 		st := map[string]state{"subscribed": subscribed, "pending": pending}[c.Attr("subscription")]
+		one := subscription{id: firstID, state: st}
+		if until, err := xmpp.ParseTime(c.Attr("expiry")); err == nil {
+			one.until = until.UnixMicro()
+		}
+		if id, err := strconv.ParseUint(c.Attr("subid"), 10, 8); err == nil && id > firstID && id < firstID+maxSame {
+			one.id = uint8(id)
+		}
 		affiliated := in.Element.Name.Local == "affiliations"
 		switch {
 		case err != nil, affiliated && a >= owner, !affiliated && st == 0:
@@ -222,7 +231,7 @@ func (g *Engine) importSociety(in *router.Incoming, s *service, name string) err
 		case in.Dry && n == nil:
 			in.Take(nil)
 			continue
-		case affiliated && n.affs[who.Bare()] != none, !affiliated && n.subs[who] != 0:
+		case affiliated && n.affs[who.Bare()] != none, !affiliated && n.find(who, one.id) != nil:
 			in.Had++
 			continue
 		case affiliated && len(n.affs) >= maxAffiliations, !affiliated && len(n.subs) >= maxSubscriptions:
@@ -232,7 +241,7 @@ func (g *Engine) importSociety(in *router.Incoming, s *service, name string) err
 			in.Take(nil)
 			continue
 		}
-		change := storage.Change{Key: key(keySubscription, name, who), Value: []byte{recordVersion, byte(st)}}
+		change := subscriptionChange(n, who, one)
 		if affiliated {
 			change = storage.Change{Key: key(keyAffiliation, name, who.Bare()), Value: []byte{recordVersion, byte(a)}}
 		}
@@ -241,9 +250,9 @@ func (g *Engine) importSociety(in *router.Incoming, s *service, name string) err
 			return refused(in, err)
 		}
 		if affiliated {
-			n.setAffiliation(who.Bare(), a)
+			s.setAffiliation(n, who.Bare(), a)
 		} else {
-			n.setState(who, st)
+			s.setSubscription(n, who, one)
 		}
 		in.Take(p)
 	}
@@ -291,7 +300,7 @@ func (g *Engine) importItem(_ context.Context, in *router.Incoming) error {
 			in.Take(nil)
 			return nil
 		}
-		made, p, err := g.makeNode(s, name, g.o.Profile.Default(name), now())
+		made, p, err := g.newNode(s, name, g.o.Profile.Default(name), in.User)
 		if err != nil {
 			return refused(in, err)
 		}
@@ -322,14 +331,14 @@ func (g *Engine) insert(in *router.Incoming, s *service, n *node, it Item) error
 	for room := n.config.room(g.o.Limits()); len(index) > room; index = index[1:] {
 		changes = append(changes, storage.Change{Key: index[0].id, Delete: true})
 	}
-	if err := g.grow(s, weigh(index)-weigh(old)); err != nil {
+	if err := g.grow(s, weigh(index)-n.size, n.maker, false); err != nil {
 		return refused(in, err)
 	}
 	_, p, err := g.o.Items.Update(context.Background(), itemsOwner(s.jid, n.name), storage.AnyVersion, changes...)
 	if err != nil {
 		return err
 	}
-	n.setIndex(index)
+	s.setIndex(n, index)
 	in.Take(s.watch(p))
 	return nil
 }

@@ -34,7 +34,7 @@ func (g *Engine) publish(r *request) ([]byte, error) {
 			return nil, precondition()
 		}
 		config = n.config
-	case !r.owner:
+	case !g.o.Profile.Creates(r.service, r.actor):
 		return nil, noNode()
 	case options != nil:
 		// Nothing is there that could be otherwise than it is asked for.
@@ -57,17 +57,21 @@ func (g *Engine) publish(r *request) ([]byte, error) {
 		}
 	}
 	if n == nil { // §7.1.4
-		if err := g.grow(r.svc, weighItems(items)); err != nil {
+		if err := g.grow(r.svc, weighItems(items), r.actor, false); err != nil {
 			return nil, err
 		}
-		made, p, err := g.newNode(r.svc, r.node, config)
+		made, p, err := g.newNode(r.svc, r.node, config, r.actor)
 		if err != nil {
 			return nil, err
 		}
 		n = made
 		r.await(p)
 	}
-	p, gone, err := g.store(r.svc, n, items)
+	guest := ""
+	if r.svc.shared != nil && g.affiliation(r.svc, n, r.actor) < publishOnly {
+		guest = r.svc.shared.sharer(r.actor)
+	}
+	p, gone, err := g.store(r.svc, n, items, guest)
 	if err != nil {
 		return nil, err
 	}
@@ -168,8 +172,10 @@ func (g *Engine) hasRoom(s *service, n *node, items []Item, room int) error {
 }
 
 // store puts items into a node, in place of those with the same ids, and takes the oldest out for which there is no
-// room (§7.1.2): these are gone.
-func (g *Engine) store(s *service, n *node, items []Item) (_ *storage.Pending, gone []string, err error) {
+// room (§7.1.2): these are gone. guest is the sharer as which somebody publishes who is nothing to the node: beyond its
+// share of the room its own oldest go first.
+func (g *Engine) store(s *service, n *node, items []Item, guest string) (
+	_ *storage.Pending, gone []string, err error) {
 	if !n.config.Persist || len(items) == 0 {
 		return nil, nil, nil
 	}
@@ -190,19 +196,49 @@ func (g *Engine) store(s *service, n *node, items []Item) (_ *storage.Pending, g
 		index = append(index, place{strings.Clone(it.ID), it.At, by(s, it.By), len(it.Payload)})
 		changes = append(changes, storage.Change{Key: it.ID, Value: itemRecord(*it)})
 	}
-	for room := n.config.room(g.o.Limits()); len(index) > room; index = index[1:] {
-		changes = append(changes, storage.Change{Key: index[0].id, Delete: true})
+	room := n.config.room(g.o.Limits())
+	if guest != "" {
+		index, gone = s.withinShare(index, guest, max(room/guestShare, len(items)))
+	}
+	for ; len(index) > room; index = index[1:] {
 		gone = append(gone, index[0].id)
 	}
-	if err := g.grow(s, weigh(index)-weigh(old)); err != nil {
+	for _, id := range gone {
+		changes = append(changes, storage.Change{Key: id, Delete: true})
+	}
+	if err := g.grow(s, weigh(index)-n.size, n.maker, guest != ""); err != nil {
 		return nil, nil, err
 	}
 	_, p, err := g.o.Items.Update(context.Background(), itemsOwner(s.jid, n.name), storage.AnyVersion, changes...)
 	if err != nil {
 		return nil, nil, err
 	}
-	n.setIndex(index)
+	s.setIndex(n, index)
 	return s.watch(p), gone, nil
+}
+
+// withinShare takes out of an index the oldest of a sharer's items that are more than so many.
+func (s *service) withinShare(index []place, sharer string, most int) (kept []place, gone []string) {
+	of := func(p place) bool {
+		who, err := jid.Parse(p.by)
+		return err == nil && s.shared.sharer(who) == sharer
+	}
+	over := -most
+	for _, p := range index {
+		if of(p) {
+			over++
+		}
+	}
+	if over <= 0 {
+		return index, nil
+	}
+	return slices.DeleteFunc(index, func(p place) bool {
+		if len(gone) >= over || !of(p) {
+			return false
+		}
+		gone = append(gone, p.id)
+		return true
+	}), gone
 }
 
 // drop takes items out of a node. Without any, the write is the last one.
@@ -215,7 +251,7 @@ func (g *Engine) drop(s *service, n *node, ids []string) (*storage.Pending, erro
 	if err != nil {
 		return nil, err
 	}
-	n.setIndex(slices.DeleteFunc(slices.Clone(n.index), func(p place) bool { return slices.Contains(ids, p.id) }))
+	s.setIndex(n, slices.DeleteFunc(slices.Clone(n.index), func(p place) bool { return slices.Contains(ids, p.id) }))
 	return s.watch(p), nil
 }
 
@@ -226,6 +262,9 @@ func (g *Engine) retract(r *request) ([]byte, error) {
 		return nil, err
 	}
 	affiliated := g.affiliation(r.svc, n, r.actor)
+	if r.owner {
+		affiliated = owner
+	}
 	if affiliated == outcast {
 		return nil, forbidden()
 	}
@@ -295,17 +334,17 @@ func (g *Engine) Publish(b *router.Batch, of jid.JID, name string, make Config, 
 	n := s.nodes[name]
 	var made *storage.Pending
 	if n == nil {
-		if err := g.grow(s, weighItems(items)); err != nil {
+		if err := g.grow(s, weighItems(items), of, false); err != nil {
 			return nil, err
 		}
-		if n, made, err = g.newNode(s, name, make); err != nil {
+		if n, made, err = g.newNode(s, name, make, of); err != nil {
 			return nil, err
 		}
 	}
 	if len(items) > n.config.room(l) {
 		items = items[len(items)-n.config.room(l):]
 	}
-	p, _, err := g.store(s, n, items)
+	p, _, err := g.store(s, n, items, "")
 	if err != nil {
 		return nil, err
 	}

@@ -5,10 +5,15 @@
 // A service is locked while it changes and while its events are handed out, so that everybody sees them in the order of
 // the changes. What is known of the nodes is kept in memory for the services used last; payloads of items never are.
 //
-// Items that expire are gone for everybody from then on; out of the store they are taken when their node is used next.
+// Items that expire, and subscriptions, are gone for everybody from then on; out of the store they are taken when their
+// node is used next.
 //
-// Left out: collections (XEP-0248), options and ids of subscriptions, subscription requests as commands (§8.7), what is
-// asked of a deleted node later (its last event says where it went), and what an owner is asked to pay.
+// A service belongs to one owner, as an account does, or many share it (Options.Shared): then each node has owners of
+// its own, and nobody takes the place of others: nodes and bytes are counted for whoever has made the node,
+// subscriptions for each sharer.
+//
+// Left out: collections (XEP-0248), of the options of subscriptions digests, bodies and presence, what is asked of a
+// deleted node later (its last event says where it went), and what an owner is asked to pay.
 package pubsub
 
 import (
@@ -40,15 +45,16 @@ var (
 
 // Features are what the engine can do, for disco#info of a service (§10).
 func Features() []string {
-	out := []string{xmpp.NSPubSub}
+	out := []string{xmpp.NSPubSub, xmpp.NSHeaders}
 	for _, f := range []string{
 		"access-authorize", "access-open", "access-presence", "access-roster", "access-whitelist", "auto-create",
 		"config-node", "config-node-max", "create-and-configure", "create-nodes", "delete-items", "delete-nodes",
 		"instant-nodes",
-		"item-ids", "last-published", "manage-subscriptions", "member-affiliation", "meta-data", "modify-affiliations",
-		"multi-items", "outcast-affiliation", "persistent-items", "publish", "publish-node-full", "publish-only-affiliation",
+		"item-ids", "last-published", "leased-subscription", "manage-subscriptions", "member-affiliation", "meta-data",
+		"modify-affiliations", "multi-items", "multi-subscribe", "outcast-affiliation", "persistent-items", "publish", "publish-node-full", "publish-only-affiliation",
 		"publish-options", "publisher-affiliation", "purge-nodes", "retract-items", "retrieve-affiliations",
-		"retrieve-default", "retrieve-items", "retrieve-subscriptions", "subscribe", "subscription-notifications",
+		"retrieve-default", "retrieve-default-sub", "retrieve-items", "retrieve-subscriptions", "subscribe",
+		"subscription-notifications", "subscription-options",
 	} {
 		out = append(out, prefix+f)
 	}
@@ -58,11 +64,14 @@ func Features() []string {
 // A Profile says whose services there are. Addresses are bare unless it is said otherwise. It is called while a service
 // is locked, and must not call the engine.
 type Profile interface {
-	// Owns says whether the entity owns the service: all its nodes, and the making of new ones.
+	// Owns says whether the entity owns the service and all its nodes. Where many share it, it may then do with each
+	// what an owner may, but for reading and publishing.
 	Owns(service, entity jid.JID) bool
-	// Sees says whether the entity may see the owner's presence, Groups in which groups of the owner's roster it is.
-	Sees(service, entity jid.JID) (bool, error)
-	Groups(service, entity jid.JID) ([]string, error)
+	// Creates says whether the entity may make nodes.
+	Creates(service, entity jid.JID) bool
+	// Sees says whether the entity may see the presence of an owner, Groups in which groups of the owner's roster it is.
+	Sees(owner, entity jid.JID) (bool, error)
+	Groups(owner, entity jid.JID) ([]string, error)
 	// Blocks says whether events must not go to the entity.
 	Blocks(service, entity jid.JID) bool
 	// Default is the configuration of a node that is made without one.
@@ -74,12 +83,25 @@ type Profile interface {
 	Resources(service, subscriber jid.JID, node string) []jid.JID
 }
 
-// Limits bound what a service keeps; each but Bytes is above 0.
+// Limits bound what a service keeps; Nodes, Items and ItemBytes are above 0.
 type Limits struct {
 	Nodes     int   // of a service
 	Items     int   // of a node
 	ItemBytes int   // of one payload, as XML
 	Bytes     int64 // of a service, with everything that is kept of it; 0: no bound
+
+	// Where many share the service.
+	UserNodes     int   // that somebody has made; above 0 there
+	UserBytes     int64 // of the items of these; 0: no bound
+	Subscriptions int   // of the service, a tenth of that of a node; 0: as many as of one that is somebody's
+}
+
+// subscriptions are the bounds of a node and of a service.
+func (l *Limits) subscriptions() (most, whole int64) {
+	if l.Subscriptions > 0 {
+		return int64(max(l.Subscriptions/10, 1)), int64(l.Subscriptions)
+	}
+	return maxSubscriptions, maxSubscribed
 }
 
 // The bounds that nobody has to set.
@@ -107,7 +129,9 @@ type Options struct {
 	// Nodes and Items are of this engine alone.
 	Nodes, Items storage.Map
 	Profile      Profile
-	Limits       func() Limits
+	// Shared says that the service is not one owner's: whoever makes a node owns it.
+	Shared bool
+	Limits func() Limits
 	// Full, if not nil, says that there is no room for more on the disk.
 	Full func() bool
 	// Changed, if not nil, is called when the items of a node have changed, before the request is answered; the answer
@@ -127,18 +151,20 @@ type Engine struct {
 
 // New returns an engine.
 func New(o Options) *Engine {
-	g := &Engine{o: o, cache: newCache()}
+	g := &Engine{o: o}
+	g.cache = g.newCache()
 	g.ids.init()
 	return g
 }
 
 // A request is an IQ on its way through the engine.
 type request struct {
+	g       *Engine
 	e       *router.Envelope
 	service jid.JID
-	from    jid.JID // as it came, mostly full
-	actor   jid.JID // bare
-	owner   bool
+	from    jid.JID          // as it came, mostly full
+	actor   jid.JID          // bare
+	owner   bool             // of the service
 	body    *xmpp.Element    // <pubsub/>
 	verb    *xmpp.Element    // its child that says what to do
 	node    string           // the verb's attribute
@@ -165,6 +191,9 @@ var verbs = map[verbKey]verb{
 	{xmpp.NSPubSub, "create", true}:         (*Engine).create,
 	{xmpp.NSPubSub, "subscribe", true}:      (*Engine).subscribe,
 	{xmpp.NSPubSub, "unsubscribe", true}:    (*Engine).unsubscribe,
+	{xmpp.NSPubSub, "options", false}:       (*Engine).options,
+	{xmpp.NSPubSub, "options", true}:        (*Engine).setOptions,
+	{xmpp.NSPubSub, "default", false}:       (*Engine).defaultOptions,
 	{xmpp.NSPubSub, "subscriptions", false}: (*Engine).subscriptions,
 	{xmpp.NSPubSub, "affiliations", false}:  (*Engine).affiliations,
 	{NSOwner, "configure", false}:           (*Engine).configuration,
@@ -178,13 +207,10 @@ var verbs = map[verbKey]verb{
 	{NSOwner, "affiliations", true}:         (*Engine).setAffiliated,
 }
 
-// lacks are requests of the specification that are not answered here, by the feature that they need (§10).
-var lacks = map[string]string{"options": "subscription-options", "default": "retrieve-default-sub"}
-
 // Handle answers a request to a service: the bare address that it was sent to, or the sender's own. It may also be
 // called for a service that does not exist and is nobody's, which it answers like one without nodes.
 func (g *Engine) Handle(e *router.Envelope) {
-	r := &request{e: e, service: e.Stanza.To.Bare(), from: e.Stanza.From}
+	r := &request{g: g, e: e, service: e.Stanza.To.Bare(), from: e.Stanza.From}
 	if r.service.IsZero() {
 		r.service = e.Session.Bare()
 	}
@@ -215,15 +241,12 @@ func (g *Engine) handle(r *request) ([]byte, error) {
 	set := r.e.Stanza.Type == xmpp.TypeSet
 	var do verb
 	for _, c := range r.body.Children() {
-		if c.Name.Space != name.Space {
+		if c.Name.Space != name.Space || c.Name.Local == "options" && r.body.ChildLocal("subscribe") != nil { // §6.3.7
 			continue
 		}
 		if do = verbs[verbKey{name.Space, c.Name.Local, set}]; do != nil {
 			r.verb = c
 			break
-		}
-		if f := lacks[c.Name.Local]; f != "" && name.Space == xmpp.NSPubSub {
-			return nil, unsupported(f)
 		}
 	}
 	if do == nil {
@@ -244,7 +267,12 @@ func (g *Engine) handle(r *request) ([]byte, error) {
 		p, err = g.put(svc)
 		r.await(p)
 	}
+	copies := svc.copies
+	svc.copies = 0
 	g.unlock(svc)
+	if g.o.Shared && copies > 0 {
+		r.e.Budget.Spend(copies * copyCost)
+	}
 	if err == nil && r.changed && g.o.Changed != nil {
 		r.await(g.o.Changed(Change{r.service, r.node, r.actor, r.e.Batch, r.before})...)
 	}
@@ -273,13 +301,58 @@ func (g *Engine) Removed(service jid.JID) error {
 	}
 	p, err := g.o.Nodes.DeleteOwner(context.Background(), service.String())
 	if err == nil {
-		svc.nodes, svc.loaded = nil, false
+		svc.empty()
+		svc.loaded = false
 	}
 	g.unlock(svc)
 	if err != nil {
 		return err
 	}
 	return storage.Join(append(all, p)...).Wait(context.Background())
+}
+
+// Forget takes somebody, a bare address, out of a service that many share: subscriptions, affiliations, and the nodes
+// that have no other owner.
+func (g *Engine) Forget(of, entity jid.JID) error {
+	s, err := g.lock(of)
+	if err != nil {
+		return err
+	}
+	p, err := g.forget(s, entity)
+	g.unlock(s)
+	if err != nil {
+		return err
+	}
+	return p.Wait(context.Background())
+}
+
+func (g *Engine) forget(s *service, entity jid.JID) (*storage.Pending, error) {
+	var all []*storage.Pending
+	for _, name := range s.nodesOf(entity) {
+		n := s.nodes[name]
+		if len(n.owners) == 1 && n.owners[0] == entity {
+			p, err := g.erase(nil, s, n, "", s.jid)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, p)
+			continue
+		}
+		for _, who := range addresses(n.subs) {
+			if who.Bare() == entity {
+				if _, err := g.end(s, n, who); err != nil {
+					return nil, err
+				}
+			}
+		}
+		p, err := g.put(s, storage.Change{Key: key(keyAffiliation, n.name, entity), Delete: true})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, p)
+		s.setAffiliation(n, entity, none)
+	}
+	return storage.Join(all...), nil
 }
 
 // The errors (§12), with what the specification says of each.
@@ -305,13 +378,18 @@ func (r *request) existing() (*node, error) {
 	if n == nil {
 		return nil, noNode()
 	}
-	return n, nil
+	return n, r.g.lapse(r.e.Batch, r.svc, n)
+}
+
+// owns says whether the node is the requester's to change.
+func (r *request) owns(n *node) bool {
+	return r.owner || r.svc.shared != nil && n.affs[r.actor] == owner
 }
 
 // owned is existing for the owner of the node.
 func (r *request) owned() (*node, error) {
 	n, err := r.existing()
-	if err == nil && !r.owner {
+	if err == nil && !r.owns(n) {
 		return nil, forbidden()
 	}
 	return n, err

@@ -5,6 +5,7 @@ import (
 
 	"jackdaw/storage"
 	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
 )
 
 // placeCost is what an item takes in the store besides its id and payload, roughly.
@@ -27,47 +28,64 @@ func weighItems(items []Item) (n int64) {
 }
 
 // grow is the error for a client that wants a service to hold so many bytes more, nil if it may. What does not grow may
-// always be written. The caller holds the service.
-func (g *Engine) grow(s *service, more int64) error {
+// always be written. maker is who has made the node that grows, guest that somebody does it who is nothing to the node.
+// The caller holds the service.
+func (g *Engine) grow(s *service, more int64, maker jid.JID, guest bool) error {
 	if more <= 0 {
 		return nil
 	}
 	if g.o.Full != nil && g.o.Full() {
 		return xmpp.ResourceConstraint("the server has no room for more at the moment")
 	}
-	most := g.o.Limits().Bytes
-	if most == 0 {
+	l := g.o.Limits()
+	if l.Bytes == 0 && s.shared == nil {
 		return nil
 	}
 	size, err := g.size(s)
-	if err == nil && size+more > most {
-		err = xmpp.ResourceConstraint("there is no room for more in all nodes together")
+	if err != nil {
+		return err
 	}
-	return err
+	full := xmpp.ResourceConstraint("there is no room for more in all nodes together")
+	if s.shared == nil || maker.IsZero() {
+		if l.Bytes > 0 && size+more > l.Bytes {
+			return full
+		}
+		return nil
+	}
+	own := int64(0)
+	for n := range s.shared.made[s.shared.sharer(maker)] {
+		own += n.size
+	}
+	most := l.UserBytes
+	if guest { // so that a node into which everybody may publish does not cost its maker all others
+		most /= guestShare
+	}
+	switch {
+	case most > 0 && own+more > most:
+		return xmpp.ResourceConstraint("there is no room for more in the nodes of whoever has made this one")
+	case !storage.Fair(l.Bytes, size, own, more):
+		return full
+	}
+	return nil
 }
 
 // size is how many bytes a service holds. Items of nodes that are not in use are counted by the store, once.
 func (g *Engine) size(s *service) (int64, error) {
-	all := s.head
 	for _, n := range s.nodes {
-		if !n.sized {
-			if n.indexed {
-				n.size = weigh(n.index)
-			} else {
-				var err error
-				if _, n.size, err = g.o.Items.Size(context.Background(), itemsOwner(s.jid, n.name)); err != nil {
-					return 0, err
-				}
-			}
-			n.sized = true
+		if s.vague == 0 {
+			break
 		}
-		all += n.size
+		if n.sized {
+			continue
+		}
+		_, size, err := g.o.Items.Size(context.Background(), itemsOwner(s.jid, n.name))
+		if err != nil {
+			return 0, err
+		}
+		s.setSize(n, size)
 	}
-	return all, nil
+	return s.head + s.bytes, nil
 }
-
-// setIndex puts another index in place of a node's.
-func (n *node) setIndex(index []place) { n.index, n.indexed, n.sized = index, true, false }
 
 // growHead is grow for what is kept of the nodes themselves. What is written again counts twice until it would matter.
 func (g *Engine) growHead(s *service, changes []storage.Change) error {
@@ -77,10 +95,10 @@ func (g *Engine) growHead(s *service, changes []storage.Change) error {
 			more += int64(len(c.Key) + len(c.Value))
 		}
 	}
-	err := g.grow(s, more)
+	err := g.grow(s, more, jid.JID{}, false)
 	if _, refused := err.(*xmpp.Error); refused {
 		if _, s.head, err = g.o.Nodes.Size(context.Background(), s.jid.String()); err == nil {
-			err = g.grow(s, more)
+			err = g.grow(s, more, jid.JID{}, false)
 		}
 	}
 	if err == nil {

@@ -4,15 +4,20 @@ import (
 	"encoding/binary"
 	"errors"
 	"slices"
+	"strconv"
+	"strings"
 
 	"jackdaw/xmpp/jid"
 )
 
-// The first byte of every record, but for those of nodes, of which there are two kinds: the old one does not say when
-// items expire and what becomes of them when there is no room.
+// The first byte of every record, but for those of nodes, of which there are three kinds: the first does not say when
+// items expire and what becomes of them when there is no room, and only the third says who has made the node; and for
+// subscriptions with options.
 const (
-	recordVersion = 1
-	nodeVersion   = 2
+	recordVersion  = 1
+	nodeVersion    = 2
+	madeVersion    = 3
+	optionsVersion = 2
 )
 
 var errRecord = errors.New("a record that cannot be read")
@@ -30,6 +35,57 @@ func key(kind byte, node string, who ...jid.JID) string {
 		k += "\x00" + j.String()
 	}
 	return k
+}
+
+// subscriptionKey is key for one of the subscriptions of an address. The first has the key that it had when each
+// address had only one.
+func subscriptionKey(node string, who jid.JID, id uint8) string {
+	k := key(keySubscription, node, who)
+	if id > firstID {
+		k += "\x00" + strconv.Itoa(int(id))
+	}
+	return k
+}
+
+// record holds a subscription.
+func (one *subscription) record() []byte {
+	if !one.quiet && one.until == 0 {
+		return []byte{recordVersion, byte(one.state)}
+	}
+	b := []byte{optionsVersion, byte(one.state), 0}
+	if one.quiet {
+		b[2] = 1
+	}
+	return binary.AppendUvarint(b, uint64(one.until))
+}
+
+// readSubscription reads the record of one, with what its key says behind the node.
+func readSubscription(who string, b []byte) (j jid.JID, one subscription, err error) {
+	address, number, more := strings.Cut(who, "\x00")
+	one.id = firstID
+	if more {
+		id, err := strconv.ParseUint(number, 10, 8)
+		if err != nil || id <= firstID {
+			return j, one, errRecord
+		}
+		one.id = uint8(id)
+	}
+	if j, err = jid.Parse(address); err != nil || len(b) < 2 || b[1] == 0 || state(b[1]) > subscribed {
+		return j, one, errRecord
+	}
+	one.state = state(b[1])
+	switch {
+	case b[0] == recordVersion && len(b) == 2:
+		return j, one, nil
+	case b[0] != optionsVersion || len(b) < 3:
+		return j, one, errRecord
+	}
+	r := reader{b: b[3:]}
+	one.quiet, one.until = b[2] == 1, int64(r.number())
+	if r.bad || one.until < 0 {
+		return j, one, errRecord
+	}
+	return j, one, nil
 }
 
 // itemsOwner is whose the items of a node are in their map. No bare address has a slash in it.
@@ -72,15 +128,19 @@ func (c *Config) flags() []*bool {
 		&c.TellSubscription, &c.Normal, &c.NamePublisher}
 }
 
-// nodeRecord holds the configuration and when the node was made.
-func nodeRecord(c Config, created int64) []byte {
+// nodeRecord holds the configuration, when the node was made and, unless that is the service itself, by whom.
+func nodeRecord(c Config, created int64, maker jid.JID) []byte {
 	var bits uint64
 	for i, f := range c.flags() {
 		if *f {
 			bits |= 1 << i
 		}
 	}
-	b := binary.AppendUvarint([]byte{nodeVersion}, uint64(created))
+	version := byte(nodeVersion)
+	if !maker.IsZero() {
+		version = madeVersion
+	}
+	b := binary.AppendUvarint([]byte{version}, uint64(created))
 	b = binary.AppendUvarint(b, bits)
 	b = append(b, byte(c.Access), byte(c.Publishers), byte(c.Last))
 	b = binary.AppendUvarint(b, uint64(c.MaxItems))
@@ -91,12 +151,16 @@ func nodeRecord(c Config, created int64) []byte {
 	for _, g := range c.Groups {
 		b = appendText(b, g)
 	}
-	return binary.AppendUvarint(binary.AppendUvarint(b, uint64(c.Full)), uint64(c.Expire))
+	b = binary.AppendUvarint(binary.AppendUvarint(b, uint64(c.Full)), uint64(c.Expire))
+	if version == madeVersion {
+		b = appendText(b, maker.String())
+	}
+	return b
 }
 
-func readNode(b []byte) (c Config, created int64, err error) {
-	if len(b) == 0 || b[0] != recordVersion && b[0] != nodeVersion {
-		return c, 0, errRecord
+func readNode(b []byte) (c Config, created int64, maker jid.JID, err error) {
+	if len(b) == 0 || b[0] < recordVersion || b[0] > madeVersion {
+		return c, 0, maker, errRecord
 	}
 	r := reader{b: b[1:]}
 	created = int64(r.number())
@@ -105,29 +169,34 @@ func readNode(b []byte) (c Config, created int64, err error) {
 		*f = bits&(1<<i) != 0
 	}
 	if len(r.b) < 3 {
-		return c, 0, errRecord
+		return c, 0, maker, errRecord
 	}
 	c.Access, c.Publishers, c.Last = Access(r.b[0]), Publishers(r.b[1]), Last(r.b[2])
 	r.b = r.b[3:]
 	if int(c.Access) >= len(accesses) || int(c.Publishers) >= len(publishers) || int(c.Last) >= len(lasts) {
-		return c, 0, errRecord
+		return c, 0, maker, errRecord
 	}
 	c.MaxItems = int(r.number())
 	c.Title, c.Description, c.Type = r.text(), r.text(), r.text()
 	for n := r.number(); n > 0 && !r.bad; n-- {
 		c.Groups = append(c.Groups, r.text())
 	}
-	if b[0] == nodeVersion {
+	if b[0] >= nodeVersion {
 		full := r.number()
 		if c.Expire = int64(r.number()); full >= uint64(len(fulls)) || c.Expire < 0 {
-			return c, 0, errRecord
+			return c, 0, maker, errRecord
 		}
 		c.Full = Full(full)
 	}
-	if r.bad {
-		return c, 0, errRecord
+	if b[0] == madeVersion {
+		if maker, err = jid.Parse(r.text()); err != nil {
+			return c, 0, maker, errRecord
+		}
 	}
-	return c, created, nil
+	if r.bad {
+		return c, 0, maker, errRecord
+	}
+	return c, created, maker, nil
 }
 
 // An Item is one that a node keeps.

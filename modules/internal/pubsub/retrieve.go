@@ -21,6 +21,15 @@ func (g *Engine) items(r *request) ([]byte, error) {
 	if !n.config.Persist { // §6.5.9.4
 		return nil, unsupported("persistent-items")
 	}
+	for _, who := range []jid.JID{r.from, r.actor} { // §6.5.9.1
+		if len(n.subs[who]) == 0 || len(n.subs[who]) == 1 && r.verb.Attr("subid") == "" {
+			continue
+		}
+		if _, err := r.named(n, who); err != nil {
+			return nil, err
+		}
+		break
+	}
 	set := r.body.Child(rsm.Name)
 	page, bad := rsm.Parse(set)
 	if bad != nil {
@@ -46,7 +55,7 @@ func (g *Engine) items(r *request) ([]byte, error) {
 		}
 		index = index[len(index)-min(max, len(index)):]
 	}
-	from, to, bad := within(index, page)
+	from, to, bad := within(index, page, func(p place) string { return p.id })
 	if bad != nil {
 		return nil, bad
 	}
@@ -71,10 +80,10 @@ func (g *Engine) items(r *request) ([]byte, error) {
 	return w.End().Bytes(), nil
 }
 
-// within finds the page in the index (XEP-0059 §2).
-func within(index []place, p rsm.Request) (from, to int, bad *xmpp.Error) {
-	from, to = 0, len(index)
-	find := func(id string) int { return slices.IndexFunc(index, func(p place) bool { return p.id == id }) }
+// within finds the page in a list, by the ids of its parts (XEP-0059 §2).
+func within[T any](list []T, p rsm.Request, id func(T) string) (from, to int, bad *xmpp.Error) {
+	from, to = 0, len(list)
+	find := func(wanted string) int { return slices.IndexFunc(list, func(one T) bool { return id(one) == wanted }) }
 	if p.After != "" {
 		i := find(p.After)
 		if i < 0 { // §2.2
@@ -90,7 +99,7 @@ func within(index []place, p rsm.Request) (from, to int, bad *xmpp.Error) {
 		to = max(i, from)
 	}
 	if p.Index >= 0 { // §2.6
-		if p.Index > len(index) {
+		if p.Index > len(list) {
 			return 0, 0, xmpp.ItemNotFound("there are fewer items")
 		}
 		from = max(from, p.Index)
@@ -159,72 +168,4 @@ func fitting(places []place, backward bool) []place {
 		return places[:i]
 	}
 	return places
-}
-
-// A Description says of a node what everybody who may see it may know.
-type Description struct {
-	Node, Title string
-}
-
-// Visible are the nodes of a service that an entity, a bare address, may subscribe to or read (§5.2, XEP-0163 §6.2), by
-// name, as far as they fit into one answer.
-func (g *Engine) Visible(of, entity jid.JID) ([]Description, error) {
-	s, err := g.lock(of)
-	if err != nil {
-		return nil, err
-	}
-	defer g.unlock(s)
-	var out []Description
-	var a answer
-	for _, name := range s.sorted() {
-		n := s.nodes[name]
-		if g.may(s, n, entity) != nil {
-			continue
-		}
-		if !a.add(s.jid.String(), name, n.config.Title) {
-			break
-		}
-		out = append(out, Description{name, n.config.Title})
-	}
-	return out, nil
-}
-
-// Info describes a node with its metadata (§5.3, §5.4) to an entity, a bare address: what goes into the answer to
-// disco#info. It is nil if there is no such node for that one.
-func (g *Engine) Info(of, entity jid.JID, name string) (*Meta, error) {
-	s, err := g.lock(of)
-	if err != nil {
-		return nil, err
-	}
-	defer g.unlock(s)
-	n := s.nodes[name]
-	if n == nil || g.may(s, n, entity) != nil {
-		return nil, nil
-	}
-	count := 0
-	for _, st := range n.subs {
-		if st == subscribed {
-			count++
-		}
-	}
-	return &Meta{Config: n.config, Owner: s.jid, Created: n.created, Subscribers: count}, nil
-}
-
-// ItemIDs are the ids of a node's items (§5.5), oldest first; ok is false if there is no such node for that entity, a
-// bare address.
-func (g *Engine) ItemIDs(of, entity jid.JID, name string) (ids []string, ok bool, err error) {
-	s, err := g.lock(of)
-	if err != nil {
-		return nil, false, err
-	}
-	defer g.unlock(s)
-	n := s.nodes[name]
-	if n == nil || g.mayRead(s, n, entity) != nil {
-		return nil, false, nil
-	}
-	index, err := g.places(s, n)
-	for _, p := range index {
-		ids = append(ids, p.id)
-	}
-	return ids, true, err
 }

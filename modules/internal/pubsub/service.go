@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -30,7 +31,15 @@ type service struct {
 	mu     sync.Mutex // guards the rest
 	loaded bool
 	nodes  map[string]*node
-	head   int64 // bytes that are kept besides items, or a little more
+	names  []string // of the nodes, in order; nil: not known
+	head   int64    // bytes that are kept besides items, or a little more
+	bytes  int64    // of the items of those nodes whose size is known
+	vague  int      // nodes whose size is not
+	known  int      // items whose places are
+	subs   int      // subscriptions
+	copies int      // events that were sent since it was locked
+
+	shared *commons // nil: all is its owner's
 }
 
 // watch has the service loaded anew if a write fails in the end. It returns the write.
@@ -51,12 +60,16 @@ type node struct {
 	name    string
 	config  Config
 	created int64
-	subs    map[jid.JID]state
+	maker   jid.JID                    // zero: the service itself
+	owners  []jid.JID                  // those among affs
+	subs    map[jid.JID][]subscription // none is empty
+	lapse   int64                      // when the first of them ends, in microseconds since 1970; 0: none does
 	affs    map[jid.JID]affiliation
 	index   []place // of the items, oldest first
 	indexed bool
 	size    int64 // bytes of the items, if that is known
 	sized   bool
+	shares  map[string]int // how many of subs each sharer has, where many share the service
 }
 
 // place is where an item stands in its node.
@@ -77,7 +90,7 @@ const (
 
 func (s state) String() string { return [...]string{"none", "pending", "subscribed"}[s] }
 
-// affiliation with a node (§4.1). Owners are not among them: see Profile.Owns.
+// affiliation with a node (§4.1). Where the service is all its owner's, owners are not among them: see Profile.Owns.
 type affiliation byte
 
 const (
@@ -93,8 +106,18 @@ var affiliationNames = []string{"none", "outcast", "member", "publish-only", "pu
 
 func (a affiliation) String() string { return affiliationNames[a] }
 
-func newCache() *recent.Cache[*service] {
-	return recent.New(idleCost, func(of string) *service { return &service{jid: jid.MustParse(of)} }, nil)
+func (g *Engine) newCache() *recent.Cache[*service] {
+	most := idleCost
+	if g.o.Shared { // there is one for each host, and it is dear to read
+		most = math.MaxInt
+	}
+	return recent.New(most, func(of string) *service {
+		s := &service{jid: jid.MustParse(of)}
+		if g.o.Shared {
+			s.shared = &commons{sharer: g.o.Router.Sharer}
+		}
+		return s
+	}, nil)
 }
 
 // lock returns a service, loaded and locked; unlock gives it back.
@@ -115,10 +138,10 @@ func (g *Engine) lock(of jid.JID) (*service, error) {
 }
 
 func (g *Engine) unlock(s *service) {
-	cost := 1 + int(s.head/128)
-	for _, n := range s.nodes {
-		cost += 1 + len(n.index)
+	if s.shared != nil && s.known > maxPlaces {
+		s.forgetPlaces()
 	}
+	cost := 1 + int(s.head/128) + len(s.nodes) + s.known
 	s.mu.Unlock()
 	g.cache.Give(s, cost)
 }
@@ -129,7 +152,7 @@ func (g *Engine) load(s *service) error {
 	if err != nil {
 		return fmt.Errorf("load the nodes of %s: %w", s.jid, err)
 	}
-	s.nodes, s.head = nil, 0
+	s.empty()
 	for _, e := range entries {
 		s.head += int64(len(e.Key) + len(e.Value))
 	}
@@ -137,82 +160,133 @@ func (g *Engine) load(s *service) error {
 		if e.Key[0] != keyNode {
 			continue
 		}
-		c, created, err := readNode(e.Value)
+		c, created, maker, err := readNode(e.Value)
 		if err != nil {
 			return fmt.Errorf("load node %q of %s: %w", e.Key[1:], s.jid, err)
 		}
-		s.add(&node{name: e.Key[1:], config: c, created: created})
+		s.add(&node{name: e.Key[1:], config: c, created: created, maker: maker})
 	}
 	for _, e := range entries {
 		if e.Key[0] == keyNode {
 			continue
 		}
 		name, who, _ := strings.Cut(e.Key[1:], "\x00")
-		j, err := jid.Parse(who)
 		n := s.nodes[name]
-		if err != nil || n == nil || len(e.Value) != 2 || e.Value[0] != recordVersion {
+		if e.Key[0] == keySubscription {
+			j, one, err := readSubscription(who, e.Value)
+			if err != nil || n == nil {
+				return fmt.Errorf("load the nodes of %s: key %q: %w", s.jid, e.Key, errRecord)
+			}
+			s.setSubscription(n, j, one)
+			continue
+		}
+		j, err := jid.Parse(who)
+		if err != nil || n == nil || len(e.Value) != 2 || e.Value[0] != recordVersion || e.Value[1] > byte(owner) {
 			return fmt.Errorf("load the nodes of %s: key %q: %w", s.jid, e.Key, errRecord)
 		}
-		if e.Key[0] == keySubscription {
-			n.setState(j, state(e.Value[1]))
-		} else {
-			n.setAffiliation(j, affiliation(e.Value[1]))
-		}
+		s.setAffiliation(n, j, affiliation(e.Value[1]))
 	}
 	s.loaded = true
 	return nil
+}
+
+// empty forgets the nodes.
+func (s *service) empty() {
+	s.nodes, s.names, s.head, s.bytes, s.vague, s.known, s.subs = nil, nil, 0, 0, 0, 0, 0
+	if s.shared != nil {
+		s.shared.empty()
+	}
 }
 
 func (s *service) add(n *node) {
 	if s.nodes == nil {
 		s.nodes = map[string]*node{}
 	}
-	s.nodes[n.name] = n
-}
-
-func (n *node) setState(who jid.JID, st state) {
-	switch {
-	case st == 0:
-		delete(n.subs, who)
-		return
-	case n.subs == nil:
-		n.subs = map[jid.JID]state{}
+	s.nodes[n.name], s.names = n, nil
+	if !n.sized {
+		s.vague++
 	}
-	n.subs[who] = st
+	if s.shared != nil {
+		s.shared.add(n)
+	}
 }
 
-func (n *node) setAffiliation(who jid.JID, a affiliation) {
+// drop takes a node out, with all that is known of it.
+func (s *service) drop(n *node) {
+	for _, who := range addresses(n.subs) {
+		for len(n.subs[who]) > 0 {
+			s.setSubscription(n, who, subscription{id: n.subs[who][0].id})
+		}
+	}
+	for who := range n.affs {
+		s.setAffiliation(n, who, none)
+	}
+	s.setIndex(n, nil)
+	if s.shared != nil {
+		s.shared.drop(n)
+	}
+	delete(s.nodes, n.name)
+	s.names = nil
+}
+
+// setIndex puts another index in place of a node's.
+func (s *service) setIndex(n *node, index []place) {
+	s.known += len(index) - len(n.index)
+	n.index, n.indexed = index, true
+	s.setSize(n, weigh(index))
+}
+
+func (s *service) setSize(n *node, size int64) {
+	if !n.sized {
+		n.sized = true
+		s.vague--
+	}
+	s.bytes += size - n.size
+	n.size = size
+}
+
+// forgetPlaces lets go of the order of all items. It is read again when it is needed.
+func (s *service) forgetPlaces() {
+	for _, n := range s.nodes {
+		n.index, n.indexed = nil, false
+	}
+	s.known = 0
+}
+
+func (s *service) setAffiliation(n *node, who jid.JID, a affiliation) {
+	old := n.affs[who]
 	switch {
 	case a == none:
 		delete(n.affs, who)
-		return
 	case n.affs == nil:
-		n.affs = map[jid.JID]affiliation{}
+		n.affs = map[jid.JID]affiliation{who: a}
+	default:
+		n.affs[who] = a
 	}
-	n.affs[who] = a
-}
-
-// subscription is that of an entity, a bare address, under whichever address; subscribed wins.
-func (n *node) subscription(bare jid.JID) (st state) {
-	if len(n.subs) == 0 {
-		return 0
-	}
-	for who, s := range n.subs {
-		if who.Bare() == bare {
-			st = max(st, s)
+	if (old == owner) != (a == owner) {
+		n.owners = n.owners[:0:0]
+		for one, what := range n.affs {
+			if what == owner {
+				n.owners = append(n.owners, one)
+			}
 		}
+		slices.SortFunc(n.owners, jid.JID.Compare)
 	}
-	return st
+	if s.shared != nil && (old == none) != (a == none) {
+		s.shared.count(n, who, a == none)
+	}
 }
 
-// sorted are the names of the nodes.
+// sorted are the names of the nodes; they are not to be changed.
 func (s *service) sorted() []string {
-	names := make([]string, 0, len(s.nodes))
-	for name := range s.nodes {
-		names = append(names, name)
+	if s.names == nil {
+		s.names = make([]string, 0, len(s.nodes))
+		for name := range s.nodes {
+			s.names = append(s.names, name)
+		}
+		slices.Sort(s.names)
 	}
-	slices.Sort(names)
-	return names
+	return s.names
 }
 
 // places returns the index of a node's items. The caller holds the service.
@@ -226,7 +300,7 @@ func (g *Engine) places(s *service, n *node) ([]place, error) {
 		for _, it := range items {
 			index = append(index, place{it.ID, it.At, by(s, it.By), len(it.Payload)})
 		}
-		n.setIndex(index)
+		s.setIndex(n, index)
 	}
 	return n.index, g.expire(s, n)
 }
@@ -316,21 +390,38 @@ func (g *Engine) put(s *service, changes ...storage.Change) (*storage.Pending, e
 	return s.watch(p), err
 }
 
-// newNode makes a node. The caller has checked that there is none.
-func (g *Engine) newNode(s *service, name string, c Config) (*node, *storage.Pending, error) {
-	return g.makeNode(s, name, c, now())
+// newNode makes a node for somebody, a bare address. The caller has checked that there is none.
+func (g *Engine) newNode(s *service, name string, c Config, maker jid.JID) (*node, *storage.Pending, error) {
+	return g.makeNode(s, &node{name: strings.Clone(name), config: c, created: now(), maker: maker})
 }
 
-// makeNode makes one that is as old as created says, in microseconds since 1970.
-func (g *Engine) makeNode(s *service, name string, c Config, created int64) (*node, *storage.Pending, error) {
-	if len(s.nodes) >= g.o.Limits().Nodes {
+// makeNode makes one that has a name, a configuration and an age. Where many share the service, its maker owns it.
+func (g *Engine) makeNode(s *service, n *node) (*node, *storage.Pending, error) {
+	l := g.o.Limits()
+	if len(s.nodes) >= l.Nodes {
 		return nil, nil, tooManyNodes()
 	}
-	n := &node{name: strings.Clone(name), config: c, created: created, indexed: true}
-	p, err := g.put(s, storage.Change{Key: key(keyNode, name), Value: nodeRecord(c, n.created)})
+	var changes []storage.Change
+	if s.shared == nil {
+		n.maker = jid.JID{}
+	} else {
+		n.maker = jid.MustParse(strings.Clone(n.maker.String()))
+		own := len(s.shared.made[s.shared.sharer(n.maker)])
+		if own >= l.UserNodes || !storage.Fair(int64(l.Nodes), int64(len(s.nodes)), int64(own), 1) {
+			return nil, nil, tooManyNodes()
+		}
+		changes = append(changes, storage.Change{Key: key(keyAffiliation, n.name, n.maker),
+			Value: []byte{recordVersion, byte(owner)}})
+	}
+	n.indexed, n.sized = true, true
+	p, err := g.put(s, append(changes, storage.Change{Key: key(keyNode, n.name),
+		Value: nodeRecord(n.config, n.created, n.maker)})...)
 	if err != nil {
 		return nil, nil, err
 	}
 	s.add(n)
+	if s.shared != nil {
+		s.setAffiliation(n, n.maker, owner)
+	}
 	return n, p, nil
 }

@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"jackdaw/modules/internal/moduletest"
+	"jackdaw/modules/internal/rsm"
 	"jackdaw/storage"
 	"jackdaw/xmpp/jid"
 )
@@ -17,6 +18,7 @@ import (
 type alone struct{}
 
 func (alone) Owns(service, entity jid.JID) bool                { return service == entity }
+func (alone) Creates(service, entity jid.JID) bool             { return service == entity }
 func (alone) Sees(_, _ jid.JID) (bool, error)                  { return false, nil }
 func (alone) Groups(_, _ jid.JID) ([]string, error)            { return nil, nil }
 func (alone) Blocks(_, _ jid.JID) bool                         { return false }
@@ -40,7 +42,7 @@ func TestServicesUsedLongAgoAreLetGo(t *testing.T) {
 	}
 	const many = 64*idleCost + 20000 // more than there is room for in the 64 parts of the cache
 	for i := range many {
-		if _, err := g.Visible(jid.MustParse(fmt.Sprintf("u%d@example.org", i)), first); err != nil {
+		if _, _, _, err := g.Visible(jid.MustParse(fmt.Sprintf("u%d@example.org", i)), first, rsm.All()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -51,7 +53,7 @@ func TestServicesUsedLongAgoAreLetGo(t *testing.T) {
 		t.Errorf("the one used first was loaded %d times", n)
 	}
 	last := fmt.Sprintf("u%d@example.org", many-1)
-	if _, err := g.Visible(jid.MustParse(last), first); err != nil || loads.of[last] != 1 {
+	if _, _, _, err := g.Visible(jid.MustParse(last), first, rsm.All()); err != nil || loads.of[last] != 1 {
 		t.Errorf("the one used last was loaded %d times, %v", loads.of[last], err)
 	}
 }
@@ -99,13 +101,13 @@ func TestRecordsAreReadAsTheyWereWritten(t *testing.T) {
 		for range rapid.IntRange(0, 3).Draw(rt, "groups") {
 			c.Groups = append(c.Groups, text.Draw(rt, "group"))
 		}
-		b := nodeRecord(c, 17)
-		got, created, err := readNode(b)
+		b := nodeRecord(c, 17, jid.JID{})
+		got, created, _, err := readNode(b)
 		if err != nil || created != 17 || fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", c) {
 			rt.Fatalf("%+v became %+v, %v", c, got, err)
 		}
 		if cut := rapid.IntRange(0, len(b)-1).Draw(rt, "cut"); cut > 0 {
-			if _, _, err := readNode(b[:cut]); err == nil {
+			if _, _, _, err := readNode(b[:cut]); err == nil {
 				rt.Fatalf("%d bytes of %d are a record", cut, len(b))
 			}
 		}
@@ -119,20 +121,21 @@ func TestRecordsAreReadAsTheyWereWritten(t *testing.T) {
 
 func TestNodesOfBeforeTheyCouldExpireAreRead(t *testing.T) {
 	c := Config{Title: "N", Access: Roster, Groups: []string{"Friends"}, MaxItems: 3, Persist: true}
-	b := nodeRecord(c, 17)
+	b := nodeRecord(c, 17, jid.JID{})
 	b = append([]byte{recordVersion}, b[1:len(b)-2]...) // without what the old kind did not say
-	got, created, err := readNode(b)
+	got, created, _, err := readNode(b)
 	if err != nil || created != 17 || fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", c) {
 		t.Errorf("%+v became %+v, %v", c, got, err)
 	}
 }
 
 func FuzzRecordsOfOthersDoNoHarm(f *testing.F) {
-	f.Add(nodeRecord(alone{}.Default(""), 1))
+	f.Add(nodeRecord(alone{}.Default(""), 1, jid.JID{}))
+	f.Add(nodeRecord(alone{}.Default(""), 1, jid.MustParse("a@b")))
 	f.Add(itemRecord(Item{At: 1, By: "a", Payload: []byte("<t/>")}))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if c, created, err := readNode(b); err == nil {
-			if again, _, err := readNode(nodeRecord(c, created)); err != nil || fmt.Sprintf("%+v", again) != fmt.Sprintf("%+v", c) {
+		if c, created, maker, err := readNode(b); err == nil {
+			if again, _, _, err := readNode(nodeRecord(c, created, maker)); err != nil || fmt.Sprintf("%+v", again) != fmt.Sprintf("%+v", c) {
 				t.Errorf("%+v became %+v, %v", c, again, err)
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"jackdaw/modules/internal/moduletest"
+	"jackdaw/modules/internal/rsm"
 	"jackdaw/router"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
@@ -24,9 +25,15 @@ type society struct {
 	resources map[string][]string // where a subscriber wants events, by local part
 	standard  Config
 	broken    error // of what Sees and Groups say
+	shared    bool  // nobody owns all of the service; romeo and these make nodes
+	makers    map[string]bool
 }
 
-func (p *society) Owns(_, entity jid.JID) bool { return entity.Local() == "romeo" }
+func (p *society) Owns(_, entity jid.JID) bool { return !p.shared && entity.Local() == "romeo" }
+
+func (p *society) Creates(_, entity jid.JID) bool {
+	return entity.Local() == "romeo" || p.shared && p.makers[entity.Local()]
+}
 
 func (p *society) Sees(_, entity jid.JID) (bool, error) {
 	_, sees := p.groups[entity.Local()]
@@ -79,15 +86,22 @@ type world struct {
 
 // newWorld has juliet, in the group Lovers, and mercutio, who both see the owner's presence, and the strangers nurse,
 // paris and tybalt.
-func newWorld(t testing.TB) *world {
+func newWorld(t testing.TB) *world { return newWorldOf(t, false) }
+
+// newWorldOf is a world whose service is romeo's, or one that many share and in which romeo makes the nodes.
+func newWorldOf(t testing.TB, shared bool) *world {
 	people := []string{"romeo", "juliet", "mercutio", "nurse", "paris", "tybalt"}
 	w := &world{t: t, Router: moduletest.New(people...), store: moduletest.NewStore(),
 		clients: map[string]*moduletest.Client{},
 		limits:  Limits{Nodes: 10, Items: 5, ItemBytes: 200},
 		society: &society{groups: map[string][]string{"juliet": {"Lovers"}, "mercutio": nil}, blocked: map[string]bool{},
 			wants: map[string][]string{}, resources: map[string][]string{},
+			shared: shared, makers: map[string]bool{},
 			standard: Config{Persist: true, Deliver: true, Payloads: true, TellDelete: true, Last: OnSubscription}}}
-	w.options = Options{Router: w.Router, Nodes: w.store.Map("nodes"), Items: w.store.Map("items"), Profile: w.society,
+	if shared {
+		w.limits.Nodes, w.limits.UserNodes = 1000, 10
+	}
+	w.options = Options{Shared: shared, Router: w.Router, Nodes: w.store.Map("nodes"), Items: w.store.Map("items"), Profile: w.society,
 		Limits: func() Limits { return w.limits }, Full: func() bool { return w.full }, Log: moduletest.Discard()}
 	w.start()
 	for _, name := range people {
@@ -171,6 +185,11 @@ func submission(kind string, fields ...string) string {
 	return x + `</x>`
 }
 
+// quietly subscribes without wanting events.
+func quietly(node, who string) string {
+	return asked(`<subscribe node='` + node + `' jid='` + at(who).String() + `'/><options>` + submission("subscribe_options", "deliver", "0") + `</options>`)
+}
+
 // create makes a node with these options, names and values by turns.
 func (w *world) create(node string, options ...string) {
 	w.t.Helper()
@@ -195,7 +214,7 @@ func (w *world) publish(node string, ids ...string) {
 	w.do("romeo", publication(node, ids...))
 }
 
-func subscription(node, who string) string {
+func subscribing(node, who string) string {
 	return asked(`<subscribe node='` + node + `' jid='` + at(who).String() + `'/>`)
 }
 
@@ -218,7 +237,8 @@ func (w *world) events(who string) string {
 
 var declarations = strings.NewReplacer(` xmlns='`+xmpp.NSPubSubEvent+`'`, "", ` xmlns='`+xmpp.NSPubSub+`'`, "", ` xmlns='`+NSOwner+`'`, "", ` xmlns='urn:t'`, "")
 
-func plain(xml string) string { return declarations.Replace(xml) }
+// The id of a subscription that is an address's only one goes without saying.
+func plain(xml string) string { return strings.ReplaceAll(declarations.Replace(xml), ` subid='1'`, "") }
 
 // items are the ids in a node as its owner is shown them.
 func (w *world) items(node string) string {
@@ -274,8 +294,10 @@ func rights(t *testing.T, models []string, option, payload, table string) {
 		if cells[0] != models[i] || len(cells) != len(roles)+1 {
 			t.Fatalf("line %d is %q", i, line)
 		}
-		for k, role := range roles {
-			w := newWorld(t)
+		for both := range 2 * len(roles) { // of a service that is somebody's, and of one that many share
+			k, shared := both/2, both%2 == 1
+			role := roles[k]
+			w := newWorldOf(t, shared)
 			w.create("n", option, models[i], "roster_groups_allowed", "Lovers")
 			w.publish("n", "1")
 			if role.affiliation != "" {
@@ -287,7 +309,7 @@ func rights(t *testing.T, models []string, option, payload, table string) {
 			}
 			answer := w.ask(role.who, kind, strings.ReplaceAll(payload, "ME", at(role.who).String()))
 			if got := short(answer); got != cells[k+1] {
-				t.Errorf("%s, %s: %s, want %s", models[i], role.name, got, cells[k+1])
+				t.Errorf("%s, %s, shared %t: %s, want %s", models[i], role.name, shared, got, cells[k+1])
 			}
 		}
 	}
@@ -321,7 +343,7 @@ func TestWhoMayPublishByPublishModel(t *testing.T) {
 		open        ok ok        ok        ok        ok        ok ok forbidden`)
 	w := newWorld(t)
 	w.create("n", "publish_model", "subscribers")
-	w.do("nurse", subscription("n", "nurse"))
+	w.do("nurse", subscribing("n", "nurse"))
 	w.do("nurse", publication("n", "1"))
 }
 
@@ -348,7 +370,7 @@ func TestRightsThatCannotBeKnownAreAReasonToWait(t *testing.T) {
 		w.create("n", "access_model", model, "roster_groups_allowed", "Lovers")
 		w.wants["n"] = []string{"juliet/x"}
 		w.broken = errors.New("no rosters")
-		for kind, payload := range map[string]string{"set": subscription("n", "juliet"), "get": asked(`<items node='n'/>`)} {
+		for kind, payload := range map[string]string{"set": subscribing("n", "juliet"), "get": asked(`<items node='n'/>`)} {
 			if got := w.ask("juliet", kind, payload); got != told(router.Unavailable()) {
 				t.Errorf("%s: %s: %s", model, payload, got)
 			}
@@ -376,10 +398,10 @@ func TestNodesAreSeenByThoseWhoMaySubscribe(t *testing.T) {
 		"nurse":    "authorize open outcast",
 		"paris":    "authorize open",
 	} {
-		all, err := w.g.Visible(service, at(who))
+		all, _, _, err := w.g.Visible(service, at(who), rsm.All())
 		var names []string
 		for _, d := range all {
-			names = append(names, d.Node)
+			names = append(names, d.Attr("node"))
 		}
 		if got := strings.Join(names, " "); err != nil || got != want {
 			t.Errorf("%s sees %s, %v; want %s", who, got, err, want)
@@ -389,7 +411,7 @@ func TestNodesAreSeenByThoseWhoMaySubscribe(t *testing.T) {
 			if err != nil || (m != nil) != slices.Contains(names, node) {
 				t.Errorf("%s asks about %s: %v, %v", who, node, m, err)
 			}
-			_, ok, err := w.g.ItemIDs(service, at(who), node)
+			_, _, ok, _, err := w.g.Contents(service, at(who), node, rsm.All())
 			if may := slices.Contains(names, node) && (node != "authorize" || who == "romeo"); err != nil || ok != may {
 				t.Errorf("%s asks for the items of %s: %t, %v", who, node, ok, err)
 			}

@@ -3,6 +3,7 @@ package pubsub
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"jackdaw/modules/internal/forms"
 	"jackdaw/router"
@@ -20,20 +21,25 @@ func (r *request) subscriber() (jid.JID, error) {
 	return jid.MustParse(strings.Clone(who.String())), nil
 }
 
-// setState writes a subscription.
-func (g *Engine) setState(s *service, n *node, who jid.JID, st state) (*storage.Pending, error) {
-	p, err := g.put(s, storage.Change{Key: key(keySubscription, n.name, who), Value: []byte{recordVersion, byte(st)},
-		Delete: st == 0})
-	if err == nil {
-		n.setState(who, st)
-	}
-	return p, err
-}
-
-// subscribe: §6.1.
+// subscribe: §6.1. Whoever is subscribed already and asks for other options gets one more subscription (§6.1.6).
 func (g *Engine) subscribe(r *request) ([]byte, error) {
-	if r.body.ChildLocal("options") != nil { // §6.3.7
-		return nil, unsupported("subscription-options")
+	wanted := subscription{}
+	el, all := r.body.ChildLocal("options"), r.body.Children()
+	if el != nil { // §6.3.7
+		if el.HasAttr("node") || el.HasAttr("jid") || slices.Index(all, el) < slices.Index(all, r.verb) {
+			return nil, xmpp.BadRequest("the options come after the subscription, and do not name it")
+		}
+		f, err := optionsForm(el)
+		switch {
+		case err != nil:
+			return nil, err
+		case f == nil:
+			el = nil
+		default:
+			if bad := wanted.submit(f); bad != nil {
+				return nil, bad
+			}
+		}
 	}
 	who, err := r.subscriber()
 	if err != nil {
@@ -49,82 +55,112 @@ func (g *Engine) subscribe(r *request) ([]byte, error) {
 	if err := g.may(r.svc, n, r.actor); err != nil {
 		return nil, err
 	}
-	if n.subs[who] == pending { // §6.1.3.7
+	list := n.subs[who]
+	if slices.ContainsFunc(list, func(one subscription) bool { return one.state == pending }) { // §6.1.3.7
 		return nil, condition(xmpp.NotAuthorized(""), "pending-subscription")
 	}
-	st := subscribed
-	if n.config.Access == Authorize && g.affiliation(r.svc, n, r.actor) == none && n.subscription(r.actor) != subscribed {
-		st = pending
-	}
-	if n.subs[who] != st {
-		switch fits, err := g.oneMore(r, n, who); {
-		case err != nil:
-			return nil, err
-		case !fits: // §6.1.3.9
-			return nil, condition(xmpp.PolicyViolation("").WithType(xmpp.ErrorWait), "too-many-subscriptions")
-		}
-		p, err := g.setState(r.svc, n, who, st)
-		if err != nil {
-			return nil, err
-		}
-		r.await(p)
-		if st == pending {
-			g.askOwner(r.e.Batch, r.svc, n, who)
-		} else if n.config.TellSubscription {
-			g.tellOwner(r.e.Batch, r.svc, n, who, st)
-		}
-		// §6.1.7
-		if st == subscribed && n.config.Last != Never && n.config.Deliver && !g.o.Profile.Blocks(r.service, r.actor) {
-			if err := g.sendLast(r.e.Batch, r.svc, n, who); err != nil {
-				return nil, err
-			}
-		}
+	i := slices.IndexFunc(list, func(one subscription) bool { return el == nil || one.same(&wanted) })
+	if i >= 0 {
+		wanted = list[i]
+	} else if err := g.begin(r, n, who, &wanted); err != nil {
+		return nil, err
 	}
 	var w xmpp.Writer
 	w.Start(xmpp.NSPubSub, "pubsub")
-	writeSubscription(&w, n.name, who, st)
+	writeSubscription(&w, n.name, who, &wanted)
+	if el != nil {
+		w.Start("", "options")
+		wanted.form(forms.Result).Write(&w)
+		w.End()
+	}
 	return w.End().Bytes(), nil
 }
 
-// oneMore says whether a node may have the subscription of an address. Who may see the owner's presence may subscribe
-// as long as there is room; strangers share it.
+// begin makes a subscription with these options, and gives it its id and state.
+func (g *Engine) begin(r *request, n *node, who jid.JID, one *subscription) error {
+	id, fits := n.free(who)
+	if fits {
+		var err error
+		if fits, err = g.oneMore(r, n, who); err != nil {
+			return err
+		}
+	}
+	if !fits { // §6.1.3.9
+		return condition(xmpp.PolicyViolation("").WithType(xmpp.ErrorWait), "too-many-subscriptions")
+	}
+	one.id, one.state = id, subscribed
+	if n.config.Access == Authorize && g.affiliation(r.svc, n, r.actor) == none && n.subscription(r.actor) != subscribed {
+		one.state = pending
+	}
+	p, err := g.keep(r.svc, n, who, *one)
+	if err != nil {
+		return err
+	}
+	r.await(p)
+	if one.state == pending {
+		g.askOwners(r.e.Batch, r.svc, n, who)
+		return nil
+	}
+	if n.config.TellSubscription {
+		g.tellOwners(r.e.Batch, r.svc, n, who, one)
+	}
+	// §6.1.7
+	if n.config.Last != Never && n.config.Deliver && !one.quiet && !g.o.Profile.Blocks(r.service, r.actor) {
+		return g.sendLast(r.e.Batch, r.svc, n, who)
+	}
+	return nil
+}
+
+// oneMore says whether a node may have another subscription of an address. Who may see an owner's presence may
+// subscribe as long as there is room; strangers share it.
 func (g *Engine) oneMore(r *request, n *node, who jid.JID) (bool, error) {
-	all, whole := int64(len(n.subs)), int64(0)
-	for _, one := range r.svc.nodes {
-		whole += int64(len(one.subs))
+	count := int64(0)
+	for _, list := range n.subs {
+		count += int64(len(list))
 	}
+	whole, l := int64(r.svc.subs), g.o.Limits()
+	most, mostWhole := l.subscriptions()
 	fits := func(own, ownWhole int64) bool {
-		return storage.Fair(maxSubscriptions, all, own, 1) && storage.Fair(maxSubscribed, whole, ownWhole, 1)
+		return storage.Fair(most, count, own, 1) && storage.Fair(mostWhole, whole, ownWhole, 1)
 	}
-	if n.subs[who] != 0 || fits(all, whole) {
+	if fits(count, whole) {
 		return true, nil
 	}
-	near := r.owner
+	near := r.owns(n)
 	if !near {
 		var err error
-		if near, err = g.o.Profile.Sees(r.service, r.actor); err != nil {
+		if near, err = g.near(r.svc, n, r.actor); err != nil {
 			return false, err
 		}
 	}
 	if near {
-		return all < maxSubscriptions && whole < maxSubscribed, nil
+		return count < most && whole < mostWhole, nil
 	}
-	sharer, own, ownWhole := g.o.Router.Sharer(who), int64(0), int64(0)
+	sharer := g.o.Router.Sharer(who)
+	if c := r.svc.shared; c != nil {
+		return fits(int64(n.shares[sharer]), int64(c.shares[sharer])), nil
+	}
+	own, ownWhole := int64(0), int64(0)
 	for _, one := range r.svc.nodes {
-		for other := range one.subs {
+		for other, list := range one.subs {
 			if g.o.Router.Sharer(other) != sharer {
 				continue
 			}
-			if ownWhole++; one == n {
-				own++
+			if ownWhole += int64(len(list)); one == n {
+				own += int64(len(list))
 			}
 		}
 	}
 	return fits(own, ownWhole), nil
 }
 
-func writeSubscription(w *xmpp.Writer, node string, who jid.JID, st state) {
-	w.Start("", "subscription").AttrIf("node", node).Attr("jid", who.String()).Attr("subscription", st.String()).End()
+func writeSubscription(w *xmpp.Writer, node string, who jid.JID, one *subscription) {
+	w.Start("", "subscription").AttrIf("node", node).Attr("jid", who.String()).Attr("subscription", one.state.String())
+	w.Attr("subid", one.subID()) // §6.1.6
+	if one.until != 0 && one.state != 0 {
+		w.Attr("expiry", xmpp.FormatTime(time.UnixMicro(one.until)))
+	}
+	w.End()
 }
 
 // unsubscribe: §6.2.
@@ -140,20 +176,22 @@ func (g *Engine) unsubscribe(r *request) ([]byte, error) {
 	if who.Bare() != r.actor {
 		return nil, forbidden()
 	}
-	if n.subs[who] == 0 {
-		return nil, condition(xmpp.UnexpectedRequest("").WithType(xmpp.ErrorCancel), "not-subscribed")
+	one, err := r.named(n, who)
+	if err != nil {
+		return nil, err
 	}
-	p, err := g.setState(r.svc, n, who, 0)
+	over := subscription{id: one.id}
+	p, err := g.keep(r.svc, n, who, over)
 	if err != nil {
 		return nil, err
 	}
 	r.await(p)
 	if n.config.TellSubscription {
-		g.tellOwner(r.e.Batch, r.svc, n, who, 0)
+		g.tellOwners(r.e.Batch, r.svc, n, who, &over)
 	}
 	var w xmpp.Writer
 	w.Start(xmpp.NSPubSub, "pubsub")
-	writeSubscription(&w, n.name, who, 0)
+	writeSubscription(&w, n.name, who, &over)
 	return w.End().Bytes(), nil
 }
 
@@ -165,19 +203,24 @@ func (g *Engine) subscriptions(r *request) ([]byte, error) {
 	var w xmpp.Writer
 	var a answer
 	w.Start(xmpp.NSPubSub, "pubsub").Start("", "subscriptions").AttrIf("node", r.node)
-	for _, name := range r.svc.sorted() {
+	for _, name := range r.svc.nodesOf(r.actor) {
 		n := r.svc.nodes[name]
 		if r.node != "" && r.node != name {
 			continue
+		}
+		if err := g.lapse(r.e.Batch, r.svc, n); err != nil {
+			return nil, err
 		}
 		for _, who := range addresses(n.subs) {
 			if who.Bare() != r.actor {
 				continue
 			}
-			if !a.add(name, who.String()) {
-				return nil, tooLong()
+			for i := range n.subs[who] {
+				if !a.add(name, who.String()) {
+					return nil, tooLong()
+				}
+				writeSubscription(&w, name, who, &n.subs[who][i])
 			}
-			writeSubscription(&w, name, who, n.subs[who])
 		}
 	}
 	return w.End().End().Bytes(), nil
@@ -201,7 +244,7 @@ func (g *Engine) affiliations(r *request) ([]byte, error) {
 	var w xmpp.Writer
 	var size answer
 	w.Start(xmpp.NSPubSub, "pubsub").Start("", "affiliations")
-	for _, name := range r.svc.sorted() {
+	for _, name := range r.svc.nodesOf(r.actor) {
 		a := g.affiliation(r.svc, r.svc.nodes[name], r.actor)
 		if a == none || r.node != "" && r.node != name {
 			continue
@@ -216,8 +259,14 @@ func (g *Engine) affiliations(r *request) ([]byte, error) {
 
 const authorization = prefix + "subscribe_authorization"
 
-// askOwner asks for the approval of a subscription (§8.6).
-func (g *Engine) askOwner(b *router.Batch, s *service, n *node, who jid.JID) {
+// askOwners asks for the approval of a subscription (§8.6).
+func (g *Engine) askOwners(b *router.Batch, s *service, n *node, who jid.JID) {
+	for _, to := range g.owners(s, n) {
+		g.ask(b, s, n, who, to)
+	}
+}
+
+func (g *Engine) ask(b *router.Batch, s *service, n *node, who, to jid.JID) {
 	f := forms.Form{Kind: forms.Ask, Type: authorization, Title: "Subscription request", Fields: []forms.Field{
 		{Var: "pubsub#node", Type: "text-single", Label: "Node", Values: []string{n.name}},
 		{Var: "pubsub#subscriber_jid", Type: "jid-single", Label: "Subscriber", Values: []string{who.String()}},
@@ -225,24 +274,89 @@ func (g *Engine) askOwner(b *router.Batch, s *service, n *node, who jid.JID) {
 	}}
 	var w xmpp.Writer
 	f.Write(&w)
-	g.o.Router.Emit(&xmpp.Stanza{Kind: xmpp.Message, ID: g.ids.id(), From: s.jid, To: s.jid, Payload: w.Bytes()}, b)
+	g.o.Router.Emit(&xmpp.Stanza{Kind: xmpp.Message, ID: g.ids.id(), From: s.jid, To: to, Payload: w.Bytes()}, b)
 }
 
-// tellOwner tells the owner of a subscription (pubsub#notify_sub).
-func (g *Engine) tellOwner(b *router.Batch, s *service, n *node, who jid.JID, st state) {
-	g.send(b, s, n, s.jid, subscriptionEvent(n, who, st))
+// tellOwners tells the owners of a subscription (pubsub#notify_sub).
+func (g *Engine) tellOwners(b *router.Batch, s *service, n *node, who jid.JID, one *subscription) {
+	for _, to := range g.owners(s, n) {
+		g.send(b, s, n, to, subscriptionEvent(n, who, one))
+	}
 }
 
-func subscriptionEvent(n *node, who jid.JID, st state) []byte {
+func subscriptionEvent(n *node, who jid.JID, one *subscription) []byte {
 	var w xmpp.Writer
 	w.Start(xmpp.NSPubSubEvent, "event")
-	writeSubscription(&w, n.name, who, st)
+	writeSubscription(&w, n.name, who, one)
 	return w.End().Bytes()
 }
 
-// Approve reads a message from an owner to the service: whether it answers a subscription request (§8.6). If so, it
-// does what the answer says; the Pending stands for what was written.
-func (g *Engine) Approve(b *router.Batch, of jid.JID, m *xmpp.Stanza) (bool, *storage.Pending, error) {
+// waiting are the nodes of an owner, a bare address, at which somebody waits for approval, in order.
+func (g *Engine) waiting(s *service, by jid.JID) (names []string) {
+	for _, name := range s.nodesOf(by) {
+		n := s.nodes[name]
+		if g.affiliation(s, n, by) != owner {
+			continue
+		}
+		for _, list := range n.subs {
+			if list[0].state == pending {
+				names = append(names, name)
+				break
+			}
+		}
+	}
+	return names
+}
+
+// Waiting are the nodes of an owner, a bare address, at which somebody waits for approval (§8.7.1), in order, as far as
+// they fit into one answer.
+func (g *Engine) Waiting(of, by jid.JID) ([]string, error) {
+	s, err := g.lock(of)
+	if err != nil {
+		return nil, err
+	}
+	defer g.unlock(s)
+	names := g.waiting(s, by)
+	var a answer
+	for i, name := range names {
+		if !a.add(name) {
+			return names[:i], nil
+		}
+	}
+	return names, nil
+}
+
+// askedAgain is how many requests AskAgain sends at once.
+const askedAgain = 1000
+
+// AskAgain sends an owner the requests of those who wait for approval at a node (§8.7.2). from is the owner's full
+// address.
+func (g *Engine) AskAgain(b *router.Batch, of, from jid.JID, node string) error {
+	s, err := g.lock(of)
+	if err != nil {
+		return err
+	}
+	defer g.unlock(s)
+	n := s.nodes[node]
+	switch {
+	case n == nil: // §8.7.3.4
+		return noNode()
+	case g.affiliation(s, n, from.Bare()) != owner: // §8.7.3.3
+		return forbidden()
+	}
+	sent := 0
+	for _, who := range addresses(n.subs) {
+		if n.subs[who][0].state == pending && sent < askedAgain {
+			g.ask(b, s, n, who, from)
+			sent++
+		}
+	}
+	return nil
+}
+
+// Approve reads a message from somebody, a bare address, to the service: whether it answers a subscription request
+// (§8.6). If so, it does what the answer says; the Pending stands for what was written.
+func (g *Engine) Approve(b *router.Batch, of, by jid.JID, m *xmpp.Stanza) (bool, *storage.Pending, error) {
 	x := m.Child(forms.Name)
 	if x == nil {
 		return false, nil, nil
@@ -266,25 +380,28 @@ func (g *Engine) Approve(b *router.Batch, of jid.JID, m *xmpp.Stanza) (bool, *st
 	}
 	defer g.unlock(s)
 	n := s.nodes[node.Value()]
-	if n == nil || n.subs[address] != pending {
+	if n != nil && g.affiliation(s, n, by) != owner {
+		return true, nil, forbidden()
+	}
+	if n == nil || len(n.subs[address]) == 0 || n.subs[address][0].state != pending {
 		return true, nil, xmpp.ItemNotFound("nobody waits for that")
 	}
-	p, err := g.decide(b, s, n, address, yes)
+	p, err := g.decide(b, s, n, address, n.subs[address][0], yes)
 	return true, p, err
 }
 
-// decide ends the waiting of a subscriber.
-func (g *Engine) decide(b *router.Batch, s *service, n *node, who jid.JID, yes bool) (*storage.Pending, error) {
-	var st state
-	if yes {
-		st = subscribed
+// decide ends the waiting of a subscriber, or a subscription.
+func (g *Engine) decide(b *router.Batch, s *service, n *node, who jid.JID, one subscription, yes bool) (
+	*storage.Pending, error) {
+	if one.state = 0; yes {
+		one.state = subscribed
 	}
-	p, err := g.setState(s, n, who, st)
+	p, err := g.keep(s, n, who, one)
 	if err != nil {
 		return nil, err
 	}
-	g.send(b, s, n, who, subscriptionEvent(n, who, st))
-	if yes && n.config.Last != Never && n.config.Deliver {
+	g.send(b, s, n, who, subscriptionEvent(n, who, &one))
+	if yes && n.config.Last != Never && n.config.Deliver && !one.quiet {
 		err = g.sendLast(b, s, n, who)
 	}
 	return p, err
@@ -298,8 +415,8 @@ func (g *Engine) Revoke(b *router.Batch, of, entity jid.JID) error {
 		return err
 	}
 	defer g.unlock(s)
-	for _, n := range s.nodes {
-		if err := g.revoke(b, s, n, entity); err != nil {
+	for _, name := range s.nodesOf(entity) {
+		if err := g.revoke(b, s, s.nodes[name], entity); err != nil {
 			return err
 		}
 	}
@@ -318,11 +435,14 @@ func (g *Engine) revoke(b *router.Batch, s *service, n *node, entity jid.JID) er
 		case !asError(err, &refused):
 			return err
 		}
-		if _, err := g.setState(s, n, who, 0); err != nil {
+		had, err := g.end(s, n, who)
+		if err != nil {
 			return err
 		}
-		if !g.o.Profile.Blocks(s.jid, entity) {
-			g.send(b, s, n, who, subscriptionEvent(n, who, 0))
+		for i := range had {
+			if had[i].state = 0; !g.o.Profile.Blocks(s.jid, entity) {
+				g.send(b, s, n, who, subscriptionEvent(n, who, &had[i]))
+			}
 		}
 	}
 	return nil
@@ -339,9 +459,9 @@ func (g *Engine) Bounced(of, from jid.JID, why *xmpp.Error) error {
 		return err
 	}
 	defer g.unlock(s)
-	for _, n := range s.nodes {
-		if n.subs[from] != 0 {
-			if _, err := g.setState(s, n, from, 0); err != nil {
+	for _, name := range s.nodesOf(from.Bare()) {
+		if n := s.nodes[name]; len(n.subs[from]) > 0 {
+			if _, err := g.end(s, n, from); err != nil {
 				return err
 			}
 		}

@@ -72,12 +72,13 @@ async def the_account_says_what_it_can(house):
     # What clients look for before they use it, and what there is not.
     for f in ["publish", "publish-options", "auto-create", "auto-subscribe", "filtered-notifications", "access-open", "access-whitelist", "persistent-items",
               "multi-items", "config-node", "config-node-max", "create-and-configure", "delete-items", "retract-items", "delete-nodes", "purge-nodes",
-              "instant-nodes", "item-ids", "last-published", "meta-data", "retrieve-items", "publish-node-full", "pubsub-on-a-jid"]:
+              "instant-nodes", "item-ids", "last-published", "meta-data", "retrieve-items", "publish-node-full", "pubsub-on-a-jid", "subscription-options", "multi-subscribe",
+              "leased-subscription", "retrieve-default-sub"]:
         check(f"{NS}#{f}" in info["features"], f"{f} is not announced")
     for f in ["urn:xmpp:pep-vcard-conversion:0", "urn:xmpp:bookmarks:1#compat", "urn:xmpp:bookmarks:1#compat-pep", "urn:xmpp:mds:server-assist:0",
               "urn:ietf:params:xml:ns:vcard-4.0", "vcard-temp"]:
         check(f in info["features"], f"{f} is not announced")
-    for f in ["subscription-options", "collections", "multi-subscribe", "leased-subscription", "get-pending", "retrieve-default-sub"]:
+    for f in ["collections", "get-pending"]:
         check(f"{NS}#{f}" not in info["features"], f"{f} is announced")
 
 
