@@ -75,6 +75,16 @@ type Limits struct {
 	PEPItemBytes int `yaml:"pep_item_bytes"`
 	PEPNodes     int `yaml:"pep_nodes"` // per user
 	PEPBytes     int `yaml:"pep_bytes"` // per user, in all
+
+	// What the publish-subscribe service of a host may keep; beyond: resource-constraint, but for items of a node.
+	PubSubNodes         int `yaml:"pubsub_nodes"`
+	PubSubUserNodes     int `yaml:"pubsub_user_nodes"` // that one user has made
+	PubSubItems         int `yaml:"pubsub_items"`      // per node
+	PubSubItemBytes     int `yaml:"pubsub_item_bytes"`
+	PubSubBytes         int `yaml:"pubsub_bytes"`         // in all
+	PubSubUserBytes     int `yaml:"pubsub_user_bytes"`    // of the nodes that one user has made
+	PubSubSubscriptions int `yaml:"pubsub_subscriptions"` // in all, a tenth of them to one node
+
 	VCardBytes   int `yaml:"vcard_bytes"`
 	PrivateBytes int `yaml:"private_bytes"` // per user, in all
 
@@ -172,6 +182,15 @@ func defaultLimits() Limits {
 		PEPItemBytes: 128 << 10,
 		PEPNodes:     1000,
 		PEPBytes:     64 << 20,
+
+		PubSubNodes:         10000,
+		PubSubUserNodes:     100,
+		PubSubItems:         1000,
+		PubSubItemBytes:     128 << 10,
+		PubSubBytes:         1 << 30,
+		PubSubUserBytes:     64 << 20,
+		PubSubSubscriptions: 50000,
+
 		VCardBytes:   128 << 10,
 		PrivateBytes: 4 << 20,
 

@@ -19,6 +19,8 @@ type Modules struct {
 	Devices Devices
 	Upload  Upload
 	Posts   Posts
+	// PubSub is the service of nodes that are nobody's account.
+	PubSub PubSub
 	// Invitations are those of people to an account or to be contacts.
 	Invitations Invitations
 	// HostMeta is what is told of how to connect.
@@ -46,6 +48,43 @@ func (c *Config) RoomDomains() []string {
 	for _, h := range c.Hosts {
 		domain := "rooms." + h.Domain
 		if _, taken := c.Component.Secrets[domain]; !taken {
+			all = append(all, domain)
+		}
+	}
+	return all
+}
+
+// PubSub sets up the publish-subscribe service (XEP-0060).
+type PubSub struct {
+	Create string            `yaml:"create"` // who may make nodes: PubSubUsers, PubSubAdmins or PubSubAnyone
+	Hosts  map[string]string `yaml:"hosts"`  // the same for single hosts, normalised by Validate
+}
+
+// Who may make nodes: the users of the server, the administrators of the host, or everybody, from other servers too.
+const (
+	PubSubUsers  = "users"
+	PubSubAdmins = "admins"
+	PubSubAnyone = "anyone"
+)
+
+// Of says who may make nodes at the service of a host.
+func (p *PubSub) Of(host string) string {
+	if who, ok := p.Hosts[host]; ok {
+		return who
+	}
+	return p.Create
+}
+
+// PubSubName is what the domains of the publish-subscribe service begin with, before a dot and the host.
+const PubSubName = "pubsub"
+
+// PubSubDomains are those of the publish-subscribe service, one below each host that is not somebody else's.
+func (c *Config) PubSubDomains() []string {
+	var all []string
+	for _, h := range c.Hosts {
+		domain := PubSubName + "." + h.Domain
+		_, taken := c.Component.Secrets[domain]
+		if !taken && domain != c.Modules.MUC.Domain && c.Host(domain) == nil {
 			all = append(all, domain)
 		}
 	}
@@ -163,6 +202,7 @@ func defaultModules() Modules {
 		Devices:     Devices{Keep: 90 * 24 * time.Hour},
 		Upload:      Upload{MaxSize: 100 << 20, Quota: 1 << 30, Keep: 30 * 24 * time.Hour},
 		Posts:       Posts{Keep: 7 * 24 * time.Hour, MaxBytes: 16 << 20, MaxTotal: 512 << 20, Streams: 5},
+		PubSub:      PubSub{Create: PubSubUsers},
 		HostMeta:    HostMeta{TTL: time.Hour},
 		Invitations: Invitations{Uses: 1, Expires: 7 * 24 * time.Hour, PerAccount: 10},
 		Strangers:   Strangers{Policy: StrangersDeliver, Recipients: 60},
@@ -204,6 +244,7 @@ var moduleNames = []string{
 	"posts",
 	"presence",
 	"private",
+	"pubsub",
 	"push",
 	"registration",
 	"reports",
@@ -234,6 +275,8 @@ func (m *Modules) settings(name string) any {
 		return &m.Upload
 	case "posts":
 		return &m.Posts
+	case "pubsub":
+		return &m.PubSub
 	case "invitations":
 		return &m.Invitations
 	case "strangers":

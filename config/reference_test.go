@@ -57,6 +57,7 @@ func TestReferenceFileNamesEveryKey(t *testing.T) {
 	keys = append(keys, yamlKeys("modules.hostmeta.", reflect.TypeFor[HostMeta]())...)
 	keys = append(keys, yamlKeys("modules.strangers.", reflect.TypeFor[Strangers]())...)
 	keys = append(keys, yamlKeys("modules.invitations.", reflect.TypeFor[Invitations]())...)
+	keys = append(keys, yamlKeys("modules.pubsub.", reflect.TypeFor[PubSub]())...)
 	keys = append(keys, yamlKeys("modules.upload.", reflect.TypeFor[Upload]())...)
 	for _, k := range keys {
 		if !given[k] {

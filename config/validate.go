@@ -126,6 +126,7 @@ func (c *Config) problems() []*Error {
 	}
 	c.checkRooms(k)
 	c.checkStrangers(k)
+	c.checkPubSub(k)
 	c.checkUpload(k)
 	c.checkPosts(k)
 	c.checkHostMeta(k)
@@ -144,18 +145,29 @@ func (c *Config) problems() []*Error {
 	return k.found
 }
 
+func (c *Config) checkPubSub(k *checker) {
+	p := &c.Modules.PubSub
+	k.oneOf("modules.pubsub.create", p.Create, PubSubUsers, PubSubAdmins, PubSubAnyone)
+	p.Hosts = c.byHost(k, "modules.pubsub.hosts", p.Hosts, PubSubUsers, PubSubAdmins, PubSubAnyone)
+}
+
+// byHost is byDomain for hosts, each of which has one of these values.
+func (c *Config) byHost(k *checker, key string, m map[string]string, values ...string) map[string]string {
+	m = byDomain(k, key, m)
+	for host, value := range m {
+		k.oneOf(key+"["+host+"]", value, values...)
+		if c.Host(host) == nil {
+			k.add(key+"["+host+"]", "%s is none of hosts", host)
+		}
+	}
+	return m
+}
+
 func (c *Config) checkStrangers(k *checker) {
 	s := &c.Modules.Strangers
 	k.oneOf("modules.strangers.policy", s.Policy, StrangersDeliver, StrangersHold, StrangersRefuse)
 	k.atLeast("modules.strangers.recipients", int64(s.Recipients), 0)
-	s.Hosts = byDomain(k, "modules.strangers.hosts", s.Hosts)
-	for host, policy := range s.Hosts {
-		key := "modules.strangers.hosts[" + host + "]"
-		k.oneOf(key, policy, StrangersDeliver, StrangersHold, StrangersRefuse)
-		if c.Host(host) == nil {
-			k.add(key, "%s is none of hosts", host)
-		}
-	}
+	s.Hosts = c.byHost(k, "modules.strangers.hosts", s.Hosts, StrangersDeliver, StrangersHold, StrangersRefuse)
 }
 
 func (c *Config) checkUpload(k *checker) {

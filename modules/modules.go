@@ -38,6 +38,7 @@ import (
 	"jackdaw/modules/posts"
 	"jackdaw/modules/presence"
 	"jackdaw/modules/private"
+	"jackdaw/modules/pubsub"
 	"jackdaw/modules/push"
 	"jackdaw/modules/registration"
 	"jackdaw/modules/reports"
@@ -153,6 +154,7 @@ func All(d Deps) *Set {
 	pushes := push.Of(d)
 	rooms := muc.Of(d)
 	waiting := offline.Of(d, contacts, messages)
+	nodes := pubsub.Of(d, contacts)
 	programs := bots.Of(d, func(room jid.JID) bool {
 		_, err := rooms.Show(context.Background(), room)
 		return err == nil
@@ -206,6 +208,7 @@ func All(d Deps) *Set {
 			waiting.Module(),
 			pushes.Module(),
 			rooms.Module(),
+			nodes.Module(),
 			discovery.Module(),
 			ping.New(d.Router),
 			version.New(d.Router, d.Version),

@@ -234,11 +234,11 @@ func TestTheMulticastServiceIsFoundThroughItsHost(t *testing.T) {
 		e := romeo.Send(`<message to='multicast'><addresses><address jid='juliet@example.org'/></addresses></message>`)
 		return string(romeo.Deliveries()[0].Stanza.Payload) + " " + string(e.Err.Condition)
 	}
-	if got, want := items(), `<query xmlns='http://jabber.org/protocol/disco#items'><item jid='multicast.example.org'/><item jid='rooms.example.org'/></query> forbidden`; got != want {
+	if got, want := items(), `<query xmlns='http://jabber.org/protocol/disco#items'><item jid='multicast.example.org'/><item jid='pubsub.example.org'/><item jid='rooms.example.org'/></query> forbidden`; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	c.Component.Secrets = map[string]string{"multicast.example.org": "a component's own"}
-	if got, want := items(), `<query xmlns='http://jabber.org/protocol/disco#items'><item jid='rooms.example.org'/></query> remote-server-not-found`; got != want {
+	if got, want := items(), `<query xmlns='http://jabber.org/protocol/disco#items'><item jid='pubsub.example.org'/><item jid='rooms.example.org'/></query> remote-server-not-found`; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }

@@ -79,6 +79,10 @@ func issuedNames(cfg *config.Config) (names []string) {
 		if domain, ok := cfg.UploadDomain(h.Domain); ok && cfg.Modules.Enabled("upload") {
 			add(domain)
 		}
+		if domain := config.PubSubName + "." + h.Domain; cfg.Modules.Enabled("pubsub") &&
+			slices.Contains(cfg.PubSubDomains(), domain) {
+			add(domain)
+		}
 		if _, taken := cfg.Component.Secrets["multicast."+h.Domain]; !taken && cfg.Modules.Enabled("multicast") {
 			add("multicast." + h.Domain)
 		}

@@ -19,28 +19,30 @@ func TestNamesThatGetACertificate(t *testing.T) {
 		change func(*config.Config)
 		want   []string
 	}{
-		{"a host with its services", nil, []string{"a.example", "rooms.a.example", "upload.a.example", "multicast.a.example"}},
+		{"a host with its services", nil,
+			[]string{"a.example", "rooms.a.example", "upload.a.example", "pubsub.a.example", "multicast.a.example"}},
 		{"modules that are off", func(c *config.Config) {
-			c.Modules.Off = map[string]bool{"muc": true, "upload": true, "multicast": true}
+			c.Modules.Off = map[string]bool{"muc": true, "upload": true, "pubsub": true, "multicast": true}
 		}, []string{"a.example"}},
 		{"a domain of components", func(c *config.Config) {
-			c.Component.Secrets = map[string]string{"rooms.a.example": "x", "upload.a.example": "x", "multicast.a.example": "x"}
+			c.Component.Secrets = map[string]string{"rooms.a.example": "x", "upload.a.example": "x", "pubsub.a.example": "x",
+				"multicast.a.example": "x"}
 		}, []string{"a.example"}},
 		{"rooms elsewhere", func(c *config.Config) { c.Modules.MUC.Domain = "chat.example.org" },
-			[]string{"a.example", "chat.example.org", "upload.a.example", "multicast.a.example"}},
+			[]string{"a.example", "chat.example.org", "upload.a.example", "pubsub.a.example", "multicast.a.example"}},
 		{"a URL", func(c *config.Config) { c.HTTP.URL = "https://im.a.example:444/x" },
-			[]string{"a.example", "rooms.a.example", "upload.a.example", "multicast.a.example", "im.a.example"}},
+			[]string{"a.example", "rooms.a.example", "upload.a.example", "pubsub.a.example", "multicast.a.example", "im.a.example"}},
 		{"the URL of a host", func(c *config.Config) { c.HTTP.URL = "https://a.example" },
-			[]string{"a.example", "rooms.a.example", "upload.a.example", "multicast.a.example"}},
+			[]string{"a.example", "rooms.a.example", "upload.a.example", "pubsub.a.example", "multicast.a.example"}},
 		{"exceptions", func(c *config.Config) { c.ACME.Except = []string{"upload.a.example", "multicast.a.example"} },
-			[]string{"a.example", "rooms.a.example"}},
+			[]string{"a.example", "rooms.a.example", "pubsub.a.example"}},
 		{"a host with a file", func(c *config.Config) {
 			c.Hosts = append(c.Hosts, config.Host{Domain: "b.example", Cert: "x", Key: "x"})
 			c.HTTP.URL = "https://im.b.example"
-		}, []string{"a.example", "rooms.a.example", "upload.a.example", "multicast.a.example"}},
+		}, []string{"a.example", "rooms.a.example", "upload.a.example", "pubsub.a.example", "multicast.a.example"}},
 		{"in letters of the world", func(c *config.Config) { c.Hosts[0].Domain = "bücher.example" },
 			[]string{"xn--bcher-kva.example", "rooms.xn--bcher-kva.example", "upload.xn--bcher-kva.example",
-				"multicast.xn--bcher-kva.example"}},
+				"pubsub.xn--bcher-kva.example", "multicast.xn--bcher-kva.example"}},
 		{"nobody's", func(c *config.Config) {
 			c.Hosts = []config.Host{{Domain: "localhost"}, {Domain: "192.0.2.7"}, {Domain: "[2001:db8::7]"}, {Domain: "box.local"}}
 		}, nil},

@@ -126,8 +126,9 @@ func (p *Plan) Text() string {
 		line("# directory: https://acme-staging-v02.api.letsencrypt.org/directory")
 		line("acme:")
 		line("  email: %s", strconv.Quote(p.Email))
-		line("  # Only users of this server come there, so that the name needs neither a record nor a certificate.")
-		line("  except: [%s]", strconv.Quote("multicast."+p.Domain))
+		line("  # Only users of this server come there, so that the names need neither records nor certificates. If others")
+		line("  # are to come to the nodes of pubsub, give it the records that rooms have, and take it out here.")
+		line("  except: [%s, %s]", strconv.Quote("multicast."+p.Domain), strconv.Quote(config.PubSubName+"."+p.Domain))
 	}
 	line("")
 	line("# Who may create an account: whoever has an invitation of an administrator. `closed`: nobody.")

@@ -38,7 +38,8 @@ func TestConfigurationSaysWhatDiffersAndNothingElse(t *testing.T) {
 		{"the same on the port of the web", func(p *Plan) { p.Machine = "xmpp.example.org" },
 			func(c *config.Config) { c.HTTP.URL = "https://xmpp.example.org" }},
 		{"certificates by themselves", func(p *Plan) { p.Email, p.Port80 = "me@mail.example", true }, func(c *config.Config) {
-			c.ACME.Email, c.ACME.Except = "me@mail.example", []string{"multicast.example.org"}
+			c.ACME.Email = "me@mail.example"
+			c.ACME.Except = []string{"multicast.example.org", "pubsub.example.org"}
 			c.Listen.ACME = []string{":80"}
 		}},
 		{"nothing for the web", func(p *Plan) { p.HTTPS = 0 }, func(c *config.Config) { c.Listen.TLS = nil }},
@@ -63,7 +64,8 @@ func TestConfigurationSaysWhatDiffersAndNothingElse(t *testing.T) {
 			if len(got.Listen.HTTPS) == 0 {
 				got.Listen.HTTPS = nil
 			}
-			got.S2S.Resolve, got.Component.Secrets, got.Modules.Strangers.Hosts = nil, nil, nil // empty, not absent
+			got.S2S.Resolve, got.Component.Secrets = nil, nil // empty, not absent
+			got.Modules.Strangers.Hosts, got.Modules.PubSub.Hosts = nil, nil
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}

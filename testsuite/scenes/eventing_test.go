@@ -43,6 +43,7 @@ type foreigner struct {
 	peer *fakepeer.Peer
 	link *fakepeer.Link
 	asks int
+	of   string            // whom it asks
 	got  []fakepeer.Stanza // that came before what was waited for
 }
 
@@ -70,13 +71,13 @@ var (
 	state   = regexp.MustCompile(`subscription='(\w+)'`)
 )
 
-// ask sends juliet a request, and returns how it ends and the events that have come before that since the last one,
-// sorted.
+// ask sends whom it asks a request, and returns how it ends and the events that have come before that since the last
+// one, sorted.
 func (f *foreigner) ask(who, kind, payload string) (ends string, events []string) {
 	f.t.Helper()
 	f.asks++
 	id := fmt.Sprintf("ask-%d", f.asks)
-	f.say("<iq type='" + kind + "' id='" + id + "' from='" + who + "/x' to='" + juliets + "'><pubsub xmlns='http://jabber.org/protocol/pubsub'>" + payload + "</pubsub></iq>")
+	f.say("<iq type='" + kind + "' id='" + id + "' from='" + who + "/x' to='" + f.of + "'><pubsub xmlns='http://jabber.org/protocol/pubsub'>" + payload + "</pubsub></iq>")
 	answer := f.until("the answer to "+payload, func(s fakepeer.Stanza) bool { return s.Attr("id") == id })
 	for _, s := range f.got {
 		if strings.HasPrefix(s.Raw, "<message") {
@@ -102,10 +103,10 @@ func (f *foreigner) ask(who, kind, payload string) (ends string, events []string
 	return ends, events
 }
 
-// heard are the events that have come when all that was sent before has.
-func (f *foreigner) heard() []string {
+// heard are the events that have come when all that was sent before has, as the answer for an open node tells.
+func (f *foreigner) heard(open string) []string {
 	f.t.Helper()
-	_, events := f.ask(mercutio, "get", "<items node='open'/>")
+	_, events := f.ask(mercutio, "get", "<items node='"+open+"'/>")
 	return events
 }
 
@@ -153,7 +154,7 @@ func TestEventsReachOtherServers(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			playAbroad(t, enter(t, s, "juliet", "desk"), &foreigner{t: t, peer: peer, link: link})
+			playAbroad(t, enter(t, s, "juliet", "desk"), &foreigner{t: t, peer: peer, link: link, of: juliets})
 		})
 	}
 }
@@ -228,7 +229,7 @@ func playAbroad(t *testing.T, juliet *guest, far *foreigner) {
 	for _, model := range models {
 		publish(model, "2")
 	}
-	wants("subscribers elsewhere", far.heard(), "benvolio items open", "benvolio items presence", "mercutio items open",
+	wants("subscribers elsewhere", far.heard("open"), "benvolio items open", "benvolio items presence", "mercutio items open",
 		"valentin items open", "valentin items presence", "valentin items roster")
 
 	// A contact whose client wants something is sent the last item, and events where the client is (XEP-0163 §4.3).
@@ -242,9 +243,9 @@ func playAbroad(t *testing.T, juliet *guest, far *foreigner) {
 	// Another of which the same is known already, and presence that says nothing new.
 	far.say("<presence from='" + valentin + "/inn' to='" + juliets + "'>" + caps + "</presence>")
 	far.say("<presence from='" + benvolio + "/street' to='" + juliets + "'><show>away</show>" + caps + "</presence>")
-	wants("last items", far.heard(), "valentin@"+abroad+"/inn items presence", "valentin@"+abroad+"/inn items roster")
+	wants("last items", far.heard("open"), "valentin@"+abroad+"/inn items presence", "valentin@"+abroad+"/inn items roster")
 	publish("presence", "3")
-	wants("events for clients", far.heard(), "benvolio@"+abroad+"/street items presence", "valentin@"+abroad+"/inn items presence")
+	wants("events for clients", far.heard("open"), "benvolio@"+abroad+"/street items presence", "valentin@"+abroad+"/inn items presence")
 
 	// An answer that does not fit is believed of its sender only, and one that is none of nobody (XEP-0115 §5.4).
 	lie, _ := wishes("presence", "open")
@@ -255,19 +256,19 @@ func playAbroad(t *testing.T, juliet *guest, far *foreigner) {
 		far.answer("the question for capabilities", at, []string{"<error type='cancel'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>", lie, honest}[i])
 	}
 	far.say("<presence from='" + valentin + "/two' to='" + juliets + "'>" + popular + "</presence>")
-	wants("last items", far.heard(), "benvolio@"+abroad+"/three items open", "benvolio@"+abroad+"/two items open", "benvolio@"+abroad+"/two items presence",
+	wants("last items", far.heard("open"), "benvolio@"+abroad+"/three items open", "benvolio@"+abroad+"/two items open", "benvolio@"+abroad+"/two items presence",
 		"valentin@"+abroad+"/two items open")
 
 	// Whoever goes hears no more; nor does anybody who is blocked, or a contact that is one no longer.
 	for _, at := range []string{"one", "two", "three", "street"} {
 		far.say("<presence type='unavailable' from='" + benvolio + "/" + at + "' to='" + juliets + "'/>")
 	}
-	far.heard()
+	far.heard("open")
 	publish("presence", "4")
-	wants("events for a contact that is away", far.heard(), "benvolio items presence", "valentin@"+abroad+"/inn items presence")
+	wants("events for a contact that is away", far.heard("open"), "benvolio items presence", "valentin@"+abroad+"/inn items presence")
 	do("<block xmlns='urn:xmpp:blocking'><item jid='" + valentin + "'/></block>")
 	publish("presence", "5")
-	wants("events for one who is blocked", far.heard(), "benvolio items presence")
+	wants("events for one who is blocked", far.heard("open"), "benvolio items presence")
 	do("<unblock xmlns='urn:xmpp:blocking'/>")
 	far.say("<presence type='unsubscribe' from='" + valentin + "' to='" + juliets + "'/>")
 	if _, events := far.ask(valentin, "get", "<items node='open'/>"); !slices.Equal(events, []string{"valentin subscription presence", "valentin subscription roster"}) {
@@ -279,9 +280,9 @@ func playAbroad(t *testing.T, juliet *guest, far *foreigner) {
 	bounced := far.until("an event", func(s fakepeer.Stanza) bool { return s.To == mercutio })
 	far.say("<message type='error' id='" + bounced.Attr("id") + "' from='" + mercutio + "' to='" + juliets + "'><error type='cancel'>" +
 		"<gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>")
-	far.heard()
+	far.heard("open")
 	publish("open", "7")
-	if got := far.heard(); slices.Contains(got, "mercutio items open") || !slices.Contains(got, "benvolio items open") {
+	if got := far.heard("open"); slices.Contains(got, "mercutio items open") || !slices.Contains(got, "benvolio items open") {
 		t.Errorf("after a bounce %q", got)
 	}
 

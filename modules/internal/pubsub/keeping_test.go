@@ -65,7 +65,8 @@ func TestANodeIsMadeAsItIsAskedFor(t *testing.T) {
 	w := newWorld(t)
 	w.do("romeo", asked(`<publish node='auto'><item id='1'><t xmlns='urn:t'/></item></publish><publish-options>`+
 		submission("publish-options", "access_model", "whitelist", "max_items", "1000000")+`</publish-options>`))
-	if _, c, ok, err := w.g.Items(jid.MustParse(serviceName), "auto"); err != nil || !ok || c.Access != Whitelist || c.MaxItems != 0 {
+	if _, c, ok, err := w.g.Items(jid.MustParse(serviceName), "auto"); err != nil || !ok || c.Access != Whitelist ||
+		c.MaxItems != 0 {
 		t.Errorf("made by a publication: %+v, %v", c, err)
 	}
 	instant := w.do("romeo", asked(`<create/>`))

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"jackdaw/modules/internal/forms"
 	"jackdaw/router"
@@ -18,7 +19,8 @@ import (
 )
 
 // Export writes the nodes of a service as XEP-0227 §4.10 has it, first what they are, then their items. Beside the
-// format it says when nodes were made and items published, since the order of items rests on that.
+// format it says when nodes were made and items published, since the order of items rests on that. Left out: that
+// somebody has turned events off (pubsub#deliver), for which the format has no place.
 func (g *Engine) Export(_ context.Context, of jid.JID, put func([]byte) error) error {
 	s, err := g.lock(of)
 	if err != nil {
@@ -93,6 +95,10 @@ func appendItem(dst []byte, of jid.JID, it Item) []byte {
 
 func (g *Engine) exportNode(w *xmpp.Writer, n *node) {
 	b := append(xmpp.AppendAttr([]byte("<configure node='"), n.name), '\'')
+	if !n.maker.IsZero() {
+		b = append(append(b, " xmlns:made='"...), router.NSPortable...)
+		b = append(xmpp.AppendAttr(append(b, "' made:by='"...), n.maker.String()), '\'')
+	}
 	var form xmpp.Writer
 	n.config.form(forms.Submit, "node_config").Write(&form)
 	b = append(append(append(mark(b, "created", n.created), '>'), form.Bytes()...), "</configure>"...)
@@ -109,11 +115,23 @@ func (g *Engine) exportNode(w *xmpp.Writer, n *node) {
 		w.Start("", "subscriptions").Attr("node", n.name)
 		for _, who := range slices.SortedFunc(maps.Keys(n.subs), order) {
 			for i := range n.subs[who] {
-				writeSubscription(w, "", who, &n.subs[who][i])
+				exportSubscription(w, who, &n.subs[who][i])
 			}
 		}
 		w.End()
 	}
+}
+
+// exportSubscription writes the id only where it is not the first, which others need not know of.
+func exportSubscription(w *xmpp.Writer, who jid.JID, one *subscription) {
+	w.Start("", "subscription").Attr("jid", who.String()).Attr("subscription", one.state.String())
+	if one.id > firstID {
+		w.Attr("subid", one.subID())
+	}
+	if one.until != 0 {
+		w.Attr("expiry", xmpp.FormatTime(time.UnixMicro(one.until)))
+	}
+	w.End()
 }
 
 // Sections read what Export writes.
@@ -193,7 +211,11 @@ func (g *Engine) importConfig(in *router.Incoming, s *service, name string) erro
 		in.Take(p)
 		return nil
 	}
-	_, p, err := g.makeNode(s, &node{name: strings.Clone(name), config: config, created: created, maker: in.User})
+	maker := in.User
+	if by, err := jid.Parse(in.Element.AttrNS(router.NSPortable, "by")); err == nil {
+		maker = by.Bare()
+	}
+	_, p, err := g.makeNode(s, &node{name: strings.Clone(name), config: config, created: created, maker: maker}, none)
 	if err != nil {
 		return refused(in, err)
 	}
@@ -221,7 +243,7 @@ func (g *Engine) importSociety(in *router.Incoming, s *service, name string) err
 		}
 		affiliated := in.Element.Name.Local == "affiliations"
 		switch {
-		case err != nil, affiliated && a >= owner, !affiliated && st == 0:
+		case err != nil, affiliated && (a > owner || a == owner && s.shared == nil), !affiliated && st == 0:
 			if c.Attr("affiliation") != "owner" { // the account itself
 				in.Refuse("an entry among the %s of a node", in.Element.Name.Local)
 			}
@@ -283,7 +305,7 @@ func (g *Engine) importItem(_ context.Context, in *router.Incoming) error {
 		in.Refuse("an item of %.100q whose payload is not one element with a namespace of its own", name)
 		return nil
 	case len(it.Payload) > l.ItemBytes:
-		in.Refuse("an item of %.100q takes %d bytes, more than limits.pep_item_bytes", name, len(it.Payload))
+		in.Refuse("an item of %.100q takes %d bytes, more than %d", name, len(it.Payload), l.ItemBytes)
 		return nil
 	}
 	if it.At == 0 { // in the order of the file

@@ -49,12 +49,11 @@ func Features() []string {
 	for _, f := range []string{
 		"access-authorize", "access-open", "access-presence", "access-roster", "access-whitelist", "auto-create",
 		"config-node", "config-node-max", "create-and-configure", "create-nodes", "delete-items", "delete-nodes",
-		"instant-nodes",
-		"item-ids", "last-published", "leased-subscription", "manage-subscriptions", "member-affiliation", "meta-data",
-		"modify-affiliations", "multi-items", "multi-subscribe", "outcast-affiliation", "persistent-items", "publish", "publish-node-full", "publish-only-affiliation",
-		"publish-options", "publisher-affiliation", "purge-nodes", "retract-items", "retrieve-affiliations",
-		"retrieve-default", "retrieve-default-sub", "retrieve-items", "retrieve-subscriptions", "subscribe",
-		"subscription-notifications", "subscription-options",
+		"instant-nodes", "item-ids", "last-published", "leased-subscription", "manage-subscriptions", "member-affiliation",
+		"meta-data", "modify-affiliations", "multi-items", "multi-subscribe", "outcast-affiliation", "persistent-items",
+		"publish", "publish-node-full", "publish-only-affiliation", "publish-options", "publisher-affiliation",
+		"purge-nodes", "retract-items", "retrieve-affiliations", "retrieve-default", "retrieve-default-sub",
+		"retrieve-items", "retrieve-subscriptions", "subscribe", "subscription-notifications", "subscription-options",
 	} {
 		out = append(out, prefix+f)
 	}

@@ -392,11 +392,12 @@ func (g *Engine) put(s *service, changes ...storage.Change) (*storage.Pending, e
 
 // newNode makes a node for somebody, a bare address. The caller has checked that there is none.
 func (g *Engine) newNode(s *service, name string, c Config, maker jid.JID) (*node, *storage.Pending, error) {
-	return g.makeNode(s, &node{name: strings.Clone(name), config: c, created: now(), maker: maker})
+	return g.makeNode(s, &node{name: strings.Clone(name), config: c, created: now(), maker: maker}, owner)
 }
 
-// makeNode makes one that has a name, a configuration and an age. Where many share the service, its maker owns it.
-func (g *Engine) makeNode(s *service, n *node) (*node, *storage.Pending, error) {
+// makeNode makes one that has a name, a configuration and an age. Where many share the service, first is what its maker
+// is to it.
+func (g *Engine) makeNode(s *service, n *node, first affiliation) (*node, *storage.Pending, error) {
 	l := g.o.Limits()
 	if len(s.nodes) >= l.Nodes {
 		return nil, nil, tooManyNodes()
@@ -410,8 +411,10 @@ func (g *Engine) makeNode(s *service, n *node) (*node, *storage.Pending, error) 
 		if own >= l.UserNodes || !storage.Fair(int64(l.Nodes), int64(len(s.nodes)), int64(own), 1) {
 			return nil, nil, tooManyNodes()
 		}
-		changes = append(changes, storage.Change{Key: key(keyAffiliation, n.name, n.maker),
-			Value: []byte{recordVersion, byte(owner)}})
+		if first != none {
+			changes = append(changes, storage.Change{Key: key(keyAffiliation, n.name, n.maker),
+				Value: []byte{recordVersion, byte(first)}})
+		}
 	}
 	n.indexed, n.sized = true, true
 	p, err := g.put(s, append(changes, storage.Change{Key: key(keyNode, n.name),
@@ -421,7 +424,7 @@ func (g *Engine) makeNode(s *service, n *node) (*node, *storage.Pending, error) 
 	}
 	s.add(n)
 	if s.shared != nil {
-		s.setAffiliation(n, n.maker, owner)
+		s.setAffiliation(n, n.maker, first)
 	}
 	return n, p, nil
 }

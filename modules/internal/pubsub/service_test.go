@@ -135,7 +135,8 @@ func FuzzRecordsOfOthersDoNoHarm(f *testing.F) {
 	f.Add(itemRecord(Item{At: 1, By: "a", Payload: []byte("<t/>")}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if c, created, maker, err := readNode(b); err == nil {
-			if again, _, _, err := readNode(nodeRecord(c, created, maker)); err != nil || fmt.Sprintf("%+v", again) != fmt.Sprintf("%+v", c) {
+			again, _, _, err := readNode(nodeRecord(c, created, maker))
+			if err != nil || fmt.Sprintf("%+v", again) != fmt.Sprintf("%+v", c) {
 				t.Errorf("%+v became %+v, %v", c, again, err)
 			}
 		}

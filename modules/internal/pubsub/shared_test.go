@@ -13,7 +13,7 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// options has somebody change those of a subscription.
+// setOptions has somebody change the options of a subscription.
 func (w *world) setOptions(who, node, id string, fields ...string) string {
 	w.t.Helper()
 	return w.ask(who, "set", asked(`<options node='`+node+`' jid='`+at(who).String()+`' subid='`+id+`'>`+submission("subscribe_options", fields...)+`</options>`))

@@ -237,7 +237,7 @@ func (w *world) events(who string) string {
 
 var declarations = strings.NewReplacer(` xmlns='`+xmpp.NSPubSubEvent+`'`, "", ` xmlns='`+xmpp.NSPubSub+`'`, "", ` xmlns='`+NSOwner+`'`, "", ` xmlns='urn:t'`, "")
 
-// The id of a subscription that is an address's only one goes without saying.
+// plain leaves out what goes without saying, such as the id of a subscription that is an address's first.
 func plain(xml string) string { return strings.ReplaceAll(declarations.Replace(xml), ` subid='1'`, "") }
 
 // items are the ids in a node as its owner is shown them.

@@ -265,7 +265,7 @@ func (one *subscription) submit(f *forms.Form) *xmpp.Error {
 // optionsForm reads the form of options in an element; nil for none.
 func optionsForm(el *xmpp.Element) (*forms.Form, error) { return form(el, prefix+"subscribe_options") }
 
-// subscriber reads for whom options are asked for; they are the requester's (§6.3.4.1, §6.3.4.3).
+// optionsOf reads whose options are asked for; they are the requester's (§6.3.4.1, §6.3.4.3).
 func (r *request) optionsOf() (n *node, who jid.JID, one *subscription, err error) {
 	if n, err = r.existing(); err != nil {
 		return nil, who, nil, err
