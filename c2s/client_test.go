@@ -130,7 +130,11 @@ func certificateOf(key crypto.Signer) tls.Certificate {
 	if err != nil {
 		panic(err)
 	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		panic(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf} // as tls.X509KeyPair does
 }
 
 // A house is a server with a router and a module that stores nothing but remembers.
