@@ -71,6 +71,7 @@ func (r *Roster) load(u *user) error {
 		return fmt.Errorf("load roster of %s: %w", u.bare, err)
 	}
 	u.version, u.items, u.size, u.requests = version, nil, 0, nil
+	known := map[string][]string{}
 	for _, e := range entries {
 		kind, contact, err := readKey(e.Key)
 		if err != nil {
@@ -80,7 +81,7 @@ func (r *Roster) load(u *user) error {
 			u.setRequest(contact, true)
 			continue
 		}
-		item, err := readItem(e.Value)
+		item, err := readItem(e.Value, known)
 		if err != nil {
 			return fmt.Errorf("load roster of %s: contact %s: %w", u.bare, contact, err)
 		}
@@ -141,14 +142,30 @@ func (u *user) list() {
 	if u.listed {
 		return
 	}
-	u.from, u.to, u.listed = nil, nil, true
+	from, to, both := 0, 0, true
+	for _, it := range u.items {
+		if it.State.From {
+			from++
+		}
+		if it.State.To {
+			to++
+		}
+		both = both && it.State.From == it.State.To
+	}
+	u.from, u.to, u.listed = make([]jid.JID, 0, from), nil, true
+	if !both {
+		u.to = make([]jid.JID, 0, to)
+	}
 	for contact, it := range u.items {
 		if it.State.From {
 			u.from = append(u.from, contact)
 		}
-		if it.State.To {
+		if it.State.To && !both {
 			u.to = append(u.to, contact)
 		}
+	}
+	if both { // as nearly always; nobody changes them
+		u.to = u.from
 	}
 }
 
@@ -188,5 +205,5 @@ func (r *Roster) put(u *user, contact jid.JID, it *Item, request *xmpp.Stanza, f
 
 func (it *Item) equal(o *Item) bool {
 	return it.Name == o.Name && it.State == o.State && slices.Equal(it.Groups, o.Groups) &&
-		slices.Equal(it.shared, o.shared) && it.own == o.own && it.under == o.under
+		it.shared == o.shared && it.own == o.own && it.under == o.under
 }

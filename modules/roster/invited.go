@@ -91,7 +91,7 @@ func (r *Roster) Befriend(b *router.Batch, bare, contact jid.JID) (*storage.Pend
 	if old := u.items[contact]; old != nil {
 		it.Name, it.Groups = old.Name, old.Groups
 		if old.isShared() {
-			it.share(old.shared, true, bothWays)
+			it.share(old.sharedGroups(), true, bothWays)
 		}
 	}
 	if r.full(u, contact, it) {

@@ -3,6 +3,7 @@ package roster
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 	"strconv"
 
 	"jackdaw/xmpp"
@@ -14,12 +15,15 @@ type Item struct {
 	Name   string
 	Groups []string
 	State  State // PendingIn is not stored here: a request may come from somebody who is not in the roster
-	// shared are the groups, also in Groups, in which the administrators have put the contact; nil: none. own says that
-	// the user has the contact besides, and under is what there is between them without the groups.
-	shared []string
+	// shared is how many of Groups, the first ones, are those in which the administrators have put the contact. own says
+	// that the user has the contact besides, and under is what there is between them without the groups.
 	own    bool
 	under  State
+	shared int32
 }
+
+// sharedGroups are those of the administrators.
+func (it *Item) sharedGroups() []string { return it.Groups[:it.shared:it.shared] }
 
 // recordVersion is the first byte of both records, sharedVersion that of an item with groups of the administrators.
 const (
@@ -47,7 +51,7 @@ const (
 // one under them, and before the groups come how many of them are the administrators'.
 func (it *Item) record() []byte {
 	s, version := it.State, byte(recordVersion)
-	if it.shared != nil {
+	if it.shared > 0 {
 		s, version = it.under, sharedVersion
 	}
 	var flags byte
@@ -60,8 +64,8 @@ func (it *Item) record() []byte {
 		}
 	}
 	b := appendField([]byte{version, flags}, it.Name)
-	if it.shared != nil {
-		b = binary.AppendUvarint(b, uint64(len(it.shared)))
+	if it.shared > 0 {
+		b = binary.AppendUvarint(b, uint64(it.shared))
 	}
 	for _, g := range it.Groups { // those of the administrators come first
 		b = appendField(b, g)
@@ -81,7 +85,9 @@ func (it *Item) size(contact jid.JID) int {
 	return n
 }
 
-func readItem(b []byte) (*Item, error) {
+// readItem reads a record. Items of a roster that are in the same groups share these: known has those read before, by
+// their bytes; nil: there are none.
+func readItem(b []byte, known map[string][]string) (*Item, error) {
 	if len(b) < 2 || b[0] != recordVersion && b[0] != sharedVersion {
 		return nil, errRecord
 	}
@@ -102,20 +108,30 @@ func readItem(b []byte) (*Item, error) {
 		shared, b = n, b[k:]
 		it.own, it.under, it.State = flags&flagOwn != 0, it.State, bothWays
 	}
+	if it.Groups = known[string(b)]; it.Groups == nil {
+		if it.Groups, err = readGroups(b); err != nil {
+			return nil, err
+		}
+		if known != nil && len(b) > 0 {
+			known[string(b)] = it.Groups
+		}
+	}
+	if shared > uint64(len(it.Groups)) {
+		return nil, errRecord
+	}
+	it.shared = int32(shared)
+	return it, nil
+}
+
+func readGroups(b []byte) (groups []string, err error) {
 	for len(b) > 0 {
 		var g []byte
 		if g, b, err = readField(b); err != nil {
 			return nil, err
 		}
-		it.Groups = append(it.Groups, string(g))
+		groups = append(groups, string(g))
 	}
-	if shared > uint64(len(it.Groups)) {
-		return nil, errRecord
-	}
-	if shared > 0 {
-		it.shared = it.Groups[:shared:shared]
-	}
-	return it, nil
+	return slices.Clip(groups), nil
 }
 
 func appendField[T string | []byte](dst []byte, s T) []byte {

@@ -113,7 +113,7 @@ func (r *Roster) importItem(_ context.Context, in *router.Incoming) error {
 	defer r.unlock(u)
 	switch old := u.items[contact]; {
 	case old.isShared() && !old.own: // there by a group alone
-		it.share(old.shared, true, it.State)
+		it.share(old.sharedGroups(), true, it.State)
 	case old != nil:
 		in.Had++
 		return nil

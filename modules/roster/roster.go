@@ -363,7 +363,7 @@ func (r *Roster) wanted(u *user, q *xmpp.Element) (jid.JID, *Item, *xmpp.Error) 
 		it.State = old.State
 	}
 	if old.isShared() {
-		it.share(old.shared, old.own, old.under)
+		it.share(old.sharedGroups(), old.own, old.under)
 	}
 	if r.full(u, contact, it) {
 		return none, nil, xmpp.ResourceConstraint("the roster is full")

@@ -18,13 +18,13 @@ var bothWays = State{To: true, From: true}
 var errShared = xmpp.NotAllowed("the administrators share this contact")
 
 // isShared says whether the administrators have put the contact into a group; of none they have not.
-func (it *Item) isShared() bool { return it != nil && it.shared != nil }
+func (it *Item) isShared() bool { return it != nil && it.shared > 0 }
 
 // share puts groups of the administrators on top of an item that the caller has just made.
 func (it *Item) share(groups []string, own bool, under State) {
 	mine := slices.DeleteFunc(slices.Clone(it.Groups), func(g string) bool { return slices.Contains(groups, g) })
 	it.Groups = slices.Concat(groups, mine)
-	it.shared = it.Groups[:len(groups):len(groups)]
+	it.shared = int32(len(groups))
 	it.own, it.under, it.State = own, under, bothWays
 }
 
@@ -37,7 +37,7 @@ func (it *Item) unshared() *Item {
 	case !it.own:
 		return nil
 	}
-	return &Item{Name: it.Name, Groups: it.Groups[len(it.shared):], State: it.under}
+	return &Item{Name: it.Name, Groups: it.Groups[it.shared:], State: it.under}
 }
 
 // Share has the user's roster hold these contacts in these groups, each in one at least, and nobody else in a group of
@@ -62,7 +62,7 @@ func (r *Roster) Share(ctx context.Context, b *router.Batch, user jid.JID, want 
 		it := &Item{Name: contact.Local()}
 		switch {
 		case old.isShared():
-			own := &Item{Name: old.Name, Groups: old.Groups[len(old.shared):]}
+			own := &Item{Name: old.Name, Groups: old.Groups[old.shared:]}
 			own.share(groups, old.own, old.under)
 			it = own
 		case old != nil:

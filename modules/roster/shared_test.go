@@ -2,6 +2,8 @@ package roster
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -147,19 +149,19 @@ func TestWhatWasBeforeAGroupIsThereAfterIt(t *testing.T) {
 func TestSharedItemsAreReadAsTheyWereWritten(t *testing.T) {
 	for _, it := range []*Item{
 		{Name: "N", Groups: []string{"a", "b"}, State: State{To: true, Approved: true}},
-		{Groups: []string{"Company"}, shared: []string{"Company"}, State: bothWays},
-		{Name: "N", Groups: []string{"A", "B", "mine"}, shared: []string{"A", "B"}, own: true, State: bothWays,
+		{Groups: []string{"Company"}, shared: 1, State: bothWays},
+		{Name: "N", Groups: []string{"A", "B", "mine"}, shared: 2, own: true, State: bothWays,
 			under: State{From: true, PendingOut: true}},
 	} {
-		got, err := readItem(it.record())
+		got, err := readItem(it.record(), nil)
 		if err != nil || !cmp.Equal(got, it, cmp.AllowUnexported(Item{})) {
 			t.Errorf("%+v was read as %+v, %v", it, got, err)
 		}
 		for n := range it.record() {
-			readItem(it.record()[:n]) // must not panic
+			readItem(it.record()[:n], nil) // must not panic
 		}
 	}
-	if _, err := readItem([]byte{sharedVersion, 0, 0, 2, 1, 'a'}); err == nil {
+	if _, err := readItem([]byte{sharedVersion, 0, 0, 2, 1, 'a'}, nil); err == nil {
 		t.Error("a record with fewer groups than it says was read")
 	}
 }
@@ -190,4 +192,36 @@ func TestContactsByAGroupAloneAreNotExported(t *testing.T) {
 	c.wantItem(`<item jid='juliet@example.org' name='J' subscription='both'><group>Company</group><group>Mine</group></item>`)
 	c.share()
 	c.wantItem(`<item jid='juliet@example.org' name='J' subscription='to'><group>Mine</group></item>`)
+}
+
+// What a roster of many contacts holds is most of what a session takes.
+func TestARosterHoldsGroupsAndListsOnce(t *testing.T) {
+	u, known := &user{}, map[string][]string{}
+	for i, groups := range [][]string{{"Friends", "Verona"}, {"Friends", "Verona"}, {"Verona"}, nil} {
+		it := &Item{Groups: groups, State: bothWays}
+		got, err := readItem(it.record(), known)
+		if err != nil || !got.equal(it) {
+			t.Fatalf("%+v was read as %+v, %v", it, got, err)
+		}
+		u.setItem(jid.MustParse(fmt.Sprint("contact", i, "@example.org")), got)
+	}
+	one, other := u.items[jid.MustParse("contact0@example.org")], u.items[jid.MustParse("contact1@example.org")]
+	if &one.Groups[0] != &other.Groups[0] || cap(one.Groups) != 2 {
+		t.Error("the same groups are held twice")
+	}
+	u.list()
+	if len(u.from) != 4 || len(u.to) != 4 || &u.from[0] != &u.to[0] {
+		t.Errorf("lists of %d and %d", len(u.from), len(u.to))
+	}
+	u.setItem(jid.MustParse("contact4@example.org"), &Item{State: State{To: true}})
+	u.setItem(jid.MustParse("contact5@example.org"), &Item{State: State{From: true}})
+	u.list()
+	for _, list := range [][]jid.JID{u.from, u.to} {
+		if len(list) != 5 || cap(list) != 5 {
+			t.Errorf("%d addresses in room for %d", len(list), cap(list))
+		}
+	}
+	if slices.Contains(u.from, jid.MustParse("contact4@example.org")) || slices.Contains(u.to, jid.MustParse("contact5@example.org")) {
+		t.Errorf("from %v, to %v", u.from, u.to)
+	}
 }
