@@ -43,21 +43,33 @@ const (
 )
 
 // plainText returns the first offset from p on where text holds something other than printable ASCII, or '<', '>' or
-// '&'. It looks at eight bytes at a time; the last few are left to the caller.
+// '&'. It looks at eight bytes at a time, at four times eight of what is long; the last few are left to the caller.
 func plainText(b []byte, p int) int {
+	for len(b)-p >= 32 {
+		four := b[p : p+32 : p+32]
+		m := special(binary.LittleEndian.Uint64(four)) | special(binary.LittleEndian.Uint64(four[8:])) |
+			special(binary.LittleEndian.Uint64(four[16:])) | special(binary.LittleEndian.Uint64(four[24:]))
+		if m&highs != 0 {
+			break
+		}
+		p += 32
+	}
 	for p+8 <= len(b) {
-		x := binary.LittleEndian.Uint64(b[p:])
-		angle := (x &^ (ones * 2)) ^ (ones * '<') // '<' and '>' differ in one bit
-		amp := x ^ (ones * '&')
-		// The highest bit of each byte that is below 0x20, one of the three, or not ASCII. The three words share the
-		// highest bits of x. A borrow can only mark bytes above one that is rightly marked, and the lowest counts.
-		m := ((x-ones*0x20)|(angle-ones)|(amp-ones))&^x&highs | x&highs
-		if m != 0 {
+		if m := special(binary.LittleEndian.Uint64(b[p:])) & highs; m != 0 {
 			return p + bits.TrailingZeros64(m)/8
 		}
 		p += 8
 	}
 	return p
+}
+
+// special has the highest bit of each byte of x set that is below 0x20, one of the three, or not ASCII; its other
+// bits mean nothing. A borrow can only mark bytes above one that is rightly marked, and the lowest counts.
+func special(x uint64) uint64 {
+	angle := (x &^ (ones * 2)) ^ (ones * '<') // '<' and '>' differ in one bit
+	amp := x ^ (ones * '&')
+	// A byte that is not ASCII is marked by itself, so what is subtracted from it does not matter.
+	return (x - ones*0x20) | (angle - ones) | (amp - ones) | x
 }
 
 // plainValue does the same for an attribute value: it stops at what is not plain.
