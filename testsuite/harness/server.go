@@ -115,7 +115,7 @@ const Password = "correct-horse"
 var builds struct {
 	sync.Mutex
 	path map[string]string
-	dir  string
+	dir  string // of this process; "": it has none
 }
 
 // Binary builds the server with the given tags once for the test process.
@@ -130,14 +130,29 @@ func binary(t testing.TB, tags string, race []string) string {
 		return p
 	}
 	if builds.path == nil {
-		dir, err := os.MkdirTemp("", "jackdaw-testsuite-")
+		builds.path = map[string]string{}
+	}
+	dir := os.Getenv("JACKDAW_BUILDS") // of all test processes of a run
+	if dir == "" && builds.dir == "" {
+		own, err := os.MkdirTemp("", "jackdaw-testsuite-")
 		if err != nil {
 			t.Fatal(err)
 		}
-		builds.path, builds.dir = map[string]string{}, dir
+		builds.dir = own
 	}
-	p := filepath.Join(builds.dir, "jackdaw-"+key)
-	args := append([]string{"build", "-tags", tags, "-o", p}, race...)
+	if dir == "" {
+		dir = builds.dir
+	}
+	one, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer one.Close()
+	if err := syscall.Flock(int(one.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	p := filepath.Join(dir, "jackdaw-"+key)
+	args := append([]string{"build", "-tags", tags, "-ldflags=-w", "-o", p}, race...) // which does nothing if it is there
 	cmd := exec.Command("go", append(args, "jackdaw/cmd/jackdaw")...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build jackdaw: %v\n%s", err, out)
