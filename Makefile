@@ -1,4 +1,4 @@
-# make build | test | race | soak | fuzz | bench | check | bench-peers BENCH=DIR | bench-federation BENCH=DIR | bench-archive BENCH=DIR | bench-growth | bench-soak | deb | image | deps
+# make build | test | race | soak | fuzz | soak | bench | check | bench-peers BENCH=DIR | bench-federation BENCH=DIR | bench-archive BENCH=DIR | bench-growth | bench-soak | deb | image | deps
 
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -78,6 +78,10 @@ fuzz:
 	    $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5x ./$$(dirname $$file); \
 	  done; \
 	done
+
+# The long forms of testsuite/faults, of half an hour; 10,000 connections need as many descriptors, twice.
+soak:
+	ulimit -n 65536 && JACKDAW_SOAK=1 $(GO) test -count=1 -v -timeout 2h -parallel 1 ./testsuite/faults
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) $(BENCH_PACKAGES)

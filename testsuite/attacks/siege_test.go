@@ -5,7 +5,6 @@ import (
 	"net"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -111,10 +110,10 @@ func (o ordeal) fight(t *testing.T, hard bool) {
 	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", b.PID()), []byte("5"), 0); err != nil {
 		t.Fatal(err)
 	}
-	before, spent := b.memory("VmRSS"), b.cpu()
-	w := watch(innocent)
+	before, spent := b.Memory("VmRSS"), b.CPU()
+	w := harness.Watch(innocent)
 	o.run(t, b)
-	longest, err := w.end()
+	longest, err := w.End()
 	if !b.Alive() {
 		t.Fatalf("the process has ended:\n%s", b.Log())
 	}
@@ -127,11 +126,11 @@ func (o ordeal) fight(t *testing.T, hard bool) {
 	if longest > o.wait {
 		t.Errorf("the innocent client has waited for %v, at most %v is right", longest, o.wait)
 	}
-	peak := b.memory("VmHWM") - before
+	peak := b.Memory("VmHWM") - before
 	if !hard && peak > o.memory {
 		t.Errorf("%d MiB of memory beyond %d, at most %d is right", peak, before, o.memory)
 	}
-	used := b.cpu() - spent
+	used := b.CPU() - spent
 	if o.cpu > 0 && used > o.cpu {
 		t.Errorf("%v of CPU, at most %v is right", used, o.cpu)
 	}
@@ -165,40 +164,6 @@ func (b *battle) claim(h *harness.Options, domains int) {
 	h.Federate, h.S2S = true, "require_tls: false\nresolve: {"+strings.TrimSuffix(where.String(), ", ")+"}\n"+h.S2S
 }
 
-// memory reads a figure of /proc/PID/status in MiB.
-func (b *battle) memory(name string) int {
-	b.t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", b.PID()))
-	_, after, ok := strings.Cut(string(text), name+":")
-	if err != nil || !ok { // which what is left of a process does not have
-		b.t.Fatalf("the process has ended:\n%s", b.Log())
-	}
-	kib, err := strconv.Atoi(strings.Fields(after)[0])
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return kib >> 10
-}
-
-// cpu is what the process has used.
-func (b *battle) cpu() time.Duration {
-	b.t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", b.PID()))
-	if err != nil {
-		b.t.Fatalf("the process has ended:\n%s", b.Log())
-	}
-	_, after, _ := strings.Cut(string(text), ") ")
-	fields, ticks := strings.Fields(after), 0
-	for _, f := range fields[11:13] { // utime and stime, in hundredths of a second
-		n, err := strconv.Atoi(f)
-		if err != nil {
-			b.t.Fatal(err)
-		}
-		ticks += n
-	}
-	return time.Duration(ticks) * 10 * time.Millisecond
-}
-
 // enter logs in and is available.
 func (b *battle) enter(ip, user, resource string) *harness.Client {
 	b.t.Helper()
@@ -210,43 +175,6 @@ func (b *battle) enter(ip, user, resource string) *harness.Client {
 		b.t.Fatal(err)
 	}
 	return c
-}
-
-// A watcher asks the server for an answer all the time.
-type watcher struct {
-	c       *harness.Client
-	stop    chan struct{}
-	done    sync.WaitGroup
-	longest time.Duration
-	err     error
-}
-
-func watch(c *harness.Client) *watcher {
-	w := &watcher{c: c, stop: make(chan struct{})}
-	w.done.Go(func() {
-		tick := time.NewTicker(50 * time.Millisecond)
-		defer tick.Stop()
-		for i := 0; ; i++ {
-			began := time.Now()
-			id := fmt.Sprintf("watch-%d", i)
-			if _, w.err = c.Ask(id, "<iq type='get' id='"+id+"' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>"); w.err != nil {
-				return
-			}
-			w.longest = max(w.longest, time.Since(began))
-			select {
-			case <-w.stop:
-				return
-			case <-tick.C:
-			}
-		}
-	})
-	return w
-}
-
-func (w *watcher) end() (longest time.Duration, err error) {
-	close(w.stop)
-	w.done.Wait()
-	return w.longest, w.err
 }
 
 // flood sends all and reads what comes until the stream ends, or until the answer to a ping behind it has come. It says

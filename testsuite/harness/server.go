@@ -72,6 +72,7 @@ type Server struct {
 	HTTP    string
 	HTTPS   string
 	Metrics string
+	Redis   *redistest.Server // of the engine Redis
 
 	t    testing.TB
 	bin  string
@@ -212,8 +213,8 @@ func Start(t testing.TB, o Options) *Server {
 	}
 	store := "storage: {engine: embedded}\n"
 	if o.Engine == Redis {
-		r := redistest.Start(t)
-		store = fmt.Sprintf("storage:\n  engine: redis\n  redis: {addrs: [%q]}\n", r.Addr)
+		s.Redis = redistest.Start(t)
+		store = fmt.Sprintf("storage:\n  engine: redis\n  redis: {addrs: [%q]}\n", s.Redis.Addr)
 	}
 	s.Config = filepath.Join(s.Dir, "jackdaw.yaml")
 	if isolated() { // which is no loopback

@@ -1,0 +1,248 @@
+package ledger
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"jackdaw/testsuite/harness"
+)
+
+// arrival is a message that a recipient saw.
+type arrival struct {
+	n        int
+	id       string // stanza-id
+	round    int
+	wasAcked int // what its sender knew as acknowledged at the end of that round
+}
+
+type recipient struct {
+	book                   *Book
+	name                   string
+	away, managed, resumes bool
+
+	mu   sync.Mutex // guards the rest
+	got  map[string][]arrival
+	conn net.Conn // while there is one
+	over bool     // no more connections in this round
+
+	handled int // of the stream, for its reader
+}
+
+// cut resets the connection, and says whether there was one; for good: none follows.
+func (r *recipient) cut(forGood bool) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.over = forGood
+	if r.conn == nil {
+		return false
+	}
+	if t, ok := r.conn.(*tls.Conn); ok { // without a farewell
+		if c, ok := t.NetConn().(*net.TCPConn); ok {
+			c.SetLinger(0) // a cut that the server hears of as an end is one too
+		}
+		t.NetConn().Close()
+	}
+	r.conn = nil
+	return true
+}
+
+// holds notes the connection, unless there is to be none.
+func (r *recipient) holds(c net.Conn) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.over {
+		c.Close()
+		return false
+	}
+	r.conn = c
+	return true
+}
+
+// watch is a recipient who is online during a round; there is told when it is, or cannot be.
+func (r *recipient) watch(round int, there chan<- struct{}) {
+	r.over, r.handled = false, 0
+	c, id, err := r.enter()
+	there <- struct{}{}
+	if err != nil {
+		return
+	}
+	for {
+		err := r.read(c, round, firstMarker+round)
+		if err == nil {
+			if r.managed {
+				c.Send(r.answer()) // a failure leaves the marker in storage, where nobody minds it
+			}
+			c.Close()
+			return
+		}
+		c.Conn.Close()
+		r.book.lost.Add(1)
+		if id == "" {
+			return
+		}
+		if c, id, err = r.resume(id); err != nil {
+			r.book.T.Errorf("%s does not resume: %v", r.name, err)
+			return
+		}
+		if c == nil {
+			return
+		}
+		r.book.resumed.Add(1)
+	}
+}
+
+// enter logs in and is available; id is for resume, if the recipient does.
+func (r *recipient) enter() (c *harness.Client, id string, err error) {
+	if c, err = harness.Connect(r.book.C2STLS, r.name, "r"); err != nil {
+		return nil, "", err
+	}
+	if r.managed {
+		if id, err = c.Enable(); err != nil {
+			c.Conn.Close()
+			return nil, "", err
+		}
+	}
+	if !r.resumes {
+		id = ""
+	}
+	if !r.holds(c.Conn) {
+		return nil, "", errors.New("the round is over")
+	}
+	return c, id, c.Send("<presence/>")
+}
+
+// resume continues the stream (XEP-0198 §5). What was sent before is not lost: the recipient has sent nothing but
+// presence. Without a client and an error the round is over.
+func (r *recipient) resume(id string) (*harness.Client, string, error) {
+	end := time.Now().Add(harness.Timeout)
+	c, err := harness.Login(r.book.C2STLS, r.name)
+	for ; err != nil; c, err = harness.Login(r.book.C2STLS, r.name) { // a crowd may be told to wait
+		if time.Now().After(end) || !r.book.Alive() {
+			return nil, "", err
+		}
+	}
+	if err := c.Send(fmt.Sprintf("<resume xmlns='urn:xmpp:sm:3' previd='%s' h='%d'/>", id, r.handled)); err != nil {
+		return nil, "", err
+	}
+	el, err := c.Next()
+	if err == nil && !strings.HasPrefix(el, "<resumed") {
+		err = errors.New(el)
+	}
+	if err != nil {
+		c.Conn.Close()
+		return nil, "", err
+	}
+	if !r.holds(c.Conn) {
+		return nil, "", nil
+	}
+	return c, id, nil
+}
+
+// answer is the acknowledgement of what was handled.
+func (r *recipient) answer() string {
+	return fmt.Sprintf("<a xmlns='urn:xmpp:sm:3' h='%d'/>", r.handled)
+}
+
+// judge says what is wrong with what one recipient got from one sender; mayRepeat: what was not taken before a kill may
+// come again.
+func judge(who string, index int, s *sender, got []arrival, mayRepeat bool) (problems []string) {
+	seen := map[int]arrival{}
+	highest := -1
+	for _, a := range got {
+		first, again := seen[a.n]
+		switch {
+		case !again:
+			if a.n < highest {
+				problems = append(problems, fmt.Sprintf("reordered: %s got %s %d after %d", who, s.name, a.n, highest))
+			}
+			highest = max(highest, a.n)
+			seen[a.n] = a
+		case !mayRepeat:
+			problems = append(problems, fmt.Sprintf("doubled: %s got %s %d twice, ids %s and %s", who, s.name, a.n, first.id, a.id))
+		case a.round == first.round:
+			problems = append(problems, fmt.Sprintf("doubled: %s got %s %d twice without a kill between", who, s.name, a.n))
+		case a.id != first.id && first.id != "" && a.n < first.wasAcked:
+			problems = append(problems, fmt.Sprintf("doubled: %s got %s %d as %s and as %s, and it had been acknowledged", who, s.name, a.n, first.id, a.id))
+		}
+	}
+	for n := index; n < s.sent(); n += len(s.book.recipients) {
+		if _, ok := seen[n]; !ok && s.promised(n) {
+			problems = append(problems, fmt.Sprintf("lost: %s never got %s %d, which was acknowledged", who, s.name, n))
+		}
+	}
+	return problems
+}
+
+// read takes messages until the stream ends, or until the message with that marker.
+func (r *recipient) read(c *harness.Client, round int, marker int) error {
+	for {
+		el, err := c.Next()
+		if err != nil {
+			return err
+		}
+		switch {
+		case strings.HasPrefix(el, "<message"):
+			r.handled++
+			_, after, _ := strings.Cut(el, "<body>")
+			body, _, _ := strings.Cut(after, "</body>")
+			name, number, _ := strings.Cut(body, "|")
+			n, err := strconv.Atoi(number)
+			if err != nil {
+				return fmt.Errorf("not a message of ours: %s", el)
+			}
+			if name == "marker" {
+				if n == marker {
+					return nil
+				}
+				continue
+			}
+			_, sid, _ := strings.Cut(el, "<stanza-id ")
+			r.mu.Lock()
+			r.got[name] = append(r.got[name], arrival{n: n, id: harness.Attr("<stanza-id "+sid, "id"), round: round})
+			r.mu.Unlock()
+		case strings.HasPrefix(el, "<r "):
+			if c.Send(r.answer()) != nil {
+				continue // a failure shows at the next read
+			}
+		default: // presence, iq
+			r.handled++
+		}
+	}
+}
+
+// close notes, for what arrived in the round, what its senders knew at its end.
+func (r *recipient) close(round int) {
+	for _, s := range r.book.senders {
+		for i := range r.got[s.name] {
+			if a := &r.got[s.name][i]; a.round == round {
+				a.wasAcked = s.acked
+			}
+		}
+	}
+}
+
+// collect logs in at the end and takes all that is left, up to a message to itself.
+func (r *recipient) collect(round int) error {
+	r.handled = 0
+	c, err := harness.Connect(r.book.C2STLS, r.name, "last")
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if _, err := c.Enable(); err != nil {
+		return err
+	}
+	if err := c.Send("<presence/>"); err != nil {
+		return err
+	}
+	if err := c.Send(marker(r.name+"@localhost", lastMarker)); err != nil {
+		return err
+	}
+	return r.read(c, round, lastMarker)
+}
