@@ -33,7 +33,8 @@ func TestCertificatesAreReloadedUnderLoad(t *testing.T) {
 		for i := range either(5, 500) {
 			renew()
 			b.Command("", "reload")
-			c, err := tls.Dial("tcp", b.C2STLS, &tls.Config{InsecureSkipVerify: true, ServerName: harness.Domain, NextProtos: []string{"xmpp-client"}})
+			c, err := tls.Dial("tcp", b.C2STLS, &tls.Config{InsecureSkipVerify: true, ServerName: harness.Domain,
+				NextProtos: []string{"xmpp-client"}})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -1,6 +1,5 @@
-// Package faults does to a running server what machines and networks do, under load, and has testsuite/ledger count what
-// was acknowledged against what was seen. Its short form is part of the tests; JACKDAW_SOAK has the long one
-// (make soak).
+// Package faults does to a running server what machines and networks do, under load; testsuite/ledger counts what was
+// acknowledged against what was seen. Its short form is part of the tests; JACKDAW_SOAK has the long one (make soak).
 package faults
 
 import (

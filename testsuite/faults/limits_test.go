@@ -51,7 +51,8 @@ const (
 // Senders who offer far more than the server can take are slowed down; nobody pays for them but themselves.
 func TestThreeTimesTheCapacityIsBoundedAndLosesNothing(t *testing.T) {
 	size := ledger.Size{HTTP: 8, XMPP: 6, Away: 4, Managed: 8, Unmanaged: 2, Ahead: 2000}
-	o := harness.Options{Env: []string{"GOMEMLIMIT=128MiB"}, Ulimit: []string{fmt.Sprintf("-d %d", mostMemory<<10)}, Users: []string{"innocent"}}
+	o := harness.Options{Env: []string{"GOMEMLIMIT=128MiB"}, Ulimit: []string{fmt.Sprintf("-d %d", mostMemory<<10)},
+		Users: []string{"innocent"}}
 	suffer(t, o, size, 1, func(b *ledger.Book, round int) {
 		innocent, err := harness.Connect(b.C2STLS, "innocent", "desk")
 		if err != nil {

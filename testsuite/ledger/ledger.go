@@ -132,14 +132,16 @@ func (b *Book) round(round int, last bool, trouble func(b *Book, round int)) {
 	var senders, watchers sync.WaitGroup
 	b.progress = make(chan struct{}, Enough)
 	there := make(chan struct{}, len(b.recipients))
+	doors := make(chan struct{}, 50) // for so many at a time, until all are in
 	expected := 0
 	for _, r := range b.recipients {
 		if !r.away && !last {
 			expected++
-			watchers.Go(func() { r.watch(round, there) })
+			watchers.Go(func() { r.watch(round, there, doors) })
 		}
 	}
-	patience := time.After(harness.Timeout)
+	// At the latest: a crowd of thousands has only this machine.
+	patience := time.After(harness.Timeout + time.Duration(expected)*100*time.Millisecond)
 	for range expected { // those who resume, and all others, are there before the load
 		select {
 		case <-there:
@@ -176,13 +178,14 @@ func (b *Book) round(round int, last bool, trouble func(b *Book, round int)) {
 	watchers.Wait()
 }
 
-// Await returns when n more acknowledgements have come, or when none comes any more.
+// Await returns when n more acknowledgements have come; the test fails where none comes any more.
 func (b *Book) Await(n int) {
-	patience := time.After(harness.Timeout)
+	b.T.Helper()
 	for ; n > 0; n-- {
 		select {
 		case <-b.progress:
-		case <-patience:
+		case <-time.After(harness.Timeout):
+			b.T.Error("nothing is acknowledged any more")
 			return
 		}
 	}
@@ -204,7 +207,7 @@ func (b *Book) Cut() (n int) {
 // AwaitResumed returns when all have resumed so often, or fails the test.
 func (b *Book) AwaitResumed(n int) {
 	b.T.Helper()
-	end, tick := time.Now().Add(5*harness.Timeout), time.NewTicker(5*time.Millisecond)
+	end, tick := time.Now().Add(resumption), time.NewTicker(5*time.Millisecond)
 	defer tick.Stop()
 	for b.Resumed() < n {
 		if time.Now().After(end) {

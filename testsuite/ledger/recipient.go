@@ -65,9 +65,11 @@ func (r *recipient) holds(c net.Conn) bool {
 }
 
 // watch is a recipient who is online during a round; there is told when it is, or cannot be.
-func (r *recipient) watch(round int, there chan<- struct{}) {
+func (r *recipient) watch(round int, there chan<- struct{}, doors chan struct{}) {
 	r.over, r.handled = false, 0
+	doors <- struct{}{}
 	c, id, err := r.enter()
+	<-doors
 	there <- struct{}{}
 	if err != nil {
 		return
@@ -117,10 +119,13 @@ func (r *recipient) enter() (c *harness.Client, id string, err error) {
 	return c, id, c.Send("<presence/>")
 }
 
+// resumption is how long it may take until all have resumed, on a slow and busy machine.
+const resumption = 5 * harness.Timeout
+
 // resume continues the stream (XEP-0198 §5). What was sent before is not lost: the recipient has sent nothing but
 // presence. Without a client and an error the round is over.
 func (r *recipient) resume(id string) (*harness.Client, string, error) {
-	end := time.Now().Add(harness.Timeout)
+	end := time.Now().Add(resumption)
 	c, err := harness.Login(r.book.C2STLS, r.name)
 	for ; err != nil; c, err = harness.Login(r.book.C2STLS, r.name) { // a crowd may be told to wait
 		if time.Now().After(end) || !r.book.Alive() {
