@@ -126,27 +126,43 @@ const resumption = 5 * harness.Timeout
 // presence. Without a client and an error the round is over.
 func (r *recipient) resume(id string) (*harness.Client, string, error) {
 	end := time.Now().Add(resumption)
-	c, err := harness.Login(r.book.C2STLS, r.name)
-	for ; err != nil; c, err = harness.Login(r.book.C2STLS, r.name) { // a crowd may be told to wait
-		if time.Now().After(end) || !r.book.Alive() {
+	for { // as a phone does; a crowd may have to wait
+		c, err := r.continues(id)
+		switch {
+		case err == nil && r.holds(c.Conn):
+			return c, id, nil
+		case err == nil:
+			return nil, "", nil
+		case errors.Is(err, errRefused), time.Now().After(end), !r.book.Alive():
 			return nil, "", err
 		}
 	}
-	if err := c.Send(fmt.Sprintf("<resume xmlns='urn:xmpp:sm:3' previd='%s' h='%d'/>", id, r.handled)); err != nil {
-		return nil, "", err
+}
+
+// errRefused says that the server does not know the stream any more.
+var errRefused = errors.New("the stream is not resumed")
+
+func (r *recipient) continues(id string) (*harness.Client, error) {
+	c, err := harness.Login(r.book.C2STLS, r.name)
+	if err != nil {
+		return nil, err
 	}
-	el, err := c.Next()
-	if err == nil && !strings.HasPrefix(el, "<resumed") {
+	err = c.Send(fmt.Sprintf("<resume xmlns='urn:xmpp:sm:3' previd='%s' h='%d'/>", id, r.handled))
+	el := ""
+	if err == nil {
+		el, err = c.Next()
+	}
+	if err == nil && strings.HasPrefix(el, "<resumed") {
+		return c, nil
+	}
+	c.Conn.Close()
+	if err == nil {
 		err = errors.New(el)
 	}
-	if err != nil {
-		c.Conn.Close()
-		return nil, "", err
+	if strings.HasPrefix(el, "<failed") {
+		err = fmt.Errorf("%w: %s", errRefused, el)
 	}
-	if !r.holds(c.Conn) {
-		return nil, "", nil
-	}
-	return c, id, nil
+	return nil, err
 }
 
 // answer is the acknowledgement of what was handled.
