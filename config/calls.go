@@ -117,3 +117,32 @@ func (c *Config) checkCalls(k *checker) {
 		}
 	}
 }
+
+// Bytestreams sets up the proxy for files between clients (XEP-0065).
+type Bytestreams struct {
+	Listen []string `yaml:"listen"` // HOST:PORT or :PORT
+	// Host is what clients are told to connect to; empty: the host of the user.
+	Host     string `yaml:"host"`
+	MaxBytes int64  `yaml:"max_bytes"` // of one stream, each way
+	Rate     int    `yaml:"rate"`      // bytes a second of an account, by all its streams
+}
+
+// ProxyDomain is that of the proxy for files between clients of a host; ok is false where the domain is somebody
+// else's.
+func (c *Config) ProxyDomain(host string) (domain string, ok bool) {
+	domain = "proxy." + host
+	_, taken := c.Component.Secrets[domain]
+	return domain, !taken && domain != c.Modules.MUC.Domain && c.Host(domain) == nil
+}
+
+func (c *Config) checkBytestreams(k *checker) {
+	b := &c.Modules.Bytestreams
+	for i, addr := range b.Listen {
+		k.hostPort(fmt.Sprintf("modules.bytestreams.listen[%d]", i), addr)
+	}
+	if c.Modules.Enabled("bytestreams") && len(b.Listen) == 0 {
+		k.add("modules.bytestreams.listen", "expected an address such as :7777")
+	}
+	k.atLeast("modules.bytestreams.max_bytes", b.MaxBytes, 1)
+	k.atLeast("modules.bytestreams.rate", int64(b.Rate), 16<<10)
+}

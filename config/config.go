@@ -360,6 +360,7 @@ func (c *Config) fixed() []fixedKey {
 		{"calls.enabled", &c.Calls.Enabled},
 		{"calls.listen", &c.Calls.Listen},
 		{"calls.ports", &c.Calls.Ports},
+		{"modules.bytestreams.listen", &c.Modules.Bytestreams.Listen},
 		{"c2s.require_tls", &c.C2S.RequireTLS},
 		{"limits.http_body_time", &c.Limits.HTTPBodyTime},
 		{"limits.derivations_per_core", &c.Limits.DerivationsPerCore},

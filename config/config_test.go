@@ -266,6 +266,7 @@ func TestWrongFilesAreRefusedWithThePlaceAndWhatWasExpected(t *testing.T) {
 		{"a slow relay", "calls: {rate: 1}", "calls.rate: expected 16384 or more, found 1"},
 		{"a relay of nothing", "calls: {external: [{type: ftp, host: a, port: 1, transport: udp}]}", "calls.external[0].type: expected one of stun"},
 		{"a relay nowhere", "calls: {external: [{type: turn, host: a, port: 0, transport: udp}]}", "calls.external[0].port: expected 1 to 65535"},
+		{"a proxy without a door", "modules: {bytestreams: {enabled: true, listen: []}}", "modules.bytestreams.listen: expected an address"},
 		{"unknown module", "modules:\n  roaster: {}\n", "f:2:3: modules.roaster: unknown module; expected one of administration, announcements, archive, blocking,"},
 		{"rooms at a host", "modules:\n  muc: {domain: localhost}\n", "f:2:17: modules.muc.domain: localhost is one of hosts; expected a domain of its own, such as rooms.localhost"},
 		{"rooms at a component", "component: {secrets: {a.localhost: x}}\nmodules: {muc: {domain: a.localhost}}\n", "modules.muc.domain: a.localhost is a component's"},

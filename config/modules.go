@@ -25,6 +25,8 @@ type Modules struct {
 	Invitations Invitations
 	// HostMeta is what is told of how to connect.
 	HostMeta HostMeta
+	// Bytestreams are files between clients, through a proxy.
+	Bytestreams Bytestreams
 	// Strangers are those whom a user does not know.
 	Strangers Strangers
 }
@@ -205,12 +207,13 @@ func defaultModules() Modules {
 		PubSub:      PubSub{Create: PubSubUsers},
 		HostMeta:    HostMeta{TTL: time.Hour},
 		Invitations: Invitations{Uses: 1, Expires: 7 * 24 * time.Hour, PerAccount: 10},
+		Bytestreams: Bytestreams{Listen: []string{":7777"}, MaxBytes: 1 << 30, Rate: 2 << 20},
 		Strangers:   Strangers{Policy: StrangersDeliver, Recipients: 60},
 	}
 }
 
 // offByDefault are those that have to be turned on.
-var offByDefault = map[string]bool{"directory": true}
+var offByDefault = map[string]bool{"bytestreams": true, "directory": true}
 
 // moduleNames are the modules of this version, by the names of their folders; a line each, so that two who
 // add one do not change the same line.
@@ -220,6 +223,7 @@ var moduleNames = []string{
 	"archive",
 	"blocking",
 	"bots",
+	"bytestreams",
 	"caps",
 	"carbons",
 	"commands",
@@ -281,6 +285,8 @@ func (m *Modules) settings(name string) any {
 		return &m.Invitations
 	case "strangers":
 		return &m.Strangers
+	case "bytestreams":
+		return &m.Bytestreams
 	case "hostmeta":
 		return &m.HostMeta
 	}

@@ -59,6 +59,7 @@ func TestReferenceFileNamesEveryKey(t *testing.T) {
 	keys = append(keys, yamlKeys("modules.invitations.", reflect.TypeFor[Invitations]())...)
 	keys = append(keys, yamlKeys("modules.pubsub.", reflect.TypeFor[PubSub]())...)
 	keys = append(keys, yamlKeys("modules.upload.", reflect.TypeFor[Upload]())...)
+	keys = append(keys, yamlKeys("modules.bytestreams.", reflect.TypeFor[Bytestreams]())...)
 	for _, k := range keys {
 		if !given[k] {
 			t.Errorf("%s is not in the file", k)

@@ -132,6 +132,7 @@ func (c *Config) problems() []*Error {
 	c.checkHostMeta(k)
 	c.checkInvitations(k)
 	c.checkCalls(k)
+	c.checkBytestreams(k)
 	k.oneOf("modules.push.content", c.Modules.Push.Content, PushNone, PushSender, PushFull)
 	k.atLeast("modules.push.registrations", int64(c.Modules.Push.Registrations), 1)
 	if c.Modules.Push.Interval < time.Second {

@@ -1,7 +1,8 @@
 // Package modules is the ordered list of the server's features, and nothing else: a feature is a folder of its own, and
 // a line in All.
 //
-// hostmeta, httpmessage and upload are not in the list: they are services over HTTP, which package server assembles.
+// hostmeta, httpmessage and upload are not in the list: they are services over HTTP, which package server assembles, as
+// it does bytestreams and externalservices, which need its sockets.
 package modules
 
 import (

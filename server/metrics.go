@@ -100,6 +100,7 @@ func (m *metrics) parts(h *house) {
 	m.front(h.front)
 	m.issued(h)
 	m.calls(h.relay)
+	m.proxy(&h.proxy.Stats)
 	if h.peering != nil {
 		m.peers(h.peering)
 	}

@@ -29,6 +29,7 @@ import (
 	"jackdaw/component"
 	"jackdaw/config"
 	"jackdaw/modules"
+	"jackdaw/modules/bytestreams"
 	"jackdaw/modules/externalservices"
 	"jackdaw/modules/hooks"
 	"jackdaw/modules/hostmeta"
@@ -160,6 +161,7 @@ type house struct {
 	peering  *s2s.Server   // nil without a listener for peers
 	relay    *calls.Server // nil unless calls.enabled
 	services *externalservices.Module
+	proxy    *bytestreams.Service
 	posts    *httpmessage.Service
 	files    *upload.Service
 	// filePlaces are those that clients can be told of.
@@ -231,6 +233,7 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 	h.files = newFiles(fileParts{h.router, store, h.accounts, h.cfg.Load, h.filePlaces, o.Log})
 	h.files.Recover()
 	h.accounts.OnChange(h.accountChanged)
+	h.newProxy()
 	if err := h.newCalls(cfg); err != nil {
 		return nil, err
 	}
@@ -287,7 +290,7 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 // modules are what takes part in the router, as the configuration in force says.
 func (h *house) modules() []router.Module {
 	return h.features.Modules(h.programs.Module(), h.files.Module(), hostmeta.Module(), adhoc.Module(),
-		h.externalServicesModule())
+		h.externalServicesModule(), h.proxy.Module())
 }
 
 func domains(cfg *config.Config) (list []string) {
@@ -384,6 +387,9 @@ func (h *house) listen(ctx context.Context) error {
 	if err := h.listenForCalls(cfg); err != nil {
 		return err
 	}
+	if err := h.listenForProxy(cfg); err != nil {
+		return err
+	}
 	control, err := ListenControl(cfg.Data, &Control{Admin: h.admin, keeper: newKeeper(cfg, h.store)})
 	if err != nil {
 		return err
@@ -437,6 +443,7 @@ func (h *house) stop() {
 	h.files.Close()
 	h.console.Close()
 	h.stopCalls()
+	h.proxy.Close()
 	// Clients send no more from here on: what they get an acknowledgement for has met all the parts.
 	h.clients.Quiesce(ctx)
 	// What components did not take goes back to sessions that are still there.
@@ -469,8 +476,11 @@ func (h *house) accountChanged(user jid.JID, what accounts.Change) {
 	if what != accounts.PermissionsChanged && what != accounts.Created {
 		h.o.Log.Info("account changed", "account", user, "change", what)
 	}
-	if h.relay != nil && (what == accounts.Disabled || what == accounts.Deleted) {
-		h.relay.EndOf(user)
+	if what == accounts.Disabled || what == accounts.Deleted {
+		h.proxy.EndOf(user)
+		if h.relay != nil {
+			h.relay.EndOf(user)
+		}
 	}
 	switch what {
 	case accounts.PasswordChanged, accounts.Disabled:

@@ -30,6 +30,7 @@ var titles = map[string]string{
 	"RFC 5802": "Salted Challenge Response Authentication Mechanism (SCRAM)",
 	"RFC 7395": "An XMPP Subprotocol for WebSocket",
 	"RFC 7677": "SCRAM-SHA-256 and SCRAM-SHA-256-PLUS",
+	"XEP-0065": "SOCKS5 Bytestreams",
 	"XEP-0066": "Out of Band Data",
 	"XEP-0393": "Message Styling",
 	"XEP-0428": "Fallback Indication",
