@@ -1,4 +1,4 @@
-# make build | test | race | soak | fuzz | soak | bench | check | bench-peers BENCH=DIR | bench-federation BENCH=DIR | bench-archive BENCH=DIR | bench-growth | bench-soak | deb | image | deps
+# make build | test | race | soak | fuzz | bench | check | bench-peers BENCH=DIR | bench-federation BENCH=DIR | bench-archive BENCH=DIR | bench-default BENCH=DIR | bench-growth | bench-soak | deb | image | deps
 
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -20,7 +20,7 @@ FUZZTIME ?= 30s
 BENCH_PACKAGES ?= ./xmpp/... ./router/... ./c2s/... ./modules/httpmessage/... ./modules/archive ./modules/muc
 BENCHTIME      ?= 1s
 
-.PHONY: build test race soak fuzz bench check bench-peers bench-federation bench-archive bench-growth bench-soak deb image deps
+.PHONY: build test race soak fuzz bench check bench-peers bench-federation bench-archive bench-default bench-growth bench-soak deb image deps
 
 COMPILE = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 
@@ -124,6 +124,16 @@ bench-archive: build
 	@test "$$(id -u)" = 0 || { echo "make bench-archive: needs root, for a network namespace of its own" >&2; exit 2; }
 	@dir=$$(mktemp -d) && trap 'rm -rf $$dir' EXIT && $(GO) build -o $$dir/archive ./testsuite/load/archive && \
 	$(abspath $(BENCH))/peers/loopback-only.sh $$dir/archive -jackdaw $(CURDIR)/jackdaw -out $(OUT:.jsonl=-archive.jsonl) $(ARCHIVE_FLAGS)
+
+# The path that users run by default, beside the relay and other servers, as a table with bars: some 20 minutes on a quiet machine. Needs
+# nghttp2-client, Prosody and ejabberd. DEFAULT_FLAGS are those of testsuite/load/table: -large 1000000:10000000 makes the large store for
+# the first login as large as the target says, which takes half an hour more; -only 'HTTP posts' measures some lines alone.
+bench-default: build
+	@test -x "$(BENCH)/peers/loopback-only.sh" || { echo "make bench-default: say where the load generator is: BENCH=DIR" >&2; exit 2; }
+	@test "$$(id -u)" = 0 || { echo "make bench-default: needs root, for a network namespace of its own" >&2; exit 2; }
+	@dir=$$(mktemp -d) && trap 'rm -rf $$dir' EXIT && $(GO) build -o $$dir/table ./testsuite/load/table && \
+	$(abspath $(BENCH))/peers/loopback-only.sh $$dir/table -bench $(abspath $(BENCH)) -jackdaw $(CURDIR)/jackdaw \
+	  -out $(OUT:.jsonl=-default.jsonl) $(if $(REPS),-reps $(REPS)) $(DEFAULT_FLAGS)
 
 # What messages, logins and sessions cost as sessions, accounts and archives grow, as pages of plots beside OUT. GROWTH_FLAGS are those of
 # testsuite/load/growth; its defaults take some hours, most of them for imports. -sessions 100,1000 -accounts '' -archived '' takes a minute.

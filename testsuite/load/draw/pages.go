@@ -60,7 +60,8 @@ func growth(axis struct{ name, title string }, lines []line) plot.Page {
 }
 
 var soakCharts = []struct{ title, y, key string }{
-	{"Resident memory", "MiB", "rss_mib"},
+	{"Memory (RssAnon)", "MiB", "memory_mib"},
+	{"Resident memory, with what of the store is mapped", "MiB", "rss_mib"},
 	{"Heap, with its garbage", "MiB", "heap_mib"},
 	{"Goroutines", "", "goroutines"},
 	{"Open descriptors", "", "descriptors"},
@@ -80,7 +81,7 @@ func soak(lines []line) plot.Page {
 	series := func(server string, y func(l line) float64) (drawn plot.Line) {
 		drawn.Name = server
 		for _, l := range lines {
-			if l.Server == server {
+			if !math.IsNaN(y(l)) && l.Server == server {
 				drawn.X, drawn.Y = append(drawn.X, l.Values["s"]/60), append(drawn.Y, y(l))
 			}
 		}
@@ -89,7 +90,12 @@ func soak(lines []line) plot.Page {
 	for _, c := range soakCharts {
 		chart := plot.Chart{Title: c.title, X: "minutes", Y: c.y}
 		for _, server := range servers {
-			chart.Lines = append(chart.Lines, series(server, func(l line) float64 { return math.Max(0, l.Values[c.key]) }))
+			chart.Lines = append(chart.Lines, series(server, func(l line) float64 {
+				if v, ok := l.Values[c.key]; ok {
+					return math.Max(0, v)
+				}
+				return math.NaN()
+			}))
 		}
 		page.Charts = append(page.Charts, chart)
 	}

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -10,6 +8,7 @@ import (
 
 	"jackdaw/testsuite/harness"
 	"jackdaw/testsuite/load/stage"
+	"jackdaw/testsuite/load/supply"
 )
 
 func TestElementsAreCutWhereTheyEnd(t *testing.T) {
@@ -35,7 +34,7 @@ func TestAPointIsMeasuredAndKept(t *testing.T) {
 		settle: time.Millisecond}
 	status := stage.Run("growth", func(s *stage.Stage) int {
 		defer harness.Cleanup()
-		measure(s, p, "archived", 1000, store{accounts: 120, archived: 1000}, 20)
+		measure(s, p, "archived", 1000, supply.Store{Accounts: 120, Archived: 1000}, 20)
 		return 0
 	})
 	lines, err := stage.Lines[line](out)
@@ -53,25 +52,5 @@ func TestAPointIsMeasuredAndKept(t *testing.T) {
 		if values[key] <= 0 {
 			t.Errorf("%s is %v", key, values[key])
 		}
-	}
-}
-
-func TestAnImportHasItsAccountsAndMessages(t *testing.T) {
-	name := filepath.Join(t.TempDir(), "in.xml")
-	if err := write(name, 5, 2, 3); err != nil {
-		t.Fatal(err)
-	}
-	f, err := os.Open(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	b, err := io.ReadAll(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := string(b)
-	if strings.Count(text, "<scram-credentials ") != 2 || strings.Count(text, "<result ") != 6 || !strings.Contains(text, "<user name='u6'>") {
-		t.Errorf("%.2000s", text)
 	}
 }

@@ -26,6 +26,7 @@ import (
 
 	"jackdaw/testsuite/harness"
 	"jackdaw/testsuite/load/stage"
+	"jackdaw/testsuite/load/supply"
 )
 
 func main() { os.Exit(stage.Run("growth", run)) }
@@ -73,11 +74,11 @@ func run(s *stage.Stage) int {
 	defer harness.Cleanup()
 	for _, axis := range []struct {
 		name, sizes string
-		store       func(n int) (store, int)
+		store       func(n int) (supply.Store, int)
 	}{
-		{"sessions", *sessions, func(n int) (store, int) { return store{accounts: n}, n }},
-		{"accounts", *accounts, func(n int) (store, int) { return store{accounts: n}, present }},
-		{"archived", *archived, func(n int) (store, int) { return store{accounts: present, archived: n}, present }},
+		{"sessions", *sessions, func(n int) (supply.Store, int) { return supply.Store{Accounts: n}, n }},
+		{"accounts", *accounts, func(n int) (supply.Store, int) { return supply.Store{Accounts: n}, present }},
+		{"archived", *archived, func(n int) (supply.Store, int) { return supply.Store{Accounts: present, Archived: n}, present }},
 	} {
 		for _, text := range strings.FieldsFunc(axis.sizes, func(r rune) bool { return r == ',' }) {
 			n, err := strconv.Atoi(text)
@@ -89,7 +90,7 @@ func run(s *stage.Stage) int {
 			if most := descriptors() - 500; there > most {
 				s.Logf("growth: %d sessions need more descriptors than a process may have here; there are %d sessions instead (ulimit -n)",
 					there, most)
-				n, there, w.accounts = most, most, most
+				n, there, w.Accounts = most, most, most
 			}
 			measure(s, p, axis.name, n, w, there)
 		}
@@ -102,7 +103,7 @@ func run(s *stage.Stage) int {
 			fmt.Fprintf(os.Stderr, "growth: -first-login %q is not ACCOUNTS:MESSAGES\n", *first)
 			return 2
 		}
-		starts(s, p, store{accounts, messages})
+		starts(s, p, supply.Store{Accounts: accounts, Archived: messages})
 	}
 	return 0
 }

@@ -7,7 +7,13 @@ import (
 
 	"jackdaw/testsuite/harness"
 	"jackdaw/testsuite/load/stage"
+	"jackdaw/testsuite/load/supply"
 )
+
+// server is how each is set up: everybody writes to everybody.
+func (p plan) server() harness.Options {
+	return harness.Options{Program: p.program, Config: "log: {level: warn}\nmodules: {strangers: {recipients: 0}}\n"}
+}
 
 // A turn is one server's, whose values have this prefix.
 type turn struct {
@@ -16,17 +22,17 @@ type turn struct {
 }
 
 // measure takes everything at one point of an axis.
-func measure(s *stage.Stage, p plan, axis string, at int, w store, there int) {
+func measure(s *stage.Stage, p plan, axis string, at int, w supply.Store, there int) {
 	keep := func(values map[string]float64) {
 		l := line{What: "growth", Axis: axis, At: at, Time: time.Now().UTC().Truncate(time.Second), Values: values}
 		s.Keep(p.out, l)
 		s.Logf("growth: %s %d: %v", axis, at, values)
 	}
-	small, large := serve(s, p, store{accounts: present}), serve(s, p, w)
+	small, large := supply.Serve(s, supply.Store{Accounts: present}, p.server()), supply.Serve(s, w, p.server())
 	defer small.Stop()
 	defer large.Stop()
 	for range p.reps {
-		keep(map[string]float64{"base_first_login_ms": start(s, small), "first_login_ms": start(s, large)})
+		keep(map[string]float64{"base_first_login_ms": supply.FirstLogin(s, small), "first_login_ms": supply.FirstLogin(s, large)})
 	}
 	rss := func() float64 {
 		<-time.After(p.settle)
@@ -41,7 +47,7 @@ func measure(s *stage.Stage, p plan, axis string, at int, w store, there int) {
 	defer full.close()
 	started := rss()
 	keep(map[string]float64{"started_mib": started})
-	must(s, full.grow(there, w.accounts))
+	must(s, full.grow(there, w.Accounts))
 	keep(map[string]float64{"session_kib": (rss() - started) * 1024 / float64(there)})
 	must(s, base.grow(present, present))
 	full.employ(50)
@@ -62,7 +68,7 @@ func measure(s *stage.Stage, p plan, axis string, at int, w store, there int) {
 				values[c.prefix+name+"_p50_ms"] = quantile(times, 0.5)
 				values[c.prefix+name+"_p99_ms"] = quantile(times, 0.99)
 			}
-			values[c.prefix+"login_us"] = logins(s, c.server, p.logins, min(present, w.accounts))
+			values[c.prefix+"login_us"] = logins(s, c.server, p.logins, min(present, w.Accounts))
 		}
 		slices.Reverse(turns)
 		for _, of := range []string{"message", "login"} {
@@ -79,7 +85,7 @@ func logins(s *stage.Stage, server *harness.Server, n, accounts int) float64 {
 	before, err := stage.TreeCPU(server.PID())
 	must(s, err)
 	must(s, parallel(n, func(i int) error {
-		c, err := harness.Connect(server.C2STLS, user(i%accounts), fmt.Sprintf("login%d", i))
+		c, err := harness.Connect(server.C2STLS, supply.User(i%accounts), fmt.Sprintf("login%d", i))
 		if err == nil {
 			c.Close()
 		}
@@ -90,31 +96,19 @@ func logins(s *stage.Stage, server *harness.Server, n, accounts int) float64 {
 	return (after - before).Seconds() * 1e6 / float64(n)
 }
 
-// start is how long it takes from exec to a login, in milliseconds, of a server that runs already.
-func start(s *stage.Stage, server *harness.Server) float64 {
-	server.Stop()
-	began := time.Now()
-	server.Launch()
-	c, err := harness.Connect(server.C2STLS, user(0), "first")
-	took := time.Since(began)
-	must(s, err)
-	c.Close()
-	return took.Seconds() * 1000
-}
-
 // starts compares the first login after exec with a large store to that with none.
-func starts(s *stage.Stage, p plan, w store) {
-	none, large := serve(s, p, store{accounts: 1}), serve(s, p, w)
+func starts(s *stage.Stage, p plan, w supply.Store) {
+	none, large := supply.Serve(s, supply.Store{Accounts: 1}, p.server()), supply.Serve(s, w, p.server())
 	var without, with []float64
 	for range 3 * p.reps {
-		without, with = append(without, start(s, none)), append(with, start(s, large))
-		s.Keep(p.out, line{What: "first-login", Axis: fmt.Sprintf("%d accounts", w.accounts), At: w.archived,
+		without, with = append(without, supply.FirstLogin(s, none)), append(with, supply.FirstLogin(s, large))
+		s.Keep(p.out, line{What: "first-login", Axis: fmt.Sprintf("%d accounts", w.Accounts), At: w.Archived,
 			Time: time.Now().UTC().Truncate(time.Second), Values: map[string]float64{
 				"none_ms": without[len(without)-1], "first_login_ms": with[len(with)-1]}})
 	}
 	fmt.Printf("first login after exec, medians of %d, in turns: "+
 		"%.1f ms with one account, %.1f ms with %s accounts and %s archived messages\n", 3*p.reps,
-		stage.Median(without), stage.Median(with), stage.Thousands(float64(w.accounts)), stage.Thousands(float64(w.archived)))
+		stage.Median(without), stage.Median(with), stage.Thousands(float64(w.Accounts)), stage.Thousands(float64(w.Archived)))
 }
 
 func must(s *stage.Stage, err error) {

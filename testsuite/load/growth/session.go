@@ -12,6 +12,7 @@ import (
 
 	"jackdaw/testsuite/harness"
 	"jackdaw/testsuite/load/stage"
+	"jackdaw/testsuite/load/supply"
 )
 
 // A session is one of a user, with stream management (XEP-0198), TLS and presence. The harness logs it in; what comes
@@ -60,7 +61,7 @@ func (c *crowd) grow(n, accounts int) error {
 	err := parallel(len(fresh), func(k int) (err error) {
 		i := from + k
 		// An address has 28,000 ports for connections to one other.
-		fresh[k], err = login(c.server, fmt.Sprintf("127.0.9.%d", 1+i/20000), user(i*max(1, accounts/n)%accounts), strconv.Itoa(i))
+		fresh[k], err = login(c.server, fmt.Sprintf("127.0.9.%d", 1+i/20000), supply.User(i*max(1, accounts/n)%accounts), strconv.Itoa(i))
 		return err
 	})
 	if err != nil {

@@ -16,15 +16,20 @@ type measure struct {
 }
 
 var measures = []measure{
-	{"rss_mib", "resident memory", "MiB", 8},
+	{"memory_mib", "memory", "MiB", 16},
 	{"heap_mib", "heap", "MiB", 4},
 	{"goroutines", "goroutines", "", 60},
 	{"descriptors", "descriptors", "", 30},
-	{"disk_mib", "disk without uploads", "MiB", 16},
+	{"disk_over_mib", "disk without uploads and what is remembered of messages", "MiB", 16},
 	{"upload_over_mib", "disk of uploads beyond the bytes uploaded", "MiB", 4},
 }
 
 const tolerance = 0.1 // of the median
+
+// remembered is how many bytes a server may keep of each acknowledged message for a day or two, so that it can tell it
+// when it is sent again (docs/promises.md §3): its id in the archives of both sides, in the queue of the recipient,
+// and in that for the other server. Within an hour that only grows.
+const remembered = 600
 
 // growth is by how much a series grows from its first point to its last: its median slope (Theil and Sen: the median of
 // the slopes of all pairs of points), which neither a peak nor a collection of garbage moves, times its length.

@@ -42,6 +42,9 @@ func (r *run) seen(h *house) (look, error) {
 	if v["rss_mib"], err = stage.RSS(h.PID()); err != nil {
 		return l, err
 	}
+	if v["memory_mib"], err = stage.Anonymous(h.PID()); err != nil {
+		return l, err
+	}
 	fds, err := stage.Descriptors(h.PID())
 	if err != nil {
 		return l, err
@@ -56,6 +59,7 @@ func (r *run) seen(h *house) (look, error) {
 	if v["disk_mib"], err = stage.DiskUsage(data, func(name string) bool { return name == "upload" }); err != nil {
 		return l, err
 	}
+	v["disk_over_mib"] = v["disk_mib"] - float64(promised)*remembered/(1<<20)
 	uploads, err := stage.DiskUsage(filepath.Join(data, "upload"), nil)
 	// A file takes whole blocks: half of one each is not the server's doing, but small beside the bound.
 	v["upload_mib"], v["upload_over_mib"] = uploads, uploads-float64(h.uploaded.Load())/(1<<20)

@@ -6,7 +6,8 @@
 // It ends with status 1 if a message that was acknowledged has neither arrived nor come back, if something was
 // answered wrongly or never, or if anything that is measured is not flat: over the last half of the time its median
 // slope (Theil and Sen) may make it grow by a tenth of its median, or by a small floor. Archives are bounded by bytes
-// here, so that they are full soon: what is kept for users does not grow then, and neither may the disk.
+// here, so that they are full soon: what is kept for users does not grow then, and neither may the disk, but for the
+// ids of messages, which are remembered for a day or two.
 //
 // It leaves out faults (testsuite/kill), WebSocket and BOSH.
 package main

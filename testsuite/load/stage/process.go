@@ -17,6 +17,10 @@ import (
 // RSS is how much memory a process has, in MiB (VmRSS of proc_pid_status(5)).
 func RSS(pid int) (float64, error) { return status(pid, "VmRSS:") }
 
+// Anonymous is how much of that is not a part of files (RssAnon): the embedded store maps its tree into memory, and the
+// kernel lends it what is free.
+func Anonymous(pid int) (float64, error) { return status(pid, "RssAnon:") }
+
 // PeakRSS is the most that it has had (VmHWM).
 func PeakRSS(pid int) (float64, error) { return status(pid, "VmHWM:") }
 
