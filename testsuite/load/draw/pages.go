@@ -22,12 +22,12 @@ var growthCharts = []struct {
 	title, y string
 	curves   []curve
 }{
-	{"CPU of a message", "µs", []curve{{"here", "message_us"}, {"small server, in turns", "base_message_us"}}},
-	{"CPU of a message beside the small server's", "ratio", []curve{{"", "message_ratio"}}},
+	{"CPU of a message", "µs", []curve{{"all talk", "message_us"}, {"a hundred do", "few_us"}, {"small server", "base_message_us"}}},
+	{"CPU of a message beside the small server's", "ratio", []curve{{"all talk", "message_ratio"}, {"a hundred do", "few_ratio"}}},
 	{"CPU of a login", "µs", []curve{{"here", "login_us"}, {"small server, in turns", "base_login_us"}}},
 	{"Latency, median, at a fixed rate", "ms", []curve{{"delivered", "delivered_p50_ms"}, {"acknowledged", "acknowledged_p50_ms"}}},
 	{"Latency, p99, at a fixed rate", "ms", []curve{{"delivered", "delivered_p99_ms"}, {"acknowledged", "acknowledged_p99_ms"},
-		{"small server", "base_delivered_p99_ms"}, {"its acknowledged", "base_acknowledged_p99_ms"}}},
+		{"small server", "base_delivered_p99_ms"}, {"there", "base_acknowledged_p99_ms"}}},
 	{"Memory of a session at rest", "KiB", []curve{{"", "session_kib"}}},
 	{"Memory of the server just started", "MiB", []curve{{"", "started_mib"}}},
 	{"From exec to the first login", "ms", []curve{{"here", "first_login_ms"}, {"small server, in turns", "base_first_login_ms"}}},

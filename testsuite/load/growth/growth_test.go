@@ -31,10 +31,10 @@ func TestElementsAreCutWhereTheyEnd(t *testing.T) {
 func TestAPointIsMeasuredAndKept(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "out.jsonl")
 	p := plan{out: out, reps: 1, burst: 300 * time.Millisecond, calm: 300 * time.Millisecond, rate: 100, logins: 2,
-		settle: time.Millisecond}
+		settle: time.Millisecond, present: 20}
 	status := stage.Run("growth", func(s *stage.Stage) int {
 		defer harness.Cleanup()
-		measure(s, p, "archived", 1000, supply.Store{Accounts: 120, Archived: 1000}, 20)
+		measure(s, p, "archived", 1000, supply.Store{Accounts: 120, Archived: 1000}, p.present)
 		return 0
 	})
 	lines, err := stage.Lines[line](out)

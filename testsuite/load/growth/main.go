@@ -1,6 +1,6 @@
 // Command growth measures what a message, a login and a session cost a jackdaw as something grows, one thing at a time:
 //
-//	sessions  that are there, all of which talk
+//	sessions  that are there: all of them talk, or a hundred do and the others are idle
 //	accounts  that exist; a hundred of them are there
 //	archived  messages, of a hundred accounts that are there
 //
@@ -39,6 +39,7 @@ type plan struct {
 	rate         float64
 	logins       int
 	settle       time.Duration
+	present      int // sessions where something else grows, and of the small server
 }
 
 // A line is what was measured once.
@@ -50,10 +51,8 @@ type line struct {
 	Values map[string]float64 `json:"values"`
 }
 
-const present = 100 // sessions where something else grows
-
 func run(s *stage.Stage) int {
-	var p plan
+	p := plan{present: 100}
 	sessions := flag.String("sessions", "100,1000,10000,50000", "numbers of sessions; empty leaves them out")
 	accounts := flag.String("accounts", "1000,10000,100000,1000000", "numbers of accounts; likewise")
 	archived := flag.String("archived", "10000,100000,1000000,10000000", "numbers of archived messages; likewise")
@@ -77,17 +76,17 @@ func run(s *stage.Stage) int {
 		store       func(n int) (supply.Store, int)
 	}{
 		{"sessions", *sessions, func(n int) (supply.Store, int) { return supply.Store{Accounts: n}, n }},
-		{"accounts", *accounts, func(n int) (supply.Store, int) { return supply.Store{Accounts: n}, present }},
-		{"archived", *archived, func(n int) (supply.Store, int) { return supply.Store{Accounts: present, Archived: n}, present }},
+		{"accounts", *accounts, func(n int) (supply.Store, int) { return supply.Store{Accounts: n}, p.present }},
+		{"archived", *archived, func(n int) (supply.Store, int) { return supply.Store{Accounts: p.present, Archived: n}, p.present }},
 	} {
 		for _, text := range strings.FieldsFunc(axis.sizes, func(r rune) bool { return r == ',' }) {
 			n, err := strconv.Atoi(text)
-			if err != nil || n < 1 {
-				fmt.Fprintf(os.Stderr, "growth: -%s %q\n", axis.name, text)
+			if err != nil || n < p.present {
+				fmt.Fprintf(os.Stderr, "growth: -%s %q is no number from %d on\n", axis.name, text, p.present)
 				return 2
 			}
 			w, there := axis.store(n)
-			if most := descriptors() - 500; there > most {
+			if most := descriptors() * 9 / 10; there > most { // the server keeps some for itself
 				s.Logf("growth: %d sessions need more descriptors than a process may have here; there are %d sessions instead (ulimit -n)",
 					there, most)
 				n, there, w.Accounts = most, most, most

@@ -28,7 +28,7 @@ func measure(s *stage.Stage, p plan, axis string, at int, w supply.Store, there 
 		s.Keep(p.out, l)
 		s.Logf("growth: %s %d: %v", axis, at, values)
 	}
-	small, large := supply.Serve(s, supply.Store{Accounts: present}, p.server()), supply.Serve(s, w, p.server())
+	small, large := supply.Serve(s, supply.Store{Accounts: p.present}, p.server()), supply.Serve(s, w, p.server())
 	defer small.Stop()
 	defer large.Stop()
 	for range p.reps {
@@ -49,29 +49,34 @@ func measure(s *stage.Stage, p plan, axis string, at int, w supply.Store, there 
 	keep(map[string]float64{"started_mib": started})
 	must(s, full.grow(there, w.Accounts))
 	keep(map[string]float64{"session_kib": (rss() - started) * 1024 / float64(there)})
-	must(s, base.grow(present, present))
+	must(s, base.grow(p.present, p.present))
 	full.employ(50)
 	base.employ(50)
 
+	must(s, base.warm())
+	must(s, full.warm())
 	turns := []turn{{"base_", base}, {"", full}}
 	for range p.reps {
 		values := map[string]float64{}
 		for _, c := range turns {
-			burst, err := c.talk(p.burst, 0)
+			burst, err := c.talk(p.burst, 0, len(c.sessions))
 			must(s, err)
 			values[c.prefix+"message_us"] = burst.cpu.Seconds() * 1e6 / float64(burst.messages)
+			few, err := c.talk(p.burst, 0, p.present)
+			must(s, err)
+			values[c.prefix+"few_us"] = few.cpu.Seconds() * 1e6 / float64(few.messages)
 			values[c.prefix+"messages_per_s"] = float64(burst.messages) / p.burst.Seconds()
-			calm, err := c.talk(p.calm, p.rate)
+			calm, err := c.talk(p.calm, p.rate, len(c.sessions))
 			must(s, err)
 			values[c.prefix+"calm_message_us"] = calm.cpu.Seconds() * 1e6 / float64(calm.messages)
 			for name, times := range map[string][]time.Duration{"delivered": calm.arrived, "acknowledged": calm.acknowledged} {
 				values[c.prefix+name+"_p50_ms"] = quantile(times, 0.5)
 				values[c.prefix+name+"_p99_ms"] = quantile(times, 0.99)
 			}
-			values[c.prefix+"login_us"] = logins(s, c.server, p.logins, min(present, w.Accounts))
+			values[c.prefix+"login_us"] = logins(s, c.server, p.logins, min(p.present, w.Accounts))
 		}
 		slices.Reverse(turns)
-		for _, of := range []string{"message", "login"} {
+		for _, of := range []string{"message", "few", "login"} {
 			if base := values["base_"+of+"_us"]; base > 0 { // a tick at least
 				values[of+"_ratio"] = values[of+"_us"] / base
 			}

@@ -35,10 +35,12 @@ func (c *crowd) employ(n int) {
 	}
 }
 
-// say sends a message and waits until it has arrived and has been acknowledged. Times count from due.
-func (w *worker) say(c *crowd, due time.Time) (arrived, acknowledged time.Duration, err error) {
-	from := w.sessions[w.said%len(w.sessions)] // all of its sessions take turns
-	to := c.sessions[w.dice.IntN(len(c.sessions))]
+// say sends a message, from one and to one of the first among sessions of the crowd, and waits until it has arrived and
+// has been acknowledged. Times count from due.
+func (w *worker) say(c *crowd, among int, due time.Time) (arrived, acknowledged time.Duration, err error) {
+	own := (among - w.number + len(c.workers) - 1) / len(c.workers) // of these
+	from := w.sessions[w.said%own]                                  // they take turns
+	to := c.sessions[w.dice.IntN(among)]
 	w.said++
 	from.sent++
 	_, err = fmt.Fprintf(from, "<message type='chat' id='%d-%d' to='%s'><body>%s</body></message><r xmlns='urn:xmpp:sm:3'/>",
@@ -76,8 +78,22 @@ type spoken struct {
 	arrived, acknowledged []time.Duration
 }
 
-// talk has the workers talk for a time: as fast as they can, or with a rate of messages a second in all.
-func (c *crowd) talk(d time.Duration, rate float64) (all spoken, err error) {
+// warm has all sessions talk until each has said something, for what a session costs once; for a quarter of a minute at
+// most.
+func (c *crowd) warm() error {
+	n := len(c.sessions)
+	for end := time.Now().Add(15 * time.Second); n > 0 && time.Now().Before(end); {
+		all, err := c.talk(time.Second, 0, len(c.sessions))
+		if err != nil {
+			return err
+		}
+		n -= int(all.messages)
+	}
+	return nil
+}
+
+// talk has the first among sessions talk for a time: as fast as they can, or with a rate of messages a second in all.
+func (c *crowd) talk(d time.Duration, rate float64, among int) (all spoken, err error) {
 	before, err := stage.TreeCPU(c.server.PID())
 	if err != nil {
 		return all, err
@@ -97,7 +113,7 @@ func (c *crowd) talk(d time.Duration, rate float64) (all spoken, err error) {
 				if due.Sub(began) >= d {
 					break
 				}
-				a, b, err := w.say(c, due)
+				a, b, err := w.say(c, among, due)
 				if err != nil {
 					c.fail(err)
 					break

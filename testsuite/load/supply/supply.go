@@ -7,8 +7,10 @@ import (
 	"crypto/hmac"
 	"crypto/pbkdf2"
 	"crypto/sha1"
+	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"hash"
 	"os"
 	"path/filepath"
 	"strings"
@@ -104,24 +106,30 @@ func bring(s *stage.Stage, server *harness.Server, data string, w Store, some sp
 	}
 }
 
-// keys are those of harness.Password for SCRAM-SHA-1 (RFC 5802 §3), the same for all accounts: deriving them a million
-// times would take hours.
+// keys are those of harness.Password for SCRAM (RFC 5802 §3), the same for all accounts: deriving them a million times
+// would take hours. There are keys of both hashes, as of a password that was set here: who has but one of them is on a
+// list that is read at the start.
 func keys() (string, error) {
-	salt, iterations := []byte("salt of jackdaw"), 4096
-	salted, err := pbkdf2.Key(sha1.New, harness.Password, salt, iterations, sha1.Size)
-	if err != nil {
-		return "", err
+	var all strings.Builder
+	for mechanism, h := range map[string]func() hash.Hash{"SCRAM-SHA-1": sha1.New, "SCRAM-SHA-256": sha256.New} {
+		salt, iterations := []byte("salt of jackdaw"), 4096
+		salted, err := pbkdf2.Key(h, harness.Password, salt, iterations, h().Size())
+		if err != nil {
+			return "", err
+		}
+		mac := func(text string) []byte {
+			m := hmac.New(h, salted)
+			m.Write([]byte(text))
+			return m.Sum(nil)
+		}
+		stored := h()
+		stored.Write(mac("Client Key"))
+		b64 := base64.StdEncoding.EncodeToString
+		fmt.Fprintf(&all, "<scram-credentials xmlns='urn:xmpp:pie:0#scram' mechanism='%s'><iter-count>%d</iter-count>"+
+			"<salt>%s</salt><server-key>%s</server-key><stored-key>%s</stored-key></scram-credentials>",
+			mechanism, iterations, b64(salt), b64(mac("Server Key")), b64(stored.Sum(nil)))
 	}
-	mac := func(text string) []byte {
-		h := hmac.New(sha1.New, salted)
-		h.Write([]byte(text))
-		return h.Sum(nil)
-	}
-	stored := sha1.Sum(mac("Client Key"))
-	b64 := base64.StdEncoding.EncodeToString
-	return fmt.Sprintf("<scram-credentials xmlns='urn:xmpp:pie:0#scram' mechanism='SCRAM-SHA-1'><iter-count>%d</iter-count>"+
-		"<salt>%s</salt><server-key>%s</server-key><stored-key>%s</stored-key></scram-credentials>",
-		iterations, b64(salt), b64(mac("Server Key")), b64(stored[:])), nil
+	return all.String(), nil
 }
 
 // write makes a file of XEP-0227 with some accounts.

@@ -17,7 +17,7 @@ func TestAnImportHasItsAccountsContactsAndMessages(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := string(b)
-	for part, n := range map[string]int{"<scram-credentials ": 2, "<result ": 6, "<user name='u9'>": 1, "<item ": 8,
+	for part, n := range map[string]int{"<scram-credentials ": 4, "<result ": 6, "<user name='u9'>": 1, "<item ": 8,
 		"<item jid='u0@localhost'": 2, "<item jid='u7@localhost'": 2, "<item jid='u5@localhost'": 0} {
 		if strings.Count(text, part) != n {
 			t.Errorf("%s is there %d times, want %d, in\n%.3000s", part, strings.Count(text, part), n, text)
