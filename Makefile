@@ -63,6 +63,7 @@ race:
 # The long form of what the tests do in short.
 soak:
 	$(GO) test -count=1 -timeout 60m -v -run 'PowerCuts|EveryFailure|ChangedBitIsTold' ./storage/embedded -cuts 20000
+	JACKDAW_SOAK=1 $(GO) test -count=1 -v -timeout 2h -parallel 1 ./testsuite/faults
 
 check:
 	@dirty=$$(git ls-files --cached --others --exclude-standard '*.go' | xargs -r gofmt -s -l); \
@@ -78,10 +79,6 @@ fuzz:
 	    $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5x ./$$(dirname $$file); \
 	  done; \
 	done
-
-# The long forms of testsuite/faults, of half an hour.
-soak:
-	JACKDAW_SOAK=1 $(GO) test -count=1 -v -timeout 2h -parallel 1 ./testsuite/faults
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) $(BENCH_PACKAGES)

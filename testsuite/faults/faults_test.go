@@ -1,5 +1,6 @@
 // Package faults does to a running server what machines and networks do, under load; testsuite/ledger counts what was
-// acknowledged against what was seen. Its short form is part of the tests; JACKDAW_SOAK has the long one (make soak).
+// acknowledged against what was seen. Its short form is part of the tests; JACKDAW_SOAK has the long one (make soak, of
+// half an hour).
 package faults
 
 import (
