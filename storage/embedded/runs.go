@@ -189,14 +189,14 @@ func (e *engine) mergeValues(tx *bbolt.Tx, t *memtable) (map[uint32][]row, error
 		}
 	}
 	for _, gen := range slices.Sorted(maps.Keys(rows)) {
-		if err := e.addRun(tx, gen, slices.Clone(rows[gen]), erased[gen]); err != nil {
+		if err := e.addRun(tx, gen, rows[gen], erased[gen]); err != nil {
 			return nil, err
 		}
 	}
 	return rows, nil
 }
 
-// addRun adds rows to a generation whose earlier rows of these owners are gone.
+// addRun sorts rows and adds them to a generation whose earlier rows of these owners are gone.
 func (e *engine) addRun(tx *bbolt.Tx, gen uint32, rows []row, erased []uint64) error {
 	b, err := tx.CreateBucketIfNotExists(runsBucket(gen))
 	if err != nil {

@@ -196,8 +196,10 @@ func (s *story) step() error {
 		p, err = s.update(ctx)
 	case n < 87:
 		p, err = s.deleteRows(ctx)
-	case n < 94:
+	case n < 93:
 		p, err = s.account(ctx)
+	case n < 94:
+		p, err = s.sweep(ctx)
 	case n < 96:
 		s.engine.settle()
 	default:
@@ -298,6 +300,25 @@ func (s *story) edit(ctx context.Context) (*storage.Pending, error) {
 		m.records[i].Data = data
 		s.tell(owner, textOf(m.records))
 	})
+}
+
+// sweep takes all records of a space, as when all recipients have what waited for them, and appends one.
+func (s *story) sweep(ctx context.Context) (p *storage.Pending, err error) {
+	space, _ := split(pick(s.random, logOwners))
+	for _, owner := range logOwners {
+		l, name, m := s.log(owner)
+		if err != nil || !strings.HasPrefix(owner, space) || len(m.records) == 0 {
+			continue
+		}
+		p, err = s.call(func() (*storage.Pending, error) { return l.Trim(ctx, name, ^uint64(0)) }, func() {
+			m.records = nil
+			s.tell(owner, "")
+		})
+	}
+	if err == nil {
+		p, err = s.append(ctx)
+	}
+	return p, err
 }
 
 // deleteOwner is two steps, since a crash may leave the one without the other: the records, and then what else there
