@@ -3,8 +3,8 @@ package posts
 import (
 	"encoding/binary"
 	"errors"
-	"strings"
 
+	"jackdaw/modules/internal/record"
 	"jackdaw/router"
 	"jackdaw/xmpp/jid"
 )
@@ -31,15 +31,11 @@ var errRow = errors.New("record of posts that cannot be read")
 // most bounds what a record may claim.
 const most = 1 << 24
 
-func appendString(b []byte, s string) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
-}
-
 // appendRow appends a post with n of its recipients from the first on.
 func appendRow(b []byte, p *post, first, n int) []byte {
 	b = binary.AppendUvarint(b, p.id)
-	b = appendString(b, p.sender.String())
-	b = appendString(b, p.messageID)
+	b = record.AppendText(b, p.sender.String())
+	b = record.AppendText(b, p.messageID)
 	b = binary.AppendUvarint(b, uint64(len(p.to)))
 	b = binary.AppendUvarint(b, uint64(first))
 	b = binary.AppendUvarint(b, uint64(n))
@@ -61,9 +57,9 @@ func appendRow(b []byte, p *post, first, n int) []byte {
 		}
 		b = binary.AppendUvarint(append(b, head), late)
 		if r.reason != "" {
-			b = appendString(b, r.reason)
+			b = record.AppendText(b, r.reason)
 		}
-		b = appendString(b, address)
+		b = record.AppendText(b, address)
 	}
 	return b
 }
@@ -75,48 +71,22 @@ type row struct {
 	first, n int
 }
 
-// A reader takes a record apart. After an error all it gives is zero.
-type reader struct {
-	b   []byte
-	bad bool
-}
-
-func (r *reader) number() uint64 {
-	v, n := binary.Uvarint(r.b)
-	if n <= 0 {
-		r.bad, r.b = true, nil
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
+// A reader takes a record apart.
+type reader struct{ record.Reader }
 
 // count is a number that is at most that of a record.
 func (r *reader) count() int {
-	v := r.number()
+	v := r.Number()
 	if v > most {
-		r.bad = true
+		r.Bad = true
 		return 0
 	}
 	return int(v)
 }
 
-func (r *reader) bytes() []byte {
-	n := r.count()
-	if n > len(r.b) {
-		r.bad, r.b = true, nil
-		return nil
-	}
-	s := r.b[:n]
-	r.b = r.b[n:]
-	return s
-}
-
-func (r *reader) text() string { return strings.Clone(string(r.bytes())) }
-
 func (r *reader) address() jid.JID {
-	j, err := jid.ParseBytes(r.bytes())
-	r.bad = r.bad || err != nil
+	j, err := jid.ParseBytes(r.Bytes())
+	r.Bad = r.Bad || err != nil
 	return j
 }
 
@@ -133,19 +103,19 @@ func readRows(b []byte) (rows []row, err error) {
 	if len(b) < 9 || b[0] != rowFormat {
 		return nil, errRow
 	}
-	r := reader{b: b[9:]}
-	for len(r.b) > 0 {
-		p := &post{id: r.number(), sender: r.address(), messageID: r.text(), settled: true}
+	r := reader{record.Reader{B: b[9:]}}
+	for len(r.B) > 0 {
+		p := &post{id: r.Number(), sender: r.address(), messageID: r.Text(), settled: true}
 		one := row{post: p, total: r.count(), first: r.count(), n: r.count()}
 		// A recipient takes three bytes at least, so that nothing is believed that is not there.
-		if r.bad || one.n == 0 || one.n > len(r.b)/3 || one.first+one.n > one.total {
+		if r.Bad || one.n == 0 || one.n > len(r.B)/3 || one.first+one.n > one.total {
 			return nil, errRow
 		}
 		p.to = make([]recipient, one.n)
 		for i := range p.to {
 			r.recipient(p, i)
 		}
-		if r.bad {
+		if r.Bad {
 			return nil, errRow
 		}
 		rows = append(rows, one)
@@ -155,26 +125,21 @@ func readRows(b []byte) (rows []row, err error) {
 
 // recipient reads one into its place.
 func (r *reader) recipient(p *post, i int) {
-	if len(r.b) == 0 {
-		r.bad = true
-		return
-	}
-	head := r.b[0]
-	r.b = r.b[1:]
+	head := r.Byte()
 	to := &p.to[i]
 	to.outcome = router.Outcome(head & outcomeMask)
-	to.at = p.id + min(r.number(), most*1000)*1000
+	to.at = p.id + min(r.Number(), most*1000)*1000
 	if head&hasReason != 0 {
-		to.reason = r.text()
+		to.reason = r.Text()
 	}
 	if head&sameDomain == 0 {
 		to.to = r.address()
 	} else if i > 0 {
 		var err error
-		to.to, err = jid.New(string(r.bytes()), p.to[i-1].to.Domain(), "")
-		r.bad = r.bad || err != nil
+		to.to, err = jid.New(string(r.Bytes()), p.to[i-1].to.Domain(), "")
+		r.Bad = r.Bad || err != nil
 	} else {
-		r.bad = true
+		r.Bad = true
 	}
-	r.bad = r.bad || to.outcome > router.Bounced || to.to.IsZero()
+	r.Bad = r.Bad || to.outcome > router.Bounced || to.to.IsZero()
 }

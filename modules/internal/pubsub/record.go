@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"jackdaw/modules/internal/record"
 	"jackdaw/xmpp/jid"
 )
 
@@ -80,9 +81,9 @@ func readSubscription(who string, b []byte) (j jid.JID, one subscription, err er
 	case b[0] != optionsVersion || len(b) < 3:
 		return j, one, errRecord
 	}
-	r := reader{b: b[3:]}
-	one.quiet, one.until = b[2] == 1, int64(r.number())
-	if r.bad || one.until < 0 {
+	r := record.Reader{B: b[3:]}
+	one.quiet, one.until = b[2] == 1, int64(r.Number())
+	if r.Bad || one.until < 0 {
 		return j, one, errRecord
 	}
 	return j, one, nil
@@ -90,37 +91,6 @@ func readSubscription(who string, b []byte) (j jid.JID, one subscription, err er
 
 // itemsOwner is whose the items of a node are in their map. No bare address has a slash in it.
 func itemsOwner(service jid.JID, node string) string { return service.String() + "/" + node }
-
-func appendText(b []byte, s string) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
-}
-
-// reader takes values off a record; once something is missing it says so.
-type reader struct {
-	b   []byte
-	bad bool
-}
-
-func (r *reader) number() uint64 {
-	n, size := binary.Uvarint(r.b)
-	if size <= 0 {
-		r.b, r.bad = nil, true
-		return 0
-	}
-	r.b = r.b[size:]
-	return n
-}
-
-func (r *reader) text() string {
-	n := r.number()
-	if n > uint64(len(r.b)) {
-		r.b, r.bad = nil, true
-		return ""
-	}
-	s := string(r.b[:n])
-	r.b = r.b[n:]
-	return s
-}
 
 // flags of a configuration, in the order of the bits.
 func (c *Config) flags() []*bool {
@@ -145,15 +115,15 @@ func nodeRecord(c Config, created int64, maker jid.JID) []byte {
 	b = append(b, byte(c.Access), byte(c.Publishers), byte(c.Last))
 	b = binary.AppendUvarint(b, uint64(c.MaxItems))
 	for _, s := range []string{c.Title, c.Description, c.Type} {
-		b = appendText(b, s)
+		b = record.AppendText(b, s)
 	}
 	b = binary.AppendUvarint(b, uint64(len(c.Groups)))
 	for _, g := range c.Groups {
-		b = appendText(b, g)
+		b = record.AppendText(b, g)
 	}
 	b = binary.AppendUvarint(binary.AppendUvarint(b, uint64(c.Full)), uint64(c.Expire))
 	if version == madeVersion {
-		b = appendText(b, maker.String())
+		b = record.AppendText(b, maker.String())
 	}
 	return b
 }
@@ -162,38 +132,38 @@ func readNode(b []byte) (c Config, created int64, maker jid.JID, err error) {
 	if len(b) == 0 || b[0] < recordVersion || b[0] > madeVersion {
 		return c, 0, maker, errRecord
 	}
-	r := reader{b: b[1:]}
-	created = int64(r.number())
-	bits := r.number()
+	r := record.Reader{B: b[1:]}
+	created = int64(r.Number())
+	bits := r.Number()
 	for i, f := range c.flags() {
 		*f = bits&(1<<i) != 0
 	}
-	if len(r.b) < 3 {
+	if len(r.B) < 3 {
 		return c, 0, maker, errRecord
 	}
-	c.Access, c.Publishers, c.Last = Access(r.b[0]), Publishers(r.b[1]), Last(r.b[2])
-	r.b = r.b[3:]
+	c.Access, c.Publishers, c.Last = Access(r.B[0]), Publishers(r.B[1]), Last(r.B[2])
+	r.B = r.B[3:]
 	if int(c.Access) >= len(accesses) || int(c.Publishers) >= len(publishers) || int(c.Last) >= len(lasts) {
 		return c, 0, maker, errRecord
 	}
-	c.MaxItems = int(r.number())
-	c.Title, c.Description, c.Type = r.text(), r.text(), r.text()
-	for n := r.number(); n > 0 && !r.bad; n-- {
-		c.Groups = append(c.Groups, r.text())
+	c.MaxItems = int(r.Number())
+	c.Title, c.Description, c.Type = r.Text(), r.Text(), r.Text()
+	for n := r.Number(); n > 0 && !r.Bad; n-- {
+		c.Groups = append(c.Groups, r.Text())
 	}
 	if b[0] >= nodeVersion {
-		full := r.number()
-		if c.Expire = int64(r.number()); full >= uint64(len(fulls)) || c.Expire < 0 {
+		full := r.Number()
+		if c.Expire = int64(r.Number()); full >= uint64(len(fulls)) || c.Expire < 0 {
 			return c, 0, maker, errRecord
 		}
 		c.Full = Full(full)
 	}
 	if b[0] == madeVersion {
-		if maker, err = jid.Parse(r.text()); err != nil {
+		if maker, err = jid.Parse(r.Text()); err != nil {
 			return c, 0, maker, errRecord
 		}
 	}
-	if r.bad {
+	if r.Bad {
 		return c, 0, maker, errRecord
 	}
 	return c, created, maker, nil
@@ -210,18 +180,18 @@ type Item struct {
 
 func itemRecord(it Item) []byte {
 	b := binary.AppendUvarint([]byte{recordVersion}, uint64(it.At))
-	return append(appendText(b, it.By), it.Payload...)
+	return append(record.AppendText(b, it.By), it.Payload...)
 }
 
 func readItem(id string, b []byte) (Item, error) {
 	if len(b) == 0 || b[0] != recordVersion {
 		return Item{}, errRecord
 	}
-	r := reader{b: b[1:]}
-	it := Item{ID: id, At: int64(r.number()), By: r.text()}
-	if r.bad {
+	r := record.Reader{B: b[1:]}
+	it := Item{ID: id, At: int64(r.Number()), By: r.Text()}
+	if r.Bad {
 		return Item{}, errRecord
 	}
-	it.Payload = slices.Clip(r.b)
+	it.Payload = slices.Clip(r.B)
 	return it, nil
 }
