@@ -213,7 +213,7 @@ func defaultModules() Modules {
 }
 
 // offByDefault are those that have to be turned on.
-var offByDefault = map[string]bool{"bytestreams": true, "directory": true}
+var offByDefault = map[string]bool{"bytestreams": true, "directory": true, "serverinfo": true}
 
 // moduleNames are the modules of this version, by the names of their folders; a line each, so that two who
 // add one do not change the same line.
@@ -253,6 +253,7 @@ var moduleNames = []string{
 	"registration",
 	"reports",
 	"roster",
+	"serverinfo",
 	"stanzaid",
 	"strangers",
 	"time",

@@ -44,6 +44,7 @@ import (
 	"jackdaw/modules/registration"
 	"jackdaw/modules/reports"
 	"jackdaw/modules/roster"
+	"jackdaw/modules/serverinfo"
 	"jackdaw/modules/stanzaid"
 	"jackdaw/modules/strangers"
 	"jackdaw/modules/time"
@@ -156,6 +157,7 @@ func All(d Deps) *Set {
 	rooms := muc.Of(d)
 	waiting := offline.Of(d, contacts, messages)
 	nodes := pubsub.Of(d, contacts)
+	known := serverinfo.Of(d, nodes)
 	programs := bots.Of(d, func(room jid.JID) bool {
 		_, err := rooms.Show(context.Background(), room)
 		return err == nil
@@ -219,6 +221,7 @@ func All(d Deps) *Set {
 			register.Module(),
 			invites.Module(),
 			reachable.Module(),
+			known.Module(),
 			devices.Of(d),
 			tokens.Of(d),
 			directory.Of(d, cards),
@@ -252,9 +255,13 @@ func All(d Deps) *Set {
 			shared.Run,
 			programs.Run,
 			sent.Run,
+			known.Run,
 		},
-		reloaded: shared.Poke,
-		leave:    rooms.Close,
+		reloaded: func() {
+			shared.Poke()
+			known.Poke()
+		},
+		leave: rooms.Close,
 		close: []func(){
 			waiting.Close,
 			sent.Close,

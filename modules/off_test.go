@@ -73,7 +73,7 @@ func TestModulesLeaveAloneTheOnesTheyKnowThatAreOff(t *testing.T) {
 func TestAModuleIsOffWithWhatItNeeds(t *testing.T) {
 	c := config.Default()
 	set := All(deps(c))
-	for _, row := range [][]string{{"disco", "caps", "commands"}, {"stanzaid", "archive"}, {"blocking", "reports"}} {
+	for _, row := range [][]string{{"disco", "caps", "commands", "serverinfo"}, {"pubsub", "serverinfo"}, {"stanzaid", "archive"}, {"blocking", "reports"}} {
 		c.Modules.Off = map[string]bool{row[0]: true}
 		for _, m := range set.Modules() {
 			if want := slices.Contains(row, m.Name); m.Off != want {

@@ -104,6 +104,7 @@ var titles = map[string]string{
 	"XEP-0313": "Message Archive Management",
 	"XEP-0442": "Pubsub Message Archive Management",
 	"XEP-0472": "Pubsub Social Feed",
+	"XEP-0485": "PubSub Server Information",
 	"XEP-0317": "Hats",
 	"XEP-0333": "Displayed Markers",
 	"XEP-0334": "Message Processing Hints",

@@ -4,6 +4,8 @@
 package contact
 
 import (
+	"slices"
+
 	"jackdaw/config"
 	"jackdaw/modules/internal/parts"
 	"jackdaw/router"
@@ -19,9 +21,20 @@ func Of(p parts.Parts) Contact { return Contact{p} }
 // Form is that of a host, nil if it has none or the module is off.
 func (c Contact) Form(host string) *xmpp.Element {
 	if h := c.p.Config().Host(host); h != nil && c.p.Switch("contact").On() {
-		return Form(&h.Contact)
+		return Form(&h.Contact, c.info(host))
 	}
 	return nil
+}
+
+// info is the URI of the node in which a host publishes what it wants known of itself (XEP-0485), which has its place
+// in the same form; "" where there is none.
+func (c Contact) info(host string) string {
+	domain := config.PubSubName + "." + host
+	if !c.p.Switch("serverinfo").On() || !c.p.Switch("pubsub").On() ||
+		!slices.Contains(c.p.Config().PubSubDomains(), domain) {
+		return ""
+	}
+	return "xmpp:" + domain + "?;node=serverinfo" // XEP-0060 §12.22
 }
 
 // OutageForm is that of a host, nil if it has none or the module is off.
@@ -44,8 +57,9 @@ func (Contact) Module() router.Module {
 }
 
 // Form writes the addresses as a form of type result (XEP-0157 §3, XEP-0128 §2).
-// It is nil where there are none. The element is the caller's.
-func Form(c *config.Contact) *xmpp.Element {
+// info, if not empty, is where the host publishes more (XEP-0485). It is nil where there are none. The element is the
+// caller's.
+func Form(c *config.Contact, info string) *xmpp.Element {
 	if c == nil {
 		return nil
 	}
@@ -60,6 +74,9 @@ func Form(c *config.Contact) *xmpp.Element {
 		if len(role.addresses) > 0 {
 			f.add("list-multi", role.name+"-addresses", role.addresses...)
 		}
+	}
+	if info != "" {
+		f.add("text-single", "serverinfo-pubsub-node", info)
 	}
 	if len(f.x.Content) == 1 {
 		return nil

@@ -519,3 +519,43 @@ func TestAccountsThatAreRemovedLeaveTheService(t *testing.T) {
 		t.Errorf("%v, %v", entries, err)
 	}
 }
+
+// What a host publishes of itself is the service's own, and nobody else's node is taken for it.
+func TestAHostHasNodesOfItsOwn(t *testing.T) {
+	w := newWorld(t)
+	put := func(node, text string) error {
+		return w.m.Publish(t.Context(), "example.org", node, "current", []byte("<t xmlns='urn:t'>"+text+"</t>"))
+	}
+	if err := put("own", "1"); err != nil {
+		t.Fatal(err)
+	}
+	w.do("romeo", subscribe("own", romeo))
+	w.messages("romeo")
+	if err := put("own", "1"); err != nil || len(w.messages("romeo")) != 0 {
+		t.Errorf("the same again: %v", err)
+	}
+	if err := put("own", "2"); err != nil || len(w.messages("romeo")) != 1 {
+		t.Errorf("something else: %v", err)
+	}
+	if got := w.ask(mercutio, "get", asked("<items node='own'/>")); strings.Count(got, "<item ") != 1 || !strings.Contains(got, ">2</t>") {
+		t.Errorf("items: %s", got)
+	}
+	if got := w.ask("romeo", "set", owned("<delete node='own'/>")); got != "auth forbidden" {
+		t.Errorf("deleted by a user: %s", got)
+	}
+	w.do("juliet", create("hers"))
+	if err := put("hers", "1"); err == nil {
+		t.Error("it is published in a node of somebody else's")
+	}
+	for node, left := range map[string]bool{"own": false, "hers": true, "none": false} {
+		if err := w.m.Withdraw(t.Context(), "example.org", node); err != nil {
+			t.Error(err)
+		}
+		if got := w.ask("juliet", "get", info(node)); strings.HasPrefix(got, "<") != left {
+			t.Errorf("%s: %s", node, got)
+		}
+	}
+	if err := w.m.Publish(t.Context(), "other.example", "own", "1", nil); err != nil {
+		t.Errorf("a host without a service: %v", err)
+	}
+}

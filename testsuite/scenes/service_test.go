@@ -17,7 +17,7 @@ func TestNodesThatManyShare(t *testing.T) {
 		t.Run(place.String(), func(t *testing.T) {
 			t.Parallel()
 			s := harness.Start(t, harness.Options{Place: place, Env: quick,
-				Config: "limits: {pubsub_user_nodes: 5, pubsub_item_bytes: 1000}\n"})
+				Config: "limits: {pubsub_user_nodes: 5, pubsub_item_bytes: 1000}\nmodules: {serverinfo: true}\n"})
 			play(t, s, "service")
 		})
 	}

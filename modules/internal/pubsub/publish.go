@@ -333,6 +333,9 @@ func (g *Engine) Publish(b *router.Batch, of jid.JID, name string, make Config, 
 	defer g.unlock(s)
 	n := s.nodes[name]
 	var made *storage.Pending
+	if n != nil && s.shared != nil && n.maker != of {
+		return nil, xmpp.Conflict("somebody else has made the node " + name + "; administrators may delete it")
+	}
 	if n == nil {
 		if err := g.grow(s, weighItems(items), of, false); err != nil {
 			return nil, err
@@ -350,6 +353,21 @@ func (g *Engine) Publish(b *router.Batch, of jid.JID, name string, make Config, 
 	}
 	g.tellItems(b, s, n, items, of)
 	return storage.Join(made, p), nil
+}
+
+// Delete deletes a node for the owner of a service; of one that many share, only what is the service's own. What is not
+// there is gone.
+func (g *Engine) Delete(of jid.JID, name string) (*storage.Pending, error) {
+	s, err := g.lock(of)
+	if err != nil {
+		return nil, err
+	}
+	defer g.unlock(s)
+	n := s.nodes[name]
+	if n == nil || s.shared != nil && n.maker != of {
+		return nil, nil
+	}
+	return g.erase(nil, s, n, "", of)
 }
 
 // Retract takes items back for the owner of a service, and says so to the subscribers. What is not there is none.

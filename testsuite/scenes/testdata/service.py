@@ -206,6 +206,22 @@ async def there_is_room_for_all(house):
     check(pages == sorted(pages) and "hers" in pages and "m0" not in pages, f"pages {pages}")
 
 
+async def everybody_reads_what_the_host_says_of_itself(house):
+    """XEP-0485, which the configuration of the test turns on."""
+    of, romeo, juliet, mercutio = await troupe(house)
+    info = await juliet["xep_0030"].get_info(jid=house.domain)
+    check("urn:xmpp:serverinfo:0" in info["disco_info"]["features"], "it is not announced")
+    equal(fields(info.xml).get("serverinfo-pubsub-node"), f"xmpp:{of}?;node=serverinfo", "where it is")
+    answer = await juliet.ask("get", entity("<items node='serverinfo'/>"), of)
+    said = answer.xml.find(".//{urn:xmpp:serverinfo:0}serverinfo")
+    equal(said.find("{urn:xmpp:serverinfo:0}domain").get("name"), house.domain, "domain")
+    equal(said.find("{jabber:iq:version}query/{jabber:iq:version}name").text, "jackdaw", "software")
+    await refuse([
+        ("7.1.3.1", juliet, "set", entity(f"<publish node='serverinfo'><item id='current'>{thing()}</item></publish>"), of, FORBIDDEN),
+        ("8.4.3.1", juliet, "set", owner("<delete node='serverinfo'/>"), of, FORBIDDEN),
+    ])
+
+
 async def nodes_survive_a_crash(house):
     of, romeo, juliet, mercutio = await troupe(house)
     await make(romeo, of, "kept", max_items="3", item_expire="86400")
@@ -224,4 +240,4 @@ async def nodes_survive_a_crash(house):
 
 
 play(a_host_says_where_its_nodes_are, slixmpp_does_what_it_can, subscriptions_have_options_ids_and_ends, nodes_have_owners_who_decide, posts_have_comments,
-     there_is_room_for_all, nodes_survive_a_crash)
+     there_is_room_for_all, everybody_reads_what_the_host_says_of_itself, nodes_survive_a_crash)
