@@ -2,7 +2,7 @@ package redis
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"slices"
 
 	"jackdaw/storage"
@@ -28,6 +28,9 @@ func (a *accounts) place(user string) (domain, space, local string) {
 func (a *accounts) domains() string { return a.key("domains", "accounts", "s") }
 
 func (a *accounts) Get(ctx context.Context, user string) (storage.Account, error) {
+	if err := a.check(ctx, user); err != nil {
+		return storage.Account{}, err
+	}
 	v, err := a.read(ctx, user)
 	if err != nil {
 		return storage.Account{}, err
@@ -35,12 +38,17 @@ func (a *accounts) Get(ctx context.Context, user string) (storage.Account, error
 	return storage.DecodeAccount([]byte(v))
 }
 
+// read returns an account as it stands, or is going to stand, in Redis.
 func (a *accounts) read(ctx context.Context, user string) (string, error) {
-	if err := a.check(ctx, user); err != nil {
-		return "", err
-	}
 	domain, space, local := a.place(user)
-	v, err := a.run(ctx, call{readScript, []string{a.key(domain, space, "h")}, []any{local}, false})
+	key := a.key(domain, space, "h")
+	if s, there, known := a.written(domain, key, local); known {
+		if !there {
+			return "", storage.ErrNotFound
+		}
+		return s, nil
+	}
+	v, err := a.run(ctx, call{readScript, []string{key}, []any{local}, false})
 	if err != nil {
 		return "", err
 	}
@@ -51,74 +59,119 @@ func (a *accounts) read(ctx context.Context, user string) (string, error) {
 	return s, nil
 }
 
-// step runs one of the writing scripts and translates its reply.
-func (a *accounts) step(ctx context.Context, user string, c call, args ...any) error {
+// step writes what decide makes of an account that is there, or not: its new form, or "" to delete it.
+func (a *accounts) step(
+	ctx context.Context, user string, decide func(now string, there bool) (string, error),
+) (*storage.Pending, error) {
 	domain, space, local := a.place(user)
-	c.keys = []string{a.newToken(domain, space), a.key(domain, space, "h"), a.key(domain, space, "z")}
-	c.args = append([]any{tokenLife.Milliseconds(), local}, args...)
-	c.write = true
-	v, err := a.run(ctx, c)
-	switch {
-	case err != nil:
-		return err
-	case v == "ok":
-		return nil
-	case v == "exists":
-		return storage.ErrExists
-	case v == "gone":
-		return storage.ErrNotFound
-	case v == "changed":
-		return storage.ErrConflict
+	o, err := a.hold(ctx, domain)
+	if err != nil {
+		return nil, err
 	}
-	return fmt.Errorf("write account %s to redis: reply %q", user, v)
+	defer a.free(o)
+	now, err := a.read(ctx, user)
+	there := err == nil
+	if err != nil && !errors.Is(err, storage.ErrNotFound) {
+		return nil, err
+	}
+	form, err := decide(now, there)
+	if err != nil {
+		return nil, err
+	}
+	h, z := a.key(domain, space, "h"), a.key(domain, space, "z")
+	return a.write(ctx, o, len(form)+128, false, func(b *batch) {
+		if form == "" {
+			b.key(h, hash).remove(local)
+			b.key(z, sorted).remove(local)
+			return
+		}
+		b.key(h, hash).set(local, form)
+		if !there {
+			b.key(z, sorted).set(local, "")
+		}
+	})
 }
 
 func (a *accounts) Create(ctx context.Context, account storage.Account) (*storage.Pending, error) {
 	if err := a.check(ctx, account.User); err != nil {
 		return nil, err
 	}
-	b, err := storage.EncodeAccount(account)
+	form, err := storage.EncodeAccount(account)
 	if err != nil {
 		return nil, err
 	}
-	if a.hosted {
-		domain, _, _ := a.place(account.User)
-		if _, err := a.run(ctx, call{domainsScript, []string{a.domains()}, []any{domain}, true}); err != nil {
-			return nil, err
-		}
+	named, err := a.name(ctx, account.User)
+	if err != nil {
+		return nil, err
 	}
-	return nil, a.step(ctx, account.User, call{script: createScript}, b)
+	p, err := a.step(ctx, account.User, func(_ string, there bool) (string, error) {
+		if there {
+			return "", storage.ErrExists
+		}
+		return string(form), nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return storage.Join(named, p), nil
+}
+
+// name has the domain of a user among those that have accounts.
+func (a *accounts) name(ctx context.Context, user string) (*storage.Pending, error) {
+	if !a.hosted {
+		return nil, nil
+	}
+	domain, _, _ := a.place(user)
+	o, err := a.hold(ctx, "domains")
+	if err != nil {
+		return nil, err
+	}
+	defer a.free(o)
+	if p, ok := o.named[domain]; ok {
+		return unfinished(p), nil
+	}
+	p, err := a.write(ctx, o, len(domain)+64, false, func(b *batch) { b.key(a.domains(), plain).set(domain, "") })
+	if err != nil {
+		return nil, err
+	}
+	if o.named == nil {
+		o.named = map[string]*storage.Pending{}
+	}
+	o.named[domain] = p
+	return p, nil
 }
 
 func (a *accounts) Modify(ctx context.Context, user string, f func(*storage.Account) error) (*storage.Pending, error) {
-	for {
-		old, err := a.read(ctx, user)
-		if err != nil {
-			return nil, err
+	if err := a.check(ctx, user); err != nil {
+		return nil, err
+	}
+	return a.step(ctx, user, func(now string, there bool) (string, error) {
+		if !there {
+			return "", storage.ErrNotFound
 		}
-		account, err := storage.DecodeAccount([]byte(old))
+		account, err := storage.DecodeAccount([]byte(now))
 		if err != nil {
-			return nil, err
+			return "", err
 		}
 		if err := f(&account); err != nil {
-			return nil, err
+			return "", err
 		}
 		account.User = user
-		b, err := storage.EncodeAccount(account)
-		if err != nil {
-			return nil, err
-		}
-		if err := a.step(ctx, user, call{script: swapScript}, old, b); err != storage.ErrConflict {
-			return nil, err
-		}
-	}
+		form, err := storage.EncodeAccount(account)
+		return string(form), err
+	})
 }
 
 func (a *accounts) Delete(ctx context.Context, user string) (*storage.Pending, error) {
 	if err := a.check(ctx, user); err != nil {
 		return nil, err
 	}
-	return nil, a.step(ctx, user, call{script: deleteScript})
+	return a.step(ctx, user, func(_ string, there bool) (string, error) {
+		if !there {
+			return "", storage.ErrNotFound
+		}
+		return "", nil
+	})
 }
 
 func (a *accounts) List(ctx context.Context, domain, after string, limit int) ([]storage.Account, error) {
@@ -136,7 +189,10 @@ func (a *accounts) List(ctx context.Context, domain, after string, limit int) ([
 	case !a.hosted:
 		domains[0] = afterDomain
 	case domain == "":
-		v, err := a.run(ctx, call{domainsScript, []string{a.domains()}, nil, false})
+		if err := a.drain(ctx, "domains"); err != nil {
+			return nil, err
+		}
+		v, err := a.run(ctx, call{membersScript, []string{a.domains()}, nil, false})
 		if err != nil {
 			return nil, err
 		}
@@ -155,6 +211,9 @@ func (a *accounts) List(ctx context.Context, domain, after string, limit int) ([
 			least = "(" + afterLocal
 		} else if after != "" && d < afterDomain {
 			continue
+		}
+		if err := a.drain(ctx, d); err != nil {
+			return nil, err
 		}
 		_, space, _ := a.place("")
 		v, err := a.run(ctx, call{listScript, []string{a.key(d, space, "h"), a.key(d, space, "z")},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -34,6 +35,8 @@ var errLapsed = errors.New("the lease of this server has run out")
 type lease struct {
 	me   holder
 	mine string // as it stands in Redis
+	// fence is a number that rises with each lease that is taken: the tokens of owners begin with it.
+	fence uint64
 
 	// The end of the lease by two clocks of ours, of which the earlier counts: the monotonic one, since base, stands
 	// still while the machine sleeps; the other one, since 1970, may be set.
@@ -44,23 +47,26 @@ type lease struct {
 	taken atomic.Pointer[error] // another server has it: for good
 }
 
-// acquireScript takes the lease. KEYS: the lease, the one who took it last. ARGV: ours, how long, whose may be
-// replaced.
+// acquireScript takes the lease and returns its fence. KEYS: the lease, the one who took it last, the last fence. ARGV:
+// ours, how long, whose may be replaced, the least fence: the time, so that it rises although Redis has lost the last.
 var acquireScript = redis.NewScript(`
 local now = redis.call('GET', KEYS[1])
 if now and now ~= ARGV[1] and now ~= ARGV[3] then return {now, redis.call('PTTL', KEYS[1])} end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 redis.call('SET', KEYS[2], ARGV[1])
-return {}
+local fence = math.max((tonumber(redis.call('GET', KEYS[3])) or 0) + 1, tonumber(ARGV[4]))
+redis.call('SET', KEYS[3], string.format('%.0f', fence))
+return {string.format('%.0f', fence)}
 `)
 
-// renewScript prolongs the lease. KEYS: as above. ARGV: ours, how long.
+// renewScript prolongs the lease. It returns who has it instead, or whether Redis had forgotten who had it last. KEYS:
+// the first two as above. ARGV: ours, how long.
 var renewScript = redis.NewScript(`
 local now = redis.call('GET', KEYS[1]) or redis.call('GET', KEYS[2])
 if now and now ~= ARGV[1] then return now end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 redis.call('SET', KEYS[2], ARGV[1])
-return ''
+return now and '' or 1
 `)
 
 // releaseScript gives the lease back. KEYS: the lease. ARGV: ours.
@@ -70,7 +76,8 @@ return 0
 `)
 
 func (e *engine) leaseKeys() []string {
-	return []string{e.key("server", "lease", "held"), e.key("server", "lease", "last")}
+	return []string{e.key("server", "lease", "held"), e.key("server", "lease", "last"),
+		e.key("server", "lease", "fence")}
 }
 
 // acquire takes the lease. It waits for that of a server that may have ended, and returns an error if one has it that
@@ -84,17 +91,25 @@ func (e *engine) acquire(ctx context.Context) error {
 	var before time.Duration // what its lease had left when we looked last
 	for waited := false; ; {
 		asked := time.Now()
-		v, err := e.try(ctx, call{acquireScript, e.leaseKeys(), []any{l.mine, leaseTime.Milliseconds(), replace}, true})
+		v, err := e.try(ctx, call{acquireScript, e.leaseKeys(), []any{l.mine, leaseTime.Milliseconds(), replace,
+			max(asked.UnixMilli(), 0)}, true})
 		if err != nil {
 			return err
 		}
 		list, _ := v.([]any)
-		if len(list) == 0 {
+		if len(list) == 1 {
+			s, _ := list[0].(string)
+			if l.fence, err = strconv.ParseUint(s, 10, 64); err != nil {
+				return fmt.Errorf("take the lease: reply %q", v)
+			}
 			l.begin(asked)
 			if other != nil {
 				e.o.Log.Info("the store is taken over from a server that has ended", "holder", other)
 			}
 			return nil
+		}
+		if len(list) != 2 {
+			return fmt.Errorf("take the lease: reply %q", v)
 		}
 		value, _ := list[0].(string)
 		ms, _ := list[1].(int64)
@@ -127,7 +142,7 @@ func (e *engine) renew(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
 	asked := time.Now()
-	v, err := e.once(limited, call{renewScript, e.leaseKeys(), []any{l.mine, leaseTime.Milliseconds()}, false}, "")
+	v, err := e.once(limited, call{renewScript, e.leaseKeys()[:2], []any{l.mine, leaseTime.Milliseconds()}, false}, "")
 	if err != nil {
 		if e.cluster != nil {
 			e.cluster.ReloadState(limited) // its slot may have moved
@@ -142,6 +157,9 @@ func (e *engine) renew(ctx context.Context) error {
 		return err
 	}
 	l.begin(asked)
+	if forgot, _ := v.(int64); forgot == 1 {
+		e.doubt()
+	}
 	return nil
 }
 

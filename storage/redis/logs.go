@@ -1,66 +1,140 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
-	"strings"
-
-	"github.com/redis/go-redis/v9"
+	"sync/atomic"
 
 	"jackdaw/storage"
 )
 
 // logSpace implements storage.Log. An owner has in a space:
 //
-//	meta  hash: last (the highest id ever given), b (bytes of data)
-//	i     sorted set by id: "id:peer"
+//	meta  hash: last (the highest id ever given), b (bytes of data), n (records)
+//	i     sorted set by id: "id:peer", or a block (blocks.go)
 //	p     sorted set by name: "peer NUL id", with 16 digits
 //	d     hash: id → data
 //	x<n>  hash: Dedup value → id, of the day n; expires by itself
 type logSpace struct {
 	*engine
 	space string
+	churn *churn
 }
 
-// largest is the first number that Lua and the scores of Redis do not tell from its neighbours: as an id, the year
-// 2255.
-const largest = 1 << 53
+const (
+	// largest is the first number that Lua and the scores of Redis do not tell from its neighbours: as an id, the year
+	// 2255.
+	largest = 1 << 53
 
-// atOnce bounds what one script deletes, since Redis does nothing else meanwhile.
-const atOnce = 500
+	// atOnce bounds what one script looks at, since Redis does nothing else meanwhile.
+	atOnce = 500
+
+	dedupLife = 2*storage.DedupWindow + Patience
+
+	// mostDedups bounds the Dedup values of an owner and a day that are in memory.
+	mostDedups = 20000
+
+	// mostRecent bounds the records of an owner whose removal needs no question.
+	mostRecent = 4096
+
+	// pageBytes is how much data one script reads.
+	pageBytes = 64 << 10
+)
+
+// logKeys are the names of an owner's keys in a space.
+type logKeys struct {
+	owner, space  string
+	meta, i, p, d string
+}
+
+func (k *logKeys) day(e *engine, n int64) string {
+	return e.key(k.owner, k.space, "x"+strconv.FormatInt(n, 10))
+}
+
+// A logState is what is known of an owner's log. The owner's lock guards it.
+type logState struct {
+	head
+	keys    *logKeys
+	days    map[int64]*dedupDay
+	recent  map[uint64]recent // those appended last that are there, and in no block
+	ids     []uint64          // of these as they were appended, and of some that were removed
+	wrote   *storage.Pending  // the last write that was not lazy
+	removed *storage.Pending  // the last removal
+}
+
+type recent struct {
+	id    uint64
+	peer  string
+	bytes int
+}
+
+func (st *logState) cost() int {
+	n := 512 + 96*len(st.recent) + 8*cap(st.ids)
+	for _, day := range st.days {
+		n += 64 + day.bytes
+	}
+	return n
+}
+
+// rests is the pending of what an answer rests on.
+func (st *logState) rests() *storage.Pending {
+	return storage.Join(unfinished(st.wrote), unfinished(st.removed))
+}
+
+// note keeps what a removal has to know of a record.
+func (st *logState) note(r recent) {
+	if st.recent == nil {
+		st.recent = map[uint64]recent{}
+	}
+	st.recent[r.id] = r
+	st.ids = append(st.ids, r.id)
+	if len(st.ids) > 2*mostRecent { // most are gone already
+		st.ids = slices.DeleteFunc(st.ids, func(id uint64) bool { _, there := st.recent[id]; return !there })
+	}
+	for len(st.recent) > mostRecent {
+		delete(st.recent, st.ids[0])
+		st.ids = st.ids[1:]
+	}
+}
 
 // keys are the keys of a call: those named, or with "x" the three days of Dedup values.
-func (l *logSpace) keys(owner string, first []string, kinds ...string) []string {
-	keys := first
+func (l *logSpace) keys(owner string, kinds ...string) []string {
+	var keys []string
 	for _, kind := range kinds {
 		if kind != "x" {
 			keys = append(keys, l.key(owner, l.space, kind))
 			continue
 		}
-		day := max(l.o.Now().UnixMicro(), 0) / storage.DedupWindow.Microseconds()
-		// The day after, too: another node's clock may be ahead, or ours went back.
-		for _, d := range []int64{day, day - 1, day + 1} {
+		for _, d := range days(l.today()) {
 			keys = append(keys, l.key(owner, l.space, "x"+strconv.FormatInt(d, 10)))
 		}
 	}
 	return keys
 }
 
-// appended reads the reply of appendScript.
-func appended(v any) (id uint64, dup bool, err error) {
-	s, _ := v.(string)
-	switch s {
-	case "full":
-		return 0, false, storage.ErrFull
-	case "late":
-		return 0, false, storage.ErrConflict
+// state returns what is known of a log; the caller has the owner.
+func (l *logSpace) state(ctx context.Context, o *owner) (*logState, error) {
+	if st := o.logs[l.space]; st != nil {
+		return st, nil
 	}
-	s, dup = strings.CutSuffix(s, " dup")
-	if id, err = strconv.ParseUint(s, 10, 64); err != nil {
-		err = fmt.Errorf("append to redis: reply %q", v)
+	k := &logKeys{o.name, l.space, l.key(o.name, l.space, "meta"), l.key(o.name, l.space, "i"),
+		l.key(o.name, l.space, "p"), l.key(o.name, l.space, "d")}
+	v, err := l.run(ctx, call{headScript, []string{k.meta, k.i}, nil, false})
+	if err != nil {
+		return nil, err
 	}
-	return id, dup, err
+	st := &logState{keys: k, days: map[int64]*dedupDay{}}
+	if st.head, err = headOf(v); err != nil {
+		return nil, err
+	}
+	if o.logs == nil {
+		o.logs = map[string]*logState{}
+	}
+	o.logs[l.space] = st
+	return st, nil
 }
 
 func (l *logSpace) Append(
@@ -72,152 +146,138 @@ func (l *logSpace) Append(
 	if o.At >= largest {
 		return 0, false, nil, storage.ErrConflict
 	}
-	keys := l.keys(owner, []string{l.newToken(owner, l.space)}, "meta", "i", "p", "d", "x")
-	v, err := l.run(ctx, call{appendScript, keys, []any{
-		tokenLife.Milliseconds(), max(l.o.Now().UnixMicro(), 0), r.Peer, r.Data, o.Dedup, o.MaxRecords, o.MaxBytes,
-		(2*storage.DedupWindow + Patience).Milliseconds(), o.Fair, o.At,
-	}, true})
+	who, st, err := l.open(ctx, owner)
 	if err != nil {
 		return 0, false, nil, err
 	}
-	id, dup, err := appended(v)
-	return id, dup, nil, err
-}
-
-// record reads "id:peer" and data.
-func record(member, data any) (storage.Record, error) {
-	m, _ := member.(string)
-	d, ok := data.(string)
-	digits, peer, _ := strings.Cut(m, ":")
-	id, err := strconv.ParseUint(digits, 10, 64)
-	if err != nil || !ok {
-		return storage.Record{}, fmt.Errorf("read a record of redis: %q, %T", member, data)
+	defer l.free(who)
+	if o.Dedup != "" {
+		if id, err := l.known(ctx, st, o.Dedup); id != 0 || err != nil {
+			if err == nil {
+				err = l.holding(ctx)
+			}
+			if err != nil {
+				return 0, false, nil, err
+			}
+			return id, true, unfinished(st.wrote), nil
+		}
 	}
-	return storage.Record{ID: id, Peer: peer, Data: []byte(d)}, nil
-}
-
-func (l *logSpace) Page(ctx context.Context, owner string, q storage.Query) ([]storage.Record, bool, error) {
-	if err := l.check(ctx, owner, q.Peer); err != nil {
-		return nil, false, err
+	size := int64(len(r.Data))
+	if o.MaxRecords > 0 && st.records+1 > o.MaxRecords || o.MaxBytes > 0 && st.bytes+size > o.MaxBytes {
+		return 0, false, nil, storage.ErrFull
 	}
-	if q.Limit <= 0 {
-		q.Limit = 100
+	if fair, err := l.fair(ctx, st, r, o); err != nil || !fair {
+		return 0, false, nil, cmp.Or(err, storage.ErrFull)
 	}
-	if q.Before == 0 || q.Before > largest {
-		q.Before = largest
+	id := max(st.last+1, uint64(max(l.o.Now().UnixMicro(), 0)))
+	if o.At > 0 {
+		if id = o.At; o.At <= st.last {
+			return 0, false, nil, storage.ErrConflict
+		}
 	}
-	if q.After >= largest {
-		return nil, false, nil
-	}
-	v, err := l.run(ctx, call{pageScript, l.keys(owner, nil, "i", "p", "d"),
-		[]any{q.Peer, q.After, q.Before, q.Limit + 1, q.Backward}, false})
+	f := fresh{storage.Record{ID: id, Peer: r.Peer, Data: slices.Clone(r.Data)}, l.churn.high(), false}
+	next := head{id, st.records + 1, st.bytes + size}
+	today := l.today()
+	p, err := l.write(ctx, who, len(r.Data)+len(r.Peer)+len(o.Dedup)+128, false, func(b *batch) {
+		part := b.log(st.keys)
+		part.fresh = append(part.fresh, f)
+		part.head = &next
+		if o.Dedup != "" {
+			part.dedups = append(part.dedups, remembered{today, o.Dedup, id})
+		}
+	})
 	if err != nil {
-		return nil, false, err
+		return 0, false, nil, err
 	}
-	list, _ := v.([]any)
-	var page []storage.Record
-	for i := 0; i+1 < len(list); i += 2 {
-		r, err := record(list[i], list[i+1])
-		if err != nil {
-			return nil, false, err
-		}
-		page = append(page, r)
+	l.churn.appended.Add(1)
+	if st.head, st.wrote = next, p; f.alone {
+		st.note(recent{id, r.Peer, len(r.Data)})
 	}
-	more := len(page) > q.Limit
-	if more {
-		page = page[:q.Limit]
+	if o.Dedup != "" {
+		st.days[today].put(o.Dedup, id)
 	}
-	if q.Backward {
-		for i, j := 0, len(page)-1; i < j; i, j = i+1, j-1 {
-			page[i], page[j] = page[j], page[i]
-		}
-	}
-	return page, more, nil
+	return id, false, p, nil
 }
 
-func (l *logSpace) Get(ctx context.Context, owner string, id uint64) (storage.Record, error) {
-	if err := l.check(ctx, owner); err != nil {
-		return storage.Record{}, err
+// fair says whether a record's peer keeps within its share. It counts only when all that there is, were it that peer's,
+// would be more.
+func (l *logSpace) fair(
+	ctx context.Context, st *logState, r storage.Record, o storage.AppendOptions,
+) (bool, error) {
+	fits := func(records int, bytes int64) bool {
+		return storage.Fair(int64(o.MaxRecords), int64(st.records), int64(records), 1) &&
+			storage.Fair(o.MaxBytes, st.bytes, bytes, int64(len(r.Data)))
 	}
-	return l.one(ctx, call{getScript, l.keys(owner, nil, "i", "d", "x"), []any{id, ""}, false})
+	if !o.Fair || r.Peer == "" || fits(st.records, st.bytes) {
+		return true, nil
+	}
+	records, bytes := 0, int64(0)
+	q := storage.Query{Peer: r.Peer, Before: largest, Limit: atOnce}
+	err := l.walk(ctx, st.keys.owner, q, func(r storage.Record) bool {
+		records, bytes = records+1, bytes+int64(len(r.Data))
+		return true
+	})
+	return fits(records, bytes), err
 }
 
-// Lookup is a write to the replicas: what the master has may have failed to reach them.
-func (l *logSpace) Lookup(ctx context.Context, owner, dedup string) (storage.Record, *storage.Pending, error) {
-	if err := l.check(ctx, owner); err != nil {
-		return storage.Record{}, nil, err
-	}
-	if dedup == "" {
-		return storage.Record{}, nil, storage.ErrNotFound
-	}
-	r, err := l.one(ctx, call{getScript, l.keys(owner, nil, "i", "d", "x"), []any{0, dedup}, l.o.WaitReplicas > 0})
-	return r, nil, err
-}
+// A churn counts what becomes of the records of a space.
+type churn struct{ appended, removed atomic.Uint64 }
 
-func (l *logSpace) one(ctx context.Context, c call) (storage.Record, error) {
-	v, err := l.run(ctx, c)
-	if err != nil {
-		return storage.Record{}, err
-	}
-	if list, _ := v.([]any); len(list) == 2 {
-		return record(list[0], list[1])
-	}
-	return storage.Record{}, storage.ErrNotFound
-}
-
-func (l *logSpace) Remove(ctx context.Context, owner string, ids ...uint64) (*storage.Pending, error) {
-	if err := l.check(ctx, owner); err != nil {
-		return nil, err
-	}
-	for len(ids) > 0 {
-		some := ids[:min(len(ids), atOnce)]
-		ids = ids[len(some):]
-		args := make([]any, len(some))
-		for i, id := range some {
-			args[i] = id
-		}
-		if _, err := l.run(ctx, call{removeScript, l.keys(owner, nil, "meta", "i", "p", "d"), args, true}); err != nil {
-			return nil, err
-		}
-	}
-	return nil, nil
-}
-
-func (l *logSpace) Replace(ctx context.Context, owner string, id uint64, data []byte) (*storage.Pending, error) {
-	if err := l.check(ctx, owner); err != nil {
-		return nil, err
-	}
-	if id >= largest {
-		return nil, storage.ErrNotFound
-	}
-	v, err := l.run(ctx, call{replaceScript, l.keys(owner, nil, "meta", "i", "d"), []any{id, data}, true})
-	if n, _ := v.(int64); err == nil && n == 0 {
-		err = storage.ErrNotFound
-	}
-	return nil, err
-}
-
-func (l *logSpace) Trim(ctx context.Context, owner string, before uint64) (*storage.Pending, error) {
-	if err := l.check(ctx, owner); err != nil {
-		return nil, err
-	}
-	for {
-		v, err := l.run(ctx, call{trimScript, l.keys(owner, nil, "meta", "i", "p", "d"), []any{before, atOnce}, true})
-		if n, _ := v.(int64); err != nil || n < atOnce {
-			return nil, err
-		}
-	}
-}
+// high says whether so many single records are removed that each lies better by itself.
+func (c *churn) high() bool { return 4*c.removed.Load() > c.appended.Load() }
 
 func (l *logSpace) Size(ctx context.Context, owner string) (int, int64, error) {
 	if err := l.check(ctx, owner); err != nil {
 		return 0, 0, err
 	}
-	v, err := l.run(ctx, call{sizeScript, l.keys(owner, nil, "meta", "i"), nil, false})
+	who, err := l.peek(ctx, owner)
 	if err != nil {
 		return 0, 0, err
 	}
-	return sizes(v)
+	if who != nil {
+		defer l.free(who)
+		if st := who.logs[l.space]; st != nil {
+			return st.records, st.bytes, nil
+		}
+	}
+	if err := l.drain(ctx, owner); err != nil {
+		return 0, 0, err
+	}
+	v, err := l.run(ctx, call{headScript, l.keys(owner, "meta", "i"), nil, false})
+	if err != nil {
+		return 0, 0, err
+	}
+	h, err := headOf(v)
+	return h.records, h.bytes, err
+}
+
+// headOf reads what headScript tells.
+func headOf(v any) (h head, err error) {
+	list, _ := v.([]any)
+	if len(list) != 3 {
+		return h, fmt.Errorf("read the head of a log from redis: reply %v", v)
+	}
+	if h.records, h.bytes, err = sizes(list[:2]); err != nil {
+		return h, err
+	}
+	if last, _ := list[2].(string); last != "" {
+		h.last, err = strconv.ParseUint(last, 10, 64)
+	}
+	return h, err
+}
+
+// open returns an owner that is held, with what is known of the log.
+func (l *logSpace) open(ctx context.Context, name string) (*owner, *logState, error) {
+	who, err := l.hold(ctx, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	st, err := l.state(ctx, who)
+	if err != nil {
+		l.free(who)
+		return nil, nil, err
+	}
+	return who, st, nil
 }
 
 // sizes reads a number and bytes.
@@ -234,50 +294,26 @@ func (l *logSpace) DeleteOwner(ctx context.Context, owner string) (*storage.Pend
 	if err := l.check(ctx, owner); err != nil {
 		return nil, err
 	}
-	_, err := l.run(ctx, call{unlinkScript, l.keys(owner, nil, "meta", "i", "p", "d", "x"), nil, true})
-	return nil, err
-}
-
-// globEscape makes a prefix match itself in SCAN.
-var globEscape = strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`, "]", `\]`)
-
-var tagUnescape = strings.NewReplacer("%25", "%", "%7B", "{", "%7D", "}")
-
-// Owners reads the names of all keys, so its cost is that of the whole database.
-func (l *logSpace) Owners(ctx context.Context, f func(string) bool) error {
-	if err := l.check(ctx); err != nil {
-		return err
+	who, st, err := l.open(ctx, owner)
+	if err != nil {
+		return nil, err
 	}
-	before, after := l.o.Prefix+"{", "}:"+l.space+":i"
-	seen := make(map[string]bool) // SCAN may tell a key twice
-	done := false
-	err := l.eachMaster(ctx, func(c *redis.Client) error {
-		for cursor := uint64(0); !done; {
-			names, next, err := c.Scan(ctx, cursor, globEscape.Replace(before)+"*"+after, 1000).Result()
-			if err != nil {
-				return err
-			}
-			for _, name := range names {
-				tag, ok := strings.CutPrefix(name, before)
-				tag, ok2 := strings.CutSuffix(tag, after)
-				if !ok || !ok2 || strings.Contains(tag, "}") || seen[tag] || done {
-					continue
-				}
-				seen[tag] = true
-				owner := tagUnescape.Replace(tag)
-				if tag == "%" {
-					owner = ""
-				}
-				done = !f(owner)
-			}
-			if cursor = next; cursor == 0 {
-				break
-			}
+	defer l.free(who)
+	unlink := []string{st.keys.meta, st.keys.i, st.keys.p, st.keys.d}
+	today := days(l.today())
+	p, err := l.write(ctx, who, 256, false, func(b *batch) {
+		for _, n := range today {
+			unlink = append(unlink, st.keys.day(l.engine, n))
 		}
-		return nil
+		*b.log(st.keys) = logBatch{keys: st.keys, unlink: unlink}
 	})
-	if err != nil && ctx.Err() == nil {
-		err = l.lost(err)
+	if err != nil {
+		return nil, err
 	}
-	return err
+	empty := &logState{keys: st.keys, days: map[int64]*dedupDay{}, wrote: p}
+	for _, n := range today {
+		empty.days[n] = &dedupDay{ids: map[string]uint64{}}
+	}
+	who.logs[l.space] = empty
+	return p, nil
 }

@@ -2,10 +2,11 @@
 // Cluster. It is for where Redis is already at home. One server at a time works on the keys of a prefix, which it has a
 // lease of (see lease.go), until there are nodes.
 //
-// All keys of an owner share a hash tag, and each step that must be atomic is one script on one slot. A call returns
-// when Redis has replied, so the pendings of this engine are finished from the start. A reply that was lost leaves open
-// whether the write was applied; each write carries a token under which the script keeps its reply for a while, so that
-// the repetition of an applied write changes nothing.
+// All keys of an owner share a hash tag. Since nobody else writes, the engine knows what a write will find, and gives
+// ids and versions itself; a write returns at once, and what is at hand for an owner leaves in one script (batch.go),
+// what is at hand for several owners in one pipeline (send.go). A reply that was lost leaves open whether the write was
+// applied; each owner has a token that every script changes, so that the repetition of an applied one changes nothing
+// (owner.go). What is read is read by scripts of its own, behind the writes that are on their way.
 //
 // While Redis is away calls return storage.ErrUnavailable within about two seconds; connections come back by
 // themselves. Left out: reading from replicas.
@@ -64,6 +65,23 @@ type engine struct {
 
 	lease   lease
 	probing sync.WaitGroup
+
+	early   bool // finish writes before they are sent: for negative controls alone
+	claims  atomic.Uint64
+	churns  sync.Map // of logs, by their spaces
+	senders sync.WaitGroup
+
+	mu        sync.Mutex // guards the rest
+	owners    map[string]*owner
+	cost      int // of what is known of owners
+	laneTo    map[*redis.Client]*lane
+	gathered  int       // bytes of writes that have not arrived
+	waiters   []*waiter // who wants room for more
+	order     []*write  // that have not finished, as they were made
+	lazies    []*write  // that are about to finish
+	settled   bool      // some may finish
+	finishing bool
+	closing   bool
 }
 
 // quiet keeps go-redis from writing to standard error: errors reach the caller.
@@ -110,7 +128,7 @@ func reach(ctx context.Context, o Options) (*engine, error) {
 		return nil, fmt.Errorf("the prefix %q holds braces, which Redis Cluster gives a meaning; "+
 			"choose another", o.Prefix)
 	}
-	e := &engine{o: o}
+	e := &engine{o: o, early: ackEarly, owners: map[string]*owner{}, laneTo: map[*redis.Client]*lane{}}
 	e.connect(o.MasterName == "" && len(o.Addrs) > 1)
 	err := e.ping(ctx)
 	if err == nil && e.single != nil && o.MasterName == "" {
@@ -251,7 +269,9 @@ func (e *engine) probe(ctx context.Context) {
 		}
 		switch {
 		case err == nil:
-			e.away.Store(nil)
+			if e.away.Swap(nil) != nil {
+				e.doubt() // it may be another Redis now
+			}
 			timer.Reset(calm)
 		case ctx.Err() == nil:
 			e.lost(err)
@@ -300,15 +320,23 @@ func (e *engine) Close() error {
 	if e.closed.Swap(true) {
 		return storage.ErrClosed
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), 3*Patience)
+	defer cancel()
+	err := e.flush(ctx, true)
+	e.senders.Wait()
+	e.finish()
 	e.stop()
 	e.probing.Wait()
 	e.release()
-	return e.disconnect()
+	return errors.Join(err, e.disconnect())
 }
 
 func (e *engine) Map(space string) storage.Map { return &mapSpace{e, space} }
-func (e *engine) Log(space string) storage.Log { return &logSpace{e, space} }
-func (e *engine) Accounts() storage.Accounts   { return &accounts{e, true} }
+func (e *engine) Log(space string) storage.Log {
+	c, _ := e.churns.LoadOrStore(space, &churn{})
+	return &logSpace{e, space, c.(*churn)}
+}
+func (e *engine) Accounts() storage.Accounts { return &accounts{e, true} }
 func (e *engine) APIAccounts() storage.Accounts {
 	return &accounts{e, false}
 }
@@ -325,6 +353,13 @@ func (e *engine) check(ctx context.Context, names ...string) error {
 		if strings.IndexByte(name, 0) >= 0 {
 			return fmt.Errorf("%w: %q", errNUL, name)
 		}
+	}
+	if err := e.lease.taken.Load(); err != nil {
+		return *err
+	}
+	// While the only server is away there is nothing to wait for: probe tells when it is back.
+	if err := e.away.Load(); err != nil && e.cluster == nil {
+		return *err
 	}
 	return ctx.Err()
 }

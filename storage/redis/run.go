@@ -2,7 +2,6 @@ package redis
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"strings"
@@ -13,7 +12,7 @@ import (
 	"jackdaw/storage"
 )
 
-// A call is one run of a script. The first key of a write is its token's.
+// A call is one run of a script by itself: a read, or a step that may be repeated.
 type call struct {
 	script *redis.Script
 	keys   []string
@@ -21,14 +20,8 @@ type call struct {
 	write  bool
 }
 
-// tokenLife is how long a script keeps its reply for a repetition; longer than any call lasts.
-const tokenLife = 5 * Patience
-
-// longestPause bounds the pause before a call is tried again, so that no part of Patience passes without a try.
+// longestPause bounds the pause before something is tried again, so that no part of Patience passes without a try.
 const longestPause = 200 * time.Millisecond
-
-// newToken returns the key under which a write keeps its reply.
-func (e *engine) newToken(owner, space string) string { return e.key(owner, space, "t:"+rand.Text()) }
 
 // errReplicas is the number of replicas being too small: the write may be applied.
 var errReplicas = errors.New("too few replicas have the write")
@@ -79,7 +72,7 @@ func (e *engine) try(ctx context.Context, c call) (any, error) {
 	}
 }
 
-// passing says whether trying again may help. A lost connection is passing, since writes carry tokens.
+// passing says whether trying again may help. A lost connection is passing, since all that is sent may be repeated.
 func passing(err error) bool {
 	var reply redis.Error
 	if !errors.As(err, &reply) {
@@ -101,17 +94,26 @@ func (e *engine) once(ctx context.Context, c call, askAddr string) (any, error) 
 		node, err = e.cluster.MasterForKey(ctx, c.keys[0])
 	}
 	if err == nil && askAddr != "" {
-		err = e.eachMaster(ctx, func(m *redis.Client) error {
-			if m.Options().Addr == askAddr {
-				node = m
-			}
-			return nil
-		})
+		node, err = e.nodeAt(ctx, askAddr)
 	}
 	if err != nil {
 		return nil, err
 	}
 	return e.send(ctx, node, c, askAddr != "", false)
+}
+
+// nodeAt returns the master at an address.
+func (e *engine) nodeAt(ctx context.Context, addr string) (node *redis.Client, err error) {
+	err = e.eachMaster(ctx, func(m *redis.Client) error {
+		if m.Options().Addr == addr {
+			node = m
+		}
+		return nil
+	})
+	if err == nil && node == nil {
+		err = fmt.Errorf("the cluster has no master at %s", addr)
+	}
+	return node, err
 }
 
 // send runs a script on a node, followed over the same connection by WAIT if a write must have replicas. asking is for
@@ -133,15 +135,8 @@ func (e *engine) send(ctx context.Context, node *redis.Client, c call, asking, w
 			return nil, err
 		}
 	}
-	var touch *redis.StatusCmd
 	var wait *redis.Cmd
 	if c.write && e.o.WaitReplicas > 0 {
-		// A script that finds nothing to do rests on what it found. But from Redis 7.2 on WAIT waits only for what its
-		// own connection wrote, and so would pass at once.
-		if asking {
-			pipe.Do(ctx, "ASKING")
-		}
-		touch = pipe.Set(ctx, c.keys[0]+":touch", "", tokenLife)
 		wait = pipe.Do(ctx, "WAIT", e.o.WaitReplicas, (Patience * 3 / 4).Milliseconds())
 	}
 	_, err := pipe.Exec(ctx)
@@ -159,15 +154,7 @@ func (e *engine) send(ctx context.Context, node *redis.Client, c call, asking, w
 		return nil, err
 	}
 	if wait != nil {
-		if err := touch.Err(); err != nil {
-			return nil, err
-		}
-		// WAIT returns on time-out too: only the number tells.
-		n, err := wait.Int()
-		if err == nil && n < e.o.WaitReplicas {
-			err = fmt.Errorf("%w: %d of %d", errReplicas, n, e.o.WaitReplicas)
-		}
-		if err != nil {
+		if err := enough(wait, e.o.WaitReplicas); err != nil {
 			return nil, err
 		}
 	}
@@ -176,9 +163,6 @@ func (e *engine) send(ctx context.Context, node *redis.Client, c call, asking, w
 		if err := e.lease.holds(time.Now()); err != nil {
 			return nil, err
 		}
-	}
-	if f := e.observer.Load(); f != nil && c.write {
-		(*f)(time.Since(begun))
 	}
 	return value, refused
 }

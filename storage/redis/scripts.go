@@ -2,200 +2,148 @@ package redis
 
 import "github.com/redis/go-redis/v9"
 
-// In all scripts ids are written with %.0f: Lua would print them with 14 digits. A write first looks for the reply that
-// its token kept, and keeps the reply last.
+// These scripts read; what writes is in batch.go, owner.go and lease.go. In all scripts ids are written with %.0f: Lua
+// would print them with 14 digits.
 
-// appendScript appends a record, unless its dedup value is known or the owner is full.
-// KEYS: token, meta, i, p, d, x today, x yesterday, x tomorrow.
-// ARGV: token life, now, peer, data, dedup, max records, max bytes, dedup life, fair, at.
-// fair is storage.Fair.
-var appendScript = redis.NewScript(`
-local reply = redis.call('GET', KEYS[1])
-if reply then return reply end
-local function finish(reply)
-  redis.call('SET', KEYS[1], reply, 'PX', ARGV[1])
-  return reply
-end
-if ARGV[5] ~= '' then
-  for k = 6, 8 do
-    local id = redis.call('HGET', KEYS[k], ARGV[5])
-    if id then return finish(id .. ' dup') end
-  end
-end
-local maxn, maxb, size = tonumber(ARGV[6]), tonumber(ARGV[7]), string.len(ARGV[4])
-local meta = redis.call('HMGET', KEYS[2], 'last', 'b')
-if maxn > 0 and redis.call('ZCARD', KEYS[3]) + 1 > maxn then return finish('full') end
-if maxb > 0 and (tonumber(meta[2]) or 0) + size > maxb then return finish('full') end
-if ARGV[9] == '1' and ARGV[3] ~= '' then
-  local n, b = redis.call('ZCARD', KEYS[3]), tonumber(meta[2]) or 0
-  local function fair(most, all, own, more)
-    return most == 0 or all == 0 and more <= most or 3 * (own + more) <= most - all - more
-  end
-  local function fits(own, bytes) return fair(maxn, n, own, 1) and fair(maxb, b, bytes, size) end
-  if not fits(n, b) then
-    local own, bytes, base = 0, 0, '[' .. ARGV[3] .. '\0'
-    for _, m in ipairs(redis.call('ZRANGEBYLEX', KEYS[4], base, base .. '9999999999999999')) do
-      own = own + 1
-      bytes = bytes + redis.call('HSTRLEN', KEYS[5], string.format('%.0f', string.sub(m, -16)))
-    end
-    if not fits(own, bytes) then return finish('full') end
-  end
-end
-local last, at = tonumber(meta[1]) or 0, tonumber(ARGV[10])
-if at > 0 and at <= last then return finish('late') end
-local id = string.format('%.0f', at > 0 and at or math.max(last + 1, tonumber(ARGV[2])))
-redis.call('HSET', KEYS[2], 'last', id)
-redis.call('HINCRBY', KEYS[2], 'b', size)
-redis.call('ZADD', KEYS[3], id, id .. ':' .. ARGV[3])
-if ARGV[3] ~= '' then redis.call('ZADD', KEYS[4], 0, ARGV[3] .. '\0' .. string.format('%016.0f', id)) end
-redis.call('HSET', KEYS[5], id, ARGV[4])
-if ARGV[5] ~= '' then
-  redis.call('HSET', KEYS[6], ARGV[5], id)
-  redis.call('PEXPIRE', KEYS[6], ARGV[8])
-end
-return finish(id)
+// headScript tells the number of records, their bytes and the last id. Before there were blocks the number was that of
+// the members of i. KEYS: meta, i.
+var headScript = redis.NewScript(`
+local meta = redis.call('HMGET', KEYS[1], 'n', 'b', 'last')
+return {tonumber(meta[1]) or redis.call('ZCARD', KEYS[2]), tonumber(meta[2]) or 0, meta[3]}
 `)
 
-// pageScript reads a page of records. KEYS: i, p, d. ARGV: peer, after, before, limit, backward.
-var pageScript = redis.NewScript(`
-local out, limit, backward = {}, ARGV[4], ARGV[5] == '1'
-if ARGV[1] == '' then
-  local members
+// boundedScript reads a hash, unless it has more fields than may be. KEYS: a key. ARGV: how many.
+var boundedScript = redis.NewScript(`
+if redis.call('HLEN', KEYS[1]) > tonumber(ARGV[1]) then return 0 end
+return redis.call('HGETALL', KEYS[1])
+`)
+
+// value finds what d has for a member of i.
+const value = `
+local function value(d, member)
+  local id, kind = string.match(member, '^(%d+)([:-])')
+  return redis.call('HGET', d, kind == '-' and 'B' .. id or id)
+end
+`
+
+// pageScript reads records and blocks that may have some of a page: from the one that ends above after, to the last one
+// that begins below before. It returns whether there may be more of them, then each member and what d has.
+// KEYS: i, p, d. ARGV: peer, after, before, limit, backward, most bytes, and whether this goes on behind what was read
+// up to after.
+//
+// A block stands in p under its name, as a record does, so its member is looked for.
+var pageScript = redis.NewScript(value + `
+local peer, after, before, limit, most = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[6])
+local backward, members = ARGV[5] == '1', nil
+if peer == '' then
+  local from = '(' .. after
+  local first = ARGV[7] ~= '1' and redis.call('ZREVRANGEBYSCORE', KEYS[1], after, '-inf', 'LIMIT', 0, 1)[1]
+  if first and string.match(first, '^%d+%-') then from = string.match(first, '^%d+') end
   if backward then
-    members = redis.call('ZREVRANGEBYSCORE', KEYS[1], '(' .. ARGV[3], '(' .. ARGV[2], 'LIMIT', 0, limit)
+    members = redis.call('ZREVRANGEBYSCORE', KEYS[1], '(' .. before, from, 'LIMIT', 0, limit)
   else
-    members = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. ARGV[2], '(' .. ARGV[3], 'LIMIT', 0, limit)
-  end
-  for _, m in ipairs(members) do
-    out[#out + 1] = m
-    out[#out + 1] = redis.call('HGET', KEYS[3], string.match(m, '^%d+'))
+    members = redis.call('ZRANGEBYSCORE', KEYS[1], from, '(' .. before, 'LIMIT', 0, limit)
   end
 else
-  local base = '(' .. ARGV[1] .. '\0'
-  local from, to = base .. string.format('%016.0f', ARGV[2]), base .. string.format('%016.0f', ARGV[3])
-  local members
+  local base = peer .. '\0'
+  local at = base .. string.format('%016.0f', after)
+  local from, to = '(' .. at, '(' .. base .. string.format('%016.0f', before)
+  local first = ARGV[7] ~= '1' and redis.call('ZREVRANGEBYLEX', KEYS[2], '[' .. at, '[' .. base, 'LIMIT', 0, 1)[1]
+  if first then from = '[' .. first end
   if backward then
     members = redis.call('ZREVRANGEBYLEX', KEYS[2], to, from, 'LIMIT', 0, limit)
   else
     members = redis.call('ZRANGEBYLEX', KEYS[2], from, to, 'LIMIT', 0, limit)
   end
-  for _, m in ipairs(members) do
+end
+local out, bytes = {#members == limit and 1 or 0}, 0
+for _, m in ipairs(members) do
+  if bytes > most then
+    out[1] = 1
+    break
+  end
+  if peer ~= '' then
     local id = string.format('%.0f', string.sub(m, -16))
-    out[#out + 1] = id .. ':' .. ARGV[1]
-    out[#out + 1] = redis.call('HGET', KEYS[3], id)
+    m = redis.call('ZRANGEBYSCORE', KEYS[1], id, id)[1]
+  end
+  local data = m and value(KEYS[3], m)
+  if data then
+    out[#out + 1] = m
+    out[#out + 1] = data
+    bytes = bytes + string.len(data)
   end
 end
 return out
 `)
 
-// getScript reads one record. KEYS: i, d, three of x. ARGV: id, or 0 and a dedup value.
-var getScript = redis.NewScript(`
+// findScript finds what has the records of ids: of each the member of i with the greatest score that is not above, and
+// of a block what d has, of a record by itself the number of bytes. KEYS: i, d. ARGV: ids.
+var findScript = redis.NewScript(value + `
+local out, seen = {}, {}
+for _, id in ipairs(ARGV) do
+  local m = redis.call('ZREVRANGEBYSCORE', KEYS[1], id, '-inf', 'LIMIT', 0, 1)[1]
+  if m and not seen[m] then
+    seen[m] = true
+    local name, kind = string.match(m, '^(%d+)([:-])')
+    if kind == '-' then
+      out[#out + 1] = m
+      out[#out + 1] = value(KEYS[2], m)
+    elseif name == id then
+      out[#out + 1] = m
+      out[#out + 1] = redis.call('HSTRLEN', KEYS[2], id)
+    end
+  end
+end
+return out
+`)
+
+// getScript reads what has one record. KEYS: i, d, three of x. ARGV: id, or 0 and a dedup value. It returns the id, the
+// member and what d has.
+var getScript = redis.NewScript(value + `
 local id = ARGV[1]
 if ARGV[2] ~= '' then
   id = false
   for k = 3, 5 do id = id or redis.call('HGET', KEYS[k], ARGV[2]) end
   if not id then return false end
 end
-local data = redis.call('HGET', KEYS[2], id)
-if not data then return false end
-return {redis.call('ZRANGEBYSCORE', KEYS[1], id, id)[1], data}
+local m = redis.call('ZREVRANGEBYSCORE', KEYS[1], id, '-inf', 'LIMIT', 0, 1)[1]
+if not m then return false end
+return {id, m, value(KEYS[2], m)}
 `)
 
-// drop deletes the record of a member of i. KEYS: meta, i, p, d.
-const drop = `
-local function drop(member)
-  local id, peer = string.match(member, '^(%d+):(.*)$')
-  local size = redis.call('HSTRLEN', KEYS[4], id)
-  redis.call('ZREM', KEYS[2], member)
-  if peer ~= '' then redis.call('ZREM', KEYS[3], peer .. '\0' .. string.format('%016.0f', id)) end
-  redis.call('HDEL', KEYS[4], id)
-  redis.call('HINCRBY', KEYS[1], 'b', -size)
-end
-`
-
-// removeScript removes records of the keys of drop. ARGV: ids.
-var removeScript = redis.NewScript(drop + `
-for _, id in ipairs(ARGV) do
-  if tonumber(id) < 9007199254740992 then
-    for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], id, id)) do drop(member) end
+// oldestScript finds the oldest records and blocks: of each the member, and of a record by itself the number of bytes,
+// of a block that reaches further what d has, and of others 0. KEYS: i, d. ARGV: below which id, how many at most.
+var oldestScript = redis.NewScript(value + `
+local out, before = {}, tonumber(ARGV[1])
+for _, m in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[1], 'LIMIT', 0, ARGV[2])) do
+  local last = string.match(m, '^%d+%-(%d+)')
+  out[#out + 1] = m
+  if not last then
+    out[#out + 1] = redis.call('HSTRLEN', KEYS[2], string.match(m, '^%d+'))
+  else
+    out[#out + 1] = tonumber(last) >= before and value(KEYS[2], m) or 0
   end
 end
-return 0
+return out
 `)
 
-// replaceScript gives a record other data. KEYS: meta, i, d. ARGV: id, data.
-var replaceScript = redis.NewScript(`
-if not redis.call('ZRANGEBYSCORE', KEYS[2], ARGV[1], ARGV[1])[1] then return 0 end
-local size = redis.call('HSTRLEN', KEYS[3], ARGV[1])
-redis.call('HSET', KEYS[3], ARGV[1], ARGV[2])
-redis.call('HINCRBY', KEYS[1], 'b', string.len(ARGV[2]) - size)
-return 1
-`)
-
-// trimScript removes the oldest records of the keys of drop. ARGV: before, how many at once. It reads no data: HSTRLEN
-// tells its size.
-var trimScript = redis.NewScript(drop + `
-local before, most, n = tonumber(ARGV[1]), tonumber(ARGV[2]), 0
-for _, member in ipairs(redis.call('ZRANGE', KEYS[2], 0, most - 1)) do
-  if tonumber(string.match(member, '^%d+')) >= before then break end
-  drop(member)
-  n = n + 1
+// kindsScript tells of fields of a map whether they live, "L", or are kept as deleted, "D". KEYS: map. ARGV: fields.
+var kindsScript = redis.NewScript(`
+local out = {}
+for _, field in ipairs(ARGV) do
+  local old = redis.call('HGET', KEYS[1], field)
+  out[#out + 1] = old and string.match(old, '^%d+:(.)') or ''
 end
-return n
+return out
 `)
 
-// sizeScript tells the number of records and their bytes. KEYS: meta, i.
-var sizeScript = redis.NewScript(`
-return {redis.call('ZCARD', KEYS[2]), tonumber(redis.call('HGET', KEYS[1], 'b')) or 0}
-`)
-
-var unlinkScript = redis.NewScript(`
-for _, key in ipairs(KEYS) do redis.call('UNLINK', key) end
-return 0
-`)
-
-// updateScript changes a map, which is one hash: v (version), f (deletions up to this version are forgotten), n (keys
-// kept as deleted), and for each key "k" and its name → version, ":", "L" (lives) or "D", value.
-//
-// KEYS: token, map. ARGV: token life, wanted version or '*', most deleted keys, then
-// key, 'L' or 'D', value.
-var updateScript = redis.NewScript(`
-local reply = redis.call('GET', KEYS[1])
-if reply then return reply end
-local function finish(reply)
-  redis.call('SET', KEYS[1], reply, 'PX', ARGV[1])
-  return reply
-end
-local state = redis.call('HMGET', KEYS[2], 'v', 'f', 'n')
-local version, floor, gone = tonumber(state[1]) or 0, tonumber(state[2]) or 0, tonumber(state[3]) or 0
-if ARGV[2] ~= '*' and tonumber(ARGV[2]) ~= version then return finish('conflict') end
-if #ARGV == 3 then return finish(string.format('%.0f', version)) end
-version = version + 1
-local v = string.format('%.0f', version)
-for i = 4, #ARGV, 3 do
-  local field = 'k' .. ARGV[i]
-  local old = redis.call('HGET', KEYS[2], field)
-  local kind = old and string.match(old, '^%d+:(.)')
-  if ARGV[i + 1] == 'L' then
-    if kind == 'D' then gone = gone - 1 end
-    redis.call('HSET', KEYS[2], field, v .. ':L' .. ARGV[i + 2])
-  elseif kind == 'L' then
-    gone = gone + 1
-    redis.call('HSET', KEYS[2], field, v .. ':D')
-  end
-end
-if gone > tonumber(ARGV[3]) then
-  local all = redis.call('HGETALL', KEYS[2])
-  for i = 1, #all, 2 do
-    local at = string.sub(all[i], 1, 1) == 'k' and tonumber(string.match(all[i + 1], '^(%d+):D'))
-    if at and at < version then
-      redis.call('HDEL', KEYS[2], all[i])
-      gone, floor = gone - 1, math.max(floor, at)
-    end
-  end
-end
-redis.call('HSET', KEYS[2], 'v', v, 'f', string.format('%.0f', floor), 'n', gone)
-return finish(v)
+// mapScript tells the version of a map, its floor and the number of keys kept as deleted; and all that it has, unless
+// that is too much. KEYS: map. ARGV: most fields.
+var mapScript = redis.NewScript(`
+local state = redis.call('HMGET', KEYS[1], 'v', 'f', 'n')
+local all = 0
+if redis.call('HLEN', KEYS[1]) <= tonumber(ARGV[1]) then all = redis.call('HGETALL', KEYS[1]) end
+return {state[1] or '0', state[2] or '0', state[3] or '0', all}
 `)
 
 // mapSizeScript tells the number of keys of a map and their bytes. KEYS: map.
@@ -213,43 +161,6 @@ end
 return {keys, bytes}
 `)
 
-// createScript creates an account. KEYS: token, h, z. ARGV: token life, name, account.
-var createScript = redis.NewScript(`
-local reply = redis.call('GET', KEYS[1])
-if reply then return reply end
-reply = 'ok'
-if redis.call('HSETNX', KEYS[2], ARGV[2], ARGV[3]) == 0 then reply = 'exists' end
-redis.call('ZADD', KEYS[3], 0, ARGV[2])
-redis.call('SET', KEYS[1], reply, 'PX', ARGV[1])
-return reply
-`)
-
-// swapScript changes an account. KEYS: token, h. ARGV: token life, name, what it must be, what it shall be.
-var swapScript = redis.NewScript(`
-local reply = redis.call('GET', KEYS[1])
-if reply then return reply end
-local now = redis.call('HGET', KEYS[2], ARGV[2])
-if not now then reply = 'gone'
-elseif now ~= ARGV[3] then reply = 'changed'
-else
-  redis.call('HSET', KEYS[2], ARGV[2], ARGV[4])
-  reply = 'ok'
-end
-redis.call('SET', KEYS[1], reply, 'PX', ARGV[1])
-return reply
-`)
-
-// deleteScript deletes an account. KEYS: token, h, z. ARGV: token life, name.
-var deleteScript = redis.NewScript(`
-local reply = redis.call('GET', KEYS[1])
-if reply then return reply end
-reply = 'gone'
-if redis.call('HDEL', KEYS[2], ARGV[2]) == 1 then reply = 'ok' end
-redis.call('ZREM', KEYS[3], ARGV[2])
-redis.call('SET', KEYS[1], reply, 'PX', ARGV[1])
-return reply
-`)
-
 // listScript lists accounts. KEYS: h, z. ARGV: the least name in the notation of ZRANGEBYLEX, limit.
 var listScript = redis.NewScript(`
 local out = {}
@@ -265,8 +176,5 @@ if ARGV[1] then return redis.call('HGET', KEYS[1], ARGV[1]) end
 return redis.call('HGETALL', KEYS[1])
 `)
 
-// domainsScript knows the domains that have accounts. KEYS: a set. ARGV: a member to add; or none to list.
-var domainsScript = redis.NewScript(`
-if ARGV[1] then return redis.call('SADD', KEYS[1], ARGV[1]) end
-return redis.call('SMEMBERS', KEYS[1])
-`)
+// membersScript lists a set. KEYS: a set.
+var membersScript = redis.NewScript(`return redis.call('SMEMBERS', KEYS[1])`)

@@ -25,7 +25,7 @@ func Run(t *testing.T, place func(t *testing.T) Open) {
 		name  string
 		tests []test
 	}{
-		{"Map", mapTests}, {"Log", logTests}, {"Page", pageTests}, {"Dedup", dedupTests},
+		{"Map", mapTests}, {"Log", logTests}, {"Page", pageTests}, {"Model", modelTests}, {"Dedup", dedupTests},
 		{"Accounts", accountTests}, {"Life", lifeTests},
 	} {
 		t.Run(group.name, func(t *testing.T) {

@@ -1,14 +1,16 @@
 #!/bin/bash
 # jackdaw as a peer of the load generator: `make bench-peers BENCH=DIR` runs it.
-# Embedded storage as by default (docs/performance.md says what waits for an fsync);
-# warnings only in the log.
+# Embedded storage as by default (docs/performance.md says what waits for an fsync), or
+# Redis (jackdaw-redis.sh); warnings only in the log.
 #   BENCH    directory of the load generator
 #   ARCHIVE  true: with the archive, which is on by default; the peers have none   default: false
 #   JACKDAW  the binary     default: the one `make build` leaves
-PEER=jackdaw
+PEER=${PEER:-jackdaw}
+STORE=${STORE:-embedded}
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "${BENCH:?directory of the load generator}/peers/common.sh"
 JACKDAW=${JACKDAW:-$HERE/../../jackdaw}
+REDIS_PORT=${REDIS_PORT:-15379}
 
 config() { # DIR
   cat > "$1/jackdaw.yaml" <<YAML
@@ -31,16 +33,33 @@ modules:
   muc: {domain: conference.$DOMAIN}
   offline: {max_messages: 100000, max_bytes: 1073741824}
 log: {level: warn}
+storage: {engine: $STORE, redis: {addrs: ["127.0.0.1:$REDIS_PORT"]}}
 YAML
+}
+
+redis() { # DIR: start Redis there, in the background
+  [ "$STORE" = redis ] || return 0
+  redis-server --bind 127.0.0.1 --port "$REDIS_PORT" --dir "$1" --save "" --appendonly yes --appendfsync always \
+    --logfile "$1/redis.log" > /dev/null < /dev/null &
+  echo $! > "$1/redis.pid"
+  wait_port "$REDIS_PORT" 30
+}
+
+redis_ends() { # DIR
+  [ -s "$1/redis.pid" ] || return 0
+  stop_pid "$(cat "$1/redis.pid")"
+  rm -f "$1/redis.pid"
 }
 
 seed() {
   local tmp=$SEED.tmp
   rm -rf "$tmp"; mkdir -p "$tmp"
   config "$tmp"
+  redis "$tmp"
   seq 1 "$USERS" | sed "s/.*/user&@$DOMAIN $PASSWORD/" |
     "$JACKDAW" --config "$tmp/jackdaw.yaml" user add --batch > "$tmp/seed.log" 2>&1 ||
     { echo "jackdaw: seeding did not work, see $tmp/seed.log" >&2; exit 1; }
+  redis_ends "$tmp"
   mv "$tmp" "$SEED"
 }
 
@@ -49,8 +68,16 @@ prepare() {
   config "$RUN"
 }
 
+# The shell in between is the parent of the server and of Redis: the generator counts its whole tree.
 launch() {
-  (cd "$RUN" && exec "$JACKDAW" --config "$RUN/jackdaw.yaml" serve) > "$RUN/log" 2>&1 < /dev/null &
+  (
+    trap 'stop_pid $(cat "$RUN/server.pid"); redis_ends "$RUN"; exit 0' TERM
+    redis "$RUN"
+    cd "$RUN" || exit 1
+    "$JACKDAW" --config "$RUN/jackdaw.yaml" serve &
+    echo $! > "$RUN/server.pid"
+    wait
+  ) > "$RUN/log" 2>&1 < /dev/null &
   echo $! > "$RUN/pid"
 }
 

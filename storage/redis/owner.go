@@ -1,0 +1,313 @@
+package redis
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"jackdaw/storage"
+)
+
+// An owner is what the engine knows of one of those whose data it keeps: nobody else writes for it, so what was read
+// once stays true, and what a write will find is known before it is sent.
+//
+// Before anything is known of an owner it is claimed: a key in its hash tag gets a token that only this engine has.
+// Each script that writes for the owner names the token that it expects there and puts the next one, so that it is
+// applied once however often it is sent, and a write that was on its way for an earlier claim, or for another server,
+// is refused. The token begins with the fence of the lease, and a claim with a lower one than is there is refused too.
+type owner struct {
+	name string
+	// lock has one place, which is taken by whoever decides what to write. It guards the parts up to cost.
+	lock    chan struct{}
+	claimed bool
+	mark    string    // of the claim: the token without its number
+	used    time.Time // of the last claim or write
+	logs    map[string]*logState
+	maps    map[string]*mapState
+	named   map[string]*storage.Pending // of "domains": those that are in the set
+	cost    int                         // bytes of memory, roughly, as it was when the lock was given back
+
+	// What follows is guarded by engine.mu.
+	refs    int    // who has the lock or waits for it
+	stale   bool   // what is known may be wrong
+	serial  uint64 // the number of the token that is there, once what is on its way has arrived
+	open    *batch // what is gathered; nil: nothing
+	sending *batch // what is on its way
+	queued  bool   // in the list of a lane, or about to be
+	timer   bool   // lazy writes are going to be sent
+}
+
+const (
+	// claimLife is how long a claim stays in Redis without writes. It is taken anew long before.
+	claimLife = 24 * time.Hour
+	// mostCost bounds the memory for what is known of owners, roughly.
+	mostCost = 64 << 20
+	// ownerCost is that of an owner of whom little is known.
+	ownerCost = 512
+	// mostGathered bounds the bytes of writes that have not arrived; then callers wait.
+	mostGathered = 2 << 20
+)
+
+// errBusy tells that more waits for Redis than may.
+var errBusy = fmt.Errorf("%w: too much is waiting for redis", storage.ErrUnavailable)
+
+// errStale tells that what a write rests on has failed meanwhile.
+var errStale = fmt.Errorf("%w: redis: an earlier write of the same owner has failed", storage.ErrUnavailable)
+
+// hold returns an owner that is claimed, and locked until free is called.
+func (e *engine) hold(ctx context.Context, name string) (*owner, error) {
+	e.mu.Lock()
+	o := e.owners[name]
+	if o == nil {
+		o = &owner{name: name, lock: make(chan struct{}, 1), cost: ownerCost}
+		e.owners[name] = o
+		e.cost += ownerCost
+		e.evict()
+	}
+	o.refs++
+	e.mu.Unlock()
+	err := e.enter(ctx, o)
+	if err == nil {
+		if err = e.claim(ctx, o); err == nil {
+			return o, nil
+		}
+		<-o.lock
+	}
+	e.mu.Lock()
+	o.refs--
+	e.mu.Unlock()
+	return nil, err
+}
+
+// peek is hold for a read: it returns nil if the owner is not claimed.
+func (e *engine) peek(ctx context.Context, name string) (*owner, error) {
+	e.mu.Lock()
+	o := e.owners[name]
+	if o == nil {
+		e.mu.Unlock()
+		return nil, nil
+	}
+	o.refs++
+	e.mu.Unlock()
+	err := e.enter(ctx, o)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err == nil && o.claimed && !o.stale {
+		return o, nil
+	}
+	if err == nil {
+		<-o.lock
+	}
+	o.refs--
+	return nil, err
+}
+
+// enter takes the lock.
+func (e *engine) enter(ctx context.Context, o *owner) error {
+	select {
+	case o.lock <- struct{}{}:
+		return nil
+	default:
+	}
+	limited, cancel := context.WithTimeout(ctx, 2*Patience)
+	defer cancel()
+	select {
+	case o.lock <- struct{}{}:
+		return nil
+	case <-limited.Done():
+		return cmp.Or(ctx.Err(), errBusy)
+	}
+}
+
+// free gives back what hold took.
+func (e *engine) free(o *owner) {
+	cost := ownerCost
+	for _, st := range o.logs {
+		cost += st.cost()
+	}
+	for _, st := range o.maps {
+		cost += st.cost()
+	}
+	<-o.lock
+	e.mu.Lock()
+	e.cost += cost - o.cost
+	o.cost = cost
+	o.refs--
+	e.mu.Unlock()
+}
+
+// evict forgets owners for whom nothing is done, whichever come first, while what is known takes too much memory. The
+// caller holds mu.
+func (e *engine) evict() {
+	if e.cost <= mostCost {
+		return
+	}
+	looked := 0
+	for name, o := range e.owners {
+		if o.refs == 0 && o.open == nil && o.sending == nil {
+			delete(e.owners, name)
+			e.cost -= o.cost
+		}
+		if looked++; e.cost <= mostCost*7/8 || looked > 10000 {
+			return
+		}
+	}
+}
+
+// claimScript puts the token of an owner, unless one with a higher fence is there. KEYS: w. ARGV: fence, token, life.
+var claimScript = redis.NewScript(`
+local old = redis.call('GET', KEYS[1])
+if old and tonumber(string.match(old, '^%d+')) > tonumber(ARGV[1]) then return old end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+return ''
+`)
+
+func (e *engine) tokenKey(name string) string { return e.key(name, "owner", "w") }
+
+// claim makes sure that what is known of an owner is true. The caller has the lock. A claim is a write, so with
+// replicas it ends when they have all that may be found.
+func (e *engine) claim(ctx context.Context, o *owner) error {
+	e.mu.Lock()
+	stale := o.stale
+	e.mu.Unlock()
+	if o.claimed && !stale && time.Since(o.used) < claimLife/4 {
+		return nil
+	}
+	now := time.Now()
+	if err := e.drain(ctx, o.name); err != nil {
+		return err
+	}
+	e.mu.Lock()
+	o.stale, o.serial = false, 0
+	e.mu.Unlock()
+	o.claimed, o.logs, o.maps, o.named = false, nil, nil, nil
+	fence := strconv.FormatUint(e.lease.fence, 10)
+	o.mark = fence + ":" + e.lease.me.ID[:8] + "." + strconv.FormatUint(e.claims.Add(1), 36) + ":"
+	v, err := e.run(ctx, call{claimScript, []string{e.tokenKey(o.name)},
+		[]any{fence, o.mark + "0", claimLife.Milliseconds()}, true})
+	if err != nil {
+		return err
+	}
+	if other, _ := v.(string); other != "" {
+		return e.fenced(o.name, other)
+	}
+	o.claimed, o.used = true, now
+	return nil
+}
+
+// fenced notes that a server with a later lease has written for an owner.
+func (e *engine) fenced(name, token string) error {
+	err := fmt.Errorf("%w until a restart: %w: it has written for %s", storage.ErrUnavailable, storage.ErrTaken, name)
+	if e.lease.taken.CompareAndSwap(nil, &err) {
+		e.o.Log.Error("another server has taken the store, and this one acknowledges nothing any more",
+			"owner", name, "fence", token, "do", "end one of the two, then restart this one if it is to go on")
+	}
+	return err
+}
+
+// higher says whether a token has a higher fence than this server.
+func (e *engine) higher(token string) bool {
+	digits, _, _ := strings.Cut(token, ":")
+	fence, err := strconv.ParseUint(digits, 10, 64)
+	return err == nil && fence > e.lease.fence
+}
+
+// doubt has all that is known read again: Redis may have forgotten some of it.
+func (e *engine) doubt() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, o := range e.owners {
+		o.stale = true
+	}
+}
+
+// drain waits until Redis has the writes of an owner that are at hand, or they have failed, so that a read finds them.
+func (e *engine) drain(ctx context.Context, name string) error {
+	e.mu.Lock()
+	o := e.owners[name]
+	if o == nil || o.open == nil && o.sending == nil {
+		e.mu.Unlock()
+		return nil
+	}
+	b := o.open
+	if b == nil {
+		b = o.sending
+	} else {
+		b.urgent = true
+		e.ready(o)
+	}
+	done := b.waited()
+	e.mu.Unlock()
+	limited, cancel := context.WithTimeout(ctx, 2*Patience)
+	defer cancel()
+	select {
+	case <-done:
+		return nil
+	case <-limited.Done():
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return errBusy
+	}
+}
+
+// written looks for a field of a hash in what Redis does not have yet.
+func (e *engine) written(name, key, field string) (value string, there, known bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	o := e.owners[name]
+	if o == nil {
+		return "", false, false
+	}
+	for _, b := range []*batch{o.open, o.sending} {
+		if b == nil {
+			continue
+		}
+		for _, k := range b.keys {
+			if k.key != key {
+				continue
+			}
+			if v, ok := k.put[field]; ok {
+				return v, true, true
+			}
+			if k.gone[field] {
+				return "", false, true
+			}
+		}
+	}
+	return "", false, false
+}
+
+// holding returns nil while this server has the lease, for an answer that needs no write.
+func (e *engine) holding(ctx context.Context) error {
+	limited, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	for {
+		err := e.lease.holds(time.Now())
+		if err == nil || errors.Is(err, storage.ErrTaken) {
+			return err
+		}
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-limited.Done():
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return e.lost(err)
+		}
+	}
+}
+
+// unfinished is a pending that has not finished, or nil.
+func unfinished(p *storage.Pending) *storage.Pending {
+	if done, err := p.Finished(); done && err == nil {
+		return nil
+	}
+	return p
+}
