@@ -81,7 +81,10 @@ launch() {
   echo $! > "$RUN/pid"
 }
 
-stop() { stop_by_pidfile; }
+stop() { # the server first, so that the shell, which waits for it, has time to end Redis
+  [ ! -s "$RUN/server.pid" ] || stop_pid "$(cat "$RUN/server.pid")"
+  stop_by_pidfile
+}
 version() { "$JACKDAW" version; }
 # PLAIN is for TLS only here, and the suite tries what is named without TLS too.
 caps() { echo plain starttls direct SCRAM-SHA-1 presence offline muc; }
