@@ -5,7 +5,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 # What the tests start or ask: Redis, two servers to federate with, three clients, a browser, proxies, what reads the files
 # of contrib, an XML parser, a monitor; and what the race detector links with.
-PACKAGES = redis-server prosody lua-unbound lua-dbi-sqlite3 ejabberd python3-slixmpp python3-aiohttp profanity tmux go-sendxmpp libxml2-utils curl iproute2 nginx-light libnginx-mod-stream gcc \
+PACKAGES = redis-server slapd prosody lua-unbound lua-dbi-sqlite3 ejabberd python3-slixmpp python3-aiohttp profanity tmux go-sendxmpp libxml2-utils curl iproute2 nginx-light libnginx-mod-stream gcc \
   libc6-dev s-nail haproxy caddy prometheus fail2ban systemd buildah icinga2-bin python3-venv chromium chromium-driver $(if $(shell command -v node),,nodejs) $(if $(shell command -v npm),,npm)
 
 # What runs in the browser, by its lock file.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"jackdaw/modules/invitations"
+	"jackdaw/router/accounts"
 	"jackdaw/xmpp/jid"
 )
 
@@ -85,6 +86,9 @@ func (s *Service) Invite(ctx context.Context, by By, w Wish) (InvitationInfo, er
 			if who.Domain() != o.Host {
 				return InvitationInfo{}, fmt.Errorf("%s: %w", who, invitations.ErrContact)
 			}
+			if err := s.o.Accounts.MaySetPassword(who); err != nil {
+				return InvitationInfo{}, err
+			}
 			o.Name = who.Local()
 		} else {
 			o.Contact = who
@@ -98,6 +102,10 @@ func (s *Service) Invite(ctx context.Context, by By, w Wish) (InvitationInfo, er
 		return InvitationInfo{}, err
 	}
 	o.Host = list[0]
+	if o.Kind == invitations.Account && s.o.Config().Accounts.Elsewhere(o.Host) {
+		return InvitationInfo{}, fmt.Errorf("%w: accounts of %s are made where their passwords are kept (accounts.backend)",
+			accounts.ErrElsewhere, o.Host)
+	}
 	v, err := s.o.Invitations.Make(ctx, o)
 	if err == nil && v.Kind == invitations.Reset && v.URL == "" {
 		err = errors.Join(ErrNoPage, s.o.Invitations.Revoke(ctx, v.Host, v.ID))

@@ -37,7 +37,10 @@ func (g *greeting) prepareLogin(requireTLS bool) {
 		}
 	}
 	out = append(out, sasl.ScramSHA256, sasl.ScramSHA1)
-	if g.srv.accounts.OnlySHA1(g.host.String()) {
+	switch host := g.host.String(); {
+	case g.srv.accounts.Elsewhere(host): // who knows the password has to be shown it
+		c.Lookup, out = nil, nil
+	case g.srv.accounts.OnlySHA1(host):
 		out = slices.DeleteFunc(out, func(m sasl.Mechanism) bool { return m.Hash() != sasl.SHA1 })
 	}
 	// RFC 6120 §13.8.3: no password in clear, but where the administrator says that the wire is ours

@@ -30,6 +30,11 @@ func (g *greeting) prepareSASL2() {
 		return
 	}
 	from, c := g.Scanner.Header().From, g.classic.sasl
+	// Who knows the password has to be shown it each time: a token would outlive a change of it that nobody here sees.
+	if g.srv.accounts.Elsewhere(g.host.String()) {
+		g.modern.profile = profile{space: xmpp.NSSASL2, offered: g.classic.offered, sasl: c}
+		return
+	}
 	onlySHA1 := g.srv.accounts.OnlySHA1(g.host.String())
 	// Of an account that nobody has named.
 	has := func(h sasl.Hash) bool { return h == sasl.SHA1 || h == sasl.SHA256 && !onlySHA1 }

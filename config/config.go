@@ -17,9 +17,7 @@
 package config
 
 import (
-	"fmt"
 	"net/netip"
-	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -38,6 +36,7 @@ type Config struct {
 	C2S           C2S           `yaml:"c2s"`
 	S2S           S2S           `yaml:"s2s"`
 	Component     Component     `yaml:"component"`
+	Accounts      Accounts      `yaml:"accounts"`
 	Limits        Limits        `yaml:"limits"`
 	Registration  Registration  `yaml:"registration"`
 	Storage       Storage       `yaml:"storage"`
@@ -188,11 +187,8 @@ func (c Component) Secret(domain string) (secret string, ok bool, err error) {
 	if !isFile {
 		return secret, ok, nil
 	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return "", true, fmt.Errorf("read component.secrets[%s]: %w", domain, err)
-	}
-	return strings.TrimRight(string(b), "\r\n"), true, nil
+	secret, err = ReadSecret("component.secrets["+domain+"]", path)
+	return secret, true, err
 }
 
 // Registration says who may create an account over XMPP (XEP-0077).
@@ -300,6 +296,7 @@ func Default() *Config {
 			TokenLifetime:    30 * 24 * time.Hour,
 		},
 		S2S:          S2S{RequireTLS: true, Dialback: true},
+		Accounts:     defaultAccounts(),
 		Limits:       defaultLimits(),
 		Registration: RegistrationClosed,
 		Storage: Storage{

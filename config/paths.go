@@ -32,6 +32,10 @@ func (c *Config) place(file string) error {
 	}
 	p.file("acme.ca_file", &c.ACME.CAFile)
 	p.file("acme.external_account.mac_key_file", &c.ACME.ExternalAccount.MACKeyFile)
+	p.file("accounts.ldap.ca_file", &c.Accounts.LDAP.CAFile)
+	p.file("accounts.ldap.bind_password_file", &c.Accounts.LDAP.BindPasswordFile)
+	p.file("accounts.http.token_file", &c.Accounts.HTTP.TokenFile)
+	p.file("accounts.http.ca_file", &c.Accounts.HTTP.CAFile)
 	p.file("web.languages", &c.Web.Languages)
 	p.file("storage.redis.password_file", &c.Storage.Redis.PasswordFile)
 	for key, file := range c.Storage.Redis.TLS.files() {

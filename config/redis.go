@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -51,11 +50,7 @@ func (r Redis) Secret() (string, error) {
 		p, err := r.Place()
 		return p.password, err
 	}
-	b, err := os.ReadFile(r.PasswordFile)
-	if err != nil {
-		return "", fmt.Errorf("read storage.redis.password_file: %w", err)
-	}
-	return strings.TrimRight(string(b), "\r\n"), nil
+	return ReadSecret("storage.redis.password_file", r.PasswordFile)
 }
 
 // A RedisPlace is where Redis is and who we are there, whichever keys have said so.

@@ -80,6 +80,7 @@ func (c *Config) problems() []*Error {
 	k.domains("s2s.allow", c.S2S.Allow)
 	k.domains("s2s.deny", c.S2S.Deny)
 	c.checkComponents(k)
+	c.checkAccounts(k)
 	c.checkLimits(k)
 
 	k.oneOf("registration", string(c.Registration),

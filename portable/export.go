@@ -121,7 +121,10 @@ func account(a storage.Account) []byte {
 	if a.Disabled {
 		w.Attr("disabled", "true")
 	}
-	w.Attr("created", xmpp.FormatTime(a.Created)).Attr("password-set", xmpp.FormatTime(a.Changed))
+	w.Attr("created", xmpp.FormatTime(a.Created))
+	if !a.Changed.IsZero() {
+		w.Attr("password-set", xmpp.FormatTime(a.Changed))
+	}
 	for _, p := range a.Permissions {
 		w.Leaf("", "permission", p)
 	}

@@ -30,6 +30,10 @@ func FirstStart(ctx context.Context, store storage.Engine, users *accounts.Servi
 	if len(some) > 0 {
 		return nil
 	}
+	if configPath != "" && cfg.Accounts.Elsewhere(cfg.Hosts[0].Domain) {
+		fmt.Fprintf(w, "jackdaw: there is no account yet; each is made when its user logs in first (accounts.backend)\n")
+		return nil
+	}
 	if configPath != "" {
 		// A message for the administrator; there is nothing to do if it cannot be written.
 		fmt.Fprintf(w, "jackdaw: there is no account yet; to add one: jackdaw --config %s user add YOU@%s\n",

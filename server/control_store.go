@@ -13,13 +13,15 @@ import (
 	"jackdaw/modules/upload"
 	"jackdaw/router"
 	"jackdaw/router/accounts"
+	"jackdaw/router/accounts/byhttp"
+	"jackdaw/router/accounts/ldap"
 	"jackdaw/storage"
 	"jackdaw/storage/embedded"
 	"jackdaw/xmpp/jid"
 )
 
-// AccountOptions are what a configuration says about accounts.
-func AccountOptions(cfg *config.Config) (accounts.Options, error) {
+// AccountOptions are what a configuration says about accounts. They fail where a file that it names cannot be read.
+func AccountOptions(cfg *config.Config, log *slog.Logger) (accounts.Options, error) {
 	p := cfg.HTTP.Permissions
 	o := accounts.Options{
 		Iterations: cfg.C2S.ScramIterations,
@@ -41,7 +43,32 @@ func AccountOptions(cfg *config.Config) (accounts.Options, error) {
 			o.Admins = append(o.Admins, j)
 		}
 	}
-	return o, nil
+	var err error
+	o.Elsewhere, err = accountsElsewhere(&cfg.Accounts, log)
+	return o, err
+}
+
+// accountsElsewhere says whose passwords another knows, and how that is asked.
+func accountsElsewhere(a *config.Accounts, log *slog.Logger) (e *accounts.Elsewhere, err error) {
+	if a.Backend == config.BackendInternal {
+		return nil, nil
+	}
+	e = &accounts.Elsewhere{Hosts: a.Hosts, Cache: a.Cache, Log: log}
+	for _, s := range a.Local {
+		j, err := jid.Parse(s)
+		if err != nil {
+			return nil, fmt.Errorf("accounts.local: %q: %w", s, err)
+		}
+		e.Here = append(e.Here, j)
+	}
+	switch a.Backend {
+	case config.BackendLDAP:
+		e.SetsPasswords = a.LDAP.ChangePassword
+		e.Backend, err = ldap.New(a.LDAP, log)
+	case config.BackendHTTP:
+		e.Backend, err = byhttp.New(a.HTTP)
+	}
+	return e, err
 }
 
 // OpenControl brings up a Control on the store itself, for a command when no server runs: accounts, and the modules,
@@ -75,7 +102,8 @@ func openAdmin(ctx context.Context, cfg *config.Config, create bool) (
 
 // offline makes what an admin.Service needs of a store that no server has opened.
 func offline(ctx context.Context, store storage.Engine, cfg *config.Config) (o admin.Options, err error) {
-	options, err := AccountOptions(cfg)
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	options, err := AccountOptions(cfg, log)
 	if err != nil {
 		return o, err
 	}
@@ -83,7 +111,6 @@ func offline(ctx context.Context, store storage.Engine, cfg *config.Config) (o a
 	if err != nil {
 		return o, err
 	}
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	current := func() *config.Config { return cfg }
 	r := router.New(router.Options{Hosts: domains(cfg), Users: users, Log: log})
 	nowhere := func() []upload.Place { return nil }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -119,6 +120,9 @@ func (h *house) sayAdmins(ctx context.Context) (warnings []string) {
 				continue
 			}
 			do := "create it with `jackdaw user add " + admin + "`, or correct the name"
+			if cfg.Accounts.Elsewhere(user.Domain()) && !slices.Contains(cfg.Accounts.Local, admin) {
+				do = "it is made when its user logs in first; correct the name if there is no such user (accounts.backend)"
+			}
 			h.o.Log.Warn("an administrator has no account", "account", admin,
 				"key", fmt.Sprintf("hosts[%d].admins", i), "do", do)
 			warnings = append(warnings, fmt.Sprintf("hosts[%d].admins: %s has no account: %s", i, admin, do))

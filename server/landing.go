@@ -49,11 +49,12 @@ func (d desk) Look(r *http.Request, token string) (landing.Invitation, error) {
 
 // Open implements landing.Desk.
 func (d desk) Open(r *http.Request) (landing.Invitation, error) {
-	may, approved := d.features.Registration.ByAnybody()
+	host := d.hostOf(pages.HostOf(r)).Domain
+	may, approved := d.features.Registration.ByAnybody(host)
 	if !may {
 		return landing.Invitation{}, landing.ErrInvalid
 	}
-	return landing.Invitation{Host: d.hostOf(pages.HostOf(r)).Domain, Account: true, Approve: approved}, nil
+	return landing.Invitation{Host: host, Account: true, Approve: approved}, nil
 }
 
 // Redeem implements landing.Desk. Whoever has sent the form may be gone before the account is there.

@@ -69,12 +69,9 @@ func (h *house) hostOf(name string) *config.Host {
 
 // faceOf is what is told of hostOf.
 func (h *house) faceOf(name string) face.Host {
-	cfg, host := h.cfg.Load(), h.hostOf(name)
-	f := face.Host{Domain: host.Domain, Registration: cfg.Registration, Register: landing.PathRegister,
-		Contact: host.Contact}
-	if !cfg.Modules.Enabled("registration") {
-		f.Registration = config.RegistrationClosed
-	}
+	host := h.hostOf(name)
+	f := face.Host{Domain: host.Domain, Registration: h.features.Registration.Policy(host.Domain),
+		Register: landing.PathRegister, Contact: host.Contact}
 	f.Text = (*h.pages.texts.Load())[host.Domain]
 	return f
 }
@@ -89,7 +86,7 @@ func (h *house) page(w http.ResponseWriter, r *http.Request) bool {
 		h.pages.face.ServeHTTP(w, r)
 	case strings.HasPrefix(path, landing.Path) && h.cfg.Load().Modules.Enabled("invitations"):
 		h.pages.invite.ServeHTTP(w, r)
-	case path == landing.PathRegister && h.mayRegister():
+	case path == landing.PathRegister && h.mayRegister(r):
 		h.pages.invite.ServeHTTP(w, r)
 	case strings.HasPrefix(path, pages.PathAssets):
 		h.pages.site.Assets(w, r)
@@ -102,7 +99,7 @@ func (h *house) page(w http.ResponseWriter, r *http.Request) bool {
 }
 
 // mayRegister says whether anybody may, without an invitation.
-func (h *house) mayRegister() bool {
-	may, _ := h.features.Registration.ByAnybody()
+func (h *house) mayRegister(r *http.Request) bool {
+	may, _ := h.features.Registration.ByAnybody(h.hostOf(pages.HostOf(r)).Domain)
 	return may
 }

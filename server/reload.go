@@ -22,7 +22,7 @@ func (h *house) reload(dropHost bool) (warnings []string, err error) {
 		return nil, err
 	}
 	notes := config.KeepRunning(h.cfg.Load(), cfg)
-	options, err := AccountOptions(cfg)
+	options, err := AccountOptions(cfg, h.o.Log)
 	if err != nil {
 		return nil, err
 	}

@@ -125,6 +125,7 @@ func Run(ctx context.Context, cfg *config.Config, o RunOptions) error {
 	s.running.Go(func() { s.features.Run(ctx) })
 	s.running.Go(func() { s.devices.Run(ctx) })
 	s.running.Go(func() { s.tokens.Run(ctx) })
+	s.running.Go(func() { s.accounts.Watch(ctx, s.present) })
 	s.running.Go(func() { s.files.Run(ctx) })
 	s.running.Go(func() { s.space.Run(ctx) })
 	s.running.Go(func() { s.past.Run(ctx) })
@@ -199,7 +200,7 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 		l := &h.cfg.Load().Limits
 		return budget.Rate{PerSecond: l.PeerRate, Burst: l.PeerBurst}
 	})
-	options, err := AccountOptions(cfg)
+	options, err := AccountOptions(cfg, o.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -468,6 +469,19 @@ func (h *house) stop() {
 	h.features.Close()
 	h.sockets.close()
 	h.running.Wait()
+}
+
+// present are the accounts that have sessions, each once.
+func (h *house) present() (all []jid.JID) {
+	seen := map[jid.JID]bool{}
+	h.router.EachSession(func(s *router.Session) bool {
+		if user := s.Bare(); !seen[user] {
+			seen[user] = true
+			all = append(all, user)
+		}
+		return true
+	})
+	return all
 }
 
 // accountChanged ends what a changed account must not go on with (docs/cli.md §2).

@@ -191,7 +191,8 @@ func (c *Console) current(r *http.Request) *session {
 	if s == nil {
 		return nil
 	}
-	if !c.o.Admin.Administers(r.Context(), s.user) {
+	if !c.o.Admin.Administers(r.Context(), s.user) ||
+		errors.Is(c.o.Accounts.Vouch(r.Context(), s.user), accounts.ErrNotAuthorized) {
 		c.sessions.end(held.Value)
 		return nil
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -129,6 +130,9 @@ func checkCommand(s *settings) *cobra.Command {
 			}
 			if err := server.ActAsOwner(cfg.Data); err != nil {
 				return err // the certificates must be readable for the server, not for root
+			}
+			if _, err := server.AccountOptions(cfg, slog.New(slog.DiscardHandler)); err != nil {
+				return err
 			}
 			warnings, err := server.CheckCertificates(cfg, time.Now())
 			warnings = slices.Concat(cfg.Warnings, warnings, server.CheckCalls(cmd.Context(), cfg))

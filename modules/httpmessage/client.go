@@ -170,6 +170,9 @@ func (p *post) authorise() *refusal {
 		return nil
 	}
 	rights, err := p.s.o.Accounts.Rights(p.r.Context(), p.user)
+	if err == nil { // nobody may have shown a password
+		err = p.s.o.Accounts.Vouch(p.r.Context(), p.user)
+	}
 	if err != nil {
 		return p.failed(err)
 	}

@@ -73,8 +73,8 @@ type Options struct {
 	Store    storage.Map
 	Settings func() config.Invitations
 	Hosts    func() []string // that are served
-	// Registers says whether invitations may lead to accounts now.
-	Registers func() bool
+	// Registers says whether invitations may lead to accounts of a host now.
+	Registers func(host string) bool
 	// Befriend makes one the contact of the other, with both subscriptions, from the side of user alone.
 	Befriend func(b *router.Batch, user, contact jid.JID) (*storage.Pending, error)
 	// URL is where HTTP of a host is reached, without a slash at its end; "": nowhere.
@@ -103,9 +103,8 @@ func Of(p parts.Parts, contacts Befriender) *Invitations {
 			}
 			return all
 		},
-		Registers: func() bool {
-			return p.Config().Registration != config.RegistrationClosed && p.Switch("registration").On()
-		}, Befriend: contacts.Befriend})
+		Registers: func(host string) bool { return p.Registration(host) != config.RegistrationClosed },
+		Befriend:  contacts.Befriend})
 	i.Switch = p.Switch("invitations")
 	return i
 }
@@ -218,7 +217,7 @@ func (i *Invitations) Make(ctx context.Context, o Order) (Invitation, error) {
 		return Invitation{}, err
 	}
 	out := shown(o.Host, h, r)
-	out.Token, out.URI = token, out.uri(token, i.o.Registers())
+	out.Token, out.URI = token, out.uri(token, i.o.Registers(o.Host))
 	if i.o.URL != nil {
 		if at := i.o.URL(o.Host); at != "" {
 			out.URL = at + Path + token
@@ -245,7 +244,7 @@ func (i *Invitations) fill(ctx context.Context, o Order, now time.Time) (*record
 	switch {
 	case uses < 1 || uses > MaxUses || life < MinLife || life > MaxLife || o.Name != "" && uses != 1:
 		return nil, ErrBounds
-	case o.Kind == Account && !i.o.Registers():
+	case o.Kind == Account && !i.o.Registers(o.Host):
 		return nil, ErrClosed
 	}
 	r := &record{Kind: o.Kind, By: o.By, Contact: o.Contact, Most: uses, Created: now, Expires: now.Add(life)}

@@ -56,7 +56,7 @@ func houseOn(t *testing.T, engine storage.Engine) *house {
 	hosts := []string{"example.org", "other.example"}
 	r := router.New(router.Options{Hosts: hosts, Users: users, Log: moduletest.Discard()})
 	h.Invitations = New(Options{Router: r, Accounts: users, Store: engine.Map("invitations"), Log: moduletest.Discard(),
-		Settings: func() config.Invitations { return h.settings }, Registers: func() bool { return !h.closed },
+		Settings: func() config.Invitations { return h.settings }, Registers: func(string) bool { return !h.closed },
 		Hosts: func() []string { return hosts }, URL: func(host string) string { return "https://" + host },
 		Befriend: func(_ *router.Batch, user, contact jid.JID) (*storage.Pending, error) {
 			h.friends = append(h.friends, user.Local()+" "+contact.Local())

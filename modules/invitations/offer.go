@@ -25,7 +25,7 @@ func (i *Invitations) Offer(ctx context.Context, o Offer, admin bool) (Invitatio
 	if o.Contact {
 		order.Contact = o.By
 	}
-	if !o.Create && (!i.o.Registers() || !admin && !i.o.Settings().Users) {
+	if !o.Create && (!i.o.Registers(o.Host) || !admin && !i.o.Settings().Users) {
 		order.Kind = Contact // XEP-0401 §5.1: without ibr=y
 	}
 	v, err := i.Make(ctx, order)
@@ -43,7 +43,7 @@ func (i *Invitations) Show(ctx context.Context, host, token string) (v Invitatio
 	if refused != nil {
 		return Invitation{}, false, refused
 	}
-	registers = r.Kind == Account && i.o.Registers()
+	registers = r.Kind == Account && i.o.Registers(host)
 	if r.Kind == Account && !registers && (r.Name != "" || r.Contact.IsZero()) {
 		return Invitation{}, false, invalid()
 	}

@@ -23,7 +23,7 @@ func (i *Invitations) Admit(ctx context.Context, host, token string) (Admission,
 	if bad != nil {
 		return Admission{}, bad
 	}
-	if r.Kind == Contact || r.Kind == Account && !i.o.Registers() {
+	if r.Kind == Contact || r.Kind == Account && !i.o.Registers(host) {
 		return Admission{}, invalid()
 	}
 	return Admission{Name: r.Name, Reset: r.Kind == Reset}, nil
@@ -94,7 +94,7 @@ func (i *Invitations) Claim(ctx context.Context, token string, user jid.JID, adm
 	*Claim, *xmpp.Error) {
 	return i.claim(ctx, user.Domain(), token, user, admitted, func(r *record) *xmpp.Error {
 		switch {
-		case r.Kind == Contact, r.Kind == Account && !i.o.Registers():
+		case r.Kind == Contact, r.Kind == Account && !i.o.Registers(user.Domain()):
 			return invalid()
 		case r.Name != "" && r.Name != user.Local():
 			return xmpp.NotAcceptable("this invitation is for another user name")

@@ -30,7 +30,7 @@ func TestAnAccountIsCreatedChangedAndRemovedForGood(t *testing.T) {
 	}
 	r := router.New(router.Options{Hosts: []string{moduletest.Host}, Users: users, Log: moduletest.Discard()})
 	g := New(Options{Router: r, Accounts: users, Log: moduletest.Discard(),
-		Policy: func() config.Registration { return config.RegistrationOpen }, Limits: func() Limits { return limits }})
+		Policy: func(string) config.Registration { return config.RegistrationOpen }, Limits: func() Limits { return limits }})
 	erased := make(chan jid.JID, 1)
 	r.Use(g.Module(), router.Module{Name: "data", Removed: func(user jid.JID) error {
 		erased <- user

@@ -42,8 +42,8 @@ type Accounts interface {
 type Options struct {
 	Router   *router.Router
 	Accounts Accounts
-	// Policy says what the configuration says now. It is called for each request.
-	Policy func() config.Registration
+	// Policy says who may create accounts of a host now. It is called for each request.
+	Policy func(host string) config.Registration
 	// Limits says what one address may do now.
 	Limits func() Limits
 	// Throttle slows down whoever guesses tokens; nil: nobody is.
@@ -83,7 +83,6 @@ type waiter struct {
 // Of makes the answers of a server; what New says of the order holds here too. tell writes to the administrators of a
 // host, in one line about somebody.
 func Of(p parts.Parts, tell func(host, about, line string)) *Registration {
-	on := p.Switch("registration")
 	return New(Options{Router: p.Router, Accounts: p.Accounts, Throttle: p.Accounts.Throttle(), Log: p.Log,
 		Tell: tell, Hosts: func() (all []string) {
 			for _, h := range p.Config().Hosts {
@@ -91,12 +90,7 @@ func Of(p parts.Parts, tell func(host, about, line string)) *Registration {
 			}
 			return all
 		},
-		Policy: func() config.Registration {
-			if !on() {
-				return config.RegistrationClosed
-			}
-			return p.Config().Registration
-		},
+		Policy: p.Registration,
 		Limits: func() Limits {
 			l := &p.Config().Limits
 			return Limits{Creations: Rate{Burst: l.Registrations, Every: l.RegistrationEvery},
@@ -269,6 +263,8 @@ func (g *Registration) refusal(err error, user jid.JID) *xmpp.Error {
 	switch {
 	case errors.Is(err, accounts.ErrExists):
 		return xmpp.Conflict("this user name is taken")
+	case errors.Is(err, accounts.ErrElsewhere):
+		return xmpp.NotAllowed("your password is kept elsewhere: change it there")
 	case errors.Is(err, accounts.ErrPassword):
 		return xmpp.NotAcceptable("this password cannot be used")
 	case errors.Is(err, accounts.ErrUser):

@@ -140,7 +140,7 @@ func newHouse(t *testing.T) *house {
 			defer h.book.mu.Unlock()
 			h.told = append(h.told, host+" "+about+": "+line)
 		},
-		Policy: func() config.Registration { return h.policy }, Limits: func() Limits { return h.limits }})
+		Policy: func(string) config.Registration { return h.policy }, Limits: func() Limits { return h.limits }})
 	h.Use(h.Module(), router.Module{Name: "data", Removed: func(user jid.JID) error {
 		h.erased = append(h.erased, user)
 		return nil

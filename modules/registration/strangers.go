@@ -52,7 +52,7 @@ func (g *Registration) Offered(host string) (inBand, byToken bool) {
 		return false, false
 	}
 	byToken = g.invites != nil && g.invites.On()
-	switch g.o.Policy() {
+	switch g.o.Policy(host) {
 	case config.RegistrationOpen, config.RegistrationApprove:
 		return true, byToken
 	case config.RegistrationInvite:
@@ -70,9 +70,13 @@ type Newcomer struct {
 	Admitted time.Time // when the token was good
 }
 
-// ByAnybody says whether who has no invitation may register, and whether an administrator has to approve it then.
-func (g *Registration) ByAnybody() (may, approved bool) {
-	p := g.o.Policy()
+// Policy says who may create accounts of a host now.
+func (g *Registration) Policy(host string) config.Registration { return g.o.Policy(host) }
+
+// ByAnybody says whether who has no invitation may register with a host, and whether an administrator has to approve it
+// then.
+func (g *Registration) ByAnybody(host string) (may, approved bool) {
+	p := g.o.Policy(host)
 	return p == config.RegistrationOpen || p == config.RegistrationApprove, p == config.RegistrationApprove
 }
 
@@ -81,7 +85,7 @@ func (g *Registration) ByAnybody() (may, approved bool) {
 // done later, conflict that the name is taken, item-not-found that the token is good for nothing, not-allowed that
 // there must be one.
 func (g *Registration) Register(ctx context.Context, n Newcomer) (waits bool, refused *xmpp.Error) {
-	may, approved := g.ByAnybody()
+	may, approved := g.ByAnybody(n.User.Domain())
 	if n.Token == "" && !may {
 		return false, xmpp.NotAllowed("this host creates accounts by invitation only")
 	}
@@ -288,7 +292,7 @@ func (v *visit) answer(ctx context.Context, iq *xmpp.Stanza) ([]byte, *xmpp.Erro
 	q, inBand := iq.Child(query), false
 	p, byToken := iq.Child(preauth), false
 	inBand, byToken = v.g.Offered(v.host)
-	may, approved := v.g.ByAnybody()
+	may, approved := v.g.ByAnybody(v.host)
 	switch {
 	case q == nil && p == nil || !iq.IsRequest():
 		return nil, xmpp.ServiceUnavailable("")

@@ -99,6 +99,7 @@ type Service struct {
 	notes      storage.Map // of this package
 	weak       weak
 	granted    granted
+	vouched    *cache[vouch]   // by bare JID, of accounts whose password is elsewhere
 	rights     *cache[*Rights] // by bare JID
 	settings   atomic.Pointer[settings]
 	throttle   *Throttle
@@ -132,6 +133,7 @@ func New(ctx context.Context, engine storage.Engine, o Options) (*Service, error
 		users:    book{engine.Accounts(), newCache[remembered](rememberMax)},
 		api:      book{engine.APIAccounts(), newCache[remembered](rememberMax)},
 		notes:    notes,
+		vouched:  newCache[vouch](rememberMax),
 		rights:   newCache[*Rights](rightsMax),
 		throttle: NewThrottle(time.Now),
 		slots:    make(chan struct{}, cmp.Or(o.DerivationsPerCore, DefaultDerivationsPerCore)*runtime.GOMAXPROCS(0)),
@@ -155,9 +157,13 @@ func (s *Service) SetOptions(o Options) error {
 	if err != nil {
 		return err
 	}
-	s.settings.Store(c)
+	old := s.settings.Swap(c)
 	s.throttle.setBackoff(c.first, c.most)
 	s.rights.clear()
+	if old.elsewhere != nil || c.elsewhere != nil { // another may know the passwords now
+		s.users.remembered.clear()
+		s.vouched.clear()
+	}
 	return nil
 }
 
@@ -214,6 +220,10 @@ func (s *Service) fresh(ctx context.Context, user jid.JID, password string) (a s
 	if !user.IsBare() || !named(user) {
 		return a, fmt.Errorf("create %q: %w", user, ErrUser)
 	}
+	if e := s.settings.Load().elsewhere; e.keeps(user.String()) {
+		return a, e.refusal(user, "make the account there, and it is made here when its user logs in first; "+
+			"or name it in accounts.local of the configuration, and this server keeps it")
+	}
 	if err := fitting(password); err != nil {
 		return a, err
 	}
@@ -238,13 +248,20 @@ func (s *Service) fresh(ctx context.Context, user jid.JID, password string) (a s
 	return storage.Account{User: strings.Clone(user.String()), Credentials: credentials, Created: now, Changed: now}, nil
 }
 
-// SetPassword replaces the password. Errors: ErrPassword, ErrNotFound, ErrUnavailable, or the context's.
+// SetPassword replaces the password, also one that is kept elsewhere, where that can be done from here. Errors:
+// ErrPassword, ErrNotFound, ErrElsewhere, ErrUnavailable, or the context's.
 func (s *Service) SetPassword(ctx context.Context, user jid.JID, password string) error {
+	if err := s.MaySetPassword(user); err != nil {
+		return err
+	}
 	if err := fitting(password); err != nil {
 		return err
 	}
 	if _, err := s.users.store.Get(ctx, user.Bare().String()); err != nil {
 		return about(user.Bare().String(), err)
+	}
+	if e := s.settings.Load().elsewhere; e.keeps(user.Bare().String()) {
+		return s.passOn(ctx, e, user.Bare(), password)
 	}
 	credentials, err := s.derive(ctx, password)
 	if err != nil {

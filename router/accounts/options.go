@@ -26,6 +26,8 @@ type Options struct {
 	BackoffMin, BackoffMax time.Duration
 	// DerivationsPerCore is how many passwords are hashed at once; 0 means the default. It counts in New only.
 	DerivationsPerCore int
+	// Elsewhere says whose passwords another knows; nil: nobody's.
+	Elsewhere *Elsewhere
 }
 
 // The defaults of Options.
@@ -41,6 +43,7 @@ type settings struct {
 	first, most time.Duration
 	everyone    []rule
 	admins      map[jid.JID]bool
+	elsewhere   *elsewhere
 }
 
 // A rule gives one permission to the accounts that match.
@@ -50,7 +53,8 @@ type rule struct {
 }
 
 func compile(o Options) (*settings, error) {
-	c := &settings{iterations: o.Iterations, admins: make(map[jid.JID]bool, len(o.Admins))}
+	c := &settings{iterations: o.Iterations, admins: make(map[jid.JID]bool, len(o.Admins)),
+		elsewhere: compileElsewhere(o.Elsewhere)}
 	if c.iterations == 0 {
 		c.iterations = DefaultIterations
 	}

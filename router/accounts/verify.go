@@ -71,7 +71,8 @@ func (s *Service) mac(name, password string) [sha256.Size]byte {
 // Verify says whether password is that of the user: nil, ErrNotAuthorized, ErrUnavailable or the context's error;
 // ErrWaiting where the password is right and the account waits for approval. A wrong password, an unknown user and a
 // disabled account cost a derivation each; a password that was right within five minutes costs none, until the account
-// changes. Verify does not know of the throttle: see Authenticate.
+// changes. Where the password is kept elsewhere, that is asked instead, and the error may be ErrAway. Verify does not
+// know of the throttle: see Authenticate.
 func (s *Service) Verify(ctx context.Context, user jid.JID, password string) error {
 	_, err := s.verify(ctx, &s.users, user.Bare().String(), password, nil)
 	return err
@@ -111,6 +112,9 @@ func (s *Service) verify(
 ) (*storage.Account, error) {
 	if len(password) > sasl.MaxPassword {
 		return nil, ErrNotAuthorized // depends on the password alone: no account is told from another
+	}
+	if e := s.settings.Load().elsewhere; b == &s.users && e.keeps(name) {
+		return s.ask(ctx, e, name, password, again)
 	}
 	mac := s.mac(name, password)
 	if a := b.recall(name, &mac); a != nil {
@@ -198,7 +202,11 @@ func keysOf(a storage.Account, h sasl.Hash) (k sasl.Keys, ok bool) {
 // to be told so, and not let in. The error is else ErrUnavailable or the context's.
 func (s *Service) Keys(ctx context.Context, user jid.JID, h sasl.Hash) (keys sasl.Keys, ok bool, err error) {
 	name := user.Bare().String()
-	fake := sasl.FakeKeys(s.secret[:], h, name, s.settings.Load().iterations)
+	c := s.settings.Load()
+	fake := sasl.FakeKeys(s.secret[:], h, name, c.iterations)
+	if c.elsewhere.keeps(name) { // any that are here are of another time
+		return fake, false, nil
+	}
 	epoch := s.rights.epoch(name)
 	a, err := s.users.store.Get(ctx, name)
 	if err != nil && !errors.Is(err, storage.ErrNotFound) {

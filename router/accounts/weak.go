@@ -85,7 +85,7 @@ func (s *Service) reckon(ctx context.Context, user string, credentials []storage
 // and no more: an error is left to the next time.
 func (s *Service) strengthen(ctx context.Context, user jid.JID, password string) {
 	name := user.String()
-	if !s.weak.has(name) {
+	if !s.weak.has(name) || s.settings.Load().elsewhere.keeps(name) {
 		return
 	}
 	since, err := s.Keyring(ctx, user)

@@ -106,6 +106,12 @@ func (s *Service) Try(ctx context.Context, secret string, from accounts.Source) 
 	if !rights.Active() || !r.isOf(rights.Created()) {
 		return t, ErrOwner
 	}
+	switch err := s.o.Accounts.Vouch(ctx, r.Owner); {
+	case errors.Is(err, accounts.ErrNotAuthorized):
+		return t, ErrOwner
+	case err != nil:
+		return Token{}, err
+	}
 	if wait := s.use(id, raw, r, from.Addr, now); wait > 0 {
 		return t, TooFast{t, wait}
 	}

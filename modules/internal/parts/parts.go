@@ -65,6 +65,15 @@ type Accounts interface {
 	Granted(ctx context.Context) ([]jid.JID, error)
 }
 
+// Registration says who may create accounts of a host now. Where another knows their passwords, nobody may.
+func (p Parts) Registration(host string) config.Registration {
+	cfg := p.Config()
+	if !p.Switch("registration").On() || cfg.Accounts.Elsewhere(host) {
+		return config.RegistrationClosed
+	}
+	return cfg.Registration
+}
+
 // maxAdmins is how many administrators of a host there are who get what is said to all of them.
 const maxAdmins = 100
 
