@@ -122,11 +122,11 @@ func (g *greeting) login(raw []byte) (again bool, err error) {
 	}
 	g.out = append(g.out, "<success xmlns='"+xmpp.NSSASL+"'>"...)
 	g.out = append(base64.StdEncoding.AppendEncode(g.out, last), "</success>"...)
+	g.user = user
+	g.admit() // who is told of the login finds it counted
 	if err := g.write(); err != nil {
 		return false, err
 	}
-	g.user = user
-	g.admit()
 	g.Scanner.Reset()
 	return false, nil
 }
