@@ -12,7 +12,8 @@
 // post, which has no use for an error stanza, gets its failure instead.
 //
 // Left out: jabber:component:connect, TLS (the protocol has none: listen on loopback), several streams that share a
-// domain, XEP-0225, XEP-0355 and XEP-0356.
+// domain, XEP-0225 and XEP-0355. What a component may do beyond its domain (XEP-0356) is the business of
+// modules/privilege.
 package component
 
 import (
@@ -43,7 +44,9 @@ type Options struct {
 	Limits   func() config.Limits
 	Gate     *gate.Keeper // counts connections, with those of other listeners; nil: there are none
 	Budgets  *budget.Book // of peer domains and components; nil: there are no others
-	Log      *slog.Logger // nil: nobody reads it
+	// Connected is told that a component has proved its secret and takes stanzas now; nil: nobody is.
+	Connected func(domain string)
+	Log       *slog.Logger // nil: nobody reads it
 }
 
 // Stats count since the start, but for those that say they are current.
@@ -71,7 +74,9 @@ type Server struct {
 	limits   func() config.Limits
 	log      *slog.Logger
 	budgets  *budget.Book
-	streams  wire.Service[*link]
+	// connected is Options.Connected.
+	connected func(domain string)
+	streams   wire.Service[*link]
 
 	mu    sync.RWMutex      // guards the rest
 	links map[string]*link  // that have proved the secret, by domain
@@ -80,8 +85,8 @@ type Server struct {
 
 // New returns a server that serves nothing yet. Shutdown frees it.
 func New(o Options) *Server {
-	s := &Server{router: o.Router, settings: o.Settings, limits: o.Limits, links: map[string]*link{},
-		ended: map[string]string{}}
+	s := &Server{router: o.Router, settings: o.Settings, limits: o.Limits, connected: o.Connected,
+		links: map[string]*link{}, ended: map[string]string{}}
 	s.streams = wire.Service[*link]{Who: "component", Log: o.Log, Gate: o.Gate, Framing: wire.Bytes{},
 		Header:   stream.Header{Content: xmpp.NSComponentAccept},
 		Accepted: &s.Stats.Accepted, Refused: &s.Stats.Refused, Panics: &s.Stats.Panics,

@@ -49,7 +49,9 @@ func (l *link) greet() (err error) {
 	if err := l.stall(); err != nil {
 		return err
 	}
-	_, err = l.Write([]byte("<handshake/>"))
+	if _, err = l.Write([]byte("<handshake/>")); err == nil && l.srv.connected != nil {
+		l.srv.connected(l.domain)
+	}
 	return err
 }
 

@@ -235,7 +235,7 @@ func (l *link) stanza(e *router.Envelope, x *xmpp.Stanza, badTo, badFrom bool) e
 		return nil
 	}
 	e.Reset()
-	e.Stanza, e.Batch = x, &l.batch
+	e.Stanza, e.Batch, e.Component = x, &l.batch, l.domain
 	l.srv.router.Route(e)
 	if n := len(e.Pendings); n > 0 {
 		l.pace(e.Pendings[n-1])

@@ -177,7 +177,42 @@ type Component struct {
 	AllowPlaintext bool `yaml:"allow_plaintext"` // a listener beyond loopback
 	// Secrets maps the domain of a component to its secret; "file:PATH" reads it from a file.
 	Secrets map[string]string `yaml:"secrets"`
+	// Privileges maps the domain of a component to what it may do with users of this server (XEP-0356).
+	Privileges map[string]Privilege `yaml:"privileges"`
 }
+
+// A Privilege is what a component may do with the users of some hosts (XEP-0356). Its zero value is nothing.
+type Privilege struct {
+	Hosts    []string          `yaml:"hosts"`    // whose users; empty: of all hosts
+	Roster   Access            `yaml:"roster"`   // in the name of a user
+	Quiet    bool              `yaml:"quiet"`    // hear of no changes of rosters that it may read
+	Message  bool              `yaml:"message"`  // send messages in the name of users and hosts
+	Presence bool              `yaml:"presence"` // hear who comes and goes
+	IQ       map[string]Access `yaml:"iq"`       // requests in the name of a user, by the namespace of their payload
+}
+
+// Access says which requests are allowed, as XEP-0356 names them.
+type Access string
+
+// The kinds of access; "" counts as none.
+const (
+	AccessNone Access = "none"
+	AccessGet  Access = "get"
+	AccessSet  Access = "set"
+	AccessBoth Access = "both"
+)
+
+// Gets and Sets say whether requests of that type are allowed.
+func (a Access) Gets() bool { return a == AccessGet || a == AccessBoth }
+
+// Sets is described with Gets.
+func (a Access) Sets() bool { return a == AccessSet || a == AccessBoth }
+
+// Pushes says whether the component hears of changes of rosters (XEP-0356 §4.1): it must be able to read them.
+func (p *Privilege) Pushes() bool { return p.Roster.Gets() && !p.Quiet }
+
+// Of says whether it holds for users of a host.
+func (p *Privilege) Of(host string) bool { return len(p.Hosts) == 0 || slices.Contains(p.Hosts, host) }
 
 // Secret returns the secret of a component, without the newline at a file's end; ok is false for a domain that is no
 // component's.

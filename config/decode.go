@@ -204,7 +204,7 @@ func (d *decoder) value(n ast.Node, key string, v reflect.Value) {
 	case v.Kind() == reflect.Slice:
 		d.list(n, key, v)
 	case v.Kind() == reflect.Map:
-		d.stringMap(n, key, v)
+		d.mapping(n, key, v)
 	case v.Kind() == reflect.Bool:
 		b, ok := n.(*ast.BoolNode)
 		if !ok {
@@ -333,24 +333,30 @@ func (d *decoder) list(n ast.Node, key string, v reflect.Value) {
 	v.Set(out)
 }
 
-func (d *decoder) stringMap(n ast.Node, key string, v reflect.Value) {
+// mapping decodes a map by names that are not keys of ours.
+func (d *decoder) mapping(n ast.Node, key string, v reflect.Value) {
 	pairs, ok := d.pairs(n, key)
 	if !ok {
 		return
 	}
-	out := map[string]string{}
+	out := reflect.MakeMap(v.Type())
 	for _, p := range pairs {
 		name := p.Key.GetToken().Value
-		s, ok := text(p.Value)
-		if !ok {
+		// Domains hold dots, so the path in brackets cannot be mistaken.
+		where := key + "[" + name + "]"
+		one := reflect.New(v.Type().Elem()).Elem()
+		if s, ok := text(p.Value); one.Kind() != reflect.String {
+			d.value(p.Value, where, one)
+		} else if ok {
+			one.SetString(s)
+		} else {
 			d.expected(p.Value, join(key, name), "a string")
 			continue
 		}
-		// Domains hold dots, so the path in brackets cannot be mistaken.
-		d.places[key+"["+name+"]"] = at(p.Value)
-		out[name] = s
+		d.places[where] = at(p.Value)
+		out.SetMapIndex(reflect.ValueOf(name), one)
 	}
-	v.Set(reflect.ValueOf(out))
+	v.Set(out)
 }
 
 func (d *decoder) modules(n ast.Node, key string, m *Modules) {

@@ -248,6 +248,7 @@ var moduleNames = []string{
 	"posts",
 	"presence",
 	"private",
+	"privilege",
 	"pubsub",
 	"push",
 	"registration",

@@ -324,8 +324,8 @@ func (k *checker) domain(key, s string) (string, bool) {
 }
 
 // byDomain normalises the keys of a map.
-func byDomain(k *checker, key string, m map[string]string) map[string]string {
-	out := make(map[string]string, len(m))
+func byDomain[V any](k *checker, key string, m map[string]V) map[string]V {
+	out := make(map[string]V, len(m))
 	for s, v := range m {
 		if d, ok := k.domain(key+"["+s+"]", s); ok {
 			out[d] = v
@@ -345,9 +345,37 @@ func (c *Config) checkComponents(k *checker) {
 			k.add(key, "%s is one of hosts; expected a domain of the component's own, such as bot.%s", domain, domain)
 		}
 	}
+	c.Component.Privileges = byDomain(k, "component.privileges", c.Component.Privileges)
+	for domain, p := range c.Component.Privileges {
+		key := "component.privileges[" + domain + "]"
+		if _, ok := c.Component.Secrets[domain]; !ok {
+			k.add(key, "no component has this domain; expected one of component.secrets")
+		}
+		k.domains(key+".hosts", p.Hosts)
+		for _, h := range p.Hosts {
+			if c.Host(h) == nil {
+				k.add(key+".hosts", "%s is not one of hosts", h)
+			}
+		}
+		k.access(key+".roster", p.Roster)
+		for ns, a := range p.IQ {
+			if ns == "" {
+				k.add(key+".iq", "expected namespaces, such as http://jabber.org/protocol/pubsub")
+			}
+			k.access(key+".iq["+ns+"]", a)
+		}
+	}
 	if len(c.Listen.Component) > 0 && len(c.Component.Secrets) == 0 {
 		k.add("listen.component",
 			"no component could log in; expected component.secrets with the domain and secret of each")
+	}
+}
+
+func (k *checker) access(key string, a Access) {
+	switch a {
+	case "", AccessNone, AccessGet, AccessSet, AccessBoth:
+	default:
+		k.add(key, "%q is no access; expected none, get, set or both", string(a))
 	}
 }
 

@@ -39,6 +39,7 @@ import (
 	"jackdaw/modules/posts"
 	"jackdaw/modules/presence"
 	"jackdaw/modules/private"
+	"jackdaw/modules/privilege"
 	"jackdaw/modules/pubsub"
 	"jackdaw/modules/push"
 	"jackdaw/modules/registration"
@@ -78,6 +79,8 @@ type Set struct {
 	Hooks *hooks.Hooks
 	// Posts keeps what becomes of posts; never nil.
 	Posts *posts.Tracker
+	// Privileges are those of components, whose streams know nothing of them; never nil.
+	Privileges *privilege.Privileges
 	// Invitations are for administrators too; never nil.
 	Invitations *invitations.Invitations
 
@@ -165,6 +168,7 @@ func All(d Deps) *Set {
 	register := registration.Of(d, admins.Add)
 	inbound := hooks.Of(d)
 	sent := posts.Of(d)
+	deputies := privilege.Of(d, contacts)
 
 	// The cycles: these know others that were made after them and know them too.
 	cards.OnChange(func(b *router.Batch, c vcard.Change, written *storage.Pending) *storage.Pending {
@@ -201,6 +205,8 @@ func All(d Deps) *Set {
 			last.Of(d, contacts),
 			// Before presence, which settles what a user broadcasts.
 			notes.Module(),
+			// Before presence, which settles what a user broadcasts.
+			deputies.Module(),
 			presence.New(d.Router, contacts, blocked.Blocks, d.Log),
 			// Before carbons and offline, whose copies bear the archive's ids.
 			messages.Module(),
@@ -239,6 +245,7 @@ func All(d Deps) *Set {
 		Posts:         sent,
 		Invitations:   invites,
 		Hooks:         inbound,
+		Privileges:    deputies,
 		Tell:          admins.Add,
 		TellUser:      func(user jid.JID, about, line string) { users.Add(user.Bare().String(), about, line) },
 
@@ -260,6 +267,7 @@ func All(d Deps) *Set {
 		reloaded: func() {
 			shared.Poke()
 			known.Poke()
+			deputies.Reloaded()
 		},
 		leave: rooms.Close,
 		close: []func(){

@@ -38,6 +38,8 @@ type Module struct {
 	Leaving   Stage
 	Departing Stage
 	Arriving  Stage
+	// Brought sees what a component brings (Envelope.Component), before anything else does. At most one module has it.
+	Brought func(e *Envelope)
 	// Serving sees what is addressed to a domain of a service, before the service does.
 	Serving func(e *Envelope)
 	// Delivering sees a message and the sessions that are about to get it.

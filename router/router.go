@@ -56,6 +56,7 @@ type plan struct {
 	leaving, departing, arriving [3][]func(*Envelope) // by kind
 	services                     map[string]*Service  // by domain
 	serving                      []func(*Envelope)
+	brought                      func(*Envelope)
 	delivering                   []func(*Envelope, []*Session)
 	unclaimed, accepted          []func(*Envelope)
 	untaken                      []func(*Session, []Undelivered)
@@ -114,6 +115,12 @@ func (r *Router) Use(modules ...Module) {
 		addStage(&p.leaving, m.Leaving)
 		addStage(&p.departing, m.Departing)
 		addStage(&p.arriving, m.Arriving)
+		if m.Brought != nil {
+			if p.brought != nil {
+				panic("router: a second module wants what components bring: " + m.Name)
+			}
+			p.brought = m.Brought
+		}
 		if m.Serving != nil {
 			p.serving = append(p.serving, m.Serving)
 		}
@@ -240,6 +247,12 @@ func (r *Router) route(e *Envelope) {
 	// leaving: the sender is a session of ours
 	if e.Session != nil && !e.Left {
 		if ask(&r.plan.Load().leaving, e); e.Settled() {
+			return
+		}
+	}
+	// a component that may do more than others?
+	if f := r.plan.Load().brought; e.Component != "" && f != nil {
+		if f(e); e.Settled() {
 			return
 		}
 	}

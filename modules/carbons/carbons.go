@@ -62,7 +62,8 @@ func (m *module) turn(local string, on bool) router.IQ {
 func (m *module) leaving(e *router.Envelope) {
 	s := e.Session
 	all := s.Siblings()
-	if len(all) < 2 || e.FromOwn() { // what goes to the own account is copied where it arrives
+	// What goes to the own account is copied where it arrives.
+	if len(all) == 0 || len(all) == 1 && all[0] == s || e.FromOwn() {
 		return
 	}
 	var payload []byte

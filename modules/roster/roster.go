@@ -53,6 +53,7 @@ type Roster struct {
 	cache  *recent.Cache[*user]
 	// onChange, if not nil: see OnChange.
 	onChange func(b *router.Batch, user, contact jid.JID, gained bool)
+	onPush   func(b *router.Batch, user jid.JID, payload func() []byte)
 	// invited, if not nil: see OnToken.
 	invited func(user, contact jid.JID, token string) (settle func(granted bool), ok bool)
 }
@@ -157,6 +158,11 @@ func (r *Roster) Groups(bare, other jid.JID) ([]string, error) {
 func (r *Roster) OnChange(f func(b *router.Batch, user, contact jid.JID, gained bool)) {
 	r.onChange = f
 }
+
+// OnPush has f called with each roster push that a user's clients get (RFC 6121 §2.1.6), or would get if any was here:
+// its payload is the <query/>. The roster is locked then, so f must not ask it for anything. It must be said before the
+// module is used.
+func (r *Roster) OnPush(f func(b *router.Batch, user jid.JID, payload func() []byte)) { r.onPush = f }
 
 func (r *Roster) changed(b *router.Batch, user, contact jid.JID, before, after State) {
 	if r.onChange != nil {
@@ -390,6 +396,9 @@ func pushPayload(contact jid.JID, it *Item, version uint64) []byte {
 // roster, so that pushes leave in the order of the versions.
 func (r *Roster) push(b *router.Batch, u *user, contact jid.JID, it *Item) {
 	var payload []byte
+	if r.onPush != nil {
+		r.onPush(b, u.bare, func() []byte { return pushPayload(contact, it, u.version) })
+	}
 	for _, s := range r.router.Sessions(u.bare) {
 		if s.Is(router.FlagRoster) {
 			if payload == nil {

@@ -22,7 +22,9 @@ func TestComponentsAndUsersTalk(t *testing.T) {
 			}
 			write("first")
 			s := harness.Start(t, harness.Options{Place: place, Listen: fmt.Sprintf("component: [%q]", addr),
-				Config: fmt.Sprintf("component:\n  secrets: {bot.localhost: s3cret, irc.localhost: %q}", "file:"+secret)})
+				Config: fmt.Sprintf("component:\n  secrets: {bot.localhost: s3cret, irc.localhost: %q, gateway.localhost: s3cret}\n"+
+					"  privileges: {gateway.localhost: {roster: both, message: true, presence: true, "+
+					"iq: {'http://jabber.org/protocol/pubsub': both}}}", "file:"+secret)})
 			perform(t, nil, "component", stageOf(s), func(l line) answer {
 				switch l.Ask {
 				case "listener":

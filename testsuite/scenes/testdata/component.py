@@ -10,6 +10,7 @@ from scene import (WITHIN, Actor, Failed, address, check, condition, denied, ele
                    timely)
 
 BOT, SECRET = "bot.localhost", "s3cret"
+GATEWAY = "gateway.localhost"  # has privileges
 
 
 class Component(slixmpp.ComponentXMPP):
@@ -249,6 +250,62 @@ async def a_wrong_secret_is_refused(house):
         check(("stream_error", want) in c.ends, f"{jid} with {secret}: {c.ends}")
 
 
+async def a_gateway_does_things_for_users(house):
+    """XEP-0356, with slixmpp's own plugin."""
+    romeo, juliet = await house.users("romeo", "juliet")
+    r = await house.login(romeo)
+    r.send_presence()
+    bot = Component(house, GATEWAY, SECRET)
+    bot.register_plugin("xep_0356")
+    told = asyncio.ensure_future(bot.event_once("privileges_advertised"))
+    equal(await bot.open(), "session_start", "the gateway connects")
+    await timely(told, "what it may do")
+    bot.server_host = "localhost"
+    plugin = bot["xep_0356"]
+    equal({k: plugin.granted_privileges[k] for k in ["roster", "message", "presence"]},
+          {"roster": "both", "message": "outgoing", "presence": "managed_entity"}, "what it may do")
+    await bot.expect("who is here", presence(sender=str(r.boundjid)))
+
+    await r.get_roster()
+    friend = f"friend@{GATEWAY}"
+    bot.forget()
+    await plugin.set_roster(romeo, {friend: {"name": "Friend", "subscription": "both", "groups": ["IRC"]}})
+    await bot.expect("the push", lambda s: s.name == "iq" and s["type"] == "set" and s["from"] == romeo)
+    got = (await plugin.get_roster(romeo))["roster"]["items"]
+    item = got[slixmpp.JID(friend)]
+    equal((item["name"], item["subscription"], list(item["groups"])), ("Friend", "both", ["IRC"]), "the contact")
+    await r.expect("the client's push", lambda s: s.name == "iq" and "subscription=\"both\"" in str(s) and friend in str(s))
+
+    other = await house.login(romeo, "phone")
+    await other.ask("set", "<enable xmlns='urn:xmpp:carbons:2'/>")
+    m = bot.Message()
+    m["from"], m["to"], m["type"], m["body"], m["id"] = romeo, friend, "chat", "written elsewhere", "e1"
+    bot.forget()
+    plugin.send_privileged_message(m)
+    await bot.expect("what romeo has written", is_message, lambda s: s["body"] == "written elsewhere" and s["from"] == romeo)
+    await other.expect("a carbon", lambda s: s.name == "message" and "urn:xmpp:carbons:2" in str(s) and "written elsewhere" in str(s))
+
+    # It publishes for romeo, as romeo.
+    answer = await bot.ask("set", f"""<privileged_iq xmlns='urn:xmpp:privilege:2'><iq xmlns='jabber:client' type='set' id='p1'>
+        <pubsub xmlns='http://jabber.org/protocol/pubsub'><publish node='urn:x:gateway'><item id='1'><x xmlns='urn:x:gateway'/>
+        </item></publish></pubsub></iq></privileged_iq>""", romeo)
+    inner = [e for e in answer.xml.iter() if e.tag.endswith("}iq") and e.get("id") == "p1"]
+    equal([e.get("type") for e in inner], ["result"], f"the answer in {answer}")
+    items = await r.ask("get", "<pubsub xmlns='http://jabber.org/protocol/pubsub'><items node='urn:x:gateway'/></pubsub>", romeo)
+    equal([e.get("id") for e in items.xml.iter() if e.tag.endswith("}item")], ["1"], "what was published")
+
+    # What it may not, it cannot: the namespace is not granted, and there is no such user.
+    for to, payload in [(romeo, "<query xmlns='jabber:iq:register'><remove/></query>"),
+                        ("nobody@localhost", "<pubsub xmlns='http://jabber.org/protocol/pubsub'/>")]:
+        try:
+            await bot.ask("set", f"<privileged_iq xmlns='urn:xmpp:privilege:2'><iq xmlns='jabber:client' type='set' id='x'>{payload}</iq></privileged_iq>", to)
+            raise Failed(f"{payload} to {to} was not refused")
+        except IqError as e:
+            equal(reason(e.iq.xml), "forbidden", payload)
+    await other.leave()
+    await bot.expect("who has gone", presence(sender=str(other.boundjid), ptype="unavailable"))
+
+
 async def a_secret_is_changed(house):
     await house.ask("secret", stdin="first")
     irc = await connected(house, "irc.localhost", "first")
@@ -274,6 +331,7 @@ async def a_stop_says_so(house):
 
 
 if __name__ == "__main__":
-    play(an_echo_bot, the_namespace_may_be_that_of_clients, what_a_component_says_is_stored, subscriptions_go_both_ways,
+    play(a_gateway_does_things_for_users, an_echo_bot, the_namespace_may_be_that_of_clients, what_a_component_says_is_stored,
+         subscriptions_go_both_ways,
          requests_go_both_ways, a_post_reaches_a_component, a_component_may_be_away, stream_management_counts_what_a_component_has,
          the_newer_of_two_stays, a_component_speaks_for_itself_only, a_wrong_secret_is_refused, a_secret_is_changed, a_stop_says_so)
