@@ -50,6 +50,8 @@ type settled struct {
 	spans   []span
 	pending atomic.Bool // they have not all been looked through
 	changed atomic.Bool // that has just come to an end, which is to be noted
+	mu      sync.Mutex  // held while the mark is moved; guards the rest
+	closed  bool        // it stays where close has put it
 	high    uint64      // the highest id that the clock would have given until now: it may go back
 	idle    int         // looks
 	failing bool        // the mark could not be written, which was said
@@ -173,7 +175,9 @@ func (m *module) watch(ctx context.Context) {
 // look is what watch does again and again.
 func (m *module) look(ctx context.Context) {
 	s := &m.settled
-	if s.low.Load() == all && m.load(ctx) != nil {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.low.Load() == all && m.load(ctx) != nil {
 		return
 	}
 	now := time.Now()
@@ -221,6 +225,9 @@ func (m *module) copyOld(before uint64) (busy bool) {
 // close notes that nothing is in flight any more.
 func (m *module) close() {
 	s := &m.settled
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
 	if s.low.Load() == all {
 		return
 	}
