@@ -102,7 +102,8 @@ func TestTheConfigurationOfTheManualIsGood(t *testing.T) {
 // before.
 func TestTheManualNamesMetricsThatThereAre(t *testing.T) {
 	s := harness.Start(t, harness.Options{Federate: true, Domain: "im.example", Listen: fmt.Sprintf("tls: [%q]", harness.FreeAddr()),
-		Config: "acme: {agree: true, directory: \"https://127.0.0.1:1/\", resolver: \"127.0.0.1:1\"}"})
+		Config: fmt.Sprintf("acme: {agree: true, directory: \"https://127.0.0.1:1/\", resolver: \"127.0.0.1:1\"}\n"+
+			"calls: {enabled: true, listen: [%q]}", harness.FreeAddr())})
 	web := &http.Client{Transport: &http.Transport{}}
 	defer web.CloseIdleConnections()
 	_, _, text := fetch(t, web, "GET", "http://"+s.Metrics+"/metrics", "")
