@@ -345,7 +345,9 @@ func (c *Config) checkComponents(k *checker) {
 			k.add(key, "%s is one of hosts; expected a domain of the component's own, such as bot.%s", domain, domain)
 		}
 	}
-	c.Component.Privileges = byDomain(k, "component.privileges", c.Component.Privileges)
+	if len(c.Component.Privileges) > 0 {
+		c.Component.Privileges = byDomain(k, "component.privileges", c.Component.Privileges)
+	}
 	for domain, p := range c.Component.Privileges {
 		key := "component.privileges[" + domain + "]"
 		if _, ok := c.Component.Secrets[domain]; !ok {
