@@ -35,7 +35,7 @@ cp -r contrib/*/ "$doc/examples"
         sort -u | { echo "Go $(${GO:-go} env GOVERSION) $(${GO:-go} env GOROOT)"; cat; } |
         while read -r name number dir; do
             printf '\n==== %s %s\n\n' "$name" "$number"
-            find "$dir" -maxdepth 1 -iname 'LICEN[CS]E*' -o -maxdepth 1 -iname 'COPYING*' | sort | xargs cat
+            find "$dir" -maxdepth 1 -type f \( -iname 'LICEN[CS]E*' -o -iname 'COPYING*' \) | sort | xargs cat
         done
 } > "$doc/copyright"
 
