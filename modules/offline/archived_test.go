@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,7 +18,10 @@ import (
 )
 
 // memory is an archive.
-type memory struct{ log storage.Log }
+type memory struct {
+	log  storage.Log
+	away atomic.Bool // nothing can be read by EachReceived
+}
 
 func (a *memory) module() router.Module {
 	arrived := func(e *router.Envelope) {
@@ -57,6 +61,9 @@ func (a *memory) Received(ctx context.Context, owner string, id uint64) (s xmpp.
 
 func (a *memory) EachReceived(ctx context.Context, owner string, after, before uint64,
 	f func(uint64, *xmpp.Stanza) bool) error {
+	if a.away.Load() {
+		return storage.ErrUnavailable
+	}
 	records, _, err := a.log.Page(ctx, owner, storage.Query{After: after, Before: before, Limit: 1000})
 	for _, r := range records {
 		if s, err := a.Received(ctx, owner, r.ID); err == nil && !f(r.ID, &s) {
@@ -290,6 +297,25 @@ func TestACrashIsDealtWithForThoseWhoDoNotLogIn(t *testing.T) {
 		if _, _, spans, err := readSettled(b); err != nil || len(spans) > 0 {
 			t.Errorf("left to look through: %v, %v", spans, err)
 		}
+	})
+}
+
+func TestAStoreThatIsAwayWhileACrashIsDealtWithLosesNothing(t *testing.T) {
+	archiving(t, func(t *testing.T, c *scene) {
+		c.login("a")
+		c.romeo.SendDurable(message("1"))
+		c = c.crash(time.Second)
+		c.kept.away.Store(true) // its owners are listed, and nothing of them is read
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go c.m.watch(ctx)
+		pass(time.Second)
+		synctest.Wait()
+		c.wantStored(0)
+		c.kept.away.Store(false)
+		pass(againAfter)
+		synctest.Wait()
+		c.wantStored(1)
 	})
 }
 

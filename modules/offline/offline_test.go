@@ -45,7 +45,7 @@ func sceneOn(t *testing.T, o Options, store *moduletest.Store, archive bool) *sc
 	c.known = map[string]bool{"romeo@example.org": true}
 	options := func() Options { return o }
 	if archive {
-		c.kept = &memory{store.Log("archive")}
+		c.kept = &memory{log: store.Log("archive")}
 		c.m = New(c.r, c, c.log, c.kept, store.Map("offline"), options, moduletest.Discard()).m
 		c.r.Use(c.kept.module(), c.m.module())
 		for low := c.m.settled.low.Load(); low != all && storage.IDAt(time.Now()) <= low; {

@@ -15,30 +15,18 @@ const (
 	// restAfter is after how many accounts recoverAll rests, and rest how long.
 	restAfter = 100
 	rest      = 10 * time.Millisecond
+	// againAfter is how long recoverAll waits to try again what did not work.
+	againAfter = 10 * time.Second
 )
 
-// recoverAll looks through all archives for what a crash has left, little by little.
+// recoverAll looks through all archives for what a crash has left, little by little, until all have been or ctx ends.
 func (m *module) recoverAll(ctx context.Context) {
-	n := 0
-	err := m.archive.Owners(ctx, func(name string) bool {
-		sh := m.shard(name)
-		sh.mu.Lock()
-		m.recover(sh, name)
-		sh.mu.Unlock()
-		if n++; n%restAfter == 0 {
-			select {
-			case <-ctx.Done():
-			case <-time.After(rest):
-			}
+	for !m.recoverRound(ctx) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(againAfter):
 		}
-		return ctx.Err() == nil
-	})
-	if ctx.Err() != nil {
-		return
-	}
-	if err != nil { // each account is looked at when it logs in, and all again after the next start
-		m.log.Warn("what a crash may have left is not looked for", "error", err)
-		return
 	}
 	m.settled.pending.Store(false)
 	m.settled.changed.Store(true)
@@ -50,11 +38,35 @@ func (m *module) recoverAll(ctx context.Context) {
 	}
 }
 
+// recoverRound looks once through the archives that have not been, and says whether none is left.
+func (m *module) recoverRound(ctx context.Context) (whole bool) {
+	n := 0
+	whole = true
+	err := m.archive.Owners(ctx, func(name string) bool {
+		sh := m.shard(name)
+		sh.mu.Lock()
+		whole = m.recover(sh, name) && whole
+		sh.mu.Unlock()
+		if n++; n%restAfter == 0 {
+			select {
+			case <-ctx.Done():
+			case <-time.After(rest):
+			}
+		}
+		return ctx.Err() == nil
+	})
+	if err != nil && ctx.Err() == nil {
+		m.log.Warn("what a crash may have left is not looked for yet", "error", err)
+	}
+	return whole && err == nil && ctx.Err() == nil
+}
+
 // recover puts into the log what an account was given before a crash and may not have taken. It comes before anything
-// else is stored for the account, or brought to it. The caller holds the shard.
-func (m *module) recover(sh *shard, name string) {
+// else is stored for the account, or brought to it. It says whether that is done; if not, it is tried again later. The
+// caller holds the shard.
+func (m *module) recover(sh *shard, name string) (done bool) {
 	if sh.recovered == nil || sh.recovered[name] {
-		return
+		return true
 	}
 	ctx := context.Background()
 	var left []waiting
@@ -67,17 +79,18 @@ func (m *module) recover(sh *shard, name string) {
 			return true
 		})
 		if err != nil {
-			m.log.Warn("what a crash may have left is not looked for", "owner", name, "error", err)
-			return
+			m.log.Warn("what a crash may have left is not looked for yet", "owner", name, "error", err)
+			return false
 		}
 	}
 	if len(left) > 0 {
 		if err := m.rescue(ctx, name, left); err != nil {
-			m.log.Warn("what a crash has left is not brought", "owner", name, "error", err)
-			return
+			m.log.Warn("what a crash has left is not brought yet", "owner", name, "error", err)
+			return false
 		}
 	}
 	sh.recovered[name] = true
+	return true
 }
 
 // waiting is a message that waits for an account.
