@@ -161,13 +161,13 @@ func (o *owner) follow(k key, q *router.Sequel) {
 // copyLoose stores copies of the messages in flight that only the archive has, in order: of those that it got before an
 // id, but for those to be left out. All of them get one before anything else is stored for the account, since what is
 // stored is brought in order. The caller holds the shard.
-func (m *module) copyLoose(name string, o *owner, before uint64, leaveOut ...key) {
+func (m *module) copyLoose(name string, o *owner, before uint64, leaveOut map[key]bool) {
 	if o.loose == 0 {
 		return
 	}
 	var loose []key
 	for k, f := range o.flight {
-		if f.copy == 0 && k&^inArchive < before && !slices.Contains(leaveOut, k) {
+		if f.copy == 0 && k&^inArchive < before && !leaveOut[k] {
 			loose = append(loose, k)
 		}
 	}

@@ -218,7 +218,7 @@ func (m *module) delivering(e *router.Envelope, to []*router.Session) {
 		}
 	}
 	m.recover(sh, name)
-	m.copyLoose(name, o, all)
+	m.copyLoose(name, o, all, nil)
 	id, dup, err := m.append(e, name, e.Stanza.Payload, storage.AppendOptions{Dedup: dedup(e)}, e.Tracked)
 	switch {
 	case err != nil && e.Durable:
@@ -304,7 +304,7 @@ func (m *module) unclaimed(e *router.Envelope) {
 	sh.busy = sh.busy || e.Archived()
 	m.recover(sh, name)
 	if st := sh.owners[name]; st != nil {
-		m.copyLoose(name, st, all)
+		m.copyLoose(name, st, all, nil)
 		if len(st.catching) > 0 {
 			// A user who is taking what waited is not to be cut off from what comes meanwhile.
 			o.MaxRecords, o.MaxBytes = 2*o.MaxRecords, 2*o.MaxBytes
@@ -378,10 +378,13 @@ func (m *module) reorder(e *router.Envelope, name string) {
 	if o == nil {
 		return
 	}
-	f := o.flight[e.Kept]
-	if f.copy == 0 {
+	f, ok := o.flight[e.Kept]
+	switch {
+	case !ok: // another session has taken it
+		return
+	case f.copy == 0:
 		if len(f.more) == 0 {
-			m.copyLoose(name, o, all)
+			m.copyLoose(name, o, all, nil)
 		}
 		return
 	}
@@ -429,11 +432,11 @@ func (m *module) keep(s *router.Session, given []router.Undelivered) {
 	defer sh.mu.Unlock()
 	o := sh.state(name)
 	defer func() { sh.tidy(name, o) }()
-	var here []key
+	here := make(map[key]bool, len(given))
 	for i := range given {
-		here = append(here, given[i].Kept)
+		here[given[i].Kept] = true
 	}
-	m.copyLoose(name, o, all, here...) // they came before these, or do not come from the same sender
+	m.copyLoose(name, o, all, here) // they came before these, or do not come from the same sender
 	last := uint64(0)
 	for i := range given {
 		g := &given[i]
@@ -534,7 +537,7 @@ func (m *module) ended(s *router.Session, _ *xmpp.Stanza) {
 		o.unmark(k, s)
 	}
 	if o.orphans() { // what could not be given back
-		m.copyLoose(name, o, all)
+		m.copyLoose(name, o, all, nil)
 	}
 	o.returned = 0
 	free := len(o.flight) < before

@@ -213,7 +213,7 @@ func (m *module) copyOld(before uint64) (busy bool) {
 		for name, o := range sh.owners {
 			if o.loose > 0 {
 				busy = true
-				m.copyLoose(name, o, before)
+				m.copyLoose(name, o, before, nil)
 			}
 			sh.tidy(name, o)
 		}
