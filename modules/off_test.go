@@ -7,6 +7,7 @@ import (
 
 	"jackdaw/config"
 	"jackdaw/modules/internal/moduletest"
+	"jackdaw/router"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 )
@@ -110,5 +111,34 @@ func TestNobodyIsBlockedWhileBlockingIsOff(t *testing.T) {
 	d.Router.Use(set.Modules()...)
 	if !seen() {
 		t.Error("a contact sees no presence though blocking is off")
+	}
+}
+
+// What components may do ends with the module, and they are not told that they may.
+func TestPrivilegesGoWithTheirModule(t *testing.T) {
+	c := config.Default()
+	c.Component.Privileges = map[string]config.Privilege{"irc.example.org": {Roster: config.AccessBoth, Presence: true}}
+	c.Hosts = []config.Host{{Domain: moduletest.Host}}
+	d := deps(c)
+	set := All(d)
+	told := make(chan string, 10)
+	component := router.Module{Name: "component", Service: &router.Service{
+		Domains: func() []string { return []string{"irc.example.org"} },
+		Handle: func(e *router.Envelope) {
+			told <- string(e.Stanza.Append(nil))
+			e.Settle(router.Delivered)
+		}}}
+	for _, off := range []bool{true, false} {
+		c.Modules.Off = map[string]bool{"privilege": off}
+		d.Router.Use(set.Modules(component)...)
+		set.Privileges.Connected("irc.example.org")
+		set.Privileges.Reloaded()
+		want := 2
+		if off {
+			want = 0
+		}
+		if got := len(told); got != want {
+			t.Errorf("off: %v, and a component was told %d times, not %d", off, got, want)
+		}
 	}
 }

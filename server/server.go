@@ -225,13 +225,9 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 		Budgets: h.senders, Version: o.Version, Log: o.Log})
 	h.posts.TrackBy(h.features.Posts)
 	h.programs = component.New(component.Options{Router: h.router, Gate: h.gate, Budgets: h.others, Log: o.Log,
-		Connected: func(domain string) {
-			if !h.cfg.Load().Modules.Off["privilege"] {
-				h.features.Privileges.Connected(domain)
-			}
-		},
-		Settings: func() config.Component { return h.cfg.Load().Component },
-		Limits:   func() config.Limits { return h.cfg.Load().Limits }})
+		Connected: h.features.Privileges.Connected,
+		Settings:  func() config.Component { return h.cfg.Load().Component },
+		Limits:    func() config.Limits { return h.cfg.Load().Limits }})
 	h.filePlaces = func() []upload.Place {
 		running := h.cfg.Load()
 		return filePlaces(running, &running.Listen)

@@ -65,6 +65,7 @@ type Privileges struct {
 
 // Of makes the module of a server.
 func Of(p parts.Parts, contacts Roster) *Privileges {
+	on := p.Switch("privilege")
 	return New(Options{Router: p.Router, Users: p.Accounts, Roster: contacts, Log: p.Log,
 		Hosts: func() (all []string) {
 			for _, h := range p.Config().Hosts {
@@ -72,7 +73,12 @@ func Of(p parts.Parts, contacts Roster) *Privileges {
 			}
 			return all
 		},
-		Privileges: func() map[string]config.Privilege { return p.Config().Component.Privileges }})
+		Privileges: func() map[string]config.Privilege {
+			if !on.On() {
+				return nil
+			}
+			return p.Config().Component.Privileges
+		}})
 }
 
 // New returns the module.
