@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"time"
 
 	"jackdaw/storage"
@@ -33,28 +30,47 @@ type File struct {
 	Until   time.Time // when it goes, if its client has said so; zero: with the others
 }
 
-// each calls f with each file of an account that is on the disk, the oldest first, until it returns false.
+// each calls f with each file of an account that is there, the oldest first, until it returns false.
 func (s *Service) each(ctx context.Context, owner string, f func(record uint64, id string, size int64) bool) error {
 	for after := uint64(0); ; {
 		list, more, err := s.o.Records.Page(ctx, owner, storage.Query{After: after})
 		if err != nil {
 			return fmt.Errorf("look for files of %s: %w", owner, err)
 		}
-		for _, r := range list {
-			after = r.ID
-			size, id, ok := readRecord(r.Data)
-			in, good := folder(id)
-			if !ok || !good {
-				continue
-			}
-			if _, err := os.Lstat(filepath.Join(s.o.Dir, in, id)); err == nil && !f(r.ID, id, size) {
+		noted, names := notedIn(list)
+		there, err := s.store.Has(ctx, names)
+		if err != nil {
+			return fmt.Errorf("look for files of %s: %w", owner, err)
+		}
+		for i, one := range noted {
+			if there[i] && !f(one.record, one.id, one.size) {
 				return nil
 			}
 		}
 		if !more {
 			return nil
 		}
+		after = list[len(list)-1].ID
 	}
+}
+
+// A noted file is one of which a record tells.
+type noted struct {
+	record uint64
+	id     string
+	size   int64
+}
+
+// notedIn reads records, and returns with each file how a Store calls it.
+func notedIn(list []storage.Record) (all []noted, names []string) {
+	for _, r := range list {
+		size, id, ok := readRecord(r.Data)
+		name, good := nameOf(id)
+		if ok && good {
+			all, names = append(all, noted{r.ID, id, size}), append(names, name)
+		}
+	}
+	return all, names
 }
 
 // Used is how much an account has on the disk.
@@ -108,7 +124,7 @@ func (s *Service) Files(ctx context.Context, user jid.JID, place uint64, limit i
 		}
 		last = record
 		one := File{ID: id, Size: size, Created: time.UnixMicro(int64(record))}
-		if f, err := s.open(id); err == nil { // what is damaged or over is listed by what its record says
+		if f, err := s.open(ctx, id); err == nil { // what is damaged or over is listed by what its record says
 			one.Name, one.Type, one.Created, one.Until = f.Name, f.Type, f.Created, f.Until
 			f.Close()
 		}
@@ -134,24 +150,17 @@ func (s *Service) Remove(ctx context.Context, user jid.JID, ids ...string) (n in
 			ids = append(ids, id)
 		}
 	}
-	folders := map[string]bool{}
+	var names []string
+	var none error
 	for _, id := range ids {
-		in, _ := folder(id)
 		if !there[id] {
-			err = fmt.Errorf("%s of %s: %w", short(id), owner, ErrNoFile)
+			none = fmt.Errorf("%s of %s: %w", short(id), owner, ErrNoFile)
 			break
 		}
-		if err = os.Remove(filepath.Join(s.o.Dir, in, id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			break
-		}
-		err, there[id] = nil, false
-		folders[in] = true
-		n++
+		there[id] = false
+		name, _ := nameOf(id) // it is one, or it would not be there
+		names = append(names, name)
 	}
-	for in := range folders { // no power cut brings a file back
-		if bad := s.syncDir(filepath.Join(s.o.Dir, in)); bad != nil && !errors.Is(bad, fs.ErrNotExist) {
-			err = errors.Join(err, bad)
-		}
-	}
-	return n, err
+	n, err = s.store.Remove(ctx, names)
+	return n, errors.Join(none, err)
 }

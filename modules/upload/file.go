@@ -8,16 +8,12 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"time"
-
-	"jackdaw/storage"
-	"jackdaw/xmpp/jid"
 )
 
 // letters are what ids are written in: they read the same in any case and need no escapes.
@@ -89,7 +85,7 @@ func (a *about) head() ([]byte, error) {
 // A stored file is open. Its bytes come after its head.
 type stored struct {
 	about
-	file *os.File
+	file io.ReadSeekCloser
 	from int64
 	// summed: a checksum comes after its bytes.
 	summed bool
@@ -97,18 +93,60 @@ type stored struct {
 
 func (f *stored) Close() error { return f.file.Close() }
 
-func (f *stored) content() *io.SectionReader { return io.NewSectionReader(f.file, f.from, f.Size) }
+func (f *stored) content() io.ReadSeeker { return &content{file: f.file, from: f.from, size: f.Size} }
+
+// A content is the bytes between the head and the checksum of a file, which nobody else reads meanwhile.
+type content struct {
+	file           io.ReadSeeker
+	from, size, at int64
+	ready          bool // the file is where the next bytes are
+}
+
+// Read implements io.Reader.
+func (c *content) Read(b []byte) (int, error) {
+	if c.at >= c.size {
+		return 0, io.EOF
+	}
+	if !c.ready {
+		if _, err := c.file.Seek(c.from+c.at, io.SeekStart); err != nil {
+			return 0, err
+		}
+		c.ready = true
+	}
+	n, err := c.file.Read(b[:min(int64(len(b)), c.size-c.at)])
+	c.at += int64(n)
+	if err == io.EOF && c.at < c.size {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+// Seek implements io.Seeker.
+func (c *content) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekCurrent:
+		offset += c.at
+	case io.SeekEnd:
+		offset += c.size
+	}
+	if offset < 0 {
+		return 0, fs.ErrInvalid
+	}
+	c.ready = c.ready && c.at == offset
+	c.at = offset
+	return offset, nil
+}
 
 // errDamaged: a file is not as it was written.
 var errDamaged = errors.New("the file is damaged")
 
 // open returns a file whose time has not come; fs.ErrNotExist if there is none. The caller closes it.
-func (s *Service) open(id string) (*stored, error) {
-	in, ok := folder(id)
+func (s *Service) open(ctx context.Context, id string) (*stored, error) {
+	name, ok := nameOf(id)
 	if !ok {
 		return nil, fs.ErrNotExist
 	}
-	file, err := os.Open(filepath.Join(s.o.Dir, in, id))
+	file, err := s.store.Open(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -128,6 +166,13 @@ func (s *Service) open(id string) (*stored, error) {
 }
 
 func (f *stored) readHead() error {
+	length, err := f.file.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
+	if _, err := f.file.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
 	var start [len(magic) + 4]byte
 	if _, err := io.ReadFull(f.file, start[:]); err != nil {
 		return err
@@ -144,12 +189,8 @@ func (f *stored) readHead() error {
 		return errDamaged
 	}
 	f.from = int64(len(start)) + int64(n)
-	info, err := f.file.Stat()
-	if err != nil {
-		return err
-	}
-	more := info.Size() - f.from - f.Size
-	if f.summed = more == sumBytes; !f.summed && more != 0 {
+	more := length - f.from - f.Size
+	if f.summed = more == sumBytes; f.Size < 0 || !f.summed && more != 0 {
 		return errDamaged
 	}
 	return nil
@@ -212,84 +253,4 @@ func copyAll(to io.Writer, body io.Reader, n int64) error {
 		}
 	}
 	return nil
-}
-
-// errDropped: the account is gone.
-var errDropped = errors.New("the account was removed")
-
-// finish makes an unfinished file one that is served, durably. A crash between its steps leaves a record without a
-// file, which does no harm.
-func (s *Service) finish(sl *slot, name string) error {
-	s.removal.RLock()
-	defer s.removal.RUnlock()
-	s.mu.Lock()
-	state := sl.state
-	s.mu.Unlock()
-	if state == dropped {
-		return errDropped
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	_, _, p, err := s.o.Records.Append(ctx, sl.owner.String(), storage.Record{Data: record(sl)}, storage.AppendOptions{})
-	if err == nil {
-		err = p.Wait(ctx)
-	}
-	if err != nil {
-		return fmt.Errorf("note an upload: %w", err)
-	}
-	in, _ := folder(sl.id)
-	to := filepath.Join(s.o.Dir, in)
-	if err := os.MkdirAll(to, 0o700); err != nil {
-		return err
-	}
-	if err := os.Rename(name, filepath.Join(to, sl.id)); err != nil {
-		return err
-	}
-	return errors.Join(s.syncDir(to), s.syncDir(s.o.Dir), s.syncDir(filepath.Dir(s.o.Dir)))
-}
-
-// removed erases the files of an account, and the slots it has.
-func (s *Service) removed(user jid.JID) error {
-	owner := user.Bare().String()
-	s.removal.Lock() // whoever does not see what follows has finished before it
-	s.mu.Lock()
-	for sl := range s.users[owner] {
-		s.drop(sl, dropped)
-	}
-	s.mu.Unlock()
-	s.removal.Unlock()
-	ctx := context.Background()
-	folders := map[string]bool{}
-	for after := uint64(0); ; {
-		list, more, err := s.o.Records.Page(ctx, owner, storage.Query{After: after})
-		if err != nil {
-			return err
-		}
-		for _, r := range list {
-			after = r.ID
-			_, id, _ := readRecord(r.Data)
-			in, ok := folder(id)
-			if !ok {
-				continue
-			}
-			if err := os.Remove(filepath.Join(s.o.Dir, in, id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
-			folders[in] = true // also where the file is gone already: perhaps in memory only
-		}
-		if !more {
-			break
-		}
-	}
-	// The records are what names the files, so they go when no power cut brings a file back.
-	for in := range folders {
-		if err := s.syncDir(filepath.Join(s.o.Dir, in)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	p, err := s.o.Records.DeleteOwner(ctx, owner)
-	if err != nil {
-		return err
-	}
-	return p.Wait(ctx)
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"os"
 	"time"
 
 	"jackdaw/modules/internal/posting"
@@ -48,7 +47,7 @@ func (s *Service) Keep(ctx context.Context, domain string, user jid.JID, name, k
 		s.mu.Lock()
 		s.drop(sl, dropped)
 		s.mu.Unlock()
-		return "", bad
+		return "", notKept(bad, now)
 	}
 	return s.urlOf(at, sl), nil
 }
@@ -64,19 +63,9 @@ func (s *Service) keep(sl *slot, data []byte) error {
 	}
 	kept := false
 	defer func() { s.end(sl, kept) }()
-	file, err := s.write(sl, sl.kind, bytes.NewReader(data))
-	if err == nil {
-		if err = s.finish(sl, file); err != nil {
-			os.Remove(file) // else the next start does
-		}
-	}
-	if err != nil {
-		return err
-	}
-	kept = true
-	s.Stats.Bytes.Add(sl.size)
-	s.o.Log.Info("file taken", "account", sl.owner, "file", short(sl.id), "size", sl.size, "type", sl.kind)
-	return nil
+	err := s.take(sl, sl.kind, bytes.NewReader(data))
+	kept = err == nil
+	return err
 }
 
 // notKept is the answer to whom a slot was refused.
@@ -86,6 +75,9 @@ func notKept(err error, now time.Time) error {
 	case errors.As(err, &over):
 		return &posting.Refusal{Status: http.StatusTooManyRequests, Retry: int(over.until.Sub(now)/time.Second) + 1,
 			Text: "Too many requests: no more files can be kept for the account for now."}
+	case errors.Is(err, ErrAway):
+		return &posting.Refusal{Status: http.StatusServiceUnavailable, Retry: 10,
+			Text: "Service unavailable: files cannot be kept now. Try again later."}
 	case errors.Is(err, errFull):
 		return &posting.Refusal{Status: http.StatusServiceUnavailable, Retry: 60,
 			Text: "Service unavailable: there is no room for files now."}

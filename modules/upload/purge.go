@@ -2,10 +2,7 @@ package upload
 
 import (
 	"context"
-	"errors"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -37,15 +34,16 @@ func (s *Service) Run(ctx context.Context) {
 }
 
 // purge removes the folders all of whose files have gone, and the records of files that are gone since a day. In a
-// folder are the files of an hour, so that a file may stay on disk for up to two hours after nobody gets it any more.
+// folder are the files of an hour, so that a file may be there for up to two hours after nobody gets it any more.
+// Several servers may do this at once: whatever one of them has removed is not there for the others.
 func (s *Service) purge(ctx context.Context, now time.Time) {
 	keep := s.o.Settings().Keep
-	folders, err := os.ReadDir(s.o.Dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	folders, err := s.store.Folders(ctx)
+	if err != nil && ctx.Err() == nil {
 		s.o.Log.Warn("files not purged", "error", err)
 	}
-	for _, f := range folders {
-		end, until := strings.CutPrefix(f.Name(), untilPrefix)
+	for _, name := range folders {
+		end, until := strings.CutPrefix(name, untilPrefix)
 		hour, err := strconv.ParseUint(end, 10, 32)
 		if err != nil || ctx.Err() != nil || !until && keep == 0 {
 			continue
@@ -57,8 +55,10 @@ func (s *Service) purge(ctx context.Context, now time.Time) {
 		if now.Before(over) {
 			continue
 		}
-		if err := os.RemoveAll(filepath.Join(s.o.Dir, f.Name())); err != nil {
-			s.o.Log.Warn("files not purged", "error", err)
+		if err := s.store.RemoveFolder(ctx, name); err != nil {
+			if ctx.Err() == nil {
+				s.o.Log.Warn("files not purged", "error", err)
+			}
 			continue
 		}
 		s.Stats.Purged.Add(1)

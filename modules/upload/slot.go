@@ -7,6 +7,7 @@ import (
 	"errors"
 	"mime"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -39,7 +40,11 @@ type slot struct {
 	until   time.Time // when the file must be gone; zero: when its time has come
 	expires time.Time // of the slot
 
-	state state // guarded by Service.mu
+	// What follows is guarded by Service.mu.
+
+	state state
+	stop  context.CancelFunc // ends what done tells the end of
+	done  chan struct{}      // closed when the file is there or not; nil before it is all here
 }
 
 func number(n int64) string { return strconv.FormatInt(n, 10) }
@@ -163,6 +168,8 @@ func (s *Service) grant(sl *slot) *xmpp.Error {
 		bad.App.Attrs = []xmpp.Attr{{Name: xmpp.Name{Local: "stamp"},
 			Value: xmpp.FormatTime(over.until.Add(time.Second - 1).Truncate(time.Second))}}
 		return bad
+	case errors.Is(err, ErrAway): // said where it was found out
+		return router.Unavailable()
 	case errors.Is(err, errFull):
 		return xmpp.ResourceConstraint("there is no room for files now")
 	default:
@@ -173,15 +180,15 @@ func (s *Service) grant(sl *slot) *xmpp.Error {
 
 // admit counts the slot and takes that back if it is too much, so that two that come at once are not both let in.
 func (s *Service) admit(sl *slot) error {
-	if err := s.room(sl.size); err != nil {
+	if err := errors.Join(s.reachable(), s.room(sl.size)); err != nil {
 		return err
 	}
 	sl.id, sl.secret = newID(sl), rand.Text()
-	bytes, files, first, err := s.reserve(sl)
+	open, err := s.reserve(sl)
 	if err != nil {
 		return err
 	}
-	if err = s.quota(sl, bytes, files, first); err != nil {
+	if err = s.quota(sl, open); err != nil {
 		s.mu.Lock()
 		s.drop(sl, dropped)
 		s.mu.Unlock()
@@ -189,34 +196,40 @@ func (s *Service) admit(sl *slot) error {
 	return err
 }
 
-// reserve puts a slot beside those that the account has already, whose bytes and number it returns with the time at
-// which the first expires.
-func (s *Service) reserve(sl *slot) (bytes int64, files int, first time.Time, err error) {
+// A claim is what the open slots of an account may bring.
+type claim struct {
+	bytes int64
+	ids   map[string]bool
+	first time.Time // when the first expires
+}
+
+// reserve puts a slot beside those that the account has already, and returns these.
+func (s *Service) reserve(sl *slot) (open claim, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	open = claim{ids: map[string]bool{}, first: sl.expires}
 	if s.closed {
-		return 0, 0, first, errClosed
+		return open, errClosed
 	}
 	owner := sl.owner.String()
-	first = sl.expires
 	for other := range s.users[owner] {
 		if s.expired(other, sl.created) {
 			continue
 		}
-		bytes += other.size
-		files++
-		if other.expires.Before(first) {
-			first = other.expires
+		open.bytes += other.size
+		open.ids[other.id] = true
+		if other.expires.Before(open.first) {
+			open.first = other.expires
 		}
 	}
-	if files >= openSlots {
-		return 0, 0, first, errTooMuch{later(first, sl.created)}
+	if len(open.ids) >= openSlots {
+		return open, errTooMuch{later(open.first, sl.created)}
 	}
 	if s.users[owner] == nil {
 		s.users[owner] = map[*slot]bool{}
 	}
 	s.users[owner][sl], s.slots[sl.id] = true, sl
-	return bytes, files, first, nil
+	return open, nil
 }
 
 // later is a time to try again that is not past, as that of a slot whose file has been coming for long may be.
@@ -228,7 +241,7 @@ func later(t, now time.Time) time.Time {
 }
 
 // quota says whether the file fits beside those of the last day and those that are expected.
-func (s *Service) quota(sl *slot, bytes int64, files int, first time.Time) error {
+func (s *Service) quota(sl *slot, open claim) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	list, _, err := s.o.Records.Page(ctx, sl.owner.String(),
@@ -236,7 +249,12 @@ func (s *Service) quota(sl *slot, bytes int64, files int, first time.Time) error
 	if err != nil {
 		return err
 	}
-	files += len(list)
+	// A file that is on its way into the store has both a slot and a record.
+	list = slices.DeleteFunc(list, func(r storage.Record) bool {
+		_, id, _ := readRecord(r.Data)
+		return open.ids[id]
+	})
+	bytes, files := open.bytes, len(open.ids)+len(list)
 	for _, r := range list {
 		bytes += sizeOf(r.Data)
 	}
@@ -251,7 +269,7 @@ func (s *Service) quota(sl *slot, bytes int64, files int, first time.Time) error
 			return errTooMuch{later(r.Time().Add(day), sl.created)}
 		}
 	}
-	return errTooMuch{later(first, sl.created)}
+	return errTooMuch{later(open.first, sl.created)}
 }
 
 // expired forgets a slot that nobody has begun to use in time. The caller holds mu.
@@ -288,7 +306,7 @@ func (s *Service) sweep(now time.Time) {
 // recordVersion begins each record: then come the size of the file as a varint, and its id.
 const recordVersion = 1
 
-func record(sl *slot) []byte {
+func recordOf(sl *slot) []byte {
 	return append(binary.AppendUvarint([]byte{recordVersion}, uint64(sl.size)), sl.id...)
 }
 

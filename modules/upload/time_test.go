@@ -80,7 +80,7 @@ func TestSlotsAndSmallFilesAreCountedToo(t *testing.T) {
 		}
 		time.Sleep(slotTime)
 		for range filesADay - 1 { // as if they had been uploaded
-			if _, _, _, err := h.o.Records.Append(t.Context(), "romeo@example.org", storage.Record{Data: record(&slot{size: 1})},
+			if _, _, _, err := h.o.Records.Append(t.Context(), "romeo@example.org", storage.Record{Data: recordOf(&slot{size: 1})},
 				storage.AppendOptions{}); err != nil {
 				t.Fatal(err)
 			}
@@ -172,6 +172,7 @@ func TestARemovedAccountLeavesNoFile(t *testing.T) {
 	if err := os.Remove(h.files()[3]); err != nil { // such as a crash leaves
 		t.Fatal(err)
 	}
+	disk := h.Service.store.(*directory)
 	removed, in := h.Module().Removed, filepath.Dir(h.files()[0])
 	other := h.upload(h.juliet, "filename='a' size='5'", "54321") // whose file is none of those above
 	h.store.Fail(errors.New("away"))
@@ -180,7 +181,7 @@ func TestARemovedAccountLeavesNoFile(t *testing.T) {
 	}
 	h.store.Fail(nil)
 	// As long as a power cut may bring a file back, the account's records name it.
-	h.syncDir = func(string) error { return errors.New("the disk fails") }
+	disk.syncDir = func(string) error { return errors.New("the disk fails") }
 	if err := removed(h.romeo.Bare()); err == nil {
 		t.Error("removed without the disk")
 	}
@@ -188,7 +189,7 @@ func TestARemovedAccountLeavesNoFile(t *testing.T) {
 		t.Errorf("%d records of files that may come back, %v", n, err)
 	}
 	var synced []string
-	h.syncDir = func(dir string) error { synced = append(synced, dir); return nil }
+	disk.syncDir = func(dir string) error { synced = append(synced, dir); return nil }
 	if err := removed(h.romeo.Bare()); err != nil {
 		t.Fatal(err)
 	}

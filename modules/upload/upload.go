@@ -16,6 +16,8 @@ package upload
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
@@ -72,7 +74,12 @@ type Settings struct {
 type Options struct {
 	Router  *router.Router
 	Records storage.Log // nobody else writes it
-	Dir     string      // of the files; nobody else writes it. Made when it is needed, with mode 0700
+	// Dir is a local directory, where files are written before they go to where they lie. Nobody else writes it; it is
+	// made when it is needed, with mode 0700.
+	Dir   string
+	Store Store // where files lie; nil: in Dir as well
+	// Shared: other servers have the same Dir.
+	Shared bool
 	// Places are those where files can be had. Asked by router.Use and with each slot.
 	Places func() []Place
 	// May says whether an account, a bare address, is there and may log in.
@@ -118,12 +125,12 @@ type Service struct {
 
 	o       Options
 	service *router.Service
+	ctx     context.Context // of what goes into the store; ended by Close
+	stop    context.CancelFunc
 	working sync.WaitGroup // files being taken
-	warned  atomic.Int64   // unix seconds of the last warning of a full disk
-	syncDir func(string) error
-
-	// removal is held for reading while a file appears, so that an account that is removed meanwhile leaves none.
-	removal sync.RWMutex
+	store   Store
+	warned  atomic.Int64 // unix seconds of the last warning of a full disk
+	away    atomic.Int64 // unix nanoseconds of when the store was last found away; 0: it is there
 
 	mu     sync.Mutex // guards the rest
 	slots  map[string]*slot
@@ -138,7 +145,11 @@ func New(o Options) *Service {
 	if o.Free == nil {
 		o.Free = space.Free
 	}
-	s := &Service{o: o, slots: map[string]*slot{}, users: map[string]map[*slot]bool{}, syncDir: storage.SyncDir}
+	s := &Service{o: o, store: o.Store, slots: map[string]*slot{}, users: map[string]map[*slot]bool{}}
+	s.ctx, s.stop = context.WithCancel(context.Background())
+	if s.store == nil {
+		s.store = Directory(o.Dir)
+	}
 	s.service = &router.Service{Handle: s.handle, Domains: func() (all []string) {
 		for _, p := range o.Places() {
 			all = append(all, p.Domain)
@@ -148,14 +159,33 @@ func New(o Options) *Service {
 	return s
 }
 
-// Recover removes what a crash has left half-written. It comes before anything is served.
+// Recover removes what a crash has left half-written. It comes before anything is served. In a directory that others
+// have, too, this is what nobody has written to for a day.
 func (s *Service) Recover() {
-	if err := os.RemoveAll(s.unfinished()); err != nil {
+	remove := os.RemoveAll
+	if s.o.Shared {
+		remove = removeOld
+	}
+	if err := remove(s.unfinished()); err != nil {
 		s.o.Log.Warn("half-written files not removed", "error", err)
 	}
 }
 
-func (s *Service) unfinished() string { return filepath.Join(s.o.Dir, "unfinished") }
+// removeOld removes the files of a directory that nobody has written to for a day.
+func removeOld(dir string) error {
+	list, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, e := range list {
+		if info, bad := e.Info(); bad == nil && time.Since(info.ModTime()) > day {
+			err = errors.Join(err, os.Remove(filepath.Join(dir, e.Name())))
+		}
+	}
+	return err
+}
+
+func (s *Service) unfinished() string { return filepath.Join(s.o.Dir, unfinishedName) }
 
 // Module returns the module.
 func (s *Service) Module() router.Module {
@@ -169,13 +199,16 @@ func (s *Service) Module() router.Module {
 	}
 }
 
-// Close takes no more files and waits for those under way, which end when their connections do. It comes after the
-// listeners have been closed and before the store is.
+// Close takes no more files and waits for those under way, which end when their connections do, or soon after that if
+// the store is slow. It comes after the listeners have been closed and before the storage is.
 func (s *Service) Close() {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
+	enough := time.AfterFunc(patience, s.stop)
 	s.working.Wait()
+	enough.Stop()
+	s.stop()
 }
 
 // handle takes what is addressed to the domains of the service. What it leaves undecided the router refuses.

@@ -1,15 +1,14 @@
 package upload
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
-	"strings"
 )
 
 // sumBytes is the length of what comes after the bytes of a file: the CRC-32C of all before. Files of earlier versions
@@ -33,37 +32,32 @@ func (s *summing) Write(b []byte) (int, error) {
 // Verify reads all files below a directory and returns what is damaged, in words: a head that cannot be read, a length
 // that is not the one it says, a wrong checksum, a file in the wrong folder. It changes nothing.
 func Verify(dir string) (problems []string, err error) {
-	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		switch {
-		case errors.Is(err, fs.ErrNotExist): // nothing was uploaded, or its time has come
+	return VerifyStore(context.Background(), Directory(dir), func(name string) string {
+		return filepath.Join(dir, filepath.FromSlash(name))
+	})
+}
+
+// VerifyStore is Verify for the files of any Store, which are called as called says.
+func VerifyStore(ctx context.Context, store Store, called func(name string) string) (problems []string, err error) {
+	err = store.Walk(ctx, func(name string) error {
+		if _, ok := idIn(name); !ok {
+			problems = append(problems, called(name)+" is none of the files that users have uploaded")
 			return nil
-		case err != nil:
+		}
+		switch err := verifyFile(ctx, store, name); {
+		case errors.Is(err, fs.ErrNotExist):
+		case errors.Is(err, ErrAway), ctx.Err() != nil:
 			return err
-		case d.IsDir() && path == filepath.Join(dir, "unfinished"):
-			return fs.SkipDir
-		case !d.Type().IsRegular():
-			return nil
-		}
-		in, ok := folder(d.Name())
-		if !ok || filepath.Join(dir, in, d.Name()) != path {
-			if strings.HasPrefix(d.Name(), ".") {
-				return nil
-			}
-			problems = append(problems, path+" is none of the files that users have uploaded")
-			return nil
-		}
-		if err := verifyFile(path); errors.Is(err, fs.ErrNotExist) {
-			return nil
-		} else if err != nil {
-			problems = append(problems, fmt.Sprintf("%s: %v; remove it, or restore it from a backup", path, err))
+		case err != nil:
+			problems = append(problems, fmt.Sprintf("%s: %v; remove it, or restore it from a backup", called(name), err))
 		}
 		return nil
 	})
 	return problems, err
 }
 
-func verifyFile(path string) error {
-	file, err := os.Open(path)
+func verifyFile(ctx context.Context, store Store, name string) error {
+	file, err := store.Open(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -72,12 +66,15 @@ func verifyFile(path string) error {
 	if err := f.readHead(); err != nil {
 		return err
 	}
+	if _, err := file.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
 	sum := &summing{Writer: io.Discard}
-	if _, err := io.Copy(sum, io.NewSectionReader(file, 0, f.from+f.Size)); err != nil || !f.summed {
+	if _, err := io.CopyN(sum, file, f.from+f.Size); err != nil || !f.summed {
 		return err
 	}
 	var b [sumBytes]byte
-	if _, err := file.ReadAt(b[:], f.from+f.Size); err != nil {
+	if _, err := io.ReadFull(file, b[:]); err != nil {
 		return err
 	}
 	if binary.BigEndian.Uint32(b[:]) != sum.sum {

@@ -1,6 +1,7 @@
 package upload
 
 import (
+	"context"
 	"crypto/subtle"
 	"errors"
 	"io"
@@ -90,16 +91,27 @@ func (s *Service) refuse(w *answer, r *http.Request, bad *refusal) {
 	}
 }
 
-var notFound = &refusal{http.StatusNotFound, "Not found."}
+var (
+	notFound = &refusal{http.StatusNotFound, "Not found."}
+	tryAgain = &refusal{http.StatusServiceUnavailable, "Try again later."}
+)
 
 // get serves a file. The name is part of its address, or anybody could give it another.
 func (s *Service) get(w *answer, r *http.Request, id, name string) *refusal {
-	f, err := s.open(id)
-	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return notFound
-		}
-		s.o.Log.Error("file not served", "file", short(id), "error", err, "do", "look at the disk of the data directory")
+	f, err := s.open(r.Context(), id)
+	switch {
+	case err == nil:
+		s.met(nil)
+	case errors.Is(err, fs.ErrNotExist):
+		return notFound
+	case r.Context().Err() != nil:
+		return tryAgain // nobody hears it
+	case errors.Is(err, ErrAway):
+		s.met(err)
+		return tryAgain
+	default:
+		s.o.Log.Error("file not served", "file", short(id), "error", err,
+			"do", "look at where the files lie: the disk of the data directory, or the bucket")
 		return &refusal{http.StatusInternalServerError, "Internal server error."}
 	}
 	defer f.Close()
@@ -137,11 +149,14 @@ func (s *Service) put(w *answer, r *http.Request, id, name string) *refusal {
 	switch may, err := s.o.May(r.Context(), sl.owner); {
 	case err != nil:
 		s.o.Log.Warn("file not taken", "account", sl.owner, "error", err)
-		return &refusal{http.StatusServiceUnavailable, "Try again later."}
+		return tryAgain
 	case !may:
 		return &refusal{http.StatusUnauthorized, "The slot is no longer valid."}
 	}
 	// The claim of this file is counted already.
+	if s.reachable() != nil {
+		return tryAgain
+	}
 	if err := s.room(0); err != nil {
 		return &refusal{http.StatusInsufficientStorage, "There is no room for files now."}
 	}
@@ -152,18 +167,10 @@ func (s *Service) put(w *answer, r *http.Request, id, name string) *refusal {
 		}
 	}
 	_ = w.rc.SetWriteDeadline(time.Time{}) // answer sets one when there is something to write; no such deadlines in tests
-	file, err := s.write(sl, kind, &patient{body: r.Body, w: w, size: sl.size})
-	if err == nil {
-		if err = s.finish(sl, file); err != nil {
-			os.Remove(file) // else the next start does
-		}
-	}
-	if err != nil {
+	if err := s.take(sl, kind, &patient{body: r.Body, w: w, size: sl.size}); err != nil {
 		return s.failed(sl, err)
 	}
 	kept = true
-	s.Stats.Bytes.Add(sl.size)
-	s.o.Log.Info("file taken", "account", sl.owner, "file", short(id), "size", sl.size, "type", kind)
 	w.WriteHeader(http.StatusCreated)
 	return nil
 }
@@ -181,6 +188,11 @@ func (s *Service) failed(sl *slot, err error) *refusal {
 		return &refusal{http.StatusRequestTimeout, "Request timeout: the file did not arrive in time."}
 	case errors.As(err, &body):
 		return &refusal{http.StatusBadRequest, "Bad request: the file is not whole."}
+	case errors.Is(err, ErrAway): // said where it was found out
+		return tryAgain
+	case errors.Is(err, storage.ErrUnavailable), errors.Is(err, context.Canceled):
+		s.o.Log.Warn("file not taken", "account", sl.owner, "error", err)
+		return tryAgain
 	}
 	s.o.Log.Error("file not taken", "account", sl.owner, "error", err)
 	return &refusal{http.StatusInternalServerError, "Internal server error."}
@@ -219,7 +231,7 @@ func (s *Service) begin(r *http.Request, id, name string) (*slot, *refusal) {
 // occupy marks a slot as being used, or says why it cannot be used now. end follows. The caller holds mu.
 func (s *Service) occupy(sl *slot) *refusal {
 	if s.closed {
-		return &refusal{http.StatusServiceUnavailable, "Try again later."}
+		return tryAgain
 	}
 	own := 0
 	for other := range s.users[sl.owner.String()] {
@@ -231,7 +243,7 @@ func (s *Service) occupy(sl *slot) *refusal {
 		return &refusal{http.StatusTooManyRequests, "Too many files at once."}
 	}
 	if !storage.Fair(allAtOnce, int64(s.active), int64(own), 1) {
-		return &refusal{http.StatusServiceUnavailable, "Try again later."}
+		return tryAgain
 	}
 	sl.state = taking
 	s.active++
