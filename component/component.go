@@ -33,6 +33,7 @@ import (
 	"jackdaw/router/gate"
 	"jackdaw/wire"
 	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
 	"jackdaw/xmpp/stream"
 )
 
@@ -110,7 +111,7 @@ func (s *Server) Module() router.Module {
 	return router.Module{
 		Name:    "component",
 		Specs:   []router.Spec{{Name: "XEP-0114", Version: "1.6", Note: "without jabber:component:connect"}},
-		Service: &router.Service{Domains: s.domains, Handle: s.handle},
+		Service: &router.Service{Domains: s.domains, Handle: s.handle, Home: jid.JID.Domain},
 	}
 }
 

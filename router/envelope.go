@@ -25,12 +25,15 @@ const (
 	Received  // a client has confirmed it to the sender (XEP-0184)
 	Displayed // its reader has seen it (XEP-0333)
 	Bounced   // an error came back after it had been accepted
+
+	// Forwarded says that the home of the recipient decides, on another node: see Fate.Answer. It is never reported.
+	Forwarded
 )
 
 // String is the word used in reports, logs and metrics.
 func (o Outcome) String() string {
 	return [...]string{"undecided", "delivered", "stored", "queued", "refused", "dropped", "taken", "received",
-		"displayed", "bounced"}[o]
+		"displayed", "bounced", "forwarded"}[o]
 }
 
 // An Envelope is a stanza on its way: what came in, which are its own fields, and what became of it, which is its Fate.
@@ -76,6 +79,9 @@ type Envelope struct {
 	// Tracked says that its sender asks what becomes of it later: whoever keeps it tells the router (Router.Tell). It has
 	// an id then.
 	Tracked bool
+	// Carried says that another node has handed it over, where its sender is at home: the stages that concern the sender
+	// have seen it.
+	Carried bool
 	// Returned says that a session had been given it, ended, and never took it. Its Fate then begins with the Kept of
 	// the first time.
 	Returned bool
@@ -95,6 +101,7 @@ type Envelope struct {
 //	Repeat                      Repeated          the recipient's archive
 //	IdentifySent                SentID            the sender's archive
 //	AwaitTaking                                   the module that keeps messages
+//	Forward                     Answer            the Homes
 //	DedupKey                                      whoever asks first
 type Fate struct {
 	Outcome  Outcome
@@ -112,6 +119,9 @@ type Fate struct {
 	// SentID is the id under which the sender's account knows the message, 0 for none. It is not in the stanza, which
 	// goes to others.
 	SentID uint64
+	// Answer is what the home of the recipient says of a stanza that was Forwarded, valid once the Pendings have
+	// finished; nil for others.
+	Answer *Answer
 
 	told    bool             // the sender has been told why it was refused
 	receipt *storage.Pending // goes with the message to its one session and is awaited then (see Delivery)

@@ -80,6 +80,11 @@ type Module struct {
 	// presence it had, nil if it was not available.
 	Bound func(s *Session)
 	Ended func(s *Session, last *xmpp.Stanza)
+	// Moved has it forget what it knows of owners (accounts, rooms, domains) for which gone says true: they are not at
+	// home on this node any more, or about to come home. Their sessions have ended.
+	Moved func(gone func(owner string) bool)
+	// Lost says that the sessions of accounts of other homes have ended without a word, since their node has died.
+	Lost func(gone func(bare string) bool)
 	// Portable says how what it keeps is exported and imported.
 	Portable []Portable
 	// Removed erases everything of a deleted account.

@@ -23,6 +23,9 @@ type Service struct {
 	// Handle takes a stanza of any kind, to any address of those domains, from a session, a peer (Envelope.Peer) or
 	// another service, and settles it. What it leaves undecided is refused.
 	Handle func(e *Envelope)
+	// Home is the owner, a bare address or a domain, whose home answers for an address of those domains; "" for what any
+	// node answers, with what is in storage and what the stanza says. Nil: any node answers all of it.
+	Home func(to jid.JID) string
 }
 
 // SetRemote plugs federation in; nil ends it. What was sent before is not affected.
@@ -70,7 +73,12 @@ func (r *Router) depart(e *Envelope, to jid.JID) {
 		e.Refuse(err)
 		return
 	}
-	if ask(&r.plan.Load().departing, e); e.Settled() {
+	if !e.Carried {
+		if ask(&r.plan.Load().departing, e); e.Settled() {
+			return
+		}
+	}
+	if r.handsOverToPeer(e, to) {
 		return
 	}
 	remote := r.remote.Load()
@@ -83,6 +91,9 @@ func (r *Router) depart(e *Envelope, to jid.JID) {
 
 // serve hands a stanza to the service whose domain it is addressed to.
 func (r *Router) serve(e *Envelope, s *Service) {
+	if s.Home != nil && r.handsOverTo(s.Home(e.Stanza.To), e) {
+		return
+	}
 	for _, f := range r.plan.Load().serving {
 		if f(e); e.Settled() {
 			return

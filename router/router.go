@@ -41,6 +41,7 @@ type Router struct {
 	hosts  atomic.Pointer[map[string]bool]
 	plan   atomic.Pointer[plan]
 	remote atomic.Pointer[Remote]
+	homes  atomic.Pointer[Homes]
 	max    atomic.Int64
 	users  Users
 	log    *slog.Logger
@@ -226,7 +227,9 @@ func (r *Router) Route(e *Envelope) {
 	if follow {
 		r.saySettled(e)
 	}
-	r.Stats.Outcomes[e.Outcome].Add(1)
+	if e.Outcome != Forwarded { // counted where it is decided
+		r.Stats.Outcomes[e.Outcome].Add(1)
+	}
 	if e.Outcome == Refused && !e.Quiet && !e.told {
 		r.bounce(e)
 	}
@@ -245,13 +248,13 @@ func (r *Router) route(e *Envelope) {
 		e.Replace(&addressed)
 	}
 	// leaving: the sender is a session of ours
-	if e.Session != nil && !e.Left {
+	if e.Session != nil && !e.Left && !e.Carried {
 		if ask(&r.plan.Load().leaving, e); e.Settled() {
 			return
 		}
 	}
 	// a component that may do more than others?
-	if f := r.plan.Load().brought; e.Component != "" && f != nil {
+	if f := r.plan.Load().brought; e.Component != "" && f != nil && !e.Carried {
 		if f(e); e.Settled() {
 			return
 		}
@@ -281,6 +284,10 @@ func (r *Router) route(e *Envelope) {
 	}
 	// a request that an account takes from itself alone?
 	if e.Stanza.Kind == xmpp.IQ && r.ownOnly(e, to) {
+		return
+	}
+	// to an account that is at home on another node?
+	if r.handsOver(e, to) {
 		return
 	}
 	// arriving: the recipient is ours

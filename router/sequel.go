@@ -16,6 +16,10 @@ type Sequel struct {
 // Tell has the modules hear what became of a message whose sender asked to be told (Envelope.Tracked). It may be called
 // with locks held, and routes nothing.
 func (r *Router) Tell(s Sequel) {
+	if h := r.homes.Load(); h != nil && !(*h).Here(s.From.Bare().String()) {
+		(*h).Tell(s)
+		return
+	}
 	for _, f := range r.plan.Load().sequel {
 		f(s)
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 // Bind makes a session for a full address of ours. A session that has the address already is ended with a conflict (RFC
-// 6120 §7.7.2.2).
+// 6120 §7.7.2.2). The error is ErrTooManySessions or ErrElsewhere.
 func (r *Router) Bind(full jid.JID, out Outlet) (*Session, error) {
 	s := &Session{addr: full, bare: full.Bare(), out: out, stats: &r.Stats}
 	old, ok := r.table.add(s, int(r.max.Load()))
@@ -20,6 +20,11 @@ func (r *Router) Bind(full jid.JID, out Outlet) (*Session, error) {
 	}
 	if old != nil {
 		old.End("conflict", "replaced by a new session")
+	}
+	if !r.Here(s.bare.String()) { // asked after the session can be seen by Release
+		r.bringStored(r.table.remove(s), s.bare)
+		r.table.left(s)
+		return nil, ErrElsewhere
 	}
 	for _, m := range r.Modules() {
 		if m.Bound != nil {
@@ -168,6 +173,11 @@ func (r *Router) Sessions(bare jid.JID) []*Session { return r.table.user(bare.St
 
 // Session is the one with this full address, or nil.
 func (r *Router) Session(full jid.JID) *Session { return r.table.session(full) }
+
+// Absent says that nobody is connected with this full address of ours, as far as this node can tell.
+func (r *Router) Absent(full jid.JID) bool {
+	return r.Serves(full.Domain()) && r.table.session(full) == nil && r.Here(full.Bare().String())
+}
 
 // EachSession calls f with every session until it returns false.
 func (r *Router) EachSession(f func(*Session) bool) { r.table.each(f) }

@@ -137,7 +137,13 @@ func (b *bot) say(ctx context.Context, q *queued, id, text string, private bool)
 		return errAnswer{fmt.Errorf("the answer is refused: %w", e.Err)}
 	}
 	b.m.Stats.Answers.Add(1)
-	return storage.Join(e.Pendings...).Wait(ctx)
+	if err := storage.Join(e.Pendings...).Wait(ctx); err != nil {
+		return err
+	}
+	if o, err := e.Settlement(); o == router.Refused {
+		return errAnswer{fmt.Errorf("the answer is refused: %w", err)}
+	}
+	return nil
 }
 
 // answers is the id that a reply names: in a room the one that the room has given (XEP-0461 §3.1).

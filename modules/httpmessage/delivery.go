@@ -66,6 +66,8 @@ type recipient struct {
 	why string
 	// own says that the copy goes out from the authenticated account.
 	own bool
+	// answer is what another node will say of it; nil once it is known.
+	answer *router.Answer
 	// stanzaID is the id under which the recipient has archived it, as in router.Fate.
 	stanzaID uint64
 }

@@ -24,6 +24,8 @@ type lane struct {
 	waits    []waiter
 	accepted int
 	busy     bool // one was refused because it cannot be stored now
+	// forwarded says that other nodes were given some, and have to be waited for.
+	forwarded bool
 }
 
 // forgedRemote is the reason for what must not leave the server under a foreign sender.
@@ -105,6 +107,9 @@ func (d *delivery) send() *refusal {
 	} else {
 		d.sendOn(&d.lane, 0, 1, dedup)
 	}
+	if err := d.answered(); err != nil {
+		return d.unacknowledged(err)
+	}
 	for i := range d.recipients {
 		d.s.Stats.Recipients[d.recipients[i].outcome].Add(1)
 	}
@@ -122,9 +127,7 @@ func (d *delivery) send() *refusal {
 		return d.nobody()
 	}
 	if err := wait(d.waits); err != nil {
-		d.s.o.Log.Warn("http post not acknowledged", "account", d.account, "id", d.reportID(), "err", err)
-		d.recipients = d.recipients[:0] // none of their outcomes is certain
-		return unavailable()
+		return d.unacknowledged(err)
 	}
 	if d.key != "" {
 		if err := d.keep(); err != nil {
@@ -134,6 +137,13 @@ func (d *delivery) send() *refusal {
 		}
 	}
 	return nil
+}
+
+// unacknowledged is the answer where it is not certain that all is durable.
+func (d *delivery) unacknowledged(err error) *refusal {
+	d.s.o.Log.Warn("http post not acknowledged", "account", d.account, "id", d.reportID(), "err", err)
+	d.recipients = d.recipients[:0] // none of their outcomes is certain
+	return unavailable()
 }
 
 // nobody is the answer where no recipient accepts the message.
@@ -157,12 +167,13 @@ func (d *delivery) sendSideBySide(n int, dedup string) {
 		d.waits = append(d.waits, l.waits...)
 		d.accepted += l.accepted
 		d.busy = d.busy || l.busy
+		d.forwarded = d.forwarded || l.forwarded
 	}
 }
 
 // sendOn sends to every step-th recipient from the first on.
 func (d *delivery) sendOn(l *lane, first, step int, dedup string) {
-	l.waits, l.accepted, l.busy = l.waits[:0], 0, false
+	l.waits, l.accepted, l.busy, l.forwarded = l.waits[:0], 0, false, false
 	for i := first; i < len(d.recipients); i += step {
 		if r := &d.recipients[i]; !r.refused() {
 			d.routeTo(l, r, dedup)
@@ -191,17 +202,44 @@ func (d *delivery) routeTo(l *lane, r *recipient, dedup string) {
 			l.waits = append(l.waits, w)
 		}
 	}
-	r.stanzaID = e.StanzaID
-	switch r.outcome = e.Outcome; r.outcome {
+	if e.Outcome == router.Forwarded {
+		r.answer = e.Answer
+		l.forwarded = true
+		return
+	}
+	l.settle(r, e.Outcome, e.Err, e.StanzaID, e.Kept != 0)
+}
+
+// settle notes what became of a copy; kept says that it waits in storage until it is taken.
+func (l *lane) settle(r *recipient, o router.Outcome, err *xmpp.Error, id uint64, kept bool) {
+	r.stanzaID = id
+	switch r.outcome = o; o {
 	case router.Delivered, router.Stored, router.Queued:
 		l.accepted++
-		r.open = r.outcome != router.Delivered || e.Kept != 0
+		r.open = o != router.Delivered || kept
 	case router.Refused:
-		r.reason = reasonOf(e.Err)
-		l.busy = l.busy || e.Err != nil && e.Err.Condition == xmpp.CondResourceConstraint && e.Err.Type == xmpp.ErrorWait
+		r.reason = reasonOf(err)
+		l.busy = l.busy || err != nil && err.Condition == xmpp.CondResourceConstraint && err.Type == xmpp.ErrorWait
 	default: // RFC 6121 §8 asks to ignore it: nobody has it
 		r.outcome, r.reason = router.Refused, string(xmpp.CondRecipientUnavailable)
 	}
+}
+
+// answered waits for what other nodes say of the copies that they were given.
+func (d *delivery) answered() error {
+	if !d.forwarded {
+		return nil
+	}
+	if err := wait(d.waits); err != nil {
+		return err
+	}
+	for i := range d.recipients {
+		if r := &d.recipients[i]; r.answer != nil {
+			d.settle(r, r.answer.Outcome, r.answer.Err, r.answer.StanzaID, r.answer.Open)
+			r.answer = nil
+		}
+	}
+	return nil
 }
 
 // fromOwnAddress makes the copy one of the authenticated account, which carries the forged address as the original

@@ -207,7 +207,7 @@ func (m *Rooms) private(e *router.Envelope) {
 	// Not with the room locked: this may be kept in storage until the client has taken it.
 	out := &router.Envelope{Batch: e.Batch}
 	for _, full := range to {
-		if m.o.Router.Serves(full.Domain()) && m.o.Router.Session(full) == nil {
+		if m.o.Router.Absent(full) {
 			continue // it is leaving; the message is for nobody else at that account
 		}
 		copied.To = full

@@ -89,8 +89,16 @@ func New(o Options) *Rooms {
 	m.guests.by, m.guests.in = map[string]*guest{}, map[jid.JID][]*hosted{}
 	m.server = room.Server{Sharer: o.Router.Sharer, Owns: o.Router.Owns,
 		Rooms: m.Serves}
-	m.service = &router.Service{Domains: o.Domains, Handle: m.handle}
+	m.service = &router.Service{Domains: o.Domains, Handle: m.handle, Home: homeOf}
 	return m
+}
+
+// homeOf is the room; what is asked of the service itself any node answers.
+func homeOf(to jid.JID) string {
+	if to.Local() == "" {
+		return ""
+	}
+	return to.Bare().String()
 }
 
 // Serves says whether a domain is one of the service, now.

@@ -238,8 +238,7 @@ func (p *Privileges) message(e *router.Envelope) {
 		e.Refuse(one.Err)
 		return
 	}
-	e.Await(one.Pendings...)
-	e.Settle(one.Outcome)
+	e.Follow(&one)
 }
 
 // enclosed is the stanza of this kind in a <forwarded/> (XEP-0297) in an element.

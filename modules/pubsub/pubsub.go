@@ -69,7 +69,7 @@ func New(o Options) *Service {
 	m.desk = mam.Desk{Router: o.Router, Log: o.Log, Limit: func() int { return page }, Most: queriedAtOnce}
 	m.engine = engine.New(engine.Options{Router: o.Router, Nodes: o.Nodes, Items: o.Items, Profile: profile{m},
 		Shared: true, Limits: o.Limits, Full: o.Full, Log: o.Log})
-	m.service = &router.Service{Domains: o.Domains, Handle: m.handle}
+	m.service = &router.Service{Domains: o.Domains, Handle: m.handle, Home: jid.JID.Domain}
 	return m
 }
 

@@ -40,7 +40,7 @@ func (r *Roster) leaving(e *router.Envelope) {
 	stamped.From, stamped.To = user, contact // §3.1.2, §3.2.2, §3.3.2: bare addresses
 	on := router.Envelope{Stanza: &stamped, Account: e.Account, Durable: e.Durable, Quiet: true, Batch: e.Batch}
 	r.router.Route(&on)
-	e.Await(on.Pendings...)
+	e.Await(on.Pendings...) // also of one that is refused
 	switch e.Stanza.Type {
 	case xmpp.TypeSubscribed: // §3.1.5
 		r.announce(e.Batch, user, contact)
@@ -54,7 +54,7 @@ func (r *Roster) leaving(e *router.Envelope) {
 		e.Refuse(on.Err)
 		return
 	}
-	e.Settle(on.Outcome)
+	e.Follow(&on)
 }
 
 // arriving changes the recipient's side of a subscription (RFC 6121 §3, appendix A.3).

@@ -248,6 +248,9 @@ func (s *Strangers) letGo(ctx context.Context, user string, r *storage.Record) e
 			return err
 		}
 	}
+	if o, refused := e.Settlement(); o == router.Refused && refused != nil && refused.Type == xmpp.ErrorWait {
+		return refused
+	}
 	_, err = s.Quarantine.Remove(ctx, user, r.ID)
 	return err
 }
