@@ -12,8 +12,8 @@
 // post, which has no use for an error stanza, gets its failure instead.
 //
 // Left out: jabber:component:connect, TLS (the protocol has none: listen on loopback), several streams that share a
-// domain, XEP-0225 and XEP-0355. What a component may do beyond its domain (XEP-0356) is the business of
-// modules/privilege.
+// domain, and XEP-0225. What a component may do beyond its domain (XEP-0356) is the business of modules/privilege, and
+// what it answers in place of the server (XEP-0355) that of modules/delegation.
 package component
 
 import (

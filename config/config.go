@@ -179,6 +179,8 @@ type Component struct {
 	Secrets map[string]string `yaml:"secrets"`
 	// Privileges maps the domain of a component to what it may do with users of this server (XEP-0356).
 	Privileges map[string]Privilege `yaml:"privileges"`
+	// Delegations maps the domain of a component to what it answers in place of this server (XEP-0355).
+	Delegations map[string]Delegation `yaml:"delegations"`
 }
 
 // A Privilege is what a component may do with the users of some hosts (XEP-0356). Its zero value is nothing.

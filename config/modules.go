@@ -229,6 +229,7 @@ var moduleNames = []string{
 	"commands",
 	"contact",
 	"defaultrooms",
+	"delegation",
 	"devices",
 	"directory",
 	"disco",

@@ -367,6 +367,7 @@ func (c *Config) checkComponents(k *checker) {
 			k.access(key+".iq["+ns+"]", a)
 		}
 	}
+	c.checkDelegations(k)
 	if len(c.Listen.Component) > 0 && len(c.Component.Secrets) == 0 {
 		k.add("listen.component",
 			"no component could log in; expected component.secrets with the domain and secret of each")

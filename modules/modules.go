@@ -20,6 +20,7 @@ import (
 	"jackdaw/modules/commands"
 	"jackdaw/modules/contact"
 	"jackdaw/modules/defaultrooms"
+	"jackdaw/modules/delegation"
 	"jackdaw/modules/devices"
 	"jackdaw/modules/directory"
 	"jackdaw/modules/disco"
@@ -81,6 +82,8 @@ type Set struct {
 	Posts *posts.Tracker
 	// Privileges are those of components, whose streams know nothing of them; never nil.
 	Privileges *privilege.Privileges
+	// Delegations are what components answer in place of the server; never nil.
+	Delegations *delegation.Delegations
 	// Invitations are for administrators too; never nil.
 	Invitations *invitations.Invitations
 
@@ -152,9 +155,10 @@ func All(d Deps) *Set {
 	reachable := contact.Of(d)
 	notes := announcements.Of(d)
 	orders := commands.Of(d, commands.Invite(inviting(d, invites))...)
+	delegations := delegation.Of(d)
 	discovery := disco.Of(d, disco.Options{Roster: contacts, Nodes: events.Nodes(),
 		Forms:     []disco.Form{reachable.Form, reachable.OutageForm},
-		HostNodes: orders, Replies: replies.Hooked, Node: caps.Node, Ver: caps.Ver})
+		HostNodes: orders, Nested: delegations, Replies: replies.Hooked, Node: caps.Node, Ver: caps.Ver})
 	messages := archive.Of(d, contacts)
 	pushes := push.Of(d)
 	rooms := muc.Of(d)
@@ -207,6 +211,7 @@ func All(d Deps) *Set {
 			notes.Module(),
 			// Before presence, which settles what a user broadcasts.
 			deputies.Module(),
+			delegations.Module(),
 			presence.New(d.Router, contacts, blocked.Blocks, d.Log),
 			// Before carbons and offline, whose copies bear the archive's ids.
 			messages.Module(),
@@ -246,6 +251,7 @@ func All(d Deps) *Set {
 		Invitations:   invites,
 		Hooks:         inbound,
 		Privileges:    deputies,
+		Delegations:   delegations,
 		Tell:          admins.Add,
 		TellUser:      func(user jid.JID, about, line string) { users.Add(user.Bare().String(), about, line) },
 
@@ -268,6 +274,7 @@ func All(d Deps) *Set {
 			shared.Poke()
 			known.Poke()
 			deputies.Reloaded()
+			delegations.Reloaded()
 		},
 		leave: rooms.Close,
 		close: []func(){

@@ -57,7 +57,8 @@ type Envelope struct {
 	// Peer is the domain that brought it over a server stream, which has proved to be the sender's; "" for what is
 	// ours.
 	Peer string
-	// Component is the domain of the component that brought it, which has proved its secret; "" for what is not of one.
+	// Component is the domain of the component that brought it, which has proved its secret, or for which a deputy
+	// (Router.Deputy) sends it; "" for what is not of one.
 	Component string
 	// Durable says that the sender is promised an acknowledgement: what is not safely in the hands of the recipient
 	// must be in storage before the pendings have finished.

@@ -40,6 +40,10 @@ type Module struct {
 	Arriving  Stage
 	// Brought sees what a component brings (Envelope.Component), before anything else does. At most one module has it.
 	Brought func(e *Envelope)
+	// Delegated is asked for each IQ to a host, or to the bare address of an account there, existing or not, which need
+	// not be named (RFC 6120 §10.3). What it returns takes the place of whoever owns the payload; nil: nothing does. At
+	// most one module has it.
+	Delegated func(e *Envelope, to jid.JID) func(e *Envelope)
 	// Serving sees what is addressed to a domain of a service, before the service does.
 	Serving func(e *Envelope)
 	// Delivering sees a message and the sessions that are about to get it.

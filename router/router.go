@@ -58,6 +58,7 @@ type plan struct {
 	services                     map[string]*Service  // by domain
 	serving                      []func(*Envelope)
 	brought                      func(*Envelope)
+	delegated                    func(*Envelope, jid.JID) func(*Envelope)
 	delivering                   []func(*Envelope, []*Session)
 	unclaimed, accepted          []func(*Envelope)
 	untaken                      []func(*Session, []Undelivered)
@@ -121,6 +122,12 @@ func (r *Router) Use(modules ...Module) {
 				panic("router: a second module wants what components bring: " + m.Name)
 			}
 			p.brought = m.Brought
+		}
+		if m.Delegated != nil {
+			if p.delegated != nil {
+				panic("router: a second module delegates requests: " + m.Name)
+			}
+			p.delegated = m.Delegated
 		}
 		if m.Serving != nil {
 			p.serving = append(p.serving, m.Serving)
@@ -277,13 +284,22 @@ func (r *Router) route(e *Envelope) {
 		r.depart(e, to)
 		return
 	}
+	// a request that a component answers?
+	var another func(*Envelope)
+	if f := r.plan.Load().delegated; f != nil && e.Stanza.Kind == xmpp.IQ && to.Resource() == "" {
+		another = f(e, to)
+	}
 	// a request to the host?
 	if to.Local() == "" {
+		if another != nil {
+			another(e)
+			return
+		}
 		r.toHost(e)
 		return
 	}
 	// a request that an account takes from itself alone?
-	if e.Stanza.Kind == xmpp.IQ && r.ownOnly(e, to) {
+	if e.Stanza.Kind == xmpp.IQ && another == nil && r.ownOnly(e, to) {
 		return
 	}
 	// to an account that is at home on another node?
@@ -305,6 +321,10 @@ func (r *Router) route(e *Envelope) {
 	case xmpp.Presence:
 		r.presence(e, to)
 	case xmpp.IQ:
+		if another != nil {
+			another(e)
+			return
+		}
 		r.iq(e, to)
 	}
 }

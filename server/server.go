@@ -225,9 +225,12 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 		Budgets: h.senders, Version: o.Version, Log: o.Log})
 	h.posts.TrackBy(h.features.Posts)
 	h.programs = component.New(component.Options{Router: h.router, Gate: h.gate, Budgets: h.others, Log: o.Log,
-		Connected: h.features.Privileges.Connected,
-		Settings:  func() config.Component { return h.cfg.Load().Component },
-		Limits:    func() config.Limits { return h.cfg.Load().Limits }})
+		Connected: func(domain string) {
+			h.features.Privileges.Connected(domain)
+			h.features.Delegations.Connected(domain)
+		},
+		Settings: func() config.Component { return h.cfg.Load().Component },
+		Limits:   func() config.Limits { return h.cfg.Load().Limits }})
 	h.filePlaces = func() []upload.Place {
 		running := h.cfg.Load()
 		return filePlaces(running, &running.Listen)

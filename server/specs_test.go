@@ -108,6 +108,7 @@ var titles = map[string]string{
 	"XEP-0317": "Hats",
 	"XEP-0333": "Displayed Markers",
 	"XEP-0334": "Message Processing Hints",
+	"XEP-0355": "Namespace Delegation",
 	"XEP-0356": "Privileged Entity",
 	"XEP-0357": "Push Notifications",
 	"XEP-0359": "Unique and Stable Stanza IDs",

@@ -69,6 +69,7 @@ type Options struct {
 	Shared    func() []string
 	Nodes     Nodes     // of accounts; nil: there are none
 	HostNodes HostNodes // nil: there are none
+	Nested    Nested    // nil: no component answers in place of modules
 	// Node and Ver make the node of the host's capabilities, Node#Ver(info), that the host
 	// answers for (XEP-0115 §6.2). An empty Node: no such node.
 	Node string
@@ -138,12 +139,13 @@ var (
 
 // Info is the host's answer to disco#info without a node. The element is the caller's.
 func (d *Disco) Info(host string) *xmpp.Element {
-	q := info("server", "im", "jackdaw", d.announced().host)
+	q := info("server", "im", "jackdaw", d.announcedAt(host).host)
 	for _, f := range d.o.Forms {
 		if x := f(host); x != nil {
 			q.Content = append(q.Content, xmpp.Node{Elem: x})
 		}
 	}
+	d.nest(q, host, false)
 	return q
 }
 
@@ -152,6 +154,9 @@ func (d *Disco) Version() any {
 	v := version{modules: first(d.o.Router.Modules())}
 	if d.o.Config != nil {
 		v.config = d.o.Config()
+	}
+	if d.o.Nested != nil {
+		v.nested = d.o.Nested.Version()
 	}
 	return v
 }
@@ -167,6 +172,7 @@ func first(modules []router.Module) *router.Module {
 type version struct {
 	modules *router.Module
 	config  *config.Config
+	nested  uint64
 }
 
 // announced gathers what the modules announce that are plugged in now.
@@ -176,7 +182,14 @@ func (d *Disco) announced() *announced {
 	if a != nil && first(a.by) == first(modules) {
 		return a
 	}
-	a = &announced{by: modules}
+	a = gather(modules)
+	d.known.Store(a)
+	return a
+}
+
+// gather is what modules announce.
+func gather(modules []router.Module) *announced {
+	a := &announced{by: modules}
 	for _, m := range modules {
 		a.host = append(a.host, m.Features...)
 		a.account = append(a.account, m.AccountFeatures...)
@@ -187,7 +200,6 @@ func (d *Disco) announced() *announced {
 	slices.Sort(a.host)
 	slices.Sort(a.account)
 	a.host, a.account = slices.Compact(a.host), slices.Compact(a.account)
-	d.known.Store(a)
 	return a
 }
 
@@ -206,6 +218,7 @@ func (d *Disco) info(e *router.Envelope) {
 		}
 		d.answer(e, q, node)
 	case node != "" && d.nodeInfo(e, node):
+	case node != "" && !e.Settled() && d.rest(e, xmpp.NSDiscoInfo):
 	case !d.mayAsk(e): // §8, rule 1
 		if !e.Settled() {
 			e.Refuse(xmpp.ServiceUnavailable(""))
@@ -213,10 +226,12 @@ func (d *Disco) info(e *router.Envelope) {
 	case node != "":
 		e.Refuse(xmpp.ItemNotFound("there is no such node"))
 	default:
-		q := info("account", "registered", "", d.announced().account)
-		if n := d.nodes(); n != nil {
+		host := account(e).Domain()
+		q := info("account", "registered", "", d.announcedAt(host).account)
+		if n := d.nodes(host); n != nil {
 			q.Content = slices.Insert(q.Content, 1, xmpp.Node{Elem: n.Identity()})
 		}
+		d.nest(q, host, true)
 		d.answer(e, q, "")
 	}
 }
@@ -254,8 +269,9 @@ func (d *Disco) hostNodeItems(e *router.Envelope, q *xmpp.Element, node string) 
 	return ok
 }
 
-func (d *Disco) nodes() Nodes {
-	if d.o.Nodes == nil || !d.o.Nodes.On() {
+// nodes are those of the accounts of a host; nil: there are none, or a component has them.
+func (d *Disco) nodes(host string) Nodes {
+	if d.o.Nodes == nil || !d.o.Nodes.On() || d.o.Nested != nil && d.o.Nested.Delegated(host, xmpp.NSPubSub) {
 		return nil
 	}
 	return d.o.Nodes
@@ -271,7 +287,7 @@ func account(e *router.Envelope) jid.JID {
 
 // nodeInfo answers for a node of an account that the sender may see, if there is such a one.
 func (d *Disco) nodeInfo(e *router.Envelope, node string) bool {
-	n := d.nodes()
+	n := d.nodes(account(e).Domain())
 	if n == nil {
 		return false
 	}
@@ -289,7 +305,7 @@ func (d *Disco) nodeInfo(e *router.Envelope, node string) bool {
 // nodeItems puts the nodes of an account that the sender may see into q, or the items of one; ok is false if there is
 // no such node for the sender, or the request has been refused.
 func (d *Disco) nodeItems(e *router.Envelope, q *xmpp.Element, node string) (ok bool) {
-	n := d.nodes()
+	n := d.nodes(account(e).Domain())
 	if n == nil {
 		return node == ""
 	}
@@ -311,7 +327,11 @@ func (d *Disco) nodeItems(e *router.Envelope, q *xmpp.Element, node string) (ok 
 }
 
 func (d *Disco) noAccountInfo(e *router.Envelope) {
-	if node, ok := get(e, infoQuery); ok && node == "" && d.senders.has(e.Stanza.To.Bare()) {
+	node, ok := get(e, infoQuery)
+	if ok && node != "" && d.rest(e, xmpp.NSDiscoInfo) {
+		return
+	}
+	if ok && node == "" && d.senders.has(e.Stanza.To.Bare()) {
 		features := []string{xmpp.NSDiscoInfo, xmpp.NSNoReply}
 		if e.Session != nil && d.o.Replies != nil && d.o.Replies() {
 			features = features[:1] // XEP-0506 §4: whoever takes messages must not say otherwise
@@ -330,7 +350,13 @@ func (d *Disco) items(e *router.Envelope) {
 	found := false
 	switch {
 	case !to.IsDomain():
+		if node == "" && d.rest(e, xmpp.NSDiscoItems) {
+			return
+		}
 		found = d.nodeItems(e, q, node)
+		if !found && !e.Settled() && d.rest(e, xmpp.NSDiscoItems) {
+			return
+		}
 	case node == "":
 		found = true
 	default:
@@ -390,7 +416,7 @@ func (d *Disco) services(host string) []string {
 }
 
 func (d *Disco) noAccountItems(e *router.Envelope) {
-	if node, ok := get(e, itemsQuery); ok { // §8, rule 2.1
+	if node, ok := get(e, itemsQuery); ok && !d.rest(e, xmpp.NSDiscoItems) { // §8, rule 2.1
 		d.answer(e, &xmpp.Element{Name: itemsQuery}, node)
 	}
 }

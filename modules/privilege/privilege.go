@@ -180,8 +180,8 @@ func truth(b bool) string {
 // brought sees what a component brings. What is none of its privileges goes on as ever.
 func (p *Privileges) brought(e *router.Envelope) {
 	s := e.Stanza
-	if s.To.Resource() != "" || !p.o.Router.Serves(s.To.Domain()) {
-		return
+	if e.Session != nil || s.To.Resource() != "" || !p.o.Router.Serves(s.To.Domain()) {
+		return // a session is the deputy of a request that has been allowed
 	}
 	v, ok := p.privilege(e.Component, s.To.Domain())
 	switch {

@@ -137,7 +137,8 @@ func (p *Privileges) ask(e *router.Envelope, s *xmpp.Stanza, answer func(*xmpp.S
 		return
 	}
 	e.Settle(router.Delivered)
-	one := router.Envelope{Stanza: s, Session: p.o.Router.Deputy(user, r), Account: user, Budget: e.Budget}
+	one := router.Envelope{Stanza: s, Session: p.o.Router.Deputy(user, r), Account: user, Component: e.Component,
+		Budget: e.Budget}
 	p.o.Router.Route(&one)
 }
 

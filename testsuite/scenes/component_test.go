@@ -22,7 +22,9 @@ func TestComponentsAndUsersTalk(t *testing.T) {
 			}
 			write("first")
 			s := harness.Start(t, harness.Options{Place: place, Listen: fmt.Sprintf("component: [%q]", addr),
-				Config: fmt.Sprintf("component:\n  secrets: {bot.localhost: s3cret, irc.localhost: %q, gateway.localhost: s3cret}\n"+
+				Config: fmt.Sprintf("component:\n  secrets: {bot.localhost: s3cret, irc.localhost: %q, gateway.localhost: s3cret, answers.localhost: s3cret}\n"+
+					"  delegations: {answers.localhost: {namespaces: {'urn:xmpp:mam:2': [node], 'urn:x:weather': [], "+
+					"'urn:xmpp:delegation:2:bare:disco#info:*': []}}}\n"+
 					"  privileges: {gateway.localhost: {roster: both, message: true, presence: true, "+
 					"iq: {'http://jabber.org/protocol/pubsub': both}}}", "file:"+secret)})
 			perform(t, nil, "component", stageOf(s), func(l line) answer {

@@ -5,12 +5,16 @@ import time
 
 import slixmpp
 from slixmpp.exceptions import IqError
+from slixmpp.xmlstream.handler import Callback
+from slixmpp.xmlstream.matcher import StanzaPath
 from post import OK, curl, plain, with_json
 from scene import (WITHIN, Actor, Failed, address, check, condition, denied, element, equal, is_message, kind, message, play, presence,
                    timely)
 
 BOT, SECRET = "bot.localhost", "s3cret"
 GATEWAY = "gateway.localhost"  # has privileges
+ANSWERS = "answers.localhost"  # answers in place of the server
+DELEGATION = "urn:xmpp:delegation:2"
 
 
 class Component(slixmpp.ComponentXMPP):
@@ -306,6 +310,90 @@ async def a_gateway_does_things_for_users(house):
     await bot.expect("who has gone", presence(sender=str(other.boundjid), ptype="unavailable"))
 
 
+def enclosed(s):
+    """The request in what the server hands over, and its payload."""
+    iq = s.xml.find(f"./{{{DELEGATION}}}delegation/{{urn:xmpp:forward:0}}forwarded/{{jabber:client}}iq")
+    return iq, iq[0]
+
+
+def handed_over(s):
+    return s.name == "iq" and s["type"] == "set" and s.xml.find(f"{{{DELEGATION}}}delegation") is not None
+
+
+async def a_component_answers_in_place_of_the_server(house):
+    """XEP-0355."""
+    romeo = await house.users("romeo")
+    r = await house.login(romeo)
+    get = "<report xmlns='urn:x:weather' where='Verona'/>"
+    await denied(r.ask("get", get, house.domain), "service-unavailable", "while it is away")
+    bot = Component(house, ANSWERS, SECRET)
+    for kind in ["get", "set"]:  # else slixmpp answers that it does not know them
+        bot.register_handler(Callback(kind, StanzaPath(f"iq@type={kind}"), lambda iq: None))
+    equal(await bot.open(), "session_start", "it connects")
+    told = await bot.expect("what it answers", lambda s: s.name == "message" and s.xml.find(f"{{{DELEGATION}}}delegation") is not None)
+    equal([(e.get("namespace"), [a.get("name") for a in e]) for e in told.xml.find(f"{{{DELEGATION}}}delegation")],
+          [("urn:x:weather", []), (f"{DELEGATION}:bare:disco#info:*", []), ("urn:xmpp:mam:2", ["node"])], "what it answers")
+
+    def answer(s, payload, **attrs):
+        iq, _ = enclosed(s)
+        reply = {"id": iq.get("id"), "to": iq.get("from"), "type": "result"} | attrs
+        head = " ".join(f"{k}='{v}'" for k, v in reply.items())
+        bot.send_raw(f"<iq type='result' id='{s['id']}' from='{ANSWERS}' to='{s['from']}'><delegation xmlns='{DELEGATION}'>"
+                     f"<forwarded xmlns='urn:xmpp:forward:0'><iq xmlns='jabber:client' {head}>{payload}</iq></forwarded></delegation></iq>")
+
+    # What it is stands in what the host and its accounts are (XEP-0355 §7.2).
+    for _ in range(4):  # for each namespace, as a host and as an account
+        q = await bot.expect("a question", lambda s: s.name == "iq" and s["type"] == "get" and "disco#info" in str(s))
+        node = q.xml[0].get("node")
+        bot.send_raw(f"<iq type='result' id='{q['id']}' from='{ANSWERS}' to='{q['from']}'><query xmlns='http://jabber.org/protocol/disco#info' "
+                     f"node='{node}'><feature var='about {node}'/></query></iq>")
+
+    async def of(who):
+        info = await r.ask("get", "<query xmlns='http://jabber.org/protocol/disco#info'/>", who)
+        return [e.get("var") for e in info.xml.iter() if e.tag.endswith("}feature")]
+
+    await bot.ask("get", "<ping xmlns='urn:xmpp:ping'/>", house.domain)  # the server has its answers
+    host, account = await of(house.domain), await of(romeo)
+    check(f"about {DELEGATION}::urn:x:weather" in host and DELEGATION in host, f"the host: {host}")
+    check(f"about {DELEGATION}:bare:urn:xmpp:mam:2" in account, f"the account: {account}")
+    check("urn:xmpp:mam:2" not in account and "urn:xmpp:mam:2#extended" not in account, f"the account: {account}")
+
+    # Requests to the host, to the own account, and to others.
+    for to in [house.domain, romeo, f"nobody@{house.domain}"]:
+        asked = asyncio.ensure_future(r.ask("get", get, to))
+        s = await bot.expect("a request", handed_over)
+        iq, payload = enclosed(s)
+        equal((iq.get("from"), iq.get("to"), payload.get("where")), (str(r.boundjid), to, "Verona"), "what was asked")
+        answer(s, "<sunny xmlns='urn:x:weather'/>")
+        got = await asked
+        equal((str(got["from"]), got.xml[0].tag), (to, "{urn:x:weather}sunny"), "the answer")
+
+    # The archive is the component's where a node is asked for, and the server's else.
+    await r.ask("set", "<query xmlns='urn:xmpp:mam:2'/>", romeo)
+    asked = asyncio.ensure_future(r.ask("set", "<query xmlns='urn:xmpp:mam:2' node='n'/>", romeo))
+    answer(await bot.expect("a query", handed_over), "<fin xmlns='urn:xmpp:mam:2' complete='true' from='elsewhere'/>")
+    equal((await asked).xml[0].get("from"), "elsewhere", "the archive of a node")
+    asked = asyncio.ensure_future(r.ask("get", "<query xmlns='http://jabber.org/protocol/disco#info' node='n'/>", romeo))
+    answer(await bot.expect("a node that the server does not know", handed_over),
+           "<query xmlns='http://jabber.org/protocol/disco#info' node='n'><identity category='pubsub' type='leaf'/></query>")
+    equal((await asked).xml[0][0].get("type"), "leaf", "the node")
+
+    # An answer that is none, and one for another.
+    for bad in [{"id": "other"}, {"to": f"juliet@{house.domain}/x"}, {"type": "error"}, {"from": ANSWERS}]:
+        asked = asyncio.ensure_future(r.ask("get", get, house.domain))
+        answer(await bot.expect("a request", handed_over), "<sunny xmlns='urn:x:weather'/>", **bad)
+        await denied(asked, "service-unavailable", f"an answer with {bad}")
+    try:  # what it asks itself, the server answers
+        raise Failed(f"answered: {await bot.ask('get', get, house.domain)}")
+    except IqError as e:
+        equal(reason(e.iq.xml), "service-unavailable", "its own request")
+    bot.none("a request", handed_over)
+    asked = asyncio.ensure_future(r.ask("get", get, house.domain))
+    await bot.expect("a request", handed_over)
+    bot.abort()
+    asked.cancel()
+
+
 async def a_secret_is_changed(house):
     await house.ask("secret", stdin="first")
     irc = await connected(house, "irc.localhost", "first")
@@ -331,7 +419,7 @@ async def a_stop_says_so(house):
 
 
 if __name__ == "__main__":
-    play(a_gateway_does_things_for_users, an_echo_bot, the_namespace_may_be_that_of_clients, what_a_component_says_is_stored,
+    play(a_component_answers_in_place_of_the_server, a_gateway_does_things_for_users, an_echo_bot, the_namespace_may_be_that_of_clients, what_a_component_says_is_stored,
          subscriptions_go_both_ways,
          requests_go_both_ways, a_post_reaches_a_component, a_component_may_be_away, stream_management_counts_what_a_component_has,
          the_newer_of_two_stays, a_component_speaks_for_itself_only, a_wrong_secret_is_refused, a_secret_is_changed, a_stop_says_so)
