@@ -165,7 +165,7 @@ func storey(pkg string) int {
 		return 2
 	case "web":
 		return 5
-	case "wire":
+	case "wire", "cluster":
 		return 4
 	case "router":
 		return 3
