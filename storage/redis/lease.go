@@ -112,6 +112,9 @@ func (e *engine) acquire(ctx context.Context) error {
 			return fmt.Errorf("take the lease: reply %q", v)
 		}
 		value, _ := list[0].(string)
+		if err := refuseNodes(value); err != nil {
+			return err
+		}
 		ms, _ := list[1].(int64)
 		left := time.Duration(ms) * time.Millisecond
 		other = decodeHolder(value)

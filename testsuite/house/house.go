@@ -139,7 +139,7 @@ func Check(files []*File, docs Documents) []string {
 // the same part. 0 is unknown.
 //
 //	cmd → server → admin → { c2s, s2s, component, calls, modules, portable, storage engines } → web → wire → router →
-//	{ storage, config } → xmpp
+//	{ storage, config, cluster } → xmpp
 func storey(pkg string) int {
 	top, rest, _ := strings.Cut(pkg, "/")
 	switch top {
@@ -170,6 +170,11 @@ func storey(pkg string) int {
 	case "router":
 		return 3
 	case "config", "sendmail":
+		return 2
+	case "cluster":
+		if rest == "relay" {
+			return 6 // between the router and the links
+		}
 		return 2
 	case "xmpp", "contrib": // vocabulary, and files that the binary has with it
 		return 1

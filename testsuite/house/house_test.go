@@ -61,6 +61,8 @@ var samples = []struct{ rule, path, source, want string }{
 		"router/gate must not import wire"},
 	{"imports go down only", "storage/redis/a.go", "package redis\nimport \"jackdaw/storage/embedded\"\n",
 		"storage/redis must not import storage/embedded"},
+	{"imports go down only", "cluster/a.go", "package cluster\nimport \"jackdaw/router\"\n",
+		"cluster must not import router"},
 	{"imports go down only", "storage/a.go", "package storage\nimport \"jackdaw/config\"\n",
 		"storage must not import config"},
 	{"imports go down only", "cmd/jackdaw/a.go", "package main\nimport \"jackdaw/testsuite\"\n",
