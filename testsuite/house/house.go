@@ -165,7 +165,7 @@ func storey(pkg string) int {
 		return 2
 	case "web":
 		return 5
-	case "wire", "cluster":
+	case "wire":
 		return 4
 	case "router":
 		return 3
@@ -175,7 +175,7 @@ func storey(pkg string) int {
 		if rest == "relay" {
 			return 6 // between the router and the links
 		}
-		return 2
+		return 2 // links included: they know nothing of what they carry
 	case "xmpp", "contrib": // vocabulary, and files that the binary has with it
 		return 1
 	}
