@@ -27,7 +27,10 @@ var (
 	ErrFull        = errors.New("over quota")        // Log.Append over AppendOptions' limits; nothing was written
 	ErrUnavailable = errors.New("storage is unavailable")
 	ErrTaken       = errors.New("another server has taken the storage") // with ErrUnavailable; for good
-	ErrClosed      = errors.New("storage is closed")
+	// ErrElsewhere is that of writes for an owner that is at home on another node, or nowhere for now; it comes with
+	// ErrUnavailable. What is known of the owner is forgotten, and nothing was acknowledged.
+	ErrElsewhere = errors.New("the owner is at home elsewhere")
+	ErrClosed    = errors.New("storage is closed")
 )
 
 // An Engine keeps everything of one server. All methods are safe for concurrent use.
@@ -57,6 +60,13 @@ type Observer interface {
 	// from the first write of a group that is not a removal, Redis's of each round trip that writes. f is called on the
 	// engine's goroutines, several at a time, and must not block; nil ends it.
 	Observe(f func(d time.Duration))
+}
+
+// A Releaser is an engine that several nodes share, each of which writes for the owners that are at home there.
+type Releaser interface {
+	// Release waits until the writes of the owners that gone names are durable, then forgets these owners. Those that
+	// are not when the context ends fail; so do calls that come meanwhile. Other owners wait for nothing.
+	Release(ctx context.Context, gone func(owner string) bool) error
 }
 
 // An Entry is one key of a Map. Deleted entries are reported by Since only.

@@ -42,7 +42,8 @@ func (a *accounts) Get(ctx context.Context, user string) (storage.Account, error
 func (a *accounts) read(ctx context.Context, user string) (string, error) {
 	domain, space, local := a.place(user)
 	key := a.key(domain, space, "h")
-	if s, there, known := a.written(domain, key, local); known {
+	// A shared owner's writes may be refused yet.
+	if s, there, known := a.written(domain, key, local); known && !a.shared(domain) {
 		if !there {
 			return "", storage.ErrNotFound
 		}
@@ -61,6 +62,18 @@ func (a *accounts) read(ctx context.Context, user string) (string, error) {
 
 // step writes what decide makes of an account that is there, or not: its new form, or "" to delete it.
 func (a *accounts) step(
+	ctx context.Context, user string, decide func(now string, there bool) (string, error),
+) (*storage.Pending, error) {
+	domain, _, _ := a.place(user)
+	for r := a.race(domain); ; {
+		p, err := a.stepOnce(ctx, user, decide)
+		if over, p, err := r.over(ctx, p, err); over {
+			return p, err
+		}
+	}
+}
+
+func (a *accounts) stepOnce(
 	ctx context.Context, user string, decide func(now string, there bool) (string, error),
 ) (*storage.Pending, error) {
 	domain, space, local := a.place(user)
@@ -122,6 +135,10 @@ func (a *accounts) name(ctx context.Context, user string) (*storage.Pending, err
 		return nil, nil
 	}
 	domain, _, _ := a.place(user)
+	if a.o.Homes != nil {
+		_, err := a.run(ctx, call{memberScript, []string{a.domains()}, []any{domain}, true})
+		return nil, err
+	}
 	o, err := a.hold(ctx, "domains")
 	if err != nil {
 		return nil, err

@@ -26,10 +26,12 @@ type batch struct {
 	// How sending it goes.
 	begun time.Time
 	tries int
-	ask   *redis.Client // the node that is importing its slot
-	whole bool          // the script is not known there
-	keysN []string
-	args  []any // of applyScript, but for the tokens
+	// doubtful says that it may have been applied, as a reply was lost.
+	doubtful bool
+	ask      *redis.Client // the node that is importing its slot
+	whole    bool          // the script is not known there
+	keysN    []string
+	args     []any // of applyScript, but for the tokens
 }
 
 // A write is one call's part of a batch.

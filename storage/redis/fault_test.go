@@ -174,6 +174,8 @@ func allThere(t *testing.T, owner string, got, acknowledged []string) {
 type cutter struct {
 	net.Listener
 	armed, cuts atomic.Int32
+	skip        atomic.Int32 // replies that are let through first
+	before      func()       // the connection is dropped; it may be nil
 }
 
 func cut(t *testing.T, addr string) *cutter {
@@ -219,9 +221,12 @@ func cut(t *testing.T, addr string) *cutter {
 					if err != nil {
 						return
 					}
-					if script.Load() && c.armed.Load() > 0 {
+					if script.Load() && c.armed.Load() > 0 && c.skip.Add(-1) < 0 {
 						c.armed.Add(-1)
 						c.cuts.Add(1)
+						if c.before != nil {
+							c.before()
+						}
 						server.Close()
 						return
 					}

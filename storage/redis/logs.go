@@ -146,6 +146,17 @@ func (l *logSpace) Append(
 	if o.At >= largest {
 		return 0, false, nil, storage.ErrConflict
 	}
+	for race := l.race(owner); ; {
+		id, dup, p, err := l.append(ctx, owner, r, o)
+		if over, p, err := race.over(ctx, p, err); over {
+			return id, dup, p, err
+		}
+	}
+}
+
+func (l *logSpace) append(
+	ctx context.Context, owner string, r storage.Record, o storage.AppendOptions,
+) (uint64, bool, *storage.Pending, error) {
 	who, st, err := l.open(ctx, owner)
 	if err != nil {
 		return 0, false, nil, err
@@ -154,7 +165,7 @@ func (l *logSpace) Append(
 	if o.Dedup != "" {
 		if id, err := l.known(ctx, st, o.Dedup); id != 0 || err != nil {
 			if err == nil {
-				err = l.holding(ctx)
+				err = l.holding(ctx, who)
 			}
 			if err != nil {
 				return 0, false, nil, err
@@ -240,7 +251,7 @@ func (l *logSpace) Size(ctx context.Context, owner string) (int, int64, error) {
 			return st.records, st.bytes, nil
 		}
 	}
-	if err := l.drain(ctx, owner); err != nil {
+	if err := l.behind(ctx, owner); err != nil {
 		return 0, 0, err
 	}
 	v, err := l.run(ctx, call{headScript, l.keys(owner, "meta", "i"), nil, false})
@@ -294,6 +305,15 @@ func (l *logSpace) DeleteOwner(ctx context.Context, owner string) (*storage.Pend
 	if err := l.check(ctx, owner); err != nil {
 		return nil, err
 	}
+	for race := l.race(owner); ; {
+		p, err := l.drop(ctx, owner)
+		if over, p, err := race.over(ctx, p, err); over {
+			return p, err
+		}
+	}
+}
+
+func (l *logSpace) drop(ctx context.Context, owner string) (*storage.Pending, error) {
 	who, st, err := l.open(ctx, owner)
 	if err != nil {
 		return nil, err

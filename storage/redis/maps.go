@@ -152,7 +152,7 @@ func (m *mapSpace) Get(ctx context.Context, owner, key string) ([]byte, error) {
 		return nil, err
 	}
 	if !seen {
-		if err := m.drain(ctx, owner); err != nil {
+		if err := m.behind(ctx, owner); err != nil {
 			return nil, err
 		}
 		v, err := m.run(ctx, call{readScript, []string{m.name(owner)}, []any{"k" + key}, false})
@@ -183,7 +183,7 @@ func (m *mapSpace) all(ctx context.Context, owner string) (entries []storage.Ent
 	if seen || err != nil {
 		return entries, version, floor, err
 	}
-	if err := m.drain(ctx, owner); err != nil {
+	if err := m.behind(ctx, owner); err != nil {
 		return nil, 0, 0, err
 	}
 	v, err := m.run(ctx, call{readScript, []string{m.name(owner)}, nil, false})
@@ -238,6 +238,17 @@ func (m *mapSpace) Update(
 	if err := m.check(ctx, owner); err != nil {
 		return 0, nil, err
 	}
+	for r := m.race(owner); ; {
+		v, p, err := m.update(ctx, owner, version, changes)
+		if over, p, err := r.over(ctx, p, err); over {
+			return v, p, err
+		}
+	}
+}
+
+func (m *mapSpace) update(
+	ctx context.Context, owner string, version uint64, changes []storage.Change,
+) (uint64, *storage.Pending, error) {
 	o, err := m.hold(ctx, owner)
 	if err != nil {
 		return 0, nil, err
@@ -251,7 +262,7 @@ func (m *mapSpace) Update(
 		return 0, nil, storage.ErrConflict
 	}
 	if len(changes) == 0 {
-		if err := m.holding(ctx); err != nil {
+		if err := m.holding(ctx, o); err != nil {
 			return 0, nil, err
 		}
 		return st.version, unfinished(st.wrote), nil
@@ -421,7 +432,7 @@ func (m *mapSpace) Size(ctx context.Context, owner string) (keys int, bytes int6
 	if seen || err != nil {
 		return keys, bytes, err
 	}
-	if err := m.drain(ctx, owner); err != nil {
+	if err := m.behind(ctx, owner); err != nil {
 		return 0, 0, err
 	}
 	v, err := m.run(ctx, call{mapSizeScript, []string{m.name(owner)}, nil, false})
@@ -435,6 +446,15 @@ func (m *mapSpace) DeleteOwner(ctx context.Context, owner string) (*storage.Pend
 	if err := m.check(ctx, owner); err != nil {
 		return nil, err
 	}
+	for r := m.race(owner); ; {
+		p, err := m.drop(ctx, owner)
+		if over, p, err := r.over(ctx, p, err); over {
+			return p, err
+		}
+	}
+}
+
+func (m *mapSpace) drop(ctx context.Context, owner string) (*storage.Pending, error) {
 	o, err := m.hold(ctx, owner)
 	if err != nil {
 		return nil, err

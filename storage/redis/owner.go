@@ -15,17 +15,21 @@ import (
 )
 
 // An owner is what the engine knows of one of those whose data it keeps: nobody else writes for it, so what was read
-// once stays true, and what a write will find is known before it is sent.
+// once stays true, and what a write will find is known before it is sent. (Where there are nodes, some owners are
+// shared: homes.go.)
 //
 // Before anything is known of an owner it is claimed: a key in its hash tag gets a token that only this engine has.
 // Each script that writes for the owner names the token that it expects there and puts the next one, so that it is
 // applied once however often it is sent, and a write that was on its way for an earlier claim, or for another server,
-// is refused. The token begins with the fence of the lease, and a claim with a lower one than is there is refused too.
+// is refused. The token begins with the fence of the lease, or of the owner's home, and a claim with a lower one than
+// is there is refused too.
 type owner struct {
-	name string
+	name   string
+	shared bool // all nodes write for it
 	// lock has one place, which is taken by whoever decides what to write. It guards the parts up to cost.
 	lock    chan struct{}
 	claimed bool
+	fence   uint64    // of the claim
 	mark    string    // of the claim: the token without its number
 	used    time.Time // of the last claim or write
 	logs    map[string]*logState
@@ -36,6 +40,7 @@ type owner struct {
 	// What follows is guarded by engine.mu.
 	refs    int    // who has the lock or waits for it
 	stale   bool   // what is known may be wrong
+	at      uint64 // the fence of the claim that is in place; 0: none
 	serial  uint64 // the number of the token that is there, once what is on its way has arrived
 	open    *batch // what is gathered; nil: nothing
 	sending *batch // what is on its way
@@ -57,15 +62,22 @@ const (
 // errBusy tells that more waits for Redis than may.
 var errBusy = fmt.Errorf("%w: too much is waiting for redis", storage.ErrUnavailable)
 
-// errStale tells that what a write rests on has failed meanwhile.
-var errStale = fmt.Errorf("%w: redis: an earlier write of the same owner has failed", storage.ErrUnavailable)
+// errStale tells that what a write rests on has failed, or is not known any more.
+var errStale = fmt.Errorf("%w: redis: an earlier write of the same owner has failed, or it has moved",
+	storage.ErrUnavailable)
 
 // hold returns an owner that is claimed, and locked until free is called.
 func (e *engine) hold(ctx context.Context, name string) (*owner, error) {
+	shared := e.shared(name)
+	if !shared {
+		if _, err := e.fence(name); err != nil {
+			return nil, err
+		}
+	}
 	e.mu.Lock()
 	o := e.owners[name]
 	if o == nil {
-		o = &owner{name: name, lock: make(chan struct{}, 1), cost: ownerCost}
+		o = &owner{name: name, shared: shared, lock: make(chan struct{}, 1), cost: ownerCost}
 		e.owners[name] = o
 		e.cost += ownerCost
 		e.evict()
@@ -85,8 +97,12 @@ func (e *engine) hold(ctx context.Context, name string) (*owner, error) {
 	return nil, err
 }
 
-// peek is hold for a read: it returns nil if the owner is not claimed.
+// peek is hold for a read: it returns nil if the owner is not claimed, or is not at home here. Where there are nodes,
+// one that is at home here is claimed: no late write of an older home may come behind what is read.
 func (e *engine) peek(ctx context.Context, name string) (*owner, error) {
+	if e.o.Homes != nil {
+		return e.keep(ctx, name)
+	}
 	e.mu.Lock()
 	o := e.owners[name]
 	if o == nil {
@@ -127,6 +143,9 @@ func (e *engine) enter(ctx context.Context, o *owner) error {
 
 // free gives back what hold took.
 func (e *engine) free(o *owner) {
+	if o.shared { // another node may write as soon as this one has
+		o.logs, o.maps, o.named = nil, nil, nil
+	}
 	cost := ownerCost
 	for _, st := range o.logs {
 		cost += st.cost()
@@ -160,7 +179,8 @@ func (e *engine) evict() {
 	}
 }
 
-// claimScript puts the token of an owner, unless one with a higher fence is there. KEYS: w. ARGV: fence, token, life.
+// claimScript puts the token of an owner, unless one with a higher fence than may be is there. KEYS: w. ARGV: the
+// highest fence that may be there, token, life.
 var claimScript = redis.NewScript(`
 local old = redis.call('GET', KEYS[1])
 if old and tonumber(string.match(old, '^%d+')) > tonumber(ARGV[1]) then return old end
@@ -173,36 +193,56 @@ func (e *engine) tokenKey(name string) string { return e.key(name, "owner", "w")
 // claim makes sure that what is known of an owner is true. The caller has the lock. A claim is a write, so with
 // replicas it ends when they have all that may be found.
 func (e *engine) claim(ctx context.Context, o *owner) error {
+	fence, least := uint64(0), uint64(largest) // a shared owner is taken from whoever has it
+	if !o.shared {
+		var err error
+		if fence, err = e.fence(o.name); err != nil {
+			return err
+		}
+		least = fence
+	}
 	e.mu.Lock()
 	stale := o.stale
 	e.mu.Unlock()
-	if o.claimed && !stale && time.Since(o.used) < claimLife/4 {
+	if o.claimed && !stale && !o.shared && o.fence == fence && time.Since(o.used) < claimLife/4 {
 		return nil
 	}
 	now := time.Now()
-	if err := e.drain(ctx, o.name); err != nil {
-		return err
+	for busy := true; busy; {
+		if err := e.drain(ctx, o.name); err != nil {
+			return err
+		}
+		e.mu.Lock()
+		busy = o.sending != nil // behind what was given up
+		o.stale, o.serial, o.at = false, 0, 0
+		e.mu.Unlock()
 	}
-	e.mu.Lock()
-	o.stale, o.serial = false, 0
-	e.mu.Unlock()
 	o.claimed, o.logs, o.maps, o.named = false, nil, nil, nil
-	fence := strconv.FormatUint(e.lease.fence, 10)
-	o.mark = fence + ":" + e.lease.me.ID[:8] + "." + strconv.FormatUint(e.claims.Add(1), 36) + ":"
+	o.fence = fence
+	o.mark = strconv.FormatUint(fence, 10) + ":" + e.lease.me.ID[:8] + "." + strconv.FormatUint(e.claims.Add(1), 36) + ":"
 	v, err := e.run(ctx, call{claimScript, []string{e.tokenKey(o.name)},
-		[]any{fence, o.mark + "0", claimLife.Milliseconds()}, true})
+		[]any{least, o.mark + "0", claimLife.Milliseconds()}, true})
 	if err != nil {
 		return err
 	}
 	if other, _ := v.(string); other != "" {
 		return e.fenced(o.name, other)
 	}
+	if err := e.moved(o); err != nil {
+		return err
+	}
 	o.claimed, o.used = true, now
+	e.mu.Lock()
+	o.at = fence
+	e.mu.Unlock()
 	return nil
 }
 
-// fenced notes that a server with a later lease has written for an owner.
+// fenced notes that a server with a later lease, or a later home, has written for an owner.
 func (e *engine) fenced(name, token string) error {
+	if e.o.Homes != nil {
+		return notHere(name)
+	}
 	err := fmt.Errorf("%w until a restart: %w: it has written for %s", storage.ErrUnavailable, storage.ErrTaken, name)
 	if e.lease.taken.CompareAndSwap(nil, &err) {
 		e.o.Log.Error("another server has taken the store, and this one acknowledges nothing any more",
@@ -211,11 +251,11 @@ func (e *engine) fenced(name, token string) error {
 	return err
 }
 
-// higher says whether a token has a higher fence than this server.
-func (e *engine) higher(token string) bool {
+// higher says whether a token has a higher fence than the claim of an owner.
+func (o *owner) higher(token string) bool {
 	digits, _, _ := strings.Cut(token, ":")
 	fence, err := strconv.ParseUint(digits, 10, 64)
-	return err == nil && fence > e.lease.fence
+	return err == nil && fence > o.fence
 }
 
 // doubt has all that is known read again: Redis may have forgotten some of it.
@@ -230,20 +270,11 @@ func (e *engine) doubt() {
 // drain waits until Redis has the writes of an owner that are at hand, or they have failed, so that a read finds them.
 func (e *engine) drain(ctx context.Context, name string) error {
 	e.mu.Lock()
-	o := e.owners[name]
-	if o == nil || o.open == nil && o.sending == nil {
-		e.mu.Unlock()
+	done := e.hurry(e.owners[name])
+	e.mu.Unlock()
+	if done == nil {
 		return nil
 	}
-	b := o.open
-	if b == nil {
-		b = o.sending
-	} else {
-		b.urgent = true
-		e.ready(o)
-	}
-	done := b.waited()
-	e.mu.Unlock()
 	limited, cancel := context.WithTimeout(ctx, 2*Patience)
 	defer cancel()
 	select {
@@ -255,6 +286,22 @@ func (e *engine) drain(ctx context.Context, name string) error {
 		}
 		return errBusy
 	}
+}
+
+// hurry has the writes of an owner sent that are at hand, and returns what is closed when they have arrived or failed;
+// nil if there are none. The caller holds mu.
+func (e *engine) hurry(o *owner) chan struct{} {
+	if o == nil || o.open == nil && o.sending == nil {
+		return nil
+	}
+	b := o.open
+	if b == nil {
+		b = o.sending
+	} else {
+		b.urgent = true
+		e.ready(o)
+	}
+	return b.waited()
 }
 
 // written looks for a field of a hash in what Redis does not have yet.
@@ -284,8 +331,15 @@ func (e *engine) written(name, key, field string) (value string, there, known bo
 	return "", false, false
 }
 
-// holding returns nil while this server has the lease, for an answer that needs no write.
-func (e *engine) holding(ctx context.Context) error {
+// holding returns nil while this server has the lease, or is the home of an owner that it holds, for an answer that
+// needs no write.
+func (e *engine) holding(ctx context.Context, o *owner) error {
+	if e.o.Homes != nil {
+		if o.shared {
+			return e.barrier(ctx, o.name)
+		}
+		return e.moved(o)
+	}
 	limited, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
 	for {

@@ -67,6 +67,9 @@ func (l *logSpace) Page(ctx context.Context, owner string, q storage.Query) ([]s
 	if q.Before == 0 || q.Before > largest {
 		q.Before = largest
 	}
+	if err := l.behind(ctx, owner); err != nil {
+		return nil, false, err
+	}
 	var page []storage.Record
 	more := false
 	err := l.walk(ctx, owner, q, func(r storage.Record) bool {
@@ -88,10 +91,13 @@ func (l *logSpace) Get(ctx context.Context, owner string, id uint64) (storage.Re
 	if err := l.check(ctx, owner); err != nil {
 		return storage.Record{}, err
 	}
+	if err := l.behind(ctx, owner); err != nil {
+		return storage.Record{}, err
+	}
 	return l.one(ctx, owner, id, "")
 }
 
-// Lookup claims the owner, so that replicas have what is found.
+// Lookup claims the owner, so that replicas have what is found; unless another node may write for it.
 func (l *logSpace) Lookup(ctx context.Context, owner, dedup string) (storage.Record, *storage.Pending, error) {
 	if err := l.check(ctx, owner); err != nil {
 		return storage.Record{}, nil, err
@@ -99,14 +105,21 @@ func (l *logSpace) Lookup(ctx context.Context, owner, dedup string) (storage.Rec
 	if dedup == "" {
 		return storage.Record{}, nil, storage.ErrNotFound
 	}
-	who, err := l.hold(ctx, owner)
+	who, err := l.keep(ctx, owner)
+	if err == nil && who == nil {
+		r, err := l.one(ctx, owner, 0, dedup)
+		if err == nil {
+			err = l.barrier(ctx, owner)
+		}
+		return r, nil, err
+	}
 	if err != nil {
 		return storage.Record{}, nil, err
 	}
 	defer l.free(who)
 	r, err := l.one(ctx, owner, 0, dedup)
 	if err == nil {
-		err = l.holding(ctx)
+		err = l.holding(ctx, who)
 	}
 	if err != nil {
 		return storage.Record{}, nil, err

@@ -1,12 +1,12 @@
 // Package redis keeps everything in Redis 6.2 or later: one server, a master with replicas behind Sentinel, or a
-// Cluster. It is for where Redis is already at home. One server at a time works on the keys of a prefix, which it has a
-// lease of (see lease.go), until there are nodes.
+// Cluster. It is for where Redis is already at home. One server works on the keys of a prefix, which it has a lease of
+// (lease.go); or several nodes do, each for the owners that are at home there (homes.go).
 //
-// All keys of an owner share a hash tag. Since nobody else writes, the engine knows what a write will find, and gives
-// ids and versions itself; a write returns at once, and what is at hand for an owner leaves in one script (batch.go),
-// what is at hand for several owners in one pipeline (send.go). A reply that was lost leaves open whether the write was
-// applied; each owner has a token that every script changes, so that the repetition of an applied one changes nothing
-// (owner.go). What is read is read by scripts of its own, behind the writes that are on their way.
+// All keys of an owner share a hash tag. Since nobody else writes for it, the engine knows what a write will find, and
+// gives ids and versions itself; a write returns at once, and what is at hand for an owner leaves in one script
+// (batch.go), what is at hand for several owners in one pipeline (send.go). A reply that was lost leaves open whether
+// the write was applied; each owner has a token that every script changes, so that the repetition of an applied one
+// changes nothing (owner.go). What is read is read by scripts of its own, behind the writes that are on their way.
 //
 // While Redis is away calls return storage.ErrUnavailable within about two seconds; connections come back by
 // themselves. Left out: reading from replicas.
@@ -42,6 +42,8 @@ type Options struct {
 	Prefix             string // of all keys; without braces
 	// WaitReplicas is how many replicas must have a write before it is acknowledged.
 	WaitReplicas int
+	// Homes says which owners this node writes for; nil: for all, by the lease of the prefix.
+	Homes Homes
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 	// Log gets what somebody must act on or may want to know; nil: slog.Default().
@@ -103,7 +105,11 @@ func Open(ctx context.Context, o Options) (storage.Engine, error) {
 	e, err := reach(ctx, o)
 	if err == nil {
 		if e.promise, err = e.readPromise(ctx); err == nil {
-			err = e.acquire(ctx)
+			if o.Homes == nil {
+				err = e.acquire(ctx)
+			} else {
+				e.lease.me = self() // for tokens
+			}
 		}
 		if err != nil {
 			e.disconnect() // the first error is the one to tell
@@ -259,10 +265,12 @@ func (e *engine) probe(ctx context.Context) {
 			return
 		case <-timer.C:
 		}
-		// Whichever part of a cluster is away: the lease is kept as long as that can be.
-		err := e.renew(ctx)
-		if errors.Is(err, storage.ErrTaken) {
-			return
+		var err error
+		if e.o.Homes == nil {
+			// Whichever part of a cluster is away: the lease is kept as long as that can be.
+			if err = e.renew(ctx); errors.Is(err, storage.ErrTaken) {
+				return
+			}
 		}
 		if err2 := e.ping(ctx); err == nil {
 			err = err2
@@ -327,7 +335,9 @@ func (e *engine) Close() error {
 	e.finish()
 	e.stop()
 	e.probing.Wait()
-	e.release()
+	if e.o.Homes == nil {
+		e.release()
+	}
 	return errors.Join(err, e.disconnect())
 }
 

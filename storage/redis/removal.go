@@ -90,7 +90,11 @@ func (l *logSpace) Remove(ctx context.Context, owner string, ids ...uint64) (p *
 	for first := true; first || len(ids) > 0; first = false {
 		some := ids[:min(len(ids), atOnce)]
 		ids = ids[len(some):]
-		if p, err = l.removeSome(ctx, owner, some); err != nil {
+		for race, over := l.race(owner), false; !over; {
+			p, err = l.removeSome(ctx, owner, some)
+			over, p, err = race.over(ctx, p, err)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -134,7 +138,7 @@ func (l *logSpace) removeSome(ctx context.Context, owner string, ids []uint64) (
 // shrink removes records that are there.
 func (l *logSpace) shrink(ctx context.Context, who *owner, st *logState, r *removal) (*storage.Pending, error) {
 	if r.records == 0 { // what is not there may be on its way out
-		if err := l.holding(ctx); err != nil {
+		if err := l.holding(ctx, who); err != nil {
 			return nil, err
 		}
 		return st.rests(), nil
@@ -166,6 +170,15 @@ func (l *logSpace) Replace(ctx context.Context, owner string, id uint64, data []
 	if err := l.check(ctx, owner); err != nil {
 		return nil, err
 	}
+	for race := l.race(owner); ; {
+		p, err := l.replace(ctx, owner, id, data)
+		if over, p, err := race.over(ctx, p, err); over {
+			return p, err
+		}
+	}
+}
+
+func (l *logSpace) replace(ctx context.Context, owner string, id uint64, data []byte) (*storage.Pending, error) {
 	who, st, err := l.open(ctx, owner)
 	if err != nil {
 		return nil, err
@@ -222,11 +235,16 @@ func (l *logSpace) Trim(ctx context.Context, owner string, before uint64) (*stor
 	if err := l.check(ctx, owner); err != nil {
 		return nil, err
 	}
-	for {
+	for race := l.race(owner); ; {
 		p, more, err := l.trimSome(ctx, owner, min(before, largest))
+		over, p, err := race.over(ctx, p, err)
+		if !over {
+			continue
+		}
 		if !more || err != nil {
 			return p, err
 		}
+		race = l.race(owner)
 	}
 }
 

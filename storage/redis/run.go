@@ -129,7 +129,7 @@ func (e *engine) send(ctx context.Context, node *redis.Client, c call, asking, w
 		run = c.script.Eval
 	}
 	command := run(ctx, pipe, c.keys, c.args...)
-	gated := c.write && c.script != acquireScript
+	gated := e.o.Homes == nil && c.write && c.script != acquireScript
 	if gated {
 		if err := e.lease.holds(begun); err != nil {
 			return nil, err

@@ -176,5 +176,9 @@ if ARGV[1] then return redis.call('HGET', KEYS[1], ARGV[1]) end
 return redis.call('HGETALL', KEYS[1])
 `)
 
+// memberScript puts a member into a set from which none is removed, so that it may come late, or twice. KEYS: a set.
+// ARGV: the member.
+var memberScript = redis.NewScript(`return redis.call('SADD', KEYS[1], ARGV[1])`)
+
 // membersScript lists a set. KEYS: a set.
 var membersScript = redis.NewScript(`return redis.call('SMEMBERS', KEYS[1])`)

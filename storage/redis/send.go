@@ -160,6 +160,10 @@ func (e *engine) ready(o *owner) {
 
 // enqueue gives an owner to the lane of its Redis. The caller holds mu.
 func (e *engine) enqueue(o *owner) {
+	if o.sending == nil && o.open == nil { // given up meanwhile
+		o.queued = false
+		return
+	}
 	node, err := e.single, error(nil)
 	switch {
 	case e.cluster == nil:
@@ -200,6 +204,9 @@ func (e *engine) drive(l *lane) {
 			}
 			n++
 			o.queued = false
+			if o.sending == nil && o.open == nil {
+				continue // given up meanwhile
+			}
 			if o.sending == nil {
 				o.sending, o.open = o.open, nil
 				o.sending.begun = time.Now()
@@ -244,7 +251,7 @@ func (e *engine) pipeline(node *redis.Client, batches []*batch, errs []error) {
 	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
 	begun := time.Now()
-	if err := e.lease.holds(begun); err != nil {
+	if err := e.holds(begun); err != nil {
 		fail(err)
 		return
 	}
@@ -252,8 +259,11 @@ func (e *engine) pipeline(node *redis.Client, batches []*batch, errs []error) {
 	replies := make([]*redis.Cmd, len(batches))
 	next := make([]string, len(batches))
 	for i, b := range batches {
-		b.encode(e)
 		o := b.owner
+		if errs[i] = e.moved(o); errs[i] != nil {
+			continue
+		}
+		b.encode(e)
 		next[i] = o.mark + strconv.FormatUint(o.serial+1, 10)
 		b.args[0], b.args[1], b.args[2] = o.mark+strconv.FormatUint(o.serial, 10), next[i], claimLife.Milliseconds()
 		if b.ask != nil {
@@ -264,6 +274,9 @@ func (e *engine) pipeline(node *redis.Client, batches []*batch, errs []error) {
 			run = applyScript.Eval
 		}
 		replies[i] = run(ctx, pipe, b.keysN, b.args...)
+	}
+	if pipe.Len() == 0 {
+		return
 	}
 	var wait *redis.Cmd
 	if e.o.WaitReplicas > 0 {
@@ -277,18 +290,21 @@ func (e *engine) pipeline(node *redis.Client, batches []*batch, errs []error) {
 	}
 	if general == nil {
 		// What was written after the end of the lease may have been behind somebody's back.
-		general = e.lease.holds(time.Now())
+		general = e.holds(time.Now())
 	}
 	arrived := false
-	for i := range batches {
+	for i, b := range batches {
+		if replies[i] == nil {
+			continue
+		}
 		v, err := replies[i].Result()
 		switch s, _ := v.(string); {
 		case err != nil:
 			errs[i] = err
 		case s != next[i]:
-			errs[i] = e.refused(batches[i].owner, s)
+			errs[i] = e.refused(b, s)
 		default:
-			errs[i], arrived = general, true
+			errs[i], arrived = cmp.Or(general, e.moved(b.owner)), true
 		}
 	}
 	if f := e.observer.Load(); f != nil && arrived && general == nil {
@@ -310,8 +326,12 @@ func enough(wait *redis.Cmd, replicas int) error {
 var errForgotten = fmt.Errorf("%w: redis has lost what it had, or somebody else has written", storage.ErrUnavailable)
 
 // refused tells why a batch was.
-func (e *engine) refused(o *owner, token string) error {
-	if e.higher(token) {
+func (e *engine) refused(b *batch, token string) error {
+	o := b.owner
+	switch {
+	case o.shared && !b.doubtful:
+		return errRaced
+	case !o.shared && o.higher(token):
 		return e.fenced(o.name, token)
 	}
 	return fmt.Errorf("%w (owner %q, token %q)", errForgotten, o.name, token)
@@ -341,6 +361,7 @@ func (e *engine) settle(b *batch, err error) {
 func (e *engine) again(o *owner, err error) {
 	b := o.sending
 	b.tries++
+	b.doubtful = b.doubtful || !isReply(err)
 	addr, ask := strings.CutPrefix(err.Error(), "ASK ")
 	b.ask = nil
 	pause := min(5*time.Millisecond<<min(b.tries, 8), longestPause)
