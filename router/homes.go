@@ -3,6 +3,7 @@ package router
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"jackdaw/storage"
 	"jackdaw/xmpp"
@@ -32,8 +33,16 @@ func (r *Router) Here(owner string) bool {
 	return h == nil || (*h).Here(owner)
 }
 
+// IsHome says whether an address is that of an account of ours, or of one that might be, that is at home on this node.
+func (r *Router) IsHome(user jid.JID) bool {
+	return r.Serves(user.Domain()) && (r.homes.Load() == nil || r.Here(user.Bare().String()))
+}
+
 // ErrElsewhere is that of Bind for an account that is at home on another node by now.
 var ErrElsewhere = errors.New("the account is at home on another node")
+
+// Alone says that this is the only node.
+func (r *Router) Alone() bool { return r.homes.Load() == nil }
 
 // PairOf is the owner that stands for what goes from a domain of ours to a domain that is not.
 func PairOf(local, remote string) string { return local + ">" + remote }
@@ -59,6 +68,13 @@ func (r *Router) handsOverTo(owner string, e *Envelope) bool {
 	if h == nil || owner == "" || (*h).Here(owner) {
 		return false
 	}
+	if !e.Carried {
+		for _, f := range r.plan.Load().handedOver {
+			if f(e); e.Settled() {
+				return true
+			}
+		}
+	}
 	(*h).Send(owner, e)
 	return true
 }
@@ -77,11 +93,13 @@ type Answer struct {
 	head    xmpp.Stanza // without a payload: enough for an error reply
 	quiet   bool
 	own     bool
+	undo    []undo
 }
 
 // Forward settles an envelope whose recipient is at home on another node. The answer is given to Finish, once.
 func (r *Router) Forward(e *Envelope) *Answer {
-	a := &Answer{written: storage.NewPending(), r: r, s: e.Session, quiet: e.Quiet, own: e.Own}
+	a := &Answer{written: storage.NewPending(), r: r, s: e.Session, quiet: e.Quiet, own: e.Own,
+		undo: slices.Clone(e.undo)}
 	s := e.Stanza
 	a.head = xmpp.Stanza{Kind: s.Kind, Type: s.Type, ID: s.ID, From: s.From, To: s.To}
 	e.Answer = a
@@ -94,6 +112,11 @@ func (r *Router) Forward(e *Envelope) *Answer {
 // Route. For what a service of ours has made, and for requests, the error comes back as from a peer.
 func (a *Answer) Finish(o Outcome, err *xmpp.Error, id uint64, told, open bool) {
 	a.Outcome, a.Err, a.StanzaID, a.Told, a.Open = o, err, id, told, open
+	if o == Refused {
+		for _, u := range a.undo {
+			u.f(u.owner, u.id)
+		}
+	}
 	if o == Refused && !told && err != nil && (!a.quiet || a.own || a.head.Kind == xmpp.IQ) {
 		a.bounce()
 	}
@@ -101,6 +124,11 @@ func (a *Answer) Finish(o Outcome, err *xmpp.Error, id uint64, told, open bool) 
 }
 
 func (a *Answer) bounce() {
+	if a.s == nil && a.own {
+		reply := a.head.ErrorReply(a.Err)
+		a.r.Route(&Envelope{Stanza: &reply, Quiet: true, Own: true})
+		return
+	}
 	e := Envelope{Stanza: &a.head, Session: a.s, Batch: new(Batch), Fate: Fate{Err: a.Err}}
 	a.r.bounce(&e)
 	e.Batch.Flush()
@@ -155,9 +183,9 @@ func (o *standin) WaitBelow(context.Context, int) error { return nil }
 func (o *standin) End(string, string)                   {}
 
 // Receive routes a stanza that another node has handed over, see Envelope.Carried. Whoever calls it gives the error of
-// a refused one back to that node, so the envelope is Quiet.
+// a refused one back to that node, where the sender is told.
 func (r *Router) Receive(e *Envelope) {
-	e.Carried, e.Quiet = true, true
+	e.Carried = true
 	r.Route(e)
 }
 

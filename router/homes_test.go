@@ -40,13 +40,14 @@ func spread(t *testing.T, away []string, more ...Module) (*house, *homes) {
 }
 
 func TestWhatIsForAnotherHomeIsHandedOver(t *testing.T) {
-	var left, arrived, departed []string
+	var left, arrived, departed, handed []string
 	see := func(to *[]string) Stage {
 		f := func(e *Envelope) { *to = append(*to, e.Stanza.ID) }
 		return Stage{Message: f, Presence: f, IQ: f}
 	}
 	h, f := spread(t, []string{"juliet@example.org", "hall@rooms.example.org", "example.org>peer.example"},
-		Module{Name: "looking", Leaving: see(&left), Arriving: see(&arrived), Departing: see(&departed)},
+		Module{Name: "looking", Leaving: see(&left), Arriving: see(&arrived), Departing: see(&departed),
+			HandedOver: func(e *Envelope) { handed = append(handed, e.Stanza.ID) }},
 		Module{Name: "rooms", Service: &Service{Domains: func() []string { return []string{"rooms.example.org"} },
 			Handle: func(e *Envelope) { e.Settle(Delivered) },
 			Home: func(to jid.JID) string {
@@ -64,6 +65,10 @@ func TestWhatIsForAnotherHomeIsHandedOver(t *testing.T) {
 		"hall@rooms.example.org hall@rooms.example.org/romeo",
 		"example.org>peer.example someone@peer.example"}; !slices.Equal(f.sent, want) {
 		t.Errorf("handed over %q, want %q", f.sent, want)
+	}
+	if want := []string{"juliet@example.org", "juliet@example.org/balcony", "hall@rooms.example.org/romeo",
+		"someone@peer.example"}; !slices.Equal(handed, want) {
+		t.Errorf("seen handed over %q, want %q", handed, want)
 	}
 	if len(left) != 8 {
 		t.Errorf("%d of 8 have been seen leaving", len(left))
@@ -83,7 +88,12 @@ func (nowhere) Admits(string) *xmpp.Error { return nil }
 func (nowhere) Send(e *Envelope)          { e.Settle(Queued) }
 
 func TestAnAnswerOfAnotherHomeSettlesTheEnvelope(t *testing.T) {
-	h, f := spread(t, []string{"juliet@example.org"})
+	var undone []uint64
+	n := uint64(0)
+	h, f := spread(t, []string{"juliet@example.org"}, Module{Name: "writing", Leaving: Stage{Message: func(e *Envelope) {
+		n++
+		e.OnRefusal(func(_ string, id uint64) { undone = append(undone, id) }, "romeo@example.org", n+1)
+	}}})
 	message := xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeChat, ID: "m", To: jid.MustParse("juliet@example.org")}
 	e := h.send(message)
 	if e.Outcome != Forwarded || len(e.Pendings) != 1 {
@@ -107,6 +117,9 @@ func TestAnAnswerOfAnotherHomeSettlesTheEnvelope(t *testing.T) {
 	f.last.Finish(Refused, xmpp.ServiceUnavailable(""), 0, false, false)
 	if len(h.back.got) != 1 || !strings.Contains(h.back.got[0], "service-unavailable") {
 		t.Fatalf("the sender got %q, want the error", h.back.got)
+	}
+	if !slices.Equal(undone, []uint64{3}) {
+		t.Errorf("taken back: %v", undone)
 	}
 	h.send(message)
 	f.last.Finish(Refused, xmpp.ServiceUnavailable(""), 0, true, false)

@@ -38,6 +38,9 @@ type Module struct {
 	Leaving   Stage
 	Departing Stage
 	Arriving  Stage
+	// HandedOver sees what is about to go to the home of its recipient, on another node, where the modules see it arrive.
+	// It is called where the sender is at home, whoever sends it. It may refuse it.
+	HandedOver func(e *Envelope)
 	// Brought sees what a component brings (Envelope.Component), before anything else does. At most one module has it.
 	Brought func(e *Envelope)
 	// Delegated is asked for each IQ to a host, or to the bare address of an account there, existing or not, which need

@@ -56,7 +56,7 @@ type plan struct {
 	all                          []Module
 	leaving, departing, arriving [3][]func(*Envelope) // by kind
 	services                     map[string]*Service  // by domain
-	serving                      []func(*Envelope)
+	serving, handedOver          []func(*Envelope)
 	brought                      func(*Envelope)
 	delegated                    func(*Envelope, jid.JID) func(*Envelope)
 	delivering                   []func(*Envelope, []*Session)
@@ -128,6 +128,9 @@ func (r *Router) Use(modules ...Module) {
 				panic("router: a second module delegates requests: " + m.Name)
 			}
 			p.delegated = m.Delegated
+		}
+		if m.HandedOver != nil {
+			p.handedOver = append(p.handedOver, m.HandedOver)
 		}
 		if m.Serving != nil {
 			p.serving = append(p.serving, m.Serving)
@@ -237,7 +240,7 @@ func (r *Router) Route(e *Envelope) {
 	if e.Outcome != Forwarded { // counted where it is decided
 		r.Stats.Outcomes[e.Outcome].Add(1)
 	}
-	if e.Outcome == Refused && !e.Quiet && !e.told {
+	if e.Outcome == Refused && !e.Quiet && !e.told && !e.Carried {
 		r.bounce(e)
 	}
 	if own {

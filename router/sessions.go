@@ -176,7 +176,7 @@ func (r *Router) Session(full jid.JID) *Session { return r.table.session(full) }
 
 // Absent says that nobody is connected with this full address of ours, as far as this node can tell.
 func (r *Router) Absent(full jid.JID) bool {
-	return r.Serves(full.Domain()) && r.table.session(full) == nil && r.Here(full.Bare().String())
+	return r.IsHome(full) && r.table.session(full) == nil
 }
 
 // EachSession calls f with every session until it returns false.

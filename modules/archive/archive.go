@@ -119,6 +119,8 @@ func (a *Archive) Module() router.Module {
 		Delivering: func(e *router.Envelope, _ []*router.Session) { a.arrived(e) },
 		Unclaimed:  a.arrived,
 		Portable:   a.portable(),
+		HandedOver: a.posted,
+		Moved:      a.prefs.Drop,
 		Removed:    a.removed,
 	}
 }

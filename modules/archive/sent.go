@@ -22,7 +22,8 @@ type sentCopy struct {
 
 // posted archives for the sender what an account has posted over HTTP in its own name.
 func (a *Archive) posted(e *router.Envelope) {
-	if e.Session != nil || e.Left || e.Peer != "" || e.Account.IsZero() || !e.Stanza.From.MatchesBare(e.Account) ||
+	if e.Session != nil || e.Left || e.Carried || e.Peer != "" || e.Account.IsZero() ||
+		!e.Stanza.From.MatchesBare(e.Account) ||
 		e.Stanza.To.MatchesBare(e.Account) || e.SentID != 0 || !worthKeeping(e.Stanza) {
 		return
 	}

@@ -78,6 +78,7 @@ func (b *Blocking) Module() router.Module {
 		Leaving:  router.Stage{Message: b.leaving, Presence: b.leaving, IQ: b.leaving},
 		Arriving: router.Stage{Message: b.message, Presence: b.presence, IQ: b.iq},
 		Portable: b.portable(),
+		Moved:    b.lists.Drop,
 		Removed:  parts.Erase(b.lists.remove),
 	}
 }

@@ -93,6 +93,7 @@ func (f *Forged) Module() router.Module {
 		Departing: router.Stage{Message: f.departing, Presence: f.departing, IQ: f.departing},
 		Portable: []router.Portable{{Spaces: []string{"map forged", "log forged"},
 			Stays: "it is about messages that this server has sent"}},
+		Moved:   f.pairs.moved,
 		Removed: parts.Erase(f.pairs.remove),
 	}
 }

@@ -40,6 +40,15 @@ func (n *none) add(hash uint64) {
 	line[hash>>32%perLine].Store(mark)
 }
 
+// clear forgets everybody.
+func (n *none) clear() {
+	for i := range n {
+		for k := range n[i] {
+			n[i][k].Store(0)
+		}
+	}
+}
+
 func (n *none) remove(hash uint64) {
 	line, mark := n.place(hash)
 	for i := range line {

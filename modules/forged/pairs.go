@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"hash/maphash"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -237,6 +238,19 @@ func (p *pairs) unless(pending *storage.Pending, sh *shard, owner string) {
 			sh.mu.Unlock()
 		}
 	})
+}
+
+// moved forgets owners, and who has no senders.
+func (p *pairs) moved(gone func(owner string) bool) {
+	for i := range p.shards {
+		sh := &p.shards[i]
+		sh.write.Lock()
+		sh.mu.Lock()
+		maps.DeleteFunc(sh.owners, func(owner string, _ senders) bool { return gone(owner) })
+		sh.mu.Unlock()
+		sh.write.Unlock()
+	}
+	p.none.clear()
 }
 
 // remove forgets an owner.

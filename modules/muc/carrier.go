@@ -76,7 +76,7 @@ func (c *carrier) deliver(d room.Delivery) {
 		return
 	}
 	full := d.To.Full
-	if d.Present && to.Serves(full.Domain()) && to.Session(full) == nil {
+	if d.Present && to.Absent(full) {
 		return
 	}
 	head := &c.Stanzas[d.Stanza]

@@ -17,6 +17,7 @@ import (
 func (m *Rooms) message(e *router.Envelope) {
 	s := e.Stanza
 	switch {
+	case m.ordered(e):
 	case s.Type == xmpp.TypeError:
 		e.Settle(router.Dropped)
 		m.cameBack(e)

@@ -124,6 +124,8 @@ func (m *Rooms) Module() router.Module {
 		},
 		Service:  m.service,
 		Ended:    m.ended,
+		Moved:    m.moved,
+		Lost:     m.lost,
 		Portable: m.portable(),
 		Removed:  m.removed,
 	}
@@ -147,10 +149,10 @@ func (m *Rooms) handle(e *router.Envelope) {
 }
 
 // proven says whether the sender is the one that it says: a session, or an address of another domain, whose server or
-// program has proved it. Anything else in the name of an address here, such as a post over HTTP, gets nobody into a
-// room and changes nothing in it.
+// program has proved it, or the router in the name of a session that is gone. Anything else in the name of an address
+// here, such as a post over HTTP, gets nobody into a room and changes nothing in it.
 func (m *Rooms) proven(e *router.Envelope) bool {
-	return e.Session != nil || e.Account.IsZero() && !m.o.Router.Serves(e.Stanza.From.Domain())
+	return e.Session != nil || e.Own || e.Account.IsZero() && !m.o.Router.Serves(e.Stanza.From.Domain())
 }
 
 // exempt says whether the sender is above the limits.
@@ -250,15 +252,20 @@ func (r *hosted) leave(b *router.Batch, s *room.Seat, d room.Departure) {
 // Close tells occupants that the service ends (§11.2). It comes before streams are closed, if they are to hear of it.
 func (m *Rooms) Close() {
 	for _, r := range m.loaded() {
-		var b router.Batch
-		r.with(func() {
-			for _, seat := range r.Seats() {
-				r.leave(&b, seat, room.Departure{Codes: []int{332}, Silent: true})
-			}
-		})
-		b.Flush()
-		r.endIfOver()
+		m.empty(r)
 	}
+}
+
+// empty has all leave a room, since the service ends.
+func (m *Rooms) empty(r *hosted) {
+	var b router.Batch
+	r.with(func() {
+		for _, seat := range r.Seats() {
+			r.leave(&b, seat, room.Departure{Codes: []int{332}, Silent: true})
+		}
+	})
+	b.Flush()
+	r.endIfOver()
 }
 
 const (

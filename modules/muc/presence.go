@@ -98,7 +98,7 @@ func (m *Rooms) enter(e *router.Envelope) {
 func event(e *router.Envelope) room.Event {
 	ev := room.Event{Stanza: e.Stanza, Now: time.Now()}
 	if e.Session != nil {
-		ev.Session = e.Session
+		ev.Session, ev.Far = e.Session, e.Carried
 	} else {
 		ev.Account = e.Account
 	}

@@ -241,6 +241,9 @@ func (r *hosted) erase() *storage.Pending {
 	return p
 }
 
+// indexOf is the owner of what rooms know a user. It is no address: rooms write it, wherever they are at home.
+func indexOf(user string) string { return "known " + user }
+
 // index notes that a user of ours is known to a room, or no more, for the time when the account is deleted.
 func (m *Rooms) index(user, room string, known bool) error {
 	j, err := jid.Parse(user)
@@ -248,7 +251,7 @@ func (m *Rooms) index(user, room string, known bool) error {
 		return nil
 	}
 	c := storage.Change{Key: room, Value: []byte{recordVersion}, Delete: !known}
-	_, _, err = m.o.Rooms.Update(context.Background(), user, storage.AnyVersion, c)
+	_, _, err = m.o.Rooms.Update(context.Background(), indexOf(user), storage.AnyVersion, c)
 	return err
 }
 
@@ -256,39 +259,58 @@ func (m *Rooms) index(user, room string, known bool) error {
 // inherit what it was.
 func (m *Rooms) removed(user jid.JID) error {
 	ctx, name := context.Background(), user.String()
-	entries, _, err := m.o.Rooms.List(ctx, name)
-	if err != nil {
-		return err
-	}
 	rooms := map[jid.JID]bool{}
-	for _, e := range entries {
-		if addr, err := jid.Parse(e.Key); err == nil {
-			rooms[addr] = true
+	owners := []string{indexOf(name), name} // older versions have written the second
+	for _, owner := range owners {
+		entries, _, err := m.o.Rooms.List(ctx, owner)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if addr, err := jid.Parse(e.Key); err == nil {
+				rooms[addr] = true
+			}
 		}
 	}
 	for _, r := range m.loaded() {
 		rooms[r.Addr] = true
 	}
+	var failed error
 	for addr := range rooms {
-		for there := false; !there; { // a room that is let go of meanwhile is read again
-			r, bad := m.find(addr, nil)
-			if bad != nil {
-				if bad.Condition != xmpp.CondItemNotFound {
-					return bad
-				}
-				break
-			}
-			there = r.visited(&r.order, func(r *hosted) { err = errors.Join(err, r.forgetUser(name)) })
+		if !m.o.Router.Here(addr.String()) {
+			failed = errors.Join(failed, m.forgetElsewhere(ctx, addr, user))
+			continue
+		}
+		failed = errors.Join(failed, m.forgetIn(addr, name))
+	}
+	if failed != nil {
+		return failed
+	}
+	for _, owner := range owners {
+		p, err := m.o.Rooms.DeleteOwner(ctx, owner)
+		if err == nil {
+			err = p.Wait(ctx)
+		}
+		if err != nil {
+			return err
 		}
 	}
-	if err != nil {
-		return err
+	return nil
+}
+
+// forgetIn takes a user out of one room.
+func (m *Rooms) forgetIn(addr jid.JID, name string) (err error) {
+	for there := false; !there; { // a room that is let go of meanwhile is read again
+		r, bad := m.find(addr, nil)
+		if bad != nil {
+			if bad.Condition != xmpp.CondItemNotFound {
+				return bad
+			}
+			return nil
+		}
+		there = r.visited(&r.order, func(r *hosted) { err = r.forgetUser(name) })
 	}
-	p, err := m.o.Rooms.DeleteOwner(ctx, name)
-	if err != nil {
-		return err
-	}
-	return p.Wait(ctx)
+	return err
 }
 
 // forgetUser deletes what a room knows of a user. It is called with order held.
@@ -310,7 +332,13 @@ type directory struct {
 	mu    sync.Mutex // guards the rest
 	rooms map[string]listing
 	made  map[string]int // rooms by creator
+	// passing are those of rooms that are not to stay, which are not in storage.
+	passing map[string]listing
+	read    time.Time
 }
+
+// listedFor is how long the list of a domain is taken for true where other nodes change it too.
+const listedFor = 5 * time.Second
 
 // A listing is what the directory says of a room.
 type listing struct {
@@ -336,19 +364,22 @@ func (m *Rooms) listed(domain string) (*directory, error) {
 	m.mu.Unlock()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.rooms != nil {
+	if d.rooms != nil && (m.o.Router.Alone() || time.Since(d.read) < listedFor) {
 		return d, nil
 	}
 	entries, _, err := m.o.Rooms.List(context.Background(), domain)
 	if err != nil {
 		return nil, err
 	}
-	d.rooms, d.made = make(map[string]listing, len(entries)), map[string]int{}
+	d.rooms, d.made, d.read = make(map[string]listing, len(entries)), map[string]int{}, time.Now()
 	for _, e := range entries {
 		var l listing
 		if decode(e.Value, &l) == nil {
 			d.put(e.Key, l)
 		}
+	}
+	for local, l := range d.passing {
+		d.put(local, l)
 	}
 	return d, nil
 }
@@ -367,6 +398,14 @@ func (d *directory) set(rooms storage.Map, r *hosted) (*storage.Pending, error) 
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.put(r.Addr.Local(), l)
+	if r.Conf.Persistent && !r.Locked {
+		delete(d.passing, r.Addr.Local())
+	} else {
+		if d.passing == nil {
+			d.passing = map[string]listing{}
+		}
+		d.passing[r.Addr.Local()] = l
+	}
 	c := storage.Change{Key: r.Addr.Local(), Value: encode(l), Delete: !r.Conf.Persistent || r.Locked}
 	_, p, err := rooms.Update(context.Background(), r.Addr.Domain(), storage.AnyVersion, c)
 	return p, err
@@ -389,6 +428,7 @@ func (d *directory) drop(rooms storage.Map, addr jid.JID) (*storage.Pending, err
 		return nil, nil
 	}
 	delete(d.rooms, addr.Local())
+	delete(d.passing, addr.Local())
 	if d.made[was.Creator]--; d.made[was.Creator] <= 0 {
 		delete(d.made, was.Creator)
 	}

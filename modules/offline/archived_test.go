@@ -85,13 +85,13 @@ func (c *scene) crash(after time.Duration) *scene {
 		sh.owners = map[string]*owner{}
 		sh.mu.Unlock()
 	}
-	return sceneOn(c.T, Options{}, c.store, true)
+	return sceneOn(c.T, Options{}, c.store, true, c.m.settled.node)
 }
 
 // archiving is a scene with an archive whose module is watched, in a bubble.
 func archiving(t *testing.T, f func(t *testing.T, c *scene)) {
 	synctest.Test(t, func(t *testing.T) {
-		c := sceneOn(t, Options{}, moduletest.NewStore(), true)
+		c := sceneOn(t, Options{}, moduletest.NewStore(), true, "")
 		pass(time.Second)
 		f(t, c)
 	})
@@ -326,7 +326,7 @@ func TestACrashWhileOneIsDealtWithLosesNothing(t *testing.T) {
 		for range 2 * maxSpans {
 			c = c.crash(time.Second)
 			c.looks(2 * time.Second)
-			if n := len(c.m.settled.spans); n == 0 || n > maxSpans {
+			if n := len(c.m.settled.left.Load().list()); n == 0 || n > maxSpans {
 				t.Fatalf("%d spans", n)
 			}
 		}

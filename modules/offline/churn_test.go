@@ -14,7 +14,7 @@ import (
 func TestNothingIsLostOrDoubledWhileSessionsComeAndGo(t *testing.T) {
 	t.Run("no archive", func(t *testing.T) { comeAndGo(t, newScene(t, Options{})) })
 	t.Run("archive", func(t *testing.T) {
-		c := sceneOn(t, Options{}, moduletest.NewStore(), true)
+		c := sceneOn(t, Options{}, moduletest.NewStore(), true, "")
 		stop := make(chan struct{})
 		var looking sync.WaitGroup
 		looking.Go(func() {

@@ -53,10 +53,13 @@ type Archive interface {
 
 // Of makes the module of a server.
 func Of(p parts.Parts, contacts Contacts, archive Archive) *Offline {
-	return New(p.Router, contacts, p.Store.Log("offline"), archive, p.Store.Map("offline"), func() Options {
+	o := &Offline{newModule(p.Router, contacts, p.Store.Log("offline"), func() Options {
 		o := &p.Config().Modules.Offline
 		return Options{MaxMessages: o.MaxMessages, MaxBytes: o.MaxBytes, Full: p.Space.Out()}
-	}, p.Log)
+	}, p.Log)}
+	o.m.settled.node = p.Node
+	o.m.archived(archive, p.Store.Map("offline"))
+	return o
 }
 
 // An Offline is the module. It is safe for concurrent use.
@@ -68,11 +71,16 @@ type Offline struct{ m *module }
 func New(r *router.Router, contacts Contacts, messages storage.Log, archive Archive, state storage.Map,
 	o func() Options, log *slog.Logger) *Offline {
 	m := newModule(r, contacts, messages, o, log)
+	m.archived(archive, state)
+	return &Offline{m}
+}
+
+// archived takes up how far messages are settled, if there is an archive.
+func (m *module) archived(archive Archive, state storage.Map) {
 	if archive != nil {
 		m.archive, m.settled.state = archive, state
 		m.open()
 	}
-	return &Offline{m}
 }
 
 // Module says where it takes part.
@@ -138,6 +146,8 @@ func (m *module) module() router.Module {
 		Taken:      m.taken,
 		Ended:      m.ended,
 		Portable:   m.portable(),
+		Arriving:   router.Stage{Message: m.arriving},
+		Moved:      m.moved,
 		Removed:    m.removed,
 	}
 }

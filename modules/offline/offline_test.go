@@ -36,17 +36,19 @@ func (c *scene) Has(user, contact jid.JID) (bool, error) {
 	return user == julietJID && c.known[contact.String()], nil
 }
 
-func newScene(t *testing.T, o Options) *scene { return sceneOn(t, o, moduletest.NewStore(), false) }
+func newScene(t *testing.T, o Options) *scene { return sceneOn(t, o, moduletest.NewStore(), false, "") }
 
 // sceneOn is newScene with what a store has, and with an archive.
-func sceneOn(t *testing.T, o Options, store *moduletest.Store, archive bool) *scene {
+func sceneOn(t *testing.T, o Options, store *moduletest.Store, archive bool, node string) *scene {
 	c := &scene{T: t, r: moduletest.New("romeo", "juliet"), store: store}
 	c.log = c.store.Log("offline")
 	c.known = map[string]bool{"romeo@example.org": true}
 	options := func() Options { return o }
 	if archive {
 		c.kept = &memory{log: store.Log("archive")}
-		c.m = New(c.r, c, c.log, c.kept, store.Map("offline"), options, moduletest.Discard()).m
+		c.m = newModule(c.r, c, c.log, options, moduletest.Discard())
+		c.m.settled.node = node
+		c.m.archived(c.kept, store.Map("offline"))
 		c.r.Use(c.kept.module(), c.m.module())
 		for low := c.m.settled.low.Load(); low != all && storage.IDAt(time.Now()) <= low; {
 			<-time.After(margin / 10) // until then each message gets a copy
@@ -569,7 +571,7 @@ func TestOrderIsKeptWhileASessionComesAndGoes(t *testing.T) {
 	for name, durable := range map[string]bool{"acknowledged": true, "not acknowledged": false} {
 		t.Run(name, func(t *testing.T) { order(t, newScene(t, Options{}), durable) })
 		t.Run(name+", archive", func(t *testing.T) {
-			order(t, sceneOn(t, Options{}, moduletest.NewStore(), true), durable)
+			order(t, sceneOn(t, Options{}, moduletest.NewStore(), true, ""), durable)
 		})
 	}
 }

@@ -21,15 +21,25 @@ const (
 
 // recoverAll looks through all archives for what a crash has left, little by little, until all have been or ctx ends.
 func (m *module) recoverAll(ctx context.Context) {
-	for !m.recoverRound(ctx) {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(againAfter):
+	s := &m.settled
+	for {
+		looked := s.left.Load()
+		for !m.recoverRound(ctx) {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(againAfter):
+			}
 		}
+		s.mu.Lock()
+		if s.left.CompareAndSwap(looked, nil) { // else more has come meanwhile
+			break
+		}
+		s.mu.Unlock()
 	}
-	m.settled.pending.Store(false)
-	m.settled.changed.Store(true)
+	defer s.mu.Unlock()
+	s.pending.Store(false)
+	s.changed.Store(true)
 	for i := range m.shards {
 		sh := &m.shards[i]
 		sh.mu.Lock()
@@ -65,15 +75,16 @@ func (m *module) recoverRound(ctx context.Context) (whole bool) {
 // else is stored for the account, or brought to it. It says whether that is done; if not, it is tried again later. The
 // caller holds the shard.
 func (m *module) recover(sh *shard, name string) (done bool) {
-	if sh.recovered == nil || sh.recovered[name] {
+	l := m.settled.left.Load()
+	if sh.recovered == nil || sh.recovered[name] || l == nil || l.of != nil && !l.of(name) {
 		return true
 	}
 	ctx := context.Background()
-	var left []waiting
-	for _, s := range m.settled.spans {
+	var found []waiting
+	for _, s := range l.spans {
 		err := m.archive.EachReceived(ctx, name, s.after, s.before, func(id uint64, one *xmpp.Stanza) bool {
 			if worthKeeping(one) {
-				left = append(left, waiting{at: id, archived: id,
+				found = append(found, waiting{at: id, archived: id,
 					data: appendRecord(nil, one, one.Payload, flagsOf(true, false))})
 			}
 			return true
@@ -83,8 +94,8 @@ func (m *module) recover(sh *shard, name string) (done bool) {
 			return false
 		}
 	}
-	if len(left) > 0 {
-		if err := m.rescue(ctx, name, left); err != nil {
+	if len(found) > 0 {
+		if err := m.rescue(ctx, name, found); err != nil {
 			m.log.Warn("what a crash has left is not brought yet", "owner", name, "error", err)
 			return false
 		}

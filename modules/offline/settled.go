@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,9 +47,11 @@ type settled struct {
 	// low is the mark, as an id of the archive. What has no higher one must not be in flight without a copy: all ids
 	// until the mark has been read.
 	low atomic.Uint64
-	// spans are what crashes have left to be looked through. They are set before any shard knows that there are any.
-	spans   []span
-	pending atomic.Bool // they have not all been looked through
+	// node is whose mark this is, where there are several; "" is the only one.
+	node string
+	// left is what crashes have left to be looked through, nil for nothing. It is set before any shard knows of it.
+	left    atomic.Pointer[left]
+	pending atomic.Bool // it has not all been looked through
 	changed atomic.Bool // that has just come to an end, which is to be noted
 	mu      sync.Mutex  // held while the mark is moved; guards the rest
 	closed  bool        // it stays where close has put it
@@ -59,6 +62,32 @@ type settled struct {
 
 // A span of ids in an archive, exclusive of after and before.
 type span struct{ after, before uint64 }
+
+// left is where to look for what crashes have left, and for whom. Immutable.
+type left struct {
+	spans []span
+	of    func(owner string) bool // nil: for all
+}
+
+func (l *left) list() []span {
+	if l == nil {
+		return nil
+	}
+	return l.spans
+}
+
+// key is that of the mark.
+func (s *settled) key() string { return keyOf(s.node) }
+
+func keyOf(node string) string {
+	if node == "" {
+		return settledKey
+	}
+	return settledKey + " " + node
+}
+
+// nodeOf is whose mark a key is of.
+func nodeOf(key string) string { return strings.TrimPrefix(strings.TrimPrefix(key, settledKey), " ") }
 
 // open reads the mark and begins anew from now. If that cannot be done, all messages get copies until it can.
 func (m *module) open() {
@@ -71,7 +100,11 @@ func (m *module) open() {
 func (m *module) load(ctx context.Context) error {
 	s := &m.settled
 	now := storage.IDAt(time.Now().Add(margin))
-	b, err := s.state.Get(ctx, settledOwner, settledKey)
+	var b []byte
+	err := storage.ErrNotFound // of a node that has just joined
+	if s.node == "" {
+		b, err = s.state.Get(ctx, settledOwner, s.key())
+	}
 	switch {
 	case errors.Is(err, storage.ErrNotFound): // nothing was ever in the archive alone
 	case err != nil:
@@ -84,26 +117,38 @@ func (m *module) load(ctx context.Context) error {
 		if before := max(now, high); low < before {
 			spans = append(spans, span{low, before})
 		}
-		for len(spans) > maxSpans {
-			one, two := spans[0], spans[1]
-			spans = append([]span{{min(one.after, two.after), max(one.before, two.before)}}, spans[2:]...)
-		}
-		s.spans = spans
+		s.left.Store(&left{spans: few(spans)})
 	}
-	s.pending.Store(len(s.spans) > 0)
+	s.pending.Store(len(s.left.Load().list()) > 0)
 	if err := s.write(ctx, now); err != nil {
 		return err
 	}
-	if len(s.spans) > 0 {
-		for i := range m.shards {
-			sh := &m.shards[i]
-			sh.mu.Lock()
-			sh.recovered = map[string]bool{}
-			sh.mu.Unlock()
-		}
+	if s.pending.Load() {
+		m.unrecovered()
 	}
 	s.low.Store(now)
 	return nil
+}
+
+// few joins the oldest spans where there are too many.
+func few(spans []span) []span {
+	for len(spans) > maxSpans {
+		one, two := spans[0], spans[1]
+		spans = append([]span{{min(one.after, two.after), max(one.before, two.before)}}, spans[2:]...)
+	}
+	return spans
+}
+
+// unrecovered has the shards look for what was left.
+func (m *module) unrecovered() {
+	for i := range m.shards {
+		sh := &m.shards[i]
+		sh.mu.Lock()
+		if sh.recovered == nil {
+			sh.recovered = map[string]bool{}
+		}
+		sh.mu.Unlock()
+	}
 }
 
 // write notes the mark.
@@ -111,10 +156,10 @@ func (s *settled) write(ctx context.Context, low uint64) error {
 	s.high = max(s.high, storage.IDAt(time.Now()))
 	var spans []span
 	if s.pending.Load() {
-		spans = s.spans
+		spans = s.left.Load().list()
 	}
 	_, p, err := s.state.Update(ctx, settledOwner, storage.AnyVersion,
-		storage.Change{Key: settledKey, Value: appendSettled(nil, low, s.high, spans)})
+		storage.Change{Key: s.key(), Value: appendSettled(nil, low, s.high, spans)})
 	if err != nil {
 		return err
 	}
@@ -158,10 +203,13 @@ func (m *module) watch(ctx context.Context) {
 	defer tick.Stop()
 	var recovering sync.WaitGroup
 	defer recovering.Wait()
-	for begun := false; ; {
-		if m.settled.pending.Load() && !begun && m.settled.low.Load() != all {
-			begun = true
-			recovering.Go(func() { m.recoverAll(ctx) })
+	var begun atomic.Bool
+	for {
+		if m.settled.pending.Load() && m.settled.low.Load() != all && begun.CompareAndSwap(false, true) {
+			recovering.Go(func() {
+				defer begun.Store(false)
+				m.recoverAll(ctx)
+			})
 		}
 		select {
 		case <-ctx.Done():
@@ -234,7 +282,7 @@ func (m *module) close() {
 	m.copyOld(all)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	if err := s.write(ctx, storage.IDAt(time.Now())); err != nil {
+	if err := m.bury(ctx, s); err != nil {
 		m.log.Warn("it cannot be noted that all messages are settled", "error", err)
 	}
 }

@@ -52,7 +52,7 @@ func TestWaysToKeepAMessage(t *testing.T) {
 					goWay(newScene(t, Options{}), row.want[i], i, end, row.login)
 				})
 				t.Run(name+"/archive", func(t *testing.T) {
-					goWay(sceneOn(t, Options{}, moduletest.NewStore(), true), row.inArchive[i], i, end, row.login)
+					goWay(sceneOn(t, Options{}, moduletest.NewStore(), true, ""), row.inArchive[i], i, end, row.login)
 				})
 			}
 		}

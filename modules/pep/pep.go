@@ -127,6 +127,7 @@ func (p *PEP) Module() router.Module {
 			{Spaces: []string{"map pep", "map pep-items"}, Export: p.engine.Export, Import: p.engine.Sections()},
 			{Spaces: []string{"map pep-caps"}, Stays: "what clients can do is learned anew"},
 		},
+		Moved:   p.engine.Moved,
 		Removed: p.engine.Removed,
 	}
 }

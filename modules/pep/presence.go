@@ -91,7 +91,7 @@ func (p *PEP) welcome(b *router.Batch, s *router.Session, in *interest) {
 		for len(contacts) > 0 {
 			of := contacts[0]
 			contacts = contacts[1:]
-			if p.o.Router.Serves(of.Domain()) {
+			if p.o.Router.IsHome(of) { // others greet it themselves when they learn that it is there
 				return p.engine.Greet(of, s.Addr(), in.has)
 			}
 		}
@@ -142,10 +142,12 @@ func (p *PEP) send(b *router.Batch, greeting *pubsub.Greeting) {
 	}
 }
 
-// arriving learns what a contact of another server wants from the presence that it sends one of our users.
+// arriving learns what a contact of another server, or of another node, wants from the presence that it sends one of
+// our users.
 func (p *PEP) arriving(e *router.Envelope) {
-	if !e.Account.IsZero() || e.Stanza.Type != xmpp.TypeAvailable && e.Stanza.Type != xmpp.TypeUnavailable ||
-		!e.Stanza.From.IsFull() || p.o.Router.Serves(e.Stanza.From.Domain()) {
+	if !e.Account.IsZero() && !(e.Carried && e.Account == e.Stanza.From.Bare()) ||
+		e.Stanza.Type != xmpp.TypeAvailable && e.Stanza.Type != xmpp.TypeUnavailable ||
+		!e.Stanza.From.IsFull() || p.o.Router.IsHome(e.Stanza.From) {
 		return
 	}
 	user, from := e.Stanza.To.Bare(), e.Stanza.From

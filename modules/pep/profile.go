@@ -38,7 +38,7 @@ func (p profile) Implicit(service jid.JID, node string, f func(full jid.JID)) {
 		return
 	}
 	for _, contact := range contacts {
-		if !p.o.Router.Serves(contact.Domain()) {
+		if !p.o.Router.IsHome(contact) {
 			continue
 		}
 		for _, s := range p.o.Router.Sessions(contact) {
@@ -54,7 +54,7 @@ func (p profile) Implicit(service jid.JID, node string, f func(full jid.JID)) {
 
 // Resources are where a subscriber of whose presence the service knows wants the events (XEP-0163 §4.3.2).
 func (p profile) Resources(service, subscriber jid.JID, node string) (full []jid.JID) {
-	if !p.o.Router.Serves(subscriber.Domain()) {
+	if !p.o.Router.IsHome(subscriber) {
 		for _, one := range p.remote.who(service, node) {
 			if one.Bare() == subscriber {
 				full = append(full, one)

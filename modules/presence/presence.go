@@ -137,7 +137,7 @@ func (m *module) welcome(b *router.Batch, s *router.Session) {
 	var env router.Envelope
 	var probe xmpp.Stanza
 	m.bring(b, s, list, func(b *router.Batch, contact jid.JID) { // §4.3.1
-		if m.router.Serves(contact.Domain()) && !m.present(contact) || m.blocks(s.Bare(), contact) {
+		if m.router.IsHome(contact) && !m.present(contact) || m.blocks(s.Bare(), contact) {
 			return // of a user of ours who is away there is nothing to say
 		}
 		probe = xmpp.Stanza{Kind: xmpp.Presence, Type: xmpp.TypeProbe, From: s.Addr(), To: contact}

@@ -87,6 +87,7 @@ func (m *Service) Module() router.Module {
 		},
 		Service:  m.service,
 		Portable: m.portable(),
+		Moved:    m.engine.Moved,
 		Removed:  m.removed,
 	}
 }

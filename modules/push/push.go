@@ -106,6 +106,7 @@ func (p *Push) Module() router.Module {
 		Accepted: p.accepted,
 		Untaken:  p.untaken,
 		Portable: []router.Portable{{Spaces: []string{"map push"}, Stays: "clients enable push anew when they log in"}},
+		Moved:    p.users.moved,
 		Removed:  p.removed,
 	}
 }

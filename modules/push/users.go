@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"hash/maphash"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -114,6 +115,16 @@ func (sh *shard) evict() {
 			}
 			u.used = false
 		}
+	}
+}
+
+// moved forgets users. Who has one goes on with it.
+func (us *users) moved(gone func(owner string) bool) {
+	for i := range us.shards {
+		sh := &us.shards[i]
+		sh.mu.Lock()
+		maps.DeleteFunc(sh.users, func(name string, _ *user) bool { return gone(name) })
+		sh.mu.Unlock()
 	}
 }
 

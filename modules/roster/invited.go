@@ -46,7 +46,7 @@ func (r *Roster) redeem(user, contact jid.JID, s *xmpp.Stanza) (w way, settle fu
 // answerInvited makes the subscription mutual (XEP-0379 §3.5). The client of a contact of ours should have approved
 // before (§3.4), and need not: whoever has redeemed an invitation wants to be a contact.
 func (r *Roster) answerInvited(e *router.Envelope, user, contact jid.JID) {
-	if r.router.Serves(contact.Domain()) {
+	if r.router.IsHome(contact) {
 		r.act(e, xmpp.TypeSubscribed, contact, user)
 	}
 	r.act(e, xmpp.TypeSubscribe, user, contact)

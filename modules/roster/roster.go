@@ -91,6 +91,7 @@ func (r *Roster) Module() router.Module {
 		Arriving: router.Stage{Presence: r.arriving},
 		Ended:    func(s *router.Session, _ *xmpp.Stanza) { r.ended(s.Bare()) },
 		Portable: r.portable(),
+		Moved:    r.cache.Drop,
 		Removed:  r.removed,
 	}
 }

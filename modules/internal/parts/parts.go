@@ -34,7 +34,9 @@ type Parts struct {
 	URL     func(host string) string
 	Budgets *budget.Book // of accounts; nil: there are none
 	// Post sends a message for an account as a request to POST /message does, once anything is served.
-	Post    posting.Post
+	Post posting.Post
+	// Node is the name of this one of several nodes, another after each time that it joined; "" where there is one.
+	Node    string
 	Version string // of the build
 	Log     *slog.Logger
 }

@@ -120,6 +120,9 @@ func (g *Engine) newCache() *recent.Cache[*service] {
 	}, nil)
 }
 
+// Moved forgets services that are at home elsewhere from now on.
+func (g *Engine) Moved(gone func(owner string) bool) { g.cache.Drop(gone) }
+
 // lock returns a service, loaded and locked; unlock gives it back.
 func (g *Engine) lock(of jid.JID) (*service, error) {
 	s := g.cache.Take(of.String())

@@ -13,8 +13,9 @@ const shards = 64
 // A Place is embedded in what a Cache holds. The zero value is ready.
 type Place struct {
 	owner      string
-	use        int // how many have taken it and not given it back
-	cost       int // when it became idle
+	use        int  // how many have taken it and not given it back
+	gone       bool // dropped: it is in the hands of those who have taken it alone
+	cost       int  // when it became idle
 	prev, next *Place
 }
 
@@ -96,11 +97,29 @@ func (c *Cache[V]) Settle(owner string, cost func(V) int) {
 	}
 }
 
+// Drop forgets the values of owners for which gone says true. Who works with one goes on with it, and others get a new
+// one.
+func (c *Cache[V]) Drop(gone func(owner string) bool) {
+	for i := range c.shards {
+		sh := &c.shards[i]
+		sh.mu.Lock()
+		for owner, v := range sh.all {
+			if gone(owner) {
+				p := v.place()
+				p.gone = true
+				sh.wake(p)
+				delete(sh.all, owner)
+			}
+		}
+		sh.mu.Unlock()
+	}
+}
+
 // rest makes a value idle unless it is needed, and forgets those that were used longest ago. The caller holds the
 // shard.
 func (c *Cache[V]) rest(sh *shard[V], v V, cost int) {
 	p := v.place()
-	if p.use > 0 || p.next != nil || c.stays != nil && c.stays(v) {
+	if p.use > 0 || p.gone || p.next != nil || c.stays != nil && c.stays(v) {
 		return
 	}
 	p.cost = cost

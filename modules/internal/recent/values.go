@@ -120,6 +120,22 @@ func (o Owner[V]) Put(v V) {
 	sh.all[strings.Clone(o.name)] = &value[V]{v: v}
 }
 
+// Drop forgets the values of owners for which gone says true.
+func (c *Values[V]) Drop(gone func(owner string) bool) {
+	for i := range c.shards {
+		sh := &c.shards[i]
+		sh.write.Lock()
+		sh.mu.Lock()
+		for name := range sh.all {
+			if gone(name) {
+				delete(sh.all, name)
+			}
+		}
+		sh.mu.Unlock()
+		sh.write.Unlock()
+	}
+}
+
 // Forget has the value read from the store when it is asked for next.
 func (o Owner[V]) Forget() {
 	o.sh.mu.Lock()

@@ -79,7 +79,7 @@ func (r *Room) admit(fx *Effects, ev *Event, en Entry) *xmpp.Error {
 	if len(o.Seats) >= maxSeats {
 		return xmpp.ResourceConstraint("you are in this room with too many clients")
 	}
-	seat := &Seat{Full: s.From, Session: ev.Session, heard: ev.Now}
+	seat := &Seat{Full: s.From, Session: ev.Session, Far: ev.Far, heard: ev.Now}
 	seat.said(s)
 	r.sit(fx, o, seat)
 	codes := r.greeting()
@@ -206,7 +206,7 @@ func (r *Room) resync(fx *Effects, ev *Event, s *Seat, x *xmpp.Element) {
 	s.said(ev.Stanza)
 	s.alive(ev.Now)
 	if ev.Session != nil {
-		s.Session = ev.Session
+		s.Session, s.Far = ev.Session, ev.Far
 	}
 	s.Occupant.forgetShown()
 	s.lead()
@@ -343,7 +343,7 @@ func (r *Room) move(fx *Effects, ev *Event, s *Seat) {
 	if to == nil {
 		to = r.newOccupant(addr, from.User, from.Role)
 	}
-	next := &Seat{Full: s.Full, Session: s.Session, heard: ev.Now, told: s.told}
+	next := &Seat{Full: s.Full, Session: s.Session, Far: s.Far, heard: ev.Now, told: s.told}
 	next.said(ev.Stanza)
 	r.sit(fx, to, next)
 	if len(from.Seats) > 0 && r.shows(from.Role) { // what it has left is somebody else now
@@ -392,12 +392,13 @@ func (r *Room) occupantOf(s *xmpp.Stanza) *Occupant {
 	return nil
 }
 
-// Missed looks for clients of other servers that have gone without a word, since the room does not hear of the end of
-// their streams. It returns those that are to be asked for a sign of life, and removes those that have not answered.
+// Missed looks for clients of other servers and nodes that have gone without a word, since the room does not hear of
+// the end of their streams. It returns those that are to be asked for a sign of life, and removes those that have not
+// answered.
 func (r *Room) Missed(fx *Effects, now time.Time) (ask []jid.JID) {
 	for _, s := range r.Seats() {
 		switch {
-		case s.Session != nil || now.Sub(s.heard) < silence:
+		case s.Session != nil && !s.Far || now.Sub(s.heard) < silence:
 		case s.asked.IsZero():
 			s.asked = now
 			ask = append(ask, s.Full)

@@ -104,6 +104,7 @@ type Seat struct {
 	*Occupant
 	Full    jid.JID
 	Session any       // by which the caller knows a client of this server; nil for others. The room does not look into it
+	Far     bool      // Session stands for one at another node, whose end may come without a word
 	show    []byte    // what it said of itself, owned
 	lang    string    // in which it said so
 	heard   time.Time // when it last sent something, if it is remote
@@ -116,6 +117,7 @@ type Seat struct {
 type Event struct {
 	Stanza  *xmpp.Stanza
 	Session any     // see Seat
+	Far     bool    // likewise
 	Account jid.JID // of this server, bare, whose post it is if it came from no client
 	Now     time.Time
 }

@@ -1,0 +1,155 @@
+package offline
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"jackdaw/modules/internal/moduletest"
+)
+
+// next is a node that takes over from c, which has died, for the accounts that is says; alive says who is there.
+func (c *scene) next(name string, is func(string) bool, alive ...string) *scene {
+	c.Helper()
+	c.m.settled.node, name = name, c.m.settled.node
+	n := c.crash(time.Second)
+	c.m.settled.node = name
+	n.gained(is, alive...)
+	return n
+}
+
+func (c *scene) gained(is func(string) bool, alive ...string) {
+	c.Helper()
+	there := func(node string) bool {
+		for _, a := range alive {
+			if a == node {
+				return true
+			}
+		}
+		return false
+	}
+	if err := (&Offline{c.m}).Gained(c.Context(), is, there); err != nil {
+		c.Fatal(err)
+	}
+}
+
+func everybody(string) bool   { return true }
+func nobodyAtAll(string) bool { return false }
+
+// nodes is archiving for the node a.
+func nodes(t *testing.T, f func(t *testing.T, c *scene)) {
+	archiving(t, func(t *testing.T, c *scene) {
+		f(t, sceneOn(t, Options{}, moduletest.NewStore(), true, "a"))
+	})
+}
+
+func TestWhatADeadNodeHasLeftIsBroughtByTheNextHome(t *testing.T) {
+	for name, is := range map[string]func(string) bool{"taken over": everybody, "another's": nobodyAtAll} {
+		nodes(t, func(t *testing.T, c *scene) {
+			c.login("a")
+			c.romeo.SendDurable(message("1"))
+			c.romeo.SendDurable(message("2"))
+			n := c.next("b", is)
+			n.romeo.SendDurable(message("3"))
+			j := n.login("b")
+			want, count := "1 2 3", 3
+			if name != "taken over" { // whoever took it over looks after it
+				want, count = "3", 1
+			}
+			j.Wait(count)
+			wantBodies(n.T, j, want)
+		})
+	}
+}
+
+// The clock of the next home may be behind that of the dead one: nothing new is taken for what was left.
+func TestWhatIsNewIsNotTakenForWhatWasLeft(t *testing.T) {
+	nodes(t, func(t *testing.T, c *scene) {
+		c.login("a")
+		c.romeo.SendDurable(message("1"))
+		n := c.next("b", everybody)
+		j := n.login("b")
+		n.romeo.SendDurable(message("2"))
+		j.Wait(2)
+		j.Take()
+		wantBodies(n.T, j, "1 2")
+		n.m.recoverAll(t.Context())
+		n.wantStored(0)
+	})
+}
+
+func TestATakerThatDiesAsWellForgetsNothing(t *testing.T) {
+	nodes(t, func(t *testing.T, c *scene) {
+		c.login("a")
+		c.romeo.SendDurable(message("1"))
+		n := c.next("b", everybody)
+		if err := (&Offline{n.m}).Bury(t.Context(), func(node string) bool { return node == "b" }); err != nil {
+			t.Fatal(err)
+		}
+		n = n.next("c", everybody)
+		j := n.login("b")
+		j.Wait(1)
+		wantBodies(n.T, j, "1")
+	})
+}
+
+func TestNothingComesAgainAfterAnOrderlyMove(t *testing.T) {
+	nodes(t, func(t *testing.T, c *scene) {
+		j := c.login("a")
+		c.romeo.SendDurable(message("taken"))
+		j.Take()
+		c.romeo.SendDurable(message("not"))
+		j.Logout()
+		c.m.moved(everybody)
+		n := sceneOn(t, Options{}, c.store, true, "b")
+		n.gained(everybody, "a")
+		k := n.login("b")
+		k.Wait(1)
+		wantBodies(n.T, k, "not")
+	})
+}
+
+// What only the archive has when an account moves goes to the log, and its session may end later.
+func TestAMoveCopiesWhatIsInFlight(t *testing.T) {
+	nodes(t, func(t *testing.T, c *scene) {
+		c.login("a")
+		c.romeo.SendDurable(message("1"))
+		c.wantStored(0)
+		c.m.moved(everybody)
+		c.wantStored(1)
+	})
+}
+
+func TestANodeThatStopsLeavesNoMark(t *testing.T) {
+	nodes(t, func(t *testing.T, c *scene) {
+		c.login("a")
+		c.romeo.SendDurable(message("1"))
+		marks := func() (n int) {
+			entries, _, err := c.store.Map("offline").List(context.Background(), settledOwner)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return len(entries)
+		}
+		if n := marks(); n != 1 {
+			t.Fatalf("%d marks while it runs", n)
+		}
+		c.m.close()
+		if n := marks(); n != 0 {
+			t.Errorf("%d marks after it has ended", n)
+		}
+		c.wantStored(1)
+	})
+}
+
+// A server that was alone before leaves a mark too.
+func TestANodeGoesOnWhereAServerWasAlone(t *testing.T) {
+	archiving(t, func(t *testing.T, c *scene) {
+		c.login("a")
+		c.romeo.SendDurable(message("1"))
+		n := c.next("b", everybody)
+		j := n.login("b")
+		j.Wait(1)
+		wantBodies(n.T, j, "1")
+	})
+}
