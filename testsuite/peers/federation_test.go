@@ -13,6 +13,13 @@ type role struct {
 	Options
 }
 
+// How many accounts each pair of servers has: enough for scripts in both directions, or one for a talk. Some peers take
+// long to derive the keys of each.
+const (
+	scripted = perPair
+	talking  = 1
+)
+
 // A world is jackdaw and its peers. Each pair has accounts of its own: see crowd.
 type world struct {
 	jackdaw *harness.Server
@@ -21,18 +28,18 @@ type world struct {
 
 // stage starts jackdaw and peers at the same time. Jackdaw is told where they are, by
 // s2s.resolve, and they ask the name server.
-func stage(t *testing.T, o JackdawOptions, roles ...role) *world {
+func stage(t *testing.T, accounts int, o JackdawOptions, roles ...role) *world {
 	t.Helper()
 	n := NewNetwork(t)
 	w := &world{peers: make([]*Peer, len(roles))}
-	o.Users = crowd(0, len(roles))
 	starters := map[string]func(Options) *Peer{"prosody": n.StartProsody, "ejabberd": n.StartEjabberd, "jackal": n.StartJackal}
 	var all []func()
 	for i, r := range roles {
 		if r.Domain == "" {
 			r.Domain = r.kind + ".example"
 		}
-		r.Users = crowd(i, 1)
+		r.Users = crowd(i, 1)[:accounts]
+		o.Users = append(o.Users, r.Users...)
 		to := r.Domain
 		if r.DirectTLS {
 			to = "tls:" + to
@@ -126,7 +133,7 @@ func bounce(t *testing.T, from *harness.Client, to, id string) string {
 
 func TestPeopleMeetOverCertificates(t *testing.T) {
 	t.Parallel()
-	w := stage(t, JackdawOptions{}, role{kind: "prosody"}, role{kind: "ejabberd"}, role{kind: "jackal"})
+	w := stage(t, scripted, JackdawOptions{}, role{kind: "prosody"}, role{kind: "ejabberd"}, role{kind: "jackal"})
 	w.each(t, func(t *testing.T, p *Peer, pair int) {
 		playBoth(t, side{"jackdaw", w.jackdaw.Domain, w.jackdaw.C2STLS}, p.side(), pair)
 		t.Cleanup(func() {
@@ -145,7 +152,7 @@ func TestPeopleMeetOverCertificates(t *testing.T) {
 
 func TestPeopleMeetByDialback(t *testing.T) {
 	t.Parallel()
-	w := stage(t, JackdawOptions{Options: Options{Flaw: SelfSigned}},
+	w := stage(t, scripted, JackdawOptions{Options: Options{Flaw: SelfSigned}},
 		role{"prosody", Options{Flaw: SelfSigned, NoBidi: true}}, role{"ejabberd", Options{Flaw: SelfSigned}})
 	w.each(t, func(t *testing.T, p *Peer, pair int) {
 		playBoth(t, side{"jackdaw", w.jackdaw.Domain, w.jackdaw.C2STLS}, p.side(), pair)
@@ -160,7 +167,7 @@ func TestPeopleMeetByDialback(t *testing.T) {
 // Whoever has a certificate is proved by it, and the other by dialback.
 func TestOneSideHasNoSoundCertificate(t *testing.T) {
 	t.Parallel()
-	w := stage(t, JackdawOptions{},
+	w := stage(t, talking, JackdawOptions{},
 		role{"prosody", Options{Flaw: SelfSigned}}, role{"ejabberd", Options{Flaw: SelfSigned}}, role{"jackal", Options{Flaw: SelfSigned}},
 		role{"prosody", Options{Domain: "expired.example", Flaw: Expired}}, role{"ejabberd", Options{Domain: "other-name.example", Flaw: OtherName}},
 		role{"prosody", Options{Domain: "no-external.example", NoExternal: true}})
@@ -176,7 +183,7 @@ func TestOneSideHasNoSoundCertificate(t *testing.T) {
 // Public authorities issue certificates for servers only, though the one who calls is a client.
 func TestOurCertificateIsForServersOnly(t *testing.T) {
 	t.Parallel()
-	w := stage(t, JackdawOptions{Options: Options{ServerOnly: true}},
+	w := stage(t, talking, JackdawOptions{Options: Options{ServerOnly: true}},
 		role{"prosody", Options{ServerOnly: true}}, role{"ejabberd", Options{ServerOnly: true}},
 		role{"jackal", Options{ServerOnly: true}})
 	w.each(t, func(t *testing.T, p *Peer, pair int) {
@@ -196,7 +203,7 @@ func TestPeersWithFlawedCertificatesAreRefusedWhereWeInsist(t *testing.T) {
 	flawed := func(kind string, f Flaw) role {
 		return role{kind, Options{Domain: string(f) + "." + kind + ".example", Flaw: f}}
 	}
-	w := stage(t, JackdawOptions{S2S: "dialback: false\n"},
+	w := stage(t, talking, JackdawOptions{S2S: "dialback: false\n"},
 		flawed("prosody", Expired), flawed("prosody", OtherName), flawed("prosody", SelfSigned),
 		flawed("ejabberd", Expired), flawed("ejabberd", OtherName), flawed("jackal", Expired), flawed("jackal", OtherName))
 	w.each(t, func(t *testing.T, p *Peer, pair int) {
@@ -257,7 +264,7 @@ func told(t *testing.T, s *harness.Server, texts ...string) {
 
 func TestPeersThatInsistRefuseOurFlawedCertificate(t *testing.T) {
 	t.Parallel()
-	w := stage(t, JackdawOptions{Options: Options{Flaw: Expired}},
+	w := stage(t, talking, JackdawOptions{Options: Options{Flaw: Expired}},
 		role{"prosody", Options{NoDialback: true}}, role{"ejabberd", Options{NoDialback: true}})
 	w.each(t, func(t *testing.T, p *Peer, pair int) {
 		ours, theirs := w.pair(t, p, pair)
@@ -276,7 +283,7 @@ func TestPeersThatInsistRefuseOurFlawedCertificate(t *testing.T) {
 
 func TestDirectTLS(t *testing.T) {
 	t.Parallel()
-	w := stage(t, JackdawOptions{Options: Options{DirectTLS: true}},
+	w := stage(t, talking, JackdawOptions{Options: Options{DirectTLS: true}},
 		role{"prosody", Options{DirectTLS: true}}, role{"ejabberd", Options{DirectTLS: true}}, role{"jackal", Options{DirectTLS: true}})
 	w.each(t, func(t *testing.T, p *Peer, pair int) {
 		w.theyTalk(t, p, pair, "EXTERNAL", "")
