@@ -2,4 +2,4 @@
 
 package harness
 
-var raceFlag []string
+const raceTest = false

@@ -2,5 +2,4 @@
 
 package harness
 
-// raceFlag builds the server with the race detector when the tests are.
-var raceFlag = []string{"-race"}
+const raceTest = true // the test process has the race detector

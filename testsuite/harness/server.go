@@ -120,7 +120,13 @@ var builds struct {
 }
 
 // Binary builds the server with the given tags once for the test process.
-func Binary(t testing.TB, tags string) string { return binary(t, tags, raceFlag) }
+func Binary(t testing.TB, tags string) string {
+	// A test that only drives the server may be without the detector, which costs its clients more than the server.
+	if raceTest || os.Getenv("JACKDAW_RACE") != "" {
+		return binary(t, tags, []string{"-race"})
+	}
+	return binary(t, tags, nil)
+}
 
 func binary(t testing.TB, tags string, race []string) string {
 	t.Helper()
