@@ -90,6 +90,7 @@ type Limits struct {
 
 	// Archives; beyond: the oldest messages go.
 	ArchiveBytes      int `yaml:"archive_bytes"`       // per account
+	ArchiveIndexBytes int `yaml:"archive_index_bytes"` // per account, of what messages are found by
 	RoomArchiveBytes  int `yaml:"room_archive_bytes"`  // per room
 	RoomsArchiveBytes int `yaml:"rooms_archive_bytes"` // of all rooms that one user has made
 
@@ -195,6 +196,7 @@ func defaultLimits() Limits {
 		PrivateBytes: 4 << 20,
 
 		ArchiveBytes:      512 << 20,
+		ArchiveIndexBytes: 64 << 20,
 		RoomArchiveBytes:  256 << 20,
 		RoomsArchiveBytes: 1 << 30,
 

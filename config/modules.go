@@ -102,6 +102,8 @@ type Offline struct {
 // Archive sets up message archives (XEP-0313).
 type Archive struct {
 	Keep time.Duration `yaml:"keep"` // of a message; 0: for ever
+	// Search has users find messages by what they say (XEP-0431).
+	Search bool `yaml:"search"`
 }
 
 // Push sets up the waking of clients that are away (XEP-0357).

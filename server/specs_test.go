@@ -121,6 +121,7 @@ var titles = map[string]string{
 	"XEP-0421": "Occupant identifiers for semi-anonymous MUCs",
 	"XEP-0424": "Message Retraction",
 	"XEP-0425": "Moderated Message Retraction",
+	"XEP-0431": "Full Text Search in MAM",
 	"XEP-0441": "Message Archive Management Preferences",
 	"XEP-0444": "Message Reactions",
 	"XEP-0463": "MUC Affiliations Versioning",

@@ -1,6 +1,6 @@
 // Package archive keeps what users send and receive and gives it back to their clients: Message
-// Archive Management (XEP-0313) for accounts, with preferences (XEP-0441) and tombstones for
-// retracted messages (XEP-0424).
+// Archive Management (XEP-0313) for accounts, with preferences (XEP-0441), tombstones for
+// retracted messages (XEP-0424) and, if it is turned on, a search for what messages say (XEP-0431).
 //
 // A message gets into the recipient's archive when the router knows that there is such an account and who takes the
 // message (the stages delivering and unclaimed), never before: whoever is not there gets no archive, and whoever is
@@ -33,6 +33,9 @@ type Limits struct {
 	Keep time.Duration // how long a message stays; 0: for ever
 	// Bytes are those that one account may have, 0 for no bound; beyond, its oldest messages go.
 	Bytes int64
+	// Search says whether messages are found by what they say, and Index is how many bytes that may take of one account.
+	Search bool
+	Index  int64
 }
 
 // Contacts knows who is in a user's roster. Both addresses are bare.
@@ -40,11 +43,13 @@ type Contacts interface {
 	Has(user, contact jid.JID) (bool, error)
 }
 
-// Options of New; all but Full are needed.
+// Options of New; all but Full, Segments and Lists are needed.
 type Options struct {
 	Router   *router.Router
 	Messages storage.Log // nobody else writes it
 	Prefs    storage.Map // likewise
+	Segments storage.Log // of the index; nil: there is none
+	Lists    storage.Map // goes with Segments
 	Contacts Contacts
 	Limits   func() Limits // asked whenever it matters
 	Full     func() bool   // whether the disk has no room for archives now; nil: it always has
@@ -57,6 +62,8 @@ type Archive struct {
 	prefs  *prefsCache
 	keeper mam.Keeper
 
+	search *search
+
 	undo   func(owner string, id uint64) // takeBack, made once
 	copies chan struct{}                 // has an entry for each sentCopy that is being written
 
@@ -66,16 +73,18 @@ type Archive struct {
 // Of makes the archive of a server.
 func Of(p parts.Parts, contacts Contacts) *Archive {
 	return New(Options{Router: p.Router, Messages: p.Store.Log("archive"), Prefs: p.Store.Map("archive-prefs"),
+		Segments: p.Store.Log("archive-index"), Lists: p.Store.Map("archive-index"),
 		Contacts: contacts, Full: p.Space.Low, Log: p.Log,
 		Limits: func() Limits {
 			c := p.Config()
-			return Limits{Page: c.Limits.ArchivePage, Keep: c.Modules.Archive.Keep, Bytes: int64(c.Limits.ArchiveBytes)}
+			return Limits{Page: c.Limits.ArchivePage, Keep: c.Modules.Archive.Keep, Bytes: int64(c.Limits.ArchiveBytes),
+				Search: c.Modules.Archive.Search && !c.Modules.Off["archive"], Index: int64(c.Limits.ArchiveIndexBytes)}
 		}})
 }
 
 // New returns the module; Run must be called for messages to go when their time has come.
 func New(o Options) *Archive {
-	a := &Archive{o: o, prefs: newPrefsCache(o.Prefs), copies: make(chan struct{}, copiesAtOnce),
+	a := &Archive{o: o, prefs: newPrefsCache(o.Prefs), search: newSearch(o), copies: make(chan struct{}, copiesAtOnce),
 		desk: mam.Desk{Router: o.Router, Log: o.Log, Limit: func() int { return o.Limits().Page }}}
 	a.undo = a.takeBack
 	a.keeper = mam.Keeper{Log: o.Messages, Keep: func() time.Duration { return o.Limits().Keep }, Own: a.keepOf,
@@ -83,8 +92,15 @@ func New(o Options) *Archive {
 	return a
 }
 
-// Run removes messages whose time has come, until ctx ends.
-func (a *Archive) Run(ctx context.Context) { a.keeper.Run(ctx) }
+// Run removes messages whose time has come, and keeps up to date what they are found by, until ctx ends.
+func (a *Archive) Run(ctx context.Context) {
+	var index sync.WaitGroup
+	if a.search != nil {
+		index.Go(func() { a.search.Run(ctx) })
+	}
+	a.keeper.Run(ctx)
+	index.Wait()
+}
 
 // Features of XEP-0424 §3 and §5.
 const (
@@ -106,12 +122,14 @@ func (a *Archive) Module() router.Module {
 			{Name: "XEP-0059", Version: "1.0", Note: "no pages by index"},
 			{Name: "XEP-0313", Version: "1.1.3", Note: "no messages of rooms"},
 			{Name: "XEP-0424", Version: "0.4.2", Note: "tombstones"},
+			{Name: "XEP-0431", Version: "0.2.0", Note: "if turned on"},
 			{Name: "XEP-0441", Version: "0.2.0"},
 		},
 		Features: []string{nsRetract},
 		AccountFeatures: []string{mam.Feature, mam.FeatureExtended, mam.FeatureGroupchat, xmpp.NSRSM, nsRetract,
 			featureTombstone},
-		Inline: []router.Inline{{Bind: a.bound}},
+		AccountFeaturesNow: a.features,
+		Inline:             []router.Inline{{Bind: a.bound}},
 		IQ: []router.IQ{own(mam.QueryName, a.query), own(mam.MetadataName, a.metadata),
 			own(mam.PrefsName, a.preferences)},
 		Leaving:    router.Stage{Message: a.leaving},
@@ -222,6 +240,7 @@ func (a *Archive) append(e *router.Envelope, n entry) (id uint64, again bool) {
 	if !again {
 		e.OnRefusal(a.undo, name, id)
 		a.retract(n)
+		a.search.grown(name)
 	}
 	return id, again
 }
@@ -274,6 +293,7 @@ func (a *Archive) takeBack(owner string, id uint64) {
 	if _, err := a.o.Messages.Remove(context.Background(), owner, id); err != nil {
 		a.o.Log.Warn("refused message stays archived", "owner", owner, "id", id, "error", err)
 	}
+	a.gone(owner, id)
 }
 
 func (a *Archive) removed(user jid.JID) error {
@@ -290,5 +310,8 @@ func (a *Archive) removed(user jid.JID) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(p.Wait(ctx), q.Wait(ctx))
+	if err := errors.Join(p.Wait(ctx), q.Wait(ctx)); err != nil || a.search == nil {
+		return err
+	}
+	return a.search.Remove(ctx, name)
 }

@@ -29,6 +29,9 @@ func (a *Archive) portable() []router.Portable {
 			{Name: xmpp.Name{Space: xmpp.NSMAM, Local: "prefs"}, What: "preferences of archives", Import: a.importPrefs},
 			{Name: keepName, What: "times for which messages stay", Import: a.importKeep},
 		},
+	}, {
+		Spaces: []string{"log archive-index", "map archive-index"},
+		Stays:  "it is made of the archive",
 	}}
 }
 
@@ -50,6 +53,7 @@ func (a *Archive) imported(ctx context.Context, in *router.Incoming) error {
 		}
 	}
 	owner := in.User.String()
+	a.search.grown(owner)
 	return in.Append(ctx, a.o.Messages, owner, storage.Record{ID: id, Peer: with.Bare().String(),
 		Data: mam.AppendMessage(nil, a.clean(s, owner))})
 }

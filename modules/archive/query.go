@@ -54,25 +54,36 @@ func (a *Archive) bound(s *router.Session, _ *xmpp.Element) []byte {
 // query answers with the form (§4.1.5), or sees to it that the results are sent.
 func (a *Archive) query(e *router.Envelope, el *xmpp.Element) {
 	if e.Stanza.Type == xmpp.TypeGet {
-		a.o.Router.Answer(e, mam.Form())
+		a.o.Router.Answer(e, mam.Form(a.search.on()))
 		return
 	}
 	if el.HasAttr("node") { // §6.1.3: it would ask for something else than messages
 		e.Refuse(xmpp.FeatureNotImplemented("nodes have no archives"))
 		return
 	}
-	q, bad := mam.Parse(el)
+	parse := mam.Parse
+	if a.search.on() {
+		parse = mam.ParseSearch
+	}
+	q, bad := parse(el)
 	if bad != nil {
 		e.Refuse(bad)
 		return
 	}
 	s := e.Session
+	m := match(s.Bare(), q.With)
+	if q.Text != "" {
+		if bad := a.search.find(&m, s.Bare(), q); bad != nil {
+			e.Refuse(bad)
+			return
+		}
+	}
 	iq := xmpp.Stanza{Kind: xmpp.IQ, Type: e.Stanza.Type, ID: e.Stanza.ID, From: s.Addr(), To: e.Stanza.To}
 	if iq.To.IsZero() {
 		iq.To = s.Bare()
 	}
 	bad = a.desk.Ask(e, mam.Question{IQ: iq, Session: s, Archive: mam.Archive{Log: a.o.Messages, Owner: s.Bare().String()},
-		Query: q, Match: match(s.Bare(), q.With)})
+		Query: q, Match: m})
 	if bad != nil {
 		e.Refuse(bad)
 	}

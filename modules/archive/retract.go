@@ -51,6 +51,7 @@ func (a *Archive) retract(n entry) {
 		mam.AppendMessage(nil, &tombstone)); err != nil && !errors.Is(err, storage.ErrNotFound) {
 		a.o.Log.Warn("retracted message stays archived", "owner", n.owner, "id", r.ID, "error", err)
 	}
+	a.gone(n.owner.String(), r.ID)
 }
 
 // find looks for a message of the author's with this id, in the conversation of the entry. A short way leads through

@@ -63,6 +63,7 @@ func (c *sentCopy) write(owner string, n entry) {
 	}
 	if !c.dup {
 		c.a.retract(n)
+		c.a.search.grown(owner)
 	}
 	durable.Then(c.pending.Finish)
 }

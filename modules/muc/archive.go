@@ -33,7 +33,7 @@ func (m *Rooms) query(e *router.Envelope, el *xmpp.Element) {
 			metadata = true
 			return
 		case s.Type == xmpp.TypeGet:
-			m.o.Router.Answer(e, mam.Form())
+			m.o.Router.Answer(e, mam.Form(false))
 			return
 		}
 		q, bad := mam.Parse(el)

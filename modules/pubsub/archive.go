@@ -37,7 +37,7 @@ func (m *Service) query(e *router.Envelope, name xmpp.Name) {
 		m.o.Router.Answer(e, b)
 		return
 	case s.Type == xmpp.TypeGet:
-		m.o.Router.Answer(e, mam.Form())
+		m.o.Router.Answer(e, mam.Form(false))
 		return
 	}
 	of := *el

@@ -68,6 +68,75 @@ func TestArchivesForgetWhatIsOld(t *testing.T) {
 	}
 }
 
+// Users find what was said by its words (XEP-0431), until it is retracted, on every engine and after a restart.
+func TestUsersFindMessagesByTheirWords(t *testing.T) {
+	t.Parallel()
+	for _, place := range harness.Places {
+		t.Run(place.String(), func(t *testing.T) {
+			t.Parallel()
+			s := harness.Start(t, harness.Options{Place: place, Env: quick, Users: []string{"romeo"},
+				Config: "modules: {archive: {search: true}}"})
+			romeo := enter(t, s, "romeo", "desk")
+			asked := 0
+			find := func(text, page string) (fin string, bodies []string) {
+				t.Helper()
+				asked++
+				id := fmt.Sprint("find-", asked)
+				romeo.say("<iq type='set' id='" + id + "'><query xmlns='urn:xmpp:mam:2'><x xmlns='jabber:x:data' type='submit'>" +
+					"<field var='FORM_TYPE' type='hidden'><value>urn:xmpp:mam:2</value></field>" +
+					"<field var='{urn:xmpp:fulltext:0}fulltext'><value>" + text + "</value></field></x>" + page + "</query></iq>")
+				for _, el := range romeo.until(id) {
+					if _, body, ok := strings.Cut(el, "<body>"); ok && strings.Contains(el, "<result ") {
+						body, _, _ = strings.Cut(body, "</body>")
+						bodies = append(bodies, body)
+					}
+				}
+				return romeo.last, bodies
+			}
+			romeo.say("<iq type='get' id='info' to='romeo@" + harness.Domain + "'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>")
+			if romeo.until("info"); !strings.Contains(romeo.last, "urn:xmpp:fulltext:0") {
+				t.Errorf("search is not announced: %s", romeo.last)
+			}
+			romeo.say("<message to='romeo@localhost' type='chat'><body>What light through yonder window breaks?</body></message>")
+			var all strings.Builder
+			for i := range 1200 { // more than a search reads as they are
+				fmt.Fprintf(&all, "<message to='romeo@localhost' type='chat'><body>Filling %d</body></message>", i)
+			}
+			romeo.say(all.String() + "<message to='romeo@localhost' type='chat'><body>The WINDOW is open.</body></message>")
+			romeo.settled()
+			const last = "<set xmlns='http://jabber.org/protocol/rsm'><max>1</max><before/></set>"
+			for range 2 {
+				if _, got := find("Window", ""); len(got) != 2 || !strings.Contains(got[0], "yonder") || got[1] != "The WINDOW is open." {
+					t.Errorf("found: %q", got)
+				}
+				if fin, got := find("window", last); len(got) != 1 || got[0] != "The WINDOW is open." || strings.Contains(fin, "complete") {
+					t.Errorf("the last page: %q, %s", got, fin)
+				}
+				if _, got := find("window filling", ""); len(got) != 0 {
+					t.Errorf("nobody has said both: %q", got)
+				}
+				if _, got := find("filling 777", ""); len(got) != 1 {
+					t.Errorf("one has both: %q", got)
+				}
+				if code := s.Stop(); code != 0 {
+					t.Fatalf("exit code %d", code)
+				}
+				s.Launch()
+				romeo = enter(t, s, "romeo", "desk")
+			}
+			romeo.say("<message to='romeo@localhost' type='chat' id='late'><body>a slip of the tongue</body></message>" +
+				"<message to='romeo@localhost' type='chat' id='gone'><retract xmlns='urn:xmpp:message-retract:1' id='late'/></message>")
+			romeo.settled()
+			if _, got := find("tongue", ""); len(got) != 0 {
+				t.Errorf("what was retracted is found: %q", got)
+			}
+			if fin, _ := find("?", ""); !strings.Contains(fin, "<bad-request ") {
+				t.Errorf("a search for nothing: %s", fin)
+			}
+		})
+	}
+}
+
 // tooMany: a client that asks and does not read is answered no faster than it reads, and asks in vain some time.
 func tooMany(t *testing.T, g *guest) {
 	t.Helper()

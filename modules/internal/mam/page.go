@@ -29,6 +29,15 @@ type Archive struct {
 type Match struct {
 	Peer string                     // only records of this peer; empty: all
 	Also func(*storage.Record) bool // nil: no more
+	// Page, if not nil, reads pages instead of the log. What it gives matches, but for Also.
+	Page func(ctx context.Context, q storage.Query) ([]storage.Record, bool, error)
+}
+
+func (m *Match) page(ctx context.Context, a Archive, q storage.Query) ([]storage.Record, bool, error) {
+	if m.Page != nil {
+		return m.Page(ctx, q)
+	}
+	return a.Log.Page(ctx, a.Owner, q)
 }
 
 // A Page is what a query has found.
@@ -136,7 +145,7 @@ func (p *Page) gather(ctx context.Context, q *Query, a Archive, m Match, l limit
 		if m.Also == nil {
 			n = min(n, max(limit-len(p.Records), 1)) // 1: whether there is something
 		}
-		some, more, err := a.Log.Page(ctx, a.Owner, storage.Query{Peer: m.Peer, After: l.after, Before: l.before, Limit: n,
+		some, more, err := m.page(ctx, a, storage.Query{Peer: m.Peer, After: l.after, Before: l.before, Limit: n,
 			Backward: q.page.Backward})
 		if err != nil {
 			return err

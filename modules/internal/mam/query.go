@@ -20,6 +20,12 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
+// FeatureSearch says that messages are found by what they say (XEP-0431 §2.1); fulltext is the field for that (§3.1).
+const (
+	FeatureSearch = "urn:xmpp:fulltext:0"
+	fulltext      = "{urn:xmpp:fulltext:0}fulltext"
+)
+
 // The features of an archive (XEP-0313 §7).
 const (
 	Feature          = xmpp.NSMAM
@@ -41,6 +47,7 @@ const maxIDs = 1000
 type Query struct {
 	ID   string  // queryid; may be empty
 	With jid.JID // zero: everybody
+	Text string  // what messages say (XEP-0431); empty: anything
 	Flip bool    // the newest first within the page (§4.3.4)
 
 	times             limits // that 'start' and 'end' make
@@ -51,7 +58,12 @@ type Query struct {
 }
 
 // Parse reads a <query/> of a request of type set.
-func Parse(q *xmpp.Element) (*Query, *xmpp.Error) {
+func Parse(q *xmpp.Element) (*Query, *xmpp.Error) { return read(q, false) }
+
+// ParseSearch is Parse where messages are found by what they say, too.
+func ParseSearch(q *xmpp.Element) (*Query, *xmpp.Error) { return read(q, true) }
+
+func read(q *xmpp.Element, search bool) (*Query, *xmpp.Error) {
 	out := &Query{ID: q.Attr("queryid")}
 	if q.HasAttr("node") { // §6.1.3: of pubsub archives
 		return nil, xmpp.ItemNotFound("there is no such node")
@@ -78,6 +90,10 @@ func Parse(q *xmpp.Element) (*Query, *xmpp.Error) {
 		return nil, xmpp.BadRequest("the FORM_TYPE is not that of archives")
 	}
 	for i := range form.Fields {
+		if f := &form.Fields[i]; search && f.Var == fulltext {
+			out.Text = f.Value()
+			continue
+		}
 		if bad := out.field(&form.Fields[i]); bad != nil {
 			return nil, bad
 		}
@@ -122,13 +138,17 @@ func (q *Query) field(f *forms.Field) *xmpp.Error {
 	return nil
 }
 
+// HasIDs says that the messages are named one by one.
+func (q *Query) HasIDs() bool { return q.hasIDs }
+
 // filtered says that not all records are asked for, leaving pages aside.
 func (q *Query) filtered() bool {
-	return !q.With.IsZero() || q.times != (limits{}) || q.afterID != "" || q.beforeID != "" || q.hasIDs
+	return !q.With.IsZero() || q.Text != "" || q.times != (limits{}) || q.afterID != "" || q.beforeID != "" || q.hasIDs
 }
 
-// Form is the answer to a request of type get: the fields that a query may have (§4.1.5).
-func Form() []byte {
+// Form is the answer to a request of type get: the fields that a query may have (§4.1.5), with search those of
+// ParseSearch.
+func Form(search bool) []byte {
 	f := forms.Form{Kind: forms.Ask, Type: xmpp.NSMAM, Fields: []forms.Field{
 		{Var: "with", Type: "jid-single"},
 		{Var: "start", Type: "text-single"},
@@ -138,6 +158,9 @@ func Form() []byte {
 		{Var: "ids", Type: "list-multi", Open: true},
 		{Var: "include-groupchat", Type: "boolean"},
 	}}
+	if search {
+		f.Fields = append(f.Fields, forms.Field{Var: fulltext, Type: "text-single"})
+	}
 	w := xmpp.NewWriter(nil).Start(xmpp.NSMAM, "query")
 	f.Write(w)
 	return w.End().Bytes()
