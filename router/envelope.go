@@ -213,13 +213,24 @@ func (e *Envelope) Reset() {
 	*e = Envelope{Batch: e.Batch, Fate: Fate{Pendings: e.Pendings[:0], undo: e.undo[:0]}}
 }
 
-// A Batch remembers which sessions have something to write, so that stanzas that arrive together leave together: its
-// owner calls Flush when it has routed all that it had at hand. The zero value is ready. Not for concurrent use.
-type Batch struct{ woken []Outlet }
+// A Flusher has something to write when the stanzas at hand have been routed: a session's outlet, or a link to another
+// node.
+type Flusher interface {
+	Flush()
+}
 
-func (b *Batch) add(o Outlet) { b.woken = append(b.woken, o) }
+// A Batch remembers who has something to write, so that stanzas that arrive together leave together: its owner calls
+// Flush when it has routed all that it had at hand. The zero value is ready. Not for concurrent use.
+type Batch struct{ woken []Flusher }
 
-// Flush lets the collected sessions write.
+// Add has f flushed with the others. It may be given several times.
+func (b *Batch) Add(f Flusher) {
+	if n := len(b.woken); n == 0 || b.woken[n-1] != f {
+		b.woken = append(b.woken, f)
+	}
+}
+
+// Flush lets those that were collected write.
 func (b *Batch) Flush() {
 	for i, o := range b.woken {
 		o.Flush()

@@ -65,14 +65,14 @@ func (r *Router) handsOverToPeer(e *Envelope, to jid.JID) bool {
 
 func (r *Router) handsOverTo(owner string, e *Envelope) bool {
 	h := r.homes.Load()
-	if h == nil || owner == "" || (*h).Here(owner) {
+	// What another node has handed over is here: Here may say no for a while after a slot has come, so that what waits
+	// for it goes ahead.
+	if h == nil || owner == "" || e.Carried || (*h).Here(owner) {
 		return false
 	}
-	if !e.Carried {
-		for _, f := range r.plan.Load().handedOver {
-			if f(e); e.Settled() {
-				return true
-			}
+	for _, f := range r.plan.Load().handedOver {
+		if f(e); e.Settled() {
+			return true
 		}
 	}
 	(*h).Send(owner, e)
@@ -112,12 +112,20 @@ func (r *Router) Forward(e *Envelope) *Answer {
 // Route. For what a service of ours has made, and for requests, the error comes back as from a peer.
 func (a *Answer) Finish(o Outcome, err *xmpp.Error, id uint64, told, open bool) {
 	a.Outcome, a.Err, a.StanzaID, a.Told, a.Open = o, err, id, told, open
-	if o == Refused {
-		for _, u := range a.undo {
-			u.f(u.owner, u.id)
-		}
+	if o == Refused && len(a.undo) > 0 { // which may wait for storage
+		go func() {
+			for _, u := range a.undo {
+				u.f(u.owner, u.id)
+			}
+			a.finish()
+		}()
+		return
 	}
-	if o == Refused && !told && err != nil && (!a.quiet || a.own || a.head.Kind == xmpp.IQ) {
+	a.finish()
+}
+
+func (a *Answer) finish() {
+	if a.Outcome == Refused && !a.Told && a.Err != nil && (!a.quiet || a.own || a.head.Kind == xmpp.IQ) {
 		a.bounce()
 	}
 	a.written.Finish(nil)

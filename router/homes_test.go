@@ -113,16 +113,22 @@ func TestAnAnswerOfAnotherHomeSettlesTheEnvelope(t *testing.T) {
 		t.Errorf("the sender got %q", h.back.got)
 	}
 
-	h.send(message)
+	e = h.send(message)
 	f.last.Finish(Refused, xmpp.ServiceUnavailable(""), 0, false, false)
+	if err := e.Pendings[0].Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	if len(h.back.got) != 1 || !strings.Contains(h.back.got[0], "service-unavailable") {
 		t.Fatalf("the sender got %q, want the error", h.back.got)
 	}
 	if !slices.Equal(undone, []uint64{3}) {
 		t.Errorf("taken back: %v", undone)
 	}
-	h.send(message)
+	e = h.send(message)
 	f.last.Finish(Refused, xmpp.ServiceUnavailable(""), 0, true, false)
+	if err := e.Pendings[0].Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	quiet := message
 	quiet.From = h.romeo.Addr()
 	h.Route(&Envelope{Stanza: &quiet, Account: h.romeo.Bare(), Quiet: true})
@@ -214,5 +220,37 @@ func TestASequelIsToldAtTheHomeOfTheSender(t *testing.T) {
 	h.Tell(Sequel{From: jid.MustParse("juliet@example.org/x"), ID: "there"})
 	if len(told) != 1 || told[0].ID != "here" || len(f.told) != 1 || f.told[0].ID != "there" {
 		t.Errorf("told here %v, there %v", told, f.told)
+	}
+}
+
+func TestWhatIsCarriedIsRefusedWithoutAWordAndHandedOverNoFurther(t *testing.T) {
+	h, f := spread(t, []string{"romeo@example.org"})
+	from := jid.MustParse("nurse@example.org/hall")
+	m := xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeGroupchat, ID: "m", From: from, To: jid.MustParse("romeo@example.org")}
+	e := Envelope{Stanza: &m, Session: h.Standin(from), Account: from.Bare()}
+	h.Receive(&e)
+	if e.Outcome != Refused || e.Err == nil || len(f.sent) != 0 {
+		t.Errorf("%v %v, handed over %q", e.Outcome, e.Err, f.sent)
+	}
+	if routed := h.Stats.Routed[0].Load(); routed != 1 {
+		t.Errorf("%d messages were routed, the error among them", routed)
+	}
+}
+
+// flushed counts.
+type flushed int
+
+func (f *flushed) Flush() { *f++ }
+
+func TestBatchFlushesOnceWhoeverIsAddedInARow(t *testing.T) {
+	var b Batch
+	var one, other flushed
+	b.Add(&one)
+	b.Add(&one)
+	b.Add(&other)
+	b.Flush()
+	b.Flush()
+	if one != 1 || other != 1 {
+		t.Errorf("flushed %d and %d times", one, other)
 	}
 }

@@ -20,6 +20,11 @@ func (r *Router) Tell(s Sequel) {
 		(*h).Tell(s)
 		return
 	}
+	r.Hear(s)
+}
+
+// Hear is Tell at the home of the sender, which another node has found.
+func (r *Router) Hear(s Sequel) {
 	for _, f := range r.plan.Load().sequel {
 		f(s)
 	}

@@ -198,7 +198,7 @@ func (s *Session) sent(b *Batch, what *xmpp.Stanza, wake, ok bool) bool {
 		s.stats.Sent[what.Kind-xmpp.Message].Add(1)
 	}
 	if wake {
-		b.add(s.out)
+		b.Add(s.out)
 	}
 	return ok
 }
