@@ -11,8 +11,8 @@ PACKAGES = redis-server slapd prosody lua-unbound lua-dbi-sqlite3 ejabberd pytho
 # What runs in the browser, by its lock file.
 WEB = testsuite/web/testdata
 
-# What posts to hooks, by its list of files.
-SENDERS = testsuite/senders/testdata
+# What posts to hooks, and a gateway, each by its list of files.
+PYTHONS = testsuite/senders/testdata testsuite/gateways/testdata
 
 FUZZTIME ?= 30s
 
@@ -167,7 +167,6 @@ deps:
 	  $$as env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing; fi
 	@cmp -s $(WEB)/package-lock.json $(WEB)/node_modules/.installed || \
 	  { npm ci --prefix $(WEB) && cp $(WEB)/package-lock.json $(WEB)/node_modules/.installed; }
-	@cmp -s $(SENDERS)/requirements.txt $(SENDERS)/venv/.installed || { rm -rf $(SENDERS)/venv && \
-	  /usr/bin/python3 -m venv $(SENDERS)/venv && $(SENDERS)/venv/bin/pip install -q --disable-pip-version-check \
-	  --require-hashes --no-deps -r $(SENDERS)/requirements.txt && \
-	  cp $(SENDERS)/requirements.txt $(SENDERS)/venv/.installed; }
+	@set -e; for d in $(PYTHONS); do cmp -s $$d/requirements.txt $$d/venv/.installed || { rm -rf $$d/venv; \
+	  /usr/bin/python3 -m venv $$d/venv; $$d/venv/bin/pip install -q --disable-pip-version-check \
+	  --require-hashes --no-deps -r $$d/requirements.txt; cp $$d/requirements.txt $$d/venv/.installed; }; done
