@@ -30,7 +30,7 @@ import (
 // boshHandler serves BOSH.
 func (h *house) boshHandler() *bosh.Handler {
 	return bosh.New(bosh.Options{
-		Take:  h.Take,
+		Take:  h.door.Take,
 		Admit: func(c net.Conn, a netip.Addr) (*gate.Pass, string) { return h.streams.Gate.Admit(c, a, h.limits()) },
 		Source: func(r *http.Request) (netip.Addr, bool) {
 			a, err := netip.ParseAddrPort(r.RemoteAddr)

@@ -47,6 +47,13 @@ type Options struct {
 	// Tokens let clients log in without a password; nil offers that to nobody.
 	Tokens Tokens
 
+	// Elsewhere knows the other nodes; nil: there are none.
+	Elsewhere Elsewhere
+	// Framing makes a framing anew that another node names (wire.FramingName) and wire does not know; nil: there is none.
+	Framing func(name string) wire.Framing
+	// Location is where clients should come back to resume a session, HOST:PORT; "" leaves that to them (XEP-0198 §3).
+	Location string
+
 	// Gate counts connections, with those of other listeners; nil: there are none.
 	Gate *gate.Keeper
 	// Budgets are those of accounts, by bare address, for all ways in; nil: there are no others.
@@ -87,6 +94,10 @@ type Stats struct {
 	Detached     atomic.Int64 // sessions that began to wait for resumption
 	Resumptions  atomic.Int64
 	Silent       atomic.Int64 // clients that did not answer a ping, or a request for an acknowledgement
+	HandedOver   atomic.Int64 // streams whose sessions are at other nodes
+	Passing      atomic.Int64 // current: of these, that are connected
+	Adopted      atomic.Int64 // streams that other nodes have handed over
+	Unreachable  atomic.Int64 // streams that could not be handed over
 	Overflows    atomic.Int64 // clients given up because they did not take what waited for them
 	Unreadable   atomic.Int64 // queued stanzas that could not be read back: a fault of the server
 	Panics       atomic.Int64 // likewise
@@ -103,8 +114,12 @@ type Server struct {
 	tokens   Tokens
 	log      *slog.Logger
 	plain    bool // AllowPlainWithoutTLS
-	conf     atomic.Pointer[settings]
-	ends     endPoints
+	location string
+
+	elsewhere Elsewhere
+	framing   func(name string) wire.Framing
+	conf      atomic.Pointer[settings]
+	ends      endPoints
 
 	now       atomic.Int64 // seconds since the start
 	timers    wheel
@@ -123,6 +138,7 @@ type Server struct {
 	mu        sync.Mutex         // guards the rest
 	strangers map[*conn]struct{} // connections that still negotiate
 	sessions  map[*session]struct{}
+	passages  map[*conn]*wire.Passage // connections whose streams are at other nodes
 }
 
 type settings struct {
@@ -133,8 +149,9 @@ type settings struct {
 // New returns a server that serves nothing yet. Shutdown frees it.
 func New(o Options) *Server {
 	s := &Server{router: o.Router, accounts: o.Accounts, register: o.Register, tokens: o.Tokens,
-		plain:   o.AllowPlainWithoutTLS,
-		reports: newWorker(), acks: newWorker(), strangers: map[*conn]struct{}{}, sessions: map[*session]struct{}{}}
+		plain: o.AllowPlainWithoutTLS, elsewhere: o.Elsewhere, framing: o.Framing, location: o.Location,
+		passages: map[*conn]*wire.Passage{},
+		reports:  newWorker(), acks: newWorker(), strangers: map[*conn]struct{}{}, sessions: map[*session]struct{}{}}
 	s.streams = wire.Service[*conn]{Who: "client", Log: o.Log, Gate: o.Gate, Limits: s.limits, Framing: wire.Bytes{},
 		Header:   stream.Header{Content: xmpp.NSClient, Version: "1.0", Lang: "en"},
 		Accepted: &s.Stats.Accepted, Refused: &s.Stats.Refused, Panics: &s.Stats.Panics,
@@ -224,6 +241,15 @@ func (s *Server) accept(nc net.Conn, m Mode) {
 
 func (s *Server) begin(e wire.Entry, m Mode) bool {
 	c := &conn{srv: s, pass: e.Pass, from: e.From, secure: e.Secure}
+	if !s.enter(c, e) {
+		return false
+	}
+	go c.greet(m)
+	return true
+}
+
+// enter makes a connection known. It says false where the server is closing.
+func (s *Server) enter(c *conn, e wire.Entry) bool {
 	c.Begin(e, c)
 	s.mu.Lock()
 	s.strangers[c] = struct{}{} // before it is known: close looks for it afterwards
@@ -235,7 +261,6 @@ func (s *Server) begin(e wire.Entry, m Mode) bool {
 		return false
 	}
 	s.Stats.Connections.Add(1)
-	go c.greet(m)
 	return true
 }
 
@@ -289,6 +314,9 @@ func (s *Server) close(ctx context.Context) []*session {
 	for c := range s.strangers { // the others' readers are told by their sessions
 		c.Transport.Interrupt()
 	}
+	for _, p := range s.passages {
+		go p.Leave() // it may wait for the link
+	}
 	return slices.Collect(maps.Keys(s.sessions))
 }
 
@@ -299,7 +327,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	for _, one := range s.close(ctx) {
 		one.End(string(stream.SystemShutdown), "")
 	}
-	err := s.streams.Wait(ctx, func(c *conn) { _ = c.Transport.Close() }) // whoever waits for it stops waiting
+	err := s.streams.Wait(ctx, s.cut) // whoever waits for it stops waiting
 	s.cancel()
 	s.tasks.Wait()
 	return err

@@ -25,6 +25,8 @@ import (
 	"jackdaw/router"
 	"jackdaw/router/accounts"
 	"jackdaw/storage"
+	"jackdaw/web/bosh"
+	"jackdaw/wire"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 	"jackdaw/xmpp/sasl"
@@ -144,6 +146,7 @@ type house struct {
 	router   *router.Router
 	accounts *accounts.Service
 	users    storage.Accounts
+	door     *Server // where clients come in: itself, or the server of another node
 
 	mu      sync.Mutex // guards the rest
 	stored  []string   // ids of messages for which there was no session
@@ -176,11 +179,13 @@ func open(t testing.TB, change func(*Options)) *house {
 	h.router.Use(h.module())
 	conf := config.Default()
 	o := Options{Router: h.router, Accounts: svc, C2S: conf.C2S, Limits: conf.Limits,
-		TLS: &tls.Config{Certificates: []tls.Certificate{certificate()}}}
+		Framing: func(string) wire.Framing { return bosh.Framing() },
+		TLS:     &tls.Config{Certificates: []tls.Certificate{certificate()}}}
 	if change != nil {
 		change(&o)
 	}
 	h.Server = New(o)
+	h.door = h.Server
 	return h
 }
 
@@ -318,7 +323,7 @@ type client struct {
 func (h *house) connect(m Mode) *client {
 	h.t.Helper()
 	a, b := tcpPair(h.t)
-	h.accept(a, m)
+	h.door.accept(a, m)
 	return &client{t: h.t, conn: b, c: b}
 }
 
@@ -335,7 +340,7 @@ func (h *house) narrow(secure bool) *client {
 	if secure {
 		m = DirectTLS
 	}
-	h.accept(a, m)
+	h.door.accept(a, m)
 	return &client{t: h.t, conn: b, c: b}
 }
 
@@ -344,7 +349,7 @@ func (h *house) pipe() *client { return h.pipeFrom(func(c net.Conn) net.Conn { r
 
 func (h *house) pipeFrom(remote func(net.Conn) net.Conn) *client {
 	a, b := net.Pipe()
-	h.accept(remote(a), STARTTLS)
+	h.door.accept(remote(a), STARTTLS)
 	c := &client{t: h.t, conn: b, c: b, in: make(chan []byte, 1000)}
 	go func() {
 		defer close(c.in)

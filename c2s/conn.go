@@ -20,8 +20,10 @@ type conn struct {
 	srv    *Server
 	pass   *gate.Pass
 	from   netip.Addr
-	s      *session // nil before bind
-	secure bool     // nobody reads it on its way
+	s      *session      // nil before bind
+	secure bool          // nobody reads it on its way
+	farTLS uint16        // the version of TLS at the node with the connection, where that is another
+	far    *wire.Carried // the connection, where another node has it
 	// resumed says that the session began on another connection.
 	resumed bool
 

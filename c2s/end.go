@@ -203,6 +203,60 @@ func (s *session) lost(c *conn, f *wire.Farewell) {
 	s.srv.router.Detached(s.rs, left)
 }
 
+// bringOut waits a little for what is being written to a client by another node. On a connection of our own the kernel
+// has that by now, such as the last frame of a WebSocket.
+func (s *session) bringOut(c *conn) {
+	ctx, cancel := s.srv.within(wire.FarewellTime)
+	defer cancel()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.conn == c && c.writing && !s.wait(ctx.Done()) {
+	}
+	if s.conn != c || c.writing {
+		return
+	}
+	c.writing = true
+	s.mu.Unlock()
+	if produced, accepted := c.Transport.Written(); produced != accepted {
+		_ = c.Transport.Drain(wire.FarewellTime) // whoever does not hear it has gone
+	}
+	s.mu.Lock()
+	c.writing = false
+	s.changed()
+}
+
+// depart is what the reader does when the node with the connection stops: the stream ends, and the session waits if it
+// can for its client to come back by another node.
+func (s *session) depart(c *conn) {
+	f := wire.Fault(stream.SystemShutdown, "")
+	ctx, cancel := s.srv.within(wire.FarewellTime)
+	defer cancel()
+	s.settleAcks(ctx)
+	s.mu.Lock()
+	late := s.sm == nil || s.sm.window == 0 || s.sm.lossy // then it ends, and the end is said as ever
+	for !late && s.conn == c && !c.failed && !s.leaving && !s.ending && (c.writing || s.queue != nil) {
+		if c.writing {
+			late = s.wait(ctx.Done())
+			continue
+		}
+		c.writing = true
+		s.write(c)
+		s.mu.Lock()
+	}
+	if !late && s.conn == c && !c.failed && !c.writing && !s.leaving && !s.ending {
+		c.writing = true
+		last := c.Framing.AppendEnd(s.lastAck(nil), f)
+		s.mu.Unlock()
+		c.Goodbye(last)
+		c.dead.Store(true)
+		s.mu.Lock()
+		c.writing = false
+		s.changed()
+	}
+	s.mu.Unlock()
+	s.lost(c, f)
+}
+
 // detach takes the connection away. The caller holds mu.
 func (s *session) detach(expires time.Time) {
 	s.conn = nil

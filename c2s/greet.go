@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"strconv"
-	"strings"
 	"time"
 
 	"jackdaw/router"
@@ -43,6 +42,14 @@ type greeting struct {
 	device  string        // see router.Connection
 	entered devices.Login // how the device has logged in
 	flowing bool          // after the login the stream goes on without being opened anew (XEP-0388 §2.6.1)
+
+	// Where there are several nodes.
+	attempt  []byte         // the element of the login that is under way
+	preauth  []byte         // a request that was granted, for another to be answered elsewhere (XEP-0445)
+	handed   *wire.Handover // what another node has left to do
+	hops     int            // nodes that have handed the stream over
+	bound    []sasl.Binding // the channel, where another node has the connection
+	response string         // the answer to a challenge of another node
 }
 
 // errTaken says that the connection has been handed to a session.
@@ -60,17 +67,21 @@ func deepen(at int) byte {
 // greet negotiates. On success another goroutine goes on with the connection.
 func (c *conn) greet(m Mode) {
 	deepen(0)
-	g := &greeting{conn: c, mode: m, source: accounts.Source{Addr: c.from, Exempt: gate.Exempt(c.from)}}
+	(&greeting{conn: c, mode: m, source: accounts.Source{Addr: c.from, Exempt: gate.Exempt(c.from)}}).greet()
+}
+
+func (g *greeting) greet() {
+	c := g.conn
 	c.greeting = g
 	err := g.negotiate()
-	if err == errTaken {
+	if err == errTaken || err == errPassed {
 		return
 	}
 	defer c.srv.left(c)
 	if g.unsaid != "" && g.user.IsZero() {
 		g.noteFailure(g.claimed, g.unsaid)
 	}
-	if c.srv.streams.Closed() {
+	if c.srv.streams.Closed() || err == wire.ErrLeaves {
 		err = wire.Fault(stream.SystemShutdown, "")
 	}
 	g.sayStranger(err)
@@ -120,8 +131,13 @@ func (g *greeting) negotiate() (err error) {
 		return err
 	}
 	for g.user.IsZero() {
-		if err := g.open(); err != nil {
-			return err
+		if g.handed == nil {
+			if err := g.open(); err != nil {
+				return err
+			}
+			if err := g.settled(); err != nil {
+				return err
+			}
 		}
 		if err := g.introduce(); err != nil {
 			return err
@@ -145,7 +161,7 @@ func (g *greeting) negotiate() (err error) {
 // admit gives the stream the limits of one whose user is known.
 func (g *greeting) admit() {
 	g.srv.Stats.Logins.Add(1)
-	g.pass.Known()
+	g.known()
 	g.profile, g.classic, g.modern = nil, profile{}, sasl2{}
 	g.Relax(g.srv.settings().MaxStanza, g.srv.limits())
 }
@@ -216,44 +232,19 @@ func (g *greeting) blanks() error {
 
 // introduce offers TLS and SASL, and goes on until the stream must be opened anew.
 func (g *greeting) introduce() error {
-	settings := g.srv.settings()
-	g.prepareLogin(settings.RequireTLS)
-	f := make([]byte, 0, 2<<10) // they are two thirds of it
-	if g.encrypts() {
-		f = wire.AppendStartTLS(f, settings.RequireTLS)
+	h, err := g.takeOver()
+	if err != nil {
+		return err
 	}
-	if len(g.classic.offered) > 0 {
-		f = append(f, "<mechanisms xmlns='"+xmpp.NSSASL+"'>"...)
-		for _, m := range g.classic.offered {
-			f = append(f, "<mechanism>"...)
-			f = append(f, m...)
-			f = append(f, "</mechanism>"...)
-		}
-		f = append(f, "</mechanisms>"...)
-	}
-	if g.TLS != nil {
-		f = append(f, "<sasl-channel-binding xmlns='"+xmpp.NSChannelBinding+"'>"...)
-		for _, b := range g.classic.sasl.Bindings {
-			f = append(f, "<channel-binding type='"...)
-			f = append(f, b.Type...)
-			f = append(f, "'/>"...)
-		}
-		f = append(f, "</sasl-channel-binding>"...)
-		if len(g.classic.sasl.Bindings) == 0 { // XEP-0440 wants at least one
-			f = f[:strings.LastIndex(string(f), "<sasl-channel-binding")]
+	g.prepareLogin(g.srv.settings().RequireTLS)
+	if h == nil {
+		g.announce()
+	} else {
+		g.recall(h)
+		if again, err := g.answer(h); err != nil || !again {
+			return err
 		}
 	}
-	inBand, byToken := g.registers()
-	if byToken {
-		f = append(f, "<register xmlns='"+xmpp.NSIBRToken+"'/>"...)
-	}
-	if inBand {
-		f = append(f, "<register xmlns='"+xmpp.NSRegisterFeature+"'/>"...)
-	}
-	f = g.appendAuthentication(f)
-	f = wire.AppendLimits(f, settings.MaxStanzaPreauth, 0)
-	f = g.appendVersion(f)
-	g.out = g.Framing.AppendFeatures(g.out, f) // with the answer to a login that was sent with the header
 	for {
 		item, err := g.Next()
 		if err != nil {
@@ -268,32 +259,67 @@ func (g *greeting) introduce() error {
 			}
 			continue
 		}
-		name, raw := g.Scanner.Element()
-		switch {
-		case name == xmpp.Name{Space: xmpp.NSTLS, Local: "starttls"}:
-			return g.startTLS()
-		case name == xmpp.Name{Space: xmpp.NSSASL, Local: "auth"}:
-			if again, err := g.login(raw); err != nil || !again {
-				return err
-			}
-		case name == xmpp.Name{Space: xmpp.NSSASL2, Local: "authenticate"} && len(g.modern.offered) > 0:
-			if again, err := g.authenticate(raw); err != nil || !again {
-				return err
-			}
-		case name == xmpp.Name{Space: xmpp.NSSASL, Local: "abort"}, name == xmpp.Name{Space: xmpp.NSSASL, Local: "response"}:
-			g.profile = &g.classic
-			if err := g.declined(sasl.MalformedRequest, ""); err != nil {
-				return err
-			}
-		case name.Space == xmpp.NSSM: // XEP-0198 §3
-			g.out = append(g.out, wire.Failed(xmpp.CondUnexpectedRequest)...)
-			if err := g.write(); err != nil {
-				return err
-			}
-		default:
-			return wire.Fault(stream.UnsupportedStanzaType, "")
+		if again, err := g.element(g.Scanner.Element()); err != nil || !again {
+			return err
 		}
 	}
+}
+
+// announce queues the features of a stream before the login.
+func (g *greeting) announce() {
+	settings := g.srv.settings()
+	f := make([]byte, 0, 2<<10) // they are two thirds of it
+	if g.encrypts() {
+		f = wire.AppendStartTLS(f, settings.RequireTLS)
+	}
+	if len(g.classic.offered) > 0 {
+		f = append(f, "<mechanisms xmlns='"+xmpp.NSSASL+"'>"...)
+		for _, m := range g.classic.offered {
+			f = append(f, "<mechanism>"...)
+			f = append(f, m...)
+			f = append(f, "</mechanism>"...)
+		}
+		f = append(f, "</mechanisms>"...)
+	}
+	if len(g.classic.sasl.Bindings) > 0 { // XEP-0440 wants at least one
+		f = append(f, "<sasl-channel-binding xmlns='"+xmpp.NSChannelBinding+"'>"...)
+		for _, b := range g.classic.sasl.Bindings {
+			f = append(f, "<channel-binding type='"...)
+			f = append(f, b.Type...)
+			f = append(f, "'/>"...)
+		}
+		f = append(f, "</sasl-channel-binding>"...)
+	}
+	inBand, byToken := g.registers()
+	if byToken {
+		f = append(f, "<register xmlns='"+xmpp.NSIBRToken+"'/>"...)
+	}
+	if inBand {
+		f = append(f, "<register xmlns='"+xmpp.NSRegisterFeature+"'/>"...)
+	}
+	f = g.appendAuthentication(f)
+	f = wire.AppendLimits(f, settings.MaxStanzaPreauth, 0)
+	f = g.appendVersion(f)
+	g.out = g.Framing.AppendFeatures(g.out, f) // with the answer to a login that was sent with the header
+}
+
+// element handles an element before the login. again says that others may follow in the same stream.
+func (g *greeting) element(name xmpp.Name, raw []byte) (again bool, err error) {
+	switch {
+	case name == xmpp.Name{Space: xmpp.NSTLS, Local: "starttls"}:
+		return false, g.startTLS()
+	case name == xmpp.Name{Space: xmpp.NSSASL, Local: "auth"}:
+		return g.login(raw)
+	case name == xmpp.Name{Space: xmpp.NSSASL2, Local: "authenticate"} && len(g.modern.offered) > 0:
+		return g.authenticate(raw)
+	case name == xmpp.Name{Space: xmpp.NSSASL, Local: "abort"}, name == xmpp.Name{Space: xmpp.NSSASL, Local: "response"}:
+		g.profile = &g.classic
+		return true, g.declined(sasl.MalformedRequest, "")
+	case name.Space == xmpp.NSSM: // XEP-0198 §3
+		g.out = append(g.out, wire.Failed(xmpp.CondUnexpectedRequest)...)
+		return true, g.write()
+	}
+	return false, wire.Fault(stream.UnsupportedStanzaType, "")
 }
 
 // encrypts says whether TLS can be put on the stream now.
@@ -344,10 +370,10 @@ func (g *greeting) stranger(x *xmpp.Stanza) error {
 	}
 	ctx, cancel := g.srv.within(g.srv.limits().AuthTime)
 	defer cancel()
-	if g.visit == nil {
-		g.visit = g.srv.register.Visit(g.host.Domain(), g.source)
+	reply, err := g.visitor(ctx, x)
+	if err != nil {
+		return err
 	}
-	reply := g.visit(ctx, x)
 	g.out = reply.Append(g.out)
 	return g.write()
 }

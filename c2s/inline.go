@@ -186,7 +186,7 @@ func (g *greeting) bindInline(q *request) (answer []byte, err error) {
 	answer = append(answer, "<bound xmlns='"+xmpp.NSBind2+"'>"...)
 	answer = append(answer, g.srv.router.BindInline(g.s.rs, q.bind.features)...)
 	if w.sm != nil {
-		answer = append(answer, w.sm.enabled()...)
+		answer = append(answer, w.sm.enabled(g.srv.location)...)
 	}
 	g.sayLogin()
 	return append(answer, "</bound>"...), nil

@@ -31,10 +31,8 @@ func (g *greeting) prepareLogin(requireTLS bool) {
 	secret, iterations := g.srv.accounts.FakeParameters()
 	c := sasl.Config{Prepare: g.prepare, Lookup: g.lookup, FakeSecret: secret, FakeIterations: iterations}
 	var out []sasl.Mechanism
-	if g.TLS != nil {
-		if c.Bindings = g.bindings(); len(c.Bindings) > 0 {
-			out = append(out, sasl.ScramSHA256Plus, sasl.ScramSHA1Plus)
-		}
+	if c.Bindings = g.channel(); len(c.Bindings) > 0 {
+		out = append(out, sasl.ScramSHA256Plus, sasl.ScramSHA1Plus)
 	}
 	out = append(out, sasl.ScramSHA256, sasl.ScramSHA1)
 	switch host := g.host.String(); {
@@ -48,9 +46,7 @@ func (g *greeting) prepareLogin(requireTLS bool) {
 		c.Verify = g.verify
 		out = append(out, sasl.Plain)
 	}
-	if g.TLS != nil {
-		c.TLSVersion = g.TLS.ConnectionState().Version
-	}
+	c.TLSVersion = g.tlsVersion()
 	g.classic.offered, g.classic.sasl = out, c
 	g.prepareSASL2()
 }
@@ -116,6 +112,7 @@ func (g *greeting) login(raw []byte) (again bool, err error) {
 		return false, wire.Fault(stream.BadFormat, "")
 	}
 	g.profile = &g.classic
+	g.attempts(raw)
 	user, last, err := g.prove(sasl.Mechanism(el.Attr("mechanism")), el.Text())
 	if err != nil || user.IsZero() {
 		return true, err
@@ -150,11 +147,22 @@ func (g *greeting) prove(m sasl.Mechanism, text string) (user jid.JID, last []by
 	if err != nil {
 		return jid.JID{}, nil, g.declined(sasl.Condition(err), "")
 	}
+	if g.response != "" { // the challenge was another node's
+		text, g.response = g.response, ""
+	}
 	challenged := false
 	for {
 		response, ok := decode(text)
 		if !ok {
 			return jid.JID{}, nil, g.declined(sasl.IncorrectEncoding, exchange.Username())
+		}
+		if exchange.Username() == "" {
+			switch err := g.claim(m, response, text, challenged); {
+			case errors.Is(err, errUnreachable):
+				return jid.JID{}, nil, g.declined(sasl.TemporaryAuthFailure, "")
+			case err != nil:
+				return jid.JID{}, nil, err
+			}
 		}
 		challenge, done, err := exchange.Next(response)
 		if err != nil {

@@ -38,7 +38,7 @@ func (g *greeting) prepareSASL2() {
 	onlySHA1 := g.srv.accounts.OnlySHA1(g.host.String())
 	// Of an account that nobody has named.
 	has := func(h sasl.Hash) bool { return h == sasl.SHA1 || h == sasl.SHA256 && !onlySHA1 }
-	if from.Local() != "" && from.Domain() == g.host.Domain() {
+	if from.Local() != "" && from.Domain() == g.host.Domain() && !g.srv.away(from) {
 		ctx, cancel := g.srv.within(g.srv.limits().AuthTime)
 		defer cancel()
 		if shown, err := g.srv.accounts.Shown(ctx, from); err == nil {
@@ -119,6 +119,7 @@ func (g *greeting) authenticate(raw []byte) (again bool, err error) {
 	if q.fast != nil && len(g.modern.tokens) > 0 {
 		g.tokenLogin(&q)
 	}
+	g.attempts(raw)
 	user, last, err := g.prove(sasl.Mechanism(el.Attr("mechanism")), initialResponse(el))
 	if err != nil || user.IsZero() {
 		return true, err

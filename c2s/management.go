@@ -296,7 +296,10 @@ func (s *session) enable(window time.Duration) bool {
 	if s.sm.window > 0 {
 		s.srv.resumable.add(s)
 	}
-	return s.nonza(s.sm.enabled())
+	if s.conn != nil {
+		s.conn.far.Managed()
+	}
+	return s.nonza(s.sm.enabled(s.srv.location))
 }
 
 // newManagement begins stream management. The session can be resumed within the window, if that is at least a second.
@@ -308,13 +311,16 @@ func newManagement(window time.Duration) *management {
 	return m
 }
 
-// enabled is what the client is told (XEP-0198 §3).
-func (m *management) enabled() string {
+// enabled is what the client is told (XEP-0198 §3), and where to come back to, if that matters.
+func (m *management) enabled(location string) string {
 	if m.window == 0 {
 		return "<enabled xmlns='" + xmpp.NSSM + "'/>"
 	}
+	if location != "" {
+		location = " location='" + string(xmpp.AppendAttr(nil, location)) + "'"
+	}
 	most := strconv.Itoa(int(m.window / time.Second))
-	return "<enabled xmlns='" + xmpp.NSSM + "' resume='true' id='" + m.id + "' max='" + most + "'/>"
+	return "<enabled xmlns='" + xmpp.NSSM + "' resume='true' id='" + m.id + "' max='" + most + "'" + location + "/>"
 }
 
 // resumeWindow is for how long a session can be resumed whose client enables stream management in this way (XEP-0198

@@ -18,8 +18,8 @@ import (
 // connection tells where the client is. The caller holds the session's mu, or is the only one to know the connection.
 func (c *conn) connection() router.Connection {
 	out := router.Connection{Address: c.from}
-	if c.TLS != nil {
-		out.TLS = tls.VersionName(c.TLS.ConnectionState().Version)
+	if v := c.tlsVersion(); v != 0 {
+		out.TLS = tls.VersionName(v)
 	}
 	return out
 }

@@ -97,7 +97,12 @@ func (c *conn) over(err error) {
 		}
 	case c.silent.Load():
 		s.lost(c, wire.Fault(stream.ConnectionTimeout, "no answer"))
+	case errors.Is(err, wire.ErrLeaves):
+		s.depart(c)
 	default:
+		if c.far != nil && errors.Is(err, io.EOF) {
+			s.bringOut(c)
+		}
 		s.lost(c, &wire.Farewell{Cause: errLost})
 	}
 	s.mu.Lock()
@@ -336,6 +341,9 @@ func (c *conn) start() {
 	s := c.s
 	c.Transport.Queue()
 	c.Shallow = true
+	if s.sm != nil {
+		c.far.Managed()
+	}
 	c.heard.Store(c.srv.now.Load())
 	c.srv.timers.add(&s.timer, restAfter)
 	c.srv.promoted(c, !s.ready) // ready is set here only

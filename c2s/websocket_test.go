@@ -98,7 +98,7 @@ func (h *house) sockets(secure bool) string {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	handler := &web.WebSockets{Take: h.Take, Limits: h.limits, Trusted: func() []netip.Prefix { return nil },
+	handler := &web.WebSockets{Take: h.door.Take, Limits: h.limits, Trusted: func() []netip.Prefix { return nil },
 		Origins: web.Origins{Allowed: func() []string { return nil }, Serves: h.router.Serves}}
 	s := web.NewServer(handler, web.DefaultLimits, slog.New(slog.DiscardHandler))
 	done := make(chan error, 1)

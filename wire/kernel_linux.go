@@ -6,10 +6,10 @@ import "golang.org/x/sys/unix"
 const tcpClose = 7
 
 // Kernel says how many bytes the kernel holds that the other side's has not acknowledged, and how many that came and
-// were not read. For a connection that is none of the kernel's both are 0.
+// were not read. For a connection that is none of any kernel's both are 0.
 func (t *Transport) Kernel() (unsent, unread int) {
 	if t.raw == nil {
-		return 0, 0
+		return t.kernelAway()
 	}
 	ask := func(fd uintptr) {
 		// What it cannot say, or of a connection that is closed, is 0.

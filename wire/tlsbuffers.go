@@ -54,4 +54,7 @@ func (s *Stream) Rest() {
 	if s.TLS != nil {
 		places.drop(s.TLS)
 	}
+	if c, ok := s.Transport.conn.(*Carried); ok {
+		c.Rest()
+	}
 }

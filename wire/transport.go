@@ -102,6 +102,14 @@ func (t *Transport) Prompt() bool {
 // AskKernel makes the next read ask the kernel whether there is more, though the last one got all there was.
 func (t *Transport) AskKernel() { t.dry = false }
 
+// kernelAway is Kernel for a connection without a descriptor.
+func (t *Transport) kernelAway() (unsent, unread int) {
+	if c, ok := t.conn.(*Carried); ok {
+		return c.Kernel()
+	}
+	return 0, 0
+}
+
 // fill reads once; with poll it returns ErrAgain where it would wait.
 func (t *Transport) fill(poll bool) error {
 	if t.raw == nil {
@@ -254,9 +262,12 @@ func (t *Transport) push(wait bool) error {
 		if !wait {
 			return nil
 		}
-		p := t.rest
+		p, write := t.rest, t.conn.Write
+		if c, ok := t.conn.(*Carried); ok {
+			write = c.Carry
+		}
 		t.mu.Unlock()
-		n, err := t.conn.Write(p)
+		n, err := write(p)
 		t.mu.Lock()
 		t.took(n, err)
 		return t.werr

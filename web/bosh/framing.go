@@ -14,6 +14,15 @@ import (
 // default namespace is that of <body/>, but for stanzas, to which the session adds theirs.
 type framing struct{ wire.Bytes }
 
+// FramingName is what another node has to call the framing that Framing makes.
+const FramingName = "bosh"
+
+// Name says so.
+func (framing) Name() string { return FramingName }
+
+// Framing is that of the sessions here, for a node that is handed the stream of one.
+func Framing() wire.Framing { return framing{} }
+
 // AppendHeader implements wire.Framing. Attributes of the first response say what a header would (XEP-0206 §3).
 func (framing) AppendHeader(dst []byte, _ stream.Header) []byte { return dst }
 
