@@ -45,6 +45,8 @@ type Options struct {
 	Limits   func() config.Limits
 	Gate     *gate.Keeper // counts connections, with those of other listeners; nil: there are none
 	Budgets  *budget.Book // of peer domains and components; nil: there are no others
+	// Elsewhere knows the other nodes; nil: there are none.
+	Elsewhere Elsewhere
 	// Connected is told that a component has proved its secret and takes stanzas now; nil: nobody is.
 	Connected func(domain string)
 	Log       *slog.Logger // nil: nobody reads it
@@ -63,6 +65,8 @@ type Stats struct {
 	Received    atomic.Int64 // stanzas from components
 	Sent        atomic.Int64 // stanzas that components took
 	Returned    atomic.Int64 // stanzas that were queued for a component and never taken
+	HandedOver  atomic.Int64 // streams that are at other nodes
+	Adopted     atomic.Int64 // streams that other nodes have handed over
 	Panics      atomic.Int64 // a fault of the server
 }
 
@@ -75,6 +79,8 @@ type Server struct {
 	limits   func() config.Limits
 	log      *slog.Logger
 	budgets  *budget.Book
+
+	elsewhere Elsewhere
 	// connected is Options.Connected.
 	connected func(domain string)
 	streams   wire.Service[*link]
@@ -86,7 +92,7 @@ type Server struct {
 
 // New returns a server that serves nothing yet. Shutdown frees it.
 func New(o Options) *Server {
-	s := &Server{router: o.Router, settings: o.Settings, limits: o.Limits, connected: o.Connected,
+	s := &Server{router: o.Router, settings: o.Settings, limits: o.Limits, connected: o.Connected, elsewhere: o.Elsewhere,
 		links: map[string]*link{}, ended: map[string]string{}}
 	s.streams = wire.Service[*link]{Who: "component", Log: o.Log, Gate: o.Gate, Framing: wire.Bytes{},
 		Header:   stream.Header{Content: xmpp.NSComponentAccept},
@@ -145,19 +151,24 @@ func (s *Server) accept(c net.Conn) {
 	s.streams.Admit(c, false, func(_ netip.Addr, pass *gate.Pass) bool {
 		l := newLink(s, c, s.limits())
 		l.pass = pass
-		if !s.streams.Enter(l) {
-			return false
-		}
-		s.Stats.Connections.Add(1)
-		go func() {
-			defer s.streams.Workers.Done()
-			l.run()
-			s.streams.Leave(l)
-			pass.Leave()
-			s.Stats.Connections.Add(-1)
-		}()
-		return true
+		return s.serve(l)
 	})
+}
+
+// serve serves a stream. It says false where the server is closing.
+func (s *Server) serve(l *link) bool {
+	if !s.streams.Enter(l) {
+		return false
+	}
+	s.Stats.Connections.Add(1)
+	go func() {
+		defer s.streams.Workers.Done()
+		l.run()
+		s.streams.Leave(l)
+		l.pass.Leave()
+		s.Stats.Connections.Add(-1)
+	}()
+	return true
 }
 
 // Reload ends the streams whose domain or secret is not as the settings now say. Router.Use tells the router about new
@@ -224,7 +235,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	for _, l := range s.streams.All() {
 		l.end(wire.Fault(stream.SystemShutdown, ""), true)
 	}
-	return s.streams.Wait(ctx, func(l *link) { _ = l.Transport.Close() }) // whoever waits for it stops waiting
+	return s.streams.Wait(ctx, (*link).cutOff) // whoever waits for it stops waiting
 }
 
 // enter makes the stream the one of its domain and returns the one before it, which has been told to end.

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"jackdaw/router/gate"
 	"jackdaw/wire"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/stream"
@@ -36,7 +35,8 @@ func (l *link) greet() (err error) {
 		return err
 	}
 	l.pass.Known()
-	if !gate.Exempt(gate.RemoteIP(l.Transport)) {
+	l.far.Known()
+	if !l.exempt() {
 		l.purse = l.srv.budgets.Open(domain)
 	}
 	l.Relax(l.limits.ServerStanzaBytes, &l.limits)
@@ -58,7 +58,7 @@ func (l *link) greet() (err error) {
 // open reads the component's stream header and answers it. Errors in it are said inside a stream of ours (RFC 6120
 // §4.9.1.2).
 func (l *link) open() (domain, id string, err error) {
-	item, err := l.Next()
+	item, err := l.first()
 	if err != nil {
 		return "", "", err
 	}
@@ -76,6 +76,9 @@ func (l *link) open() (domain, id string, err error) {
 	domain = h.To.Domain()
 	if _, ok := l.srv.settings().Secrets[domain]; !ok {
 		return "", "", wire.Fault(stream.HostUnknown, "")
+	}
+	if err := l.handOver(domain); err != nil {
+		return "", "", err
 	}
 	id = wire.NewID()
 	_, err = l.Write(l.header(nil, id))

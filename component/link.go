@@ -38,6 +38,11 @@ type link struct {
 
 	in, out atomic.Int64 // stanzas
 
+	// Where another node has the connection.
+	far     *wire.Carried
+	opening []byte // the header that it has read
+	hops    int    // nodes that have handed the stream over
+
 	// The reader's.
 	answered bool // our header is out
 	batch    router.Batch
@@ -51,7 +56,9 @@ type link struct {
 	ending *wire.Farewell // nil: it goes on
 	drain  bool           // it ends having written what is queued
 	ends   chan struct{}  // closed with ending
-	until  time.Time      // when an ending stream stops to write
+	// passage moves the bytes of a stream that another node serves; nil: it is served here.
+	passage *wire.Passage
+	until   time.Time // when an ending stream stops to write
 
 	// The writer's; whoever waits for stopped may read it then.
 	rest    outgoing // never taken
@@ -81,6 +88,10 @@ func (l *link) endNow(f *wire.Farewell, drain bool) {
 	}
 	l.ending, l.drain = f, drain
 	close(l.ends)
+	if l.passage != nil { // the home says the rest
+		go l.passage.Leave()
+		return
+	}
 	l.until = time.Now().Add(wire.FarewellTime)
 	l.Transport.Interrupt()
 	_ = l.Transport.WriteUntil(l.until) // it can only be closed already
@@ -114,6 +125,9 @@ func (l *link) run() {
 	defer l.Release()
 	defer func() { l.purse.Close() }()
 	err := l.greet()
+	if err == errPassed {
+		return
+	}
 	if l.secret == "" {
 		l.part(asFarewell(err, l.ended()))
 		return
@@ -150,6 +164,9 @@ func asFarewell(err error, other *wire.Farewell) *wire.Farewell {
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return wire.Fault(stream.ConnectionTimeout, "")
+	}
+	if errors.Is(err, wire.ErrLeaves) {
+		return wire.Fault(stream.SystemShutdown, "")
 	}
 	if err == nil || errors.Is(err, io.EOF) {
 		err = errors.New("the connection was closed")

@@ -51,6 +51,12 @@ type house struct {
 
 func newHouse(t testing.TB, change func(*config.Limits)) *house {
 	t.Helper()
+	return newHouseOf(t, change, nil)
+}
+
+// newHouseOf is newHouse where there are other nodes.
+func newHouseOf(t testing.TB, change func(*config.Limits), elsewhere Elsewhere) *house {
+	t.Helper()
 	h := &house{t: t, got: make(chan string, 1<<16), log: &record{}, served: make(chan error, 1),
 		limits:  config.Default().Limits,
 		secrets: map[string]string{"bot.example.org": "botsecret", "irc.example.org": "ircsecret"}}
@@ -58,7 +64,7 @@ func newHouse(t testing.TB, change func(*config.Limits)) *house {
 		change(&h.limits)
 	}
 	h.router = router.New(router.Options{Hosts: []string{"example.org"}, Users: nobody{}})
-	h.Server = New(Options{Router: h.router, Settings: h.settingsNow, Limits: h.limitsNow,
+	h.Server = New(Options{Router: h.router, Elsewhere: elsewhere, Settings: h.settingsNow, Limits: h.limitsNow,
 		Log: slog.New(slog.NewTextHandler(h.log, nil))})
 	everyone := router.Module{Name: "everyone", Service: &router.Service{
 		Domains: func() []string { return []string{"users.example.org"} },
