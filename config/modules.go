@@ -29,6 +29,8 @@ type Modules struct {
 	Bytestreams Bytestreams
 	// Strangers are those whom a user does not know.
 	Strangers Strangers
+	// Blocklists name spammers.
+	Blocklists Blocklists
 }
 
 // MUC sets up the service of rooms (XEP-0045).
@@ -176,6 +178,21 @@ type Strangers struct {
 	Recipients int `yaml:"recipients"`
 }
 
+// Blocklists sets up which lists of spammers are followed.
+type Blocklists struct {
+	Lists  []Blocklist `yaml:"lists"`
+	Policy string      `yaml:"policy"` // of messages from strangers who are on one: StrangersHold or StrangersRefuse
+}
+
+// A Blocklist is a node of a publish-subscribe service that names spammers.
+type Blocklist struct {
+	Service string `yaml:"service"` // normalised by Validate
+	Node    string `yaml:"node"`
+}
+
+// MostBlocklists is how many lists are followed.
+const MostBlocklists = 10
+
 // The policies for strangers.
 const (
 	StrangersDeliver = "deliver"
@@ -211,11 +228,12 @@ func defaultModules() Modules {
 		Invitations: Invitations{Uses: 1, Expires: 7 * 24 * time.Hour, PerAccount: 10},
 		Bytestreams: Bytestreams{Listen: []string{":7777"}, MaxBytes: 1 << 30, Rate: 2 << 20},
 		Strangers:   Strangers{Policy: StrangersDeliver, Recipients: 60},
+		Blocklists:  Blocklists{Policy: StrangersRefuse},
 	}
 }
 
 // offByDefault are those that have to be turned on.
-var offByDefault = map[string]bool{"bytestreams": true, "directory": true, "serverinfo": true}
+var offByDefault = map[string]bool{"blocklists": true, "bytestreams": true, "directory": true, "serverinfo": true}
 
 // moduleNames are the modules of this version, by the names of their folders; a line each, so that two who
 // add one do not change the same line.
@@ -224,6 +242,7 @@ var moduleNames = []string{
 	"announcements",
 	"archive",
 	"blocking",
+	"blocklists",
 	"bots",
 	"bytestreams",
 	"caps",
@@ -290,6 +309,8 @@ func (m *Modules) settings(name string) any {
 		return &m.Invitations
 	case "strangers":
 		return &m.Strangers
+	case "blocklists":
+		return &m.Blocklists
 	case "bytestreams":
 		return &m.Bytestreams
 	case "hostmeta":

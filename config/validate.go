@@ -127,6 +127,7 @@ func (c *Config) problems() []*Error {
 	}
 	c.checkRooms(k)
 	c.checkStrangers(k)
+	c.checkBlocklists(k)
 	c.checkPubSub(k)
 	c.checkUpload(k)
 	c.checkPosts(k)
@@ -170,6 +171,27 @@ func (c *Config) checkStrangers(k *checker) {
 	k.oneOf("modules.strangers.policy", s.Policy, StrangersDeliver, StrangersHold, StrangersRefuse)
 	k.atLeast("modules.strangers.recipients", int64(s.Recipients), 0)
 	s.Hosts = c.byHost(k, "modules.strangers.hosts", s.Hosts, StrangersDeliver, StrangersHold, StrangersRefuse)
+}
+
+func (c *Config) checkBlocklists(k *checker) {
+	b := &c.Modules.Blocklists
+	k.oneOf("modules.blocklists.policy", b.Policy, StrangersHold, StrangersRefuse)
+	if len(b.Lists) > MostBlocklists {
+		k.add("modules.blocklists.lists", "expected %d lists at most", MostBlocklists)
+	}
+	for i := range b.Lists {
+		key := fmt.Sprintf("modules.blocklists.lists[%d]", i)
+		j, err := jid.Parse(b.Lists[i].Service)
+		if err != nil || !j.IsBare() {
+			k.add(key+".service", "expected the address of a publish-subscribe service, such as rtbl.example.org, found %q",
+				b.Lists[i].Service)
+			continue
+		}
+		b.Lists[i].Service = j.String()
+		if node := b.Lists[i].Node; node == "" || len(node) > 1000 || strings.ContainsRune(node, 0) {
+			k.add(key+".node", "expected the name of a node, such as muc_bans_sha256")
+		}
+	}
 }
 
 func (c *Config) checkUpload(k *checker) {

@@ -14,6 +14,7 @@ import (
 	"jackdaw/modules/announcements"
 	"jackdaw/modules/archive"
 	"jackdaw/modules/blocking"
+	"jackdaw/modules/blocklists"
 	"jackdaw/modules/bots"
 	"jackdaw/modules/caps"
 	"jackdaw/modules/carbons"
@@ -82,6 +83,9 @@ type Set struct {
 	Posts *posts.Tracker
 	// Privileges are those of components, whose streams know nothing of them; never nil.
 	Privileges *privilege.Privileges
+	// Blocklists and Strangers are known for what they count; never nil.
+	Blocklists *blocklists.Lists
+	Strangers  *strangers.Strangers
 	// Delegations are what components answer in place of the server; never nil.
 	Delegations *delegation.Delegations
 	// Invitations are for administrators too; never nil.
@@ -149,7 +153,8 @@ func All(d Deps) *Set {
 	cards, pieces := vcard.Of(d), private.Of(d)
 	events := pep.Of(d, pep.Options{Contacts: contacts, Blocks: blocked.Blocks, Verify: caps.Verify, Photos: cards,
 		Private: pieces})
-	guard := strangers.Of(d, contacts, admins.Add, users.Add)
+	spammers := blocklists.Of(d)
+	guard := strangers.Of(d, contacts, spammers, admins.Add, users.Add)
 	replies := forged.Of(d)
 	invites := invitations.Of(d, contacts)
 	reachable := contact.Of(d)
@@ -161,7 +166,7 @@ func All(d Deps) *Set {
 		HostNodes: orders, Nested: delegations, Replies: replies.Hooked, Node: caps.Node, Ver: caps.Ver})
 	messages := archive.Of(d, contacts)
 	pushes := push.Of(d)
-	rooms := muc.Of(d)
+	rooms := muc.Of(d, spammers.Listed)
 	waiting := offline.Of(d, contacts, messages)
 	nodes := pubsub.Of(d, contacts)
 	known := serverinfo.Of(d, nodes)
@@ -185,12 +190,16 @@ func All(d Deps) *Set {
 	})
 
 	guard.Spare(programs.Answers)
+	spammers.OnRequest(guard.Asked)
 	contacts.OnToken(invites.Subscribe)
 	register.InviteBy(admitting{invites})
 
 	return &Set{
 		list: []router.Module{
 			blocked.Module(),
+			// Before all others that judge who sends something: it takes what is for it, and before the roster, which settles
+			// requests for a subscription.
+			spammers.Module(),
 			// Before all others that may stop an answer: it only looks.
 			sent.Module(),
 			markers.New(d.Router),
@@ -242,6 +251,8 @@ func All(d Deps) *Set {
 		},
 		Registration:  register,
 		Forged:        replies,
+		Blocklists:    spammers,
+		Strangers:     guard,
 		Commands:      orders,
 		Roster:        contacts,
 		Rooms:         rooms,
@@ -269,10 +280,12 @@ func All(d Deps) *Set {
 			programs.Run,
 			sent.Run,
 			known.Run,
+			spammers.Run,
 		},
 		reloaded: func() {
 			shared.Poke()
 			known.Poke()
+			spammers.Poke()
 			deputies.Reloaded()
 			delegations.Reloaded()
 		},

@@ -95,6 +95,7 @@ func (m *metrics) parts(h *house) {
 	m.counter("jackdaw_forged_replies_posted_total", "Replies to forged senders that http.sender_hook took.", nil,
 		f.Posted.Load)
 	m.counter("jackdaw_forged_replies_failed_total", "Replies that it did not take.", nil, f.Failed.Load)
+	m.spammers(h.features)
 	m.programs(&h.programs.Stats)
 	m.files(&h.files.Stats)
 	m.front(h.front)

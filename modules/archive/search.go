@@ -28,7 +28,7 @@ func newSearch(o Options) *search {
 	s := &search{wanted: func() bool { return o.Limits().Search }}
 	s.Index = fulltext.New(fulltext.Options{Source: o.Messages, Segments: o.Segments, Lists: o.Lists, Text: said,
 		Most: func() int64 { return o.Limits().Index }, On: s.on,
-		Full: func() bool { return o.Full != nil && o.Full() }, Log: o.Log})
+		Full: func() bool { return o.Full != nil && o.Full() }, Here: o.Router.Here, Log: o.Log})
 	s.on()
 	return s
 }

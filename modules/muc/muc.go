@@ -23,6 +23,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"jackdaw/modules/internal/mam"
@@ -48,7 +49,7 @@ type Limits struct {
 	OpenNewRooms bool          // a new room is not locked until it is configured
 }
 
-// Options of New; all but Full are needed.
+// Options of New; all but Full and Banned are needed.
 type Options struct {
 	Router  *router.Router
 	Rooms   storage.Map // nobody else writes it
@@ -62,12 +63,18 @@ type Options struct {
 	Full func() bool
 	// Exempt says whether an account, a bare address, is above the limits.
 	Exempt func(user jid.JID) bool
+	// Banned says whether somebody is kept out of all rooms that have not made it a member or more; nil: nobody is.
+	Banned func(who jid.JID) bool
 	Log    *slog.Logger
 }
+
+// Stats count what has become of stanzas.
+type Stats struct{ Banned atomic.Int64 }
 
 // Rooms is the service. It is safe for concurrent use.
 type Rooms struct {
 	o       Options
+	Stats   Stats
 	service *router.Service
 	server  room.Server
 	guests  guests
@@ -170,6 +177,13 @@ func (m *Rooms) visit(e *router.Envelope, make newRoom, f func(r *hosted)) {
 	m.call(e, make, func(r *hosted) *sync.Mutex { return &r.mu }, f)
 }
 
+// banned says whether somebody who has no part in a room is banned from the service, and neither enters nor says
+// anything.
+func (m *Rooms) banned(e *router.Envelope, r *hosted) bool {
+	return m.o.Banned != nil && e.Stanza.Kind != xmpp.IQ && m.o.Banned(e.Stanza.From) &&
+		r.AffiliationOf(e.Stanza.From) == room.Unaffiliated
+}
+
 // visitInOrder is visit with the lock for changes of what is stored.
 func (m *Rooms) visitInOrder(e *router.Envelope, make newRoom, f func(r *hosted)) {
 	m.call(e, make, func(r *hosted) *sync.Mutex { return &r.order }, f)
@@ -185,6 +199,11 @@ func (m *Rooms) call(e *router.Envelope, make newRoom, lock func(r *hosted) *syn
 		if r.visited(lock(r), func(r *hosted) {
 			if r.Locked && r.AffiliationOf(e.Stanza.From) != room.Owner {
 				m.refuse(e, absent(e, xmpp.ItemNotFound("there is no such room")))
+				return
+			}
+			if m.banned(e, r) {
+				m.Stats.Banned.Add(1)
+				m.refuse(e, xmpp.Forbidden("you are banned from this service"))
 				return
 			}
 			f(r)

@@ -49,6 +49,7 @@ type world struct {
 	limits Limits
 	exempt string
 	full   bool // the disk
+	banned string
 	users  map[string]*moduletest.Client
 }
 
@@ -66,6 +67,7 @@ func (w *world) restart() {
 	w.m = New(Options{Router: w.Router, Rooms: w.store.Map("rooms"), Archive: w.store.Log("rooms"),
 		Domains: func() []string { return []string{domain} }, Limits: func() Limits { return w.limits },
 		Full:   func() bool { return w.full },
+		Banned: func(who jid.JID) bool { return who.Bare().String() == w.banned },
 		Exempt: func(user jid.JID) bool { return user.Local() == w.exempt && w.exempt != "" }, Log: moduletest.Discard()})
 	w.Use(w.m.Module())
 }
@@ -317,6 +319,31 @@ func TestWhatKeepsSomebodyOut(t *testing.T) {
 	w.admin("crone", `<item affiliation='outcast' jid='b.example'/>`)
 	w.wantRefused(w.join("anybody@b.example/x", "x"), "auth:forbidden")
 	w.wantRefused(w.send("witch", `<presence to='`+coven+`'><x xmlns='http://jabber.org/protocol/muc'/></presence>`), "modify:jid-malformed")
+}
+
+func TestWhoIsBannedFromTheServiceNeitherEntersNorSpeaks(t *testing.T) {
+	w := newWorld(t)
+	w.instant()
+	refused := func(what string, e *router.Envelope, want bool) {
+		t.Helper()
+		if got := e.Outcome == router.Refused && e.Err.Condition == xmpp.CondForbidden; got != want {
+			t.Errorf("%s: %v, %v", what, e.Outcome, e.Err)
+		}
+	}
+	w.banned = "cat@far.example"
+	refused("entering", w.join("cat@far.example/x", "cat"), true)
+	w.banned = ""
+	refused("entering before", w.join("cat@far.example/x", "cat"), false)
+	w.banned = "cat@far.example"
+	refused("speaking", w.say("cat@far.example/x", "meow"), true)
+	refused("whispering", w.send("cat@far.example/x", `<message type='chat' to='`+coven+`/first'><body>meow</body></message>`), true)
+	refused("another", w.join("dog@far.example/x", "dog"), false)
+	if n := w.m.Stats.Banned.Load(); n != 3 {
+		t.Errorf("%d are counted", n)
+	}
+	w.admin("crone", "<item affiliation='member' jid='cat@far.example'/>")
+	refused("a member", w.say("cat@far.example/x", "purr"), false)
+	refused("leaving", w.send("cat@far.example/x", `<presence type='unavailable' to='`+coven+`/cat'/>`), false)
 }
 
 func TestWhoIsNotInTheRoomIsToldSo(t *testing.T) {

@@ -9,8 +9,8 @@ import (
 )
 
 // Of makes the rooms of a server.
-func Of(p parts.Parts) *Rooms {
-	return New(Options{Router: p.Router, Rooms: p.Store.Map("rooms"), Archive: p.Store.Log("rooms"),
+func Of(p parts.Parts, banned func(who jid.JID) bool) *Rooms {
+	return New(Options{Banned: banned, Router: p.Router, Rooms: p.Store.Map("rooms"), Archive: p.Store.Log("rooms"),
 		Full: p.Space.Low, Log: p.Log,
 		Domains: func() []string { return p.Config().RoomDomains() },
 		Hosts: func() (all []string) {

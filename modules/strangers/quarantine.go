@@ -162,7 +162,7 @@ func (s *Strangers) work(user jid.JID, j job) error {
 	if n, _, err := s.Quarantine.Size(ctx, name); err != nil || n == 0 {
 		return err
 	}
-	if s.Policy(user.Domain()) != Quarantine { // the administrator wants no quarantine any more
+	if !s.holds(user.Domain()) { // the administrator wants no quarantine any more
 		return s.release(user, "")
 	}
 	senders, err := s.senders(ctx, name)

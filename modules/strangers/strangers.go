@@ -5,6 +5,10 @@
 // room is) since the policy is another one than deliver. Whoever belongs to the house is no stranger: the user's own
 // account, the host with its administrators, and the services of this server, such as rooms.
 //
+// Strangers who are on a block list that the administrators follow (package blocklists) fare worse than the others:
+// their messages are refused, or held, whatever is done with those of others, and their requests for a subscription are
+// refused.
+//
 // There are three policies. The first delivers. The second refuses: the sender is told to ask for a subscription first,
 // and is told the same whether there is such an account or not. The third is the quarantine, which the configuration
 // calls hold: a message is kept as safely as any other, but it is shown to nobody and is in no archive. The user is
@@ -27,6 +31,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"jackdaw/modules/internal/parts"
@@ -52,7 +57,16 @@ type Contacts interface {
 	Has(user, contact jid.JID) (bool, error)
 }
 
-// Options of New; all but Full are needed.
+// A Blocklist knows spammers, and what becomes of what they send to whom they do not know.
+type Blocklist interface {
+	On() bool // whether there is one now
+	Listed(who jid.JID) bool
+}
+
+// Stats count what those who are on a block list have sent to users who do not know them.
+type Stats struct{ Refused, Held, Requests atomic.Int64 }
+
+// Options of New; all but Full, Blocklist and Listed are needed.
 type Options struct {
 	Router     *router.Router
 	Users      router.Users
@@ -62,6 +76,11 @@ type Options struct {
 
 	// Full says that the disk has no room for a quarantine now; nil: it always has.
 	Full func() bool
+
+	// Blocklist names strangers for whom Listed says what becomes of their messages, if the policy is not stricter; nil:
+	// there is none.
+	Blocklist Blocklist
+	Listed    func() Policy
 
 	// These are asked whenever it matters.
 	Policy     func(host string) Policy
@@ -80,6 +99,7 @@ type Options struct {
 type Strangers struct {
 	parts.Switch
 	Options
+	Stats      Stats
 	recipients recipients
 	answers    func(*router.Session) bool // see Spare; nil: none
 
@@ -94,8 +114,9 @@ type Strangers struct {
 }
 
 // Of makes the module of a server.
-func Of(p parts.Parts, contacts Contacts, tell, remind func(to, about, line string)) *Strangers {
-	s := New(Options{Router: p.Router, Users: p.Accounts, Contacts: contacts, Log: p.Log,
+func Of(p parts.Parts, contacts Contacts, lists Blocklist, tell, remind func(to, about, line string)) *Strangers {
+	s := New(Options{Blocklist: lists, Listed: func() Policy { return Policy(p.Config().Modules.Blocklists.Policy) },
+		Router: p.Router, Users: p.Accounts, Contacts: contacts, Log: p.Log,
 		Written: p.Store.Map("strangers"), Quarantine: p.Store.Log("strangers"),
 		Full: p.Space.Low, Tell: tell, Remind: remind,
 		Policy:     func(host string) Policy { return Policy(p.Config().Modules.Strangers.Of(host)) },
@@ -198,7 +219,10 @@ func (s *Strangers) arriving(e *router.Envelope) {
 	default:
 		return
 	}
-	policy := s.Policy(m.To.Domain())
+	policy, listed := s.Policy(m.To.Domain()), s.listed(m.From)
+	if listed {
+		policy = stricter(policy, s.Listed())
+	}
 	if policy != Quarantine && policy != Refuse {
 		return
 	}
@@ -216,10 +240,52 @@ func (s *Strangers) arriving(e *router.Envelope) {
 	case !says(m):
 		e.Settle(router.Dropped)
 	case policy == Refuse:
-		refuse(e)
+		if refuse(e); listed {
+			s.Stats.Refused.Add(1)
+		}
 	default:
-		s.quarantine(e, user)
+		if s.quarantine(e, user); listed && e.Outcome == router.Stored {
+			s.Stats.Held.Add(1)
+		}
 	}
+}
+
+// Asked judges a request for a subscription by somebody who is on a block list, before anything is done with it.
+func (s *Strangers) Asked(e *router.Envelope) {
+	if !s.On() {
+		return
+	}
+	switch known, err := s.known(e, e.Stanza.To.Bare()); {
+	case err != nil:
+		s.Log.Warn("strangers cannot be told from contacts", "error", err)
+	case !known:
+		s.Stats.Requests.Add(1)
+		e.Refuse(xmpp.PolicyViolation("the sender is on a list of sources of spam"))
+	}
+}
+
+func (s *Strangers) listed(who jid.JID) bool { return s.Blocklist != nil && s.Blocklist.Listed(who) }
+
+// stricter is the policy that lets less through.
+func stricter(a, b Policy) Policy {
+	if a == Refuse || b == Refuse {
+		return Refuse
+	}
+	if a == Quarantine || b == Quarantine {
+		return Quarantine
+	}
+	return Deliver
+}
+
+// some says whether there are strangers whose messages to users of a host are not delivered.
+func (s *Strangers) some(host string) bool {
+	policy := s.Policy(host)
+	return policy == Quarantine || policy == Refuse || s.Blocklist != nil && s.Blocklist.On()
+}
+
+// holds says whether some of these messages are kept.
+func (s *Strangers) holds(host string) bool {
+	return s.Policy(host) == Quarantine || s.Blocklist != nil && s.Blocklist.On() && s.Listed() == Quarantine
 }
 
 var event = xmpp.Name{Space: xmpp.NSPubSubEvent, Local: "event"}
@@ -293,9 +359,7 @@ const (
 
 // wrote remembers that a user has written to somebody, and lets go of what is in quarantine of that address.
 func (s *Strangers) wrote(user, to jid.JID) {
-	switch s.Policy(user.Domain()) {
-	case Quarantine, Refuse:
-	default:
+	if !s.some(user.Domain()) {
 		return
 	}
 	if s.Router.Owns(to.Domain()) && (to.IsDomain() || !s.Router.Serves(to.Domain())) {
@@ -338,7 +402,7 @@ func (s *Strangers) note(user, to jid.JID) error {
 
 // Known is to be called when somebody, a bare address, may have come into a user's roster; it looks for itself.
 func (s *Strangers) Known(user, contact jid.JID) {
-	if s.On() && s.Policy(user.Domain()) == Quarantine {
+	if s.On() && s.holds(user.Domain()) {
 		s.do(user, job{of: contact})
 	}
 }

@@ -70,7 +70,11 @@ func (h *house) start() {
 		h.s.Close()
 	}
 	h.s = New(h.o)
-	h.r.Use(h.s.Module(),
+	h.r.Use(router.Module{Name: "lists", Arriving: router.Stage{Presence: func(e *router.Envelope) {
+		if e.Stanza.Type == xmpp.TypeSubscribe && h.o.Blocklist != nil && h.o.Blocklist.Listed(e.Stanza.From) {
+			h.s.Asked(e)
+		}
+	}}}, h.s.Module(),
 		router.Module{Name: "rooms", Service: &router.Service{Domains: func() []string { return []string{"rooms.example.org"} },
 			Handle: func(e *router.Envelope) { e.Settle(router.Delivered) }}},
 		router.Module{Name: "refusing", Arriving: router.Stage{Message: func(e *router.Envelope) {

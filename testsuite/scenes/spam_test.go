@@ -1,11 +1,15 @@
 package scenes
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"strings"
 	"testing"
 
+	"jackdaw/testsuite/fakepeer"
 	"jackdaw/testsuite/harness"
+	"jackdaw/testsuite/peers"
 )
 
 func TestSpamIsReportedHeldAndBounded(t *testing.T) {
@@ -51,6 +55,122 @@ func TestStrangersAreRefused(t *testing.T) {
 			el, err := admin.Until(func(el string) bool { return strings.HasPrefix(el, "<message") })
 			if want := "romeo@localhost writes to more than 4 different addresses a minute."; err != nil || !strings.Contains(el, want) {
 				t.Errorf("%v; the administrator gets %s, want %q", err, el, want)
+			}
+		})
+	}
+}
+
+// A service elsewhere tells who sends spam, and users and rooms here are spared from then on, also after a restart in
+// which the service is silent.
+func TestBlockListsAreFollowed(t *testing.T) {
+	t.Parallel()
+	const lists, spam = "rtbl.example", "spam.example"
+	for _, place := range harness.Places {
+		t.Run(place.String(), func(t *testing.T) {
+			t.Parallel()
+			authority := peers.NewAuthority(t)
+			peer := fakepeer.Start(t, fakepeer.Options{Domains: []string{lists, spam}}.Certified(t, authority, peers.None))
+			own := authority.Issue(harness.Domain, peers.None)
+			s := harness.Start(t, harness.Options{Place: place, Env: append(authority.Env(), quick...), Users: []string{"juliet"},
+				Federate: true, Cert: own.Cert, Key: own.Key,
+				S2S:    fmt.Sprintf("resolve: {%q: %q, %q: %q}", lists, peer.Addr, spam, peer.Addr),
+				Config: "modules: {blocklists: {enabled: true, lists: [{service: " + lists + ", node: bans}]}}"})
+			peer.Locate(harness.Domain, s.S2S)
+			peer.Locate("rooms."+harness.Domain, s.S2S)
+			far := &foreigner{t: t, peer: peer}
+			connect := func() {
+				t.Helper()
+				var err error
+				if far.link, err = peer.Connect(lists, harness.Domain, fakepeer.Way{}); err != nil {
+					t.Fatal(err)
+				}
+				for _, to := range []string{harness.Domain, "rooms." + harness.Domain} {
+					if err := far.link.Prove(fakepeer.Pair{From: spam, To: to}); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			connect()
+			question := func(verb string) fakepeer.Stanza {
+				return far.until("the request to "+verb, func(s fakepeer.Stanza) bool { return s.To == lists && strings.Contains(s.Raw, "<"+verb+" ") })
+			}
+			answer := func(to fakepeer.Stanza, payload string) {
+				far.say("<iq type='result' id='" + to.Attr("id") + "' from='" + lists + "' to='" + to.From + "'>" +
+					"<pubsub xmlns='http://jabber.org/protocol/pubsub'>" + payload + "</pubsub></iq>")
+			}
+			subscribe := question("subscribe")
+			address := subscribe.From
+			answer(subscribe, "<subscription node='bans' jid='"+address+"' subscription='subscribed'/>")
+			answer(question("items"), "<items node='bans'/>")
+			juliet := enter(t, s, "juliet", "desk")
+			asked := 0
+			// ask sends something from an address, and returns the answer, or nothing once a ping behind it is answered.
+			ask := func(from, stanza string) string {
+				t.Helper()
+				asked++
+				of := harness.Domain
+				if strings.Contains(stanza, "'verona@rooms.") {
+					of = "rooms." + of
+				}
+				id := fmt.Sprint("spam-", asked)
+				far.say(fmt.Sprintf(stanza, "id='"+id+"' from='"+from+"'") +
+					"<iq type='get' id='after-" + id + "' from='" + from + "' to='" + of + "'><ping xmlns='urn:xmpp:ping'/></iq>")
+				got := far.until("an answer", func(s fakepeer.Stanza) bool {
+					return s.Attr("id") == id && s.Attr("type") == "error" || s.Attr("id") == "after-"+id
+				})
+				if got.Attr("id") == id {
+					return got.Raw
+				}
+				return ""
+			}
+			const tybalt, paris = "tybalt@" + spam + "/street", "paris@" + spam + "/street"
+			const hello = "<message type='chat' %s to='" + juliets + "'><body>hello</body></message>"
+			const room = "verona@rooms." + harness.Domain
+			const join = "<presence %s to='" + room + "/nick'><x xmlns='http://jabber.org/protocol/muc'/></presence>"
+			juliet.say("<presence to='" + room + "/juliet'><x xmlns='http://jabber.org/protocol/muc'/></presence>" +
+				"<iq type='set' id='open' to='" + room + "'><query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'/></query></iq>")
+			juliet.until("open")
+			if got := ask(tybalt, hello); got != "" {
+				t.Errorf("before the service says something: %s", got)
+			}
+			sum := sha256.Sum256([]byte("tybalt@" + spam))
+			far.say("<message from='" + lists + "' to='" + address + "'><event xmlns='http://jabber.org/protocol/pubsub#event'>" +
+				"<items node='bans'><item id='" + hex.EncodeToString(sum[:]) + "'/></items></event></message>")
+			for range 2 {
+				if got := ask(tybalt, hello); !strings.Contains(got, "<policy-violation ") {
+					t.Errorf("a message of a spammer: %q", got)
+				}
+				if got := ask("tybalt@"+spam, "<presence type='subscribe' %s to='"+juliets+"'/>"); !strings.Contains(got, "<policy-violation ") {
+					t.Errorf("a request of a spammer: %q", got)
+				}
+				if got := ask(tybalt, join); !strings.Contains(got, "<forbidden ") {
+					t.Errorf("a spammer enters a room: %q", got)
+				}
+				if got := ask(paris, hello); got != "" {
+					t.Errorf("a message of another: %s", got)
+				}
+				_, metrics := web(t, "http://"+s.Metrics+"/metrics", "", "")
+				for _, want := range []string{"jackdaw_blocklist_entries 1", `jackdaw_blocklist_stanzas_total{what="message"} 1`,
+					`jackdaw_blocklist_stanzas_total{what="room"} 1`, `jackdaw_blocklist_stanzas_total{what="request"} 1`} {
+					if !strings.Contains(metrics, want+"\n") {
+						t.Errorf("the metrics do not say %s", want)
+					}
+				}
+				if code := s.Stop(); code != 0 {
+					t.Fatalf("exit code %d", code)
+				}
+				s.Launch()
+				connect()
+				question("subscribe") // and no answer
+				juliet = enter(t, s, "juliet", "desk")
+				juliet.say("<presence to='" + room + "/juliet'><x xmlns='http://jabber.org/protocol/muc'/></presence>" +
+					"<iq type='set' id='open' to='" + room + "'><query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'/></query></iq>")
+				juliet.until("open")
+			}
+			juliet.say("<message type='chat' to='tybalt@" + spam + "'><body>who are you?</body></message>")
+			far.until("her message", func(s fakepeer.Stanza) bool { return s.Body() == "who are you?" })
+			if got := ask(tybalt, hello); got != "" {
+				t.Errorf("to whom he was written to: %s", got)
 			}
 		})
 	}

@@ -34,9 +34,10 @@ type Options struct {
 	Lists    storage.Map // likewise
 	// Text is what is found of a record: nothing, if it is not to be found.
 	Text func(r *storage.Record) string
-	Most func() int64 // bytes of the index of one owner; beyond, its oldest messages are not found any more
-	On   func() bool  // whether there is to be an index at all
-	Full func() bool  // whether there is no room for more of it now
+	Most func() int64            // bytes of the index of one owner; beyond, its oldest messages are not found any more
+	On   func() bool             // whether there is to be an index at all
+	Full func() bool             // whether there is no room for more of it now
+	Here func(owner string) bool // whether an owner is at home on this node
 	Log  *slog.Logger
 }
 

@@ -38,7 +38,8 @@ func newWorld(t *testing.T) *world {
 func (w *world) open() {
 	w.x = New(Options{Source: w.source, Segments: w.store.Log("index"), Lists: w.store.Map("index"),
 		Text: func(r *storage.Record) string { return string(r.Data) }, Most: func() int64 { return w.most },
-		On: func() bool { return !w.off }, Full: func() bool { return w.full }, Log: moduletest.Discard()})
+		On: func() bool { return !w.off }, Full: func() bool { return w.full },
+		Here: func(string) bool { return true }, Log: moduletest.Discard()})
 }
 
 // say adds a message an hour after the one before, and returns its id.

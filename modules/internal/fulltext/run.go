@@ -88,7 +88,7 @@ func (x *Index) takeGrown() []string {
 
 // visit brings the index of an owner up to date.
 func (x *Index) visit(ctx context.Context, owner string, grown bool) {
-	for more := true; more && x.On() && ctx.Err() == nil; {
+	for more := true; more && x.On() && x.Here(owner) && ctx.Err() == nil; {
 		began := time.Now()
 		var err error
 		if more, err = x.look(ctx, owner, grown); err != nil && ctx.Err() == nil {
@@ -137,6 +137,9 @@ func (x *Index) removeAll(ctx context.Context) {
 	x.lost = true // nobody tells what grows meanwhile
 	x.mu.Unlock()
 	err := x.Segments.Owners(ctx, func(owner string) bool {
+		if !x.Here(owner) {
+			return ctx.Err() == nil
+		}
 		if err := x.Remove(ctx, owner); err != nil && ctx.Err() == nil {
 			x.Log.Warn("the index of an archive stays", "owner", owner, "error", err)
 		}
