@@ -395,6 +395,8 @@ func (c *Config) fixed() []fixedKey {
 		{"calls.listen", &c.Calls.Listen},
 		{"calls.ports", &c.Calls.Ports},
 		{"modules.bytestreams.listen", &c.Modules.Bytestreams.Listen},
+		{"modules.upload.shared", &c.Modules.Upload.Shared},
+		{"modules.upload.s3", &c.Modules.Upload.S3},
 		{"c2s.require_tls", &c.C2S.RequireTLS},
 		{"limits.http_body_time", &c.Limits.HTTPBodyTime},
 		{"limits.derivations_per_core", &c.Limits.DerivationsPerCore},

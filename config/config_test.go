@@ -277,6 +277,22 @@ func TestWrongFilesAreRefusedWithThePlaceAndWhatWasExpected(t *testing.T) {
 		{"files that no quota allows", "modules: {upload: {quota: 5}}", "modules.upload.quota: expected 104857600 or more, found 5"},
 		{"files without bytes", "modules: {upload: {max_size: 0}}", "modules.upload.max_size: expected 1 or more, found 0"},
 		{"files that go at once", "modules: {upload: {keep: 1m}}", "modules.upload.keep: expected 1h or more, or 0 for ever"},
+		{"files in a bucket of nobody", "modules: {upload: {s3: {bucket: files}}}", "modules.upload.s3.endpoint: expected where the object store is"},
+		{"files nowhere", "modules: {upload: {s3: {endpoint: s3.example.org}}}", "modules.upload.s3.endpoint: expected a URL without a path"},
+		{"files in a bucket by its URL", bucketOf("endpoint: https://s3.example.org/files"), "modules.upload.s3.endpoint: expected a URL without a path"},
+		{"a bucket in the clear", bucketOf("endpoint: http://s3.example.org"), "expected https, or modules.upload.s3.allow_plaintext: true"},
+		{"a bucket without a name", bucketOf("bucket: ''"), "modules.upload.s3.bucket: expected the name of a bucket"},
+		{"a bucket with a path", bucketOf("bucket: a/b"), "modules.upload.s3.bucket: expected the name of a bucket"},
+		{"a bucket of no region", bucketOf("region: ''"), "modules.upload.s3.region: expected the region"},
+		{"a bucket without a key", bucketOf("access_key: ''"), "modules.upload.s3.access_key: expected the access key"},
+		{"a bucket without a secret", bucketOf("secret_key: ''"), "modules.upload.s3.secret_key_file: expected a file"},
+		{"a bucket with two secrets", bucketOf("secret_key_file: a"), "modules.upload.s3.secret_key_file: given beside secret_key"},
+		{"a bucket with a way up", bucketOf("prefix: /a"), "modules.upload.s3.prefix: expected words"},
+		{"a bucket of a strange style", bucketOf("style: dns"), "modules.upload.s3.style: expected one of auto, path, host"},
+		{"a bucket that is a directory", "modules: {upload: {shared: true, s3: {endpoint: 'https://a', bucket: abc, access_key: a, secret_key: b}}}",
+			"modules.upload.shared: given beside modules.upload.s3"},
+		{"files for no request", "modules: {upload: {max_size: 5368709120, quota: 5368709120, s3: {endpoint: 'https://a', bucket: abc, access_key: a, secret_key: b}}}",
+			"modules.upload.max_size: expected 5367660544 or less"},
 		{"push that tells too much", "modules: {push: {content: all}}", `modules.push.content: expected one of none, sender, full, found "all"`},
 		{"push without registrations", "modules: {push: {registrations: 0}}", "modules.push.registrations: expected 1 or more, found 0"},
 		{"push without rest", "modules: {push: {interval: 10ms}}", "modules.push.interval: expected 1s or more"},
@@ -535,6 +551,41 @@ func TestFilesArePlacedWhereNobodyElseIs(t *testing.T) {
 	for host, want := range map[string]bool{"a.example": true, "b.example": false, "c.example": false, "d.example": false} {
 		if domain, ok := c.UploadDomain(host); domain != "upload."+host || ok != want {
 			t.Errorf("%s: %s, %v", host, domain, ok)
+		}
+	}
+}
+
+// bucketOf is a configuration of a bucket in which one key is another.
+func bucketOf(changed string) string {
+	keys := "endpoint: 'https://s3.example.org'\nbucket: files\nregion: r\naccess_key: a\nsecret_key: b\nstyle: auto\nprefix: ''\n"
+	name, _, _ := strings.Cut(changed, ":")
+	var kept []string
+	for line := range strings.Lines(keys) {
+		if !strings.HasPrefix(line, name+":") {
+			kept = append(kept, strings.TrimSpace(line))
+		}
+	}
+	return "modules: {upload: {s3: {" + strings.Join(append(kept, changed), ", ") + "}}}"
+}
+
+func TestABucketForFilesIsTakenAsItIsMeant(t *testing.T) {
+	for text, want := range map[string]S3{
+		bucketOf("endpoint: https://s3.example.org:9000/"): {Endpoint: "https://s3.example.org:9000"},
+		bucketOf("endpoint: http://127.0.0.1:9000"):        {Endpoint: "http://127.0.0.1:9000"},
+		bucketOf("prefix: a/b"):                            {Prefix: "a/b/"},
+		bucketOf("prefix: a/"):                             {Prefix: "a/"},
+	} {
+		c, err := parse("f", []byte(text))
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		got := c.Modules.Upload.S3
+		if want.Endpoint != "" && got.Endpoint != want.Endpoint || got.Prefix != want.Prefix {
+			t.Errorf("%s: %q, %q", text, got.Endpoint, got.Prefix)
+		}
+		if host, tls := got.Place(); !got.On() || tls != strings.HasPrefix(got.Endpoint, "https") || strings.Contains(host, "/") {
+			t.Errorf("%s: it is at %s, TLS %v", text, host, tls)
 		}
 	}
 }

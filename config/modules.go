@@ -135,6 +135,9 @@ type Upload struct {
 	MaxSize int64         `yaml:"max_size"` // bytes of one file
 	Quota   int64         `yaml:"quota"`    // bytes that an account may upload within 24 hours
 	Keep    time.Duration `yaml:"keep"`     // of a file; 0: for ever
+	// Shared says that other servers have the same directory of files.
+	Shared bool `yaml:"shared"`
+	S3     S3   `yaml:"s3"`
 }
 
 // Posts sets up what is kept of what becomes of posts over HTTP.
@@ -215,13 +218,14 @@ func (m Modules) Enabled(name string) bool {
 
 func defaultModules() Modules {
 	return Modules{
-		Off:         maps.Clone(offByDefault),
-		Offline:     Offline{MaxMessages: 1000, MaxBytes: 10 << 20},
-		Archive:     Archive{Keep: 30 * 24 * time.Hour},
-		MUC:         MUC{Keep: 30 * 24 * time.Hour},
-		Push:        Push{Content: PushNone, Registrations: 10, Interval: 5 * time.Second},
-		Devices:     Devices{Keep: 90 * 24 * time.Hour},
-		Upload:      Upload{MaxSize: 100 << 20, Quota: 1 << 30, Keep: 30 * 24 * time.Hour},
+		Off:     maps.Clone(offByDefault),
+		Offline: Offline{MaxMessages: 1000, MaxBytes: 10 << 20},
+		Archive: Archive{Keep: 30 * 24 * time.Hour},
+		MUC:     MUC{Keep: 30 * 24 * time.Hour},
+		Push:    Push{Content: PushNone, Registrations: 10, Interval: 5 * time.Second},
+		Devices: Devices{Keep: 90 * 24 * time.Hour},
+		Upload: Upload{MaxSize: 100 << 20, Quota: 1 << 30, Keep: 30 * 24 * time.Hour,
+			S3: S3{Region: "us-east-1", Style: S3Auto}},
 		Posts:       Posts{Keep: 7 * 24 * time.Hour, MaxBytes: 16 << 20, MaxTotal: 512 << 20, Streams: 5},
 		PubSub:      PubSub{Create: PubSubUsers},
 		HostMeta:    HostMeta{TTL: time.Hour},

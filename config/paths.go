@@ -36,6 +36,8 @@ func (c *Config) place(file string) error {
 	p.file("accounts.ldap.bind_password_file", &c.Accounts.LDAP.BindPasswordFile)
 	p.file("accounts.http.token_file", &c.Accounts.HTTP.TokenFile)
 	p.file("accounts.http.ca_file", &c.Accounts.HTTP.CAFile)
+	p.file("modules.upload.s3.secret_key_file", &c.Modules.Upload.S3.SecretKeyFile)
+	p.file("modules.upload.s3.ca_file", &c.Modules.Upload.S3.CAFile)
 	p.file("web.languages", &c.Web.Languages)
 	p.file("storage.redis.password_file", &c.Storage.Redis.PasswordFile)
 	for key, file := range c.Storage.Redis.TLS.files() {

@@ -202,6 +202,7 @@ func (c *Config) checkUpload(k *checker) {
 		k.add("modules.upload.keep", "expected 1h or more, or 0 for ever")
 	}
 	k.publicURL("modules.upload.url", &u.URL, "https://im.example.org:5284/upload")
+	u.S3.check(k, u)
 }
 
 func (c *Config) checkPosts(k *checker) {

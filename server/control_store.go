@@ -114,7 +114,10 @@ func offline(ctx context.Context, store storage.Engine, cfg *config.Config) (o a
 	current := func() *config.Config { return cfg }
 	r := router.New(router.Options{Hosts: domains(cfg), Users: users, Log: log})
 	nowhere := func() []upload.Place { return nil }
-	files := newFiles(fileParts{r, store, users, current, nowhere, log})
+	files, err := newFiles(fileParts{r, store, users, current, nowhere, log})
+	if err != nil {
+		return o, err
+	}
 	known := newDevices(store, users, current, log)
 	nobody := func(jid.JID, string, string) {} // what a running server has to say is not said here
 	programs := newTokens(store, users, current, nobody, log)

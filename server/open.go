@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -80,8 +81,18 @@ func Verify(cfg *config.Config) (problems []string, err error) {
 	if problems, err = embedded.Verify(storePath(cfg)); err != nil {
 		return nil, err
 	}
-	files, err := upload.Verify(filepath.Join(cfg.Data, "upload"))
-	return append(problems, files...), err
+	files, err := upload.Verify(filesDir(cfg))
+	if err != nil || !cfg.Modules.Upload.S3.On() {
+		return append(problems, files...), err
+	}
+	bucket, err := fileBucket(cfg)
+	if err != nil {
+		return nil, err
+	}
+	objects, err := upload.VerifyStore(context.Background(), bucket, func(name string) string {
+		return "in the bucket: " + name
+	})
+	return slices.Concat(problems, files, objects), err
 }
 
 // listeners are the open sockets of a server; opened all or none.

@@ -40,8 +40,11 @@ func Patient(cfg *config.Config, host string, pid int) doctor.Options {
 			o.Certificate = came.Certificate(name)
 		}
 	}
-	if cfg.Storage.Engine == config.EngineRedis {
-		o.Machine.Storage = func(ctx context.Context) []doctor.Finding { return redisFindings(ctx, cfg) }
+	o.Machine.Storage = func(ctx context.Context) (found []doctor.Finding) {
+		if cfg.Storage.Engine == config.EngineRedis {
+			found = redisFindings(ctx, cfg)
+		}
+		return append(found, bucketFindings(ctx, cfg)...)
 	}
 	return o
 }

@@ -235,7 +235,12 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 		running := h.cfg.Load()
 		return filePlaces(running, &running.Listen)
 	}
-	h.files = newFiles(fileParts{h.router, store, h.accounts, h.cfg.Load, h.filePlaces, o.Log})
+	if h.files, err = newFiles(fileParts{h.router, store, h.accounts, h.cfg.Load, h.filePlaces, o.Log}); err != nil {
+		return nil, err
+	}
+	if err := lookAtFiles(ctx, cfg, o.Log); err != nil {
+		return nil, err
+	}
 	h.files.Recover()
 	h.accounts.OnChange(h.accountChanged)
 	h.newProxy()

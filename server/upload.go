@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"log/slog"
-	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -28,10 +27,15 @@ type fileParts struct {
 	log      *slog.Logger
 }
 
-// newFiles makes the service of files, which lie below the data directory.
-func newFiles(p fileParts) *upload.Service {
+// newFiles makes the service of files, which lie below the data directory or in a bucket.
+func newFiles(p fileParts) (*upload.Service, error) {
+	cfg := p.config()
+	where, err := fileStore(cfg)
+	if err != nil {
+		return nil, err
+	}
 	return upload.New(upload.Options{Router: p.router, Records: p.store.Log("upload"),
-		Dir: filepath.Join(p.config().Data, "upload"), Log: p.log,
+		Dir: filesDir(cfg), Store: where, Shared: cfg.Modules.Upload.Shared, Log: p.log,
 		Places: p.places,
 		May: func(ctx context.Context, user jid.JID) (bool, error) {
 			r, err := p.accounts.Rights(ctx, user)
@@ -42,7 +46,7 @@ func newFiles(p fileParts) *upload.Service {
 			u := &c.Modules.Upload
 			return upload.Settings{MaxSize: u.MaxSize, Quota: u.Quota, Keep: u.Keep, Stall: c.Limits.HTTPBodyTime,
 				Space: spaceBounds(c)}
-		}})
+		}}), nil
 }
 
 // spaceBounds are how much is to stay free on the disk.

@@ -25,7 +25,8 @@ everything that was acknowledged. The server may run. What has not changed since
 second time: it is a hard link. The folder appears when all of it is on the disk; a backup that is cut off leaves those
 before it as they are.
 
-With Redis this is the certificates and the files of users alone: use Redis' own means for the rest.`,
+With Redis this is the certificates and the files of users alone: use Redis' own means for the rest. Files of users that
+lie in a bucket (modules.upload.s3) are not in it.`,
 		Args: cobra.ExactArgs(1),
 		RunE: action(func(cmd *cobra.Command, args []string) error {
 			if keep < 0 {
@@ -45,6 +46,9 @@ With Redis this is the certificates and the files of users alone: use Redis' own
 					fmt.Fprintln(cmd.ErrOrStderr(), "warning: what Redis holds is not in this backup; save its append-only file "+
 						"or a snapshot (redis-cli --rdb FILE) at the same time")
 				}
+				if err := s.sayBucket(cmd); err != nil {
+					return err
+				}
 				return errors.Join(err, s.print(cmd, struct {
 					Directory string    `json:"directory"`
 					Until     time.Time `json:"until"`
@@ -61,6 +65,16 @@ With Redis this is the certificates and the files of users alone: use Redis' own
 	}
 	c.Flags().IntVar(&keep, "keep", 0, "remove the oldest backups in DIR, so that `N` are left; 0 keeps all")
 	return c
+}
+
+// sayBucket warns of files that no backup has.
+func (s *settings) sayBucket(cmd *cobra.Command) error {
+	cfg, _, err := s.load()
+	if err == nil && cfg.Modules.Upload.S3.On() {
+		fmt.Fprintln(cmd.ErrOrStderr(), "warning: the files of users are in a bucket, and not in this backup; have the "+
+			"object store replicate the bucket, or copy it (`rclone sync`)")
+	}
+	return err
 }
 
 func mebibytes(n int64) float64 { return float64(n) / (1 << 20) }

@@ -120,8 +120,9 @@ func reloadCommand(s *settings) *cobra.Command {
 func checkCommand(s *settings) *cobra.Command {
 	return &cobra.Command{
 		Use: "check", Short: "check the configuration and the certificates it names",
-		Long: "Checks the configuration and the certificates it names, and creates nothing. It fails on what a\n" +
-			"start refuses, and warns of what the server or its clients will not be content with.",
+		Long: "Checks the configuration and the certificates it names, and creates nothing but an object in a bucket\n" +
+			"for files, if there is one, which it removes again. It fails on what a start refuses, and warns of\n" +
+			"what the server or its clients will not be content with.",
 		Args: cobra.NoArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) error {
 			cfg, file, err := s.load()
@@ -136,6 +137,11 @@ func checkCommand(s *settings) *cobra.Command {
 			}
 			warnings, err := server.CheckCertificates(cfg, time.Now())
 			warnings = slices.Concat(cfg.Warnings, warnings, server.CheckCalls(cmd.Context(), cfg))
+			if err == nil {
+				var files []string
+				files, err = server.CheckFiles(cmd.Context(), cfg)
+				warnings = append(warnings, files...)
+			}
 			if err != nil {
 				for _, w := range warnings {
 					fmt.Fprintln(cmd.ErrOrStderr(), "warning: "+w)

@@ -42,7 +42,7 @@ The id is in the address of a file, and who knows it can fetch the file.`,
 			})
 		}),
 	}
-	c.AddCommand(uploadsRemove(s))
+	c.AddCommand(uploadsRemove(s), uploadsMove(s))
 	return c
 }
 
@@ -88,5 +88,44 @@ func uploadsRemove(s *settings) *cobra.Command {
 		}),
 	}
 	c.Flags().BoolVar(&all, "all", false, "remove all files of the account")
+	return c
+}
+
+func uploadsMove(s *settings) *cobra.Command {
+	keep := false
+	c := &cobra.Command{
+		Use: "move", Short: "put files from the data directory into the bucket of the configuration",
+		Long: `Puts the files that lie in the data directory into the bucket that modules.upload.s3 of the configuration names, and
+removes them from the directory, each when it is in the bucket. With --keep they stay there as well. What was moved
+before is not sent again. The server may run: it serves what is in the one place that its configuration named when it
+was started, so that the way without a gap is
+
+  jackdaw uploads move --keep --config NEW     while the server serves the directory
+  (restart the server with the new configuration)
+  jackdaw uploads move                         for what has come meanwhile`,
+		Args: cobra.NoArgs,
+		RunE: action(func(cmd *cobra.Command, _ []string) error {
+			cfg, err := s.prepare()
+			if err != nil {
+				return err
+			}
+			done, err := server.MoveFiles(cmd.Context(), cfg, keep)
+			if err != nil {
+				return fmt.Errorf("move files, of which %d are moved and %d were: %w", done.Moved, done.There, err)
+			}
+			err = s.print(cmd, done, func(w io.Writer) error {
+				for _, line := range done.Damaged {
+					fmt.Fprintln(w, line)
+				}
+				_, err := fmt.Fprintf(w, "%d files moved, %d were there\n", done.Moved, done.There)
+				return err
+			})
+			if n := len(done.Damaged); err == nil && n > 0 {
+				err = fmt.Errorf("%d were not moved; remove them, or restore them from a backup", n)
+			}
+			return err
+		}),
+	}
+	c.Flags().BoolVar(&keep, "keep", false, "leave the files in the data directory as well")
 	return c
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"jackdaw/modules/upload/bucket"
 	"jackdaw/storage"
 )
 
@@ -39,7 +40,19 @@ type Store interface {
 }
 
 // ErrAway is returned while the place where files lie cannot be reached.
-var ErrAway = errors.New("the store of files is away")
+var ErrAway = bucket.ErrAway
+
+// A Bucket is the Store that is a bucket of an object store.
+type Bucket = bucket.Bucket
+
+// BucketOptions say which.
+type BucketOptions = bucket.Options
+
+// A BucketError is one of a Bucket, fit for logs.
+type BucketError = bucket.Error
+
+// NewBucket returns the bucket, of which nothing is known yet.
+func NewBucket(o BucketOptions) (*Bucket, error) { return bucket.New(o) }
 
 // unfinishedName is the folder of files that are being written, in the local directory.
 const unfinishedName = "unfinished"

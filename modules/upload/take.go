@@ -115,8 +115,12 @@ func (s *Service) met(err error) {
 	switch {
 	case errors.Is(err, ErrAway):
 		if s.away.Swap(time.Now().UnixNano()) == 0 {
-			s.o.Log.Error("the store of files is away", "error", err,
-				"do", "bring it back, or the way to it; files are taken and served again by themselves then")
+			do := "bring it back, or the way to it"
+			var known *BucketError
+			if errors.As(err, &known) {
+				do = known.Remedy()
+			}
+			s.o.Log.Error("the store of files is away", "error", err, "do", do+"; files are taken and served again then")
 		}
 	case err == nil:
 		if s.away.Load() != 0 && s.away.Swap(0) != 0 {

@@ -8,25 +8,48 @@ import (
 	"strings"
 	"testing"
 
+	"jackdaw/storage/s3test"
 	"jackdaw/testsuite/harness"
 )
 
 func TestFilesAreUploadedAndFetched(t *testing.T) {
 	t.Parallel()
 	needs(t, "/usr/bin/curl", "curl")
+	type where struct {
+		harness.Place
+		bucket bool
+	}
+	places := []where{{harness.Places[0], true}}
 	for _, place := range harness.Places {
-		t.Run(place.String(), func(t *testing.T) {
+		places = append(places, where{place, false})
+	}
+	for _, place := range places {
+		name := place.String()
+		if place.bucket {
+			name = "bucket"
+		}
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			listen, config, addr := componentListener()
-			s := harness.Start(t, harness.Options{Place: place, Listen: listen, Config: config})
-			first, err := os.ReadFile(s.Config)
+			var store *s3test.Server
+			bucket, modules := "", ""
+			if place.bucket {
+				store = s3test.Start(t)
+				bucket = fmt.Sprintf(", s3: {endpoint: %q, bucket: %q, region: %q, access_key: %q, secret_key: %q, prefix: a/b}",
+					store.URL, s3test.Bucket, s3test.Region, s3test.AccessKey, s3test.SecretKey)
+				modules = "\nmodules: {upload: {enabled: true" + bucket + "}}\n"
+			}
+			s := harness.Start(t, harness.Options{Place: place.Place, Listen: listen, Config: config + modules})
+			whole, err := os.ReadFile(s.Config)
 			if err != nil {
 				t.Fatal(err)
 			}
+			first := strings.Replace(string(whole), modules, "\n", 1)
 			// The listeners of the harness are not where a client looks for localhost; the configuration says where
 			// they are.
 			set := func(upload string) {
-				text := string(first) + "\nmodules: {upload: {" + strings.ReplaceAll(upload, "URL", fmt.Sprintf("url: %q", "http://"+s.HTTP+"/upload")) + "}}\n"
+				at := fmt.Sprintf("url: %q", "http://"+s.HTTP+"/upload")
+				text := first + "\nmodules: {upload: {" + strings.ReplaceAll(upload, "URL", at) + bucket + "}}\n"
 				if err := os.WriteFile(s.Config, []byte(text), 0o600); err != nil {
 					t.Fatal(err)
 				}
@@ -43,6 +66,9 @@ func TestFilesAreUploadedAndFetched(t *testing.T) {
 					list, err := filepath.Glob(filepath.Join(s.Dir, "data", "upload", "*", "*"))
 					if err != nil {
 						t.Fatal(err)
+					}
+					if store != nil { // and nothing lies elsewhere
+						list = append(list, store.Objects()...)
 					}
 					list = slices.DeleteFunc(list, func(path string) bool {
 						return strings.HasPrefix(filepath.Base(filepath.Dir(path)), "until-")
