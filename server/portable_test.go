@@ -18,6 +18,7 @@ import (
 var elsewhere = map[string]string{
 	"map accounts":    "secrets of this server; the accounts themselves are exported",
 	"map s2s":         "a secret of this server (dialback)",
+	"map upload":      "a secret of this server (slots)",
 	"log outbox":      "stanzas on their way to peers, which this server has promised to deliver",
 	"log httpmessage": "answers of the last day to posts that may be repeated here",
 }

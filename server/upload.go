@@ -34,7 +34,7 @@ func newFiles(p fileParts) (*upload.Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	return upload.New(upload.Options{Router: p.router, Records: p.store.Log("upload"),
+	return upload.New(upload.Options{Router: p.router, Records: p.store.Log("upload"), Keys: p.store.Map("upload"),
 		Dir: filesDir(cfg), Store: where, Shared: cfg.Modules.Upload.Shared, Log: p.log,
 		Places: p.places,
 		May: func(ctx context.Context, user jid.JID) (bool, error) {

@@ -2,7 +2,6 @@ package upload
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"mime"
@@ -183,7 +182,13 @@ func (s *Service) admit(sl *slot) error {
 	if err := errors.Join(s.reachable(), s.room(sl.size)); err != nil {
 		return err
 	}
-	sl.id, sl.secret = newID(sl), rand.Text()
+	sl.id = newID(sl)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	var err error
+	if sl.secret, err = s.pass(ctx, sl); err != nil {
+		return err
+	}
 	open, err := s.reserve(sl)
 	if err != nil {
 		return err
@@ -225,10 +230,7 @@ func (s *Service) reserve(sl *slot) (open claim, err error) {
 	if len(open.ids) >= openSlots {
 		return open, errTooMuch{later(open.first, sl.created)}
 	}
-	if s.users[owner] == nil {
-		s.users[owner] = map[*slot]bool{}
-	}
-	s.users[owner][sl], s.slots[sl.id] = true, sl
+	s.adopt(sl)
 	return open, nil
 }
 

@@ -148,6 +148,7 @@ func (s *Service) removed(user jid.JID) error {
 			ends = append(ends, sl.done)
 		}
 		s.drop(sl, dropped)
+		s.slots[sl.id] = sl // or its pass would make it anew, as long as it is good
 	}
 	s.mu.Unlock()
 	for _, end := range ends { // whatever appears has appeared before the records are read

@@ -2,12 +2,12 @@
 // upload.<host>, which hands out slots, and the HTTP listeners take and serve the files below Path.
 //
 // A slot is good for one file, for five minutes, and only with the Authorization header that came with it; slots are
-// kept in memory, since a client asks for a new one where the first is lost. A file is one file on disk, or one object
-// in a bucket (Store), which begins with what is known of it: it is written elsewhere, synced, and renamed or sent, so
-// that after a crash it is there as a whole or not at all. Its address holds 128 random bits and the hour in which the
-// slot was given; the folder of that hour goes when its time has come, so that nothing has to be looked up to serve or
-// to purge. What an account has uploaded is in a storage.Log, for its quota and for its removal, and is durable before
-// the file appears.
+// kept in memory where they were given, and the header says all of them, signed, to any other server. A file is one
+// file on disk, or one object in a bucket (Store), which begins with what is known of it: it is written elsewhere,
+// synced, and renamed or sent, so that after a crash it is there as a whole or not at all. Its address holds 128 random
+// bits and the hour in which the slot was given; the folder of that hour goes when its time has come, so that nothing
+// has to be looked up to serve or to purge. What an account has uploaded is in a storage.Log, for its quota and for its
+// removal, and is durable before the file appears.
 //
 // What a browser could run is served as something to be saved, under a policy that lets nothing run (§ Security).
 //
@@ -75,6 +75,7 @@ type Settings struct {
 type Options struct {
 	Router  *router.Router
 	Records storage.Log // nobody else writes it
+	Keys    storage.Map // likewise; the key of slots
 	// Dir is a local directory, where files are written before they go to where they lie. Nobody else writes it; it is
 	// made when it is needed, with mode 0700.
 	Dir   string
@@ -129,6 +130,8 @@ type Service struct {
 	ctx     context.Context // of what goes into the store; ended by Close
 	stop    context.CancelFunc
 	working sync.WaitGroup // files being taken
+	keyed   sync.Mutex     // guards key
+	key     []byte         // of passes; nil: not read yet
 	store   Store
 	warned  atomic.Int64 // unix seconds of the last warning of a full disk
 	away    atomic.Int64 // unix nanoseconds of when the store was last found away; 0: it is there

@@ -54,7 +54,7 @@ func houseIn(t *testing.T, dir string) *house {
 		set: Settings{MaxSize: 1000, Quota: 5000, Keep: 30 * day, Stall: 5 * time.Second,
 			Space: space.Bounds{Warn: reserve}},
 		barred: map[string]bool{}}
-	h.Service = New(Options{Router: h.r, Records: h.store.Log("upload"), Dir: dir, Log: moduletest.Discard(),
+	h.Service = New(Options{Router: h.r, Records: h.store.Log("upload"), Keys: h.store.Map("upload"), Dir: dir, Log: moduletest.Discard(),
 		Places:   func() []Place { return h.places },
 		May:      func(_ context.Context, user jid.JID) (bool, error) { return !h.barred[user.String()], h.bad },
 		Settings: func() Settings { return h.set },

@@ -140,7 +140,11 @@ func (s *Service) put(w *answer, r *http.Request, id, name string) *refusal {
 	if r.Header.Get("Content-Range") != "" { // RFC 9110 §14.5
 		return &refusal{http.StatusBadRequest, "A part of a file cannot be put."}
 	}
-	sl, bad := s.begin(r, id, name)
+	from, bad := s.given(r, id, name)
+	if bad != nil {
+		return bad
+	}
+	sl, bad := s.begin(r, id, name, from)
 	if bad != nil {
 		return bad
 	}
@@ -198,12 +202,16 @@ func (s *Service) failed(sl *slot, err error) *refusal {
 	return &refusal{http.StatusInternalServerError, "Internal server error."}
 }
 
-// begin finds the slot of a request and marks it as being used, or says what is wrong. end follows.
-func (s *Service) begin(r *http.Request, id, name string) (*slot, *refusal) {
+// begin finds the slot of a request, which may be one that another server has given, and marks it as being used, or
+// says what is wrong. end follows.
+func (s *Service) begin(r *http.Request, id, name string, from *slot) (*slot, *refusal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.slots[id] == nil && from != nil {
+		s.adopt(from)
+	}
 	sl := s.slots[id]
-	if sl == nil || sl.name != name || s.expired(sl, time.Now()) {
+	if sl == nil || sl.name != name || sl.state == dropped || s.expired(sl, time.Now()) {
 		return nil, notFound
 	}
 	secret, ok := strings.CutPrefix(r.Header.Get("Authorization"), scheme)
