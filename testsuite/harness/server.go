@@ -119,20 +119,24 @@ var builds struct {
 	dir  string // of this process; "": it has none
 }
 
-// Binary builds the server with the given tags once for the test process.
+// Binary builds the server with the given tags once for the test process; with the race detector where the test has it,
+// or where JACKDAW_RACE has flags for that: a test that only drives the server may be without.
 func Binary(t testing.TB, tags string) string {
-	// A test that only drives the server may be without the detector, which costs its clients more than the server.
-	if raceTest || os.Getenv("JACKDAW_RACE") != "" {
-		return binary(t, tags, []string{"-race"})
+	race := strings.Fields(os.Getenv("JACKDAW_RACE"))
+	if raceTest && len(race) == 0 {
+		race = []string{"-race"}
 	}
-	return binary(t, tags, nil)
+	return binary(t, tags, race)
 }
 
 func binary(t testing.TB, tags string, race []string) string {
 	t.Helper()
 	builds.Lock()
 	defer builds.Unlock()
-	key := tags + strings.Join(race, "")
+	key := tags
+	if len(race) > 0 {
+		key += "-race"
+	}
 	if p := builds.path[key]; p != "" {
 		return p
 	}
