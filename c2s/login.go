@@ -38,6 +38,10 @@ func (g *greeting) prepareLogin(requireTLS bool) {
 	switch host := g.host.String(); {
 	case g.srv.accounts.Elsewhere(host): // who knows the password has to be shown it
 		c.Lookup, out = nil, nil
+		if _, _, bears := g.srv.accounts.Bears(host); bears && g.secure { // RFC 7628 §3.1
+			c.Bearer = g.bearer
+			out = append(out, sasl.OAuthBearer)
+		}
 	case g.srv.accounts.OnlySHA1(host):
 		out = slices.DeleteFunc(out, func(m sasl.Mechanism) bool { return m.Hash() != sasl.SHA1 })
 	}

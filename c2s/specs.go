@@ -7,6 +7,7 @@ var Specs = []router.Spec{
 	{Name: "RFC 6120", Note: "client streams; without compression"},
 	{Name: "RFC 5802", Note: "SCRAM-SHA-1 and -PLUS"},
 	{Name: "RFC 7395", Note: "streams over WebSocket"},
+	{Name: "RFC 7628", Note: "OAUTHBEARER, with tokens that an authorization server is asked about (RFC 7662)"},
 	{Name: "RFC 7677", Note: "SCRAM-SHA-256 and -PLUS; SCRAM-SHA-512 and -PLUS likewise, by SASL2"},
 	{Name: "XEP-0198", Version: "1.6.3"},
 	{Name: "XEP-0199", Version: "2.0.1", Note: "silent clients are pinged"},

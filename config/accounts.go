@@ -14,13 +14,14 @@ import (
 
 // Accounts says who knows the passwords of accounts.
 type Accounts struct {
-	Backend string   `yaml:"backend"` // BackendInternal, BackendLDAP or BackendHTTP
+	Backend string   `yaml:"backend"` // BackendInternal, BackendLDAP, BackendHTTP or BackendOAuth
 	Hosts   []string `yaml:"hosts"`   // whose accounts are there; empty: those of all hosts
 	Local   []string `yaml:"local"`   // bare JIDs of these hosts whose passwords are kept here all the same
 	// Cache is how long a password that the backend has accepted is accepted without asking again.
 	Cache time.Duration `yaml:"cache"`
 	LDAP  LDAP          `yaml:"ldap"`
 	HTTP  AccountsHTTP  `yaml:"http"`
+	OAuth OAuth         `yaml:"oauth"`
 }
 
 // Who may know passwords.
@@ -28,6 +29,7 @@ const (
 	BackendInternal = "internal" // this server
 	BackendLDAP     = "ldap"
 	BackendHTTP     = "http"
+	BackendOAuth    = "oauth"
 )
 
 // MaxAccountsCache bounds Accounts.Cache: with it, the look at who is logged in and the time of a question, an account
@@ -58,9 +60,23 @@ type AccountsHTTP struct {
 	CAFile    string `yaml:"ca_file"`    // PEM; "": the authorities of the system
 }
 
+// OAuth is an authorization server that knows whose an access token is (RFC 7662).
+type OAuth struct {
+	URL              string `yaml:"url"`       // of introspection
+	ClientID         string `yaml:"client_id"` // who asks; "": nobody in particular
+	ClientSecretFile string `yaml:"client_secret_file"`
+	CAFile           string `yaml:"ca_file"`   // PEM; "": the authorities of the system
+	Scope            string `yaml:"scope"`     // words that a token must all have
+	Audience         string `yaml:"audience"`  // that a token must be for; "": any
+	Username         string `yaml:"username"`  // the claim that has the user name
+	Address          bool   `yaml:"address"`   // Username has whole addresses
+	Discovery        string `yaml:"discovery"` // where clients learn how to get a token; "": nowhere
+}
+
 func defaultAccounts() Accounts {
 	return Accounts{Backend: BackendInternal, Cache: MaxAccountsCache,
-		LDAP: LDAP{StartTLS: true, Attribute: "uid", Filter: "(objectClass=*)"}}
+		LDAP:  LDAP{StartTLS: true, Attribute: "uid", Filter: "(objectClass=*)"},
+		OAuth: OAuth{Username: "username"}}
 }
 
 // Elsewhere says whether the backend has accounts of a host.
@@ -106,7 +122,7 @@ func ReadRoots(key, file string) (*x509.CertPool, error) {
 
 func (c *Config) checkAccounts(k *checker) {
 	a := &c.Accounts
-	k.oneOf("accounts.backend", a.Backend, BackendInternal, BackendLDAP, BackendHTTP)
+	k.oneOf("accounts.backend", a.Backend, BackendInternal, BackendLDAP, BackendHTTP, BackendOAuth)
 	k.domains("accounts.hosts", a.Hosts)
 	for i, h := range a.Hosts {
 		if c.Host(h) == nil {
@@ -126,6 +142,7 @@ func (c *Config) checkAccounts(k *checker) {
 	}
 	a.LDAP.check(k, a.Backend == BackendLDAP)
 	a.HTTP.check(k, a.Backend == BackendHTTP)
+	a.OAuth.check(k, a.Backend == BackendOAuth)
 }
 
 func (l *LDAP) check(k *checker, used bool) {
@@ -166,12 +183,36 @@ func (l *LDAP) check(k *checker, used bool) {
 }
 
 func (h *AccountsHTTP) check(k *checker, used bool) {
-	u, err := url.Parse(h.URL)
+	k.asked("accounts.http.url", h.URL, used, "where the program is, such as https://login.example.org/xmpp", "passwords")
+}
+
+func (o *OAuth) check(k *checker, used bool) {
+	k.asked("accounts.oauth.url", o.URL, used,
+		"where tokens are introspected (RFC 7662), such as https://login.example.org/oauth2/introspect", "tokens")
+	if (o.ClientID == "") != (o.ClientSecretFile == "") {
+		k.add("accounts.oauth.client_id", "expected both client_id and client_secret_file, or neither")
+	}
+	if used && o.Username == "" {
+		k.add("accounts.oauth.username", "expected what has the user name in an answer, such as username or sub")
+	}
+	if u, err := url.Parse(o.Discovery); o.Discovery != "" && (err != nil || u.Scheme != "https" || u.Host == "") {
+		k.add("accounts.oauth.discovery",
+			"expected an address such as https://login.example.org/.well-known/openid-configuration")
+	}
+	bad := func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' } // RFC 6749 §3.3
+	if strings.ContainsFunc(o.Scope, bad) {
+		k.add("accounts.oauth.scope", "expected words, found %q", o.Scope)
+	}
+}
+
+// asked checks the address of whom is asked about accounts: by HTTPS, or on this machine.
+func (k *checker) asked(key, address string, used bool, expected, secrets string) {
+	u, err := url.Parse(address)
 	switch {
-	case h.URL == "" && !used:
+	case address == "" && !used:
 	case err != nil || u.Host == "" || u.User != nil || u.Fragment != "" || u.Scheme != "https" && u.Scheme != "http":
-		k.add("accounts.http.url", "expected where the program is, such as https://login.example.org/xmpp")
+		k.add(key, "expected %s", expected)
 	case u.Scheme == "http" && !Loopback(net.JoinHostPort(u.Hostname(), "80")):
-		k.add("accounts.http.url", "expected https: passwords would go to %s in the clear", u.Host)
+		k.add(key, "expected https: %s would go to %s in the clear", secrets, u.Host)
 	}
 }

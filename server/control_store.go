@@ -15,6 +15,7 @@ import (
 	"jackdaw/router/accounts"
 	"jackdaw/router/accounts/byhttp"
 	"jackdaw/router/accounts/ldap"
+	"jackdaw/router/accounts/oauth"
 	"jackdaw/storage"
 	"jackdaw/storage/embedded"
 	"jackdaw/xmpp/jid"
@@ -67,6 +68,8 @@ func accountsElsewhere(a *config.Accounts, log *slog.Logger) (e *accounts.Elsewh
 		e.Backend, err = ldap.New(a.LDAP, log)
 	case config.BackendHTTP:
 		e.Backend, err = byhttp.New(a.HTTP)
+	case config.BackendOAuth:
+		e.Backend, err = oauth.New(a.OAuth)
 	}
 	return e, err
 }

@@ -29,6 +29,7 @@ var titles = map[string]string{
 	"RFC 6121": "XMPP: Instant Messaging and Presence",
 	"RFC 5802": "Salted Challenge Response Authentication Mechanism (SCRAM)",
 	"RFC 7395": "An XMPP Subprotocol for WebSocket",
+	"RFC 7628": "SASL mechanisms for OAuth",
 	"RFC 7677": "SCRAM-SHA-256 and SCRAM-SHA-256-PLUS",
 	"XEP-0065": "SOCKS5 Bytestreams",
 	"XEP-0066": "Out of Band Data",

@@ -99,7 +99,9 @@ type Service struct {
 	notes      storage.Map // of this package
 	weak       weak
 	granted    granted
-	vouched    *cache[vouch]   // by bare JID, of accounts whose password is elsewhere
+	vouched    *cache[vouch]  // by bare JID, of accounts whose password is elsewhere
+	bearers    *cache[string] // bare JIDs, by the keyed hash of a token of theirs
+	shown      shownTokens
 	rights     *cache[*Rights] // by bare JID
 	settings   atomic.Pointer[settings]
 	throttle   *Throttle
@@ -134,6 +136,7 @@ func New(ctx context.Context, engine storage.Engine, o Options) (*Service, error
 		api:      book{engine.APIAccounts(), newCache[remembered](rememberMax)},
 		notes:    notes,
 		vouched:  newCache[vouch](rememberMax),
+		bearers:  newCache[string](rememberMax),
 		rights:   newCache[*Rights](rightsMax),
 		throttle: NewThrottle(time.Now),
 		slots:    make(chan struct{}, cmp.Or(o.DerivationsPerCore, DefaultDerivationsPerCore)*runtime.GOMAXPROCS(0)),
@@ -163,6 +166,7 @@ func (s *Service) SetOptions(o Options) error {
 	if old.elsewhere != nil || c.elsewhere != nil { // another may know the passwords now
 		s.users.remembered.clear()
 		s.vouched.clear()
+		s.bearers.clear()
 	}
 	return nil
 }

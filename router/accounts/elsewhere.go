@@ -132,6 +132,9 @@ func (s *Service) ask(
 	}, func(limited context.Context) error {
 		epoch, asked := s.users.remembered.epoch(name), time.Now()
 		err := e.Backend.Check(limited, user, password)
+		if _, ok := e.Backend.(Bearers); ok && err == nil && !s.shown.keep(name, password) {
+			return errShown
+		}
 		if err == nil {
 			a, here = s.letIn(ctx, user, remembered{mac: mac, expires: asked.Add(e.Cache)}, asked, epoch)
 		}
@@ -253,7 +256,7 @@ func (s *Service) know(ctx context.Context, e *elsewhere, users []jid.JID, live 
 	err := e.guard.do(ctx, nil, func(ctx context.Context) error {
 		var err error
 		asked = time.Now()
-		known, err = e.Backend.Known(ctx, users)
+		known, err = s.known(ctx, e, users)
 		return err
 	})
 	if err != nil {

@@ -3,6 +3,10 @@ package web
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -45,6 +49,57 @@ func TestStropheLogsIn(t *testing.T) {
 		if got := <-done; got != "to strophe.js" {
 			t.Errorf("%s: %s", service, got)
 		}
+	}
+}
+
+// An authorization server says whose a token is (RFC 7662), and strophe.js shows one (RFC 7628).
+func TestStropheLogsInByAToken(t *testing.T) {
+	t.Parallel()
+	asked := make(chan string, 10)
+	issuer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id, secret, _ := r.BasicAuth()
+		token := r.PostFormValue("token")
+		asked <- strings.Join([]string{r.Method, r.URL.Path, id, secret, token}, " ")
+		w.Header().Set("Content-Type", "application/json")
+		switch token {
+		case "good.token":
+			_, _ = io.WriteString(w, `{"active":true,"sub":"juliet","scope":"openid xmpp","token_type":"Bearer"}`)
+		case "mail.token":
+			_, _ = io.WriteString(w, `{"active":true,"sub":"juliet","scope":"openid mail"}`)
+		default:
+			_, _ = io.WriteString(w, `{"active":false}`)
+		}
+	}))
+	t.Cleanup(issuer.Close)
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte("s3cret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := openSiteWith(t, fmt.Sprintf("accounts: {backend: oauth, local: [%s], oauth: {url: %q, client_id: jackdaw, "+
+		"client_secret_file: %q, scope: xmpp, username: sub}}", romeo, issuer.URL+"/introspect", secret), "romeo")
+	r := s.contact(t, "romeo")
+	b := openBrowser(t)
+	b.open(s.pages + "/blank.html")
+	service := "wss://" + s.HTTPS + "/xmpp-websocket" // tokens are shown over TLS alone
+	// It would rather show the token as a password.
+	strophe := strings.Replace(strophe, "Connection(service)", "Connection(service, {mechanisms: [Strophe.SASLOAuthBearer]})", 1)
+	for _, token := range []string{"bad.token", "mail.token"} {
+		if got := b.runs(strophe, service, juliet, token, romeo); !strings.HasPrefix(got, "status") {
+			t.Errorf("%s: %s", token, got)
+		}
+	}
+	done := make(chan string, 1)
+	go func() { done <- b.runs(strophe, service, juliet, "good.token", romeo) }()
+	h := r.hears("chat", says("from strophe.js"))
+	r.does("say", h.From, "to strophe.js")
+	if got := <-done; got != "to strophe.js" {
+		t.Error(got)
+	}
+	if got := <-asked; got != "POST /introspect jackdaw s3cret bad.token" {
+		t.Errorf("asked %q", got)
+	}
+	if log := s.Log(); !strings.Contains(log, "mechanism=OAUTHBEARER") || strings.Contains(log, "good.token") {
+		t.Errorf("the log: %s", log)
 	}
 }
 

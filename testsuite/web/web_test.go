@@ -37,6 +37,12 @@ type site struct {
 // openSite starts both.
 func openSite(t *testing.T, users ...string) *site {
 	t.Helper()
+	return openSiteWith(t, "", users...)
+}
+
+// openSiteWith is openSite with further YAML at the top level.
+func openSiteWith(t *testing.T, config string, users ...string) *site {
+	t.Helper()
 	if _, err := os.Stat(filepath.Join("testdata", "node_modules", ".installed")); err != nil {
 		t.Fatal("the web clients are missing: make deps")
 	}
@@ -55,7 +61,7 @@ func openSite(t *testing.T, users ...string) *site {
 	go pages.Serve(l)
 	t.Cleanup(func() { pages.Close() })
 	s := &site{pages: "http://" + addr}
-	s.Server = harness.Start(t, harness.Options{Users: users, Config: fmt.Sprintf("web: {origins: [%q]}", s.pages)})
+	s.Server = harness.Start(t, harness.Options{Users: users, Config: fmt.Sprintf("web: {origins: [%q]}\n%s", s.pages, config)})
 	// Where files are is known only now.
 	text, err := os.ReadFile(s.Config)
 	if err != nil {

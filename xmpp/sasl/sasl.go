@@ -161,6 +161,10 @@ type Config struct {
 	// Errors as for Lookup. Only the mechanisms for tokens call it.
 	Token func(user string, m Mechanism, proves func(secret []byte) bool) (bool, error)
 
+	// Bearer says whose a token is. Where it is not good, the refusal is for the client. Errors as for Lookup. Only
+	// OAuthBearer calls it.
+	Bearer func(shown Bearer) (user string, refusal *BearerRefusal, err error)
+
 	// Announced is what the client was shown (Announcement), for SCRAM to prove it to the client; "" proves nothing.
 	Announced string
 
@@ -202,6 +206,8 @@ func New(m Mechanism, c *Config) (Server, error) {
 	switch h := m.Hash(); {
 	case m == Plain && c.Verify != nil:
 		return &plain{config: c}, nil
+	case m == OAuthBearer && c.Bearer != nil:
+		return &bearer{config: c}, nil
 	case m == External && c.External != nil:
 		return &external{config: c}, nil
 	case h == 0 || c.Lookup == nil || len(c.FakeSecret) < 16 || c.FakeIterations < 1,
