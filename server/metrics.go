@@ -67,6 +67,19 @@ func (m *metrics) parts(h *house) {
 		}
 		return 1
 	})
+	m.gauge("jackdaw_accounts_backend_up",
+		"1 while who keeps passwords elsewhere has answered the last question, or nobody does; else 0.", func() int64 {
+			if h.accounts.BackendUp() {
+				return 1
+			}
+			return 0
+		})
+	asked := h.accounts.Questions()
+	for outcome, n := range map[string]*atomic.Int64{"good": &asked.Good, "refused": &asked.Refused,
+		"strange": &asked.Strange, "unanswered": &asked.Unanswered, "spared": &asked.Spared} {
+		m.counter("jackdaw_account_questions_total", "Questions to who keeps passwords elsewhere by what came of them.",
+			prometheus.Labels{"outcome": outcome}, n.Load)
+	}
 	c := &h.clients.Stats
 	m.gauge("jackdaw_disk_free_bytes", "Free bytes on the disk of the data directory.", h.space.Free)
 	m.gauge("jackdaw_disk_level",

@@ -4,17 +4,21 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"jackdaw/config"
+	"jackdaw/router/accounts"
 	"jackdaw/router/gate"
 	"jackdaw/server/certificates"
 	"jackdaw/server/doctor"
 	"jackdaw/storage/redis"
 	"jackdaw/web/landing"
+	"jackdaw/xmpp/jid"
 )
 
 // Patient is all that package doctor can be told of a host of the configuration, on the machine of its server. pid is
@@ -45,6 +49,9 @@ func Patient(cfg *config.Config, host string, pid int) doctor.Options {
 			found = redisFindings(ctx, cfg)
 		}
 		return append(found, bucketFindings(ctx, cfg)...)
+	}
+	if cfg.Accounts.Elsewhere(host) {
+		o.Machine.Accounts = func(ctx context.Context) []doctor.Finding { return accountFindings(ctx, cfg, host) }
 	}
 	return o
 }
@@ -94,6 +101,50 @@ func redisFindings(ctx context.Context, cfg *config.Config) (found []doctor.Find
 		found = append(found, doctor.Finding{Level: doctor.Good, What: promise})
 	}
 	return found
+}
+
+// nobodyKnown is a user name, and a token, that nobody has.
+const nobodyKnown = "nobody-a-question-of-jackdaw-doctor"
+
+// accountFindings are what comes of a question to who keeps the passwords of a host: for a user who is none, or a
+// token.
+func accountFindings(ctx context.Context, cfg *config.Config, host string) []doctor.Finding {
+	key := "accounts." + cfg.Accounts.Backend
+	wrong := func(err error) []doctor.Finding {
+		return []doctor.Finding{{Level: doctor.Wrong, What: err.Error(),
+			Why: "nobody logs in whose password is kept there",
+			Do:  "see to it that it answers, and that " + key + " in the configuration says how to ask it"}}
+	}
+	e, err := accountsElsewhere(&cfg.Accounts, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return wrong(err)
+	}
+	nobody, err := jid.New(nobodyKnown, host, "")
+	if err != nil {
+		return wrong(err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second) // as the server waits
+	defer cancel()
+	began, known := time.Now(), false
+	if b, ok := e.Backend.(accounts.Bearers); ok {
+		_, _, err = b.Whose(ctx, host, nobodyKnown)
+		if known = err == nil; errors.Is(err, accounts.ErrNotAuthorized) {
+			err = nil
+		}
+	} else {
+		var list []jid.JID
+		list, err = e.Backend.Known(ctx, []jid.JID{nobody})
+		known = len(list) > 0
+	}
+	switch {
+	case err != nil:
+		return wrong(fmt.Errorf("%s: %w", e.Backend, err))
+	case known:
+		return []doctor.Finding{{Level: doctor.Wrong, What: e.Backend.String() + " lets in anybody, it seems",
+			Why: "it knows " + nobodyKnown + ", which nobody is", Do: "correct it, or " + key + " in the configuration"}}
+	}
+	return []doctor.Finding{{Level: doctor.Good,
+		What: fmt.Sprintf("%s answers after %s", e.Backend, time.Since(began).Round(time.Millisecond))}}
 }
 
 // RunningPID is the process of the server that runs on a data directory, 0 if none does.

@@ -20,9 +20,10 @@ func doctorCommand(s *settings) *cobra.Command {
 		Long: "Looks at a domain as clients and other servers do, from the DNS inwards: its records, whether the\n" +
 			"ports are reached, TLS and certificates, host-meta, WebSocket and BOSH, files; with --peer whether\n" +
 			"another server lets it in, and connects back. Of a domain that is served here it looks at the machine\n" +
-			"as well: files open, disk, clock, Redis. For what is not good it says why that matters and which\n" +
-			"record or setting to add. Without DOMAIN it looks at the hosts of the configuration; on another\n" +
-			"machine it needs none. It changes nothing, and fails if something is wrong.",
+			"as well: files open, disk, clock, Redis, and who keeps its passwords, if that is another. For what\n" +
+			"is not good it says why that matters and which record or setting to add. Without DOMAIN it looks at\n" +
+			"the hosts of the configuration; on another machine it needs none. It changes nothing, and fails if\n" +
+			"something is wrong.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: action(func(cmd *cobra.Command, args []string) error {
 			patients, err := s.patients(cmd.Context(), args)

@@ -99,7 +99,8 @@ type Service struct {
 	notes      storage.Map // of this package
 	weak       weak
 	granted    granted
-	vouched    *cache[vouch]  // by bare JID, of accounts whose password is elsewhere
+	vouched    *cache[vouch] // by bare JID, of accounts whose password is elsewhere
+	questions  *Questions
 	bearers    *cache[string] // bare JIDs, by the keyed hash of a token of theirs
 	shown      shownTokens
 	rights     *cache[*Rights] // by bare JID
@@ -147,6 +148,10 @@ func New(ctx context.Context, engine storage.Engine, o Options) (*Service, error
 	}
 	var key [32]byte
 	rand.Read(key[:]) // never returns an error
+	s.questions = new(Questions)
+	if c.elsewhere != nil {
+		c.elsewhere.guard.count = s.questions
+	}
 	s.macs.New = func() any { return newMACState(key[:]) }
 	s.throttle.setBackoff(c.first, c.most)
 	s.settings.Store(c)
@@ -159,6 +164,9 @@ func (s *Service) SetOptions(o Options) error {
 	c, err := compile(o)
 	if err != nil {
 		return err
+	}
+	if c.elsewhere != nil {
+		c.elsewhere.guard.count = s.questions
 	}
 	old := s.settings.Swap(c)
 	s.throttle.setBackoff(c.first, c.most)

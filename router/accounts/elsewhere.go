@@ -104,6 +104,15 @@ func (e *elsewhere) refusal(user jid.JID, do string) error {
 // can be offered, and nobody creates an account.
 func (s *Service) Elsewhere(host string) bool { return s.settings.Load().elsewhere.has(host) }
 
+// Questions are those to who keeps passwords elsewhere.
+func (s *Service) Questions() *Questions { return s.questions }
+
+// BackendUp says whether who keeps passwords elsewhere has answered the last question; it is true where nobody does.
+func (s *Service) BackendUp() bool {
+	e := s.settings.Load().elsewhere
+	return e == nil || e.guard.up()
+}
+
 // ask is verify for an account whose password is elsewhere, which says who has an account.
 func (s *Service) ask(
 	ctx context.Context, e *elsewhere, name, password string, again func() error,

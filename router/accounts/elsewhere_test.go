@@ -442,6 +442,39 @@ func TestABackendIsLeftAloneLongerAndLonger(t *testing.T) {
 }
 
 // TestAStrangeAnswerConcernsOneUserAlone: who has a name that a backend cannot stand must not keep others out.
+func TestQuestionsAreCounted(t *testing.T) {
+	s, _, o := awayService(t)
+	var asked *Questions
+	check := func(what string, err error, up bool) {
+		t.Helper()
+		o.fail(err, 0)
+		_ = s.Verify(t.Context(), juliet, what)
+		if s.BackendUp() != up {
+			t.Errorf("%s, %v: up is %v", what, err, !up)
+		}
+	}
+	asked = s.Questions()
+	check("wherefore", nil, true)
+	check("wherefore", nil, true) // remembered
+	check("wrong", nil, true)
+	check("strange", ErrStrange, true)
+	for range askFailures + 2 {
+		check("away", errors.New("away"), false)
+	}
+	// A reload counts on.
+	must(t, s.SetOptions(Options{Elsewhere: &Elsewhere{Backend: o, Hosts: []string{juliet.Domain()}}}))
+	check("wherefore", nil, true)
+	got := [...]int64{asked.Good.Load(), asked.Refused.Load(), asked.Strange.Load(), asked.Unanswered.Load(),
+		asked.Spared.Load()}
+	if want := [...]int64{2, 1, 1, askFailures, 2}; got != want {
+		t.Errorf("good, refused, strange, unanswered, spared: %v, want %v", got, want)
+	}
+	must(t, s.SetOptions(Options{}))
+	if !s.BackendUp() {
+		t.Error("a backend that is not there is not up")
+	}
+}
+
 func TestAStrangeAnswerConcernsOneUserAlone(t *testing.T) {
 	s, _, o := awayService(t)
 	o.fail(fmt.Errorf("status 500: %w", ErrStrange), 0)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,6 +26,7 @@ type guard struct {
 	name  string
 	log   *slog.Logger
 	slots chan struct{}
+	count *Questions
 
 	mu       sync.Mutex // guards the rest
 	waiting  int
@@ -35,7 +37,23 @@ type guard struct {
 }
 
 func newGuard(name string, log *slog.Logger) *guard {
-	return &guard{name: name, log: log, slots: make(chan struct{}, askAtOnce), wait: awayFirst}
+	return &guard{name: name, log: log, slots: make(chan struct{}, askAtOnce), wait: awayFirst, count: new(Questions)}
+}
+
+// Questions count those to who keeps passwords elsewhere, by what came of them, since the start.
+type Questions struct {
+	Good       atomic.Int64 // whoever was asked for may log in
+	Refused    atomic.Int64
+	Strange    atomic.Int64 // ErrStrange
+	Unanswered atomic.Int64
+	Spared     atomic.Int64 // not asked: it is left alone, or too many wait
+}
+
+// up says whether the last question was answered.
+func (g *guard) up() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.failures == 0
 }
 
 // do calls ask in its turn, unless settled, which may be nil, says then that it is done without. The error is that of
@@ -44,6 +62,7 @@ func newGuard(name string, log *slog.Logger) *guard {
 func (g *guard) do(ctx context.Context, settled func() (bool, error), ask func(context.Context) error) error {
 	tries, err := g.enter()
 	if err != nil {
+		g.count.Spared.Add(1)
 		return err
 	}
 	if err = g.turn(ctx); err != nil {
@@ -51,6 +70,7 @@ func (g *guard) do(ctx context.Context, settled func() (bool, error), ask func(c
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		g.count.Spared.Add(1)
 		return fmt.Errorf("%w (%w)", ErrAway, err)
 	}
 	if settled != nil {
@@ -66,6 +86,16 @@ func (g *guard) do(ctx context.Context, settled func() (bool, error), ask func(c
 	<-g.slots
 	answered := err == nil || isAnswer(err)
 	g.leave(tries, answered, !answered && ctx.Err() == nil, err)
+	switch {
+	case err == nil:
+		g.count.Good.Add(1)
+	case errors.Is(err, ErrStrange):
+		g.count.Strange.Add(1)
+	case answered:
+		g.count.Refused.Add(1)
+	case ctx.Err() == nil:
+		g.count.Unanswered.Add(1)
+	}
 	switch {
 	case answered && !errors.Is(err, ErrStrange):
 		return err

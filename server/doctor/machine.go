@@ -24,6 +24,9 @@ type Machine struct {
 	// Storage says what is wrong with where things are kept, if that is elsewhere; nil if it is here.
 	Storage func(context.Context) []Finding
 
+	// Accounts says what is wrong with whom is asked for passwords of the domain, if that is another; nil if all are here.
+	Accounts func(context.Context) []Finding
+
 	// What follows is read from the system where it is nil.
 
 	// Descriptors are how many files a process has open, and may have.
@@ -63,8 +66,11 @@ func (e *examination) machine(ctx context.Context) {
 			Why: "certificates, tokens and the times of messages depend on it",
 			Do:  "have it kept: timedatectl set-ntp true, or apt install chrony"})
 	}
-	if m.Storage != nil {
-		for _, f := range m.Storage(ctx) {
+	for _, look := range []func(context.Context) []Finding{m.Storage, m.Accounts} {
+		if look == nil {
+			continue
+		}
+		for _, f := range look(ctx) {
 			e.add(f)
 		}
 	}
