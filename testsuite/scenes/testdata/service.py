@@ -73,6 +73,16 @@ async def slixmpp_does_what_it_can(house):
     await juliet.expect("the retraction", event("news", "2", "retract"))
     equal([s["node"] for s in (await j.get_subscriptions(of))["pubsub"]["subscriptions"]], ["news"], "her subscriptions")
     equal([s["jid"] for s in (await r.get_node_subscriptions(of, "news"))["pubsub_owner"]["subscriptions"]], [juliet.boundjid.bare], "subscribers")
+    mine = juliet.boundjid.bare
+    options = (await j.get_subscription_options(of, "news", user_jid=mine)).xml
+    equal(fields(options), {"deliver": "1", "expire": []}, "options of hers")
+    equal(fields((await j.get_subscription_options(of, "news")).xml)["deliver"], "1", "options by default")
+    await mercutio["xep_0060"].subscribe(of, "news")
+    listed = (await r.get_node_subscriptions(of, "news"))["pubsub_owner"]["subscriptions"]
+    equal(sorted(str(s["jid"]) for s in listed), sorted([mine, mercutio.boundjid.bare]), "subscribers")
+    await r.modify_subscriptions(of, "news", subscriptions=[(mercutio.boundjid.bare, "none"), (mine, "subscribed")])
+    listed = (await r.get_node_subscriptions(of, "news"))["pubsub_owner"]["subscriptions"]
+    equal([str(s["jid"]) for s in listed], [mine], "subscribers whom the owner left")
     await r.modify_affiliations(of, "news", affiliations=[(juliet.boundjid.bare, "publisher")])
     equal({str(a["jid"]): a["affiliation"] for a in (await r.get_node_affiliations(of, "news"))["pubsub_owner"]["affiliations"]},
           {romeo.boundjid.bare: "owner", juliet.boundjid.bare: "publisher"}, "affiliations")
