@@ -54,7 +54,7 @@ LONG = testsuite/operation storage/redis c2s modules/httpmessage storage/embedde
 DRIVERS = scenes peers attacks web federation faults moving bots kill senders setup acme alerting beside packages
 
 # No other goroutine sees what these work on; the race detector finds nothing there, and takes ten times as long.
-# Check has them without it.
+# Check has them without it, and the long simulation of nodes too.
 PURE = testsuite/house xmpp/jid
 
 # Algorithms of the standard library are calculations of one goroutine; without the detector keys of accounts, which most
@@ -76,6 +76,7 @@ race:
 # The long form of what the tests do in short.
 soak:
 	$(GO) test -count=1 -timeout 60m -v -run 'PowerCuts|EveryFailure|ChangedBitIsTold' ./storage/embedded -cuts 20000
+	$(GO) test -count=1 -timeout 2h -v -run HistoriesWith ./cluster -seeds 200000
 	JACKDAW_SOAK=1 $(GO) test -count=1 -v -timeout 2h -parallel 1 ./testsuite/faults
 
 check:
@@ -84,6 +85,7 @@ check:
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 	$(GO) test -count=1 $(PURE:%=./%)
+	$(GO) test -count=1 -run Histor ./cluster
 
 fuzz:
 	@set -e; for file in $$(grep -rl --include='*_test.go' '^func Fuzz' .); do \

@@ -36,7 +36,7 @@ type settings struct {
 
 func (s *settings) fill(lease, renew time.Duration) {
 	s.lease, s.renew = lease, renew
-	s.grace, s.poll = lease/20, renew/12
+	s.grace, s.poll = lease/20, lease/100
 	s.moveTime, s.silent, s.settled = lease/2, lease, renew+lease/10
 	s.batch, s.shortPause, s.maxPause = 64, lease/200, lease/20
 }
@@ -68,6 +68,8 @@ type core struct {
 	places  *[Slots]Place
 	target  *[Slots]string // who should have which slot
 	fit     []string       // who may have slots
+	fitAt   time.Duration  // since when
+	calm    bool           // for so long that all nodes know it
 	asked   instant        // when the view was asked for
 	top     uint64         // the highest fence that was seen
 	asking  *Request
@@ -86,6 +88,13 @@ type core struct {
 	err       error // why it is no member, or cannot renew
 	callbacks []*callback
 	changed   bool
+
+	// What follows is computed from the rest when it is dirty.
+	dirty        bool
+	gives, takes []Claim
+	waits        bool // slots are to come from other nodes
+	rests        bool // nothing is at home here any more
+	bare         bool // nor in the store
 }
 
 // A slot is what else is known of one.
@@ -135,15 +144,25 @@ func (c *core) extend(asked instant) {
 // called again also when something has happened.
 func (c *core) next(now instant) (*Request, time.Duration) {
 	c.lapse(now)
-	c.reconcile()
 	c.endMoves(now)
-	c.startMoves(now)
+	if calm := now.mono >= c.fitAt+c.renew; calm != c.calm {
+		c.calm, c.dirty = calm, true
+	}
+	if c.dirty {
+		c.dirty = false
+		c.reconcile()
+		c.startMoves(now)
+		c.plan()
+	}
 	wake := now.mono + c.renew
 	if c.phase == in {
 		wake = min(wake, time.Duration(c.until.Load()))
 	}
 	for _, m := range c.moves {
 		wake = min(wake, m.deadline)
+	}
+	if !c.calm {
+		wake = min(wake, c.fitAt+c.renew)
 	}
 	if c.asking != nil || c.phase == ended {
 		return nil, wake
@@ -169,7 +188,7 @@ func (c *core) choose(now instant) (*Request, time.Duration) {
 	}
 	me := c.seat(c.member.ID)
 	expelled := me != nil && me.Expelled != ""
-	if (expelled || c.leaving && c.renewed(me)) && c.empty(expelled) {
+	if c.rests && len(c.moves) == 0 && (expelled || c.leaving && c.renewed(me) && (c.bare || len(c.fit) == 0)) {
 		if now.mono < c.renewAt && c.pause > 0 {
 			return nil, c.renewAt
 		}
@@ -179,7 +198,7 @@ func (c *core) choose(now instant) (*Request, time.Duration) {
 		return nil, c.renewAt // the last request failed
 	}
 	due := min(c.renewAt, c.nextEnd())
-	if c.waits() {
+	if c.waits {
 		due = min(due, c.asked.mono+c.poll)
 	}
 	told := c.leaving && !c.renewed(me)
@@ -198,11 +217,11 @@ func (c *core) choose(now instant) (*Request, time.Duration) {
 	if expelled {
 		return nil, due
 	}
-	if claims := c.surrendered(); len(claims) > 0 {
-		return &Request{Op: OpGive, Claims: claims}, 0
+	if len(c.gives) > 0 {
+		return &Request{Op: OpGive, Claims: c.gives}, 0
 	}
-	if claims := c.free(); len(claims) > 0 {
-		return &Request{Op: OpTake, Claims: claims}, 0
+	if len(c.takes) > 0 && !c.leaving {
+		return &Request{Op: OpTake, Claims: c.takes}, 0
 	}
 	if who := leaver(c.view.Members, c.settled); who != "" {
 		return &Request{Op: OpExpel, Other: who}, 0
@@ -303,7 +322,7 @@ func refused(err error) bool {
 }
 
 func (c *core) join(now instant) {
-	c.phase, c.exiled, c.toldUsed = in, false, false
+	c.phase, c.exiled, c.toldUsed, c.dirty = in, false, false, true
 	c.renewAt, c.listenAt = c.askedAt.mono+c.renew, now.mono+c.silent/10
 	c.unheard, c.first = nil, map[string]time.Duration{}
 	c.extend(c.askedAt)
@@ -338,7 +357,7 @@ func (c *core) see(v View) {
 		}
 	}
 	if v.Version != c.view.Version {
-		c.changed = true
+		c.changed, c.dirty = true, true
 		c.tell(v)
 	}
 	if v.Places != nil {
@@ -351,7 +370,10 @@ func (c *core) see(v View) {
 		}
 	}
 	if v.Places != nil || !slices.Equal(fit, c.fit) {
-		c.fit = fit
+		if !slices.Equal(fit, c.fit) {
+			c.fitAt = c.askedAt.mono
+		}
+		c.fit, c.dirty = fit, true
 		c.target = shares(c.places, fit)
 	}
 	c.view, c.asked = v, c.askedAt
@@ -410,168 +432,7 @@ func (c *core) drop(now instant) {
 	c.moves = nil
 	c.former, c.run = c.run, c.newRun()
 	c.phase, c.joinAt = out, now.mono+c.pause
-	c.changed = true
-}
-
-// end ends a slot here at once.
-func (c *core) end(s int) {
-	st := &c.slots[s]
-	if fence := c.active[s].Swap(0); fence != 0 {
-		st.past, st.owes = max(st.past, fence), true
-	}
-	st.moving = false
-}
-
-// reconcile makes what is at home here what the store says.
-func (c *core) reconcile() {
-	var lost, gained []int
-	for s := range c.slots {
-		st := &c.slots[s]
-		var fence uint64
-		if c.phase == in && c.places[s].Node == c.member.ID {
-			fence = c.places[s].Fence
-		}
-		if a := c.active[s].Load(); a != 0 && a != fence {
-			c.end(s)
-		}
-		switch {
-		case st.busy:
-		case st.owes:
-			st.owes, st.busy = false, true
-			lost = append(lost, s)
-		case fence > st.past && c.active[s].Load() == 0:
-			if c.target[s] != c.member.ID {
-				st.past = fence // it goes on at once
-				continue
-			}
-			c.active[s].Store(fence)
-			st.busy = true
-			gained = append(gained, s)
-		}
-	}
-	if len(lost) > 0 {
-		c.log.Warn("slots are not at home here any more", "lost", len(lost))
-		c.callbacks = append(c.callbacks, &callback{slots: lost})
-	}
-	if len(gained) > 0 {
-		c.log.Info("slots are at home here now", "gained", len(gained))
-		c.callbacks = append(c.callbacks, &callback{gained: true, slots: gained})
-	}
-}
-
-// finished tells that a callback has returned.
-func (c *core) finished(b *callback) {
-	for _, s := range b.slots {
-		c.slots[s].busy = false
-	}
-	if b.move != nil {
-		b.move.deadline = 0
-	}
-}
-
-// startMoves begins the planned end of slots that should be elsewhere.
-func (c *core) startMoves(now instant) {
-	if c.phase != in {
-		return
-	}
-	me := c.seat(c.member.ID)
-	if me == nil {
-		return
-	}
-	all := me.Expelled != "" || c.leaving && len(c.fit) == 0
-	room := c.batch
-	for s := range c.slots {
-		if c.slots[s].moving || c.places[s].Node == c.member.ID && c.active[s].Load() == 0 {
-			room-- // on its way
-		}
-	}
-	var list []int
-	for s := range c.slots {
-		st := &c.slots[s]
-		if c.active[s].Load() == 0 || st.busy || st.moving {
-			continue
-		}
-		if all || c.target[s] != "" && c.target[s] != c.member.ID && len(list) < room {
-			st.busy, st.moving = true, true
-			list = append(list, s)
-		}
-	}
-	if len(list) > 0 {
-		m := &move{list, now.mono + c.moveTime}
-		c.moves = append(c.moves, m)
-		c.log.Info("slots move to other nodes", "lost", len(list))
-		c.callbacks = append(c.callbacks, &callback{planned: true, slots: list, move: m})
-	}
-}
-
-// endMoves takes note of planned ends that are done, or took too long.
-func (c *core) endMoves(now instant) {
-	c.moves = slices.DeleteFunc(c.moves, func(m *move) bool {
-		if now.mono < m.deadline {
-			return false
-		}
-		if m.deadline > 0 {
-			c.log.Warn("what slots do here has not ended in time before their move", "slots", len(m.slots))
-		}
-		for _, s := range m.slots {
-			if st := &c.slots[s]; st.moving {
-				st.moving = false
-				st.past = max(st.past, c.active[s].Swap(0))
-			}
-		}
-		return true
-	})
-}
-
-// surrendered are the slots that wait for their new homes.
-func (c *core) surrendered() (claims []Claim) {
-	for s, p := range c.places {
-		if p.Node == c.member.ID && c.active[s].Load() == 0 && p.Fence <= c.slots[s].past &&
-			c.target[s] != "" && c.target[s] != c.member.ID {
-			claims = append(claims, Claim{s, p.Fence, c.target[s]})
-		}
-	}
-	return claims
-}
-
-// free are the slots to take: those of nodes that are gone, and those that were given up here and stay.
-func (c *core) free() (claims []Claim) {
-	if c.leaving {
-		return nil
-	}
-	for s, p := range c.places {
-		if c.target[s] != c.member.ID {
-			continue
-		}
-		stays := p.Node == c.member.ID && c.active[s].Load() == 0 && p.Fence <= c.slots[s].past
-		if stays || p.Node != c.member.ID && c.seat(p.Node) == nil {
-			claims = append(claims, Claim{Slot: s, Fence: p.Fence})
-		}
-	}
-	return claims
-}
-
-// waits says whether slots are to come from other nodes.
-func (c *core) waits() bool {
-	for s, p := range c.places {
-		if c.target[s] == c.member.ID && p.Node != c.member.ID && c.seat(p.Node) != nil {
-			return true
-		}
-	}
-	return false
-}
-
-// empty says whether nothing is at home here any more, and nothing has to be given to others.
-func (c *core) empty(expelled bool) bool {
-	if len(c.moves) > 0 {
-		return false
-	}
-	for s, p := range c.places {
-		if c.active[s].Load() != 0 || !expelled && len(c.fit) > 0 && p.Node == c.member.ID {
-			return false
-		}
-	}
-	return true
+	c.changed, c.dirty = true, true
 }
 
 // nextEnd is when the first lease of another node runs out, unless it is renewed, and others may take its slots.

@@ -311,7 +311,7 @@ func (n *Node) Err() error {
 // unplanned. Afterwards the node is of no use.
 func (n *Node) Leave(ctx context.Context) error {
 	n.mu.Lock()
-	n.core.leaving = true
+	n.core.leave()
 	n.mu.Unlock()
 	n.wake()
 	var err error
