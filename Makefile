@@ -85,7 +85,7 @@ check:
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 	$(GO) test -count=1 $(PURE:%=./%)
-	$(GO) test -count=1 -run Histor ./cluster
+	$(GO) test -count=1 -run Histor ./cluster -seeds 2000
 
 fuzz:
 	@set -e; for file in $$(grep -rl --include='*_test.go' '^func Fuzz' .); do \

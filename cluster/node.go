@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -71,6 +72,9 @@ func Join(ctx context.Context, o Options) (*Node, error) {
 	}
 	if o.ID == "" {
 		o.ID = rand.Text()[:10]
+	}
+	if strings.ContainsFunc(o.ID, func(r rune) bool { return r <= ' ' || r == 0x7f }) || len(o.ID) > 255 {
+		return nil, fmt.Errorf("%q is no id of a node: it has at most 255 bytes, and no spaces", o.ID)
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()

@@ -206,7 +206,7 @@ func (w *world) even() {
 // TestPlannedMovesLeaveSlotsWithoutAHomeForAMomentOnly has nodes come and go without faults.
 func TestPlannedMovesLeaveSlotsWithoutAHomeForAMomentOnly(t *testing.T) {
 	var longest time.Duration
-	for seed := range uint64(20) {
+	for seed := range uint64(5) {
 		w := newWorld(seed, controls{})
 		for i := range 4 {
 			n := &simulated{w: w, index: i}
@@ -303,7 +303,7 @@ func TestHistoriesFindWhatIsLeftOut(t *testing.T) {
 		"waiting for replicas":         {noWait: true, only: []int{9, 11}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bad, found, _ := simulate(1, 2000, c)
+			bad, found, _ := simulate(1, 1000, c)
 			if found == nil {
 				t.Fatal("not found")
 			}
