@@ -118,7 +118,7 @@ func TestSharesAreEvenAndMoveAsFewAsPossible(t *testing.T) {
 func TestWhoeverIsInMostSilentPairsLeaves(t *testing.T) {
 	start := time.Unix(1e9, 0)
 	seat := func(id string, age int, silent ...string) Seat {
-		m := Member{ID: id, Started: start.Add(time.Duration(-age) * time.Second)}
+		m := Member{ID: id, Run: id, Started: start.Add(time.Duration(-age) * time.Second)}
 		return Seat{Member: m, Silent: silent, Since: time.Minute}
 	}
 	fresh := seat("c", 1, "a")
@@ -137,6 +137,7 @@ func TestWhoeverIsInMostSilentPairsLeaves(t *testing.T) {
 		"though only it tells":         {"a", []Seat{seat("a", 9, "b", "c"), seat("b", 2), seat("c", 1)}},
 		"what is not settled waits":    {"", []Seat{seat("a", 2), seat("b", 3), fresh}},
 		"one that leaves already":      {"", []Seat{seat("a", 2, "b"), out}},
+		"an earlier run of it":         {"", []Seat{seat("a", 2, "b.earlier"), seat("b", 1)}},
 		"one that is gone":             {"", []Seat{seat("a", 2, "x")}},
 	} {
 		if got := leaver(test.seats, 4*time.Second); got != test.want {

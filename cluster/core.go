@@ -81,8 +81,10 @@ type core struct {
 
 	leaving   bool
 	exiled    bool // was expelled; joins when it hears the others
+	exiledAt  time.Duration
+	penalty   time.Duration // until it joins then: it grows where that happens again and again
 	toldUsed  bool
-	first     map[string]time.Duration // when members were first seen
+	first     map[string]time.Duration // when runs of members were first seen
 	unheard   []string
 	listenAt  time.Duration
 	err       error // why it is no member, or cannot renew
@@ -204,7 +206,7 @@ func (c *core) choose(now instant) (*Request, time.Duration) {
 	told := c.leaving && !c.renewed(me)
 	if c.silence != nil && now.mono >= c.listenAt {
 		c.listenAt = now.mono + c.silent/10
-		c.unheard = unheard(c.others(), now.mono, c.settings.silent, c.first, c.silence)
+		c.unheard = unheard(c.view.Members, c.member.ID, now.mono, c.silent, c.first, c.silence)
 		told = told || me != nil && !expelled && !slices.Equal(c.unheard, me.Silent)
 	}
 	if c.silence != nil {
@@ -284,8 +286,14 @@ func (c *core) reply(now instant, v View, err error) {
 		c.lose(now, errors.New("the store does not know this node any more"))
 	case me.Expelled != "" && !c.exiled:
 		c.exiled = true
+		if c.exiledAt > 0 && now.mono < c.exiledAt+30*c.lease+c.penalty {
+			c.penalty = min(max(2*c.penalty, c.lease), 60*c.lease)
+		} else {
+			c.penalty = 0
+		}
+		c.exiledAt = now.mono
 		c.log.Error("this node leaves the cluster, since it does not hear other nodes; it comes back when it does",
-			"decided by", me.Expelled, "unheard", c.unheard, "do", "let the nodes reach each other's cluster.address")
+			"decided by", me.Expelled, "unheard", len(c.unheard), "do", "let the nodes reach each other's cluster.address")
 	case me.Expelled == "":
 		c.extend(c.askedAt)
 		c.renewAt = c.askedAt.mono + c.renew
@@ -343,17 +351,17 @@ func (c *core) see(v View) {
 	fit := make([]string, 0, len(v.Members))
 	known := make(map[string]bool, len(v.Members))
 	for _, s := range v.Members {
-		known[s.ID] = true
-		if _, ok := c.first[s.ID]; !ok {
-			c.first[s.ID] = c.askedAt.mono
+		known[s.Run] = true
+		if _, ok := c.first[s.Run]; !ok {
+			c.first[s.Run] = c.askedAt.mono
 		}
 		if !s.Leaving && s.Expelled == "" {
 			fit = append(fit, s.ID)
 		}
 	}
-	for id := range c.first {
-		if !known[id] {
-			delete(c.first, id)
+	for run := range c.first {
+		if !known[run] {
+			delete(c.first, run)
 		}
 	}
 	if v.Version != c.view.Version {
@@ -432,6 +440,9 @@ func (c *core) drop(now instant) {
 	c.moves = nil
 	c.former, c.run = c.run, c.newRun()
 	c.phase, c.joinAt = out, now.mono+c.pause
+	if c.exiled {
+		c.joinAt += c.penalty
+	}
 	c.changed, c.dirty = true, true
 }
 

@@ -161,7 +161,7 @@ func (s *step) act(me *stored) {
 		}
 	case OpExpel:
 		if o := s.seats[s.Other]; s.Version == s.data.version && s.alive(s.Other) && o.expelled == "" {
-			o.expelled, s.changed = id, true
+			o.expelled, o.leaving, s.changed = id, false, true
 		}
 	}
 }

@@ -349,6 +349,25 @@ func TestNodesThatDoNotHearEachOtherPart(t *testing.T) {
 		if all[0].Err() != nil || here(all[0]) < Slots/3 {
 			t.Errorf("it is back with %d slots, %v", here(all[0]), all[0].Err())
 		}
+		// One that can be reached for moments only does not come and go all the time.
+		joined := 0
+		for begun := time.Now(); time.Since(begun) < time.Hour; time.Sleep(time.Second) {
+			mu.Lock()
+			if all[0].Err() == nil && cut.IsZero() {
+				joined++
+				cut = time.Now()
+			} else if all[0].Err() != nil {
+				cut = time.Time{}
+			}
+			mu.Unlock()
+		}
+		if joined < 5 || joined > 20 {
+			t.Errorf("it has joined %d times in an hour", joined)
+		}
+		mu.Lock()
+		cut = time.Time{}
+		mu.Unlock()
+		time.Sleep(15 * time.Minute)
 		for _, n := range all {
 			leave(t, n)
 		}

@@ -1,9 +1,6 @@
 package cluster
 
-import (
-	"slices"
-	"time"
-)
+import "time"
 
 // Nodes that reach the store but not each other cannot both stay: a message from the one's owner to the other's would
 // never arrive. So each member tells in the store whom it has not heard for long. When these reports have settled, one
@@ -20,7 +17,7 @@ func leaver(seats []Seat, settled time.Duration) string {
 	index := map[string]int{}
 	for i, s := range seats {
 		if s.Expelled == "" {
-			index[s.ID] = i
+			index[s.Run] = i
 		}
 	}
 	apart := make([]map[int]bool, len(seats))
@@ -29,8 +26,8 @@ func leaver(seats []Seat, settled time.Duration) string {
 		if s.Expelled != "" {
 			continue
 		}
-		for _, id := range s.Silent {
-			j, ok := index[id]
+		for _, run := range s.Silent {
+			j, ok := index[run]
 			if !ok || i == j {
 				continue
 			}
@@ -66,16 +63,16 @@ func younger(a, b Member) bool {
 	return a.ID > b.ID
 }
 
-// unheard returns the members from which nothing came for so long, in order. silence tells for how long; first is when
-// each was first seen, since nobody can have been heard before.
-func unheard(ids []string, now, long time.Duration, first map[string]time.Duration,
+// unheard returns the runs of the members but me from which nothing came for so long. silence tells for how long; first
+// is when each run was first seen, since it cannot have been heard before. What is told of a run says nothing about the
+// next one of the same node.
+func unheard(seats []Seat, me string, now, long time.Duration, first map[string]time.Duration,
 	silence func(string) time.Duration) []string {
 	var list []string
-	for _, id := range ids {
-		if min(silence(id), now-first[id]) >= long {
-			list = append(list, id)
+	for _, s := range seats {
+		if s.ID != me && min(silence(s.ID), now-first[s.Run]) >= long {
+			list = append(list, s.Run)
 		}
 	}
-	slices.Sort(list)
 	return list
 }

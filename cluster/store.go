@@ -57,17 +57,17 @@ type Request struct {
 	Version      uint64   // the view that is known; if it is the same still, View.Places is nil
 	Replaces     string   // OpJoin: an earlier run of the same node, which has ended
 	Leaving      bool     // OpRenew: gives its slots away, gets no more
-	Silent       []string // OpRenew: members from which nothing came for long, in order
+	Silent       []string // OpRenew: runs of members from which nothing came for long, in the order of their ids
 	Claims       []Claim  // OpTake, OpGive
 	Above        uint64   // OpTake, OpGive: new fences are higher
-	Other        string   // Expel
+	Other        string   // OpExpel
 }
 
 // A Claim is for a slot that still has this fence; 0: it never had one.
 type Claim struct {
 	Slot  int
 	Fence uint64
-	To    string // Give
+	To    string // OpGive
 }
 
 // A View is what is in the store at one moment.
@@ -82,7 +82,18 @@ type Seat struct {
 	Member
 	Left     time.Duration // of its lease; a little below 0 while nobody may take its slots
 	Leaving  bool
-	Expelled string   // by whom
-	Silent   []string // whom it does not hear
-	Since    time.Duration
+	Expelled string        // by whom
+	Silent   []string      // runs of members that it does not hear
+	Since    time.Duration // how long it has told the same of that
+}
+
+// Count returns how many slots each node has, those that are gone included, and under "" how many are nowhere.
+func (v View) Count() map[string]int {
+	counts := map[string]int{}
+	if v.Places != nil {
+		for _, p := range v.Places {
+			counts[p.Node]++
+		}
+	}
+	return counts
 }

@@ -318,6 +318,29 @@ func TestNodesWaitForReplicas(t *testing.T) {
 	}
 }
 
+// Nodes of other versions say more of themselves, or less.
+func TestMemberOfAnotherVersionIsRead(t *testing.T) {
+	s := redistest.Start(t)
+	n := nodes(t, Options{Addrs: []string{s.Addr}})
+	a := &asker{t, n, cluster.Member{ID: "a", Run: "a1"}, 0}
+	a.must(cluster.OpJoin, cluster.Request{})
+	for said, want := range map[string]cluster.Member{
+		`b1 {"id":"b","address":"b:1","protocol":7,"oldest":2,"zone":{"rack":4}}`: {ID: "b", Run: "b1", Address: "b:1",
+			Protocol: 7, Oldest: 2},
+		`b2 {"id":"b"}`: {ID: "b", Run: "b2"},
+	} {
+		s.CLI("hset", "{server}:nodes:members", "b", said)
+		s.CLI("hset", "{server}:nodes:leases", "b", fmt.Sprint(time.Now().Add(time.Hour).UnixMilli()))
+		if v := a.must(cluster.OpRenew, cluster.Request{}); len(v.Members) != 2 || v.Members[1].Member != want {
+			t.Errorf("%s is read as %+v", said, v.Members)
+		}
+	}
+	v := a.must(cluster.OpTake, cluster.Request{Claims: claims(cluster.View{}, 0, 10, "")})
+	if got := v.Count(); got["a"] != 10 || got[""] != cluster.Slots-10 {
+		t.Errorf("slots %v", got)
+	}
+}
+
 // Real nodes on a real Redis: they share, one is killed, one leaves.
 func TestNodesShareARealRedis(t *testing.T) {
 	s := redistest.Start(t)
