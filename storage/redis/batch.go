@@ -28,10 +28,12 @@ type batch struct {
 	tries int
 	// doubtful says that it may have been applied, as a reply was lost.
 	doubtful bool
-	ask      *redis.Client // the node that is importing its slot
-	whole    bool          // the script is not known there
-	keysN    []string
-	args     []any // of applyScript, but for the tokens
+	// abandoned says that it was never sent; the one before it may be on its way yet.
+	abandoned bool
+	ask       *redis.Client // the node that is importing its slot
+	whole     bool          // the script is not known there
+	keysN     []string
+	args      []any // of applyScript, but for the tokens
 }
 
 // A write is one call's part of a batch.
@@ -116,6 +118,7 @@ type logBatch struct {
 	changed map[uint64][]byte // other data of records by themselves
 	gone    []recent          // likewise
 	blocks  []rewrite
+	left    *[]storage.Record // of what is in o; nil: all
 	dedups  []remembered
 	head    *head // nil: it stays
 }
@@ -281,11 +284,21 @@ func (b *batch) encodeLog(e *engine, l *logBatch) {
 	for _, key := range l.unlink {
 		b.command("UNLINK", key, 1)
 	}
+	if len(l.unlink) > 0 {
+		l.keys.tail.clear()
+		clear(l.keys.expires)
+	}
+	if chunk := l.appended(); chunk != nil {
+		b.command("APPEND", l.keys.o, 1, chunk)
+		b.encodeDedups(e, l)
+		return
+	}
+	list, goes := l.sealed()
 	if l.head != nil {
 		b.command("HSET", l.keys.meta, 2, "last", l.head.last, "b", l.head.bytes, "n", l.head.records)
 	}
 	var ids, peers, data []any
-	runs(l.fresh, func(run []storage.Record) {
+	runs(list, func(run []storage.Record) {
 		first := run[0]
 		id := strconv.FormatUint(first.ID, 10)
 		if len(run) == 1 {
@@ -330,6 +343,13 @@ func (b *batch) encodeLog(e *engine, l *logBatch) {
 	b.some("ZADD", l.keys.i, 2, ids)
 	b.some("ZADD", l.keys.p, 2, peers)
 	b.some("HSET", l.keys.d, 2, data)
+	b.encodeDedups(e, l)
+	if goes { // last, so that a command that fails loses nothing
+		b.command("UNLINK", l.keys.o, 1)
+	}
+}
+
+func (b *batch) encodeDedups(e *engine, l *logBatch) {
 	// One after the other, as they belong to one day mostly.
 	for from, to := 0, 0; from < len(l.dedups); from = to {
 		day := l.dedups[from].day
@@ -339,7 +359,13 @@ func (b *batch) encodeLog(e *engine, l *logBatch) {
 		}
 		key := l.keys.day(e, day)
 		b.command("HSET", key, 2, args...)
-		b.command("PEXPIRE", key, 1, dedupLife.Milliseconds())
+		if !l.keys.expires[day] {
+			b.command("PEXPIRE", key, 1, dedupLife.Milliseconds())
+			if l.keys.expires == nil {
+				l.keys.expires = map[int64]bool{}
+			}
+			l.keys.expires[day] = true
+		}
 	}
 }
 

@@ -39,6 +39,7 @@ type member struct {
 	records int
 	bytes   int64
 	peers   []string // without empty ones
+	tail    bool     // it is a record in o, and has no member
 }
 
 func (m *member) field() string {
@@ -100,7 +101,10 @@ func encodeBlock(name uint64, records []storage.Record) []byte {
 	for _, r := range records {
 		n += len(r.Peer) + len(r.Data) + 16
 	}
-	b := append(make([]byte, 0, n), blockFormat)
+	return appendRecords(append(make([]byte, 0, n), blockFormat), name, records)
+}
+
+func appendRecords(b []byte, name uint64, records []storage.Record) []byte {
 	peer := ""
 	for i, r := range records {
 		b = binary.AppendUvarint(b, r.ID-name)

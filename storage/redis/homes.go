@@ -228,7 +228,7 @@ func (e *engine) forget(ctx context.Context, o *owner) error {
 	o.at = 0
 	if b := o.open; b != nil {
 		// What is being sent ends by itself: with the fence, or in time.
-		o.open = nil
+		o.open, b.abandoned = nil, true
 		e.close(b, notHere(o.name))
 	}
 	if locked {

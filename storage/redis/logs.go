@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"sync/atomic"
+	"time"
 
 	"jackdaw/storage"
 )
@@ -17,6 +18,7 @@ import (
 //	i     sorted set by id: "id:peer", or a block (blocks.go)
 //	p     sorted set by name: "peer NUL id", with 16 digits
 //	d     hash: id → data
+//	o     string: the newest records (tail.go)
 //	x<n>  hash: Dedup value → id, of the day n; expires by itself
 type logSpace struct {
 	*engine
@@ -32,7 +34,8 @@ const (
 	// atOnce bounds what one script looks at, since Redis does nothing else meanwhile.
 	atOnce = 500
 
-	dedupLife = 2*storage.DedupWindow + Patience
+	// dedupLife counts from when the first value of a day is written, for the last one and for clocks that differ.
+	dedupLife = 2*storage.DedupWindow + 2*time.Hour
 
 	// mostDedups bounds the Dedup values of an owner and a day that are in memory.
 	mostDedups = 20000
@@ -46,8 +49,12 @@ const (
 
 // logKeys are the names of an owner's keys in a space.
 type logKeys struct {
-	owner, space  string
-	meta, i, p, d string
+	owner, space     string
+	meta, i, p, d, o string
+
+	// What follows is what is there once all that is on its way has arrived.
+	tail    tail
+	expires map[int64]bool // days whose x has an end
 }
 
 func (k *logKeys) day(e *engine, n int64) string {
@@ -72,7 +79,7 @@ type recent struct {
 }
 
 func (st *logState) cost() int {
-	n := 512 + 96*len(st.recent) + 8*cap(st.ids)
+	n := 512 + 96*len(st.recent) + 8*cap(st.ids) + int(st.keys.tail.cost.Load())
 	for _, day := range st.days {
 		n += 64 + day.bytes
 	}
@@ -120,16 +127,18 @@ func (l *logSpace) state(ctx context.Context, o *owner) (*logState, error) {
 	if st := o.logs[l.space]; st != nil {
 		return st, nil
 	}
-	k := &logKeys{o.name, l.space, l.key(o.name, l.space, "meta"), l.key(o.name, l.space, "i"),
-		l.key(o.name, l.space, "p"), l.key(o.name, l.space, "d")}
-	v, err := l.run(ctx, call{headScript, []string{k.meta, k.i}, nil, false})
+	k := &logKeys{owner: o.name, space: l.space, meta: l.key(o.name, l.space, "meta"), i: l.key(o.name, l.space, "i"),
+		p: l.key(o.name, l.space, "p"), d: l.key(o.name, l.space, "d"), o: l.key(o.name, l.space, "o")}
+	v, err := l.run(ctx, call{headScript, []string{k.meta, k.i, k.o}, nil, false})
 	if err != nil {
 		return nil, err
 	}
 	st := &logState{keys: k, days: map[int64]*dedupDay{}}
-	if st.head, err = headOf(v); err != nil {
+	var records []storage.Record
+	if st.head, records, err = headOf(v); err != nil {
 		return nil, err
 	}
+	k.tail.add(records...)
 	if o.logs == nil {
 		o.logs = map[string]*logState{}
 	}
@@ -254,27 +263,33 @@ func (l *logSpace) Size(ctx context.Context, owner string) (int, int64, error) {
 	if err := l.behind(ctx, owner); err != nil {
 		return 0, 0, err
 	}
-	v, err := l.run(ctx, call{headScript, l.keys(owner, "meta", "i"), nil, false})
+	v, err := l.run(ctx, call{headScript, l.keys(owner, "meta", "i", "o"), nil, false})
 	if err != nil {
 		return 0, 0, err
 	}
-	h, err := headOf(v)
+	h, _, err := headOf(v)
 	return h.records, h.bytes, err
 }
 
-// headOf reads what headScript tells.
-func headOf(v any) (h head, err error) {
+// headOf reads what headScript tells: the head, which counts the records of o too, and these.
+func headOf(v any) (h head, records []storage.Record, err error) {
 	list, _ := v.([]any)
-	if len(list) != 3 {
-		return h, fmt.Errorf("read the head of a log from redis: reply %v", v)
+	if len(list) != 4 {
+		return h, nil, fmt.Errorf("read the head of a log from redis: reply %v", v)
 	}
 	if h.records, h.bytes, err = sizes(list[:2]); err != nil {
-		return h, err
+		return h, nil, err
 	}
 	if last, _ := list[2].(string); last != "" {
-		h.last, err = strconv.ParseUint(last, 10, 64)
+		if h.last, err = strconv.ParseUint(last, 10, 64); err != nil {
+			return h, nil, err
+		}
 	}
-	return h, err
+	records, err = readTail(list[3])
+	for _, r := range records {
+		h = head{r.ID, h.records + 1, h.bytes + int64(len(r.Data))}
+	}
+	return h, records, err
 }
 
 // open returns an owner that is held, with what is known of the log.
@@ -319,7 +334,7 @@ func (l *logSpace) drop(ctx context.Context, owner string) (*storage.Pending, er
 		return nil, err
 	}
 	defer l.free(who)
-	unlink := []string{st.keys.meta, st.keys.i, st.keys.p, st.keys.d}
+	unlink := []string{st.keys.meta, st.keys.i, st.keys.p, st.keys.d, st.keys.o}
 	today := days(l.today())
 	p, err := l.write(ctx, who, 256, false, func(b *batch) {
 		for _, n := range today {

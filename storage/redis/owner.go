@@ -208,15 +208,12 @@ func (e *engine) claim(ctx context.Context, o *owner) error {
 		return nil
 	}
 	now := time.Now()
-	for busy := true; busy; {
-		if err := e.drain(ctx, o.name); err != nil {
-			return err
-		}
-		e.mu.Lock()
-		busy = o.sending != nil // behind what was given up
-		o.stale, o.serial, o.at = false, 0, 0
-		e.mu.Unlock()
+	if err := e.drain(ctx, o.name); err != nil {
+		return err
 	}
+	e.mu.Lock()
+	o.stale, o.serial, o.at = false, 0, 0
+	e.mu.Unlock()
 	o.claimed, o.logs, o.maps, o.named = false, nil, nil, nil
 	o.fence = fence
 	o.mark = strconv.FormatUint(fence, 10) + ":" + e.lease.me.ID[:8] + "." + strconv.FormatUint(e.claims.Add(1), 36) + ":"
@@ -269,28 +266,34 @@ func (e *engine) doubt() {
 
 // drain waits until Redis has the writes of an owner that are at hand, or they have failed, so that a read finds them.
 func (e *engine) drain(ctx context.Context, name string) error {
-	e.mu.Lock()
-	done := e.hurry(e.owners[name])
-	e.mu.Unlock()
-	if done == nil {
-		return nil
-	}
-	limited, cancel := context.WithTimeout(ctx, 2*Patience)
-	defer cancel()
-	select {
-	case <-done:
-		return nil
-	case <-limited.Done():
-		if ctx.Err() != nil {
-			return ctx.Err()
+	for {
+		e.mu.Lock()
+		b := e.hurry(e.owners[name])
+		var done chan struct{}
+		if b != nil {
+			done = b.waited()
 		}
-		return errBusy
+		e.mu.Unlock()
+		if b == nil {
+			return nil
+		}
+		limited, cancel := context.WithTimeout(ctx, 2*Patience)
+		select {
+		case <-done:
+			cancel()
+			if !b.abandoned { // one that was may have another before it
+				return nil
+			}
+		case <-limited.Done():
+			cancel()
+			return cmp.Or(ctx.Err(), errBusy)
+		}
 	}
 }
 
-// hurry has the writes of an owner sent that are at hand, and returns what is closed when they have arrived or failed;
-// nil if there are none. The caller holds mu.
-func (e *engine) hurry(o *owner) chan struct{} {
+// hurry has the writes of an owner sent that are at hand, and returns the last batch of them, or nil. The caller holds
+// mu.
+func (e *engine) hurry(o *owner) *batch {
 	if o == nil || o.open == nil && o.sending == nil {
 		return nil
 	}
@@ -301,7 +304,7 @@ func (e *engine) hurry(o *owner) chan struct{} {
 		b.urgent = true
 		e.ready(o)
 	}
-	return b.waited()
+	return b
 }
 
 // written looks for a field of a hash in what Redis does not have yet.

@@ -18,19 +18,37 @@ func (l *logSpace) walk(ctx context.Context, owner string, q storage.Query, f fu
 	if err := l.drain(ctx, owner); err != nil {
 		return err
 	}
+	tell := func(records []storage.Record) bool {
+		if q.Backward {
+			slices.Reverse(records)
+		}
+		for _, r := range records {
+			if r.ID > q.After && r.ID < q.Before && (q.Peer == "" || r.Peer == q.Peer) && !f(r) {
+				return false
+			}
+		}
+		return true
+	}
 	for more, again := true, false; more && q.After < q.Before; again = true {
-		v, err := l.run(ctx, call{pageScript, l.keys(owner, "i", "p", "d"),
-			[]any{q.Peer, q.After, q.Before, min(q.Limit, atOnce) + 1, q.Backward, pageBytes, again && !q.Backward}, false})
+		v, err := l.run(ctx, call{pageScript, l.keys(owner, "i", "p", "d", "o"),
+			[]any{q.Peer, q.After, q.Before, min(q.Limit, atOnce) + 1, q.Backward, pageBytes, again}, false})
 		if err != nil {
 			return err
 		}
 		list, _ := v.([]any)
-		if len(list)%2 == 0 {
+		if len(list) == 0 || len(list)%2 != 0 {
 			return fmt.Errorf("read a page from redis: reply %v", v)
 		}
 		n, _ := list[0].(int64)
-		more = n == 1 && len(list) > 1
-		for i := 1; i < len(list); i += 2 {
+		more = n == 1 && len(list) > 2
+		newest, err := readTail(list[1])
+		if err != nil {
+			return err
+		}
+		if q.Backward && !tell(newest) {
+			return nil
+		}
+		for i := 2; i < len(list); i += 2 {
 			m, err := readMember(list[i])
 			if err != nil {
 				return err
@@ -39,19 +57,17 @@ func (l *logSpace) walk(ctx context.Context, owner string, q storage.Query, f fu
 			if err != nil {
 				return err
 			}
-			if q.Backward {
-				slices.Reverse(records)
-			}
-			for _, r := range records {
-				if r.ID > q.After && r.ID < q.Before && (q.Peer == "" || r.Peer == q.Peer) && !f(r) {
-					return nil
-				}
+			if !tell(records) {
+				return nil
 			}
 			if q.Backward {
 				q.Before = m.name
 			} else {
 				q.After = max(q.After, m.last)
 			}
+		}
+		if !q.Backward && !tell(newest) {
+			return nil
 		}
 	}
 	return nil
@@ -136,23 +152,25 @@ func (l *logSpace) one(ctx context.Context, owner string, id uint64, dedup strin
 	if err := l.drain(ctx, owner); err != nil {
 		return storage.Record{}, err
 	}
-	v, err := l.run(ctx, call{getScript, l.keys(owner, "i", "d", "x"), []any{id, dedup}, false})
+	v, err := l.run(ctx, call{getScript, l.keys(owner, "i", "d", "x", "o"), []any{id, dedup}, false})
 	if err != nil {
 		return storage.Record{}, err
 	}
 	list, _ := v.([]any)
-	if len(list) != 3 {
+	if len(list) != 4 {
 		return storage.Record{}, storage.ErrNotFound
 	}
 	s, _ := list[0].(string)
 	if id, err = strconv.ParseUint(s, 10, 64); err != nil {
 		return storage.Record{}, fmt.Errorf("read a record of redis: %w", err)
 	}
-	m, err := readMember(list[1])
-	if err != nil {
-		return storage.Record{}, err
+	records, err := readTail(list[3])
+	if err == nil && list[1] != nil && !slices.ContainsFunc(records, func(r storage.Record) bool { return r.ID == id }) {
+		var m member
+		if m, err = readMember(list[1]); err == nil {
+			records, err = recordsOf(m, list[2])
+		}
 	}
-	records, err := recordsOf(m, list[2])
 	if err != nil {
 		return storage.Record{}, err
 	}
@@ -177,18 +195,18 @@ func (l *logSpace) Owners(ctx context.Context, f func(string) bool) error {
 	if err := l.flush(ctx, false); err != nil {
 		return err
 	}
-	before, after := l.o.Prefix+"{", "}:"+l.space+":i"
+	before, after := l.o.Prefix+"{", "}:"+l.space+":"
 	seen := make(map[string]bool) // SCAN may tell a key twice
 	done := false
 	err := l.eachMaster(ctx, func(c *redis.Client) error {
 		for cursor := uint64(0); !done; {
-			names, next, err := c.Scan(ctx, cursor, globEscape.Replace(before)+"*"+after, 1000).Result()
+			names, next, err := c.Scan(ctx, cursor, globEscape.Replace(before)+"*"+after+"[io]", 1000).Result()
 			if err != nil {
 				return err
 			}
 			for _, name := range names {
 				tag, ok := strings.CutPrefix(name, before)
-				tag, ok2 := strings.CutSuffix(tag, after)
+				tag, ok2 := strings.CutSuffix(tag[:max(len(tag)-1, 0)], after)
 				if !ok || !ok2 || strings.Contains(tag, "}") || seen[tag] || done {
 					continue
 				}

@@ -12,6 +12,7 @@ type removal struct {
 	head            // how much
 	alone  []recent // records by themselves
 	blocks []rewrite
+	left   *[]storage.Record // of o; nil: all
 }
 
 func (r *removal) add(one recent) {
@@ -64,7 +65,8 @@ func aloneOf(m member, v any) recent {
 	return r
 }
 
-// find calls f with what has the records of ids; v is the block, or the number of bytes.
+// find calls f with what has the records of ids; v is the block, or the number of bytes. Nothing is on its way when it
+// calls f.
 func (l *logSpace) find(ctx context.Context, st *logState, ids []uint64, f func(m member, v any) error) error {
 	if len(ids) == 0 {
 		return nil
@@ -72,9 +74,16 @@ func (l *logSpace) find(ctx context.Context, st *logState, ids []uint64, f func(
 	if err := l.drain(ctx, st.keys.owner); err != nil {
 		return err
 	}
-	args := make([]any, len(ids))
-	for i, id := range ids {
-		args[i] = id
+	var args []any
+	for _, id := range ids {
+		if !st.keys.tail.has(id) {
+			args = append(args, id)
+		} else if err := f(member{tail: true, name: id, last: id, records: 1}, nil); err != nil {
+			return err
+		}
+	}
+	if len(args) == 0 {
+		return nil
 	}
 	v, err := l.run(ctx, call{findScript, []string{st.keys.i, st.keys.d}, args, false})
 	if err != nil {
@@ -122,11 +131,16 @@ func (l *logSpace) removeSome(ctx context.Context, owner string, ids []uint64) (
 			unknown = append(unknown, id)
 		}
 	}
+	goes := func(id uint64) bool { return seen[id] }
 	err = l.find(ctx, st, unknown, func(m member, v any) error {
-		if m.block {
-			return r.cut(m, v, func(id uint64) bool { return seen[id] })
+		switch {
+		case m.block:
+			return r.cut(m, v, goes)
+		case !m.tail:
+			r.add(aloneOf(m, v))
+		case r.left == nil:
+			r.cutTail(&st.keys.tail, goes)
 		}
-		r.add(aloneOf(m, v))
 		return nil
 	})
 	if err != nil {
@@ -154,7 +168,9 @@ func (l *logSpace) shrink(ctx context.Context, who *owner, st *logState, r *remo
 			part.remove(one)
 		}
 		part.blocks = append(part.blocks, r.blocks...)
-		part.head = &next
+		if part.head = &next; r.left != nil {
+			part.left = r.left
+		}
 	})
 	if err != nil {
 		return nil, err
@@ -190,8 +206,16 @@ func (l *logSpace) replace(ctx context.Context, owner string, id uint64, data []
 	data = slices.Clone(data)
 	one, there := st.recent[id]
 	var blocks []rewrite
+	var left *[]storage.Record
 	if !there {
 		err = l.find(ctx, st, []uint64{id}, func(m member, v any) error {
+			if m.tail {
+				records := slices.Clone(st.keys.tail.records)
+				i := slices.IndexFunc(records, func(r storage.Record) bool { return r.ID == id })
+				one, there = recent{id: id, bytes: len(records[i].Data)}, true
+				records[i].Data, left = data, &records
+				return nil
+			}
 			if !m.block {
 				one, there = aloneOf(m, v), true
 				return nil
@@ -215,7 +239,9 @@ func (l *logSpace) replace(ctx context.Context, owner string, id uint64, data []
 	p, err := l.write(ctx, who, len(data)+64, false, func(b *batch) {
 		part := b.log(st.keys)
 		part.blocks = append(part.blocks, blocks...)
-		if len(blocks) == 0 {
+		if left != nil {
+			part.left = left
+		} else if len(blocks) == 0 {
 			part.change(id, data)
 		}
 		part.head = &next
@@ -260,6 +286,7 @@ func (l *logSpace) trimSome(ctx context.Context, owner string, before uint64) (*
 		if err := l.drain(ctx, owner); err != nil {
 			return nil, false, err
 		}
+		r.cutTail(&st.keys.tail, func(id uint64) bool { return id < before })
 		v, err := l.run(ctx, call{oldestScript, []string{st.keys.i, st.keys.d}, []any{before, atOnce}, false})
 		if err == nil {
 			err = found(v, func(m member, v any) error {

@@ -5,11 +5,12 @@ import "github.com/redis/go-redis/v9"
 // These scripts read; what writes is in batch.go, owner.go and lease.go. In all scripts ids are written with %.0f: Lua
 // would print them with 14 digits.
 
-// headScript tells the number of records, their bytes and the last id. Before there were blocks the number was that of
-// the members of i. KEYS: meta, i.
+// headScript tells the number of records, their bytes and the last id, all without o, and o. Before there were blocks
+// the number was that of the members of i. KEYS: meta, i, o.
 var headScript = redis.NewScript(`
 local meta = redis.call('HMGET', KEYS[1], 'n', 'b', 'last')
-return {tonumber(meta[1]) or redis.call('ZCARD', KEYS[2]), tonumber(meta[2]) or 0, meta[3]}
+return {tonumber(meta[1]) or redis.call('ZCARD', KEYS[2]), tonumber(meta[2]) or 0, meta[3],
+  redis.call('GET', KEYS[3])}
 `)
 
 // boundedScript reads a hash, unless it has more fields than may be. KEYS: a key. ARGV: how many.
@@ -27,17 +28,17 @@ end
 `
 
 // pageScript reads records and blocks that may have some of a page: from the one that ends above after, to the last one
-// that begins below before. It returns whether there may be more of them, then each member and what d has.
-// KEYS: i, p, d. ARGV: peer, after, before, limit, backward, most bytes, and whether this goes on behind what was read
-// up to after.
+// that begins below before. It returns whether there may be more of them, then o if it is next to them, then each
+// member and what d has. KEYS: i, p, d, o. ARGV: peer, after, before, limit, backward, most bytes, and whether this
+// goes on behind what was read before.
 //
 // A block stands in p under its name, as a record does, so its member is looked for.
 var pageScript = redis.NewScript(value + `
 local peer, after, before, limit, most = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[6])
-local backward, members = ARGV[5] == '1', nil
+local backward, again, members = ARGV[5] == '1', ARGV[7] == '1', nil
 if peer == '' then
   local from = '(' .. after
-  local first = ARGV[7] ~= '1' and redis.call('ZREVRANGEBYSCORE', KEYS[1], after, '-inf', 'LIMIT', 0, 1)[1]
+  local first = (backward or not again) and redis.call('ZREVRANGEBYSCORE', KEYS[1], after, '-inf', 'LIMIT', 0, 1)[1]
   if first and string.match(first, '^%d+%-') then from = string.match(first, '^%d+') end
   if backward then
     members = redis.call('ZREVRANGEBYSCORE', KEYS[1], '(' .. before, from, 'LIMIT', 0, limit)
@@ -48,7 +49,7 @@ else
   local base = peer .. '\0'
   local at = base .. string.format('%016.0f', after)
   local from, to = '(' .. at, '(' .. base .. string.format('%016.0f', before)
-  local first = ARGV[7] ~= '1' and redis.call('ZREVRANGEBYLEX', KEYS[2], '[' .. at, '[' .. base, 'LIMIT', 0, 1)[1]
+  local first = (backward or not again) and redis.call('ZREVRANGEBYLEX', KEYS[2], '[' .. at, '[' .. base, 'LIMIT', 0, 1)[1]
   if first then from = '[' .. first end
   if backward then
     members = redis.call('ZREVRANGEBYLEX', KEYS[2], to, from, 'LIMIT', 0, limit)
@@ -56,7 +57,7 @@ else
     members = redis.call('ZRANGEBYLEX', KEYS[2], from, to, 'LIMIT', 0, limit)
   end
 end
-local out, bytes = {#members == limit and 1 or 0}, 0
+local out, bytes = {#members == limit and 1 or 0, ''}, 0
 for _, m in ipairs(members) do
   if bytes > most then
     out[1] = 1
@@ -73,6 +74,7 @@ for _, m in ipairs(members) do
     bytes = bytes + string.len(data)
   end
 end
+if backward and not again or not backward and out[1] == 0 then out[2] = redis.call('GET', KEYS[4]) end
 return out
 `)
 
@@ -97,8 +99,8 @@ end
 return out
 `)
 
-// getScript reads what has one record. KEYS: i, d, three of x. ARGV: id, or 0 and a dedup value. It returns the id, the
-// member and what d has.
+// getScript reads what may have one record. KEYS: i, d, three of x, o. ARGV: id, or 0 and a dedup value. It returns the
+// id, the member and what d has, and o.
 var getScript = redis.NewScript(value + `
 local id = ARGV[1]
 if ARGV[2] ~= '' then
@@ -107,8 +109,7 @@ if ARGV[2] ~= '' then
   if not id then return false end
 end
 local m = redis.call('ZREVRANGEBYSCORE', KEYS[1], id, '-inf', 'LIMIT', 0, 1)[1]
-if not m then return false end
-return {id, m, value(KEYS[2], m)}
+return {id, m or false, m and value(KEYS[2], m) or false, redis.call('GET', KEYS[6])}
 `)
 
 // oldestScript finds the oldest records and blocks: of each the member, and of a record by itself the number of bytes,
