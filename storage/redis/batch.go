@@ -290,10 +290,9 @@ func (b *batch) encodeLog(e *engine, l *logBatch) {
 	}
 	if chunk := l.appended(); chunk != nil {
 		b.command("APPEND", l.keys.o, 1, chunk)
-		b.encodeDedups(e, l)
 		return
 	}
-	list, goes := l.sealed()
+	list, dedups, goes := l.sealed(e.today())
 	if l.head != nil {
 		b.command("HSET", l.keys.meta, 2, "last", l.head.last, "b", l.head.bytes, "n", l.head.records)
 	}
@@ -343,28 +342,28 @@ func (b *batch) encodeLog(e *engine, l *logBatch) {
 	b.some("ZADD", l.keys.i, 2, ids)
 	b.some("ZADD", l.keys.p, 2, peers)
 	b.some("HSET", l.keys.d, 2, data)
-	b.encodeDedups(e, l)
+	b.encodeDedups(e, l.keys, dedups)
 	if goes { // last, so that a command that fails loses nothing
 		b.command("UNLINK", l.keys.o, 1)
 	}
 }
 
-func (b *batch) encodeDedups(e *engine, l *logBatch) {
+func (b *batch) encodeDedups(e *engine, keys *logKeys, dedups []remembered) {
 	// One after the other, as they belong to one day mostly.
-	for from, to := 0, 0; from < len(l.dedups); from = to {
-		day := l.dedups[from].day
+	for from, to := 0, 0; from < len(dedups); from = to {
+		day := dedups[from].day
 		var args []any
-		for to = from; to < len(l.dedups) && l.dedups[to].day == day; to++ {
-			args = append(args, l.dedups[to].value, l.dedups[to].id)
+		for to = from; to < len(dedups) && dedups[to].day == day; to++ {
+			args = append(args, dedups[to].value, dedups[to].id)
 		}
-		key := l.keys.day(e, day)
+		key := keys.day(e, day)
 		b.command("HSET", key, 2, args...)
-		if !l.keys.expires[day] {
+		if !keys.expires[day] {
 			b.command("PEXPIRE", key, 1, dedupLife.Milliseconds())
-			if l.keys.expires == nil {
-				l.keys.expires = map[int64]bool{}
+			if keys.expires == nil {
+				keys.expires = map[int64]bool{}
 			}
-			l.keys.expires[day] = true
+			keys.expires[day] = true
 		}
 	}
 }

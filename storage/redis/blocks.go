@@ -101,10 +101,7 @@ func encodeBlock(name uint64, records []storage.Record) []byte {
 	for _, r := range records {
 		n += len(r.Peer) + len(r.Data) + 16
 	}
-	return appendRecords(append(make([]byte, 0, n), blockFormat), name, records)
-}
-
-func appendRecords(b []byte, name uint64, records []storage.Record) []byte {
+	b := append(make([]byte, 0, n), blockFormat)
 	peer := ""
 	for i, r := range records {
 		b = binary.AppendUvarint(b, r.ID-name)

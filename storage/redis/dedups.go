@@ -51,6 +51,9 @@ func (l *logSpace) known(ctx context.Context, st *logState, dedup string) (uint6
 		if err := l.drain(ctx, st.keys.owner); err != nil {
 			return 0, err
 		}
+		if id := st.keys.tail.knows(n, dedup); id != 0 {
+			return id, nil
+		}
 		v, err := l.run(ctx, call{readScript, []string{st.keys.day(l.engine, n)}, []any{dedup}, false})
 		if err != nil {
 			return 0, err
@@ -76,6 +79,11 @@ func (l *logSpace) day(ctx context.Context, st *logState, n int64) (*dedupDay, e
 		return &dedupDay{many: true}, nil
 	}
 	day := &dedupDay{ids: make(map[string]uint64, len(list)/2)}
+	for _, d := range st.keys.tail.dedups { // nothing is on its way
+		if d.day == n {
+			day.put(d.value, d.id)
+		}
+	}
 	for i := 0; i+1 < len(list); i += 2 {
 		value, _ := list[i].(string)
 		s, _ := list[i+1].(string)

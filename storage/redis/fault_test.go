@@ -326,8 +326,9 @@ func TestAcknowledgementWaitsForReplicas(t *testing.T) {
 		if _, err := add(e, "romeo", n); err != nil {
 			t.Fatal(err)
 		}
-		if got := strings.TrimSpace(replica.CLI("hlen", "{romeo}:archive:d")); got != fmt.Sprint(n+1) {
-			t.Fatalf("after %d acknowledgements the replica has %s records", n+1, got)
+		text, err := readTail(strings.TrimSuffix(replica.CLI("--raw", "get", "{romeo}:archive:o"), "\n"))
+		if got := len(text.records); got != n+1 || err != nil {
+			t.Fatalf("after %d acknowledgements the replica has %d records, %v", n+1, got, err)
 		}
 	}
 	if !strings.Contains(e.Promise(), "replica") {
@@ -376,7 +377,8 @@ func TestSentinelFailsOverWithoutLoss(t *testing.T) {
 	}
 	// What was written is with the replica before the master dies. WAIT would tell of its own connection only, which
 	// wrote nothing.
-	eventually(t, "the replica has the records", func() bool { return strings.TrimSpace(replica.CLI("hlen", "{romeo}:archive:d")) == "10" })
+	had := master.CLI("get", "{romeo}:archive:o")
+	eventually(t, "the replica has the records", func() bool { return replica.CLI("get", "{romeo}:archive:o") == had })
 	master.Kill()
 	eventually(t, "the engine writes to the new master", func() bool { _, err := add(e, "juliet", 0); return err == nil })
 	// A probe that began with the old master may still say for a moment that it is away.

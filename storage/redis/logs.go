@@ -134,11 +134,11 @@ func (l *logSpace) state(ctx context.Context, o *owner) (*logState, error) {
 		return nil, err
 	}
 	st := &logState{keys: k, days: map[int64]*dedupDay{}}
-	var records []storage.Record
-	if st.head, records, err = headOf(v); err != nil {
+	var newest tailText
+	if st.head, newest, err = headOf(v); err != nil {
 		return nil, err
 	}
-	k.tail.add(records...)
+	k.tail.add(newest.records, newest.dedups)
 	if o.logs == nil {
 		o.logs = map[string]*logState{}
 	}
@@ -271,25 +271,25 @@ func (l *logSpace) Size(ctx context.Context, owner string) (int, int64, error) {
 	return h.records, h.bytes, err
 }
 
-// headOf reads what headScript tells: the head, which counts the records of o too, and these.
-func headOf(v any) (h head, records []storage.Record, err error) {
+// headOf reads what headScript tells: the head, which counts the records of o too, and o.
+func headOf(v any) (h head, newest tailText, err error) {
 	list, _ := v.([]any)
 	if len(list) != 4 {
-		return h, nil, fmt.Errorf("read the head of a log from redis: reply %v", v)
+		return h, newest, fmt.Errorf("read the head of a log from redis: reply %v", v)
 	}
 	if h.records, h.bytes, err = sizes(list[:2]); err != nil {
-		return h, nil, err
+		return h, newest, err
 	}
 	if last, _ := list[2].(string); last != "" {
 		if h.last, err = strconv.ParseUint(last, 10, 64); err != nil {
-			return h, nil, err
+			return h, newest, err
 		}
 	}
-	records, err = readTail(list[3])
-	for _, r := range records {
+	newest, err = readTail(list[3])
+	for _, r := range newest.records {
 		h = head{r.ID, h.records + 1, h.bytes + int64(len(r.Data))}
 	}
-	return h, records, err
+	return h, newest, err
 }
 
 // open returns an owner that is held, with what is known of the log.

@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -45,7 +46,7 @@ func (l *logSpace) walk(ctx context.Context, owner string, q storage.Query, f fu
 		if err != nil {
 			return err
 		}
-		if q.Backward && !tell(newest) {
+		if q.Backward && !tell(newest.records) {
 			return nil
 		}
 		for i := 2; i < len(list); i += 2 {
@@ -66,7 +67,7 @@ func (l *logSpace) walk(ctx context.Context, owner string, q storage.Query, f fu
 				q.After = max(q.After, m.last)
 			}
 		}
-		if !q.Backward && !tell(newest) {
+		if !q.Backward && !tell(newest.records) {
 			return nil
 		}
 	}
@@ -160,12 +161,25 @@ func (l *logSpace) one(ctx context.Context, owner string, id uint64, dedup strin
 	if len(list) != 4 {
 		return storage.Record{}, storage.ErrNotFound
 	}
-	s, _ := list[0].(string)
-	if id, err = strconv.ParseUint(s, 10, 64); err != nil {
-		return storage.Record{}, fmt.Errorf("read a record of redis: %w", err)
+	newest, err := readTail(list[3])
+	if err != nil {
+		return storage.Record{}, err
 	}
-	records, err := readTail(list[3])
-	if err == nil && list[1] != nil && !slices.ContainsFunc(records, func(r storage.Record) bool { return r.ID == id }) {
+	if s, _ := list[0].(string); s != "" {
+		if id, err = strconv.ParseUint(s, 10, 64); err != nil {
+			return storage.Record{}, fmt.Errorf("read a record of redis: %w", err)
+		}
+	} else {
+		t := tail{dedups: newest.dedups}
+		for _, n := range days(l.today()) {
+			id = cmp.Or(id, t.knows(n, dedup))
+		}
+		if id == 0 {
+			return storage.Record{}, storage.ErrNotFound
+		}
+	}
+	records := newest.records
+	if list[1] != nil && !slices.ContainsFunc(records, func(r storage.Record) bool { return r.ID == id }) {
 		var m member
 		if m, err = readMember(list[1]); err == nil {
 			records, err = recordsOf(m, list[2])

@@ -100,16 +100,15 @@ return out
 `)
 
 // getScript reads what may have one record. KEYS: i, d, three of x, o. ARGV: id, or 0 and a dedup value. It returns the
-// id, the member and what d has, and o.
+// id if it is known, the member and what d has, and o, which may know it.
 var getScript = redis.NewScript(value + `
 local id = ARGV[1]
 if ARGV[2] ~= '' then
   id = false
   for k = 3, 5 do id = id or redis.call('HGET', KEYS[k], ARGV[2]) end
-  if not id then return false end
 end
-local m = redis.call('ZREVRANGEBYSCORE', KEYS[1], id, '-inf', 'LIMIT', 0, 1)[1]
-return {id, m or false, m and value(KEYS[2], m) or false, redis.call('GET', KEYS[6])}
+local m = id and redis.call('ZREVRANGEBYSCORE', KEYS[1], id, '-inf', 'LIMIT', 0, 1)[1]
+return {id or false, m or false, m and value(KEYS[2], m) or false, redis.call('GET', KEYS[6])}
 `)
 
 // oldestScript finds the oldest records and blocks: of each the member, and of a record by itself the number of bytes,
