@@ -31,7 +31,7 @@ type tail struct {
 func (t *tail) add(records []storage.Record, dedups []remembered) {
 	t.records, t.dedups = append(t.records, records...), append(t.dedups, dedups...)
 	for _, r := range records {
-		t.bytes += len(r.Data)
+		t.bytes += len(r.Peer) + len(r.Data)
 		t.cost.Add(int64(len(r.Peer) + len(r.Data) + 96))
 	}
 	for _, d := range dedups {
@@ -150,7 +150,7 @@ func (l *logBatch) appended() []byte {
 		bytes += len(d.value)
 	}
 	for _, f := range l.fresh {
-		if bytes += len(f.Data); f.alone || f.gone || bytes > mostBytesOfTail {
+		if bytes += len(f.Peer) + len(f.Data); f.alone || f.gone || bytes > mostBytesOfTail {
 			return nil
 		}
 	}

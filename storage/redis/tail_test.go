@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"jackdaw/storage"
 	"jackdaw/storage/redis/redistest"
@@ -12,7 +13,10 @@ import (
 
 func TestMessagesThatComeOneByOneCostFewCommands(t *testing.T) {
 	s := redistest.Start(t)
-	e := open(t, Options{Addrs: []string{s.Addr}})
+	e := open(t, Options{Addrs: []string{s.Addr}}).(*engine)
+	e.stop() // nobody else asks Redis
+	e.probing.Wait()
+	e.lease.begin(time.Now().Add(time.Hour))
 	for n := range 3 { // claims, heads and Dedup values
 		for _, owner := range []string{"romeo", "juliet"} {
 			o := storage.AppendOptions{Dedup: fmt.Sprint("before ", n)}
