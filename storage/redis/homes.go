@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -158,7 +159,14 @@ func (r *race) over(ctx context.Context, p *storage.Pending, err error) (bool, *
 	}
 	if err == nil && p != nil {
 		if err = r.e.drain(ctx, r.name); err == nil { // so that a removal does not wait for company
-			err = p.Wait(ctx)
+			// Its turn comes soon: those before it give up in time. Whoever calls from a function given to Then, which
+			// must not be, would wait for itself.
+			limited, cancel := context.WithTimeout(ctx, 2*Patience)
+			err = p.Wait(limited)
+			cancel()
+			if errors.Is(err, context.DeadlineExceeded) {
+				err = cmp.Or(ctx.Err(), errBusy)
+			}
 		}
 	}
 	lost := errors.Is(err, errRaced) || errors.Is(err, errStale)
