@@ -185,8 +185,8 @@ func TestLeaseOfANodeRunsOutAndItsSlotsAreTaken(t *testing.T) {
 	v := a.must(cluster.OpJoin, short)
 	b.must(cluster.OpJoin, cluster.Request{})
 	short.Claims = claims(v, 0, cluster.Slots, "")
+	taken := time.Now() // the lease begins later
 	v = a.must(cluster.OpTake, short)
-	taken := time.Now()
 	again := &asker{t, n, cluster.Member{ID: "a", Run: "a2"}, 0}
 	var used *cluster.UsedError
 	if _, err := again.do(cluster.OpJoin, cluster.Request{}); !errors.As(err, &used) || used.By.Run != "a1" {

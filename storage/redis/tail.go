@@ -11,8 +11,8 @@ import (
 
 // The newest records of a log lie one behind the other in a string, o, until there are enough of them for a block:
 // appending there is one command, however many records. All of them have higher ids than what is in i, and meta does
-// not count them. Their Dedup values stand there too. They go into blocks, and o goes, with the first step that finds no
-// room there or is anything else than appending. Records that are to lie by themselves never come there.
+// not count them. Their Dedup values stand there too. They go into blocks, and o goes, with the first step that finds
+// no room there or is anything else than appending. Records that are to lie by themselves never come there.
 
 const (
 	// mostInTail and mostBytesOfTail bound what is in o: whoever reads the newest records reads all of it.
