@@ -309,6 +309,7 @@ func TestWrongFilesAreRefusedWithThePlaceAndWhatWasExpected(t *testing.T) {
 		{"strangers", "modules: {strangers: {policy: bite}}", `modules.strangers.policy: expected one of deliver, hold, refuse, found "bite"`},
 		{"strangers of a host", "modules: {strangers: {hosts: {localhost: bite}}}", `modules.strangers.hosts[localhost]: expected one of deliver, hold, refuse, found "bite"`},
 		{"strangers of another's host", "modules: {strangers: {hosts: {a.example: hold}}}", "modules.strangers.hosts[a.example]: a.example is none of hosts"},
+		{"reports to a client", "modules: {reports: {third_parties: [a@b/c]}}", "modules.reports.third_parties[0]: expected an address such as reports.example.org"},
 		{"a block list at no service", "modules: {blocklists: {lists: [{service: a@b/c, node: x}]}}", "modules.blocklists.lists[0].service: expected the address of a publish-subscribe service"},
 		{"a block list without a node", "modules: {blocklists: {lists: [{service: rtbl.example}]}}", "modules.blocklists.lists[0].node: expected the name of a node"},
 		{"a block list that lets in", "modules: {blocklists: {policy: deliver}}", `modules.blocklists.policy: expected one of hold, refuse, found "deliver"`},

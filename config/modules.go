@@ -29,6 +29,8 @@ type Modules struct {
 	Bytestreams Bytestreams
 	// Strangers are those whom a user does not know.
 	Strangers Strangers
+	// Reports are those of users about others.
+	Reports Reports
 	// Blocklists name spammers.
 	Blocklists Blocklists
 }
@@ -181,6 +183,15 @@ type Strangers struct {
 	Recipients int `yaml:"recipients"`
 }
 
+// Reports sets up where reports go beside the administrators, if their users agree (XEP-0377 §5).
+type Reports struct {
+	Origin       bool     `yaml:"origin"`        // to the domain of the one that is reported
+	ThirdParties []string `yaml:"third_parties"` // bare JIDs, normalised by Validate
+}
+
+// MostThirdParties is to how many others a report may go.
+const MostThirdParties = 10
+
 // Blocklists sets up which lists of spammers are followed.
 type Blocklists struct {
 	Lists  []Blocklist `yaml:"lists"`
@@ -232,6 +243,7 @@ func defaultModules() Modules {
 		Invitations: Invitations{Uses: 1, Expires: 7 * 24 * time.Hour, PerAccount: 10},
 		Bytestreams: Bytestreams{Listen: []string{":7777"}, MaxBytes: 1 << 30, Rate: 2 << 20},
 		Strangers:   Strangers{Policy: StrangersDeliver, Recipients: 60},
+		Reports:     Reports{Origin: true},
 		Blocklists:  Blocklists{Policy: StrangersRefuse},
 	}
 }
@@ -313,6 +325,8 @@ func (m *Modules) settings(name string) any {
 		return &m.Invitations
 	case "strangers":
 		return &m.Strangers
+	case "reports":
+		return &m.Reports
 	case "blocklists":
 		return &m.Blocklists
 	case "bytestreams":

@@ -56,6 +56,7 @@ func TestReferenceFileNamesEveryKey(t *testing.T) {
 	keys = append(keys, yamlKeys("modules.push.", reflect.TypeFor[Push]())...)
 	keys = append(keys, yamlKeys("modules.hostmeta.", reflect.TypeFor[HostMeta]())...)
 	keys = append(keys, yamlKeys("modules.strangers.", reflect.TypeFor[Strangers]())...)
+	keys = append(keys, yamlKeys("modules.reports.", reflect.TypeFor[Reports]())...)
 	keys = append(keys, "modules.blocklists.lists", "modules.blocklists.policy")
 	keys = append(keys, yamlKeys("modules.invitations.", reflect.TypeFor[Invitations]())...)
 	keys = append(keys, yamlKeys("modules.pubsub.", reflect.TypeFor[PubSub]())...)

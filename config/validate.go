@@ -128,6 +128,7 @@ func (c *Config) problems() []*Error {
 	c.checkRooms(k)
 	c.checkStrangers(k)
 	c.checkBlocklists(k)
+	c.checkReports(k)
 	c.checkPubSub(k)
 	c.checkUpload(k)
 	c.checkPosts(k)
@@ -191,6 +192,22 @@ func (c *Config) checkBlocklists(k *checker) {
 		if node := b.Lists[i].Node; node == "" || len(node) > 1000 || strings.ContainsRune(node, 0) {
 			k.add(key+".node", "expected the name of a node, such as muc_bans_sha256")
 		}
+	}
+}
+
+func (c *Config) checkReports(k *checker) {
+	r := &c.Modules.Reports
+	if len(r.ThirdParties) > MostThirdParties {
+		k.add("modules.reports.third_parties", "expected %d addresses at most", MostThirdParties)
+	}
+	for i, to := range r.ThirdParties {
+		j, err := jid.Parse(to)
+		if err != nil || !j.IsBare() {
+			k.add(fmt.Sprintf("modules.reports.third_parties[%d]", i),
+				"expected an address such as reports.example.org, found %q", to)
+			continue
+		}
+		r.ThirdParties[i] = j.String()
 	}
 }
 

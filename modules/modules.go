@@ -83,7 +83,8 @@ type Set struct {
 	Posts *posts.Tracker
 	// Privileges are those of components, whose streams know nothing of them; never nil.
 	Privileges *privilege.Privileges
-	// Blocklists and Strangers are known for what they count; never nil.
+	// These three are known for what they count; never nil.
+	Reports    *reports.Reports
 	Blocklists *blocklists.Lists
 	Strangers  *strangers.Strangers
 	// Delegations are what components answer in place of the server; never nil.
@@ -165,6 +166,7 @@ func All(d Deps) *Set {
 		Forms:     []disco.Form{reachable.Form, reachable.OutageForm},
 		HostNodes: orders, Nested: delegations, Replies: replies.Hooked, Node: caps.Node, Ver: caps.Ver})
 	messages := archive.Of(d, contacts)
+	complaints := reports.Of(d, admins.Add, messages.Received)
 	pushes := push.Of(d)
 	rooms := muc.Of(d, spammers.Listed)
 	waiting := offline.Of(d, contacts, messages)
@@ -206,7 +208,7 @@ func All(d Deps) *Set {
 			stanzaid.New(d.Router),
 			// Before presence and carbons, which act on what leaves; a name is made an address first.
 			multicast.Of(d, blocked.Blocks),
-			reports.New(reports.Options{Tell: admins.Add, Log: d.Log}),
+			complaints.Module(),
 			contacts.Module(),
 			// Before pep and presence, which act on what a user broadcasts.
 			caps.New(discovery.Info, discovery.Version),
@@ -253,6 +255,7 @@ func All(d Deps) *Set {
 		Forged:        replies,
 		Blocklists:    spammers,
 		Strangers:     guard,
+		Reports:       complaints,
 		Commands:      orders,
 		Roster:        contacts,
 		Rooms:         rooms,
@@ -296,6 +299,7 @@ func All(d Deps) *Set {
 			replies.Close,
 			programs.Close,
 			guard.Close,
+			complaints.Close,
 			admins.Close,
 			users.Close,
 			pushes.Close,

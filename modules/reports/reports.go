@@ -6,16 +6,21 @@
 // into the log; of the messages that are reported only the ids are known. A user who reports too much is heard of in
 // numbers only.
 //
-// Left out: forwarding to the domain of the one that is reported or to others (§5), for which there is no protocol.
+// If the user agrees (§5), a report is forwarded to the domain of the one that is reported, at the address that it
+// names for that, and to others that the administrators have named. Neither learns who has reported.
 package reports
 
 import (
+	"context"
+	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"jackdaw/modules/internal/parts"
 	"jackdaw/router"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
@@ -35,31 +40,89 @@ const (
 	maxID     = 128 // bytes
 )
 
+// prefix begins the local part of the addresses in whose name domains are asked for theirs.
+const prefix = "reports-"
+
 // Options of New; all are needed.
 type Options struct {
+	Router *router.Router
 	// Tell lets the administrators of a host know of a report by somebody. It must not route anything itself.
 	Tell func(host, by, line string)
-	Log  *slog.Logger
+	// Received returns a message that an account has been sent, by its id in the archive.
+	Received func(ctx context.Context, owner string, id uint64) (xmpp.Stanza, error)
+	// Origin says whether reports go to the domain of the one that is reported, ThirdParties to whom else.
+	Origin       func() bool
+	ThirdParties func() []jid.JID
+	// Address gives local parts that begin with "reports-" and that nobody else can know.
+	Address func(i int) string
+	Log     *slog.Logger
 }
 
-type module struct {
+// Stats count reports that were forwarded.
+type Stats struct{ Origins, ThirdParties atomic.Int64 }
+
+// Reports is the module. It is safe for concurrent use.
+type Reports struct {
 	Options
+	Stats Stats
 
-	mu    sync.Mutex // guards the rest
-	made  map[jid.JID]int
-	since time.Time // of the window
+	ctx     context.Context
+	stop    context.CancelFunc
+	running sync.WaitGroup
+
+	mu     sync.Mutex // guards the rest
+	made   map[jid.JID]int
+	sent   map[jid.JID]int
+	since  time.Time // of the window
+	asked  map[string]question
+	asking int
+	closed bool
 }
 
-// New returns the module. It must come after the one that stops forged requests.
-func New(o Options) router.Module {
-	m := &module{Options: o, made: map[jid.JID]int{}}
+// Of makes the reports of a server.
+func Of(p parts.Parts, tell func(host, by, line string),
+	received func(ctx context.Context, owner string, id uint64) (xmpp.Stanza, error)) *Reports {
+	return New(Options{Router: p.Router, Tell: tell, Received: received, Log: p.Log,
+		Origin: func() bool { return p.Config().Modules.Reports.Origin },
+		ThirdParties: func() (all []jid.JID) {
+			for _, to := range p.Config().Modules.Reports.ThirdParties {
+				if j, err := jid.Parse(to); err == nil { // they have been checked
+					all = append(all, j)
+				}
+			}
+			return all
+		},
+		Address: func(i int) string {
+			own := p.Accounts.Derive("reports", string(rune('a'+i%26)))
+			return prefix + hex.EncodeToString(own[:8])
+		}})
+}
+
+// New returns the module.
+func New(o Options) *Reports {
+	m := &Reports{Options: o, made: map[jid.JID]int{}, sent: map[jid.JID]int{}, asked: map[string]question{}}
+	m.ctx, m.stop = context.WithCancel(context.Background())
+	return m
+}
+
+// Module says where it takes part. It must come after the one that stops forged requests.
+func (m *Reports) Module() router.Module {
 	return router.Module{
 		Name:     "reports",
 		Needs:    []string{"blocking"}, // which answers the requests that reports come with
-		Specs:    []router.Spec{{Name: "XEP-0377", Version: "0.4.1", Note: "reports are not forwarded"}},
+		Specs:    []router.Spec{{Name: "XEP-0377", Version: "0.4.1"}},
 		Features: []string{ns}, // §3
 		Arriving: router.Stage{IQ: m.arriving},
 	}
+}
+
+// Close ends what is on its way and returns when it has ended.
+func (m *Reports) Close() {
+	m.mu.Lock()
+	m.closed = true
+	m.mu.Unlock()
+	m.stop()
+	m.running.Wait()
 }
 
 var (
@@ -69,7 +132,10 @@ var (
 )
 
 // arriving looks into requests to block, which their module answers.
-func (m *module) arriving(e *router.Envelope) {
+func (m *Reports) arriving(e *router.Envelope) {
+	if m.answered(e); e.Settled() {
+		return
+	}
 	if name, _ := e.Stanza.First(); name != block || e.Stanza.Type != xmpp.TypeSet || !e.FromOwn() {
 		return
 	}
@@ -110,18 +176,24 @@ func (m *module) arriving(e *router.Envelope) {
 }
 
 // count is the number of reports that a user has made within the window, this one among them.
-func (m *module) count(user jid.JID) int {
+func (m *Reports) count(user jid.JID) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if now := time.Now(); now.Sub(m.since) >= window {
-		m.since = now
-		clear(m.made)
-	}
+	m.turn(time.Now())
 	m.made[user]++
 	return m.made[user]
 }
 
-func (m *module) take(user, about jid.JID, r *xmpp.Element) {
+// turn begins a new window if the last one is over. The caller holds mu.
+func (m *Reports) turn(now time.Time) {
+	if now.Sub(m.since) >= window {
+		m.since = now
+		clear(m.made)
+		clear(m.sent)
+	}
+}
+
+func (m *Reports) take(user, about jid.JID, r *xmpp.Element) {
 	reason := r.Attr("reason")
 	ids := idsOf(r)
 	m.Log.Info("report", "by", user, "about", about, "reason", reason, "stanzas", ids)
@@ -133,6 +205,7 @@ func (m *module) take(user, about jid.JID, r *xmpp.Element) {
 		line += fmt.Sprintf(" The user says: %q", text)
 	}
 	m.Tell(user.Domain(), user.String(), line)
+	m.forward(user, about, r)
 }
 
 // word is a reason as people say it (§4).

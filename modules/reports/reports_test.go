@@ -13,21 +13,31 @@ import (
 	"jackdaw/modules/internal/moduletest"
 	"jackdaw/router"
 	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
 )
 
 type house struct {
 	*testing.T
 	r       *router.Router
 	juliet  *moduletest.Client
+	m       *Reports
+	far     *far
+	origin  bool
+	parties []jid.JID
+	archive map[uint64]xmpp.Stanza
 	log     bytes.Buffer
 	told    []string
 	blocked int
 }
 
 func newHouse(t *testing.T) *house {
-	h := &house{T: t, r: moduletest.New("romeo", "juliet")}
-	h.r.Use(New(Options{Tell: func(host, _, line string) { h.told = append(h.told, host+": "+line) },
-		Log: slog.New(slog.NewTextHandler(&h.log, nil))}),
+	h := &house{T: t, r: moduletest.New("romeo", "juliet"), origin: true, archive: map[uint64]xmpp.Stanza{}}
+	h.far = &far{r: h.r}
+	h.r.SetRemote(h.far)
+	h.m = New(Options{Router: h.r, Tell: func(host, _, line string) { h.told = append(h.told, host+": "+line) },
+		Log: slog.New(slog.NewTextHandler(&h.log, nil)), Received: h.received, Origin: func() bool { return h.origin },
+		ThirdParties: func() []jid.JID { return h.parties }, Address: func(i int) string { return fmt.Sprint(prefix, "secret", i) }})
+	h.r.Use(h.m.Module(),
 		router.Module{Name: "blocking", IQ: []router.IQ{{Payload: block, Scope: router.Account, Handle: func(e *router.Envelope) {
 			h.blocked++
 			h.r.Answer(e, nil)

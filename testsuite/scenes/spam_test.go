@@ -175,3 +175,76 @@ func TestBlockListsAreFollowed(t *testing.T) {
 		})
 	}
 }
+
+// A report goes to the server of the one that is reported, and to others, if the user agrees, and does not say who that
+// is.
+func TestReportsAreForwardedWhereUsersAgree(t *testing.T) {
+	t.Parallel()
+	const spam, third = "spam.example", "third.example"
+	for _, place := range harness.Places {
+		t.Run(place.String(), func(t *testing.T) {
+			t.Parallel()
+			authority := peers.NewAuthority(t)
+			peer := fakepeer.Start(t, fakepeer.Options{Domains: []string{spam, third}}.Certified(t, authority, peers.None))
+			own := authority.Issue(harness.Domain, peers.None)
+			s := harness.Start(t, harness.Options{Place: place, Env: append(authority.Env(), quick...), Users: []string{"juliet"},
+				Federate: true, Cert: own.Cert, Key: own.Key,
+				S2S:    fmt.Sprintf("resolve: {%q: %q, %q: %q}", spam, peer.Addr, third, peer.Addr),
+				Config: "modules: {reports: {third_parties: [reports@" + third + "]}}"})
+			peer.Locate(harness.Domain, s.S2S)
+			far := &foreigner{t: t, peer: peer}
+			var err error
+			if far.link, err = peer.Connect(spam, harness.Domain, fakepeer.Way{}); err != nil {
+				t.Fatal(err)
+			}
+			juliet := enter(t, s, "juliet", "desk")
+			const tybalt = "tybalt@" + spam
+			far.say("<message type='chat' from='" + tybalt + "/street' to='" + juliets + "' id='buy'><body>Buy poison!</body></message>")
+			el, err := juliet.Until(func(el string) bool { return strings.Contains(el, "Buy poison!") })
+			if err != nil {
+				t.Fatal(err)
+			}
+			id := harness.Attr(el[max(strings.Index(el, "<stanza-id "), 0):], "id")
+			block := func(agrees string) {
+				t.Helper()
+				juliet.say("<iq type='set' id='block'><block xmlns='urn:xmpp:blocking'><item jid='" + tybalt + "'>" +
+					"<report xmlns='urn:xmpp:reporting:1' reason='urn:xmpp:reporting:spam'><stanza-id xmlns='urn:xmpp:sid:0' by='" + juliets + "' id='" + id + "'/>" +
+					"<text xml:lang='en'>Never came trouble to my house like this.</text>" + agrees + "</report></item></block></iq>")
+				if juliet.until("block"); harness.Attr(juliet.last, "type") != "result" {
+					t.Errorf("the request to block: %s", juliet.last)
+				}
+			}
+			block("")
+			block("<report-origin/><third-party/>")
+			question := far.until("the question for an address", func(s fakepeer.Stanza) bool { return s.To == spam && strings.Contains(s.Raw, "disco#info") })
+			far.say("<iq type='result' id='" + question.Attr("id") + "' from='" + spam + "' to='" + question.From + "'>" +
+				"<query xmlns='http://jabber.org/protocol/disco#info'><x xmlns='jabber:x:data' type='result'>" +
+				"<field var='FORM_TYPE' type='hidden'><value>http://jabber.org/network/serverinfo</value></field>" +
+				"<field var='abuse-addresses'><value>mailto:a@" + spam + "</value><value>xmpp:abuse@" + spam + "</value></field></x></query></iq>")
+			for _, to := range []string{"abuse@" + spam, "reports@" + third} {
+				var reports []fakepeer.Stanza
+				peer.Within(harness.Timeout, func(all []fakepeer.Stanza) bool {
+					reports = nil
+					for _, got := range all {
+						if got.To == to {
+							reports = append(reports, got)
+						}
+					}
+					return len(reports) > 0
+				})
+				if len(reports) != 1 {
+					t.Fatalf("%d reports for %s", len(reports), to)
+				}
+				raw := reports[0].Raw
+				for _, want := range []string{"urn:xmpp:reporting:spam", ">" + tybalt + "</jid>", "Buy poison!", "Never came trouble"} {
+					if !strings.Contains(raw, want) {
+						t.Errorf("%s is not in %s", want, raw)
+					}
+				}
+				if reports[0].From != harness.Domain || strings.Contains(raw, "juliet") {
+					t.Errorf("a report says who has reported: %s", raw)
+				}
+			}
+		})
+	}
+}
