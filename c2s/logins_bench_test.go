@@ -2,6 +2,7 @@ package c2s
 
 import (
 	"bufio"
+	"context"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/tls"
@@ -117,6 +118,9 @@ func BenchmarkLoginServer(b *testing.B) {
 				b.Fatal(err)
 			}
 			o.TLS = &tls.Config{Certificates: []tls.Certificate{certificateOf(key)}}
+		}
+		if home, ok := strings.CutPrefix(kind, "edge "); ok {
+			o.Elsewhere = distantHome(home)
 		}
 	})
 	h.mute = true
@@ -281,36 +285,82 @@ const (
 
 func idleUser(i int) string { return fmt.Sprint("idle", i) }
 
+// distantHome is where all accounts are at home, by its address.
+type distantHome string
+
+func (distantHome) Here(string) bool { return false }
+
+func (d distantHome) Open(context.Context, string) (net.Conn, error) {
+	return net.Dial("tcp", string(d))
+}
+
+// adopting serves what another process hands over, and says where.
+func (h *house) adopting() (addr string, stop func()) {
+	h.t.Helper()
+	for i := range idleUsers {
+		if err := h.accounts.Create(context.Background(), jid.MustParse(idleUser(i)+"@"+host), password); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	go func() {
+		for c, err := l.Accept(); err == nil; c, err = l.Accept() {
+			h.Adopt(c)
+		}
+	}()
+	return l.Addr().String(), func() { _ = l.Close() }
+}
+
+// BenchmarkIdleElsewhere is what a session costs the node that its client is connected to, where it is at home at
+// another.
+func BenchmarkIdleElsewhere(b *testing.B) {
+	h := open(b, nil)
+	h.mute = true
+	home, stop := h.adopting()
+	defer h.close()
+	defer stop()
+	idle(b, startRemote(b, "edge "+home), enterTLS)
+}
+
 // BenchmarkIdle is what a session costs the server that has said nothing for a while, over TLS and over WebSocket with
 // TLS: bytes/session. The time says nothing.
 func BenchmarkIdle(b *testing.B) {
 	for name, enter := range map[string]func(r *remote, user, resource string) *client{
-		"tls": func(r *remote, user, resource string) *client {
-			conn, err := net.Dial("tcp", r.addr)
-			if err != nil {
-				b.Fatal(err)
-			}
-			c := (&client{t: b, conn: conn, c: conn}).handshake()
-			c.header()
-			return c.login(user).bind(resource)
-		},
+		"tls": enterTLS,
 		"websocket": func(r *remote, user, resource string) *client {
 			return (&house{t: b}).enterBy(r.web, true, user, resource)
 		},
 	} {
 		b.Run(name, func(b *testing.B) {
-			r := startRemote(b, "ecdsa")
-			defer r.stop()
-			warm := enter(r, "romeo", "warm")
-			defer warm.close()
-			before := r.memory()
-			for i := range idleUsers {
-				for k := range idleSessions {
-					defer enter(r, idleUser(i), fmt.Sprint("r", k)).close()
-				}
-			}
-			<-time.After(restAfter + 3*time.Second) // for readers to rest
-			b.ReportMetric(float64(r.memory()-before)/(idleUsers*idleSessions), "bytes/session")
+			idle(b, startRemote(b, "ecdsa"), enter)
 		})
 	}
+}
+
+// enterTLS goes up to a session.
+func enterTLS(r *remote, user, resource string) *client {
+	conn, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		r.b.Fatal(err)
+	}
+	c := (&client{t: r.b, conn: conn, c: conn}).handshake()
+	c.header()
+	return c.login(user).bind(resource)
+}
+
+func idle(b *testing.B, r *remote, enter func(r *remote, user, resource string) *client) {
+	defer r.stop()
+	warm := enter(r, "romeo", "warm")
+	defer warm.close()
+	before := r.memory()
+	for i := range idleUsers {
+		for k := range idleSessions {
+			defer enter(r, idleUser(i), fmt.Sprint("r", k)).close()
+		}
+	}
+	<-time.After(restAfter + 3*time.Second) // for readers to rest
+	b.ReportMetric(float64(r.memory()-before)/(idleUsers*idleSessions), "bytes/session")
 }

@@ -36,6 +36,8 @@ type Carried struct {
 	sent, taken int64 // bytes on the link, and of them those that the other node's kernel has
 	given       int64 // of them, those that Carry has counted
 	managed     bool
+	onWay       int       // bytes that the client had not acknowledged when the other node was asked
+	answered    bool      // it has been
 	tardy       bool      // the client fetches what waits for it, now and then
 	stall       time.Time // writes end then
 	bell        *time.Timer
@@ -99,6 +101,8 @@ func (c *Carried) receive() error {
 			err = c.data(n)
 		case kindTaken:
 			err = c.confirmed(n)
+		case kindSent:
+			c.answer(n)
 		case kindEnd:
 			c.ends(io.EOF)
 		case kindLeave:
@@ -331,11 +335,22 @@ func (c *Carried) Prompt() bool {
 	return c.sent == c.taken && !c.tardy && !c.closed && c.broken == nil
 }
 
-// Kernel is Transport.Kernel: what the other node holds is not known.
+// Kernel is Transport.Kernel, as it was when it was asked for last; the other node is asked anew. Nothing counts as
+// acknowledged before the first answer.
 func (c *Carried) Kernel() (unsent, unread int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return int(c.sent - c.taken), c.end - c.pos
+	go func() { _ = c.say(kindAsk, 0) }() // whoever reads finds out
+	if unsent = int(c.sent); c.answered {
+		unsent = c.onWay
+	}
+	return unsent, c.end - c.pos
+}
+
+func (c *Carried) answer(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.onWay, c.answered = n, true
 }
 
 // CloseWrite ends what goes to the client. The other node brings out what is left, and ends the client's connection.

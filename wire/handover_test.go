@@ -259,6 +259,34 @@ func TestNoMoreThanAWindowIsOnItsWay(t *testing.T) {
 	})
 }
 
+// What the other node's kernel has not brought to the client is known one question later.
+func TestTheOtherNodeIsAskedWhatIsOnItsWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, other := wayside()
+		c.Managed()
+		go func() { _, _ = c.Write([]byte("hello")) }()
+		got := make([]byte, headSize+5)
+		if _, err := io.ReadFull(other, got); err != nil {
+			t.Fatal(err)
+		}
+		for i, want := range []int{5, 3, 0} {
+			if unsent, unread := c.Kernel(); unsent != want || unread != 0 {
+				t.Errorf("question %d: %d, %d", i, unsent, unread)
+			}
+			if _, err := io.ReadFull(other, got[:headSize]); err != nil || got[0] != kindAsk {
+				t.Fatalf("%q, %v", got, err)
+			}
+			if _, err := other.Write([]byte{kindSent, 0, 0, byte(3 - 3*i)}); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestDeadlinesOfACarriedConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, other := wayside()

@@ -43,7 +43,7 @@ type Passing struct {
 	Over    func()               // the connection is closed; nothing is called after it
 }
 
-// errRestAnew is why the goroutine that reads ends for another to take its place.
+// errRestAnew is why a goroutine ends for another to take its place.
 var errRestAnew = errors.New("the reader has rested")
 
 // errCut is why a client is cut off without a word.
@@ -61,7 +61,7 @@ func NewPassage(s *Stream, link net.Conn, o Passing) *Passage {
 	s.socket = nil // frames pass as they are
 	s.Transport.Queue()
 	p.left.Store(2)
-	go p.up()
+	go p.up(false)
 	go p.down()
 	return p
 }
@@ -86,10 +86,10 @@ func (p *Passage) done() {
 }
 
 // up moves what the client sends. It closes everything at the end.
-func (p *Passage) up() {
-	err := p.bring()
-	if err == errRestAnew { // with a stack that has not grown: see c2s
-		go p.up()
+func (p *Passage) up(waits bool) {
+	err := p.bring(waits)
+	if err == errRestAnew { // with a stack that has not grown: it waits before it reads, which is deep
+		go p.up(true)
 		return
 	}
 	switch {
@@ -126,14 +126,13 @@ func (p *Passage) last() {
 }
 
 // bring returns why nothing comes from the client any more.
-func (p *Passage) bring() error {
+func (p *Passage) bring(waits bool) error {
 	for {
-		b := buffers.Get().(*[BufSize]byte)
-		n, err := p.s.read(b[headSize:])
-		if n > 0 {
-			err = p.carry(b[:headSize+n])
+		var err error = ErrAgain
+		if !waits {
+			err = p.read()
 		}
-		buffers.Put(b)
+		waits = false
 		if err == ErrAgain {
 			err = p.s.Transport.Await()
 		}
@@ -149,6 +148,17 @@ func (p *Passage) bring() error {
 			return errRestAnew
 		}
 	}
+}
+
+// read moves what can be read now.
+func (p *Passage) read() error {
+	b := buffers.Get().(*[BufSize]byte)
+	defer buffers.Put(b)
+	n, err := p.s.read(b[headSize:])
+	if n > 0 {
+		err = p.carry(b[:headSize+n])
+	}
+	return err
 }
 
 // carry sends bytes of the client, which lie behind room for a head, as the home takes them.
@@ -175,8 +185,12 @@ func (p *Passage) carry(b []byte) error {
 
 // down moves what the home sends.
 func (p *Passage) down() {
-	defer p.done()
 	err := p.take()
+	if err == errRestAnew { // with a stack that has not grown
+		go p.down()
+		return
+	}
+	defer p.done()
 	if p.ended.Load() { // up closes
 		return
 	}
@@ -207,6 +221,9 @@ func (p *Passage) take() error {
 		case kindRest:
 			p.rest.Store(true)
 			p.s.Transport.Interrupt()
+			return errRestAnew
+		case kindAsk:
+			err = p.say(kindSent, p.onWay())
 		case kindEnd:
 			p.finish()
 		case kindCut:
@@ -259,6 +276,13 @@ func (p *Passage) data(kind byte, n int) error {
 	tell := p.due()
 	p.mu.Unlock()
 	return p.tell(tell)
+}
+
+// onWay is how many bytes for the client it has not acknowledged, as far as this node knows.
+func (p *Passage) onWay() int {
+	unsent, _ := p.s.Transport.Kernel()
+	produced, accepted := p.s.Transport.Written()
+	return min(unsent+int(produced-accepted), 1<<24-1)
 }
 
 // due is how many bytes the home is to be told of now that the client's kernel has taken. The caller holds mu.

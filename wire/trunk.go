@@ -16,7 +16,7 @@ import (
 // so many bytes. In each direction at most a window of bytes is on its way that the other side has not taken, so both
 // can always read, and nobody who waits for one direction holds up the other. What the home has sent is taken when the
 // kernel of the node with the connection has it for the client, which is what a write to a connection of the home's own
-// would have meant.
+// would have meant. The reasons are in docs/decisions/0061-streams-are-handed-over.md.
 
 // window bounds the bytes in one direction that are not known to have been taken.
 const window = largeSize
@@ -32,6 +32,8 @@ const (
 	kindRest                   // the home has heard nothing for a while
 	kindLeave                  // the node with the connection stops
 	kindCut                    // the home is through with the client
+	kindAsk                    // the home wants to know what is on its way to the client
+	kindSent                   // so many bytes are
 )
 
 const (
