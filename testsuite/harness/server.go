@@ -76,6 +76,7 @@ type Server struct {
 
 	t    testing.TB
 	bin  string
+	fast string // bin without the race detector
 	env  []string
 	ulim []string
 	cmd  *exec.Cmd
@@ -198,6 +199,9 @@ func Start(t testing.TB, o Options) *Server {
 		s.bin = binary(t, o.Tags, nil)
 	default:
 		s.bin = Binary(t, o.Tags)
+	}
+	if s.fast = s.bin; o.Program == "" && o.Tags == "" {
+		s.fast = binary(t, "", nil)
 	}
 	for _, a := range []*string{&s.C2S, &s.C2STLS, &s.HTTP, &s.HTTPS, &s.Metrics} {
 		*a = FreeAddr()
@@ -372,7 +376,11 @@ func (s *Server) Command(stdin string, args ...string) string {
 
 // TryCommand is Command for those that may fail.
 func (s *Server) TryCommand(stdin string, args ...string) (string, error) {
-	cmd := exec.Command(s.bin, append(args, "--config", s.Config)...)
+	return s.run(s.bin, stdin, args...)
+}
+
+func (s *Server) run(program, stdin string, args ...string) (string, error) {
+	cmd := exec.Command(program, append(args, "--config", s.Config)...)
 	cmd.Dir = s.Dir
 	cmd.Env = append(os.Environ(), s.env...)
 	cmd.Stdin = strings.NewReader(stdin)
@@ -386,9 +394,17 @@ const crowd = 10
 var accountXML = regexp.MustCompile(`(?s)<user name='.*</user>`)
 
 // AddUser makes accounts with Password, of the server's domain where a name has none. Deriving the keys of an account
-// takes 5 ms: the accounts of a crowd are imported with the keys of the first.
+// takes 5 ms: the accounts of a crowd are imported with the keys of the first. The commands for that are without the
+// race detector, whose start takes longer than what they do; the server that they ask has it.
 func (s *Server) AddUser(names ...string) {
 	s.t.Helper()
+	command := func(stdin string, args ...string) string {
+		out, err := s.run(s.fast, stdin, args...)
+		if err != nil {
+			s.t.Fatalf("jackdaw %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+		return out
+	}
 	var batch strings.Builder
 	jids := make([]string, len(names))
 	for i, u := range names {
@@ -399,12 +415,12 @@ func (s *Server) AddUser(names ...string) {
 			fmt.Fprintf(&batch, "%s %s\n", jids[i], Password)
 		}
 	}
-	s.Command(batch.String(), "user", "add", "--batch")
+	command(batch.String(), "user", "add", "--batch")
 	if len(names) < crowd {
 		return
 	}
 	first, _, _ := strings.Cut(jids[0], "@")
-	one := accountXML.FindString(s.Command("", "export", "--only", jids[0]))
+	one := accountXML.FindString(command("", "export", "--only", jids[0]))
 	var file strings.Builder
 	file.WriteString("<server-data xmlns='urn:xmpp:pie:0'>")
 	for _, jid := range jids[1:] {
@@ -412,7 +428,7 @@ func (s *Server) AddUser(names ...string) {
 		fmt.Fprintf(&file, "<host jid='%s'>%s</host>", domain, strings.Replace(one, "'"+first+"'", "'"+name+"'", 1))
 	}
 	want := fmt.Sprintf("accounts: %d came\n", len(jids)-1)
-	if out := s.Command(file.String()+"</server-data>", "import", "-"); out != want {
+	if out := command(file.String()+"</server-data>", "import", "-"); out != want {
 		s.t.Fatalf("jackdaw import prints %q, want %q", out, want)
 	}
 }

@@ -169,7 +169,7 @@ func help(t *testing.T, s *harness.Server, l line) answer {
 			code = exit.ExitCode()
 		}
 		return answer{Code: code, Out: out}
-	case "crowd":
+	case "users":
 		s.AddUser(l.Args...)
 	case "stop":
 		return answer{Code: s.Stop()}

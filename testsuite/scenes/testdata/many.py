@@ -27,7 +27,7 @@ async def thousands_get_one_post(house):
     andy = await house.users("andy")
     await house.command("user", "grant", andy, "multicast")
     jids = [f"r{i}@{house.domain}" for i in range(size)]
-    print(json.dumps({"scene": "accounts are made", "ms": await timed(house.ask("crowd", args=jids))}), flush=True)
+    print(json.dumps({"scene": "accounts are made", "ms": await timed(house.ask("users", args=jids))}), flush=True)
     step = size // ONLINE
     here = [await house.login(jids[i]) for i in range(0, size, step)]
     addresses = "".join(f'<address jid="{j}" type="cc"/>' for j in jids)

@@ -90,7 +90,7 @@ class House:
         """Makes accounts that no other scene uses and returns their bare addresses."""
         self.count += 1
         jids = [f"{n}-{self.name}{self.count}@{self.domain}" for n in names]
-        await self.command("user", "add", "--batch", stdin="".join(f"{j} {PASSWORD}\n" for j in jids))
+        await self.ask("users", args=jids)
         return jids if len(jids) > 1 else jids[0]
 
     async def login(self, user, resource="desk", presence=True, **how):
