@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"jackdaw/router"
 	"jackdaw/router/budget"
 	"jackdaw/storage"
+	"jackdaw/xmpp"
 )
 
 const (
@@ -108,7 +110,8 @@ func (s *sender) forgettable() bool {
 }
 
 // read hands what comes to the lanes.
-func (s *sender) read(c net.Conn) error {
+func (s *sender) read(c net.Conn) (err error) {
+	defer s.r.recovered(&err)
 	in := bufio.NewReaderSize(c, 16<<10)
 	d := decoder{slots: cluster.Slots}
 	standins := map[string]*standin{}
@@ -352,24 +355,60 @@ func (l *lane) do(w *worker, in *incoming) {
 	if in.sender != nil {
 		e.Session, e.Budget = in.sender.session, in.sender.budget
 	}
-	r.o.Router.Receive(e)
+	err := r.receive(e)
 	r.Stats.Received.Add(1)
 	if l.s.node == r.o.Node.ID() {
 		r.landed(l.slot, in.seq)
 	}
-	a := answer{slot: l.slot, seq: in.seq, code: byte(e.Outcome), id: e.StanzaID, err: e.Err}
-	if e.WasTold() {
-		a.code |= codeTold
-	}
-	if e.Outcome == router.Delivered && e.Kept != 0 {
-		a.code |= codeOpen
-	}
-	p := storage.Join(e.Pendings...)
-	if done, err := p.Finished(); done {
-		l.finish(&a, fence, err)
+	a := answer{slot: l.slot, seq: in.seq}
+	if err != nil {
+		a.settle(router.Refused, err, 0, false, false)
+		l.finish(&a, fence, nil)
 		return
 	}
-	p.Then(func(err error) { l.finish(&a, fence, err) })
+	further := e.Answer // of a third node, valid when the pendings have finished; nil: there is none
+	if further == nil {
+		a.settle(e.Outcome, e.Err, e.StanzaID, e.WasTold(), e.Outcome == router.Delivered && e.Kept != 0)
+	}
+	storage.Join(e.Pendings...).Then(func(err error) {
+		if further != nil {
+			a.settle(further.Outcome, further.Err, further.StanzaID, further.Told, further.Open)
+		}
+		l.finish(&a, fence, err)
+	})
+}
+
+// receive routes an envelope. A fault of ours in what handles it is not to end the server.
+func (r *Relay) receive(e *router.Envelope) (err *xmpp.Error) {
+	defer func() {
+		if v := recover(); v != nil {
+			r.panicked(v)
+			err = xmpp.InternalServerError("")
+		}
+	}()
+	r.o.Router.Receive(e)
+	return nil
+}
+
+// panicked notes a fault of ours.
+func (r *Relay) panicked(v any) {
+	r.Stats.Panics.Add(1)
+	r.o.Log.Error("a stanza of another node made the server panic",
+		"do", "report it as a fault of jackdaw, with this line", "panic", v, "stack", string(debug.Stack()))
+}
+
+// settle says what became of the envelope.
+func (a *answer) settle(o router.Outcome, err *xmpp.Error, id uint64, told, open bool) {
+	if o == router.Undecided || o > router.Dropped {
+		o = router.Dropped
+	}
+	a.code, a.err, a.id = byte(o), err, id
+	if told {
+		a.code |= codeTold
+	}
+	if open {
+		a.code |= codeOpen
+	}
 }
 
 // finish answers for an envelope whose writes have finished. It does not block.
@@ -390,7 +429,7 @@ func (l *lane) finish(a *answer, fence uint64, err error) {
 			return
 		}
 		r.Stats.Failed.Add(1)
-		a.code, a.err, a.id = byte(router.Refused), router.Unavailable(), 0
+		a.settle(router.Refused, router.Unavailable(), 0, false, false)
 	}
 	if rec != nil {
 		rec.state, rec.a = settled, *a

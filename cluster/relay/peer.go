@@ -310,11 +310,11 @@ func (b *batch) flush(c net.Conn) error {
 }
 
 // read takes the answers, until the stream ends.
-func (s *stream) read() error {
+func (s *stream) read() (err error) {
+	defer s.p.r.recovered(&err)
 	in := bufio.NewReaderSize(s.c, 16<<10)
 	var b []byte
 	for {
-		var err error
 		if b, err = readBatch(in, b); err != nil {
 			return err
 		}

@@ -15,6 +15,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -81,6 +82,7 @@ type Stats struct {
 	Repeated atomic.Int64 // that had come before
 	NotHere  atomic.Int64 // that were not for this node
 	Failed   atomic.Int64 // that could not be stored
+	Panics   atomic.Int64 // faults of the server
 }
 
 // A Relay is that of one node. It is safe for concurrent use.
@@ -292,6 +294,16 @@ func (r *Relay) Close() {
 		r.fail(out)
 	}
 }
+
+// recovered ends a stream at which the server has panicked. It is to be deferred.
+func (r *Relay) recovered(err *error) {
+	if v := recover(); v != nil {
+		r.panicked(v)
+		*err = errPanic
+	}
+}
+
+var errPanic = errors.New("a fault of the server")
 
 func (r *Relay) wakeUp() {
 	select {
