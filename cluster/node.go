@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -46,6 +47,7 @@ type Node struct {
 	base   time.Time
 	core   *core
 	places atomic.Pointer[[Slots]Place]
+	seats  atomic.Pointer[[]Member] // without mu: Options.Silence may ask for them
 	stop   context.CancelFunc
 	loops  sync.WaitGroup // run and its request
 	calls  sync.WaitGroup // callbacks
@@ -86,6 +88,7 @@ func Join(ctx context.Context, o Options) (*Node, error) {
 	n := &Node{o: o, base: time.Now(), core: newCore(s), kick: make(chan struct{}, 1), changed: make(chan struct{}),
 		gone: make(chan struct{})}
 	n.places.Store(&[Slots]Place{})
+	n.seats.Store(new([]Member))
 	if err := n.agree(ctx); err != nil {
 		return nil, fmt.Errorf("join the cluster: %w", err)
 	}
@@ -190,6 +193,11 @@ func (n *Node) publish() {
 	}
 	if c.changed {
 		c.changed = false
+		list := make([]Member, 0, len(c.view.Members))
+		for _, s := range c.view.Members {
+			list = append(list, s.Member)
+		}
+		n.seats.Store(&list)
 		close(n.changed)
 		n.changed = make(chan struct{})
 	}
@@ -275,13 +283,7 @@ func (n *Node) Refresh(ctx context.Context) {
 
 // Members returns the nodes that the store named last, this one included, in the order of their ids.
 func (n *Node) Members() []Member {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	list := make([]Member, 0, len(n.core.view.Members))
-	for _, s := range n.core.view.Members {
-		list = append(list, s.Member)
-	}
-	return list
+	return slices.Clone(*n.seats.Load())
 }
 
 // Speaks is the protocol that all nodes know.

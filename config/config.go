@@ -40,6 +40,7 @@ type Config struct {
 	Limits        Limits        `yaml:"limits"`
 	Registration  Registration  `yaml:"registration"`
 	Storage       Storage       `yaml:"storage"`
+	Cluster       Cluster       `yaml:"cluster"`
 	HTTP          HTTP          `yaml:"http"`
 	Hooks         Hooks         `yaml:"hooks"`
 	Calls         Calls         `yaml:"calls"`
@@ -340,6 +341,7 @@ func Default() *Config {
 			Engine: EngineEmbedded, ExitOnFailure: true,
 			Redis: Redis{Addrs: []string{defaultRedis}, Prefix: "jackdaw:"},
 		},
+		Cluster: Cluster{Lease: DefaultLease},
 		HTTP: HTTP{
 			MaxBody:       256 << 10,
 			MaxRecipients: 10000,
@@ -391,6 +393,7 @@ func (c *Config) fixed() []fixedKey {
 		{"listen", &c.Listen},
 		{"proxy_protocol.listeners", &c.ProxyProtocol.Listeners},
 		{"storage", &c.Storage},
+		{"cluster", &c.Cluster},
 		{"calls.enabled", &c.Calls.Enabled},
 		{"calls.listen", &c.Calls.Listen},
 		{"calls.ports", &c.Calls.Ports},

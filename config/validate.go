@@ -572,4 +572,5 @@ func (c *Config) checkStorage(k *checker) {
 	s := &c.Storage
 	k.oneOf("storage.engine", s.Engine, EngineEmbedded, EngineRedis)
 	c.checkRedis(k)
+	c.checkCluster(k)
 }

@@ -94,6 +94,7 @@ type Set struct {
 
 	list     []router.Module
 	messages *archive.Archive
+	waiting  *offline.Offline
 	blocked  *blocking.Blocking
 	spaces   *spaces
 	config   func() *config.Config
@@ -126,6 +127,19 @@ func (s *Set) Run(ctx context.Context) {
 
 // Blocks says whether a user has blocked an address; both are bare.
 func (s *Set) Blocks(user, other jid.JID) bool { return s.blocked.Blocks(user, other) }
+
+// Joined says that this is a node of that name from now on, see offline.Offline.Joined.
+func (s *Set) Joined(ctx context.Context, node string) error { return s.waiting.Joined(ctx, node) }
+
+// Gained says that owners are at home here from now on, see offline.Offline.Gained.
+func (s *Set) Gained(ctx context.Context, is func(owner string) bool, alive func(node string) bool) error {
+	return s.waiting.Gained(ctx, is, alive)
+}
+
+// Bury forgets nodes that have died, see offline.Offline.Bury.
+func (s *Set) Bury(ctx context.Context, alive func(node string) bool) error {
+	return s.waiting.Bury(ctx, alive)
+}
 
 // Reloaded has modules take up what a new configuration wants done.
 func (s *Set) Reloaded() { s.reloaded() }
@@ -270,6 +284,7 @@ func All(d Deps) *Set {
 		TellUser:      func(user jid.JID, about, line string) { users.Add(user.Bare().String(), about, line) },
 
 		messages: messages,
+		waiting:  waiting,
 		blocked:  blocked,
 		spaces:   spaces,
 		config:   d.Config,

@@ -94,7 +94,7 @@ func openAdmin(ctx context.Context, cfg *config.Config, create bool) (
 	case !holdsData(cfg):
 		return o, nil, fmt.Errorf("%s: %w", cfg.Data, ErrNoData)
 	}
-	if store, err = open(ctx, cfg, embedded.Options{}); err != nil {
+	if store, err = open(ctx, cfg, nil, embedded.Options{}); err != nil {
 		return o, nil, err
 	}
 	if o, err = offline(ctx, store, cfg); err != nil {

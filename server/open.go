@@ -33,17 +33,18 @@ func storePath(cfg *config.Config) string { return filepath.Join(cfg.Data, "stor
 // OpenStore opens the engine that the configuration names. The data directory is
 // made if it is not there, with mode 0700.
 func OpenStore(ctx context.Context, cfg *config.Config) (storage.Engine, error) {
-	return openStore(ctx, cfg, embedded.Options{})
+	return openStore(ctx, cfg, nil, embedded.Options{})
 }
 
-func openStore(ctx context.Context, cfg *config.Config, o embedded.Options) (storage.Engine, error) {
+// openStore is OpenStore for a node, if it is one.
+func openStore(ctx context.Context, cfg *config.Config, n *nodes, o embedded.Options) (storage.Engine, error) {
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data directory: %w; create it or choose another with 'data:' or --data", err)
 	}
-	return openEngine(ctx, cfg, o)
+	return openEngine(ctx, cfg, n, o)
 }
 
-func openEngine(ctx context.Context, cfg *config.Config, o embedded.Options) (storage.Engine, error) {
+func openEngine(ctx context.Context, cfg *config.Config, n *nodes, o embedded.Options) (storage.Engine, error) {
 	if cfg.Storage.Engine == config.EngineEmbedded {
 		return embedded.OpenWith(storePath(cfg), o)
 	}
@@ -56,6 +57,9 @@ func openEngine(ctx context.Context, cfg *config.Config, o embedded.Options) (st
 		return nil, fmt.Errorf("make the name of the data directory durable: %w", err)
 	}
 	r.Log = o.Log
+	if n != nil {
+		r.Homes = n
+	}
 	return redis.Open(ctx, r)
 }
 

@@ -26,6 +26,8 @@ import (
 	"jackdaw/admin/console"
 	"jackdaw/c2s"
 	"jackdaw/calls"
+	"jackdaw/cluster/link"
+	"jackdaw/cluster/relay"
 	"jackdaw/component"
 	"jackdaw/config"
 	"jackdaw/modules"
@@ -88,9 +90,17 @@ func Run(ctx context.Context, cfg *config.Config, o RunOptions) error {
 	sayIfRoot(o, cfg.Data)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	var node *nodes
+	if cfg.Cluster.On() {
+		var err error
+		if node, err = joinCluster(ctx, cfg, o); err != nil {
+			return err
+		}
+		defer node.close()
+	}
 	// After such a failure the process tells its clients and ends, and closing the store says why: whoever supervises
 	// it starts it anew, which is what helps.
-	store, err := openStore(ctx, cfg, embedded.Options{Log: o.Log, Failed: func(error) {
+	store, err := openStore(ctx, cfg, node, embedded.Options{Log: o.Log, Failed: func(error) {
 		if cfg.Storage.ExitOnFailure {
 			cancel()
 		}
@@ -99,7 +109,7 @@ func Run(ctx context.Context, cfg *config.Config, o RunOptions) error {
 		return err
 	}
 	o.Log.Info("storage open", "engine", cfg.Storage.Engine, "promise", store.Promise())
-	s, err := assemble(ctx, store, cfg, o)
+	s, err := assemble(ctx, store, cfg, node, o)
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
@@ -107,6 +117,9 @@ func Run(ctx context.Context, cfg *config.Config, o RunOptions) error {
 	if err := s.listen(ctx); err != nil {
 		s.stop()
 		return errors.Join(err, store.Close())
+	}
+	if node != nil {
+		node.begin(s)
 	}
 	fmt.Fprintln(o.Stderr, "jackdaw: ready")
 	s.ready.Store(true)
@@ -135,6 +148,9 @@ func Run(ctx context.Context, cfg *config.Config, o RunOptions) error {
 	s.wait(ctx)
 	s.ready.Store(false)
 	o.Log.Info("stopping")
+	if node != nil {
+		node.leave()
+	}
 	s.stop()
 	if err := store.Close(); err != nil {
 		return fmt.Errorf("close the store: %w", err)
@@ -148,6 +164,7 @@ type house struct {
 	o        RunOptions
 	cfg      atomic.Pointer[config.Config]
 	store    storage.Engine
+	nodes    *nodes // nil for a server that is alone
 	accounts *accounts.Service
 	router   *router.Router
 	features *modules.Set
@@ -169,6 +186,7 @@ type house struct {
 	filePlaces func() []upload.Place
 	metrics    *metrics // nil without a listener
 	web        *web.Server
+	passed     *web.Server   // of what other nodes pass on; nil for a server that is alone
 	front      *front.Server // nil without a listener
 	binding    *bosh.Handler
 	asked      turnstile // posts and files, on their way through web
@@ -189,8 +207,10 @@ type house struct {
 }
 
 // assemble makes the parts, each from those before it. Nothing is served yet.
-func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o RunOptions) (*house, error) {
-	h := &house{o: o, store: store, gate: new(gate.Keeper)}
+func assemble(
+	ctx context.Context, store storage.Engine, cfg *config.Config, node *nodes, o RunOptions,
+) (*house, error) {
+	h := &house{o: o, store: store, nodes: node, gate: new(gate.Keeper)}
 	h.cfg.Store(cfg)
 	h.senders = budget.New(func() budget.Rate {
 		l := &h.cfg.Load().Limits
@@ -209,6 +229,14 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 	}
 	h.router = router.New(router.Options{Hosts: domains(cfg), Users: h.accounts,
 		MaxSessions: cfg.Limits.ResourcesPerAccount, Log: o.Log})
+	name := ""
+	if node != nil {
+		node.relay = relay.New(relay.Options{Router: h.router, Node: node, Links: node.links, Budgets: h.senders,
+			Log: o.Log})
+		h.router.SetHomes(node.relay)
+		h.accounts.SetHomes(node.relay.Here)
+		name = node.self()
+	}
 	h.space = space.New(space.Options{Dir: cfg.Data, Log: o.Log,
 		Bounds: func() space.Bounds { return spaceBounds(h.cfg.Load()) }})
 	onDisk := h.space
@@ -222,9 +250,15 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 	h.posts = h.newPosts(store)
 	h.features = modules.All(modules.Deps{Router: h.router, Store: store, Accounts: h.accounts, Devices: h.devices,
 		Tokens: h.tokens, Config: h.cfg.Load, Space: onDisk, URL: h.urlOf, Post: h.posts.Post,
-		Budgets: h.senders, Version: o.Version, Log: o.Log})
+		Budgets: h.senders, Node: name, Version: o.Version, Log: o.Log})
 	h.posts.TrackBy(h.features.Posts)
-	h.programs = component.New(component.Options{Router: h.router, Gate: h.gate, Budgets: h.others, Log: o.Log,
+	var clients c2s.Elsewhere // nil is that of a server that is alone
+	var programs component.Elsewhere
+	if node != nil {
+		clients, programs = ways{node, link.Clients}, ways{node, link.Components}
+	}
+	h.programs = component.New(component.Options{Elsewhere: programs, Router: h.router, Gate: h.gate, Budgets: h.others,
+		Log: o.Log,
 		Connected: func(domain string) {
 			h.features.Privileges.Connected(domain)
 			h.features.Delegations.Connected(domain)
@@ -266,7 +300,8 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 	if err := h.newIssued(cfg); err != nil {
 		return nil, err
 	}
-	h.clients = c2s.New(c2s.Options{Router: h.router, Accounts: h.accounts, Tokens: h.devices,
+	h.clients = c2s.New(c2s.Options{Elsewhere: clients, Location: cfg.Cluster.Location,
+		Framing: framingOf, Router: h.router, Accounts: h.accounts, Tokens: h.devices,
 		TLS:      h.certs.TLSConfig("xmpp-client"),
 		Register: h.features.Registration, AllowPlainWithoutTLS: !cfg.C2S.RequireTLS,
 		Gate: h.gate, Budgets: h.senders, C2S: cfg.C2S, Limits: cfg.Limits, Log: o.Log})
@@ -283,9 +318,16 @@ func assemble(ctx context.Context, store storage.Engine, cfg *config.Config, o R
 	}
 	h.newPages()
 	h.newConsole()
-	h.web = web.NewServer(h.webHandler(), web.Limits{HeaderBytes: cfg.Limits.HTTPHeaderBytes,
-		HeaderTime: cfg.Limits.HTTPHeaderTime, BodyTime: cfg.Limits.HTTPBodyTime, Idle: cfg.Limits.HTTPIdle,
-		Streams: cfg.Limits.HTTPStreams}, o.Log)
+	pages := h.webHandler()
+	if node != nil {
+		pages = node.passing(h.accountOf, pages)
+	}
+	limits := web.Limits{HeaderBytes: cfg.Limits.HTTPHeaderBytes, HeaderTime: cfg.Limits.HTTPHeaderTime,
+		BodyTime: cfg.Limits.HTTPBodyTime, Idle: cfg.Limits.HTTPIdle, Streams: cfg.Limits.HTTPStreams}
+	h.web = web.NewServer(pages, limits, o.Log)
+	if node != nil {
+		h.passed = web.NewServer(taking(pages), limits, o.Log)
+	}
 	if len(cfg.Listen.TLS) > 0 {
 		h.front = h.newFront()
 	}
@@ -468,6 +510,11 @@ func (h *house) stop() {
 	enough()
 	if err := h.web.Shutdown(ctx); err != nil {
 		h.o.Log.Warn("connections over HTTP were cut off", "error", err)
+	}
+	if h.passed != nil {
+		if err := h.passed.Shutdown(ctx); err != nil {
+			h.o.Log.Warn("requests of other nodes were cut off", "error", err)
+		}
 	}
 	// Peers hear last that our users have gone; what they do not take waits on disk.
 	if h.peering != nil {

@@ -147,7 +147,7 @@ func assembled(t *testing.T) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := assemble(t.Context(), store, cfg, RunOptions{Log: slog.New(slog.DiscardHandler)})
+	h, err := assemble(t.Context(), store, cfg, nil, RunOptions{Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

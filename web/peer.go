@@ -23,6 +23,12 @@ func PeerOf(r *http.Request) (p Peer, ok bool) {
 	return p, ok
 }
 
+// WithPeer returns the request as if that one had made its connection. It is for requests that another server of ours
+// has taken.
+func WithPeer(r *http.Request, p Peer) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), peerKey{}, p))
+}
+
 // withPeer is a context of a connection with its Peer, if it is one over a unix socket.
 func withPeer(ctx context.Context, c net.Conn) context.Context {
 	if c.LocalAddr().Network() != "unix" {

@@ -99,6 +99,8 @@ func newRoot() *cobra.Command {
 		sendmailCommand(s),
 		announceCommand(s),
 		sessionsCommand(s),
+		nodesCommand(s),
+		clusterCommand(s),
 		s2sCommand(s),
 		roomsCommand(s),
 		uploadsCommand(s),

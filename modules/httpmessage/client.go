@@ -129,6 +129,24 @@ func (p *post) userOf(name string) (jid.JID, bool) {
 	return user.Bare(), true
 }
 
+// Claimed is the account that a request says it is of, by the name with its credentials or by who has made the
+// connection, as a bare address; "" for none. Nothing is checked.
+func (s *Service) Claimed(r *http.Request) string {
+	p := &post{delivery: delivery{s: s, set: s.settings.Load()}, r: r, api: direct, client: s.client(r)}
+	if p.bySocket() {
+		return p.account
+	}
+	name, _, ok := r.BasicAuth()
+	if !ok {
+		return ""
+	}
+	user, ok := p.userOf(name)
+	if !ok {
+		return ""
+	}
+	return user.String()
+}
+
 func (p *post) failed(err error) *refusal {
 	if err == nil {
 		return nil

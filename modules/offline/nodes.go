@@ -59,6 +59,20 @@ func (o *Offline) Gained(ctx context.Context, is func(owner string) bool, alive 
 	return nil
 }
 
+// Joined says that this is the node of that name from now on, which it was not before: it has no accounts yet.
+func (o *Offline) Joined(ctx context.Context, node string) error {
+	s := &o.m.settled
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.node == node || o.m.archive == nil {
+		return nil
+	}
+	s.node, s.idle = node, 0
+	s.low.Store(all)
+	s.left.Store(nil)
+	return o.m.load(ctx)
+}
+
 // dead are the marks of those who are not there any more: from where each one's accounts must be looked through.
 func (s *settled) dead(ctx context.Context, alive func(node string) bool) (map[string]uint64, error) {
 	entries, _, err := s.state.List(ctx, settledOwner)

@@ -43,7 +43,11 @@ func (r *Roster) newCache() *recent.Cache[*user] {
 
 // lock returns the roster of a user, loaded and locked; unlock gives it back.
 func (r *Roster) lock(bare jid.JID) (*user, error) {
-	u := r.cache.Take(bare.String())
+	take := r.cache.Take
+	if !r.router.Alone() && !r.router.Here(bare.String()) { // another node changes it
+		take = r.cache.Lone
+	}
+	u := take(bare.String())
 	u.mu.Lock()
 	if err := r.load(u); err != nil {
 		r.unlock(u)

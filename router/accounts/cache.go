@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // shards is a power of two, and enough that cores seldom meet on a lock.
@@ -12,8 +13,10 @@ const shards = 64
 // A cache is a bounded map that many goroutines read. It forgets something when it is full, and refuses a value that
 // was read before its key was dropped.
 type cache[V any] struct {
-	seed   maphash.Seed
-	most   int // entries in a shard
+	seed maphash.Seed
+	most int // entries in a shard
+	// here says of which keys something may be kept, since nobody else changes what is behind it; nil: of all.
+	here   atomic.Pointer[func(key string) bool]
 	shards [shards]shard[V]
 }
 
@@ -54,6 +57,9 @@ func (c *cache[V]) epoch(key string) uint64 {
 
 // put keeps a value unless the key may have been dropped since epoch.
 func (c *cache[V]) put(key string, v V, epoch uint64) {
+	if here := c.here.Load(); here != nil && !(*here)(key) {
+		return
+	}
 	s := c.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()

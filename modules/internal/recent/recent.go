@@ -76,6 +76,15 @@ func (c *Cache[V]) Take(owner string) V {
 	return v
 }
 
+// Lone makes the value of an owner who is not to be kept: it is for whoever called alone, who gives it back all the
+// same.
+func (c *Cache[V]) Lone(owner string) V {
+	v := c.make(owner)
+	p := v.place()
+	p.owner, p.gone, p.use = owner, true, 1
+	return v
+}
+
 // Give gives back what Take has returned. It costs so much while it is idle.
 func (c *Cache[V]) Give(v V, cost int) {
 	p := v.place()

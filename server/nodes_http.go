@@ -1,0 +1,155 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"strings"
+	"sync"
+	"time"
+
+	"jackdaw/cluster"
+	"jackdaw/cluster/link"
+	"jackdaw/router/tokens"
+	"jackdaw/web"
+)
+
+// streams is a listener of what is given to it.
+type streams struct {
+	all  chan net.Conn
+	done chan struct{}
+	once sync.Once
+}
+
+func newStreams() *streams { return &streams{all: make(chan net.Conn), done: make(chan struct{})} }
+
+func (s *streams) add(c net.Conn) {
+	select {
+	case s.all <- c:
+	case <-s.done:
+		_ = c.Close() // the server ends
+	}
+}
+
+// Accept implements net.Listener.
+func (s *streams) Accept() (net.Conn, error) {
+	select {
+	case c := <-s.all:
+		return c, nil
+	case <-s.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (s *streams) Close() error {
+	s.once.Do(func() { close(s.done) })
+	return nil
+}
+
+// Addr implements net.Listener.
+func (s *streams) Addr() net.Addr { return &net.UnixAddr{Name: "nodes", Net: "unix"} }
+
+// What one node says to another of a request that it passes on. A client's own headers of these names go.
+const (
+	headerFrom   = "Jackdaw-From"   // the address of the client, as Request.RemoteAddr has it
+	headerSecure = "Jackdaw-Secure" // whether it came over TLS
+	headerPeer   = "Jackdaw-Peer"   // the user of that node who has connected to a unix socket: uid and gid
+)
+
+// carried is in the context of requests that another node has passed on.
+type carried struct{}
+
+// taking serves requests that other nodes pass on as if they had come to this one.
+func taking(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r = r.WithContext(context.WithValue(r.Context(), carried{}, ""))
+		r.RemoteAddr = r.Header.Get(headerFrom)
+		if r.Header.Get(headerSecure) != "" {
+			r.TLS = &tls.ConnectionState{HandshakeComplete: true}
+		}
+		var peer web.Peer
+		if n, err := fmt.Sscan(r.Header.Get(headerPeer), &peer.UID, &peer.GID); err == nil && n == 2 {
+			r = web.WithPeer(r, peer)
+		}
+		for _, name := range []string{headerFrom, headerSecure, headerPeer} {
+			r.Header.Del(name)
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// accountOf is the account that a request is said to be of, by its credentials, "" for none. Nothing is checked.
+func (h *house) accountOf(r *http.Request) string {
+	_, password, _ := r.BasicAuth()
+	scheme, bearer, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	shown := []string{password, r.Header.Get("X-Gotify-Key"), r.URL.Query().Get("token")}
+	if strings.EqualFold(scheme, "Bearer") {
+		shown = append(shown, strings.TrimSpace(bearer))
+	}
+	for _, secret := range append(shown, strings.Split(r.URL.Path, "/")...) {
+		if _, ok := tokens.KindOf(secret); !ok {
+			continue
+		}
+		if t, err := h.tokens.Get(r.Context(), tokens.IDOf(secret)); err == nil {
+			return t.Owner.String()
+		}
+	}
+	return h.posts.Claimed(r)
+}
+
+// passing hands requests that concern an account to its home, where that is another node; next serves the others. owner
+// is the account that a request is said to be of, "" for none: who it is really of is found out at its home.
+func (n *nodes) passing(owner func(*http.Request) string, next http.Handler) http.Handler {
+	proxies := &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Minute, DisableCompression: true,
+		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
+			node, _, err := net.SplitHostPort(address)
+			if err != nil {
+				return nil, err
+			}
+			return n.links.Open(ctx, node, link.HTTP)
+		}}
+	proxy := &httputil.ReverseProxy{Transport: proxies, FlushInterval: -1,
+		Rewrite: func(p *httputil.ProxyRequest) {
+			p.Out.URL.Scheme, p.Out.URL.Host = "http", p.In.Context().Value(carried{}).(string)
+			p.Out.Host = p.In.Host
+			p.Out.Header.Set(headerFrom, p.In.RemoteAddr)
+			p.Out.Header["X-Forwarded-For"] = p.In.Header["X-Forwarded-For"]
+			p.Out.Header["X-Forwarded-Proto"] = p.In.Header["X-Forwarded-Proto"]
+			p.Out.Header["Forwarded"] = p.In.Header["Forwarded"]
+			p.Out.Header.Del(headerSecure)
+			p.Out.Header.Del(headerPeer)
+			if p.In.TLS != nil {
+				p.Out.Header.Set(headerSecure, "1")
+			}
+			if peer, ok := web.PeerOf(p.In); ok {
+				p.Out.Header.Set(headerPeer, fmt.Sprint(peer.UID, peer.GID))
+			}
+		},
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			n.o.Log.Warn("a request was not passed on to the home of its account", "error", err)
+			w.Header().Set("Retry-After", "5")
+			http.Error(w, "The home of this account cannot be reached now; try again later.", http.StatusServiceUnavailable)
+		}}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Context().Value(carried{}) != nil {
+			next.ServeHTTP(w, r)
+			return
+		}
+		who := owner(r)
+		if who == "" || n.relay.Here(who) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		home, ok := n.Home(cluster.SlotOf(who))
+		if !ok || home.Node == n.ID() {
+			w.Header().Set("Retry-After", "5")
+			http.Error(w, "This account is at home nowhere for now; try again later.", http.StatusServiceUnavailable)
+			return
+		}
+		proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), carried{}, home.Node+":0")))
+	})
+}
