@@ -49,9 +49,12 @@ func (s *Stream) Send(p []byte) error {
 		return s.sendWrapped(p, plain)
 	}
 	if s.TLS == nil {
-		_, err := s.Transport.Write(p)
+		n, err := s.Transport.Write(p)
+		if n == 0 { // a connection that takes nothing any more does not count it either
+			return err
+		}
 		produced, _ := s.Transport.Written()
-		s.spans = append(s.spans[:0], span{produced, plain + int64(len(p))})
+		s.spans = append(s.spans[:0], span{produced, plain + int64(n)})
 		return err
 	}
 	for len(p) > 0 {

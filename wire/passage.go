@@ -69,7 +69,7 @@ func NewPassage(s *Stream, link net.Conn, o Passing) *Passage {
 // Leave tells the home that this node stops. The home then ends the stream, and keeps the session if it can.
 func (p *Passage) Leave() { _ = p.say(kindLeave, 0) } // whoever reads finds out
 
-// Cut ends it all at once.
+// Cut ends it all at once, without a word to the home.
 func (p *Passage) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -109,13 +109,31 @@ func (p *Passage) up(waits bool) {
 			p.mu.Unlock()
 		}
 	}
-	p.last()
-	p.Cut()
+	p.end()
 	p.s.Release()
 	p.done()
 }
 
-// last tells the home what the client's kernel has taken in the end, since nothing of that is to be sent again.
+// end closes the client's connection and then the link. Between the two it tells the home what the client's kernel has
+// taken in the end, since nothing of that is to be sent again. Nothing is taken any more by then.
+func (p *Passage) end() {
+	p.mu.Lock()
+	if p.over { // whoever was first sees to it
+		p.mu.Unlock()
+		return
+	}
+	p.over = true
+	_ = p.s.Transport.Close() // it may be closed already
+	p.changed.Broadcast()
+	for p.draining {
+		p.changed.Wait()
+	}
+	p.mu.Unlock()
+	p.last()
+	_ = p.link.Close() // likewise
+}
+
+// last tells the home what the client's kernel has taken, all of it.
 func (p *Passage) last() {
 	p.mu.Lock()
 	p.taken, _ = p.s.Progress()
@@ -194,10 +212,7 @@ func (p *Passage) down() {
 	if p.ended.Load() { // up closes
 		return
 	}
-	if err == errCut {
-		p.last()
-	}
-	p.Cut() // so that the client comes back
+	p.end() // so that the client comes back
 }
 
 // take returns why nothing comes from the home any more.
@@ -258,6 +273,10 @@ func (p *Passage) data(kind byte, n int) error {
 		return err
 	}
 	p.mu.Lock()
+	if p.over { // what is taken has been counted
+		p.mu.Unlock()
+		return net.ErrClosed
+	}
 	p.prompt = kind == kindPrompt
 	if p.came += int64(n); p.came-p.told > window {
 		p.mu.Unlock()
@@ -319,8 +338,11 @@ func (p *Passage) drain() {
 			p.o.Stalled()
 		}
 		if sent := p.tell(tell); err != nil || sent != nil {
-			p.last()
-			p.Cut()
+			p.mu.Lock()
+			p.draining = false
+			p.changed.Broadcast()
+			p.mu.Unlock()
+			p.end()
 			return
 		}
 		if !again {
