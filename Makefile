@@ -1,4 +1,4 @@
-# make build | test | race | soak | fuzz | bench | check | bench-peers BENCH=DIR | bench-federation BENCH=DIR | bench-archive BENCH=DIR | bench-default BENCH=DIR | bench-growth | bench-soak | deb | image | deps
+# make build | test | race | soak | fuzz | bench | check | bench-peers BENCH=DIR | bench-federation BENCH=DIR | bench-archive BENCH=DIR | bench-default BENCH=DIR | bench-nodes BENCH=DIR | bench-growth | bench-soak | deb | image | deps
 
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -20,7 +20,7 @@ FUZZTIME ?= 30s
 BENCH_PACKAGES ?= ./xmpp/... ./router/... ./c2s/... ./modules/httpmessage/... ./modules/archive ./modules/muc
 BENCHTIME      ?= 1s
 
-.PHONY: build test race soak fuzz bench check bench-peers bench-federation bench-archive bench-default bench-growth bench-soak deb image deps
+.PHONY: build test race soak fuzz bench check bench-peers bench-federation bench-archive bench-default bench-nodes bench-growth bench-soak deb image deps
 
 COMPILE = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 
@@ -146,6 +146,15 @@ bench-default: build
 	@dir=$$(mktemp -d) && trap 'rm -rf $$dir' EXIT && $(GO) build -o $$dir/table ./testsuite/load/table && \
 	$(abspath $(BENCH))/peers/loopback-only.sh $$dir/table -bench $(abspath $(BENCH)) -jackdaw $(CURDIR)/jackdaw \
 	  -out $(OUT:.jsonl=-default.jsonl) $(if $(REPS),-reps $(REPS)) $(DEFAULT_FLAGS)
+
+# What several nodes on Redis cost beside one server and the embedded store, as tables in Markdown: some seven minutes on a quiet machine.
+# Needs redis-server. NODES_FLAGS are those of testsuite/load/nodes: -reps 1 -seconds 1s -pairs 10 -only three is a short look at some.
+bench-nodes: build
+	@test -x "$(BENCH)/peers/loopback-only.sh" || { echo "make bench-nodes: say where the load generator is: BENCH=DIR" >&2; exit 2; }
+	@test "$$(id -u)" = 0 || { echo "make bench-nodes: needs root, for a network namespace of its own" >&2; exit 2; }
+	@dir=$$(mktemp -d) && trap 'rm -rf $$dir' EXIT && $(GO) build -o $$dir/nodes ./testsuite/load/nodes && \
+	$(abspath $(BENCH))/peers/loopback-only.sh $$dir/nodes -bench $(abspath $(BENCH)) -jackdaw $(CURDIR)/jackdaw \
+	  -out $(OUT:.jsonl=-nodes.jsonl) $(if $(REPS),-reps $(REPS)) $(NODES_FLAGS)
 
 # What messages, logins and sessions cost as sessions, accounts and archives grow, as pages of plots beside OUT. GROWTH_FLAGS are those of
 # testsuite/load/growth; its defaults take some hours, most of them for imports. -sessions 100,1000 -accounts '' -archived '' takes a minute.
