@@ -51,7 +51,7 @@ LONG = testsuite/operation storage/redis c2s modules/httpmessage storage/embedde
 
 # These drive the server from outside. The race detector is in the servers that they start and not in themselves: the parts
 # of clients and peers would take four times the CPU, and none of the server runs there.
-DRIVERS = scenes peers attacks web federation faults moving bots kill senders setup acme alerting beside packages
+DRIVERS = scenes peers attacks web federation faults nodes moving bots kill senders setup acme alerting beside packages
 
 # No other goroutine sees what these work on; the race detector finds nothing there, and takes ten times as long.
 # Check has them without it, and the long simulation of nodes too.
@@ -77,7 +77,7 @@ race:
 soak:
 	$(GO) test -count=1 -timeout 60m -v -run 'PowerCuts|EveryFailure|ChangedBitIsTold' ./storage/embedded -cuts 20000
 	$(GO) test -count=1 -timeout 2h -v -run HistoriesWith ./cluster -seeds 200000
-	JACKDAW_SOAK=1 $(GO) test -count=1 -v -timeout 2h -parallel 1 ./testsuite/faults
+	JACKDAW_SOAK=1 $(GO) test -count=1 -v -timeout 2h -parallel 1 ./testsuite/faults ./testsuite/nodes
 
 check:
 	@dirty=$$(git ls-files --cached --others --exclude-standard '*.go' | xargs -r gofmt -s -l); \

@@ -99,6 +99,9 @@ type Options struct {
 	Domain  string // Domain of the harness if empty
 	Hosts   string // further YAML under hosts
 
+	// RedisAt is the HOST:PORT of a Redis that is there, for several nodes on it; of its own if empty.
+	RedisAt string
+
 	Federate bool     // with listeners for peers
 	S2S      string   // further YAML under s2s
 	Cert     string   // PEM file of Domain's certificate; self-signed if empty
@@ -129,6 +132,9 @@ func Binary(t testing.TB, tags string) string {
 	}
 	return binary(t, tags, race)
 }
+
+// FastBinary is Binary without the race detector.
+func FastBinary(t testing.TB, tags string) string { return binary(t, tags, nil) }
 
 func binary(t testing.TB, tags string, race []string) string {
 	t.Helper()
@@ -226,7 +232,10 @@ func Start(t testing.TB, o Options) *Server {
 		certificate = fmt.Sprintf("    cert: %q\n    key: %q\n", o.Cert, o.Key)
 	}
 	store := "storage: {engine: embedded}\n"
-	if o.Engine == Redis {
+	switch {
+	case o.RedisAt != "":
+		store = fmt.Sprintf("storage:\n  engine: redis\n  redis: {addrs: [%q]}\n", o.RedisAt)
+	case o.Engine == Redis:
 		s.Redis = redistest.Start(t)
 		store = fmt.Sprintf("storage:\n  engine: redis\n  redis: {addrs: [%q]}\n", s.Redis.Addr)
 	}

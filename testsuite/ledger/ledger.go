@@ -9,12 +9,7 @@
 package ledger
 
 import (
-	"encoding/base64"
 	"fmt"
-	"io"
-	"net/http"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -35,6 +30,8 @@ type Size struct {
 	Unmanaged int // who are there without stream management
 
 	Ahead int // 50 if 0
+	// Pause is before each request and each ten messages.
+	Pause time.Duration
 }
 
 func (s Size) recipients() int { return s.Away + s.Managed + s.Resuming + s.Unmanaged }
@@ -48,8 +45,25 @@ type Book struct {
 	senders    []*sender
 	recipients []*recipient
 	progress   chan struct{} // something was acknowledged
+	way        func() Way    // of RunAt
 	resumed    atomic.Int64
 	lost       atomic.Int64
+	anew       atomic.Int64
+	again      atomic.Int64
+}
+
+// A Way is where a client gets in: HOST:PORT of direct TLS and of HTTP.
+type Way struct{ C2STLS, HTTP string }
+
+// patience is how long clients of several nodes wait for a word before they try another one.
+const patience = 8 * time.Second
+
+// at is where the next client gets in, and how long it waits for a word.
+func (b *Book) at() (Way, time.Duration) {
+	if b.way != nil {
+		return b.way(), patience
+	}
+	return Way{b.C2STLS, b.HTTP}, harness.Timeout
 }
 
 // Enough is how many messages Run has acknowledged before trouble comes, at least: a server that has done nothing
@@ -62,10 +76,42 @@ const Enough = 10
 func Run(t testing.TB, o harness.Options, size Size, rounds int, trouble func(b *Book, round int)) (problems []string,
 	acked int) {
 	t.Helper()
+	b := newBook(t, size)
+	o.Config += Config
+	o.Users = append(o.Users, b.Users()...)
+	b.Server = harness.Start(t, o)
+	return b.run(rounds, trouble)
+}
+
+// RunAt is Run for several nodes that are one server, with the accounts of Users and with Config. Trouble sees to the
+// nodes itself. Clients get in at the way that is told for each connection, and come again when they lose it.
+func RunAt(t testing.TB, size Size, start func(users []string), way func() Way, rounds int,
+	trouble func(b *Book, round int)) (problems []string, acked int) {
+	t.Helper()
+	b := newBook(t, size)
+	start(b.Users())
+	b.way = way
+	return b.run(rounds, trouble)
+}
+
+// Config is what a server needs for such a load.
+const Config = "modules:\n  offline: {max_messages: 1000000, max_bytes: 1000000000}\n  strangers: {recipients: 0}\n"
+
+// Users are the names of all who take part.
+func (b *Book) Users() (names []string) {
+	for _, r := range b.recipients {
+		names = append(names, r.name)
+	}
+	for _, s := range b.senders {
+		names = append(names, s.name)
+	}
+	return names
+}
+
+func newBook(t testing.TB, size Size) *Book {
 	if size.Ahead == 0 {
 		size.Ahead = 50
 	}
-	o.Config += "modules:\n  offline: {max_messages: 1000000, max_bytes: 1000000000}\n  strangers: {recipients: 0}\n"
 	b := &Book{T: t, size: size}
 	for i := range size.recipients() {
 		r := &recipient{book: b, name: fmt.Sprintf("r%d", i), got: map[string][]arrival{}}
@@ -73,7 +119,6 @@ func Run(t testing.TB, o harness.Options, size Size, rounds int, trouble func(b 
 		online := i - size.Away
 		r.away, r.resumes = online < 0, online >= size.Managed && r.managed
 		b.recipients = append(b.recipients, r)
-		o.Users = append(o.Users, r.name)
 	}
 	for kind, n := range []int{size.HTTP, size.Once, size.XMPP} {
 		for i := range n {
@@ -82,12 +127,16 @@ func Run(t testing.TB, o harness.Options, size Size, rounds int, trouble func(b 
 				s.once = map[int]bool{}
 			}
 			b.senders = append(b.senders, s)
-			o.Users = append(o.Users, s.name)
 		}
 	}
-	b.Server = harness.Start(t, o)
+	return b
+}
+
+func (b *Book) run(rounds int, trouble func(b *Book, round int)) (problems []string, acked int) {
+	t := b.T
+	t.Helper()
 	for round := range rounds + 1 {
-		if !b.Alive() {
+		if b.way == nil && !b.Alive() {
 			b.Launch()
 		}
 		b.round(round, round == rounds, trouble)
@@ -96,22 +145,27 @@ func Run(t testing.TB, o harness.Options, size Size, rounds int, trouble func(b 
 		}
 	}
 	for _, r := range b.recipients {
-		if err := r.collect(rounds); err != nil {
+		err := r.collect(rounds)
+		for i := 0; err != nil && b.way != nil && i < 5; i++ { // nodes may still be settling
+			<-time.After(time.Second)
+			err = r.collect(rounds)
+		}
+		if err != nil {
 			t.Fatalf("collect for %s: %v", r.name, err)
 		}
 	}
 	for i, r := range b.recipients {
 		for _, s := range b.senders {
-			problems = append(problems, judge(r.name, i, s, r.got[s.name], !r.away && !r.resumes)...)
+			problems = append(problems, judge(r.name, i, s, r.got[s.name], !r.away && (!r.resumes || b.way != nil))...)
 		}
 	}
 	bounced := 0
 	for _, s := range b.senders {
-		acked += max(s.acked, len(s.once))
+		acked += max(int(s.acked.Load()), len(s.once))
 		bounced += len(s.bounced)
 	}
-	t.Logf("%d rounds, %d messages acknowledged, of which %d came back, %d connections lost, %d resumed", rounds, acked,
-		bounced, b.lost.Load(), b.resumed.Load())
+	t.Logf("%d rounds, %d messages acknowledged, of which %d came back, %d connections lost, %d resumed, %d came anew; %d messages came again",
+		rounds, acked, bounced, b.lost.Load(), b.resumed.Load(), b.anew.Load(), b.again.Load())
 	return problems, acked
 }
 
@@ -151,13 +205,19 @@ func (b *Book) round(round int, last bool, trouble func(b *Book, round int)) {
 	}
 	for _, s := range b.senders {
 		senders.Go(func() {
-			switch s.name[0] {
-			case 'h':
-				s.post(&stop)
-			case 'o':
-				s.postOnce(&stop)
-			default:
-				s.stream(&stop)
+			for {
+				switch s.name[0] {
+				case 'h':
+					s.post(&stop)
+				case 'o':
+					s.postOnce(&stop)
+				default:
+					s.stream(&stop)
+				}
+				if b.way == nil || stop.Load() {
+					return
+				}
+				<-time.After(50 * time.Millisecond)
 			}
 		})
 	}
@@ -167,6 +227,10 @@ func (b *Book) round(round int, last bool, trouble func(b *Book, round int)) {
 	}
 	stop.Store(true)
 	senders.Wait()
+	if !last && b.way != nil {
+		b.dismissAll(round, &watchers)
+		return
+	}
 	if !last && b.Alive() {
 		if err := b.dismiss(round); err != nil {
 			b.T.Errorf("dismiss the recipients: %v", err)
@@ -224,9 +288,51 @@ func (b *Book) Resumed() int { return int(b.resumed.Load()) }
 // Lost is how many connections of recipients have ended before their round.
 func (b *Book) Lost() int { return int(b.lost.Load()) }
 
+// dismissAll is dismiss until all have heard of it.
+func (b *Book) dismissAll(round int, watchers *sync.WaitGroup) {
+	over := make(chan struct{})
+	go func() { watchers.Wait(); close(over) }()
+	end := time.After(harness.Timeout / 2)
+	for {
+		err := b.dismiss(round)
+		select {
+		case <-over:
+			return
+		case <-time.After(time.Second):
+		case <-end:
+			b.T.Errorf("not all hear of the end of the round: %s (%v)", b.waiting(), err)
+			for _, r := range b.recipients {
+				r.cut(true)
+			}
+			<-over
+			b.T.FailNow()
+		}
+	}
+}
+
+// waiting says what those do who are still there.
+func (b *Book) waiting() (what []string) {
+	for _, r := range b.recipients {
+		r.mu.Lock()
+		if r.doing != "" {
+			what = append(what, r.name+" "+r.doing)
+		}
+		r.mu.Unlock()
+	}
+	return what
+}
+
+// Mark notes what senders know as acknowledged before there is trouble within a round.
+func (b *Book) Mark() {
+	for _, r := range b.recipients {
+		r.mark()
+	}
+}
+
 // dismiss has all who are there know that the round is over. What was acknowledged was routed before, and comes first.
 func (b *Book) dismiss(round int) error {
-	c, err := harness.Connect(b.C2STLS, b.senders[0].name, "end")
+	way, _ := b.at()
+	c, err := harness.Connect(way.C2STLS, b.senders[0].name, "end")
 	if err != nil {
 		return err
 	}
@@ -250,147 +356,4 @@ const (
 
 func marker(to string, n int) string {
 	return fmt.Sprintf("<message to='%s' type='chat'><body>marker|%d</body></message>", to, n)
-}
-
-// A sender sends message n to recipient n % recipients.
-type sender struct {
-	book  *Book
-	name  string
-	acked int // messages below are acknowledged; one sender sends in order
-	next  int // of the current round
-	// bounced are the messages that came back: their sender knows that they are not kept.
-	bounced map[int]bool
-	// once is set for a sender that sends nothing twice: what was acknowledged, message by message.
-	once map[int]bool
-}
-
-// acknowledged is called for each acknowledgement.
-func (s *sender) acknowledged() {
-	select {
-	case s.book.progress <- struct{}{}:
-	default: // enough of them
-	}
-}
-
-// promised says whether message n was acknowledged.
-func (s *sender) promised(n int) bool {
-	if s.once != nil {
-		return s.once[n]
-	}
-	return n < s.acked && !s.bounced[n]
-}
-
-// sent is a bound on the messages.
-func (s *sender) sent() int {
-	if s.once != nil {
-		return s.next
-	}
-	return s.acked
-}
-
-func (s *sender) to(n int) string { return fmt.Sprintf("r%d@localhost", n%len(s.book.recipients)) }
-func (s *sender) body(n int) string {
-	return fmt.Sprintf("%s|%d", s.name, n)
-}
-
-// post sends by HTTP, one request after the other.
-func (s *sender) post(stop *atomic.Bool) {
-	client := &http.Client{Transport: &http.Transport{}, Timeout: harness.Timeout}
-	defer client.CloseIdleConnections()
-	auth := "Basic " + base64.StdEncoding.EncodeToString([]byte(s.name+"@localhost:"+harness.Password))
-	for !stop.Load() {
-		req, _ := http.NewRequest("POST", "http://"+s.book.HTTP+"/message", // the URL is good
-			strings.NewReader("<message to='"+s.to(s.acked)+"' type='chat'><body>"+s.body(s.acked)+"</body></message>"))
-		req.Header.Set("Authorization", auth)
-		req.Header.Set("Idempotency-Key", s.body(s.acked))
-		resp, err := client.Do(req)
-		if err != nil {
-			return // killed
-		}
-		_, err = io.Copy(io.Discard, resp.Body)
-		resp.Body.Close()
-		if resp.StatusCode != http.StatusOK {
-			return
-		}
-		s.acked++ // the status line is the acknowledgement
-		s.acknowledged()
-		if err != nil {
-			return
-		}
-	}
-}
-
-// postOnce sends by HTTP, each message under a new number whatever became of the one before.
-func (s *sender) postOnce(stop *atomic.Bool) {
-	client := &http.Client{Transport: &http.Transport{}, Timeout: harness.Timeout}
-	defer client.CloseIdleConnections()
-	auth := "Basic " + base64.StdEncoding.EncodeToString([]byte(s.name+"@localhost:"+harness.Password))
-	for !stop.Load() {
-		n := s.next
-		s.next++
-		req, _ := http.NewRequest("POST", "http://"+s.book.HTTP+"/message", // the URL is good
-			strings.NewReader("<message to='"+s.to(n)+"' type='chat'><body>"+s.body(n)+"</body></message>"))
-		req.Header.Set("Authorization", auth)
-		resp, err := client.Do(req)
-		if err != nil {
-			return // killed
-		}
-		resp.Body.Close()
-		s.once[n] = resp.StatusCode == http.StatusOK
-		if s.once[n] {
-			s.acknowledged()
-		}
-	}
-}
-
-// stream sends with stream management, up to Ahead messages ahead of the acknowledgements.
-func (s *sender) stream(stop *atomic.Bool) {
-	c, err := harness.Connect(s.book.C2STLS, s.name, "r")
-	if err != nil {
-		return
-	}
-	defer c.Conn.Close()
-	if _, err := c.Enable(); err != nil {
-		return
-	}
-	base := s.acked // h counts from here
-	s.next = base
-	for {
-		for !stop.Load() && s.next < s.acked+s.book.size.Ahead {
-			var b strings.Builder
-			for range 10 {
-				fmt.Fprintf(&b, "<message id='%[2]s' to='%[1]s' type='chat'><origin-id xmlns='urn:xmpp:sid:0' id='%[2]s'/>"+
-					"<body>%[2]s</body></message>", s.to(s.next), s.body(s.next))
-				s.next++
-			}
-			if c.Send(b.String()+"<r xmlns='urn:xmpp:sm:3'/>") != nil {
-				return
-			}
-		}
-		if stop.Load() && s.acked >= s.next {
-			return
-		}
-		el, err := c.Next()
-		if err != nil {
-			return
-		}
-		switch {
-		case strings.HasPrefix(el, "<a "):
-			h, err := strconv.Atoi(harness.Attr(el, "h"))
-			if err != nil {
-				return
-			}
-			s.acked = base + h
-			s.acknowledged()
-		case strings.HasPrefix(el, "<message") && harness.Attr(el, "type") == "error":
-			_, number, _ := strings.Cut(harness.Attr(el, "id"), "|")
-			n, err := strconv.Atoi(number)
-			if err != nil {
-				return
-			}
-			s.bounced[n] = true
-		case strings.HasPrefix(el, "<r "):
-			c.Send("<a xmlns='urn:xmpp:sm:3' h='0'/>") // a failure shows at the next read
-		}
-	}
 }

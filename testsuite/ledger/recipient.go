@@ -18,7 +18,9 @@ type arrival struct {
 	n        int
 	id       string // stanza-id
 	round    int
-	wasAcked int // what its sender knew as acknowledged at the end of that round
+	session  int // of the recipient
+	marked   bool
+	wasAcked int // what its sender knew as acknowledged at the end of that round, or before the trouble in it
 }
 
 type recipient struct {
@@ -30,8 +32,11 @@ type recipient struct {
 	got  map[string][]arrival
 	conn net.Conn // while there is one
 	over bool     // no more connections in this round
+	// doing is what it does, for whoever wonders why it does not come to an end.
+	doing string
 
 	handled int // of the stream, for its reader
+	session int // likewise: how many there were
 }
 
 // cut resets the connection, and says whether there was one; for good: none follows.
@@ -66,15 +71,17 @@ func (r *recipient) holds(c net.Conn) bool {
 
 // watch is a recipient who is online during a round; there is told when it is, or cannot be.
 func (r *recipient) watch(round int, there chan<- struct{}, doors chan struct{}) {
-	r.over, r.handled = false, 0
+	r.over = false
 	doors <- struct{}{}
-	c, id, err := r.enter()
+	c, id, err := r.enters()
 	<-doors
 	there <- struct{}{}
 	if err != nil {
 		return
 	}
+	defer r.does("")
 	for {
+		r.does("reads since " + time.Now().Format("15:04:05.000") + " from " + c.Conn.RemoteAddr().String())
 		err := r.read(c, round, firstMarker+round)
 		if err == nil {
 			if r.managed {
@@ -85,25 +92,83 @@ func (r *recipient) watch(round int, there chan<- struct{}, doors chan struct{})
 		}
 		c.Conn.Close()
 		r.book.lost.Add(1)
-		if id == "" {
+		if id == "" && r.book.way == nil {
 			return
 		}
-		if c, id, err = r.resume(id); err != nil {
-			r.book.T.Errorf("%s does not resume: %v", r.name, err)
+		r.does("comes again: " + err.Error())
+		if id != "" {
+			c, id, err = r.resume(id)
+			if err == nil && c == nil {
+				return
+			}
+			if err == nil {
+				r.book.resumed.Add(1)
+				continue
+			}
+			if r.book.way == nil {
+				r.book.T.Errorf("%s does not resume: %v", r.name, err)
+				return
+			}
+		}
+		if c, id, err = r.enters(); err != nil { // its home is gone: a new session
 			return
 		}
-		if c == nil {
-			return
+		r.book.anew.Add(1)
+	}
+}
+
+func (r *recipient) does(what string) {
+	r.mu.Lock()
+	r.doing = what
+	r.mu.Unlock()
+}
+
+func (r *recipient) isOver() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.over
+}
+
+// enters is enter, again and again where there are several nodes.
+func (r *recipient) enters() (c *harness.Client, id string, err error) {
+	end := time.Now().Add(harness.Timeout)
+	for {
+		if c, id, err = r.enter(); err == nil || r.book.way == nil {
+			return c, id, err
 		}
-		r.book.resumed.Add(1)
+		r.does("does not get in: " + err.Error())
+		if r.isOver() || time.Now().After(end) {
+			r.book.T.Errorf("%s does not get in: %v", r.name, err)
+			return nil, "", err
+		}
+		<-time.After(50 * time.Millisecond)
+	}
+}
+
+// mark notes of what has come what senders know as acknowledged.
+func (r *recipient) mark() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range r.book.senders {
+		acked := s.done()
+		for i := len(r.got[s.name]) - 1; i >= 0; i-- {
+			a := &r.got[s.name][i]
+			if a.marked {
+				break
+			}
+			a.marked, a.wasAcked = true, acked
+		}
 	}
 }
 
 // enter logs in and is available; id is for resume, if the recipient does.
 func (r *recipient) enter() (c *harness.Client, id string, err error) {
-	if c, err = harness.Connect(r.book.C2STLS, r.name, "r"); err != nil {
+	way, _ := r.book.at()
+	if c, err = harness.Connect(way.C2STLS, r.name, "r"); err != nil {
 		return nil, "", err
 	}
+	r.handled = 0
+	r.session++
 	if r.managed {
 		if id, err = c.Enable(); err != nil {
 			c.Conn.Close()
@@ -133,8 +198,14 @@ func (r *recipient) resume(id string) (*harness.Client, string, error) {
 			return c, id, nil
 		case err == nil:
 			return nil, "", nil
-		case errors.Is(err, errRefused), time.Now().After(end), !r.book.Alive():
+		case errors.Is(err, errRefused), time.Now().After(end), r.book.way == nil && !r.book.Alive():
 			return nil, "", err
+		case r.book.way != nil:
+			r.does("does not resume: " + err.Error())
+			if r.isOver() {
+				return nil, "", nil
+			}
+			<-time.After(50 * time.Millisecond)
 		}
 	}
 }
@@ -143,7 +214,8 @@ func (r *recipient) resume(id string) (*harness.Client, string, error) {
 var errRefused = errors.New("the stream is not resumed")
 
 func (r *recipient) continues(id string) (*harness.Client, error) {
-	c, err := harness.Login(r.book.C2STLS, r.name)
+	way, _ := r.book.at()
+	c, err := harness.Login(way.C2STLS, r.name)
 	if err != nil {
 		return nil, err
 	}
@@ -159,7 +231,7 @@ func (r *recipient) continues(id string) (*harness.Client, error) {
 	if err == nil {
 		err = errors.New(el)
 	}
-	if strings.HasPrefix(el, "<failed") {
+	if strings.HasPrefix(el, "<failed") || strings.Contains(el, "handled-count-too-high") {
 		err = fmt.Errorf("%w: %s", errRefused, el)
 	}
 	return nil, err
@@ -177,16 +249,19 @@ func judge(who string, index int, s *sender, got []arrival, mayRepeat bool) (pro
 	highest := -1
 	for _, a := range got {
 		first, again := seen[a.n]
-		switch {
-		case !again:
-			if a.n < highest {
+		if !again {
+			if a.n < highest && !s.bounced[a.n] { // which its sender sent again, after those
 				problems = append(problems, fmt.Sprintf("reordered: %s got %s %d after %d", who, s.name, a.n, highest))
 			}
 			highest = max(highest, a.n)
 			seen[a.n] = a
+			continue
+		}
+		s.book.again.Add(1)
+		switch {
 		case !mayRepeat:
 			problems = append(problems, fmt.Sprintf("doubled: %s got %s %d twice, ids %s and %s", who, s.name, a.n, first.id, a.id))
-		case a.round == first.round:
+		case a.session == first.session:
 			problems = append(problems, fmt.Sprintf("doubled: %s got %s %d twice without a kill between", who, s.name, a.n))
 		case a.id != first.id && first.id != "" && a.n < first.wasAcked:
 			problems = append(problems, fmt.Sprintf("doubled: %s got %s %d as %s and as %s, and it had been acknowledged", who, s.name, a.n, first.id, a.id))
@@ -202,8 +277,9 @@ func judge(who string, index int, s *sender, got []arrival, mayRepeat bool) (pro
 
 // read takes messages until the stream ends, or until the message with that marker.
 func (r *recipient) read(c *harness.Client, round int, marker int) error {
+	_, patience := r.book.at()
 	for {
-		el, err := c.Next()
+		el, err := c.NextWithin(patience)
 		if err != nil {
 			return err
 		}
@@ -225,13 +301,14 @@ func (r *recipient) read(c *harness.Client, round int, marker int) error {
 			}
 			_, sid, _ := strings.Cut(el, "<stanza-id ")
 			r.mu.Lock()
-			r.got[name] = append(r.got[name], arrival{n: n, id: harness.Attr("<stanza-id "+sid, "id"), round: round})
+			r.got[name] = append(r.got[name], arrival{n: n, id: harness.Attr("<stanza-id "+sid, "id"), round: round,
+				session: r.session})
 			r.mu.Unlock()
 		case strings.HasPrefix(el, "<r "):
 			if c.Send(r.answer()) != nil {
 				continue // a failure shows at the next read
 			}
-		default: // presence, iq
+		case strings.HasPrefix(el, "<presence"), strings.HasPrefix(el, "<iq"): // what ends the stream is none
 			r.handled++
 		}
 	}
@@ -241,9 +318,12 @@ func (r *recipient) read(c *harness.Client, round int, marker int) error {
 func (r *recipient) close(round int) {
 	for _, s := range r.book.senders {
 		for i := range r.got[s.name] {
-			if a := &r.got[s.name][i]; a.round == round {
-				a.wasAcked = s.acked
+			a := &r.got[s.name][i]
+			// What a session before has seen may have been sent anew.
+			if a.round == round && !a.marked && a.session == r.session {
+				a.wasAcked = s.done()
 			}
+			a.marked = true
 		}
 	}
 }
@@ -251,7 +331,9 @@ func (r *recipient) close(round int) {
 // collect logs in at the end and takes all that is left, up to a message to itself.
 func (r *recipient) collect(round int) error {
 	r.handled = 0
-	c, err := harness.Connect(r.book.C2STLS, r.name, "last")
+	r.session++
+	way, _ := r.book.at()
+	c, err := harness.Connect(way.C2STLS, r.name, "last")
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,174 @@
+package nodes
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"jackdaw/storage/redis/redistest"
+	"jackdaw/testsuite/harness"
+	"jackdaw/testsuite/ledger"
+)
+
+// lease is the shortest that the configuration takes.
+const lease = 3 * time.Second
+
+// A rig is several nodes on one Redis. All ways between them and to Redis are wires.
+type rig struct {
+	t     testing.TB
+	redis *redistest.Server
+	key   string // file
+	tags  string
+	nodes []*node
+	next  atomic.Int64 // for at
+	all   atomic.Pointer[[]*node]
+}
+
+// A node is one of them.
+type node struct {
+	*harness.Server
+	Name  string
+	redis *wire       // from it to Redis
+	links *wire       // from the others to it
+	up    atomic.Bool // clients may come
+}
+
+// newRig starts Redis and so many nodes; the accounts are made before.
+func newRig(t testing.TB, tags string, n int, users []string) *rig {
+	t.Helper()
+	r := &rig{t: t, tags: tags, redis: redistest.Start(t), key: filepath.Join(t.TempDir(), "cluster.key")}
+	r.makeKey()
+	for range n {
+		r.join(users)
+		users = nil
+	}
+	r.settled(n)
+	return r
+}
+
+func (r *rig) makeKey() {
+	r.t.Helper()
+	config := filepath.Join(filepath.Dir(r.key), "init.yaml")
+	text := fmt.Sprintf("data: %s\nhosts: [{domain: localhost}]\ncluster: {key_file: %q}\n", filepath.Dir(r.key), r.key)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		r.t.Fatal(err)
+	}
+	out, err := exec.Command(harness.FastBinary(r.t, r.tags), "cluster", "init", "--config", config).CombinedOutput()
+	if err != nil {
+		r.t.Fatalf("jackdaw cluster init: %v\n%s", err, out)
+	}
+}
+
+// join starts one more node.
+func (r *rig) join(users []string) *node {
+	r.t.Helper()
+	n := &node{Name: fmt.Sprintf("n%d", len(r.nodes)+1), redis: newWire(r.t, r.redis.Addr)}
+	listen := harness.FreeAddr()
+	n.links = newWire(r.t, listen)
+	n.Server = harness.Start(r.t, harness.Options{Fast: true, Tags: r.tags, RedisAt: n.redis.Addr, Users: users,
+		Config: ledger.Config + fmt.Sprintf("cluster: {listen: [%q], address: %q, node: %s, key_file: %q, lease: %s}\n",
+			listen, n.links.Addr, n.Name, r.key, lease)})
+	n.up.Store(true)
+	r.nodes = append(r.nodes, n)
+	all := slices.Clone(r.nodes)
+	r.all.Store(&all)
+	return n
+}
+
+// at is the next node where a client may get in, as a load balancer chooses it.
+func (r *rig) at() ledger.Way {
+	all := *r.all.Load()
+	i := int(r.next.Add(1))
+	for j := range all {
+		if n := all[(i+j)%len(all)]; n.up.Load() {
+			return ledger.Way{C2STLS: n.C2STLS, HTTP: n.HTTP}
+		}
+	}
+	return ledger.Way{C2STLS: all[0].C2STLS, HTTP: all[0].HTTP}
+}
+
+// seen is what `jackdaw nodes` says.
+type seen struct {
+	Nodes []struct {
+		Node  string
+		Slots int
+		State string
+	}
+	Homeless int `json:"slots_without_home"`
+}
+
+func (r *rig) look() (s seen) {
+	r.t.Helper()
+	for _, n := range r.nodes {
+		out, err := n.TryCommand("", "nodes", "--json")
+		if err == nil {
+			if err := json.Unmarshal([]byte(out), &s); err != nil {
+				r.t.Fatalf("%v: %s", err, out)
+			}
+			return s
+		}
+	}
+	return s
+}
+
+// settled waits until so many nodes share all slots.
+func (r *rig) settled(n int) {
+	r.t.Helper()
+	end := time.Now().Add(harness.Timeout)
+	for {
+		s := r.look()
+		few := len(s.Nodes) != n || s.Homeless > 0
+		for _, m := range s.Nodes {
+			few = few || m.State != "serving" || m.Slots < 1024/n-1
+		}
+		if !few {
+			return
+		}
+		if time.Now().After(end) {
+			r.t.Fatalf("%d nodes do not share all slots: %+v", n, s)
+		}
+		<-time.After(100 * time.Millisecond)
+	}
+}
+
+// kill ends a node with SIGKILL.
+func (n *node) kill() {
+	n.up.Store(false)
+	n.Kill()
+}
+
+// stop ends it as an administrator does.
+func (n *node) stop(t testing.TB) {
+	t.Helper()
+	n.up.Store(false)
+	if code := n.Stop(); code != 0 {
+		t.Errorf("%s exits with %d", n.Name, code)
+	}
+}
+
+func (n *node) launch() {
+	n.Launch()
+	n.up.Store(true)
+}
+
+// sleep has a node stand still, as when its machine does.
+func (n *node) sleep() {
+	n.up.Store(false)
+	n.Signal(syscall.SIGSTOP)
+}
+
+func (n *node) wake() {
+	n.Signal(syscall.SIGCONT)
+	n.up.Store(true)
+}
+
+// says counts what is in the log.
+func (n *node) says(text string) int { return strings.Count(n.Log(), text) }
