@@ -107,6 +107,8 @@ type Server struct {
 // queue is what is used of *outbox.Outbox.
 type queue interface {
 	Restore(ctx context.Context) error
+	Gained(ctx context.Context, is func(owner string) bool) error
+	Release(ctx context.Context, gone func(owner string) bool, planned bool) error
 	Push(e *router.Envelope)
 	Seen(remote string)
 	Stop(ctx context.Context) error
@@ -153,7 +155,8 @@ func (s *Server) Gauge() outbox.Gauge { return s.outbox.Gauge() }
 func (s *Server) QueueStats() *outbox.Stats { return &s.outbox.Stats }
 
 // Start makes or reads the secret of dialback, which all nodes on one store share, begins to watch the links, and to
-// send what an earlier server left in the queues. It comes after Router.SetRemote and before the first Serve.
+// send what an earlier server left in the queues, if this one is alone. It comes after Router.SetRemote and before the
+// first Serve.
 func (s *Server) Start(ctx context.Context) error {
 	if err := s.loadSecret(ctx); err != nil {
 		return err
@@ -163,7 +166,22 @@ func (s *Server) Start(ctx context.Context) error {
 		defer s.tasks.Done()
 		s.watch()
 	}()
+	if !s.o.Router.Alone() { // Gained comes
+		return nil
+	}
 	return s.queue.Restore(ctx)
+}
+
+// Gained begins to send what waits for peers whose pairs of domains have come home to this node, as Start does where
+// there is only one. It comes before stanzas of these pairs, and may be called again if it fails.
+func (s *Server) Gained(ctx context.Context, is func(owner string) bool) error {
+	return s.queue.Gained(ctx, is)
+}
+
+// Release ends what is sent to peers whose pairs are at home elsewhere from now on; planned: nobody else sends to them
+// before it has returned. What it leaves is in storage.
+func (s *Server) Release(ctx context.Context, gone func(owner string) bool, planned bool) error {
+	return s.queue.Release(ctx, gone, planned)
 }
 
 // Send takes a stanza that leaves for a peer; it implements router.Remote. That its sender is ours has been decided by

@@ -339,7 +339,11 @@ type line struct {
 
 func (q *line) Seen(string)                   {}
 func (q *line) Restore(context.Context) error { return nil }
-func (q *line) Stop(context.Context) error    { return nil }
+
+func (q *line) Gained(context.Context, func(string) bool) error { return nil }
+
+func (q *line) Release(context.Context, func(string) bool, bool) error { return nil }
+func (q *line) Stop(context.Context) error                             { return nil }
 
 func (q *line) Push(e *router.Envelope) {
 	e.Settle(router.Queued)

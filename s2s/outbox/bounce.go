@@ -51,6 +51,12 @@ func errBusy(remote string) *xmpp.Error {
 	return xmpp.ResourceConstraint(remote + " is not taking messages at the moment, try again later")
 }
 
+// errMoving refuses what comes while the pair moves to another node.
+func errMoving() *xmpp.Error {
+	return xmpp.ResourceConstraint("the queue for this server moves to another node, try again").
+		WithType(xmpp.ErrorWait)
+}
+
 func errStopping() *xmpp.Error {
 	return xmpp.ResourceConstraint("the server is shutting down")
 }

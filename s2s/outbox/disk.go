@@ -47,14 +47,23 @@ func pairOf(owner string) (p Pair, ok bool) {
 // before the first Push, so that the order is kept, when Owns and Bounce can be asked. What came from a domain that is
 // no longer ours is removed, as nobody can be told; what goes to one that has become ours bounces.
 func (o *Outbox) Restore(ctx context.Context) error {
+	return o.Gained(ctx, func(string) bool { return true })
+}
+
+// Gained is Restore for the pairs that have come home to this node: what their last home has left. It comes before the
+// first Push for them. If it fails it has queued nothing, and may be called again.
+func (o *Outbox) Gained(ctx context.Context, is func(owner string) bool) error {
 	var owners []string
 	err := o.disk.Owners(ctx, func(owner string) bool {
-		owners = append(owners, owner)
+		if is(owner) {
+			owners = append(owners, owner)
+		}
 		return true
 	})
 	if err != nil {
 		return fmt.Errorf("list what waits for peers: %w", err)
 	}
+	var all []left
 	for _, owner := range owners {
 		p, ok := pairOf(owner)
 		switch {
@@ -63,13 +72,42 @@ func (o *Outbox) Restore(ctx context.Context) error {
 		case !o.owns(p.Local):
 			err = o.discard(ctx, p, owner)
 		default:
-			err = o.restore(ctx, p, owner)
+			var records []storage.Record
+			if records, err = o.read(ctx, owner); len(records) > 0 {
+				all = append(all, left{p, records})
+			}
 		}
 		if err != nil {
 			return fmt.Errorf("read what waits for %s: %w", p.Remote, err)
 		}
 	}
+	for _, x := range all {
+		if refusal := o.restore(x.Pair, x.records); refusal != nil {
+			return refusal // the server is being stopped
+		}
+	}
 	return nil
+}
+
+// left is what a pair has on disk.
+type left struct {
+	Pair
+	records []storage.Record
+}
+
+// read returns all that a pair has on disk. It was bounded when it was written.
+func (o *Outbox) read(ctx context.Context, owner string) (all []storage.Record, err error) {
+	var last uint64
+	for {
+		page, more, err := o.disk.Page(ctx, owner, storage.Query{After: last, Limit: 500})
+		if err != nil || len(page) == 0 {
+			return all, err
+		}
+		all = append(all, page...)
+		if last = page[len(page)-1].ID; !more {
+			return all, nil
+		}
+	}
 }
 
 // discard removes what a domain that is no longer ours wanted to send.
@@ -91,50 +129,31 @@ func (o *Outbox) discard(ctx context.Context, p Pair, owner string) error {
 }
 
 // restore queues what one pair left.
-func (o *Outbox) restore(ctx context.Context, name Pair, owner string) error {
+func (o *Outbox) restore(name Pair, records []storage.Record) *xmpp.Error {
 	l := o.limits()
-	var p *pair
-	var last uint64
 	unreadable := 0
-	for more := true; more; {
-		var page []storage.Record
-		var err error
-		page, more, err = o.disk.Page(ctx, owner, storage.Query{After: last, Limit: 500})
+	// nil limits: what has been promised is not refused for want of room
+	p, _, refusal := o.enter(name.Local, name.Remote, nil)
+	if refusal != nil {
+		return refusal
+	}
+	for _, r := range records {
+		class, since, xml, err := readRecord(r.Data)
 		if err != nil {
-			return err
+			unreadable++
+			continue
 		}
-		if len(page) == 0 {
-			break
-		}
-		// nil limits: what has been promised is not refused for want of room
-		var refusal *xmpp.Error
-		if p, _, refusal = o.enter(name.Local, name.Remote, nil); refusal != nil {
-			return refusal
-		}
-		for _, r := range page {
-			last = r.ID
-			class, since, xml, err := readRecord(r.Data)
-			if err != nil {
-				unreadable++
-				continue
-			}
-			p.domain.waiting.add(amount{1, 1, len(xml)})
-			o.memory.Add(int64(len(xml)))
-			p.enqueue(item{id: r.ID, since: since, class: class}, xml) // on nobody's share, as it has been promised
-			p.used = time.Now()
-			o.Stats.Restored.Add(1)
-		}
-		p.domain.mu.Unlock()
+		p.domain.waiting.add(amount{1, 1, len(xml)})
+		o.memory.Add(int64(len(xml)))
+		p.enqueue(item{id: r.ID, since: since, class: class}, xml) // on nobody's share, as it has been promised
+		p.used = time.Now()
+		o.Stats.Restored.Add(1)
 	}
 	if unreadable > 0 { // of a newer version, perhaps, which comes back
 		o.log.Error("stanzas for a peer cannot be read and are left alone", "peer", name.Remote, "from", name.Local,
 			"count", unreadable)
 	}
-	if p == nil {
-		return nil
-	}
 	d := p.domain
-	d.mu.Lock()
 	waiting := p.live.stanzas
 	if o.owns(name.Remote) {
 		out := p.empty()
@@ -199,7 +218,7 @@ func (o *Outbox) remove() {
 		wait := removeAfter
 		for _, p := range pairs {
 			if err := o.removeDone(p); err != nil {
-				if errors.Is(err, storage.ErrClosed) || o.ended() {
+				if hopeless(err) || o.ended() {
 					o.log.Warn("stanzas that a peer has taken will be sent again", "peer", p.Remote, "error", err)
 					continue
 				}
@@ -213,20 +232,27 @@ func (o *Outbox) remove() {
 	}
 }
 
+// hopeless says of an error of storage that trying again helps nobody here.
+func hopeless(err error) bool {
+	return errors.Is(err, storage.ErrClosed) || errors.Is(err, storage.ErrElsewhere)
+}
+
 // removeDone removes what is done of one pair. If that fails it stays to be done, and the remover knows.
 func (o *Outbox) removeDone(p *pair) error {
 	d := p.domain
 	d.mu.Lock()
 	ids := p.done
 	p.done, p.dirty = nil, false
+	p.pins++
 	d.mu.Unlock()
 	_, err := o.disk.Remove(context.Background(), p.owner, ids...)
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	p.pins--
 	switch {
 	case err == nil && p.done == nil:
 		p.done = ids[:0]
-	case err != nil && !errors.Is(err, storage.ErrClosed) && !o.ended():
+	case err != nil && !hopeless(err) && !o.ended():
 		p.done = append(p.done, ids...)
 		if p.dirty { // somebody has added to it meanwhile, and told the remover
 			break

@@ -271,9 +271,13 @@ func (o *Outbox) push(e *router.Envelope, now time.Time, class class, record []b
 		it.id = id
 	}
 	o.Stats.Queued.Add(1)
-	if !p.finished { // else Stop has been here meanwhile: it is on disk
+	if !p.finished {
 		p.enqueue(it, xml)
 		p.rouse(&it, l)
+	} else { // Stop or Release has been here meanwhile: it is on disk
+		d.waiting.take(count)
+		o.memory.Add(-int64(count.bytes))
+		o.shares.give(it.by, it.cost)
 	}
 	d.mu.Unlock()
 	return 0, nil

@@ -21,7 +21,8 @@ type domain struct {
 	waiting amount        // what has not been written to a stream that is alive, with what Push is about to queue
 	dialing int           // attempts under way
 	room    chan struct{} // closed when there is room again; nil: nobody waits for it
-	closed  bool          // Stop has begun
+	closed  bool          // Stop has begun, or Release,
+	moving  bool          // and that it was Release
 	dead    bool          // forgotten: whoever finds it must look again
 }
 
@@ -128,6 +129,8 @@ func (p *pair) admit(now time.Time, l *Limits, it *item, bytes int, sender jid.J
 	d, o := p.domain, p.domain.o
 	count := it.amount()
 	switch {
+	case d.moving:
+		return ForMoving, errMoving()
 	case d.closed:
 		return ForStopping, errStopping()
 	case p.barred && p.stream == nil && now.Before(p.next):

@@ -29,7 +29,7 @@ const (
 	Unreachable Reason = iota // a failure that another attempt would meet too
 	Unreached                 // an IQ or presence that has waited too long
 	Expired                   // a message or subscription that has
-	Stopped                   // the server was shut down
+	Stopped                   // the server was shut down, or the pair moved to another node
 	TooLarge                  // for what the peer says it takes
 	Rejected                  // the peer ended stream after stream because of it
 	reasons
@@ -54,12 +54,14 @@ const (
 	ForForgery                 // the stanza must not leave at all; a fault of ours
 	ForSize                    // the peer says that it takes no such large ones
 	ForShare                   // the sender has too much waiting
+	ForMoving                  // the pair is on its way to another node
 	refusals
 )
 
 // String is the word for metrics.
 func (r Refusal) String() string {
-	return [refusals]string{"full", "memory", "domains", "peer", "storage", "stopping", "forgery", "size", "share"}[r]
+	return [refusals]string{"full", "memory", "domains", "peer", "storage", "stopping", "forgery", "size", "share",
+		"moving"}[r]
 }
 
 // A State is that of a pair.

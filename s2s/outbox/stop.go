@@ -32,12 +32,12 @@ func (o *Outbox) Stop(ctx context.Context) error {
 		d.relieve(l, true)
 		d.mu.Unlock()
 	}
-	o.drain(ctx, all)
+	o.drain(ctx, all, drainTime)
 	close(o.quit)
 	o.cancel()
 	var err error
 	for _, d := range all {
-		if e := o.finish(ctx, d); e != nil && err == nil {
+		if e := o.finish(ctx, d, ending); e != nil && err == nil {
 			err = e
 		}
 	}
@@ -56,9 +56,9 @@ func (o *Outbox) Stop(ctx context.Context) error {
 	return err
 }
 
-// drain waits for streams that are up until they have taken all, and closes them; not for long.
-func (o *Outbox) drain(ctx context.Context, all []*domain) {
-	ctx, cancel := context.WithTimeout(ctx, drainTime)
+// drain waits for streams that are up until they have taken all, and closes them; no longer than that.
+func (o *Outbox) drain(ctx context.Context, all []*domain, most time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	look := time.NewTicker(10 * time.Millisecond)
 	defer look.Stop()
@@ -108,8 +108,16 @@ func (o *Outbox) drain(ctx context.Context, all []*domain) {
 	}
 }
 
+// An end is why a pair is sent nothing more from here.
+type end struct{ text, until string } // for senders; for the log
+
+var (
+	ending = end{"the server is shutting down", "the next start"}
+	moving = end{"the queue for this server moves to another node", "another node"}
+)
+
 // finish sees to what is left of a domain.
-func (o *Outbox) finish(ctx context.Context, d *domain) error {
+func (o *Outbox) finish(ctx context.Context, d *domain, why end) error {
 	d.mu.Lock()
 	pairs := append([]*pair(nil), d.pairs...)
 	left := make([][]item, len(pairs))
@@ -125,11 +133,12 @@ func (o *Outbox) finish(ctx context.Context, d *domain) error {
 		p.finished = true
 		p.gen++
 		p.stream = nil
+		p.wakeUp()
 	}
 	d.mu.Unlock()
 	var err error
 	for i, p := range pairs {
-		if e := o.keep(ctx, p, left[i]); e != nil && err == nil {
+		if e := o.keep(ctx, p, left[i], why); e != nil && err == nil {
 			err = e
 		}
 	}
@@ -137,7 +146,7 @@ func (o *Outbox) finish(ctx context.Context, d *domain) error {
 }
 
 // keep writes what is in memory only to disk, and gives back what does not belong there.
-func (o *Outbox) keep(ctx context.Context, p *pair, items []item) error {
+func (o *Outbox) keep(ctx context.Context, p *pair, items []item, why end) error {
 	var back []item
 	var moved []uint64 // records whose stanza is now behind those that were not on disk
 	var pendings []*storage.Pending
@@ -184,12 +193,12 @@ func (o *Outbox) keep(ctx context.Context, p *pair, items []item) error {
 		}
 	}
 	if len(items) > 0 {
-		o.log.Info("stanzas for a peer wait for the next start", "peer", p.Remote, "from", p.Local, "kept", kept,
+		o.log.Info("stanzas for a peer wait for "+why.until, "peer", p.Remote, "from", p.Local, "kept", kept,
 			"given back", len(back))
 	}
 	if len(back) > 0 {
 		o.giveBack(p, back, func(it *item) (*xmpp.Error, Reason) {
-			return xmpp.RemoteServerTimeout("the server is shutting down"), Stopped
+			return xmpp.RemoteServerTimeout(why.text), Stopped
 		})
 	}
 	return failure
