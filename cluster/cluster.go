@@ -40,10 +40,10 @@ func bare(owner string) string {
 	return owner[:end]
 }
 
-// SlotOf returns the slot of an owner: of its bare address if there is an '@' in that; of the remote domain of a pair, so
-// that all that waits for a peer is in one place, where it is bounded; else of all of it. Nodes of all versions agree on
-// it, so it never changes: FNV-1a of 64 bits, mixed as in the last steps of MurmurHash3, of which the upper ten bits
-// count.
+// SlotOf returns the slot of an owner: of its bare address if there is an '@' in that; of the remote domain of a pair,
+// so that all that waits for a peer is in one place, where it is bounded; else of all of it. Nodes of all versions
+// agree on it, so it never changes: FNV-1a of 64 bits, mixed as in the last steps of MurmurHash3, of which the upper
+// ten bits count.
 func SlotOf(owner string) int {
 	if b := bare(owner); strings.IndexByte(b, '@') > 0 {
 		owner = b

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -249,7 +250,13 @@ func (n *nodes) takeOver(is func(owner string) bool) error {
 		n.run = self
 	}
 	n.house.accounts.Moved()
-	return n.house.features.Gained(ctx, is, n.alive)
+	if err := n.house.features.Gained(ctx, is, n.alive); err != nil {
+		return err
+	}
+	if n.house.peering == nil {
+		return nil
+	}
+	return n.house.peering.Gained(ctx, is) // last: what has been queued is not to be queued again
 }
 
 // lost ends what is served for slots. Planned, other nodes get them when it has returned.
@@ -265,7 +272,7 @@ func (n *nodes) lost(slots []int, planned bool) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(n.ctx), n.cfg.Cluster.Lease*2/5)
 	defer cancel()
 	gone := among(slots)
-	if err := n.house.release(ctx, gone); err != nil && planned {
+	if err := n.house.release(ctx, gone, planned); err != nil && planned {
 		n.o.Log.Warn("owners move though not all of theirs has ended", "slots", len(slots), "error", err)
 	}
 	if r, ok := n.house.store.(storage.Releaser); ok {
@@ -327,8 +334,17 @@ func (n *nodes) leave() {
 }
 
 // release ends what is served for owners that are at home elsewhere from now on.
-func (h *house) release(ctx context.Context, gone func(owner string) bool) error {
-	return h.router.Release(ctx, gone, "system-shutdown", "the account moves to another node; connect again")
+func (h *house) release(ctx context.Context, gone func(owner string) bool, planned bool) error {
+	queues := make(chan error, 1)
+	go func() {
+		if h.peering == nil {
+			queues <- nil
+			return
+		}
+		queues <- h.peering.Release(ctx, gone, planned)
+	}()
+	err := h.router.Release(ctx, gone, "system-shutdown", "the account moves to another node; connect again")
+	return errors.Join(err, <-queues)
 }
 
 // tookOver begins what this server does by itself for owners that have come home.
