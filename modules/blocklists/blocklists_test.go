@@ -180,7 +180,9 @@ func TestPagesAreReadToTheEnd(t *testing.T) {
 			items = append(items, hash(fmt.Sprint(i)))
 		}
 		h := newHouse(t)
+		h.s.mu.Lock()
 		h.s.pages, h.s.items = 7, append(items, hash("tybalt@spam.example"))
+		h.s.mu.Unlock()
 		h.start()
 		h.listed("tybalt@spam.example")
 		if h.l.Entries() != 51 {
@@ -188,12 +190,14 @@ func TestPagesAreReadToTheEnd(t *testing.T) {
 		}
 		// What comes and goes while pages are read.
 		done := false
+		h.s.mu.Lock()
 		h.s.during = func() {
 			if !done {
 				done = true
 				h.event("rtbl.example", "<items node='bans'><item id='"+hash("paris@good.example")+"'/><retract id='"+hash("tybalt@spam.example")+"'/></items>")
 			}
 		}
+		h.s.mu.Unlock()
 		h.start()
 		h.listed("paris@good.example")
 	})
@@ -209,13 +213,17 @@ func TestOnlyTheServiceIsBelieved(t *testing.T) {
 			}
 		}
 		h.listed("tybalt@spam.example")
+		h.s.mu.Lock()
 		h.s.pretends, h.s.items = "spam.example", nil
+		h.s.mu.Unlock()
 		h.start()
 		synctest.Wait()
 		h.listed("tybalt@spam.example")
 		time.Sleep(patience + time.Second)
 		h.listed("tybalt@spam.example")
+		h.s.mu.Lock()
 		h.s.pretends = ""
+		h.s.mu.Unlock()
 		time.Sleep(againMax)
 		h.listed()
 	})
@@ -224,13 +232,19 @@ func TestOnlyTheServiceIsBelieved(t *testing.T) {
 func TestWhatIsKnownHoldsOverARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, hash("tybalt@spam.example"), "plain.example")
+		h.s.mu.Lock()
 		h.s.refuse = "gone"
+		h.s.mu.Unlock()
 		h.start()
 		h.listed("tybalt@spam.example", "x@plain.example")
+		h.s.mu.Lock()
 		h.s.refuse, h.s.silent = "", true
+		h.s.mu.Unlock()
 		time.Sleep(againMax)
 		h.listed("tybalt@spam.example", "x@plain.example")
+		h.s.mu.Lock()
 		h.s.silent, h.s.items = false, []string{"bad.example"}
+		h.s.mu.Unlock()
 		time.Sleep(2 * againMax)
 		h.listed("x@bad.example")
 		h.start()
@@ -242,14 +256,18 @@ func TestALostSubscriptionIsMadeAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, "plain.example")
 		h.event("rtbl.example", "<subscription node='bans' subscription='none'/>")
+		h.s.mu.Lock()
 		h.s.items = []string{"bad.example"}
+		h.s.mu.Unlock()
 		time.Sleep(2 * againMin)
 		h.listed("x@bad.example")
 		h.event("rtbl.example", "<delete node='bans'/>")
 		h.listed()
 		time.Sleep(2 * againMin)
 		h.listed("x@bad.example")
+		h.s.mu.Lock()
 		h.s.items = []string{"plain.example"}
+		h.s.mu.Unlock()
 		time.Sleep(refresh + time.Minute)
 		h.listed("x@plain.example")
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,9 +21,25 @@ type far struct {
 	r      *router.Router
 	info   string // in the answer; "": there is none
 	from   string // that answers; "": who was asked
-	asked  []*xmpp.Stanza
-	got    []*xmpp.Stanza
 	broken bool
+
+	mu    sync.Mutex // guards the rest
+	asked []*xmpp.Stanza
+	got   []*xmpp.Stanza
+}
+
+// questions are those that came until now.
+func (f *far) questions() []*xmpp.Stanza {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.asked
+}
+
+// messages are those that came until now.
+func (f *far) messages() []*xmpp.Stanza {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.got
 }
 
 func (*far) Admits(string) *xmpp.Error { return nil }
@@ -34,11 +51,14 @@ func (f *far) Send(e *router.Envelope) {
 		return
 	}
 	e.Settle(router.Queued)
+	f.mu.Lock()
 	if s.Kind == xmpp.Message {
 		f.got = append(f.got, &s)
+		f.mu.Unlock()
 		return
 	}
 	f.asked = append(f.asked, &s)
+	f.mu.Unlock()
 	if f.info == "" {
 		return
 	}
@@ -74,7 +94,7 @@ func TestAReportIsForwardedWhereTheUserAgrees(t *testing.T) {
 			h.block(item1("romeo@example.net", fmt.Sprintf(agreed, "<text xml:lang='en'>Never came trouble</text>"+test.inside)))
 			synctest.Wait()
 			var to []string
-			for _, m := range h.far.got {
+			for _, m := range h.far.messages() {
 				to = append(to, m.To.String())
 				x := string(m.Payload)
 				for _, want := range []string{"<jid xmlns='urn:xmpp:jid:0'>romeo@example.net</jid>", "reason='urn:xmpp:reporting:spam'",
@@ -90,7 +110,7 @@ func TestAReportIsForwardedWhereTheUserAgrees(t *testing.T) {
 			if got := strings.Join(to, " "); got != test.to {
 				t.Errorf("%s: forwarded to %q, want %q", test.name, got, test.to)
 			}
-			for _, q := range h.far.asked {
+			for _, q := range h.far.questions() {
 				if strings.Contains(q.From.String(), "juliet") {
 					t.Errorf("%s: who has reported asks: %s", test.name, q.From)
 				}
@@ -118,10 +138,10 @@ func TestReportedMessagesGoAlongWithoutWhoReports(t *testing.T) {
 			ids += "<stanza-id xmlns='urn:xmpp:sid:0' by='juliet@example.org' id='" + id + "'/>"
 		}
 		h.block(item1("romeo@example.net", fmt.Sprintf(agreed, ids+"<third-party/>")))
-		if len(h.far.got) != 1 {
-			t.Fatalf("%d messages", len(h.far.got))
+		if len(h.far.messages()) != 1 {
+			t.Fatalf("%d messages", len(h.far.messages()))
 		}
-		x := string(h.far.got[0].Payload)
+		x := string(h.far.messages()[0].Payload)
 		moduletest.Same(t, x[max(strings.Index(x, "<forwarded"), 0):], "<forwarded xmlns='urn:xmpp:forward:0'>"+
 			"<delay xmlns='urn:xmpp:delay' stamp='1970-01-01T00:00:00.000Z'/>"+
 			"<message xmlns='jabber:client' from='romeo@example.net/x' type='chat' id='m'><body>buy</body></message></forwarded>")
@@ -138,13 +158,13 @@ func TestOnlyTheDomainSaysWhereItsReportsGo(t *testing.T) {
 		h.far.info, h.far.from = contacts("abuse-addresses", "xmpp:victim@third.example"), "third.example"
 		h.block(item1("romeo@example.net", fmt.Sprintf(agreed, "<report-origin/>")))
 		synctest.Wait()
-		if len(h.far.got) != 0 {
-			t.Errorf("forwarded to %s", h.far.got[0].To)
+		if len(h.far.messages()) != 0 {
+			t.Errorf("forwarded to %s", h.far.messages()[0].To)
 		}
 		<-time.After(patience + time.Second)
 		synctest.Wait()
-		if len(h.far.got) != 1 || h.far.got[0].To.String() != "example.net" {
-			t.Errorf("%d are forwarded", len(h.far.got))
+		if len(h.far.messages()) != 1 || h.far.messages()[0].To.String() != "example.net" {
+			t.Errorf("%d are forwarded", len(h.far.messages()))
 		}
 		h.m.Close()
 	})
@@ -157,20 +177,20 @@ func TestForwardingIsBounded(t *testing.T) {
 			h.m.forward(h.juliet.Bare(), jid.MustParse(fmt.Sprintf("a@d%d.example.net", i)), reported(t, "<report-origin/>"))
 			synctest.Wait()
 		}
-		if n := len(h.far.asked); n != maxAsking {
+		if n := len(h.far.questions()); n != maxAsking {
 			t.Errorf("%d domains are asked", n)
 		}
 		h.m.Close()
 		h.m.forward(h.juliet.Bare(), jid.MustParse("a@example.net"), reported(t, "<report-origin/>"))
-		if len(h.far.got) != 0 {
-			t.Errorf("%d are forwarded after the end", len(h.far.got))
+		if len(h.far.messages()) != 0 {
+			t.Errorf("%d are forwarded after the end", len(h.far.messages()))
 		}
 		h = newHouse(t)
 		h.parties = []jid.JID{jid.MustParse("third.example")}
 		for range maxForwarded + 5 {
 			h.m.forward(h.juliet.Bare(), jid.MustParse("a@example.net"), reported(t, "<third-party/>"))
 		}
-		if n := len(h.far.got); n != maxForwarded || h.m.Stats.ThirdParties.Load() != maxForwarded {
+		if n := len(h.far.messages()); n != maxForwarded || h.m.Stats.ThirdParties.Load() != maxForwarded {
 			t.Errorf("%d are forwarded", n)
 		}
 		h.m.Close()
@@ -186,8 +206,8 @@ func TestReportsThatNobodyElseIsToHaveStayHere(t *testing.T) {
 		h.origin, h.far.broken = true, true
 		h.block(item1("romeo@example.net", fmt.Sprintf(agreed, "<report-origin/>")))
 		synctest.Wait()
-		if len(h.far.got)+len(h.far.asked) != 0 || h.m.Stats.Origins.Load() != 0 {
-			t.Errorf("%d are forwarded, %d asked", len(h.far.got), len(h.far.asked))
+		if len(h.far.messages())+len(h.far.questions()) != 0 || h.m.Stats.Origins.Load() != 0 {
+			t.Errorf("%d are forwarded, %d asked", len(h.far.messages()), len(h.far.questions()))
 		}
 		h.m.Close()
 	})
