@@ -347,6 +347,7 @@ func TestAcknowledgementWaitsForReplicas(t *testing.T) {
 }
 
 func TestNoAnswerRestsOnAWriteThatTheReplicasLack(t *testing.T) {
+	t.Parallel() // it waits for replies that do not come
 	master := redistest.Start(t)
 	replica := redistest.StartReplica(t, master)
 	e := open(t, Options{Addrs: []string{master.Addr}, WaitReplicas: 1})

@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"flag"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -50,14 +51,31 @@ func suiteOfNodes(t *testing.T, o Options, homed func(owner string) bool) {
 	})
 }
 
-func TestNodesPassTheSuite(t *testing.T) {
-	t.Parallel()
-	o := Options{Addrs: []string{redistest.Start(t).Addr}}
-	t.Run("homed", func(t *testing.T) { suiteOfNodes(t, o, allHomed) })
-	t.Run("shared", func(t *testing.T) { suiteOfNodes(t, o, allShared) })
-}
+// long has nodes pass the suite on every kind of Redis with every kind of owners. That takes as much CPU as all other
+// tests of the package.
+var long = flag.Bool("long", false, "run the suite of nodes in all ways")
 
-func TestNodesOnAClusterPassTheSuite(t *testing.T) {
-	t.Parallel()
-	suiteOfNodes(t, Options{Addrs: redistest.Addrs(redistest.StartCluster(t))}, half)
+// Each owner is homed once and shared once.
+func TestNodesPassTheSuite(t *testing.T) {
+	one := Options{Addrs: []string{redistest.Start(t).Addr}}
+	several := Options{Addrs: redistest.Addrs(redistest.StartCluster(t))}
+	type way struct {
+		name  string
+		o     Options
+		homed func(owner string) bool
+	}
+	ways := []way{{"one server", one, otherHalf}, {"a Cluster", several, half}}
+	if *long {
+		master := redistest.Start(t)
+		redistest.StartReplica(t, master)
+		watched := Options{Addrs: []string{redistest.StartSentinel(t, "jack", master).Addr}, MasterName: "jack", WaitReplicas: 1}
+		ways = append(ways, way{"behind a sentinel", watched, half}, way{"homed", one, allHomed}, way{"shared", one, allShared},
+			way{"homed on a Cluster", several, allHomed}, way{"shared on a Cluster", several, allShared})
+	}
+	for _, w := range ways {
+		t.Run(w.name, func(t *testing.T) {
+			t.Parallel()
+			suiteOfNodes(t, w.o, w.homed)
+		})
+	}
 }

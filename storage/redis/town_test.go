@@ -360,6 +360,7 @@ var (
 	allHomed  = func(owner string) bool { return !slices.Contains(domains, owner) }
 	allShared = func(string) bool { return false }
 	half      = func(owner string) bool { return allHomed(owner) && sum(owner)%2 == 0 }
+	otherHalf = func(owner string) bool { return allHomed(owner) && sum(owner)%2 != 0 }
 )
 
 // elsewhereFails says whether an error is that of an owner which is not at home here.
