@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -169,6 +168,3 @@ func (n *node) wake() {
 	n.Signal(syscall.SIGCONT)
 	n.up.Store(true)
 }
-
-// says counts what is in the log.
-func (n *node) says(text string) int { return strings.Count(n.Log(), text) }
