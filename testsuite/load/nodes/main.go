@@ -132,7 +132,7 @@ func (b *bench) round() {
 		b.lines(atHome, s, u, u.home)
 	}
 	if b.wanted(anywhere) {
-		b.lines(anywhere, s, u, func(stream int) int { return stream % 3 })
+		b.lines(anywhere, s, u, u.spread())
 	}
 	if now := b.settled(s); *now != *homes {
 		b.fail("three nodes: slots moved while they were measured")

@@ -35,6 +35,20 @@ func TestPairsAreSoughtAtDifferentHomes(t *testing.T) {
 	}
 }
 
+func TestAThirdOfTheClientsIsAtHomeWhereTheyAreSpread(t *testing.T) {
+	// In turns from the first node on five are at home, from the second on none, from the third on the last.
+	u := &users{homes: []int{0, 1, 2, 0, 1, 1}}
+	to, here := u.spread(), 0
+	for stream, home := range u.homes {
+		if to(stream) == home {
+			here++
+		}
+	}
+	if here != 1 {
+		t.Errorf("%d of 6 are at home, want 1", here)
+	}
+}
+
 func TestEachStreamIsToldItsNode(t *testing.T) {
 	n := &names{}
 	all := n.begin(3, func(stream int) net.IP { return ip(stream % 2) })

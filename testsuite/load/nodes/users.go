@@ -22,6 +22,23 @@ func name(n int) string { return "u" + strconv.Itoa(n) }
 // home is the node of the account of a stream.
 func (u *users) home(stream int) int { return u.homes[stream] }
 
+// spread gives streams to three nodes in turns, from the node on with which a third of them is at home most nearly.
+func (u *users) spread() func(stream int) int {
+	best, off := 0, len(u.homes)
+	for first := range 3 {
+		here := 0
+		for stream, home := range u.homes {
+			if (stream+first)%3 == home {
+				here++
+			}
+		}
+		if d := max(3*here-len(u.homes), len(u.homes)-3*here); d < off || first == 0 {
+			best, off = first, d
+		}
+	}
+	return func(stream int) int { return (stream + best) % 3 }
+}
+
 // search is how many numbers are looked at for accounts whose pairs are at different homes. The generator takes numbers
 // in a row, of whose pairs a third would be at one home; of three million rows the best has 48 or 49 of 50 apart.
 const search = 3_000_000
