@@ -14,7 +14,6 @@
 package cluster
 
 import (
-	"hash/fnv"
 	"strings"
 	"time"
 )
@@ -26,33 +25,54 @@ const Slots = 1024
 // an '@' in their bare addresses, whatever follows behind a byte that cannot be in one; and pairs of domains,
 // "local>remote". The names of domains have slots too, but their rows are written by all nodes.
 func Homed(owner string) bool {
-	return strings.IndexByte(bare(owner), '@') > 0 || strings.IndexByte(owner, '>') > 0
+	for i := range len(owner) {
+		if c := owner[i]; c == '@' && i > 0 {
+			return true
+		} else if c == '@' || ends[c] {
+			break
+		}
+	}
+	return strings.IndexByte(owner, '>') > 0
 }
 
-// bare is the longest beginning of an owner that may be a bare address (RFC 7622 §3.3 names what is not in it).
-func bare(owner string) string {
-	end := strings.IndexFunc(owner, func(r rune) bool {
-		return r <= ' ' || r == 0x7f || strings.ContainsRune(`"&'/<>`, r)
-	})
-	if end < 0 {
-		return owner
+// ends are the bytes that cannot be in a bare address (RFC 7622 §3.3 names what is not in it): the longest beginning of
+// an owner without them may be one.
+var ends = func() (is [256]bool) {
+	for c := range ' ' + 1 {
+		is[c] = true
 	}
-	return owner[:end]
-}
+	for _, c := range "\x7f\"&'/<>" {
+		is[c] = true
+	}
+	return is
+}()
 
 // SlotOf returns the slot of an owner: of its bare address if there is an '@' in that; of the remote domain of a pair,
 // so that all that waits for a peer is in one place, where it is bounded; else of all of it. Nodes of all versions
 // agree on it, so it never changes: FNV-1a of 64 bits, mixed as in the last steps of MurmurHash3, of which the upper
-// ten bits count.
+// ten bits count. Each message asks for it several times, so it looks at each byte once.
 func SlotOf(owner string) int {
-	if b := bare(owner); strings.IndexByte(b, '@') > 0 {
-		owner = b
-	} else if _, remote, pair := strings.Cut(owner, ">"); pair {
-		owner = remote
+	const offset, prime = 14695981039346656037, 1099511628211
+	x := uint64(offset)
+	at, inside := false, owner == "" || owner[0] != '@' // which ends a local part that is empty
+	pair := false
+	for i := range len(owner) {
+		c := owner[i]
+		if inside {
+			if ends[c] {
+				if at {
+					break
+				}
+				inside = false
+			}
+			at = at || c == '@'
+		}
+		if c == '>' && !pair { // what counts comes behind it
+			pair, x = true, offset
+			continue
+		}
+		x = (x ^ uint64(c)) * prime
 	}
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(owner)) // never fails
-	x := h.Sum64()
 	// FNV alone hardly carries the last byte into the upper bits.
 	x ^= x >> 33
 	x *= 0xff51afd7ed558ccd

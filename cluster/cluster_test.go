@@ -2,8 +2,10 @@ package cluster
 
 import (
 	"fmt"
+	"hash/fnv"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -45,6 +47,66 @@ func TestAccountsRoomsAndPairsAreHomed(t *testing.T) {
 		if Homed(owner) != want {
 			t.Errorf("%q homed: %v", owner, !want)
 		}
+	}
+}
+
+// slotOf and homed are what SlotOf and Homed were written as first: what they have to agree with, byte for byte.
+func slotOf(owner string) int {
+	if b := bare(owner); strings.IndexByte(b, '@') > 0 {
+		owner = b
+	} else if _, remote, pair := strings.Cut(owner, ">"); pair {
+		owner = remote
+	}
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(owner)) // never fails
+	x := h.Sum64()
+	x ^= x >> 33
+	x *= 0xff51afd7ed558ccd
+	x ^= x >> 33
+	x *= 0xc4ceb9fe1a85ec53
+	x ^= x >> 33
+	return int(x >> 54)
+}
+
+func homed(owner string) bool {
+	return strings.IndexByte(bare(owner), '@') > 0 || strings.IndexByte(owner, '>') > 0
+}
+
+func bare(owner string) string {
+	end := strings.IndexFunc(owner, func(r rune) bool {
+		return r <= ' ' || r == 0x7f || strings.ContainsRune(`"&'/<>`, r)
+	})
+	if end < 0 {
+		return owner
+	}
+	return owner[:end]
+}
+
+func FuzzSlotsStayWhatTheyWere(f *testing.F) {
+	for _, owner := range []string{"", "@", "@a@b", "a@b c@d", "a>b", ">a", "a b@c", "ü@\xff\x7f@", "a@b>c", "a/b@c", "\u2028@x"} {
+		f.Add(owner)
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 2000 {
+		owner := make([]byte, random.IntN(12))
+		for i := range owner {
+			owner[i] = "a@> \x00\x7f/\xc3\xbc\"."[random.IntN(11)]
+		}
+		f.Add(string(owner))
+	}
+	f.Fuzz(func(t *testing.T, owner string) {
+		if got, want := SlotOf(owner), slotOf(owner); got != want {
+			t.Errorf("%q has the slot %d, not %d", owner, got, want)
+		}
+		if got, want := Homed(owner), homed(owner); got != want {
+			t.Errorf("%q homed: %v", owner, got)
+		}
+	})
+}
+
+func BenchmarkSlotOf(b *testing.B) {
+	for b.Loop() {
+		SlotOf("romeo.montague@verona.example.org urn:xmpp:mam:2")
 	}
 }
 
