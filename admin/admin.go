@@ -58,6 +58,8 @@ type Options struct {
 	Bots Bots
 	// Uploads is the service of files; nil where nobody asks.
 	Uploads Uploads
+	// Elsewhere has other nodes do what concerns their accounts; nil where there are none.
+	Elsewhere Elsewhere
 	// Log hears what was changed, and by whom; nil: nobody does.
 	Log *slog.Logger
 	// Live is nil when no server runs.

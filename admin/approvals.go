@@ -42,6 +42,9 @@ func (s *Service) Approve(ctx context.Context, by By, address string) error {
 	if err != nil {
 		return err
 	}
+	if passed, err := s.pass(ctx, by, j, "user.decide", switched{address, "on"}, nil); passed {
+		return err
+	}
 	return s.said(s.o.Accounts.Approve(ctx, j), by, "account approved", "account", j)
 }
 
@@ -49,6 +52,9 @@ func (s *Service) Approve(ctx context.Context, by By, address string) error {
 func (s *Service) Refuse(ctx context.Context, by By, address string) error {
 	j, err := user(address)
 	if err != nil {
+		return err
+	}
+	if passed, err := s.pass(ctx, by, j, "user.decide", switched{address, "off"}, nil); passed {
 		return err
 	}
 	return s.said(s.o.Accounts.Refuse(ctx, j), by, "account refused", "account", j)

@@ -92,6 +92,9 @@ func (s *Service) AddBot(ctx context.Context, by By, o BotOrder) error {
 	if b.JID, err = s.existing(ctx, o.JID); err != nil {
 		return err
 	}
+	if passed, err := s.pass(ctx, by, b.JID, "bot.add", o, nil); passed {
+		return err
+	}
 	if o.Owner != "" {
 		if b.Owner, err = s.existing(ctx, o.Owner); err != nil {
 			return fmt.Errorf("the owner: %w", err)
@@ -125,6 +128,9 @@ func (s *Service) existing(ctx context.Context, address string) (jid.JID, error)
 func (s *Service) RemoveBot(ctx context.Context, by By, address string) error {
 	j, err := s.bot(address)
 	if err != nil {
+		return err
+	}
+	if passed, err := s.pass(ctx, by, j, "bot.remove", alone{address}, nil); passed {
 		return err
 	}
 	return s.said(s.aboutBot(j, s.o.Bots.Remove(ctx, j)), by, "bot removed", "bot", j)
@@ -179,6 +185,10 @@ func (s *Service) BotLog(ctx context.Context, address string) ([]DeliveryInfo, e
 	if err != nil {
 		return nil, err
 	}
+	var there []DeliveryInfo
+	if passed, err := s.pass(ctx, Command, j, "bot.log", alone{address}, &there); passed {
+		return there, err
+	}
 	list, err := s.o.Bots.Deliveries(ctx, j)
 	if err != nil {
 		return nil, s.aboutBot(j, err)
@@ -195,6 +205,10 @@ func (s *Service) TestBot(ctx context.Context, address, text string) (TrialInfo,
 	j, err := s.bot(address)
 	if err != nil {
 		return TrialInfo{}, err
+	}
+	var there TrialInfo
+	if passed, err := s.pass(ctx, Command, j, "bot.test", trial{address, text}, &there); passed {
+		return there, err
 	}
 	t, err := s.o.Bots.Test(ctx, j, text)
 	return TrialInfo{Status: t.Status, Took: t.Took.Seconds(), Texts: append([]string{}, t.Texts...), Private: t.Private,

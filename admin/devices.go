@@ -8,6 +8,10 @@ func (s *Service) UserDevices(ctx context.Context, address string) ([]DeviceInfo
 	if err != nil {
 		return nil, err
 	}
+	var there []DeviceInfo
+	if passed, err := s.pass(ctx, Command, j, "user.devices", alone{address}, &there); passed {
+		return there, err
+	}
 	list, err := s.o.Devices.List(ctx, j)
 	if err != nil {
 		return nil, err
@@ -27,17 +31,20 @@ func (s *Service) UserDevices(ctx context.Context, address string) ([]DeviceInfo
 
 // RevokeDevice takes the right to log in by token from a device, ends its sessions and forgets it. knows says that it
 // has shown the password, and can come back with it.
-func (s *Service) RevokeDevice(ctx context.Context, by By, address, device string) (knows bool, err error) {
+func (s *Service) RevokeDevice(ctx context.Context, by By, address, id string) (knows bool, err error) {
 	j, err := user(address)
 	if err != nil {
 		return false, err
+	}
+	if passed, err := s.pass(ctx, by, j, "user.devices.revoke", device{address, id}, &knows); passed {
+		return knows, err
 	}
 	list, err := s.o.Devices.List(ctx, j)
 	if err != nil {
 		return false, err
 	}
 	for _, d := range list {
-		knows = knows || d.ID == device && d.Password
+		knows = knows || d.ID == id && d.Password
 	}
-	return knows, s.said(s.o.Devices.Remove(ctx, j, device), by, "device removed", "account", j, "device", device)
+	return knows, s.said(s.o.Devices.Remove(ctx, j, id), by, "device removed", "account", j, "device", id)
 }

@@ -22,6 +22,9 @@ func (s *Service) SetKeep(ctx context.Context, by By, address, keep string) erro
 	if err != nil {
 		return err
 	}
+	if passed, err := s.pass(ctx, by, j, "user.keep", switched{address, keep}, nil); passed {
+		return err
+	}
 	var d time.Duration
 	if keep != KeepForever && keep != KeepDefault {
 		if d, err = config.ParseDuration(keep); err != nil || d < time.Hour || d > archive.MaxKeep {

@@ -150,6 +150,10 @@ func (s *Service) Room(ctx context.Context, address string) (RoomInfo, error) {
 	if err != nil {
 		return RoomInfo{}, err
 	}
+	var there RoomInfo
+	if passed, err := s.pass(ctx, Command, j, "rooms.show", room{Room: address}, &there); passed {
+		return there, err
+	}
 	d, err := s.o.Rooms.Show(ctx, j)
 	if err != nil {
 		return RoomInfo{}, about(j, err)
@@ -180,6 +184,9 @@ func (s *Service) DestroyRoom(ctx context.Context, by By, address, reason string
 	if err != nil {
 		return err
 	}
+	if passed, err := s.pass(ctx, by, j, "rooms.destroy", room{Room: address, Reason: reason}, nil); passed {
+		return err
+	}
 	return s.said(about(j, s.o.Rooms.Destroy(ctx, j, reason)), by, "room destroyed", "room", j)
 }
 
@@ -197,6 +204,9 @@ func (s *Service) OwnRoom(ctx context.Context, by By, address, owner string) err
 		if _, err := s.o.Accounts.Get(ctx, who); err != nil {
 			return err
 		}
+	}
+	if passed, err := s.pass(ctx, by, j, "rooms.own", room{Room: address, Owner: owner}, nil); passed {
+		return err
 	}
 	return s.said(about(j, s.o.Rooms.Own(ctx, j, who)), by, "owner of a room added", "room", j, "owner", who)
 }

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -27,7 +28,7 @@ func (s *Service) Sessions() ([]SessionInfo, error) {
 	if s.o.Live == nil {
 		return nil, ErrNotRunning
 	}
-	list := s.o.Live.Sessions()
+	list := s.allSessions()
 	slices.SortFunc(list, func(a, b SessionInfo) int { return strings.Compare(a.JID, b.JID) })
 	return list, nil
 }
@@ -41,7 +42,14 @@ func (s *Service) SessionsOf(address string) ([]SessionInfo, error) {
 	case s.o.Live == nil:
 		return nil, ErrNotRunning
 	}
-	list := s.o.Live.SessionsOf(j)
+	var list []SessionInfo
+	passed, err := s.pass(context.Background(), Command, j, "node.sessions-of", alone{address}, &list)
+	if err != nil {
+		return nil, err
+	}
+	if !passed {
+		list = s.o.Live.SessionsOf(j)
+	}
 	slices.SortFunc(list, func(a, b SessionInfo) int { return strings.Compare(a.JID, b.JID) })
 	return list, nil
 }
@@ -49,6 +57,23 @@ func (s *Service) SessionsOf(address string) ([]SessionInfo, error) {
 // Kick ends the sessions of an account, or the one of a full address, and says how many. It is an error if there was
 // none.
 func (s *Service) Kick(by By, address string) (int, error) {
+	if s.o.Live == nil {
+		return 0, ErrNotRunning
+	}
+	j, err := jid.Parse(address)
+	if err != nil || j.Local() == "" {
+		return 0, fmt.Errorf("%q is not the address of a user or a session", address)
+	}
+	var n int
+	passed, err := s.pass(context.Background(), by, j.Bare(), "node.kick", alone{address}, &n)
+	if passed {
+		return n, err
+	}
+	return s.KickHere(by, address)
+}
+
+// KickHere is Kick of sessions at this node.
+func (s *Service) KickHere(by By, address string) (int, error) {
 	if s.o.Live == nil {
 		return 0, ErrNotRunning
 	}
@@ -70,7 +95,7 @@ func (s *Service) Present(host string) (active, idle []string, err error) {
 		return nil, nil, ErrNotRunning
 	}
 	busy := map[string]bool{}
-	for _, one := range s.o.Live.Sessions() {
+	for _, one := range s.allSessions() {
 		bare, _, _ := strings.Cut(one.JID, "/")
 		if host == "" || strings.HasSuffix(bare, "@"+host) {
 			busy[bare] = busy[bare] || !one.Idle

@@ -96,6 +96,10 @@ func (s *Service) AddToken(ctx context.Context, by By, w TokenWish) (TokenInfo, 
 	if err != nil {
 		return TokenInfo{}, err
 	}
+	var there TokenInfo
+	if passed, err := s.pass(ctx, by, owner, "token.add", w, &there); passed {
+		return there, err
+	}
 	spec := tokens.Spec{Kind: tokens.KindAccount, Owner: owner, Label: w.Label, MaxBytes: w.MaxBytes, Secret: w.Secret,
 		Rate: tokens.Rate{Burst: w.Burst}}
 	if spec.Scopes, err = tokens.ParseScopes(w.Scopes...); err != nil {
@@ -170,6 +174,9 @@ func (s *Service) Tokens(ctx context.Context, address string) ([]TokenInfo, erro
 func (s *Service) RevokeToken(ctx context.Context, by By, id string) error {
 	t, err := s.o.Tokens.Get(ctx, id)
 	if err != nil {
+		return err
+	}
+	if passed, err := s.pass(ctx, by, t.Owner, "token.revoke", alone{id}, nil); passed {
 		return err
 	}
 	return s.said(s.o.Tokens.Revoke(ctx, id), by, "token revoked", "account", t.Owner, "token", id, "label", t.Label)

@@ -27,6 +27,9 @@ func (s *Service) AddUser(ctx context.Context, by By, address, password string) 
 	if err != nil {
 		return err
 	}
+	if passed, err := s.pass(ctx, by, j, "user.add", Login{Name: address, Password: password}, nil); passed {
+		return err
+	}
 	return s.said(s.o.Accounts.Create(ctx, j, password), by, "account created", "account", j)
 }
 
@@ -54,6 +57,9 @@ func (s *Service) SetPassword(ctx context.Context, by By, address, password stri
 	if err != nil {
 		return err
 	}
+	if passed, err := s.pass(ctx, by, j, "user.passwd", Login{Name: address, Password: password}, nil); passed {
+		return err
+	}
 	return s.said(s.o.Accounts.SetPassword(ctx, j, password), by, "password set", "account", j)
 }
 
@@ -61,6 +67,9 @@ func (s *Service) SetPassword(ctx context.Context, by By, address, password stri
 func (s *Service) DeleteUser(ctx context.Context, by By, address string) error {
 	j, err := user(address)
 	if err != nil {
+		return err
+	}
+	if passed, err := s.pass(ctx, by, j, "user.del", alone{address}, nil); passed {
 		return err
 	}
 	return s.said(s.o.Accounts.Delete(ctx, j), by, "account removed", "account", j)
@@ -72,6 +81,9 @@ func (s *Service) Disable(ctx context.Context, by By, address string) error {
 	if err != nil {
 		return err
 	}
+	if passed, err := s.pass(ctx, by, j, "user.switch", switched{address, "off"}, nil); passed {
+		return err
+	}
 	return s.said(s.o.Accounts.SetDisabled(ctx, j, true), by, "account disabled", "account", j)
 }
 
@@ -79,6 +91,9 @@ func (s *Service) Disable(ctx context.Context, by By, address string) error {
 func (s *Service) Enable(ctx context.Context, by By, address string) error {
 	j, err := user(address)
 	if err != nil {
+		return err
+	}
+	if passed, err := s.pass(ctx, by, j, "user.switch", switched{address, "on"}, nil); passed {
 		return err
 	}
 	return s.said(s.o.Accounts.SetDisabled(ctx, j, false), by, "account enabled", "account", j)
@@ -107,6 +122,9 @@ func (s *Service) Grant(ctx context.Context, by By, address string, list []strin
 	if err != nil {
 		return err
 	}
+	if passed, err := s.pass(ctx, by, j, "user.grant", permits{address, list}, nil); passed {
+		return err
+	}
 	return s.said(s.o.Accounts.Grant(ctx, j, all...), by, "permissions granted", "account", j, "permissions", all)
 }
 
@@ -114,6 +132,9 @@ func (s *Service) Grant(ctx context.Context, by By, address string, list []strin
 func (s *Service) Revoke(ctx context.Context, by By, address string, list []string) error {
 	j, all, err := named(address, list)
 	if err != nil {
+		return err
+	}
+	if passed, err := s.pass(ctx, by, j, "user.revoke", permits{address, list}, nil); passed {
 		return err
 	}
 	if err := s.said(s.o.Accounts.Revoke(ctx, j, all...), by, "permissions revoked", "account", j,
@@ -182,6 +203,10 @@ func (s *Service) User(ctx context.Context, address string) (UserInfo, error) {
 	j, err := user(address)
 	if err != nil {
 		return UserInfo{}, err
+	}
+	var there UserInfo
+	if passed, err := s.pass(ctx, Command, j, "user.show", alone{address}, &there); passed {
+		return there, err
 	}
 	a, err := s.o.Accounts.Get(ctx, j)
 	if err != nil {

@@ -71,6 +71,9 @@ func (c *Control) Handler() http.Handler {
 	operation(mux, "api-account.list", c.listAPIAccounts)
 	operation(mux, "sessions", c.sessions)
 	operation(mux, "sessions.kick", c.kick)
+	operation(mux, "node.sessions", c.sessionsHere)
+	operation(mux, "node.sessions-of", c.sessionsOfHere)
+	operation(mux, "node.kick", c.kickHere)
 	operation(mux, "peers", c.peers)
 	operation(mux, "reload", c.reload)
 	operation(mux, "rooms", c.rooms)
@@ -124,15 +127,15 @@ func operation[In, Out any](mux *http.ServeMux, name string, f func(context.Cont
 }
 
 func (c *Control) addUser(ctx context.Context, in admin.Login) (nothing, error) {
-	return nothing{}, c.Admin.AddUser(ctx, admin.Command, in.Name, in.Password)
+	return nothing{}, c.Admin.AddUser(ctx, by(ctx), in.Name, in.Password)
 }
 
 func (c *Control) setPassword(ctx context.Context, in admin.Login) (nothing, error) {
-	return nothing{}, c.Admin.SetPassword(ctx, admin.Command, in.Name, in.Password)
+	return nothing{}, c.Admin.SetPassword(ctx, by(ctx), in.Name, in.Password)
 }
 
 func (c *Control) deleteUser(ctx context.Context, in name) (nothing, error) {
-	return nothing{}, c.Admin.DeleteUser(ctx, admin.Command, in.Name)
+	return nothing{}, c.Admin.DeleteUser(ctx, by(ctx), in.Name)
 }
 
 // listUsers answers with all accounts: whoever may ask may read the store itself.
@@ -156,30 +159,30 @@ func (c *Control) showUser(ctx context.Context, in name) (admin.UserInfo, error)
 }
 
 func (c *Control) keep(ctx context.Context, in switched) (nothing, error) {
-	return nothing{}, c.Admin.SetKeep(ctx, admin.Command, in.Name, in.To)
+	return nothing{}, c.Admin.SetKeep(ctx, by(ctx), in.Name, in.To)
 }
 
 func (c *Control) switchUser(ctx context.Context, in switched) (nothing, error) {
 	if in.To == "off" {
-		return nothing{}, c.Admin.Disable(ctx, admin.Command, in.Name)
+		return nothing{}, c.Admin.Disable(ctx, by(ctx), in.Name)
 	}
-	return nothing{}, c.Admin.Enable(ctx, admin.Command, in.Name)
+	return nothing{}, c.Admin.Enable(ctx, by(ctx), in.Name)
 }
 
 func (c *Control) grant(ctx context.Context, in permissions) (nothing, error) {
-	return nothing{}, c.Admin.Grant(ctx, admin.Command, in.Name, in.Permissions)
+	return nothing{}, c.Admin.Grant(ctx, by(ctx), in.Name, in.Permissions)
 }
 
 func (c *Control) revoke(ctx context.Context, in permissions) (nothing, error) {
-	return nothing{}, c.Admin.Revoke(ctx, admin.Command, in.Name, in.Permissions)
+	return nothing{}, c.Admin.Revoke(ctx, by(ctx), in.Name, in.Permissions)
 }
 
 func (c *Control) addAPIAccount(ctx context.Context, in admin.Login) (nothing, error) {
-	return nothing{}, c.Admin.AddAPIAccount(ctx, admin.Command, in.Name, in.Password, in.Domains)
+	return nothing{}, c.Admin.AddAPIAccount(ctx, by(ctx), in.Name, in.Password, in.Domains)
 }
 
 func (c *Control) deleteAPIAccount(ctx context.Context, in name) (nothing, error) {
-	return nothing{}, c.Admin.DeleteAPIAccount(ctx, admin.Command, in.Name)
+	return nothing{}, c.Admin.DeleteAPIAccount(ctx, by(ctx), in.Name)
 }
 
 func (c *Control) listAPIAccounts(ctx context.Context, _ nothing) ([]admin.APIAccountInfo, error) {
@@ -191,15 +194,15 @@ func (c *Control) devices(ctx context.Context, in name) ([]admin.DeviceInfo, err
 }
 
 func (c *Control) revokeDevice(ctx context.Context, in deviceOf) (knows bool, err error) {
-	return c.Admin.RevokeDevice(ctx, admin.Command, in.Name, in.Device)
+	return c.Admin.RevokeDevice(ctx, by(ctx), in.Name, in.Device)
 }
 
 func (c *Control) sessions(context.Context, nothing) ([]admin.SessionInfo, error) {
 	return c.Admin.Sessions()
 }
 
-func (c *Control) kick(_ context.Context, in name) (int, error) {
-	return c.Admin.Kick(admin.Command, in.Name)
+func (c *Control) kick(ctx context.Context, in name) (int, error) {
+	return c.Admin.Kick(by(ctx), in.Name)
 }
 
 func (c *Control) peers(context.Context, nothing) (admin.PeersInfo, error) { return c.Admin.Peers() }

@@ -16,7 +16,7 @@ type (
 )
 
 func (c *Control) announce(ctx context.Context, in announcing) (reached int, err error) {
-	return c.Admin.Announce(ctx, admin.Command, in.Host, in.Text, in.Keep)
+	return c.Admin.Announce(ctx, by(ctx), in.Host, in.Text, in.Keep)
 }
 
 func (c *Control) announcements(_ context.Context, in announced) ([]admin.AnnouncementInfo, error) {
@@ -24,7 +24,7 @@ func (c *Control) announcements(_ context.Context, in announced) ([]admin.Announ
 }
 
 func (c *Control) withdraw(ctx context.Context, in announced) (nothing, error) {
-	return nothing{}, c.Admin.WithdrawAnnouncement(ctx, admin.Command, in.Host, in.ID)
+	return nothing{}, c.Admin.WithdrawAnnouncement(ctx, by(ctx), in.Host, in.ID)
 }
 
 // Announce writes to all users of a host, or with "" of all hosts, and for the time keep to those who come. It says how

@@ -2,15 +2,13 @@ package server
 
 import (
 	"context"
-
-	"jackdaw/admin"
 )
 
 func (c *Control) decide(ctx context.Context, in switched) (nothing, error) {
 	if in.To == "off" {
-		return nothing{}, c.Admin.Refuse(ctx, admin.Command, in.Name)
+		return nothing{}, c.Admin.Refuse(ctx, by(ctx), in.Name)
 	}
-	return nothing{}, c.Admin.Approve(ctx, admin.Command, in.Name)
+	return nothing{}, c.Admin.Approve(ctx, by(ctx), in.Name)
 }
 
 // Approve lets the user of an account that waits for approval log in.

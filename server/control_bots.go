@@ -10,11 +10,11 @@ import (
 type botTest struct{ Name, Text string }
 
 func (c *Control) addBot(ctx context.Context, in admin.BotOrder) (nothing, error) {
-	return nothing{}, c.Admin.AddBot(ctx, admin.Command, in)
+	return nothing{}, c.Admin.AddBot(ctx, by(ctx), in)
 }
 
 func (c *Control) removeBot(ctx context.Context, in name) (nothing, error) {
-	return nothing{}, c.Admin.RemoveBot(ctx, admin.Command, in.Name)
+	return nothing{}, c.Admin.RemoveBot(ctx, by(ctx), in.Name)
 }
 
 func (c *Control) bots(ctx context.Context, _ nothing) ([]admin.BotInfo, error) {

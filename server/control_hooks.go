@@ -13,11 +13,11 @@ type rotated struct {
 }
 
 func (c *Control) addHook(ctx context.Context, in admin.HookWish) (admin.HookInfo, error) {
-	return c.Admin.AddHook(ctx, admin.Command, in)
+	return c.Admin.AddHook(ctx, by(ctx), in)
 }
 
 func (c *Control) changeHook(ctx context.Context, in admin.HookWish) (admin.HookInfo, error) {
-	return c.Admin.ChangeHook(ctx, admin.Command, in)
+	return c.Admin.ChangeHook(ctx, by(ctx), in)
 }
 
 func (c *Control) hooks(ctx context.Context, _ nothing) ([]admin.HookInfo, error) {
@@ -29,15 +29,15 @@ func (c *Control) hook(ctx context.Context, in name) (admin.HookInfo, error) {
 }
 
 func (c *Control) removeHook(ctx context.Context, in name) (nothing, error) {
-	return nothing{}, c.Admin.RemoveHook(ctx, admin.Command, in.Name)
+	return nothing{}, c.Admin.RemoveHook(ctx, by(ctx), in.Name)
 }
 
 func (c *Control) rotateHook(ctx context.Context, in rotated) (admin.HookInfo, error) {
-	return c.Admin.RotateHook(ctx, admin.Command, in.Name, in.Overlap)
+	return c.Admin.RotateHook(ctx, by(ctx), in.Name, in.Overlap)
 }
 
 func (c *Control) testHook(ctx context.Context, in name) (admin.HookReport, error) {
-	return c.Admin.TestHook(ctx, admin.Command, in.Name)
+	return c.Admin.TestHook(ctx, by(ctx), in.Name)
 }
 
 // AddHook makes a hook.

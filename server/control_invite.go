@@ -9,7 +9,7 @@ import (
 type invited struct{ Host, Which string }
 
 func (c *Control) invite(ctx context.Context, in admin.Wish) (admin.InvitationInfo, error) {
-	return c.Admin.Invite(ctx, admin.Command, in)
+	return c.Admin.Invite(ctx, by(ctx), in)
 }
 
 func (c *Control) invitations(ctx context.Context, in invited) ([]admin.InvitationInfo, error) {
@@ -17,7 +17,7 @@ func (c *Control) invitations(ctx context.Context, in invited) ([]admin.Invitati
 }
 
 func (c *Control) revokeInvitation(ctx context.Context, in invited) (nothing, error) {
-	return nothing{}, c.Admin.RevokeInvitation(ctx, admin.Command, in.Host, in.Which)
+	return nothing{}, c.Admin.RevokeInvitation(ctx, by(ctx), in.Host, in.Which)
 }
 
 // Invite makes an invitation.

@@ -30,11 +30,11 @@ func (c *Control) room(ctx context.Context, in roomOrder) (admin.RoomInfo, error
 }
 
 func (c *Control) destroyRoom(ctx context.Context, in roomOrder) (nothing, error) {
-	return nothing{}, c.Admin.DestroyRoom(ctx, admin.Command, in.Room, in.Reason)
+	return nothing{}, c.Admin.DestroyRoom(ctx, by(ctx), in.Room, in.Reason)
 }
 
 func (c *Control) ownRoom(ctx context.Context, in roomOrder) (nothing, error) {
-	return nothing{}, c.Admin.OwnRoom(ctx, admin.Command, in.Room, in.Owner)
+	return nothing{}, c.Admin.OwnRoom(ctx, by(ctx), in.Room, in.Owner)
 }
 
 // Rooms lists the rooms of a host or a domain of rooms, or with "" all.

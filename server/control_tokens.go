@@ -14,7 +14,7 @@ type rotating struct {
 }
 
 func (c *Control) addToken(ctx context.Context, in admin.TokenWish) (admin.TokenInfo, error) {
-	return c.Admin.AddToken(ctx, admin.Command, in)
+	return c.Admin.AddToken(ctx, by(ctx), in)
 }
 
 func (c *Control) tokens(ctx context.Context, in name) ([]admin.TokenInfo, error) {
@@ -22,15 +22,15 @@ func (c *Control) tokens(ctx context.Context, in name) ([]admin.TokenInfo, error
 }
 
 func (c *Control) revokeToken(ctx context.Context, in name) (nothing, error) {
-	return nothing{}, c.Admin.RevokeToken(ctx, admin.Command, in.Name)
+	return nothing{}, c.Admin.RevokeToken(ctx, by(ctx), in.Name)
 }
 
 func (c *Control) revokeTokens(ctx context.Context, in name) (int, error) {
-	return c.Admin.RevokeTokens(ctx, admin.Command, in.Name)
+	return c.Admin.RevokeTokens(ctx, by(ctx), in.Name)
 }
 
 func (c *Control) rotateToken(ctx context.Context, in rotating) (admin.TokenInfo, error) {
-	return c.Admin.RotateToken(ctx, admin.Command, in.ID, in.Overlap, in.Secret)
+	return c.Admin.RotateToken(ctx, by(ctx), in.ID, in.Overlap, in.Secret)
 }
 
 // AddToken makes a token, which the answer alone has.

@@ -33,7 +33,7 @@ func (c *Control) uploads(ctx context.Context, in name) ([]admin.FileInfo, error
 }
 
 func (c *Control) removeUploads(ctx context.Context, in filesOf) (n int, err error) {
-	return c.Admin.RemoveUploads(ctx, admin.Command, in.Name, in.IDs...)
+	return c.Admin.RemoveUploads(ctx, by(ctx), in.Name, in.IDs...)
 }
 
 // UploadUsers lists who has files on the disk, those with most first.

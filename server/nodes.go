@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,7 +29,8 @@ type nodes struct {
 	links *link.Links
 	node  atomic.Pointer[cluster.Node]
 	relay *relay.Relay
-	web   *streams // requests that other nodes pass on
+	web   *streams // requests that other nodes pass on,
+	desk  *streams // and what they ask for administrators
 	// served says of a slot that all parts know it: from the end of gained to the beginning of lost.
 	served [cluster.Slots]atomic.Bool
 	// house is the server, once it is assembled.
@@ -51,7 +53,7 @@ func joinCluster(ctx context.Context, cfg *config.Config, o RunOptions) (n *node
 		return nil, err
 	}
 	r.Log = o.Log
-	n = &nodes{o: o, cfg: cfg, assembled: make(chan struct{}), web: newStreams()}
+	n = &nodes{o: o, cfg: cfg, assembled: make(chan struct{}), web: newStreams(), desk: newStreams()}
 	n.ctx, n.cancel = context.WithCancel(ctx)
 	if n.store, err = redis.OpenNodes(ctx, r); err != nil {
 		return nil, err
@@ -167,7 +169,11 @@ func (n *nodes) begin(h *house) {
 	n.links.Handle(link.Clients, func(_ string, c net.Conn) { h.clients.Adopt(c) })
 	n.links.Handle(link.Components, func(_ string, c net.Conn) { h.programs.Adopt(c) })
 	n.links.Handle(link.HTTP, func(_ string, c net.Conn) { n.web.add(c) })
+	n.links.Handle(link.Control, func(_ string, c net.Conn) { n.desk.add(c) })
 	n.links.Serve()
+	control := &http.Server{Handler: ofNodes((&Control{Admin: h.admin}).Handler()), ReadHeaderTimeout: askTime,
+		IdleTimeout: 2 * time.Minute}
+	h.running.Go(func() { h.logged("cluster", control.Serve(n.desk)) })
 	h.running.Go(func() { h.logged("cluster", h.passed.Serve(n.web)) })
 	close(n.assembled)
 	h.running.Go(n.watch)
@@ -354,6 +360,7 @@ func (h *house) tookOver(is func(owner string) bool) {}
 func (n *nodes) close() {
 	n.cancel()
 	n.web.Close()
+	n.desk.Close()
 	if n.relay != nil {
 		n.relay.Close()
 	}

@@ -282,8 +282,12 @@ func assemble(
 		return nil, err
 	}
 	h.router.Use(h.modules()...)
-	h.admin = admin.New(admin.Options{Accounts: h.accounts, Config: h.cfg.Load, Kept: h.features, Devices: h.devices,
-		Hooks: h.features.Hooks,
+	var offices admin.Elsewhere // nil is that of a server that is alone
+	if node != nil {
+		offices = newOffices(node)
+	}
+	h.admin = admin.New(admin.Options{Elsewhere: offices, Accounts: h.accounts, Config: h.cfg.Load,
+		Kept: h.features, Devices: h.devices, Hooks: h.features.Hooks,
 		URL: func(host string) string {
 			c := h.cfg.Load()
 			return programsURL(c, host, &c.Listen)
@@ -515,6 +519,7 @@ func (h *house) stop() {
 		if err := h.passed.Shutdown(ctx); err != nil {
 			h.o.Log.Warn("requests of other nodes were cut off", "error", err)
 		}
+		h.nodes.desk.Close()
 	}
 	// Peers hear last that our users have gone; what they do not take waits on disk.
 	if h.peering != nil {

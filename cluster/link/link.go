@@ -32,6 +32,7 @@ const (
 	Clients                    // the bytes of a client's stream
 	HTTP                       // requests that concern an account
 	Components                 // the bytes of a component's stream
+	Control                    // what administrators ask for
 )
 
 // Bounds of what others can cause.

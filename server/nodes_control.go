@@ -1,0 +1,186 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"jackdaw/admin"
+	"jackdaw/cluster"
+	"jackdaw/cluster/link"
+	"jackdaw/modules/bots"
+	"jackdaw/modules/muc"
+	"jackdaw/modules/upload"
+	"jackdaw/router/accounts"
+	"jackdaw/xmpp/jid"
+)
+
+// What one node asks of another for an administrator goes over streams of a kind of its own, which only nodes can open,
+// to a server of its own. So nothing that comes in over HTTP can get there, whatever path it names.
+
+// headerBy says for whom a node asks, as admin.By has it.
+const headerBy = "Jackdaw-By"
+
+const (
+	askTime   = 30 * time.Second // for what another node is asked to do
+	lookTime  = 3 * time.Second  // for what it is asked to list
+	maxAnswer = 64 << 20         // bytes of an answer
+)
+
+// bySomebody is in the context of operations, with who asks.
+type bySomebody struct{}
+
+// by is who asks for an operation.
+func by(ctx context.Context) admin.By {
+	if who, ok := ctx.Value(bySomebody{}).(admin.By); ok {
+		return who
+	}
+	return admin.Command
+}
+
+// ofNodes serves operations that other nodes ask for.
+func ofNodes(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx := context.WithValue(r.Context(), carried{}, "")
+		if who := r.Header.Get(headerBy); who != "" {
+			ctx = context.WithValue(ctx, bySomebody{}, admin.By(who))
+		}
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+// offices are the ways to what other nodes do for administrators. It implements admin.Elsewhere.
+type offices struct {
+	n    *nodes
+	http *http.Client
+}
+
+func newOffices(n *nodes) *offices {
+	return &offices{n, &http.Client{Transport: &http.Transport{IdleConnTimeout: time.Minute,
+		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
+			node, _, err := net.SplitHostPort(address)
+			if err != nil {
+				return nil, err
+			}
+			return n.links.Open(ctx, node, link.Control)
+		}}}}
+}
+
+// Pass implements admin.Elsewhere.
+func (o *offices) Pass(ctx context.Context, who admin.By, owner jid.JID, operation string, in, out any,
+) (passed bool, err error) {
+	bare := owner.Bare().String()
+	if o.n.relay.Here(bare) {
+		return false, nil
+	}
+	home, ok := o.n.Home(cluster.SlotOf(bare))
+	if !ok || home.Node == o.n.ID() || ctx.Value(carried{}) != nil {
+		return true, fmt.Errorf("%s is at home nowhere for now: %w; try again in a moment", bare, accounts.ErrUnavailable)
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	return true, o.ask(ctx, who, home.Node, operation, in, out)
+}
+
+// ask has another node do something.
+func (o *offices) ask(ctx context.Context, who admin.By, node, operation string, in, out any) error {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return err
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+node+":0/"+operation, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	r.Header.Set(headerBy, string(who))
+	resp, err := o.http.Do(r)
+	if err != nil {
+		return fmt.Errorf("node %s does not answer: %w", node, err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("node %s answers %s (is it another version of jackdaw?)", node, resp.Status)
+	}
+	var answer reply[json.RawMessage]
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&answer); err != nil {
+		return fmt.Errorf("read the answer of node %s: %w", node, err)
+	}
+	if out != nil && len(answer.Result) > 0 {
+		if err := json.Unmarshal(answer.Result, out); err != nil {
+			return fmt.Errorf("read the answer of node %s: %w", node, err)
+		}
+	}
+	return told(answer.Error)
+}
+
+// known are the errors that faces of administrators tell apart.
+var known = []error{accounts.ErrUser, accounts.ErrNotFound, accounts.ErrExists, accounts.ErrPassword,
+	accounts.ErrUnavailable, accounts.ErrNotWaiting, bots.ErrNone, muc.ErrNoRoom, upload.ErrNoFile}
+
+// A farError is one that another node has told of.
+type farError struct {
+	text string
+	is   error
+}
+
+func (e *farError) Error() string { return e.text }
+func (e *farError) Unwrap() error { return e.is }
+
+// told makes an error of what another node has said of it.
+func told(text string) error {
+	if text == "" {
+		return nil
+	}
+	for _, err := range known {
+		if strings.Contains(text, err.Error()) {
+			return &farError{text, err}
+		}
+	}
+	return errors.New(text)
+}
+
+// Sessions implements admin.Elsewhere.
+func (o *offices) Sessions() (all []admin.SessionInfo) {
+	ctx, cancel := context.WithTimeout(o.n.ctx, lookTime)
+	defer cancel()
+	lists := make(chan []admin.SessionInfo)
+	asked := 0
+	for _, m := range o.n.node.Load().Members() {
+		if m.ID == o.n.ID() {
+			continue
+		}
+		asked++
+		go func() {
+			var list []admin.SessionInfo
+			if err := o.ask(ctx, admin.Command, m.ID, "node.sessions", nothing{}, &list); err != nil {
+				o.n.o.Log.Warn("the sessions at another node are not listed", "node", m.ID, "error", err)
+			}
+			lists <- list
+		}()
+	}
+	for range asked {
+		all = append(all, <-lists...)
+	}
+	return all
+}
+
+// Operations that nodes ask of each other.
+
+func (c *Control) sessionsHere(context.Context, nothing) ([]admin.SessionInfo, error) {
+	return c.Admin.SessionsHere()
+}
+
+func (c *Control) sessionsOfHere(_ context.Context, in name) ([]admin.SessionInfo, error) {
+	return c.Admin.SessionsOfHere(in.Name)
+}
+
+func (c *Control) kickHere(ctx context.Context, in name) (int, error) {
+	return c.Admin.KickHere(by(ctx), in.Name)
+}

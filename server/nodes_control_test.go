@@ -1,0 +1,139 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"jackdaw/admin"
+	"jackdaw/router/accounts"
+	"jackdaw/xmpp/jid"
+)
+
+// far is a node where everybody is at home but those of the domain near.example.
+type far struct{ *offices }
+
+func (f far) Pass(ctx context.Context, who admin.By, owner jid.JID, operation string, in, out any) (bool, error) {
+	if owner.Domain() == "near.example" {
+		return false, nil
+	}
+	return true, f.ask(ctx, who, "far", operation, in, out)
+}
+
+func (f far) Sessions() (list []admin.SessionInfo) {
+	_ = f.ask(context.Background(), admin.Command, "far", "node.sessions", nothing{}, &list)
+	return list
+}
+
+// seen keeps who has asked for what.
+type seen struct{ asked []string }
+
+func (s *seen) watch(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.asked = append(s.asked, string(by(r.Context()))+r.URL.Path)
+		next.ServeHTTP(w, r)
+	})
+}
+
+// twoNodes are an admin.Service with a store of its own, and the live part of the node to which it passes all on.
+func twoNodes(t *testing.T) (near *admin.Service, run *fakeRun, s *seen) {
+	t.Helper()
+	run, s = &fakeRun{}, &seen{}
+	service := func(live admin.Live, elsewhere admin.Elsewhere) *admin.Service {
+		o, store, err := openAdmin(t.Context(), controlConfig(t), true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := store.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		o.Live, o.Elsewhere = live, elsewhere
+		return admin.New(o)
+	}
+	home := httptest.NewServer(ofNodes(s.watch((&Control{Admin: service(run, nil)}).Handler())))
+	t.Cleanup(home.Close)
+	way := &http.Client{Transport: &http.Transport{DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", home.Listener.Addr().String())
+		}}}
+	return service(&fakeRun{}, far{&offices{http: way}}), run, s
+}
+
+func TestWhatConcernsAnAccountIsDoneAtItsHome(t *testing.T) {
+	near, run, seen := twoNodes(t)
+	ctx, who := t.Context(), admin.By("boss@localhost")
+	const romeo = "romeo@localhost"
+	if err := near.AddUser(ctx, who, romeo, "secret of romeo"); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := near.RosterOf(ctx, romeo); !errors.Is(err, accounts.ErrNotFound) {
+		t.Fatalf("the account was made here: %v", err)
+	}
+	for what, do := range map[string]func() error{
+		"passwd": func() error { return near.SetPassword(ctx, who, romeo, "another of romeo") },
+		"off":    func() error { return near.Disable(ctx, who, romeo) },
+		"keep":   func() error { return near.SetKeep(ctx, who, romeo, "90d") },
+		"grant":  func() error { return near.Grant(ctx, who, romeo, []string{"admin"}) },
+	} {
+		if err := do(); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	u, err := near.User(ctx, romeo)
+	if err != nil || !u.Disabled || u.Keep != "90d" || !slices.Contains(u.Permissions, "admin") {
+		t.Errorf("%+v, %v", u, err)
+	}
+	if err := errors.Join(near.Revoke(ctx, who, romeo, []string{"admin"}), near.Enable(ctx, who, romeo)); err != nil {
+		t.Error(err)
+	}
+	if u, err = near.User(ctx, romeo); err != nil || u.Disabled || len(u.Permissions) > 0 {
+		t.Errorf("%+v, %v", u, err)
+	}
+	if err := near.AddUser(ctx, who, romeo, "secret of romeo"); !errors.Is(err, accounts.ErrExists) {
+		t.Errorf("made twice: %v", err)
+	}
+	if _, err := near.UserDevices(ctx, romeo); err != nil {
+		t.Error(err)
+	}
+	run.sessions = []admin.SessionInfo{{JID: romeo + "/garden", Since: time.Now()}}
+	if list, err := near.SessionsOf(romeo); err != nil || len(list) != 1 {
+		t.Errorf("sessions of the account: %v, %v", list, err)
+	}
+	if list, err := near.Sessions(); err != nil || len(list) != 1 {
+		t.Errorf("sessions of all nodes: %v, %v", list, err)
+	}
+	if n, err := near.Kick(who, romeo+"/garden"); err != nil || n != 1 || !slices.Equal(run.kicked,
+		[]string{romeo + "/garden"}) {
+		t.Errorf("%d ended, %v: %v", n, err, run.kicked)
+	}
+	if err := near.DeleteUser(ctx, who, romeo); err != nil {
+		t.Error(err)
+	}
+	if _, err := near.User(ctx, romeo); !errors.Is(err, accounts.ErrNotFound) {
+		t.Errorf("after its end: %v", err)
+	}
+	if !slices.Contains(seen.asked, "boss@localhost/user.passwd") {
+		t.Errorf("the home does not know who asks: %v", seen.asked)
+	}
+}
+
+func TestWhatIsPassedOnIsNotPassedOnAgain(t *testing.T) {
+	var served error
+	handler := ofNodes(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.Context().Value(carried{}) == nil {
+			served = errors.New("offices.Pass cannot know it")
+		}
+	}))
+	handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("POST", "/user.del", strings.NewReader("{}")))
+	if served != nil {
+		t.Error(served)
+	}
+}
