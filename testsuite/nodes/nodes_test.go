@@ -160,6 +160,28 @@ func TestTroubleOfNodesLosesNothing(t *testing.T) {
 	}
 }
 
+// The negative control: nodes that acknowledge before Redis has what they write are caught.
+func TestNodesThatAcknowledgeEarlyAreCaught(t *testing.T) {
+	t.Parallel()
+	rounds := 1
+	if soak() {
+		rounds = 5
+	}
+	killed := []trouble{{"a node is killed beside a Redis that is slow", func(r *rig, b *ledger.Book, n *node) {
+		n.redis.Hold(true, false)
+		b.Fresh(some)
+		<-time.After(lease / 3)
+		n.kill()
+		n.redis.Heal()
+		b.Fresh(some)
+		n.launch()
+	}}}
+	problems, _ := play(t, "ackearly", 1, rounds, killed)
+	if !slices.ContainsFunc(problems, func(p string) bool { return strings.HasPrefix(p, "lost") }) {
+		t.Errorf("nodes that acknowledge too early have lost nothing; other problems: %d", len(problems))
+	}
+}
+
 // play has three nodes suffer in an order, and nodes, that the seed chooses.
 func play(t *testing.T, tags string, seed uint64, rounds int, chosen []trouble) (problems []string, acked int) {
 	t.Helper()

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -158,13 +159,30 @@ func (n *node) launch() {
 	n.up.Store(true)
 }
 
-// sleep has a node stand still, as when its machine does.
+// sleep has a node stand still, as when its machine does, and returns when all its threads do.
 func (n *node) sleep() {
 	n.up.Store(false)
 	n.Signal(syscall.SIGSTOP)
+	for !n.still() {
+		<-time.After(time.Millisecond)
+	}
+}
+
+func (n *node) still() bool {
+	stats, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", n.PID())) // the pattern is good
+	for _, file := range stats {
+		text, _ := os.ReadFile(file) // a thread may have ended
+		if _, after, ok := strings.Cut(string(text), ") "); ok && !strings.HasPrefix(after, "T") {
+			return false
+		}
+	}
+	return len(stats) > 0
 }
 
 func (n *node) wake() {
 	n.Signal(syscall.SIGCONT)
 	n.up.Store(true)
 }
+
+// says counts what is in the log.
+func (n *node) says(text string) int { return strings.Count(n.Log(), text) }
