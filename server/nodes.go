@@ -278,6 +278,9 @@ func (n *nodes) lost(slots []int, planned bool) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(n.ctx), n.cfg.Cluster.Lease*2/5)
 	defer cancel()
 	gone := among(slots)
+	if err := n.relay.Release(ctx, slots); err != nil && planned {
+		n.o.Log.Warn("owners move though stanzas of other nodes wait for them", "slots", len(slots), "error", err)
+	}
 	if err := n.house.release(ctx, gone, planned); err != nil && planned {
 		n.o.Log.Warn("owners move though not all of theirs has ended", "slots", len(slots), "error", err)
 	}

@@ -232,7 +232,7 @@ func assemble(
 	name := ""
 	if node != nil {
 		node.relay = relay.New(relay.Options{Router: h.router, Node: node, Links: node.links, Budgets: h.senders,
-			Log: o.Log})
+			Patience: cfg.Cluster.Lease + 5*time.Second, Log: o.Log}) // who takes over needs the lease and two seconds
 		h.router.SetHomes(node.relay)
 		h.accounts.SetHomes(node.relay.Here)
 		name = node.self()

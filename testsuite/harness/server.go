@@ -45,14 +45,23 @@ type Place struct {
 	Engine Engine // Embedded if empty
 	// Way is how clients of C2S and C2STLS reach the server; TCP if empty. They speak TCP in any case: to a bridge.
 	Way Way
+	// Nodes is how many servers are one, on Redis; clients come to one after the other. 0: one.
+	Nodes int
 }
 
 // Places are each engine with clients that speak TCP, and each other way to reach the first. A way is framing: no
 // engine sees it. There the server has no race detector, which would cost as much again; testsuite/web has it.
-var Places = []Place{{Embedded, TCP}, {Redis, TCP}, {Embedded, WebSocket}, {Embedded, BOSH}}
+var Places = []Place{{Engine: Embedded, Way: TCP}, {Engine: Redis, Way: TCP},
+	{Engine: Embedded, Way: WebSocket}, {Engine: Embedded, Way: BOSH}}
+
+// Several is a place with three nodes.
+var Several = Place{Engine: Redis, Way: TCP, Nodes: 3}
 
 // String names the way, and for TCP the engine.
 func (p Place) String() string {
+	if p.Nodes > 1 {
+		return "nodes"
+	}
 	if p.Way == TCP {
 		return string(p.Engine)
 	}
@@ -74,14 +83,19 @@ type Server struct {
 	Metrics string
 	Redis   *redistest.Server // of the engine Redis
 
-	t    testing.TB
-	bin  string
-	fast string // bin without the race detector
-	env  []string
-	ulim []string
-	cmd  *exec.Cmd
-	done chan struct{} // closed when the process has been reaped
-	log  *Output
+	// Nodes are the others that are one server with this; it is the first.
+	Nodes []*Server
+
+	alone bool // it is one of Nodes
+	t     testing.TB
+	bin   string
+	fast  string // bin without the race detector
+	env   []string
+	ulim  []string
+	cmd   *exec.Cmd
+	done  chan struct{} // closed when the process has been reaped
+	log   *Output
+	from  int // where the log of the process begins
 }
 
 // Options of Start.
@@ -270,8 +284,16 @@ http:
 `, filepath.Join(s.Dir, "data"), s.Domain, s.Domain, certificate, c2s, direct, s.HTTP, socket, s.HTTPS, s.Metrics,
 		federation,
 		indent(o.C2S), indent(o.HTTP), o.S2S, store, o.Config)
+	if o.Nodes > 1 {
+		text = s.spread(text, o.Nodes, &s.C2S, &s.C2STLS, &s.HTTP, &s.HTTPS, &s.S2S, &s.S2STLS)
+	}
 	if err := os.WriteFile(s.Config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
+	}
+	if o.Nodes > 1 {
+		if out, err := s.run(s.fast, "", "cluster", "init"); err != nil {
+			t.Fatalf("jackdaw cluster init: %v\n%s", err, out)
+		}
 	}
 	if len(o.Users) > 0 {
 		s.AddUser(o.Users...)
@@ -279,20 +301,28 @@ http:
 	s.Launch()
 	t.Cleanup(func() {
 		s.Stop()
-		if strings.Contains(s.log.String(), "panic") {
-			t.Errorf("the server panicked:\n%s", s.log.String())
-		}
-		if i := strings.Index(s.log.String(), "fatal error: "); i >= 0 { // of the runtime; the reason comes first
-			t.Errorf("the server died:\n%s", head(s.log.String()[i:], 8000))
-		}
-		if strings.Contains(s.log.String(), "WARNING: DATA RACE") { // the tests have -race
-			t.Errorf("the server races:\n%s", s.log.String())
-		}
-		if t.Failed() {
-			t.Logf("log of the server:\n%s", tail(s.log.String(), 4000))
+		for _, n := range append([]*Server{s}, s.Nodes...) {
+			n.inspect()
 		}
 	})
 	return s
+}
+
+// inspect looks in the log for what must not be there.
+func (s *Server) inspect() {
+	t, log := s.t, s.log.String()
+	if strings.Contains(log, "panic") {
+		t.Errorf("the server panicked:\n%s", log)
+	}
+	if i := strings.Index(log, "fatal error: "); i >= 0 { // of the runtime; the reason comes first
+		t.Errorf("the server died:\n%s", head(log[i:], 8000))
+	}
+	if strings.Contains(log, "WARNING: DATA RACE") { // the tests have -race
+		t.Errorf("the server races:\n%s", log)
+	}
+	if t.Failed() {
+		t.Logf("log of the server:\n%s", tail(log, 4000))
+	}
 }
 
 func indent(yaml string) string {
@@ -312,7 +342,7 @@ func (s *Server) Launch() {
 	s.cmd = exec.Command("/bin/sh", append([]string{"-c", limited, "sh", s.bin, "serve", "--config", s.Config}, s.ulim...)...)
 	s.cmd.Dir = s.Dir
 	s.cmd.Env = append(os.Environ(), s.env...)
-	from := s.log.Len()
+	s.from = s.log.Len()
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	// The server must not outlive a test process that is killed.
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -322,21 +352,41 @@ func (s *Server) Launch() {
 	done := make(chan struct{})
 	s.done = done
 	go func() { s.cmd.Wait(); close(done) }()
-	if err := s.log.Await("jackdaw: ready", from, Timeout, done); err != nil {
-		s.t.Fatalf("the server is not ready: %v\n%s", err, s.log.From(from))
+	for _, n := range s.Nodes {
+		n.Launch()
+	}
+	if s.alone {
+		return
+	}
+	for _, n := range append([]*Server{s}, s.Nodes...) {
+		if err := n.log.Await("jackdaw: ready", n.from, Timeout, n.done); err != nil {
+			s.t.Fatalf("the server is not ready: %v\n%s", err, n.log.From(n.from))
+		}
+	}
+	if len(s.Nodes) > 0 {
+		s.settled()
 	}
 }
 
 // Kill ends the process with SIGKILL.
 func (s *Server) Kill() {
+	for _, n := range s.Nodes {
+		n.Kill()
+	}
 	s.cmd.Process.Kill()
 	<-s.done
 }
 
 // Stop ends the process with SIGTERM and returns its exit code.
-func (s *Server) Stop() int {
+func (s *Server) Stop() (code int) {
+	for _, n := range s.Nodes {
+		n.cmd.Process.Signal(syscall.SIGTERM)
+	}
 	s.cmd.Process.Signal(syscall.SIGTERM)
-	return s.Exited()
+	for _, n := range s.Nodes {
+		code = max(code, n.Exited())
+	}
+	return max(code, s.Exited())
 }
 
 // Exited waits for the end of a process that is about to end, and returns its exit code.

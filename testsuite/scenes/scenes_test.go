@@ -101,7 +101,8 @@ func play(t *testing.T, s *harness.Server, script string) {
 func perform(t *testing.T, prefix []string, script string, config stage, help func(line) answer) {
 	t.Helper()
 	needs(t, "/usr/bin/python3", "python3-slixmpp")
-	config.Name, config.Domain, config.Only, config.Left = script, harness.Domain, os.Getenv("SCENES"), left(script, config.way)
+	config.Name, config.Domain, config.Only = script, harness.Domain, os.Getenv("SCENES")
+	config.Left = append(left(script, config.way), config.Left...)
 	told, err := json.Marshal(config)
 	if err != nil {
 		t.Fatal(err)
@@ -230,6 +231,28 @@ func TestScenesOnASharedServer(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Three nodes are one server to clients that are spread over them. Left out are scenes of which one node is all there is:
+// commands reach the accounts of the node whose socket they use, and a ping to the host says nothing of other nodes.
+func TestScenesOnSeveralNodes(t *testing.T) {
+	t.Parallel()
+	s := harness.Start(t, harness.Options{Place: harness.Several, Config: "modules: {directory: true}\n"})
+	for _, script := range []string{"login", "roster", "availability", "messages", "account", "resume"} {
+		t.Run(script, func(t *testing.T) {
+			t.Parallel()
+			on := stageOf(s)
+			on.Left = ofOneNode[script]
+			perform(t, nil, script, on, func(l line) answer { return help(t, s, l) })
+		})
+	}
+}
+
+// ofOneNode are the scenes that several nodes do not play, by script.
+var ofOneNode = map[string][]string{
+	"messages": {"a_full_store_says_so"},                      // it settles by a ping to the host
+	"account":  {"an_account_is_removed_with_all_it_had"},     // by a command
+	"resume":   {"what_was_acknowledged_does_not_come_again"}, // by a command
 }
 
 func TestMessagesSurviveTheServer(t *testing.T) {

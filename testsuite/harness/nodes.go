@@ -1,0 +1,174 @@
+package harness
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// lease is that of the nodes of a test: the shortest that there is.
+const lease = "3s"
+
+var address = regexp.MustCompile(`"?127\.[0-9.]+:[0-9]+"?`)
+
+// spread makes a server the first of several nodes. text is its configuration; own are the addresses in it at which
+// clients reach the server, which get others: one client after the other is led from there to one node after the other.
+func (s *Server) spread(text string, nodes int, own ...*string) (first string) {
+	s.t.Helper()
+	key := filepath.Join(s.Dir, "cluster.key")
+	fronts := map[string][]string{} // the addresses of the nodes, by the one at which clients come
+	before, rest, _ := strings.Cut(text, "\nlisten:\n")
+	listen, after, ok := strings.Cut(rest, "\nc2s:\n")
+	if !ok {
+		s.t.Fatalf("no listeners in\n%s", text)
+	}
+	front := map[string]bool{}
+	for _, a := range own {
+		front[*a] = true
+	}
+	for i := range nodes {
+		one := before + "\nlisten:\n" + address.ReplaceAllStringFunc(listen, func(a string) string {
+			a = strings.Trim(a, `"`)
+			to := a
+			if front[a] || i > 0 { // the first has the others at which somebody may look for it
+				to = FreeAddr()
+			}
+			if front[a] {
+				fronts[a] = append(fronts[a], to)
+			}
+			return fmt.Sprintf("%q", to)
+		}) + "\nc2s:\n" + after
+		data := filepath.Join(s.Dir, "data")
+		if i > 0 {
+			one = strings.Replace(one, "data: "+data+"\n", fmt.Sprintf("data: %s%d\n", data, i), 1)
+			mustLink(s.t, data, fmt.Sprint(data, i))
+		}
+		one += fmt.Sprintf("cluster: {listen: [%q], node: node%d, key_file: %q, lease: %s}\n", FreeAddr(), i+1, key, lease)
+		one = sharing(one)
+		if i == 0 {
+			first = one
+			continue
+		}
+		n := &Server{t: s.t, Dir: s.Dir, Config: filepath.Join(s.Dir, fmt.Sprintf("node%d.yaml", i+1)), Domain: s.Domain,
+			bin: s.bin, fast: s.fast, env: s.env, ulim: s.ulim, log: &Output{}, alone: true}
+		if err := os.WriteFile(n.Config, []byte(one), 0o600); err != nil {
+			s.t.Fatal(err)
+		}
+		s.Nodes = append(s.Nodes, n)
+	}
+	for front, behind := range fronts {
+		lead(s.t, front, behind)
+	}
+	return first
+}
+
+// sharing says in a configuration that the files of users are in one place.
+func sharing(text string) string {
+	const shared = "upload: {shared: true}"
+	switch {
+	case strings.Contains(text, "modules: {upload: {"):
+		return strings.Replace(text, "modules: {upload: {", "modules: {upload: {shared: true, ", 1)
+	case strings.Contains(text, "modules: {"):
+		return strings.Replace(text, "modules: {", "modules: {"+shared+", ", 1)
+	case strings.Contains(text, "\nmodules:\n"):
+		return strings.Replace(text, "\nmodules:\n", "\nmodules:\n  "+shared+"\n", 1)
+	}
+	return text + "modules: {" + shared + "}\n"
+}
+
+// mustLink gives the data directory of a node the files of the first one.
+func mustLink(t testing.TB, first, other string) {
+	for _, dir := range []string{filepath.Join(first, "upload"), other} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(first, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Join(first, "upload"), filepath.Join(other, "upload")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// lead passes connections on, to one address after the other; where nobody listens, to the next.
+func lead(t testing.TB, front string, behind []string) {
+	l, err := net.Listen("tcp", front)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	var turn atomic.Int64
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				for range behind {
+					to, err := net.Dial("tcp", behind[int(turn.Add(1))%len(behind)])
+					if err == nil {
+						join(c, to)
+						return
+					}
+				}
+			}()
+		}
+	}()
+}
+
+// join copies both ways until both have ended.
+func join(a, b net.Conn) {
+	defer b.Close()
+	var both sync.WaitGroup
+	for _, pair := range [2][2]net.Conn{{a, b}, {b, a}} {
+		both.Go(func() {
+			_, _ = io.Copy(pair[0], pair[1]) // the end of one is that of the other
+			if half, ok := pair[0].(*net.TCPConn); ok {
+				_ = half.CloseWrite()
+			}
+		})
+	}
+	both.Wait()
+}
+
+// settled waits until all is at home on some node.
+func (s *Server) settled() {
+	s.t.Helper()
+	var out []byte
+	for end := time.Now().Add(Timeout); time.Now().Before(end); {
+		var v struct {
+			Nodes    []struct{ Slots int }
+			Homeless int `json:"slots_without_home"`
+		}
+		cmd := exec.Command(s.fast, "nodes", "--json", "--config", s.Config)
+		cmd.Env = append(os.Environ(), s.env...)
+		out, _ = cmd.CombinedOutput()
+		if json.Unmarshal(out, &v) == nil && v.Homeless == 0 && len(v.Nodes) == len(s.Nodes)+1 && even(v.Nodes) {
+			return
+		}
+		<-time.After(50 * time.Millisecond)
+	}
+	s.t.Fatalf("the nodes do not share all owners: %s", out)
+}
+
+func even(nodes []struct{ Slots int }) bool {
+	for _, n := range nodes {
+		if n.Slots < 1024/len(nodes)-1 {
+			return false
+		}
+	}
+	return true
+}
