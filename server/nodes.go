@@ -318,7 +318,7 @@ func (n *nodes) watch() {
 			n.house.router.Lost(among(lost))
 		}
 		if stable.Stop(); !homeless {
-			stable.Reset(time.Minute) // by then who has taken over has noted what was left
+			stable.Reset(15 * time.Second) // by then who has taken over has noted what was left
 		}
 		select {
 		case <-changed:

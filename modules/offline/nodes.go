@@ -32,15 +32,16 @@ func (o *Offline) Gained(ctx context.Context, is func(owner string) bool, alive 
 	if err != nil {
 		return err
 	}
-	from := uint64(all)
-	for _, low := range dead {
-		from = min(from, low)
+	one := span{after: all}
+	for _, s := range dead {
+		one = span{min(one.after, s.after), max(one.before, s.before)}
 	}
 	if len(dead) == 0 {
 		return nil
 	}
-	// Without an end: an account is looked through before anything new comes into its archive (arriving).
-	l := &left{spans: []span{{from, all}}, of: is}
+	// Nothing new is within it, whatever clock the dead one had: an account is looked through before anything new comes
+	// into its archive (arriving).
+	l := &left{spans: []span{one}, of: is}
 	if old := s.left.Load(); old != nil {
 		l.spans = few(append(append([]span(nil), old.spans...), l.spans...))
 		if was := old.of; was == nil {
@@ -73,25 +74,33 @@ func (o *Offline) Joined(ctx context.Context, node string) error {
 	return o.m.load(ctx)
 }
 
+// lastWords is how long a node may have gone on after it has moved its mark for the last time, which it does all the
+// time. What came after that is not looked for: it came to the next home.
+const lastWords = 10 * time.Second
+
 // dead are the marks of those who are not there any more: from where each one's accounts must be looked through.
-func (s *settled) dead(ctx context.Context, alive func(node string) bool) (map[string]uint64, error) {
+func (s *settled) dead(ctx context.Context, alive func(node string) bool) (map[string]span, error) {
 	entries, _, err := s.state.List(ctx, settledOwner)
 	if err != nil {
 		return nil, err
 	}
-	out := map[string]uint64{}
+	out := map[string]span{}
 	for _, e := range entries {
 		if node := nodeOf(e.Key); node == s.node || alive(node) {
 			continue
 		}
-		low, _, spans, err := readSettled(e.Value)
+		low, high, spans, err := readSettled(e.Value)
 		if err != nil {
 			return nil, err
 		}
-		for _, one := range spans {
-			low = min(low, one.after)
+		one := span{low, high + uint64(lastWords/time.Microsecond)}
+		if nodeOf(e.Key) == "" { // of a server that was alone, which does not move its mark while it is idle
+			one.before = all
 		}
-		out[e.Key] = low
+		for _, s := range spans {
+			one = span{min(one.after, s.after), max(one.before, s.before)}
+		}
+		out[e.Key] = one
 	}
 	return out, nil
 }

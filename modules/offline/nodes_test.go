@@ -153,3 +153,27 @@ func TestANodeGoesOnWhereAServerWasAlone(t *testing.T) {
 		wantBodies(n.T, j, "1")
 	})
 }
+
+// The mark of a dead node stays for a while, and accounts may move on meanwhile: what came to its successor is not what
+// it has left.
+func TestWhatCameAfterADeathIsNotLookedFor(t *testing.T) {
+	nodes(t, func(t *testing.T, c *scene) {
+		c.login("a")
+		c.romeo.SendDurable(message("1"))
+		c.m.look(t.Context())
+		n := c.next("b", everybody)
+		j := n.login("b")
+		j.Wait(1)
+		j.Take()
+		pass(2 * lastWords)
+		n.romeo.SendDurable(message("2"))
+		j.Take()
+		wantBodies(n.T, j, "1 2")
+		j.Logout()
+		n.m.moved(everybody)
+		d := sceneOn(t, Options{}, c.store, true, "d")
+		d.gained(everybody, "b")
+		d.m.recoverAll(t.Context())
+		d.wantStored(1) // the first, which was taken, and which only the dead one could have said
+	})
+}

@@ -232,7 +232,7 @@ func (m *module) look(ctx context.Context) {
 	if m.copyOld(storage.IDAt(now.Add(-soon))) || s.changed.CompareAndSwap(true, false) {
 		s.idle = 0
 	}
-	if s.idle++; s.idle > calm {
+	if s.idle++; s.idle > calm && s.node == "" {
 		return
 	}
 	low := storage.IDAt(now.Add(-distance))

@@ -2,6 +2,7 @@ package mam
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -47,7 +48,8 @@ func (k *Keeper) Round(ctx context.Context, now time.Time) {
 	}
 	n := 0
 	err := k.Log.Owners(ctx, func(owner string) bool {
-		if err := k.visit(ctx, owner, all, now); err != nil &&
+		// What is at home on another node is looked after there.
+		if err := k.visit(ctx, owner, all, now); err != nil && !errors.Is(err, storage.ErrElsewhere) &&
 			ctx.Err() == nil {
 			k.Logger.Warn("archive not purged", "owner", owner, "error", err)
 		}
