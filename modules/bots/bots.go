@@ -202,9 +202,9 @@ func (m *Bots) named(j jid.JID) (*bot, error) {
 	return b, nil
 }
 
-// active says whether the bot is to be there: its host is served, its account and that of its owner are in use.
+// active says whether the bot is to be there: its account is at home here, and in use, as that of its owner is.
 func (m *Bots) active(b *bot) bool {
-	return m.o.On() && m.o.Router.Serves(b.JID.Domain()) && m.o.Active(m.ctx, b.JID) &&
+	return m.o.On() && m.o.Router.IsHome(b.JID) && m.o.Active(m.ctx, b.JID) &&
 		(b.Owner.IsZero() || m.o.Active(m.ctx, b.Owner))
 }
 

@@ -16,6 +16,8 @@ const (
 	// again is how long a bot waits before it does anew what did not work: to have a session, to enter a room. For a room
 	// it is doubled each time, up to later, which is also how long it stays away from a room that does not want it.
 	again = time.Minute
+	// comesHome is how soon a bot that is at home on another node sees that it has come home.
+	comesHome = 2 * time.Second
 	later = time.Hour
 	// heard is how many stanzas may wait for the life of a bot. What is beyond is lost: it comes again when the session
 	// does.
@@ -31,7 +33,11 @@ func (b *bot) live(ctx context.Context) {
 		b.queue.Kick() // the account may have been off
 		s, out := b.bind(ctx)
 		if s == nil {
-			if !pause(ctx, again) {
+			wait := again
+			if !b.m.o.Router.IsHome(b.JID) && !b.m.o.Router.Alone() {
+				wait = comesHome
+			}
+			if !pause(ctx, wait) {
 				return
 			}
 			continue

@@ -233,8 +233,8 @@ func TestScenesOnASharedServer(t *testing.T) {
 	}
 }
 
-// Three nodes are one server to clients that are spread over them. Left out are scenes of which one node is all there is:
-// commands reach the accounts of the node whose socket they use, and a ping to the host says nothing of other nodes.
+// Three nodes are one server to clients that are spread over them. Left out are scenes of which one node is all there
+// is: a ping to the host says nothing of other nodes.
 func TestScenesOnSeveralNodes(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.Options{Place: harness.Several, Config: "modules: {directory: true}\n"})
