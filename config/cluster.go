@@ -71,6 +71,10 @@ func (c *Config) checkCluster(k *checker) {
 	if c.Storage.Engine != EngineRedis {
 		k.add("cluster.listen", "expected storage.engine to be redis: what nodes share is there")
 	}
+	if u := &c.Modules.Upload; c.Modules.Enabled("upload") && !u.Shared && !u.S3.On() {
+		k.add("modules.upload", "files would lie on the node that took them, where others do not find them; expected s3, or "+
+			"shared: true if the folder upload of the data directory is the same on all nodes, or enabled: false")
+	}
 	for _, addr := range l.Listen {
 		k.hostPort("cluster.listen", addr)
 	}

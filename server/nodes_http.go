@@ -13,6 +13,7 @@ import (
 
 	"jackdaw/cluster"
 	"jackdaw/cluster/link"
+	"jackdaw/modules/upload"
 	"jackdaw/router/tokens"
 	"jackdaw/web"
 )
@@ -93,6 +94,9 @@ func taking(next http.Handler) http.Handler {
 
 // accountOf is the account that a request is said to be of, by its credentials, "" for none. Nothing is checked.
 func (h *house) accountOf(r *http.Request) string {
+	if strings.HasPrefix(r.URL.Path, upload.Path) {
+		return upload.Claimed(r)
+	}
 	_, password, _ := r.BasicAuth()
 	scheme, bearer, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	shown := []string{password, r.Header.Get("X-Gotify-Key"), r.URL.Query().Get("token")}

@@ -18,7 +18,7 @@ const (
 	again = time.Minute
 	// comesHome is how soon a bot that is at home on another node sees that it has come home.
 	comesHome = 2 * time.Second
-	later = time.Hour
+	later     = time.Hour
 	// heard is how many stanzas may wait for the life of a bot. What is beyond is lost: it comes again when the session
 	// does.
 	heard = 64

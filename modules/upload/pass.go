@@ -186,3 +186,33 @@ func (s *Service) adopt(sl *slot) {
 	}
 	s.users[owner][sl], s.slots[sl.id] = true, sl
 }
+
+// Claimed is the account that a request to put a file says its slot is of, as a bare address; "" for none. Nothing is
+// checked: it is for whoever passes the request on to the account's home.
+func Claimed(r *http.Request) string {
+	pass, shown := strings.CutPrefix(r.Header.Get("Authorization"), scheme)
+	if r.Method != http.MethodPut || !shown || len(pass) > longestPass {
+		return ""
+	}
+	b, err := passText.Strict().DecodeString(pass)
+	if err != nil || len(b) <= sha256.Size || b[sha256.Size] != passVersion {
+		return ""
+	}
+	b = b[sha256.Size+1:]
+	var v uint64
+	for range 4 { // when it was made, size, until when, and the length of the owner
+		n := 0
+		if v, n = binary.Uvarint(b); n <= 0 {
+			return ""
+		}
+		b = b[n:]
+	}
+	if v > uint64(len(b)) {
+		return ""
+	}
+	owner, err := jid.Parse(string(b[:v]))
+	if err != nil || !owner.IsBare() || owner.Local() == "" {
+		return ""
+	}
+	return owner.String()
+}

@@ -129,6 +129,10 @@ func FuzzPasses(f *testing.F) {
 			if err == nil && (sl.id != id || sl.expires.Sub(sl.created) != slotTime) {
 				t.Errorf("%q: %+v", p, sl)
 			}
+			claimed := Claimed(&http.Request{Method: http.MethodPut, Header: http.Header{"Authorization": {scheme + p}}})
+			if err == nil && sl.owner.IsBare() && sl.owner.Local() != "" && claimed != sl.owner.String() {
+				t.Errorf("%q is of %s, and claims to be of %q", p, sl.owner, claimed)
+			}
 		}
 	})
 }

@@ -74,7 +74,7 @@ func (r *rig) join(users []string) *node {
 	listen := harness.FreeAddr()
 	n.links = newWire(r.t, listen)
 	n.Server = harness.Start(r.t, harness.Options{Fast: true, Tags: r.tags, RedisAt: n.redis.Addr, Users: users,
-		Config: ledger.Config + fmt.Sprintf("cluster: {listen: [%q], address: %q, node: %s, key_file: %q, lease: %s}\n",
+		Config: ledger.Config + "  upload: {enabled: false}\n" + fmt.Sprintf("cluster: {listen: [%q], address: %q, node: %s, key_file: %q, lease: %s}\n",
 			listen, n.links.Addr, n.Name, r.key, lease)})
 	n.up.Store(true)
 	r.nodes = append(r.nodes, n)

@@ -106,7 +106,7 @@ hosts: [{domain: %s}]
 listen: {c2s: [], c2s_tls: ["%s:%s"], http: [], https: []}
 c2s: {scram_iterations: 4096}
 limits: {resources_per_account: 1000}
-modules: {strangers: {recipients: 0}, offline: {max_messages: 100000, max_bytes: 1073741824}}
+modules: {upload: {enabled: false}, strangers: {recipients: 0}, offline: {max_messages: 100000, max_bytes: 1073741824}}
 log: {level: warn}
 `, filepath.Join(s.dir, "data"+strconv.Itoa(i)), harness.Domain, address(i), portC2S)
 	if s.redis != nil {
