@@ -163,20 +163,24 @@ func (b *bridge) serve(conn net.Conn, plain bool) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if b.down(secured, far, &parted) {
-			secured.Close() // with a last word of TLS
+		if !b.down(secured, far, &parted) {
+			conn.Close()
+			return
 		}
-		conn.Close()
+		// Closing it while the client is still writing would make the kernel drop what it was told last.
+		_ = secured.CloseWrite()
+		_ = conn.SetReadDeadline(time.Now().Add(2 * time.Second))
 	}()
-	b.up(in, far, first, &parted)
-	if !parted.Load() {
+	if b.up(in, far, first, &parted) && !parted.Load() {
 		far.Close()
 	}
 	<-done
+	_, _ = io.Copy(io.Discard, conn)
 }
 
-// up takes what the client says to the server, until it ends its stream or the connection.
-func (b *bridge) up(in *reader, far farSide, first item, parted *atomic.Bool) {
+// up takes what the client says to the server, until it ends its stream or the connection. It says whether the client
+// has: the server may have something to say yet where it takes nothing more.
+func (b *bridge) up(in *reader, far farSide, first item, parted *atomic.Bool) (gone bool) {
 	var err error
 	for it := first; err == nil; it, err = in.next() {
 		switch it.kind {
@@ -187,16 +191,17 @@ func (b *bridge) up(in *reader, far farSide, first item, parted *atomic.Bool) {
 		case isEnd:
 			parted.Store(true)
 			far.end()
-			return
+			return true
 		}
 		if err != nil {
-			return
+			return false
 		}
 	}
 	if broken := (*xml.SyntaxError)(nil); errors.As(err, &broken) && broken.Msg != "unexpected EOF" {
 		parted.Store(true)
 		far.send(in.rest()) // it is the server's to say that it is broken
 	}
+	return true
 }
 
 // down takes what the server says to the client, and says whether the server has ended its stream.

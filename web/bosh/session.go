@@ -140,8 +140,16 @@ func (s *session) receive(q *request) {
 	defer s.mu.Unlock()
 	switch k := s.keptFor(q.rid); {
 	case s.over && s.words != nil && q.rid > s.last && s.owns(q.from): // what could not be said when it ended
+		// The client takes answers in the order of its requests: one that has overtaken another waits for it.
+		if ahead := q.rid - s.last - 1; ahead > 0 && ahead < requests && find(s.early, q.rid) == nil {
+			s.early = append(s.early, q)
+			return
+		}
 		q.answer <- s.words
-		s.words = nil
+		for _, e := range s.early {
+			e.answer <- &reply{status: http.StatusOK, body: []byte(bodyStart + "/>")}
+		}
+		s.words, s.early = nil, nil
 		close(s.heard)
 		s.h.remove(s)
 	case s.over, s.barred(q.from):
