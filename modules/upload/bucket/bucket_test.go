@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"jackdaw/storage/s3test"
@@ -280,11 +281,12 @@ func TestTheBucketIsCheckedAndTheErrorSaysWhatToDo(t *testing.T) {
 
 // broken is a server whose answers end after n bytes, the first times.
 func broken(times, n int, content []byte) func(http.ResponseWriter, *http.Request) bool {
+	var done atomic.Int64 // two connections may ask at once
 	return func(w http.ResponseWriter, r *http.Request) bool {
 		if r.Method != http.MethodGet {
 			return false
 		}
-		if times--; times < 0 {
+		if done.Add(1) > int64(times) {
 			return false
 		}
 		var from, to int
@@ -315,17 +317,15 @@ func TestReadingGoesOnWhereAConnectionBroke(t *testing.T) {
 	if got, err := read(t, b, "1/x"); !errors.Is(err, ErrAway) {
 		t.Errorf("for ever: %d bytes, %v", len(got), err)
 	}
-	n := 0
+	var n atomic.Int64
 	s.Fault(func(w http.ResponseWriter, r *http.Request) bool { // nothing but the beginning
-		n++
-		return n > 1 && broken(1, 0, body)(w, r)
+		return n.Add(1) > 1 && broken(1, 0, body)(w, r)
 	})
 	if got, err := read(t, b, "1/x"); !errors.Is(err, ErrAway) || len(got) != firstBytes {
 		t.Errorf("but for the beginning: %d bytes, %v", len(got), err)
 	}
 	s.Fault(func(w http.ResponseWriter, r *http.Request) bool { // of another length by now
-		n++
-		if n%2 == 0 {
+		if n.Add(1)%2 == 0 {
 			s.Change("a b/files/1/x", body[:len(body)-1])
 		}
 		return false
