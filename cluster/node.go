@@ -229,11 +229,11 @@ func (n *Node) ask(ctx context.Context, r Request) {
 	cancel()
 	n.mu.Lock()
 	n.core.reply(n.now(), v, err)
+	n.publish()
 	for _, c := range n.served {
-		close(c)
+		close(c) // whoever waited looks at what is published
 	}
 	n.served = nil
-	n.publish()
 	n.mu.Unlock()
 	n.wake()
 }

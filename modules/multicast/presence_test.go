@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"jackdaw/modules/internal/moduletest"
 	"jackdaw/router"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
@@ -67,9 +68,20 @@ func TestAnotherSessionUnderTheSameAddressKeepsThePresence(t *testing.T) {
 	h := newHouse(t)
 	h.show()
 	old := h.romeo
+	old.Linger()
 	h.romeo = h.login("romeo/a")
 	old.Logout()
 	h.juliet.Want()
+	h.romeo.Logout()
+	h.juliet.Want(end + `juliet@example.org'/>`)
+	h.wantSent(end + `paris@b.example'/>`)
+}
+
+func TestAnotherSessionThatIsNotAvailableKeepsNothing(t *testing.T) {
+	h := newHouse(t)
+	h.show()
+	h.romeo.Linger()
+	moduletest.Login(t, h.Router, "romeo/a")
 	h.romeo.Logout()
 	h.juliet.Want(end + `juliet@example.org'/>`)
 	h.wantSent(end + `paris@b.example'/>`)

@@ -497,11 +497,17 @@ const limited = `bin=$1 verb=$2 flag=$3 config=$4; shift 4; for l; do ulimit $l 
 
 var lastPort atomic.Int32
 
+// unsafePort is the only port from 10,000 on to which browsers do not connect (Fetch, "port blocking").
+const unsafePort = 10080
+
 // FreeAddr is a loopback address that nobody else gets: each test process has an address of 127.0.0.0/8 to itself, and
 // the ports are below those that the kernel gives to clients. In a namespace (Isolate) it is one of ServerIP.
 func FreeAddr() string {
 	pid := os.Getpid()
 	port := 10000 + lastPort.Add(1)
+	if port == unsafePort {
+		return FreeAddr()
+	}
 	if isolated() {
 		return net.JoinHostPort(ServerIP, strconv.Itoa(int(port)))
 	}

@@ -311,6 +311,13 @@ func (c *Client) Take() []router.Delivery {
 	return fresh
 }
 
+// Linger lets the client stay when its stream is ended, until Logout; others leave as soon as they learn of it.
+func (c *Client) Linger() {
+	c.Out.mu.Lock()
+	defer c.Out.mu.Unlock()
+	c.Out.logout = nil
+}
+
 // Logout ends the session; what Take has not taken goes back to the router, as c2s does it.
 func (c *Client) Logout() { c.gone.Do(c.unbind) }
 
