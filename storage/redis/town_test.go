@@ -140,12 +140,17 @@ func (n *several) write(
 	if err != nil {
 		return nil, err
 	}
+	return n.behind(p), nil
+}
+
+// behind finishes as p does, behind all that write has returned before.
+func (n *several) behind(p *storage.Pending) *storage.Pending {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	before, now := n.last, storage.NewPending()
 	n.last = now
 	before.Then(func(error) { p.Then(now.Finish) })
-	return now, nil
+	return now
 }
 
 // lazily is write for what may finish later, or earlier.
@@ -280,7 +285,10 @@ func (l *logOfNodes) Lookup(
 		r, p, err = e.Log(l.space).Lookup(ctx, owner, dedup)
 		return err
 	})
-	return r, p, err
+	if err != nil {
+		return r, nil, err
+	}
+	return r, l.behind(p), nil
 }
 
 func (l *logOfNodes) Replace(ctx context.Context, owner string, id uint64, data []byte) (*storage.Pending, error) {
