@@ -2,6 +2,7 @@ package offline
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"jackdaw/router"
@@ -20,6 +21,9 @@ const (
 
 // patience is how long a session may let what waits for it wait before others stop waiting for it.
 const patience = time.Second
+
+// awayFor is after what time somebody looks again whether storage is back.
+const awayFor = 200 * time.Millisecond
 
 // catching is a session that is being brought what is stored for its account, by one goroutine. One at a time does it
 // for the whole account; those that take nothing for a while, or are full, do it for themselves beside it, and so do
@@ -58,7 +62,7 @@ func (m *module) begin(name string, s *router.Session, since uint64, done func()
 	sh := m.shard(name)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	m.recover(sh, name)
+	away := m.gather(sh, name)
 	if o := sh.owners[name]; o != nil {
 		if c := o.catching[s]; c != nil {
 			c.again = true // it may be given more than before, since it has got its presence
@@ -78,10 +82,12 @@ func (m *module) begin(name string, s *router.Session, since uint64, done func()
 		return true
 	}
 	n, _, err := m.store.Size(context.Background(), name)
-	if err != nil {
+	switch {
+	case away != nil, errors.Is(err, storage.ErrUnavailable): // what may wait there must not be overtaken
+	case err != nil:
 		m.log.Warn("stored messages are not brought", "owner", name, "error", err)
-	}
-	if err != nil || n == 0 {
+		return true
+	case n == 0:
 		return true
 	}
 	if !ready(s) || s.Held() || m.router.Session(s.Addr()) != s {
@@ -158,18 +164,28 @@ func best(list []*router.Session) (s *router.Session) {
 
 func ready(s *router.Session) bool { return s.Presence() != nil && s.Priority() >= 0 }
 
-// run sends what is stored, page by page.
+// run sends what is stored, page by page. While storage is away it waits for it: what comes meanwhile must not overtake
+// what is there.
 func (m *module) run(c *catching) {
 	for {
-		n, ok := m.page(c)
-		if !ok { // it has ended: what it was given must be back before another gets the rest
+		n, err := m.page(c)
+		switch {
+		case errors.Is(err, errGone): // what it was given must be back before another gets the rest
 			<-c.gone
+		case err != nil:
+			select {
+			case <-c.gone:
+			case <-time.After(awayFor):
+			}
 		}
-		if m.leave(c) || ok && n == 0 && m.finish(c) {
+		if m.leave(c) || err == nil && n == 0 && m.finish(c) {
 			return
 		}
 	}
 }
+
+// errGone says that a session has ended.
+var errGone = errors.New("the session has ended")
 
 // leave ends the catching up if the session has ended, or may not be brought what is for the account, and leaves the
 // rest to others.
@@ -212,7 +228,7 @@ func (m *module) finish(c *catching) (finished bool) {
 	name := c.s.Bare().String()
 	m.router.WithOwner(name, func() {
 		left, _, err := m.store.Page(context.Background(), name, storage.Query{After: c.after, Limit: 1})
-		if c.again || err == nil && len(left) > 0 {
+		if c.again || err == nil && len(left) > 0 || errors.Is(err, storage.ErrUnavailable) {
 			return
 		}
 		finished = true
@@ -277,11 +293,11 @@ func (m *module) part(c *catching) {
 	}
 }
 
-// page sends one page. It returns how many records it has seen, and false if the session has ended.
-func (m *module) page(c *catching) (n int, ok bool) {
+// page sends one page. It returns how many records it has seen. The error is errGone or storage.ErrUnavailable.
+func (m *module) page(c *catching) (n int, err error) {
 	s := c.s
 	if m.await(c) != nil {
-		return 0, false
+		return 0, errGone
 	}
 	name := s.Bare().String()
 	sh := m.shard(name)
@@ -289,8 +305,12 @@ func (m *module) page(c *catching) (n int, ok bool) {
 	select {
 	case <-c.gone: // nobody would end the flight of what is marked now
 		sh.mu.Unlock()
-		return 0, false
+		return 0, errGone
 	default:
+	}
+	if err := m.gather(sh, name); err != nil {
+		sh.mu.Unlock()
+		return 0, err
 	}
 	if c.again {
 		c.again, c.after, c.named = false, 0, false
@@ -299,8 +319,11 @@ func (m *module) page(c *catching) (n int, ok bool) {
 	records, _, err := m.store.Page(context.Background(), name, storage.Query{After: c.after, Limit: c.limit})
 	if err != nil {
 		sh.mu.Unlock()
+		if errors.Is(err, storage.ErrUnavailable) {
+			return 0, err
+		}
 		m.log.Warn("stored messages are not brought", "owner", name, "error", err)
-		return 0, true
+		return 0, nil
 	}
 	o := sh.state(name)
 	var parcels []parcel
@@ -341,11 +364,11 @@ func (m *module) page(c *catching) (n int, ok bool) {
 		for _, t := range p.to {
 			// What a session does not take any more stays marked until it has ended.
 			if !t.Send(&batch, router.Delivery{Stanza: &p.stanza, Kept: p.id}) && t == s {
-				return len(records), false
+				return len(records), errGone
 			}
 		}
 	}
-	return len(records), true
+	return len(records), nil
 }
 
 // parcel is one stored message on its way.

@@ -160,10 +160,11 @@ func (o *owner) follow(k key, q *router.Sequel) {
 
 // copyLoose stores copies of the messages in flight that only the archive has, in order: of those that it got before an
 // id, but for those to be left out. All of them get one before anything else is stored for the account, since what is
-// stored is brought in order. The caller holds the shard.
-func (m *module) copyLoose(name string, o *owner, before uint64, leaveOut map[key]bool) {
+// stored is brought in order: the error is storage.ErrUnavailable, and then nothing is to be stored behind them. The
+// caller holds the shard.
+func (m *module) copyLoose(name string, o *owner, before uint64, leaveOut map[key]bool) error {
 	if o.loose == 0 {
-		return
+		return nil
 	}
 	var loose []key
 	for k, f := range o.flight {
@@ -178,6 +179,8 @@ func (m *module) copyLoose(name string, o *owner, before uint64, leaveOut map[ke
 		switch {
 		case errors.Is(err, storage.ErrNotFound): // retracted, or erased, since
 			o.drop(k)
+		case errors.Is(err, storage.ErrUnavailable): // for those behind it, too
+			return err
 		case err != nil:
 			m.log.Warn("message given to a session has no copy but in the archive", "owner", name, "error", err)
 		case f.first == nil: // nobody has it any more
@@ -186,6 +189,38 @@ func (m *module) copyLoose(name string, o *owner, before uint64, leaveOut map[ke
 			o.copied(k, id)
 		}
 	}
+	return nil
+}
+
+// warnLoose says that messages have no copy yet, which only the archive has.
+func (m *module) warnLoose(name string, err error) {
+	if err != nil {
+		m.log.Warn("messages given to a session have no copy but in the archive", "owner", name, "error", err)
+	}
+}
+
+// gather puts into the log what waits for an account and is not there: what a crash may have left, and what sessions
+// could not give back. The error is storage.ErrUnavailable. The caller holds the shard.
+func (m *module) gather(sh *shard, name string) error {
+	if o := sh.owners[name]; o != nil && o.orphans() {
+		return m.precede(sh, name)
+	}
+	if err := m.recover(sh, name); errors.Is(err, storage.ErrUnavailable) {
+		return err
+	}
+	return nil
+}
+
+// precede puts into the log all that comes before what is stored for an account next. The error is
+// storage.ErrUnavailable. The caller holds the shard.
+func (m *module) precede(sh *shard, name string) error {
+	if err := m.recover(sh, name); errors.Is(err, storage.ErrUnavailable) {
+		return err
+	}
+	if o := sh.owners[name]; o != nil {
+		return m.copyLoose(name, o, all, nil)
+	}
+	return nil
 }
 
 // all is above every id.

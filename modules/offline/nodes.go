@@ -162,9 +162,9 @@ func (m *module) arriving(e *router.Envelope) {
 	name := ownerOf(e).String()
 	sh := m.shard(name)
 	sh.mu.Lock()
-	done := m.recover(sh, name)
+	err := m.recover(sh, name)
 	sh.mu.Unlock()
-	if !done && e.Durable {
+	if err != nil && e.Durable {
 		e.Refuse(router.Unavailable())
 	}
 }
@@ -176,7 +176,7 @@ func (m *module) moved(gone func(owner string) bool) {
 		sh.mu.Lock()
 		for name, o := range sh.owners {
 			if gone(name) {
-				m.copyLoose(name, o, all, nil)
+				m.warnLoose(name, m.copyLoose(name, o, all, nil))
 				delete(sh.owners, name)
 			}
 		}

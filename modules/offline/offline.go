@@ -227,9 +227,12 @@ func (m *module) delivering(e *router.Envelope, to []*router.Session) {
 			return
 		}
 	}
-	m.recover(sh, name)
-	m.copyLoose(name, o, all, nil)
-	id, dup, err := m.append(e, name, e.Stanza.Payload, storage.AppendOptions{Dedup: dedup(e)}, e.Tracked)
+	err := m.precede(sh, name)
+	var id uint64
+	var dup bool
+	if err == nil {
+		id, dup, err = m.append(e, name, e.Stanza.Payload, storage.AppendOptions{Dedup: dedup(e)}, e.Tracked)
+	}
 	switch {
 	case err != nil && e.Durable:
 		sh.tidy(name, o)
@@ -312,13 +315,13 @@ func (m *module) unclaimed(e *router.Envelope) {
 	}
 	o := storage.AppendOptions{Dedup: dedup(e), MaxRecords: l.MaxMessages, MaxBytes: l.MaxBytes, Fair: true}
 	sh.busy = sh.busy || e.Archived()
-	m.recover(sh, name)
-	if st := sh.owners[name]; st != nil {
-		m.copyLoose(name, st, all, nil)
-		if len(st.catching) > 0 {
-			// A user who is taking what waited is not to be cut off from what comes meanwhile.
-			o.MaxRecords, o.MaxBytes = 2*o.MaxRecords, 2*o.MaxBytes
-		}
+	if err := m.precede(sh, name); err != nil {
+		e.Refuse(router.Unavailable())
+		return
+	}
+	if st := sh.owners[name]; st != nil && len(st.catching) > 0 {
+		// A user who is taking what waited is not to be cut off from what comes meanwhile.
+		o.MaxRecords, o.MaxBytes = 2*o.MaxRecords, 2*o.MaxBytes
 	}
 	id, dup, err := m.append(e, name, e.Stanza.Payload, o, e.Tracked)
 	if errors.Is(err, storage.ErrFull) {
@@ -394,7 +397,7 @@ func (m *module) reorder(e *router.Envelope, name string) {
 		return
 	case f.copy == 0:
 		if len(f.more) == 0 {
-			m.copyLoose(name, o, all, nil)
+			m.warnLoose(name, m.copyLoose(name, o, all, nil))
 		}
 		return
 	}
@@ -446,7 +449,8 @@ func (m *module) keep(s *router.Session, given []router.Undelivered) {
 	for i := range given {
 		here[given[i].Kept] = true
 	}
-	m.copyLoose(name, o, all, here) // they came before these, or do not come from the same sender
+	// They came before these, or do not come from the same sender.
+	m.warnLoose(name, m.copyLoose(name, o, all, here))
 	last := uint64(0)
 	for i := range given {
 		g := &given[i]
@@ -547,7 +551,7 @@ func (m *module) ended(s *router.Session, _ *xmpp.Stanza) {
 		o.unmark(k, s)
 	}
 	if o.orphans() { // what could not be given back
-		m.copyLoose(name, o, all, nil)
+		m.warnLoose(name, m.copyLoose(name, o, all, nil))
 	}
 	o.returned = 0
 	free := len(o.flight) < before

@@ -242,7 +242,9 @@ func TestNothingIsPromisedWhileStorageIsAway(t *testing.T) {
 	if e := c.romeo.Send(hi); e.Err == nil || e.Err.Condition != xmpp.CondResourceConstraint {
 		t.Errorf("away: %v, %v", e.Outcome, e.Err)
 	}
+	c.store.Fail(nil)
 	j.Available(0)
+	c.store.Fail(storage.ErrUnavailable)
 	if e := c.romeo.SendDurable(hi); e.Err == nil || e.Err.Condition != xmpp.CondResourceConstraint {
 		t.Errorf("acknowledged sender: %v, %v", e.Outcome, e.Err)
 	}

@@ -3,6 +3,7 @@ package offline
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -55,7 +56,7 @@ func (m *module) recoverRound(ctx context.Context) (whole bool) {
 	err := m.archive.Owners(ctx, func(name string) bool {
 		sh := m.shard(name)
 		sh.mu.Lock()
-		whole = m.recover(sh, name) && whole
+		whole = m.recover(sh, name) == nil && whole
 		sh.mu.Unlock()
 		if n++; n%restAfter == 0 {
 			select {
@@ -72,12 +73,12 @@ func (m *module) recoverRound(ctx context.Context) (whole bool) {
 }
 
 // recover puts into the log what an account was given before a crash and may not have taken. It comes before anything
-// else is stored for the account, or brought to it. It says whether that is done; if not, it is tried again later. The
-// caller holds the shard.
-func (m *module) recover(sh *shard, name string) (done bool) {
+// else is stored for the account, or brought to it. What cannot be done now is tried again later. The caller holds the
+// shard.
+func (m *module) recover(sh *shard, name string) error {
 	l := m.settled.left.Load()
 	if sh.recovered == nil || sh.recovered[name] || l == nil || l.of != nil && !l.of(name) {
-		return true
+		return nil
 	}
 	ctx := context.Background()
 	var found []waiting
@@ -89,19 +90,22 @@ func (m *module) recover(sh *shard, name string) (done bool) {
 			}
 			return true
 		})
-		if err != nil {
+		switch {
+		case errors.Is(err, storage.ErrUnavailable): // which is said elsewhere
+			return err
+		case err != nil:
 			m.log.Warn("what a crash may have left is not looked for yet", "owner", name, "error", err)
-			return false
+			return err
 		}
 	}
 	if len(found) > 0 {
 		if err := m.rescue(ctx, name, found); err != nil {
 			m.log.Warn("what a crash has left is not brought yet", "owner", name, "error", err)
-			return false
+			return err
 		}
 	}
 	sh.recovered[name] = true
-	return true
+	return nil
 }
 
 // waiting is a message that waits for an account.

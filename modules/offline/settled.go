@@ -261,7 +261,9 @@ func (m *module) copyOld(before uint64) (busy bool) {
 		for name, o := range sh.owners {
 			if o.loose > 0 {
 				busy = true
-				m.copyLoose(name, o, before, nil)
+				if m.copyLoose(name, o, before, nil) != nil {
+					continue // that storage is away is said elsewhere, and they get their copies when it is back
+				}
 			}
 			sh.tidy(name, o)
 		}

@@ -321,8 +321,20 @@ func (s *Server) inspect() {
 		t.Errorf("the server races:\n%s", log)
 	}
 	if t.Failed() {
+		t.Logf("warnings and errors of the server:\n%s", tail(serious(log), 4000))
 		t.Logf("log of the server:\n%s", tail(log, 4000))
 	}
+}
+
+// serious has the lines of a log that are not of everyday.
+func serious(log string) string {
+	var b strings.Builder
+	for line := range strings.Lines(log) {
+		if strings.Contains(line, "level=WARN") || strings.Contains(line, "level=ERROR") {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
 }
 
 func indent(yaml string) string {
