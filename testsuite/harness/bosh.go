@@ -35,8 +35,8 @@ type bosh struct {
 	sid     string
 	last    bool // the session is to end by what is queued
 	came    map[int]boshBody
-	due     int // rid of the response that is next
-	err     error
+	due     int    // rid of the response that is next
+	err     error  // the first that a request met: nothing more is said
 	taken   bool   // next has given all that came, and waits for more
 	greeted bool   // the client has its first header
 	domain  string // that the session is to
@@ -48,10 +48,11 @@ type boshPost struct {
 	attrs   string
 }
 
-// boshBody is a response.
+// boshBody is a response, or why there is none.
 type boshBody struct {
 	attrs []xml.Attr
 	items []item
+	err   error
 }
 
 func newBOSH(b *bridge) farSide {
@@ -81,7 +82,7 @@ func (s *bosh) header(attrs []xml.Attr) error {
 		}
 		s.queue = append(s.queue, boshPost{attrs: said})
 		s.pump()
-		for s.sid == "" && s.err == nil { // nothing can be said before
+		for s.sid == "" && s.out > 0 { // nothing can be said before
 			s.wake.Wait()
 		}
 		return nil
@@ -161,16 +162,16 @@ func (s *bosh) post(attrs, payload string) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.out--
-		switch {
-		case err == nil:
-			s.came[rid] = answer
-		case s.err == nil && !s.last:
-			s.err = err
-		}
 		if sid := value(answer.attrs, "", "sid"); sid != "" && s.sid == "" {
 			s.sid = sid
-		} else if s.sid == "" && s.err == nil && value(answer.attrs, "", "type") != "terminate" {
-			s.err = s.b.wrong("no sid in the first response")
+		} else if s.sid == "" && err == nil && value(answer.attrs, "", "type") != "terminate" {
+			err = s.b.wrong("no sid in the first response")
+		}
+		// What a request met is heard in its turn, as an answer is: one before it may be still on its way (XEP-0124 §14.2).
+		answer.err = err
+		s.came[rid] = answer
+		if s.err == nil {
+			s.err = err
 		}
 		s.pump()
 		s.wake.Broadcast()
@@ -225,6 +226,9 @@ func (s *bosh) next() (string, error) {
 			return firstHeader(s.domain, s.sid), nil
 		}
 		if answer, ok := s.came[s.due]; ok {
+			if answer.err != nil {
+				return "", answer.err
+			}
 			delete(s.came, s.due)
 			s.due++
 			said, err := s.said(answer)
@@ -232,9 +236,6 @@ func (s *bosh) next() (string, error) {
 				return said, err
 			}
 			continue
-		}
-		if s.err != nil {
-			return "", s.err
 		}
 		s.taken = true
 		s.pump()

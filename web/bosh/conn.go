@@ -118,12 +118,13 @@ func (s *session) Prompt() bool {
 // The caller holds mu.
 func (s *session) farewell(content []byte) {
 	if s.finish(content, s.cut.condition) {
-		s.h.remove(s)
+		s.settle()
 		return
 	}
 	s.words = s.compose(&request{body: body{rid: s.last}}, content, true, s.cut.condition)
 	s.heard = make(chan struct{})
 	s.h.part(s)
+	s.advance()
 }
 
 // stalled says whether a write has waited for long enough. While the client has no request here, as it may for a while,

@@ -295,6 +295,43 @@ func TestRules(t *testing.T) {
 			c.post("", message).is(endOf("system-shutdown"))
 			c.post("", message).is(endOf("item-not-found"))
 		}},
+		{"0206 §6", "nobody hears of an end before its turn", func(t *testing.T, c *client) {
+			lost := c.post("", message)
+			c.says(message)
+			c.write("<message/>")
+			before := c.again(103, "", message)
+			c.write(endMark + "system-shutdown>")
+			told := c.settled()
+			after := c.again(103, "", message) // §14.3
+			before.is(" type='error'/>")
+			c.again(101, "", message).is(lost.answer())
+			if !after.held() || told() {
+				t.Error("102 has yet to come")
+			}
+			c.post("", message).is(endOf("system-shutdown"))
+			after.is("/>") // §13
+			if !told() {
+				t.Error("nobody is left to be told")
+			}
+			c.again(103, "", message).is(endOf("item-not-found"))
+		}},
+		{"0206 §6", "nor with a 'rid' that is not in the window", func(t *testing.T, c *client) {
+			c.write(endMark + "system-shutdown>")
+			told := c.settled()
+			c.from = elsewhere
+			c.again(103, "", message).is(endOf("item-not-found"))
+			if told() {
+				t.Error("the client has yet to hear")
+			}
+			c.from = netip.MustParseAddr("192.0.2.1")
+			waits := c.again(102, "", message)
+			c.again(103, "", message).is(endOf("item-not-found"))
+			waits.is("/>")
+			if !told() {
+				t.Error("who left the session is waited for")
+			}
+			c.post("", message).is(endOf("item-not-found"))
+		}},
 		{"", "what is unfit ends the session", func(t *testing.T, c *client) {
 			e := c.post("", message)
 			c.post("", "<message><!-- a --></message>").is(endOf("bad-request"))
@@ -356,6 +393,24 @@ func TestRules(t *testing.T) {
 		t.Run(r.section+" "+r.name, func(t *testing.T) {
 			play(t, func(t *testing.T, x *house) { r.play(t, x.begin(open)) })
 		})
+	}
+}
+
+// settled begins to wait for the session to have said why it has ended, and returns whether it has.
+func (c *client) settled() func() bool {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		c.Settle(c.t.Context())
+	}()
+	return func() bool {
+		synctest.Wait()
+		select {
+		case <-done:
+			return true
+		default:
+			return false
+		}
 	}
 }
 

@@ -134,25 +134,15 @@ func (s *session) owns(from netip.Addr) bool {
 	return gate.Neighbourhood(from) == gate.Neighbourhood(s.owner)
 }
 
+// gone says whether the session has ended and its client has been told, or cannot be. The caller holds mu.
+func (s *session) gone() bool { return s.over && s.words == nil }
+
 // receive takes a request in. It gets its answer now or later.
 func (s *session) receive(q *request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch k := s.keptFor(q.rid); {
-	case s.over && s.words != nil && q.rid > s.last && s.owns(q.from): // what could not be said when it ended
-		// The client takes answers in the order of its requests: one that has overtaken another waits for it.
-		if ahead := q.rid - s.last - 1; ahead > 0 && ahead < requests && find(s.early, q.rid) == nil {
-			s.early = append(s.early, q)
-			return
-		}
-		q.answer <- s.words
-		for _, e := range s.early {
-			e.answer <- &reply{status: http.StatusOK, body: []byte(bodyStart + "/>")}
-		}
-		s.words, s.early = nil, nil
-		close(s.heard)
-		s.h.remove(s)
-	case s.over, s.barred(q.from):
+	case s.gone(), s.barred(q.from):
 		q.answer <- s.refusal(itemNotFound)
 	case k != nil: // §14.3: the same answer again
 		if k.again++; k.key != q.key {
@@ -168,7 +158,7 @@ func (s *session) receive(q *request) {
 		s.repeat(find(s.early, q.rid), q)
 	case !s.inWindow(&q.body): // §14.2, and §14.3: the same error if there is no answer any more
 		s.mistake(q)
-	case !q.read: // it was not expected when it came, and is now
+	case !q.read && !s.over: // it was not expected when it came, and is now
 		q.answer <- recoverable
 	default:
 		s.early = append(s.early, q)
@@ -219,10 +209,11 @@ func (s *session) refusal(condition string) *reply {
 	return a
 }
 
-// advance takes up the requests whose turn it is. While much of what came before has not been read, they wait. The
-// caller holds mu.
+// advance takes up the requests whose turn it is. While much of what came before has not been read, they wait. Where
+// the session has ended without a request to say so in, the next one gets that: the client takes answers in the order
+// of its requests (§14.2), and one that has overtaken it waits. The caller holds mu.
 func (s *session) advance() {
-	for !s.over && s.unread() <= bodies*s.h.o.Limits().After.Bytes {
+	for !s.gone() && s.unread() <= bodies*s.h.o.Limits().After.Bytes {
 		q := find(s.early, s.last+1)
 		if q == nil {
 			break
@@ -230,6 +221,11 @@ func (s *session) advance() {
 		s.early = slices.DeleteFunc(s.early, func(e *request) bool { return e == q })
 		if !s.fits(q) {
 			s.mistake(q)
+			break
+		}
+		if s.over {
+			q.answer <- s.words
+			s.settle()
 			break
 		}
 		s.admit(q)
@@ -485,7 +481,9 @@ func (s *session) shut(condition string, blamed *request) {
 		} else {
 			s.finish(nil, condition)
 		}
-		s.h.remove(s)
+		s.settle()
+	} else if s.words != nil && blamed != nil {
+		s.settle()
 	}
 	s.closed = true
 	if blamed != nil && blamed.waiter != nil {
@@ -493,8 +491,8 @@ func (s *session) shut(condition string, blamed *request) {
 	}
 }
 
-// finish ends the session: the oldest request gets what is to be said, the others an empty answer (§13). It says
-// whether there was one. The caller holds mu.
+// finish ends the session: the oldest request that is held gets what is to be said, the others an empty answer (§13).
+// It says whether there was one. The caller holds mu.
 func (s *session) finish(content []byte, condition string) (said bool) {
 	for len(s.held) > 0 {
 		switch {
@@ -507,17 +505,26 @@ func (s *session) finish(content []byte, condition string) (said bool) {
 			said = true
 		}
 	}
-	for _, q := range s.early {
-		if q.waiter != nil {
-			q.answer <- &reply{status: http.StatusOK, body: []byte(bodyStart + "/>")}
-		}
-	}
 	s.present()
 	s.over = true
-	s.early, s.kept, s.in, s.out = nil, nil, nil, nil
+	s.in, s.out = nil, nil
 	s.readable.Broadcast()
 	s.writable.Broadcast()
 	return said
+}
+
+// settle leaves a session that has ended, with an empty answer to the requests that wait for their turn (§13). The
+// caller holds mu.
+func (s *session) settle() {
+	for _, q := range s.early {
+		q.answer <- &reply{status: http.StatusOK, body: []byte(bodyStart + "/>")}
+	}
+	s.early, s.kept = nil, nil
+	if s.words != nil {
+		s.words = nil
+		close(s.heard)
+	}
+	s.h.remove(s)
 }
 
 func find(in []*request, rid uint64) *request {
