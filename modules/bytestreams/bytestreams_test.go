@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -26,7 +27,8 @@ type wharf struct {
 	*Service
 	t      *testing.T
 	r      *router.Router
-	at     string
+	l      net.Listener
+	dial   func() (net.Conn, error)
 	set    config.Bytestreams
 	limits config.Limits
 	may    bool
@@ -38,6 +40,7 @@ func newWharf(t *testing.T, change func(*wharf)) *wharf {
 	t.Helper()
 	d := config.Default()
 	w := &wharf{t: t, r: moduletest.New("romeo", "juliet"), set: d.Modules.Bytestreams, limits: d.Limits, may: true}
+	w.dial = func() (net.Conn, error) { return net.Dial("tcp", w.l.Addr().String()) }
 	if change != nil {
 		change(w)
 	}
@@ -46,13 +49,14 @@ func newWharf(t *testing.T, change func(*wharf)) *wharf {
 		May:      func(jid.JID) (bool, error) { return w.may, w.broken },
 		Settings: func() *config.Bytestreams { return &w.set }, Limits: func() *config.Limits { return &w.limits }})
 	w.r.Use(w.Module())
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	if w.l == nil {
+		var err error
+		if w.l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			t.Fatal(err)
+		}
 	}
-	w.at = l.Addr().String()
 	ended := make(chan error, 1)
-	go func() { ended <- w.Serve(l) }()
+	go func() { ended <- w.Serve(w.l) }()
 	t.Cleanup(func() {
 		w.Close()
 		if err := <-ended; err != nil {
@@ -66,7 +70,7 @@ func newWharf(t *testing.T, change func(*wharf)) *wharf {
 // connect asks for an address; the answer says whether it was given.
 func (w *wharf) connect(dst string) (c net.Conn, ok bool) {
 	w.t.Helper()
-	c, err := net.Dial("tcp", w.at)
+	c, err := w.dial()
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -205,22 +209,27 @@ func TestStreamsAreBounded(t *testing.T) {
 }
 
 func TestWhoIsNotJoinedHasLittleTime(t *testing.T) {
-	w := newWharf(t, func(w *wharf) { w.limits.AuthTime = 100 * time.Millisecond })
-	silent, err := net.Dial("tcp", w.at)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer silent.Close()
-	waiting, _ := w.connect(w.address("s1"))
-	for _, c := range []net.Conn{silent, waiting} {
-		c.SetReadDeadline(time.Now().Add(20 * time.Second))
-		if n, err := c.Read(make([]byte, 1)); n != 0 || err == nil {
-			t.Errorf("%d bytes, %v", n, err)
+	synctest.Test(t, func(t *testing.T) {
+		w := newWharf(t, func(w *wharf) {
+			phone := moduletest.NewPhone()
+			w.l, w.dial = phone, func() (net.Conn, error) { return phone.Dial(), nil }
+			w.limits.AuthTime = 10 * time.Second
+		})
+		begun := time.Now()
+		silent, _ := w.dial()
+		defer silent.Close()
+		<-time.After(time.Second)
+		waiting, _ := w.connect(w.address("s1"))
+		for i, c := range []net.Conn{silent, waiting} {
+			n, err := c.Read(make([]byte, 1))
+			if took, want := time.Since(begun), time.Duration(10+i)*time.Second; n != 0 || err != io.EOF || took != want {
+				t.Errorf("%d bytes, %v, after %s", n, err, took)
+			}
 		}
-	}
-	if e := w.romeo.Send(activate("s1")); e.Err == nil || e.Err.Condition != "item-not-found" {
-		t.Errorf("it waits still: %v", e.Err)
-	}
+		if e := w.romeo.Send(activate("s1")); e.Err == nil || e.Err.Condition != "item-not-found" {
+			t.Errorf("it waits still: %v", e.Err)
+		}
+	})
 }
 
 func FuzzRequestsOfStrangers(f *testing.F) {

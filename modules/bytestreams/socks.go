@@ -89,10 +89,9 @@ func (s *Service) greet(g *guest) error {
 	// The deadline of the connection ends nobody who does not read. A stream that began meanwhile has taken it away.
 	time.AfterFunc(time.Until(end), func() {
 		s.mu.Lock()
-		waits := slices.Contains(s.waiting[dst], g)
-		s.mu.Unlock()
-		if waits {
-			s.leave(g)
+		defer s.mu.Unlock()
+		if slices.Contains(s.waiting[dst], g) {
+			s.remove(g)
 		}
 	})
 	return nil
@@ -135,10 +134,15 @@ func request(c io.ReadWriter) (dst string, err error) {
 
 // leave ends a connection.
 func (s *Service) leave(g *guest) {
-	_ = g.Close() // it may be closed already
-	g.pass.Leave()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.remove(g)
+}
+
+// remove ends a connection. The caller holds mu, so that nobody who sees it end finds it waiting.
+func (s *Service) remove(g *guest) {
+	_ = g.Close() // it may be closed already
+	g.pass.Leave()
 	delete(s.guests, g)
 	left := slices.DeleteFunc(s.waiting[g.dst], func(o *guest) bool { return o == g })
 	if s.waiting[g.dst] = left; len(left) == 0 {
