@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,7 +33,7 @@ type bench struct {
 	reps, pairs, rate  int
 	warmup, seconds    time.Duration
 	lease              time.Duration
-	only               string
+	only, onlyLines    string
 	names              *names
 
 	values map[string][]map[string]float64 // of the runs, by line and place
@@ -50,7 +51,8 @@ func run(s *stage.Stage) int {
 	flag.DurationVar(&b.warmup, "warmup", time.Second, "unmeasured time before each line")
 	flag.DurationVar(&b.seconds, "seconds", 3*time.Second, "measured time of each line")
 	flag.DurationVar(&b.lease, "lease", 10*time.Second, "cluster.lease")
-	flag.StringVar(&b.only, "only", "", "measure only the places whose names have this in them")
+	flag.StringVar(&b.only, "only", "", "measure only the places whose names have one of these in them, separated by commas")
+	flag.StringVar(&b.onlyLines, "lines", "", "measure only the lines whose names have one of these in them, likewise")
 	flag.Parse()
 	if b.reps < 1 || b.pairs < 3 || b.rate < 1 || b.seconds < time.Second || b.warmup < 0 {
 		fmt.Fprintln(os.Stderr, "nodes: -reps and -rate are above 0, -pairs 3 at least, -seconds a second at least")
@@ -150,7 +152,12 @@ func (b *bench) fail(format string, args ...any) {
 }
 
 // wanted says whether a place is to be measured.
-func (b *bench) wanted(name string) bool { return strings.Contains(name, b.only) }
+func (b *bench) wanted(name string) bool { return among(name, b.only) }
+
+// among says whether a name has one of the texts in it.
+func among(name, texts string) bool {
+	return slices.ContainsFunc(strings.Split(texts, ","), func(text string) bool { return strings.Contains(name, text) })
+}
 
 // keep enters what a run has brought.
 func (b *bench) keep(line, place string, values map[string]float64) {

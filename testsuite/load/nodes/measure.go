@@ -47,6 +47,9 @@ func (b *bench) lines(place string, s *servers, u *users, route func(stream int)
 		{window1, []string{"message", "-window", "1"}},
 		{offered, []string{"rate", "-rate", strconv.Itoa(b.rate)}},
 	} {
+		if !among(l.name, b.onlyLines) {
+			continue
+		}
 		values, err := b.generate(s, u, route, l.args...)
 		if err != nil {
 			b.fail("%s, %s: %v", l.name, place, err)
