@@ -87,24 +87,27 @@ type Answer struct {
 	Told     bool        // the sender has been told why it was refused, see RefuseTold
 	Open     bool        // more is to be expected soon: it was delivered and there is a kept copy
 
-	written *storage.Pending
+	written storage.Pending
 	r       *Router
 	s       *Session
-	head    xmpp.Stanza // without a payload: enough for an error reply
+	kind    xmpp.Kind // what an error reply needs of the stanza
+	typ     xmpp.Type
 	quiet   bool
 	own     bool
+	id      string
+	from    jid.JID
+	to      jid.JID
 	undo    []undo
 }
 
 // Forward settles an envelope whose recipient is at home on another node. The answer is given to Finish, once.
 func (r *Router) Forward(e *Envelope) *Answer {
-	a := &Answer{written: storage.NewPending(), r: r, s: e.Session, quiet: e.Quiet, own: e.Own,
-		undo: slices.Clone(e.undo)}
 	s := e.Stanza
-	a.head = xmpp.Stanza{Kind: s.Kind, Type: s.Type, ID: s.ID, From: s.From, To: s.To}
+	a := &Answer{r: r, s: e.Session, kind: s.Kind, typ: s.Type, quiet: e.Quiet, own: e.Own, id: s.ID, from: s.From,
+		to: s.To, undo: slices.Clone(e.undo)}
 	e.Answer = a
 	e.Settle(Forwarded)
-	e.Await(a.written)
+	e.Await(&a.written)
 	return a
 }
 
@@ -125,19 +128,20 @@ func (a *Answer) Finish(o Outcome, err *xmpp.Error, id uint64, told, open bool) 
 }
 
 func (a *Answer) finish() {
-	if a.Outcome == Refused && !a.Told && a.Err != nil && (!a.quiet || a.own || a.head.Kind == xmpp.IQ) {
+	if a.Outcome == Refused && !a.Told && a.Err != nil && (!a.quiet || a.own || a.kind == xmpp.IQ) {
 		a.bounce()
 	}
 	a.written.Finish(nil)
 }
 
 func (a *Answer) bounce() {
+	head := xmpp.Stanza{Kind: a.kind, Type: a.typ, ID: a.id, From: a.from, To: a.to}
 	if a.s == nil && a.own {
-		reply := a.head.ErrorReply(a.Err)
+		reply := head.ErrorReply(a.Err)
 		a.r.Route(&Envelope{Stanza: &reply, Quiet: true, Own: true})
 		return
 	}
-	e := Envelope{Stanza: &a.head, Session: a.s, Batch: new(Batch), Fate: Fate{Err: a.Err}}
+	e := Envelope{Stanza: &head, Session: a.s, Batch: new(Batch), Fate: Fate{Err: a.Err}}
 	a.r.bounce(&e)
 	e.Batch.Flush()
 }

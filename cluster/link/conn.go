@@ -74,24 +74,16 @@ func (c *conn) Close() error { return c.below.Close() }
 // maxFrame is how many bytes of a stream leave at once, so that none keeps the others waiting.
 const maxFrame = 32 << 10
 
-// shrinkAfter is after how many bytes a stream is asked to give its buffer back if there is nothing in it.
-const shrinkAfter = 64 << 10
-
 // A stream is one of a link. It is what Open returns, and what a handler is given.
 type stream struct {
 	*yamux.Stream
 	s      *session
 	closed atomic.Bool
-	seen   atomic.Int64 // bytes read since the buffer was given back
 }
 
 // Read reads what the other end has written. A link that breaks is another error than the end of the stream.
 func (c *stream) Read(p []byte) (int, error) {
 	n, err := c.Stream.Read(p)
-	if n > 0 && c.seen.Add(int64(n)) > shrinkAfter {
-		c.seen.Store(0)
-		c.Shrink()
-	}
 	return n, c.fail(err)
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"slices"
 
 	"jackdaw/router"
 	"jackdaw/xmpp"
@@ -14,7 +15,8 @@ import (
 // What goes over a stream, in both directions, are batches: four bytes of length, and that many bytes of items. The
 // items to the home of an owner:
 //
-//	1, 2, 3  an envelope: with its own payload; with one that later ones of the batch have too; with the n-th such
+//	1, 2, 3  an envelope: with its own payload; with one that later ones may have too; with the n-th such, counted from
+//	         the oldest of the keptShared last ones of the batches before
 //	4        a sequel
 //
 // and those back, to the node of the sender:
@@ -29,6 +31,7 @@ const (
 	itemShared = 2
 	itemAgain  = 3
 	itemSequel = 4
+	keptShared = 8
 
 	maxBatch    = 20 << 20 // bytes
 	maxEnvelope = 16 << 20 // bytes of one envelope
@@ -233,7 +236,7 @@ type incoming struct {
 	sender  *standin // of the session
 }
 
-// A payload is one that several envelopes of a batch have.
+// A payload is one that several envelopes have.
 type payload struct {
 	xml      []byte
 	children []xmpp.Child
@@ -243,7 +246,7 @@ type payload struct {
 type decoder struct {
 	slots  int
 	names  map[string]string
-	shared []payload // of the batch
+	shared []payload // of the batch and those before
 }
 
 // maxNames is how many names of elements a decoder remembers.
@@ -267,8 +270,9 @@ func (d *decoder) name(b []byte) string {
 
 // batch calls for each item of a batch.
 func (d *decoder) batch(b []byte, envelope func(*incoming), sequel func(router.Sequel)) error {
-	clear(d.shared)
-	d.shared = d.shared[:0]
+	if n := len(d.shared) - keptShared; n > 0 {
+		d.shared = slices.Delete(d.shared, 0, n)
+	}
 	r := reader{b: b}
 	for len(r.b) > 0 {
 		switch kind := r.byte(); kind {

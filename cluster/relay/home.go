@@ -138,7 +138,7 @@ func (s *sender) read(c net.Conn) (err error) {
 		}, s.r.o.Router.Hear)
 		for i, l := range ready {
 			ready[i] = nil
-			s.r.running.Go(l.run)
+			s.r.work(l)
 		}
 		if ready = ready[:0]; err != nil {
 			return err
@@ -213,10 +213,12 @@ type lane struct {
 // A record is what a lane knows of a number.
 type record struct {
 	state state
+	code  byte      // of the answer, once it is settled
 	round uint64    // the last in which it came
 	fence uint64    // under which it is being routed
 	in    *incoming // while it is queued
-	a     answer
+	id    uint64    // of the answer,
+	err   *xmpp.Error
 }
 
 type state byte
@@ -267,7 +269,7 @@ func (l *lane) take(in *incoming) (start bool, err error) {
 			l.refuse(in.seq, in.round)
 		}
 	case settled:
-		l.s.reply(&rec.a)
+		l.s.reply(&answer{slot: l.slot, seq: in.seq, code: rec.code, id: rec.id, err: rec.err})
 	}
 	l.s.r.Stats.Repeated.Add(1)
 	return false, nil
@@ -294,18 +296,44 @@ func (l *lane) record(seq uint64) *record {
 	return &l.records[seq-l.base]
 }
 
-// A worker routes the envelopes of a lane.
+// A worker routes the envelopes of lanes.
 type worker struct {
 	e     router.Envelope
 	batch router.Batch
 }
 
-var workers = sync.Pool{New: func() any { return new(worker) }}
+// maxResting is how many workers wait for another lane.
+const maxResting = 32
+
+// work has a lane run, by a worker at rest if there is one: its stack has grown already, which took longer than the
+// routing of an envelope. A lane may wait for storage, so none waits for a worker.
+func (r *Relay) work(l *lane) {
+	select {
+	case r.ready <- l:
+	default:
+		r.running.Go(func() {
+			w := new(worker)
+			for l := l; l != nil; l = r.rest() {
+				l.run(w)
+			}
+		})
+	}
+}
+
+// rest is the lane that a worker runs next, nil if there are enough without it.
+func (r *Relay) rest() (next *lane) {
+	if r.resting.Add(1) <= maxResting {
+		select {
+		case next = <-r.ready:
+		case <-r.ctx.Done():
+		}
+	}
+	r.resting.Add(-1)
+	return next
+}
 
 // run does what there is to do in the lane.
-func (l *lane) run() {
-	w := workers.Get().(*worker)
-	defer workers.Put(w)
+func (l *lane) run(w *worker) {
 	var work []*incoming
 	for {
 		l.mu.Lock()
@@ -432,7 +460,7 @@ func (l *lane) finish(a *answer, fence uint64, err error) {
 		a.settle(router.Refused, router.Unavailable(), 0, false, false)
 	}
 	if rec != nil {
-		rec.state, rec.a = settled, *a
+		rec.state, rec.code, rec.id, rec.err = settled, a.code, a.id, a.err
 	}
 	l.s.reply(a)
 }

@@ -9,6 +9,8 @@ import (
 	"io"
 	"maps"
 	"net"
+	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -220,6 +222,7 @@ func (s *stream) write() {
 		case <-s.over:
 			return
 		}
+		runtime.Gosched() // who has something at hand routes it first, so that it leaves in the same write
 		for {
 			s.mu.Lock()
 			items, told := s.items, s.told
@@ -242,7 +245,8 @@ func (s *stream) write() {
 // A batch puts together what leaves in one write.
 type batch struct {
 	b      []byte
-	shared map[*byte]int // payloads that are in it
+	shared map[*byte]int // payloads that are in it, or in one before, by their place in list
+	list   [][]byte      // so that no other payload comes to lie where one of them does
 	stats  *Stats
 }
 
@@ -269,10 +273,7 @@ func (b *batch) add(it *item) {
 		if i, ok := b.shared[&x.body[0]]; ok {
 			kind, again = itemAgain, i
 		} else {
-			if b.shared == nil {
-				b.shared = map[*byte]int{}
-			}
-			b.shared[&x.body[0]] = len(b.shared)
+			b.share(x.body)
 		}
 	}
 	b.b = append(b.b, kind)
@@ -292,6 +293,15 @@ func (b *batch) add(it *item) {
 	}
 }
 
+// share notes that a payload is in the batch.
+func (b *batch) share(payload []byte) {
+	if b.shared == nil {
+		b.shared = map[*byte]int{}
+	}
+	b.shared[&payload[0]] = len(b.list)
+	b.list = append(b.list, payload)
+}
+
 func (b *batch) flush(c net.Conn) error {
 	if len(b.b) <= batchHead {
 		return nil
@@ -305,7 +315,13 @@ func (b *batch) flush(c net.Conn) error {
 		b.b = nil
 	}
 	b.b = append(b.b[:0], 0, 0, 0, 0)
-	clear(b.shared)
+	if n := len(b.list) - keptShared; n > 0 {
+		b.list = slices.Delete(b.list, 0, n)
+		clear(b.shared)
+		for i, payload := range b.list {
+			b.shared[&payload[0]] = i
+		}
+	}
 	return err
 }
 

@@ -127,6 +127,9 @@ func (q *queue) all(r *Relay) (out []*entry) {
 
 // expired takes out what has waited too long and is not on its way. The caller holds mu.
 func (q *queue) expired(r *Relay, late time.Duration) (out []*entry) {
+	if len(q.list) == 0 || q.list[0].at >= late { // they came in order, but for those that came at once
+		return nil
+	}
 	kept := q.list[:0]
 	for i, x := range q.list {
 		if !x.done && !(q.stream != nil && i < q.sent) && x.at < late {

@@ -102,6 +102,8 @@ type Relay struct {
 	peers    atomic.Pointer[roster]       // by node
 	wake     chan struct{}                // for the placer
 	stale    chan struct{}                // for the refresher
+	ready    chan *lane                   // for workers at rest
+	resting  atomic.Int32                 // how many they are
 
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -121,8 +123,8 @@ func New(o Options) *Relay {
 		o.Patience = 10 * time.Second
 	}
 	r := &Relay{o: o, start: time.Now(), instance: rand.Uint64(), senders: map[string]*sender{},
-		wake: make(chan struct{}, 1), stale: make(chan struct{}, 1)}
-	r.prefix = "node " + o.Node.ID() + " " + strconv.FormatUint(r.instance, 36) + " "
+		wake: make(chan struct{}, 1), stale: make(chan struct{}, 1), ready: make(chan *lane)}
+	r.prefix = "node " + strconv.FormatUint(r.instance, 36) + " "
 	for i := range r.queues {
 		r.queues[i].slot = i
 	}
@@ -154,7 +156,8 @@ func (r *Relay) Send(owner string, e *router.Envelope) {
 	s := e.Stanza
 	key := e.DedupKey()
 	if key == "" && needsKey(e) {
-		key = r.prefix + strconv.FormatUint(r.made.Add(1), 36)
+		var b [48]byte
+		key = string(strconv.AppendUint(append(b[:0], r.prefix...), r.made.Add(1), 36))
 	}
 	x := &entry{at: r.now()}
 	x.shared = e.Shared && len(s.Payload) > 0
