@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -190,23 +191,16 @@ func benchLogins(b *testing.B, kind string) {
 		b.Run(way.name, func(b *testing.B) {
 			cache := &ticketCache{}
 			one := func() {
-				addr := r.addr
-				if way.mode == STARTTLS {
-					addr = r.from
-				}
-				conn, err := net.Dial("tcp", addr)
-				if err != nil {
-					b.Fatal(err)
-				}
-				c := &client{t: b, conn: conn, c: conn}
+				var c *client
 				switch {
 				case way.resumed:
-					c.handshakeWith(cache)
+					c = r.dial(r.addr).handshakeWith(cache)
 				case way.mode == STARTTLS:
+					c = r.dial(r.from)
 					c.header()
 					c.startTLS()
 				default:
-					c.handshake()
+					c = r.dial(r.addr).handshake()
 				}
 				way.login(c)
 				c.close()
@@ -220,6 +214,76 @@ func benchLogins(b *testing.B, kind string) {
 			b.ReportMetric(float64(b.N)*1e6/float64(used), "logins/cpu-s")
 		})
 	}
+}
+
+// BenchmarkTokenBesidePassword is classic logins, and logins by token on a resumed TLS session, in turns at one server.
+// Opened is what such a login is made of before anything is proved: the resumed TLS session, our header, our features.
+// The figures are medians over the turns: microseconds of the server's CPU for one, and how many logins by token one
+// classic login is worth.
+func BenchmarkTokenBesidePassword(b *testing.B) {
+	for _, kind := range []string{"ecdsa", "rsa"} {
+		b.Run(kind, func(b *testing.B) {
+			r := startRemote(b, kind)
+			defer r.stop()
+			const atOnce = 25 // of a turn
+			cache, token := &ticketCache{}, &returning{}
+			ways := []struct {
+				name string
+				one  func() *client
+			}{
+				{"classic", func() *client {
+					c := r.dial(r.addr).handshake()
+					classicLogin(c)
+					return c
+				}},
+				{"token", func() *client {
+					c := r.dial(r.addr).handshakeWith(cache)
+					token.login(c)
+					return c
+				}},
+				{"opened", func() *client {
+					c := r.dial(r.addr).handshakeWith(cache)
+					c.header()
+					return c
+				}},
+			}
+			for _, way := range ways { // for the ticket and the token
+				way.one().close()
+			}
+			used, worth := map[string][]float64{}, []float64(nil)
+			for b.Loop() {
+				turn := map[string]float64{}
+				for _, way := range ways {
+					before := r.cpu()
+					for range atOnce {
+						way.one().close()
+					}
+					turn[way.name] = float64(r.cpu()-before) / atOnce
+					used[way.name] = append(used[way.name], turn[way.name])
+				}
+				worth = append(worth, turn["classic"]/turn["token"])
+			}
+			for name, all := range used {
+				b.ReportMetric(median(all), name+"-cpu-µs")
+			}
+			b.ReportMetric(median(worth), "classic/token")
+		})
+	}
+}
+
+func median(all []float64) float64 {
+	slices.Sort(all)
+	return all[len(all)/2]
+}
+
+// dial connects to one of its listeners.
+func (r *remote) dial(addr string) *client {
+	r.b.Helper()
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		r.b.Fatal(err)
+	}
+	return &client{t: r.b, conn: conn, c: conn}
 }
 
 // classicLogin asks for one thing after the other; the request of this test stands for that of carbons.
@@ -342,11 +406,7 @@ func BenchmarkIdle(b *testing.B) {
 
 // enterTLS goes up to a session.
 func enterTLS(r *remote, user, resource string) *client {
-	conn, err := net.Dial("tcp", r.addr)
-	if err != nil {
-		r.b.Fatal(err)
-	}
-	c := (&client{t: r.b, conn: conn, c: conn}).handshake()
+	c := r.dial(r.addr).handshake()
 	c.header()
 	return c.login(user).bind(resource)
 }
