@@ -247,8 +247,9 @@ func readSums(files fileSystem, dir string) (states []state, err error) {
 		if b = b[28:]; n > uint64(len(b)/4) {
 			return nil, fmt.Errorf("%s cannot be read; was it written by a later version?", path)
 		}
-		for i := range int(n) {
-			s.of = append(s.of, binary.BigEndian.Uint32(b[i*4:]))
+		s.of = make([]uint32, n)
+		for i := range s.of {
+			s.of[i] = binary.BigEndian.Uint32(b[i*4:])
 		}
 		if b = b[n*4:]; n > 0 {
 			states = append(states, s)
