@@ -16,9 +16,10 @@ import (
 const (
 	// largestWrite bounds one write, a record or all changes of an Update.
 	largestWrite = 256 << 20
-	// leastRoom and mostRoom bound what waits for the committer; between them it is the size of a journal.
+	// leastRoom and mostRoom bound what waits for the committer; between them it is the size of a journal. The most is
+	// thousands of records to an fsync: more would only be memory, and there are three such buffers at times.
 	leastRoom = 64 << 10
-	mostRoom  = 256 << 20
+	mostRoom  = 1 << 20
 	// spareRoom is how many times as much may wait of those who make room, must not wait, or have waited already.
 	spareRoom = 4
 
