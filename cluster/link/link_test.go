@@ -60,8 +60,13 @@ type node struct {
 	log *lines
 }
 
-var quick = times{ping: 20 * time.Millisecond, patience: 200 * time.Millisecond, shake: time.Second,
+// quick loses no link on a machine that is busy. Those tests that wait for the patience to run out have a short one.
+var quick = times{ping: 20 * time.Millisecond, patience: usual.patience, shake: time.Second,
 	first: 5 * time.Millisecond, last: 50 * time.Millisecond}
+
+const short = 2 * time.Second
+
+func impatient(l *Links) { l.times.patience = short }
 
 func (w *world) node(t testing.TB, id string, k Key, change ...func(*Links)) *node {
 	t.Helper()
@@ -87,8 +92,8 @@ func (w *world) node(t testing.TB, id string, k Key, change ...func(*Links)) *no
 		_, _ = io.Copy(c, c)
 		_ = c.Close()
 	})
-	n.Handle(HTTP, func(_ string, c net.Conn) { // reads nothing until the other end has gone
-		<-n.ctx.Done()
+	n.Handle(HTTP, func(_ string, c net.Conn) { // reads nothing for as long as there is a link
+		<-c.(*stream).s.CloseChan()
 		_ = c.Close()
 	})
 	n.Serve()
@@ -204,18 +209,19 @@ func TestVersionsThatAreTooFarApartAreRefused(t *testing.T) {
 }
 
 func TestStreamThatNobodyReadsStopsNoOther(t *testing.T) {
+	t.Parallel()
 	w, k := newWorld(), NewKey()
-	a := w.node(t, "a", k)
-	w.node(t, "b", k)
+	a := w.node(t, "a", k, impatient)
+	w.node(t, "b", k, impatient)
 	stuck := a.open(t, "b", HTTP)
 	written := make(chan int)
 	go func() {
 		n, _ := stuck.Write(make([]byte, 4<<20))
 		written <- n
 	}()
-	for i := range 50 { // longer than the patience of a connection
+	for begun, i := time.Now(), 0; time.Since(begun) < short*3/2; i++ {
 		c := a.open(t, "b", Envelopes)
-		echo(t, c, "b hears a\n", strings.Repeat("x", 1000*i))
+		echo(t, c, "b hears a\n", strings.Repeat("x", 1000*(i%50)))
 		_ = c.Close()
 		<-time.After(10 * time.Millisecond)
 	}
@@ -413,15 +419,16 @@ func TestLinkThatIsCutComesBack(t *testing.T) {
 }
 
 func TestSilenceGrowsAndEndsTheLinkAtBothSides(t *testing.T) {
+	t.Parallel()
 	w, k := newWorld(), NewKey()
-	a, b := w.node(t, "a", k), w.node(t, "b", k)
+	a, b := w.node(t, "a", k, impatient), w.node(t, "b", k, impatient)
 	x := between(t, b.listen.Addr().String())
 	w.set("b", x.listen.Addr().String())
 	c := a.open(t, "b", Envelopes)
 	echo(t, c, "b hears a\n", "hello")
 	within(t, "no round trip was measured", func() bool { s := a.Status(); return s[0].RoundTrip > 0 })
-	<-time.After(3 * quick.patience)
-	if s := a.Silence("b"); s > quick.patience/2 {
+	<-time.After(short * 3 / 2)
+	if s := a.Silence("b"); s > short || strings.Contains(a.log.String(), "link lost") {
 		t.Errorf("silent for %v while there are pings", s)
 	}
 	x.freeze()
@@ -431,10 +438,10 @@ func TestSilenceGrowsAndEndsTheLinkAtBothSides(t *testing.T) {
 		defer b.mu.Unlock()
 		return len(b.in) == 0
 	})
-	within(t, "it is not silent", func() bool { return a.Silence("b") > 2*quick.patience })
+	within(t, "it is not silent", func() bool { return a.Silence("b") > short*3/2 })
 	x.thaw()
 	echo(t, a.open(t, "b", Envelopes), "b hears a\n", "again")
-	if s := a.Silence("b"); s > quick.patience/2 {
+	if s := a.Silence("b"); s > short {
 		t.Errorf("silent for %v after it has come back", s)
 	}
 }
