@@ -118,6 +118,9 @@ func (m *metrics) parts(h *house) {
 	if h.peering != nil {
 		m.peers(h.peering)
 	}
+	if h.nodes != nil {
+		m.among(h.nodes)
+	}
 	b := &h.features.Bots.Stats
 	for outcome, n := range map[string]*atomic.Int64{"taken": &b.Taken, "failed": &b.Failed} {
 		m.counter("jackdaw_bot_requests_total", "Requests to programs of bots by whether they were taken.",

@@ -117,6 +117,9 @@ type Relay struct {
 // roster is immutable.
 type roster map[string]*peer
 
+// Waiting is how many envelopes for other nodes are without an outcome.
+func (r *Relay) Waiting() int64 { return r.waiting.Load() }
+
 // New returns a relay. Serve is the handler of link.Envelopes; Close ends it.
 func New(o Options) *Relay {
 	if o.Patience == 0 {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +21,8 @@ import (
 const lease = "3s"
 
 var address = regexp.MustCompile(`"?127\.[0-9.]+:[0-9]+"?`)
+
+var metricsAt = regexp.MustCompile(`metrics: \["([^"]+)"\]`)
 
 // spread makes a server the first of several nodes. text is its configuration; own are the addresses in it at which
 // clients reach the server, which get others: one client after the other is led from there to one node after the other.
@@ -60,7 +63,8 @@ func (s *Server) spread(text string, nodes int, own ...*string) (first string) {
 			continue
 		}
 		n := &Server{t: s.t, Dir: s.Dir, Config: filepath.Join(s.Dir, fmt.Sprintf("node%d.yaml", i+1)), Domain: s.Domain,
-			bin: s.bin, fast: s.fast, env: s.env, ulim: s.ulim, log: &Output{}, alone: true}
+			Metrics: metricsAt.FindStringSubmatch(one)[1],
+			bin:     s.bin, fast: s.fast, env: s.env, ulim: s.ulim, log: &Output{}, alone: true}
 		if err := os.WriteFile(n.Config, []byte(one), 0o600); err != nil {
 			s.t.Fatal(err)
 		}
@@ -172,3 +176,46 @@ func even(nodes []struct{ Slots int }) bool {
 	}
 	return true
 }
+
+// between is what crosses a link between nodes.
+var between = regexp.MustCompile(`(?m)^jackdaw_node_stanzas_(waiting|sent_total|received_total) (\S+)$`)
+
+// Quiet waits until nothing is on its way from one node to another. For a server that is alone it does nothing.
+func (s *Server) Quiet() {
+	s.t.Helper()
+	if len(s.Nodes) == 0 {
+		return
+	}
+	last := ""
+	for end := time.Now().Add(Timeout); time.Now().Before(end); {
+		now, waits := "", false
+		for _, n := range append([]*Server{s}, s.Nodes...) {
+			resp, err := scraper.Get("http://" + n.Metrics + "/metrics")
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			text, err := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			found := between.FindAllStringSubmatch(string(text), -1)
+			if len(found) != 3 {
+				s.t.Fatalf("a node does not say what is on its way: %q", found)
+			}
+			for _, m := range found {
+				now += m[1] + m[2] + " "
+				waits = waits || m[1] == "waiting" && m[2] != "0"
+			}
+		}
+		// One after the other was asked: what one had passed on may have been with another then.
+		if !waits && now == last {
+			return
+		}
+		last = now
+	}
+	s.t.Fatalf("something is still on its way between the nodes: %s", last)
+}
+
+// scraper keeps no connection that a test would have to close.
+var scraper = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: Timeout}

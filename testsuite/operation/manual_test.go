@@ -107,10 +107,20 @@ func TestTheManualNamesMetricsThatThereAre(t *testing.T) {
 	web := &http.Client{Transport: &http.Transport{}}
 	defer web.CloseIdleConnections()
 	_, _, text := fetch(t, web, "GET", "http://"+s.Metrics+"/metrics", "")
-	_, table, _ := strings.Cut(read(t, "docs/manual.md"), "| name (`jackdaw_…`) | what |\n")
+	wantMetrics(t, "docs/manual.md", text, 30)
+
+	s = harness.Start(t, harness.Options{Place: harness.Several})
+	_, _, text = fetch(t, web, "GET", "http://"+s.Nodes[0].Metrics+"/metrics", "")
+	wantMetrics(t, "docs/cluster.md", text, 10)
+}
+
+// wantMetrics wants the metrics of the table in a page, so many at least, to be in a text.
+func wantMetrics(t *testing.T, page, text string, least int) {
+	t.Helper()
+	_, table, _ := strings.Cut(read(t, page), "| name (`jackdaw_…`) | what |\n")
 	table, _, ok := strings.Cut(table, "\n\n")
 	if !ok {
-		t.Fatal("the manual has no table of metrics")
+		t.Fatal(page + " has no table of metrics")
 	}
 	name := regexp.MustCompile("`([a-z_…0-9]+)(\\{[a-z,]+\\})?`")
 	seen := 0
@@ -140,7 +150,7 @@ func TestTheManualNamesMetricsThatThereAre(t *testing.T) {
 			seen++
 		}
 	}
-	if seen < 30 {
+	if seen < least {
 		t.Errorf("%d metrics were found in the table", seen)
 	}
 }

@@ -67,6 +67,7 @@ class House:
         self.http = config["http"]
         self.https = config["https"]
         self.dir = config["dir"]
+        self.nodes = config["nodes"]
         self.binary = config["binary"]
         self.recipients = config["recipients"]  # that a post may have
         self.name = config["name"]  # of the script's users, so that scripts can share a server
@@ -323,8 +324,12 @@ class Actor(slixmpp.ClientXMPP):
         return await timely(iq.send(timeout=WITHIN), f"{self.boundjid}: answer to {payload}")
 
     async def settle(self):
-        """Comes back when the server has handled all that was sent on this stream."""
+        """Comes back when the server has handled all that was sent on this stream, and what came of it for this one has
+        come."""
         await self.ask("get", "<ping xmlns='urn:xmpp:ping'/>", self.house.domain)
+        if self.house.nodes > 1:  # this one's home has passed it on; the others may be at it
+            await self.house.ask("quiet")
+            await self.ask("get", "<ping xmlns='urn:xmpp:ping'/>", self.house.domain)
 
     async def caught_up(self, sender):
         """Comes back when all that sender's stream has sent to this session before has come. A session
