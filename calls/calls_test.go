@@ -413,6 +413,8 @@ func TestTheAddressIsFound(t *testing.T) {
 	}{
 		{config.Calls{}, public, "192.0.2.5", "2001:db8::5", ""},
 		{config.Calls{Addresses: []string{"192.0.2.6"}}, public, "192.0.2.6", "invalid IP", ""},
+		{config.Calls{Listen: []string{"192.0.2.6:3478"}}, public, "192.0.2.6", "2001:db8::5", ""},
+		{config.Calls{Listen: []string{"127.0.0.1:3478"}}, public, "192.0.2.5", "2001:db8::5", ""},
 		{config.Calls{Stun: "stun.example:3478"}, public, "192.0.2.5", "2001:db8::5", ""},
 		{config.Calls{Stun: "stun.example:3478"}, own, "192.0.2.77", "invalid IP", ""},
 		{config.Calls{}, own, "", "", "no interface of this machine has a public address"},
@@ -451,6 +453,32 @@ func TestTheAddressIsFound(t *testing.T) {
 	defer b.mu.Unlock()
 	if b.moved != 1 || b.Place().V4.String() != "192.0.2.10" {
 		t.Errorf("moved %d times, to %s", b.moved, b.Place().V4)
+	}
+}
+
+// What a listener does not take is not announced.
+func TestPortsAreThoseThatOthersReach(t *testing.T) {
+	own := []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("192.0.2.5"),
+		netip.MustParseAddr("192.0.2.6"), netip.MustParseAddr("2001:db8::5")}
+	for _, c := range []struct {
+		listen string
+		at     string
+		want   int
+	}{
+		{":3478", "192.0.2.5", 1}, {":3478", "2001:db8::5", 1}, {"[::]:3478", "192.0.2.5", 1},
+		{"0.0.0.0:3478", "192.0.2.5", 1}, {"0.0.0.0:3478", "2001:db8::5", 1},
+		{"192.0.2.5:3478", "192.0.2.5", 1}, {"192.0.2.5:3478", "192.0.2.6", 0}, {"192.0.2.5:3478", "2001:db8::5", 0},
+		{"192.0.2.5:3478 192.0.2.6:3479 192.0.2.6:3480", "192.0.2.6", 2},
+		{"127.0.0.1:3478", "192.0.2.5", 0}, {"[::1]:3478", "2001:db8::5", 0}, {"localhost:3478", "192.0.2.5", 0},
+		{"127.0.0.1:3478", "198.51.100.7", 0},
+		{"10.0.0.2:3478", "198.51.100.7", 1}, // a router passes it on
+		{"10.0.0.2:3478", "192.0.2.5", 0}, {"10.0.0.2:3478", "2001:db8::7", 0},
+		{"relay.example.org:3478", "192.0.2.5", 1}, {":0", "192.0.2.5", 0},
+	} {
+		p := &Place{Own: own}
+		if got := p.Ports(strings.Fields(c.listen), netip.MustParseAddr(c.at)); len(got) != c.want {
+			t.Errorf("listeners %s take what is sent to %s at %v", c.listen, c.at, got)
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -43,12 +44,13 @@ func Find(ctx context.Context, c *config.Calls, own Interfaces, ask Asker) *Plac
 		}
 	}
 	for _, a := range told {
-		switch {
-		case !Public(a):
-		case a.Is4() && !p.V4.IsValid():
-			p.V4 = a
-		case a.Is6() && !p.V6.IsValid():
-			p.V6 = a
+		at := &p.V4
+		if a.Is6() {
+			at = &p.V6
+		}
+		// Of several the first one at which somebody listens.
+		if Public(a) && (!at.IsValid() || len(p.Ports(c.Listen, *at)) == 0 && len(p.Ports(c.Listen, a)) > 0) {
+			*at = a
 		}
 	}
 	switch {
@@ -82,6 +84,32 @@ func Find(ctx context.Context, c *config.Calls, own Interfaces, ask Asker) *Plac
 			strings.ReplaceAll(failed.Error(), "\n", "; ")
 	}
 	return p
+}
+
+// Ports are those at which one of these listeners takes what clients elsewhere send to an address of this machine.
+func (p *Place) Ports(listen []string, at netip.Addr) (ports []int) {
+	for _, addr := range listen {
+		host, text, err := net.SplitHostPort(addr)
+		port, bad := strconv.Atoi(text)
+		if err == nil && bad == nil && port != 0 && p.takes(host, at) && !slices.Contains(ports, port) {
+			ports = append(ports, port)
+		}
+	}
+	return ports
+}
+
+// takes says whether a listener on a host, as the configuration writes it, takes what is sent to an address.
+func (p *Place) takes(host string, at netip.Addr) bool {
+	on, err := netip.ParseAddr(host)
+	on = on.Unmap()
+	switch {
+	case err != nil: // none is all, and of another name it is not known
+		return host != "localhost"
+	case on.IsUnspecified(), on == at: // of either family: package net listens to both
+		return true
+	}
+	// A router may translate to it what is not this machine's own.
+	return !Public(on) && !on.IsLoopback() && on.Is4() == at.Is4() && !slices.Contains(p.Own, at)
 }
 
 // OfSystem are the interfaces of this machine.
@@ -185,7 +213,7 @@ func (s *Server) find(ctx context.Context, ask Asker) {
 			s.o.Log.Warn("clients are not told of the relay for calls", "reason", p.Why)
 		}
 	} else {
-		s.o.Log.Info("clients are told of the relay for calls", "addresses", p.Addresses())
+		s.o.Log.Info("the relay for calls has found where it is", "addresses", p.Addresses())
 	}
 	if old != nil {
 		s.o.Changed()

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha1"
@@ -8,7 +9,6 @@ import (
 	"fmt"
 	"net"
 	"slices"
-	"strconv"
 	"time"
 
 	"jackdaw/calls"
@@ -47,7 +47,8 @@ func (h *house) newCalls(cfg *config.Config) (err error) {
 // externalServicesModule tells users of services; it is named, and takes no part, while there are none.
 func (h *house) externalServicesModule() router.Module {
 	m := h.services.Module()
-	if len(h.cfg.Load().Calls.External) == 0 && (h.relay == nil || h.relay.Place().Why != "") {
+	has := func(of config.Host) bool { return len(h.externalServices(of.Domain)) > 0 }
+	if !slices.ContainsFunc(h.cfg.Load().Hosts, has) {
 		m.Features, m.IQ = nil, nil
 	}
 	return m
@@ -66,6 +67,7 @@ func (h *house) lookForCalls() {
 	if h.relay != nil {
 		h.running.Go(func() {
 			h.relay.Look(context.Background())
+			h.warnOfCalls()
 			h.services.Changed()
 		})
 		return
@@ -96,7 +98,14 @@ func (h *house) listenForCalls(cfg *config.Config) error {
 		packets = append(packets, p)
 		h.o.Log.Info("listening", "for", "calls", "address", ln.Addr(), "configured", cfg.Calls.Listen[i])
 	}
+	h.warnOfCalls()
 	return h.relay.Serve(packets, listeners)
+}
+
+func (h *house) warnOfCalls() {
+	if why := unheard(h.cfg.Load(), h.relay.Place()); why != "" {
+		h.o.Log.Warn("clients are not told of the relay for calls", "reason", why)
+	}
 }
 
 func (h *house) stopCalls() {
@@ -120,22 +129,11 @@ func (h *house) externalServices(host string) (all []externalservices.Service) {
 			made, err := h.relay.Credentials(user)
 			return externalservices.Credentials(made), err
 		}
-		at := h.relay.Place().Addresses()
-		for _, a := range at {
-			for _, port := range callPorts(c.Listen) {
-				// Who has the stun and the turn of one server needs no other (RFC 8656 §3.1), but some look for it.
-				all = append(all,
-					externalservices.Service{Type: "stun", Host: a.String(), Port: port, Transport: "udp"},
-					externalservices.Service{Type: "turn", Host: a.String(), Port: port, Transport: "udp", Sign: own},
-					externalservices.Service{Type: "turn", Host: a.String(), Port: port, Transport: "tcp", Sign: own})
+		for _, s := range relayServices(cfg, h.relay.Place(), host) {
+			if s.Type != "stun" {
+				s.Sign = own
 			}
-		}
-		if name, err := asciiName(callsHost(c, host)); err == nil && len(at) > 0 {
-			for _, addr := range cfg.Listen.TLS {
-				if port := publicPort(addr, host); port != 0 {
-					all = append(all, externalservices.Service{Type: "turns", Host: name, Port: port, Transport: "tcp", Sign: own})
-				}
-			}
+			all = append(all, s)
 		}
 	}
 	for _, e := range c.External {
@@ -148,27 +146,44 @@ func (h *house) externalServices(host string) (all []externalservices.Service) {
 	return all
 }
 
+// relayServices are the ways to the relay, which is at place, that users of a host find open.
+func relayServices(cfg *config.Config, place *calls.Place, host string) (all []externalservices.Service) {
+	at := place.Addresses()
+	for _, a := range at {
+		for _, port := range place.Ports(cfg.Calls.Listen, a) {
+			// Who has the stun and the turn of one server needs no other (RFC 8656 §3.1), but some look for it.
+			all = append(all,
+				externalservices.Service{Type: "stun", Host: a.String(), Port: port, Transport: "udp"},
+				externalservices.Service{Type: "turn", Host: a.String(), Port: port, Transport: "udp"},
+				externalservices.Service{Type: "turn", Host: a.String(), Port: port, Transport: "tcp"})
+		}
+	}
+	if name, err := asciiName(callsHost(&cfg.Calls, host)); err == nil && len(at) > 0 {
+		for _, addr := range cfg.Listen.TLS {
+			if port := publicPort(addr, host); port != 0 {
+				all = append(all, externalservices.Service{Type: "turns", Host: name, Port: port, Transport: "tcp"})
+			}
+		}
+	}
+	return all
+}
+
+// unheard says why users are not told of a relay that has found where it is; empty if they are.
+func unheard(cfg *config.Config, place *calls.Place) string {
+	told := func(of config.Host) bool { return len(relayServices(cfg, place, of.Domain)) > 0 }
+	if place.Why != "" || slices.ContainsFunc(cfg.Hosts, told) {
+		return ""
+	}
+	return fmt.Sprintf("nothing that is sent to %v reaches a listener of calls.listen or listen.tls: name an address "+
+		"there that others reach, or none", place.Addresses())
+}
+
 // callsHost is the name by which users of a host find the relay, for its certificate.
 func callsHost(c *config.Calls, host string) string {
 	if c.Host != "" {
 		return c.Host
 	}
 	return host
-}
-
-// callPorts are those of the listeners that others reach.
-func callPorts(listen []string) (ports []int) {
-	for _, addr := range listen {
-		if config.Loopback(addr) {
-			continue
-		}
-		if _, port, err := net.SplitHostPort(addr); err == nil {
-			if n, err := strconv.Atoi(port); err == nil && n != 0 && !slices.Contains(ports, n) {
-				ports = append(ports, n)
-			}
-		}
-	}
-	return ports
 }
 
 // sharedCredentials makes credentials for a relay elsewhere with which a secret is shared: the username begins with the
@@ -215,8 +230,9 @@ func (m *metrics) calls(r *calls.Server) {
 // CheckCalls warns if clients cannot be told of the relay for calls.
 func CheckCalls(ctx context.Context, cfg *config.Config) (warnings []string) {
 	if cfg.Calls.Enabled {
-		if p := calls.Here(ctx, &cfg.Calls); p.Why != "" {
-			warnings = append(warnings, "clients are not told of the relay for calls: "+p.Why)
+		p := calls.Here(ctx, &cfg.Calls)
+		if why := cmp.Or(p.Why, unheard(cfg, p)); why != "" {
+			warnings = append(warnings, "clients are not told of the relay for calls: "+why)
 		}
 	}
 	for _, e := range cfg.Calls.External {

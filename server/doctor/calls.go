@@ -29,9 +29,9 @@ func (e *examination) calls(ctx context.Context) {
 	}
 	const why = "calls of clients behind this kind of firewall stay silent"
 	for _, a := range place.Addresses() {
-		for _, port := range Ports(c.Listen) {
+		for _, port := range place.Ports(c.Listen, a) {
 			for _, network := range []string{"udp", "tcp"} {
-				at := net.JoinHostPort(a.String(), strconv.Itoa(int(port)))
+				at := net.JoinHostPort(a.String(), strconv.Itoa(port))
 				if err := e.bound(ctx, network, at, ""); err != nil {
 					e.add(Finding{Level: Wrong, Why: why,
 						What: fmt.Sprintf("the relay for calls does not answer at %s of %s: %v", at, network, err),
