@@ -79,8 +79,8 @@ func (m *Service) Module() router.Module {
 		Name: "pubsub",
 		Specs: []router.Spec{
 			{Name: "XEP-0060", Version: "1.30.0", Note: "at pubsub.<host>; no collections"},
-			{Name: "XEP-0131", Version: "1.2.1", Note: "only which subscription an event is for"},
-			{Name: "XEP-0277", Version: "0.6.7", Note: "feeds at accounts, their comments at the service"},
+			{Name: "XEP-0131", Version: "1.2", Note: "only which subscription an event is for"},
+			{Name: "XEP-0277", Version: "0.6.5", Note: "feeds at accounts, their comments at the service"},
 			{Name: "XEP-0313", Version: "1.1.3", Note: "archives of nodes: what they keep"},
 			{Name: "XEP-0442", Version: "0.2.0", Note: "what a node keeps is its archive"},
 			{Name: "XEP-0472", Version: "0.2.1", Note: "posts are items; links are not added, bodies neither"},
