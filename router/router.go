@@ -375,13 +375,17 @@ func (r *Router) Answer(e *Envelope, payload []byte) {
 // AnswerAfter is Answer once the write is durable: the result of a write is an acknowledgement. If the write fails the
 // requester is told to wait. The payload must be owned.
 func (r *Router) AnswerAfter(e *Envelope, p *storage.Pending, payload []byte) {
+	r.ReplyAfter(e, p, e.Stanza.Result(payload))
+}
+
+// ReplyAfter is AnswerAfter with a reply that says more than that it is done.
+func (r *Router) ReplyAfter(e *Envelope, p *storage.Pending, ok xmpp.Stanza) {
+	e.Settle(Delivered)
 	if done, err := p.Finished(); done && err == nil {
-		r.Answer(e, payload)
+		r.reply(e.Session, &ok, e.Batch)
 		return
 	}
-	e.Settle(Delivered)
 	e.Await(p)
-	ok := e.Stanza.Result(payload)
 	failed := e.Stanza.ErrorReply(Unavailable())
 	s := e.Session
 	p.Then(func(err error) {

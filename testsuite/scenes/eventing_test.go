@@ -232,6 +232,21 @@ func playAbroad(t *testing.T, juliet *guest, far *foreigner) {
 	wants("subscribers elsewhere", far.heard("open"), "benvolio items open", "benvolio items presence", "mercutio items open",
 		"valentin items open", "valentin items presence", "valentin items roster")
 
+	// She may subscribe contacts who have not asked, and nobody else (XEP-0060 §8.8.2).
+	do("<pubsub xmlns='http://jabber.org/protocol/pubsub'><create node='notices'/></pubsub>")
+	juliet.say("<iq type='set' id='enlist'><pubsub xmlns='http://jabber.org/protocol/pubsub#owner'><subscriptions node='notices'>" +
+		"<subscription jid='" + benvolio + "' subscription='subscribed'/><subscription jid='" + mercutio + "' subscription='subscribed'/>" +
+		"</subscriptions></pubsub></iq>")
+	juliet.until("enlist")
+	if !strings.Contains(juliet.last, "<not-acceptable") || strings.Contains(juliet.last, benvolio) ||
+		!strings.Contains(juliet.last, "<subscription jid='"+mercutio+"' subscription='none'/>") {
+		t.Errorf("a contact and a stranger are subscribed: %s", juliet.last)
+	}
+	publish("notices", "1")
+	wants("who is subscribed", far.heard("open"), "benvolio items notices", "benvolio subscription notices")
+	do("<pubsub xmlns='http://jabber.org/protocol/pubsub#owner'><delete node='notices'/></pubsub>")
+	wants("the end", far.heard("open"), "benvolio delete notices")
+
 	// A contact whose client wants something is sent the last item, and events where the client is (XEP-0163 §4.3).
 	info, caps := wishes("presence", "roster")
 	far.say("<presence from='" + benvolio + "/street' to='" + juliets + "'>" + caps + "</presence>")

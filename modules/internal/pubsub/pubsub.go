@@ -220,9 +220,12 @@ func (g *Engine) Handle(e *router.Envelope) {
 	r.owner = g.o.Profile.Owns(r.service, r.actor)
 	payload, err := g.handle(r)
 	var refused *xmpp.Error
+	var part *partial
 	switch {
 	case errors.As(err, &refused):
 		e.Refuse(refused)
+	case errors.As(err, &part):
+		g.o.Router.ReplyAfter(e, r.pending, part.reply(e.Stanza))
 	case err != nil:
 		g.o.Log.Warn("nodes unavailable", "service", r.service, "error", err)
 		e.Refuse(router.Unavailable())

@@ -63,6 +63,7 @@ type node struct {
 	maker   jid.JID                    // zero: the service itself
 	owners  []jid.JID                  // those among affs
 	subs    map[jid.JID][]subscription // none is empty
+	held    int                        // subscriptions of all
 	lapse   int64                      // when the first of them ends, in microseconds since 1970; 0: none does
 	affs    map[jid.JID]affiliation
 	index   []place // of the items, oldest first

@@ -111,14 +111,11 @@ func (g *Engine) begin(r *request, n *node, who jid.JID, one *subscription) erro
 	return nil
 }
 
-// oneMore says whether a node may have another subscription of an address. Who may see an owner's presence may
-// subscribe as long as there is room; strangers share it.
+// oneMore says whether a node may have another subscription of an address. Its owner may fill it, and so may, one by
+// one, who may see an owner's presence; strangers share the room. Where many share the service, what owners fill counts
+// for whoever has made the node.
 func (g *Engine) oneMore(r *request, n *node, who jid.JID) (bool, error) {
-	count := int64(0)
-	for _, list := range n.subs {
-		count += int64(len(list))
-	}
-	whole, l := int64(r.svc.subs), g.o.Limits()
+	count, whole, l := int64(n.held), int64(r.svc.subs), g.o.Limits()
 	most, mostWhole := l.subscriptions()
 	fits := func(own, ownWhole int64) bool {
 		return storage.Fair(most, count, own, 1) && storage.Fair(mostWhole, whole, ownWhole, 1)
@@ -126,12 +123,19 @@ func (g *Engine) oneMore(r *request, n *node, who jid.JID) (bool, error) {
 	if fits(count, whole) {
 		return true, nil
 	}
-	near := r.owns(n)
-	if !near {
-		var err error
-		if near, err = g.near(r.svc, n, r.actor); err != nil {
-			return false, err
+	if r.owns(n) {
+		own := int64(0)
+		if c := r.svc.shared; c != nil {
+			for other := range c.made[c.sharer(n.maker)] {
+				own += int64(other.held)
+			}
+			return count < most && storage.Fair(mostWhole, whole, own, 1), nil
 		}
+		return count < most && whole < mostWhole, nil
+	}
+	near, err := g.near(r.svc, n, r.actor)
+	if err != nil {
+		return false, err
 	}
 	if near {
 		return count < most && whole < mostWhole, nil

@@ -61,16 +61,22 @@ func (n *node) free(who jid.JID) (id uint8, ok bool) {
 	return 0, false
 }
 
+// subscriptionOf is the state of that of an address; subscribed wins.
+func (n *node) subscriptionOf(who jid.JID) (st state) {
+	for i := range n.subs[who] {
+		st = max(st, n.subs[who][i].state)
+	}
+	return st
+}
+
 // subscription is the state of that of an entity, a bare address, under whichever address; subscribed wins.
 func (n *node) subscription(bare jid.JID) (st state) {
 	if len(n.subs) == 0 {
 		return 0
 	}
-	for who, list := range n.subs {
+	for who := range n.subs {
 		if who.Bare() == bare {
-			for i := range list {
-				st = max(st, list[i].state)
-			}
+			st = max(st, n.subscriptionOf(who))
 		}
 	}
 	return st
@@ -85,6 +91,7 @@ func (s *service) setSubscription(n *node, who jid.JID, one subscription) {
 		return
 	case one.state == 0:
 		s.subs--
+		n.held--
 		if list = slices.Delete(slices.Clone(list), i, i+1); len(list) == 0 {
 			delete(n.subs, who)
 		} else {
@@ -96,6 +103,7 @@ func (s *service) setSubscription(n *node, who jid.JID, one subscription) {
 		n.subs[who] = list
 	default:
 		s.subs++
+		n.held++
 		if n.subs == nil {
 			n.subs = map[jid.JID][]subscription{}
 		}

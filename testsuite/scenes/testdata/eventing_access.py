@@ -104,6 +104,8 @@ async def subscriptions_wait_for_approval(house):
     await state(room, nurse, "subscribed")
     await desk.ask("set", owner(f"<subscriptions node='n'><subscription jid='{mercutio}' subscription='none'/></subscriptions>"))
     await state(hall, mercutio, "none")
+    equal(await outcome(desk, "set", owner(f"<subscriptions node='n'><subscription jid='{mercutio}' subscription='subscribed'/></subscriptions>")),
+          "modify not-acceptable", "a stranger who has not asked is subscribed")
     equal(await subscribers(), {nurse: "subscribed"}, "subscribers")
     await subscribe(hall, "n", juliet)
     await wish(mercutio)

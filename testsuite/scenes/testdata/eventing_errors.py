@@ -155,7 +155,7 @@ async def publishers_hear_what_is_wrong(house):
 
 
 async def owners_hear_what_is_wrong(house):
-    juliet, romeo, _, desk, orchard, _ = await company(house)
+    juliet, romeo, mercutio, desk, orchard, _ = await company(house)
     await create(desk, "n")
     await create(desk, "transient", persist_items="0")
 
@@ -199,7 +199,9 @@ async def owners_hear_what_is_wrong(house):
         ("8.8.1.3", desk, "get", owner("<subscriptions node='none'/>"), None, MISSING),
         ("8.8.2.2", orchard, "set", subscription(romeo, "subscribed"), juliet, FORBIDDEN),
         ("8.8.2.3", desk, "set", subscription(romeo, "none", "none"), None, MISSING),
-        ("8.8.2.4", desk, "set", subscription(romeo, "subscribed"), None, "modify not-acceptable"),
+        ("8.8.2.4", desk, "set", subscription(mercutio, "subscribed"), None, "modify not-acceptable"),
+        ("8.8.2.4", desk, "set", subscription(romeo, "pending"), None, "modify not-acceptable"),
+        ("8.8.2.4", desk, "set", subscription(romeo + "/orchard", "subscribed"), None, "modify not-acceptable"),
         ("8.8.2.4", desk, "set", subscription(romeo, "perhaps"), None, "modify not-acceptable"),
         ("8.8.2.4", desk, "set", subscription("@", "none"), None, "modify not-acceptable"),
         ("8.9.1.2", orchard, "get", owner("<affiliations node='n'/>"), juliet, FORBIDDEN),

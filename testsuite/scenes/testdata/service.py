@@ -1,7 +1,9 @@
 """The service of nodes at pubsub.<host>: XEP-0060 as slixmpp's own calls ask for it, where many share it."""
 
-from eventing_actors import (NS, OWNER, PUBSUB, cast, client, entity, event, fields, form, news, outcome, owner, payload, people, publish, refuse, thing)
-from scene import check, child, element, equal, is_message, play
+from slixmpp.exceptions import XMPPError
+
+from eventing_actors import (NS, OWNER, PUBSUB, cast, client, entity, event, fields, form, news, outcome, owner, payload, people, publish, refuse, thing, told)
+from scene import Failed, check, child, element, equal, is_message, play
 
 FORBIDDEN, MISSING = "auth forbidden", "cancel item-not-found"
 BLOG = "urn:xmpp:microblog:0"
@@ -160,6 +162,49 @@ async def nodes_have_owners_who_decide(house):
     check("xmpp:else.example?;node=club" in str(gone), "where it has gone is not said")
 
 
+async def owners_subscribe_others(house):
+    """§8.8.2: users of this server, who are told, and nobody elsewhere that has not asked."""
+    of, romeo, juliet, mercutio = await troupe(house)
+    hers, his, far = juliet.boundjid.bare, mercutio.boundjid.bare, "balthasar@elsewhere.example"
+    await make(romeo, of, "notices", access_model="open")
+    await publish(romeo, "notices", "1", thing(), of)
+    await romeo.ask("set", owner(f"<affiliations node='notices'><affiliation jid='{his}' affiliation='outcast'/></affiliations>"), of)
+
+    def entry(jid, what="subscribed"):
+        return f"<subscription jid='{jid}' subscription='{what}'/>"
+
+    def entries(*all):
+        return owner(f"<subscriptions node='notices'>{''.join(all)}</subscriptions>")
+
+    # What can be is done, and the rest is told as it is.
+    try:
+        await romeo.ask("set", entries(entry(hers), entry(far), entry(his), entry("@", "none")), of)
+        raise Failed("no error")
+    except XMPPError as e:
+        left = [(s.get("jid"), s.get("subscription")) for s in e.iq.xml.iter(OWNER + "subscription")]
+        equal((e.condition, left), ("not-acceptable", [(far, "none"), (his, "none"), ("@", "none")]), "entries that stay as they are")
+    e = await juliet.expect("that she is subscribed", news("notices", "subscription"))
+    equal(told(e, "subscription").get("subscription"), "subscribed", "what she is told")
+    await juliet.expect("the last item", event("notices", "1"))
+    await publish(romeo, "notices", "2", thing(), of)
+    await juliet.expect("an event", event("notices", "2"))
+    await mercutio.caught_up(romeo)
+    mercutio.none("an event of a node that he is kept out of", event("notices"))
+    await refuse([
+        ("8.8.2.2", juliet, "set", entries(entry(his)), of, FORBIDDEN),
+        ("8.8.2.3", romeo, "set", owner(f"<subscriptions node='none'>{entry(hers)}</subscriptions>"), of, MISSING),
+        ("8.8.2.4", romeo, "set", entries(entry(hers, "pending")), of, "modify not-acceptable"),
+        ("8.8.2.4", romeo, "set", entries(entry(hers, "unconfigured")), of, "modify not-acceptable"),
+        ("8.8.2.4", romeo, "set", entries(entry(juliet.boundjid.full)), of, "modify not-acceptable"),
+        ("8.8.2.4", romeo, "set", entries(f"<subscription jid='{hers}' subid='7' subscription='none'/>"), of, "modify not-acceptable"),
+        ("8.8.2", romeo, "set", entries(f"<subscription jid='{hers}'/>"), of, "ok"),
+    ])
+    await romeo.ask("set", entries(entry(hers, "none")), of)
+    e = await juliet.expect("that she is not any more", news("notices", "subscription"))
+    equal(told(e, "subscription").get("subscription"), "none", "what she is told")
+    await romeo.ask("set", owner("<delete node='notices'/>"), of)
+
+
 async def posts_have_comments(house):
     """What Movim does: a post at the account, with comments at the service."""
     of, romeo, juliet, mercutio = await troupe(house)
@@ -249,5 +294,5 @@ async def nodes_survive_a_crash(house):
     equal([a.get("affiliation") for a in answer.xml.iter(OWNER + "affiliation")], ["owner"], "owners")
 
 
-play(a_host_says_where_its_nodes_are, slixmpp_does_what_it_can, subscriptions_have_options_ids_and_ends, nodes_have_owners_who_decide, posts_have_comments,
-     there_is_room_for_all, everybody_reads_what_the_host_says_of_itself, nodes_survive_a_crash)
+play(a_host_says_where_its_nodes_are, slixmpp_does_what_it_can, subscriptions_have_options_ids_and_ends, nodes_have_owners_who_decide, owners_subscribe_others,
+     posts_have_comments, there_is_room_for_all, everybody_reads_what_the_host_says_of_itself, nodes_survive_a_crash)
