@@ -119,13 +119,16 @@ func request(c io.ReadWriter) (dst string, err error) {
 	}
 	// Version, CONNECT, reserved, a name of 40 bytes, the name, the port.
 	head := []byte{5, 1, 0, 3, 40}
-	if _, err := io.ReadFull(c, b[:len(head)+42]); err != nil {
+	if _, err := io.ReadFull(c, b[:len(head)]); err != nil {
 		return "", err
 	}
-	name := b[len(head) : len(head)+40]
 	if !bytes.Equal(b[:len(head)], head) {
 		return "", errForeign
 	}
+	if _, err := io.ReadFull(c, b[:42]); err != nil {
+		return "", err
+	}
+	name := b[:40]
 	if _, err := hex.Decode(make([]byte, 20), name); err != nil {
 		return "", errForeign
 	}
