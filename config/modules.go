@@ -185,7 +185,9 @@ type Strangers struct {
 
 // Reports sets up where reports go beside the administrators, if their users agree (XEP-0377 §5).
 type Reports struct {
-	Origin       bool     `yaml:"origin"`        // to the domain of the one that is reported
+	// Origin is to the domain of the one that is reported. It is on: nothing leaves but what its user has agreed to in the
+	// report itself (§5), and that server alone can stop the sender.
+	Origin       bool     `yaml:"origin"`
 	ThirdParties []string `yaml:"third_parties"` // bare JIDs, normalised by Validate
 }
 
