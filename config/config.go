@@ -249,6 +249,9 @@ type Storage struct {
 	Redis         Redis `yaml:"redis"`
 }
 
+// Far says whether storage is another process: a call takes a round trip, which others can share.
+func (s Storage) Far() bool { return s.Engine == EngineRedis }
+
 // The storage engines.
 const (
 	EngineEmbedded = "embedded"

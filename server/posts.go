@@ -29,9 +29,9 @@ func postSettings(cfg *config.Config) httpmessage.Settings {
 			Attributes: l.Attributes, Declarations: l.Namespaces}}
 }
 
-// lanes of a post: on Redis the copies of many recipients share round trips and commits.
+// lanes of a post: where storage is far, the copies of many recipients share round trips and commits.
 func lanes(cfg *config.Config) int {
-	if cfg.Storage.Engine == config.EngineRedis {
+	if cfg.Storage.Far() {
 		return 16
 	}
 	return 1

@@ -43,7 +43,7 @@ type Contacts interface {
 	Has(user, contact jid.JID) (bool, error)
 }
 
-// Options of New; all but Full, Segments and Lists are needed.
+// Options of New; all but Full, Far, Segments and Lists are needed.
 type Options struct {
 	Router   *router.Router
 	Messages storage.Log // nobody else writes it
@@ -53,6 +53,7 @@ type Options struct {
 	Contacts Contacts
 	Limits   func() Limits // asked whenever it matters
 	Full     func() bool   // whether the disk has no room for archives now; nil: it always has
+	Far      bool          // whether a write takes a round trip (config.Storage)
 	Log      *slog.Logger
 }
 
@@ -74,7 +75,7 @@ type Archive struct {
 func Of(p parts.Parts, contacts Contacts) *Archive {
 	return New(Options{Router: p.Router, Messages: p.Store.Log("archive"), Prefs: p.Store.Map("archive-prefs"),
 		Segments: p.Store.Log("archive-index"), Lists: p.Store.Map("archive-index"),
-		Contacts: contacts, Full: p.Space.Low, Log: p.Log,
+		Contacts: contacts, Full: p.Space.Low, Far: p.Config().Storage.Far(), Log: p.Log,
 		Limits: func() Limits {
 			c := p.Config()
 			return Limits{Page: c.Limits.ArchivePage, Keep: c.Modules.Archive.Keep, Bytes: int64(c.Limits.ArchiveBytes),

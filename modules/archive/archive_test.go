@@ -327,12 +327,20 @@ func (h *house) post(e *router.Envelope) {
 }
 
 func TestAPostThatIsRefusedOrRepeatedIsNotInTheSendersArchive(t *testing.T) {
+	for _, far := range []bool{false, true} {
+		t.Run(fmt.Sprintf("far %v", far), func(t *testing.T) { refusedOrRepeated(t, far) })
+	}
+}
+
+// refusedOrRepeated posts with storage near or far: the sender's copy is written on the message's way or beside it.
+func refusedOrRepeated(t *testing.T, far bool) {
 	refuse := xmpp.ResourceConstraint("")
 	h := newHouse(t, router.Module{Name: "keeper", Unclaimed: func(e *router.Envelope) {
 		if e.Settle(router.Stored); refuse != nil {
 			e.Refuse(refuse)
 		}
 	}})
+	h.a.o.Far = far
 	h.limits.Page = 2 * copiesAtOnce
 	send := func(i int) {
 		h.post(&router.Envelope{Account: jid.MustParse("romeo@example.org"), Durable: true, Quiet: true, Dedup: fmt.Sprint(i),

@@ -10,8 +10,8 @@ import (
 // copiesAtOnce is how many copies for senders without a session are written at the same time.
 const copiesAtOnce = 32
 
-// A sentCopy is what an account that sends without a session, over HTTP, gets into its archive. Nobody waits for its
-// id, so it is written beside the way of the message: a message to thousands does not wait for storage twice as often.
+// A sentCopy is what an account that sends without a session, over HTTP, gets into its archive where storage is far. It
+// is written beside the way of the message: a message to thousands does not wait for storage twice as often.
 type sentCopy struct {
 	a       *Archive
 	written chan struct{} // closed when id and dup are known
@@ -25,6 +25,10 @@ func (a *Archive) posted(e *router.Envelope) {
 	if e.Session != nil || e.Left || e.Carried || e.Peer != "" || e.Account.IsZero() ||
 		!e.Stanza.From.MatchesBare(e.Account) ||
 		e.Stanza.To.MatchesBare(e.Account) || e.SentID != 0 || !worthKeeping(e.Stanza) {
+		return
+	}
+	if !a.o.Far {
+		a.sent(e, e.Account, e.Stanza.From)
 		return
 	}
 	n := sentEntry(e, e.Account, e.Stanza.From)
