@@ -104,6 +104,8 @@ type slot struct {
 	past   uint64 // under this fence and lower ones it is not at home here any more
 	busy   bool   // a callback about it runs
 	owes   bool   // Lost is to be called as soon as none does
+	asked  bool   // it was asked for, as one without a home
+	last   Place  // where it had been at home then
 	moving bool   // its planned end has begun
 }
 
@@ -117,6 +119,7 @@ type move struct {
 type callback struct {
 	gained, planned bool
 	slots           []int
+	last            []Place // of slots that are gained and not planned: where they were at home
 	move            *move
 }
 
@@ -177,6 +180,12 @@ func (c *core) next(now instant) (*Request, time.Duration) {
 	r.Member.Run = c.run
 	if r.Op == OpJoin {
 		r.Member.Started = time.Unix(0, now.wall).UTC()
+	}
+	if r.Op == OpTake {
+		for _, one := range r.Claims {
+			st := &c.slots[one.Slot]
+			st.asked, st.last = true, c.places[one.Slot]
+		}
 	}
 	r.Version = c.view.Version
 	c.asking, c.askedAt = r, now
@@ -372,8 +381,11 @@ func (c *core) see(v View) {
 		c.places = v.Places
 		for s, p := range v.Places {
 			c.top = max(c.top, p.Fence)
-			if p.Node != c.member.ID {
-				c.slots[s].past = max(c.slots[s].past, p.Fence)
+			if st := &c.slots[s]; p.Node != c.member.ID {
+				st.past = max(st.past, p.Fence)
+				if p.Fence > st.last.Fence {
+					st.asked, st.last = false, Place{} // another was faster
+				}
 			}
 		}
 	}

@@ -13,7 +13,8 @@ func (c *core) end(s int) {
 
 // reconcile makes what is at home here what the store says.
 func (c *core) reconcile() {
-	var lost, gained []int
+	var lost, given, taken []int
+	var last []Place
 	for s := range c.slots {
 		st := &c.slots[s]
 		var fence uint64
@@ -31,16 +32,26 @@ func (c *core) reconcile() {
 		case fence > st.past && c.active[s].Load() == 0:
 			c.active[s].Store(fence)
 			st.busy = true
-			gained = append(gained, s)
+			if st.asked {
+				taken, last = append(taken, s), append(last, st.last)
+			} else {
+				given = append(given, s)
+			}
+			st.asked, st.last = false, Place{}
 		}
 	}
 	if len(lost) > 0 {
 		c.log.Warn("slots are not at home here any more", "lost", len(lost))
 		c.callbacks = append(c.callbacks, &callback{slots: lost})
 	}
-	if len(gained) > 0 {
-		c.log.Info("slots are at home here now", "gained", len(gained))
-		c.callbacks = append(c.callbacks, &callback{gained: true, slots: gained})
+	if n := len(given) + len(taken); n > 0 {
+		c.log.Info("slots are at home here now", "gained", n)
+	}
+	if len(given) > 0 {
+		c.callbacks = append(c.callbacks, &callback{gained: true, slots: given})
+	}
+	if len(taken) > 0 {
+		c.callbacks = append(c.callbacks, &callback{gained: true, slots: taken, last: last})
 	}
 }
 

@@ -24,11 +24,13 @@ type Options struct {
 	// nodes have the same. 0: 10 s, and 3 s.
 	Lease, Renew time.Duration
 	Log          *slog.Logger // nil: slog.Default()
-	// Gained tells of slots that are at home here from now on. Lost is told their end: planned, before others get them,
-	// which wait until it has returned or half a lease is over; until then Here is still true, so that all that is on
-	// its way can be written. Not planned, after the end: Here is false already. Both run beside each other for
-	// different slots, and one after the other for the same one. They have to return. Either may be nil.
-	Gained func(slots []int)
+	// Gained tells of slots that are at home here from now on, and where they were at home until their last home died or
+	// was lost; nil if that has given them, where Gained and Lost were called for them before. Lost is told their end: planned, before others get them, which wait until it
+	// has returned or half a lease is over; until then Here is still true, so that all that is on its way can be written.
+	// Not planned, after the end: Here is false already. Both run beside each other for different slots, and one after
+	// the other for the same one, and no planned end begins before Gained has returned. They have to return, Gained as
+	// soon as Here is false. Either may be nil.
+	Gained func(slots []int, last []Place)
 	Lost   func(slots []int, planned bool)
 	// Silence tells how long nothing has come from another node. It goes on telling that for all of Members also while
 	// this node is none of them, since it may join again only when it hears them. nil: nodes do not watch each other.
@@ -213,7 +215,7 @@ func (n *Node) publish() {
 func (n *Node) call(b *callback) {
 	switch {
 	case b.gained && n.o.Gained != nil:
-		n.o.Gained(b.slots)
+		n.o.Gained(b.slots, b.last)
 	case !b.gained && n.o.Lost != nil:
 		n.o.Lost(b.slots, b.planned)
 	}

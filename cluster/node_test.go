@@ -76,7 +76,7 @@ func (n *notes) options(id string, s Store) Options {
 		}
 	}
 	return Options{ID: id, Address: id + ":5270", Version: "1", Store: s, Log: slog.New(slog.DiscardHandler),
-		Gained: func(slots []int) {
+		Gained: func(slots []int, _ []Place) {
 			begin(slots)
 			<-time.After(time.Millisecond)
 			end(slots, true)

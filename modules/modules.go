@@ -132,14 +132,22 @@ func (s *Set) Blocks(user, other jid.JID) bool { return s.blocked.Blocks(user, o
 func (s *Set) Joined(ctx context.Context, node string) error { return s.waiting.Joined(ctx, node) }
 
 // Gained says that owners are at home here from now on, see offline.Offline.Gained.
-func (s *Set) Gained(ctx context.Context, is func(owner string) bool, alive func(node string) bool) error {
-	return s.waiting.Gained(ctx, is, alive)
+func (s *Set) Gained(ctx context.Context, is func(owner string) bool, alive func(node string) bool,
+	from func(owner, node string, noted uint64) bool) error {
+	return s.waiting.Gained(ctx, is, alive, from)
 }
 
+// Whole says whether all that others have left is seen to, see offline.Offline.Whole.
+func (s *Set) Whole() bool { return s.waiting.Whole() }
+
 // Bury forgets nodes that have died, see offline.Offline.Bury.
-func (s *Set) Bury(ctx context.Context, alive func(node string) bool) error {
-	return s.waiting.Bury(ctx, alive)
+func (s *Set) Bury(ctx context.Context, alive func(node string) bool,
+	enough func(noted map[string]uint64) bool) (done bool, err error) {
+	return s.waiting.Bury(ctx, alive, enough)
 }
+
+// Noted says that what others have left here is seen to, see offline.Offline.Noted.
+func (s *Set) Noted(ctx context.Context, fence uint64) error { return s.waiting.Noted(ctx, fence) }
 
 // Reloaded has modules take up what a new configuration wants done.
 func (s *Set) Reloaded() { s.reloaded() }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -213,7 +215,7 @@ func (n *nodes) self() string {
 }
 
 // gained takes over slots: what their last homes have left is seen to before anything is routed to them.
-func (n *nodes) gained(slots []int) {
+func (n *nodes) gained(slots []int, last []cluster.Place) {
 	select {
 	case <-n.assembled:
 	case <-n.ctx.Done():
@@ -221,7 +223,7 @@ func (n *nodes) gained(slots []int) {
 	}
 	is := among(slots)
 	for failed := false; ; {
-		err := n.takeOver(is)
+		err := n.takeOver(slots, last)
 		if err == nil {
 			break
 		}
@@ -242,9 +244,25 @@ func (n *nodes) gained(slots []int) {
 		n.served[s].Store(true)
 	}
 	n.house.tookOver(is)
+	n.note() // watch tries again
+	// Whoever is given slots looks for nothing that others have left: that is done before.
+	for tick := time.NewTicker(100 * time.Millisecond); n.has(slots) && !n.house.features.Whole(); {
+		select {
+		case <-tick.C:
+		case <-n.ctx.Done():
+			return
+		}
+	}
 }
 
-func (n *nodes) takeOver(is func(owner string) bool) error {
+// has says whether all of these slots are at home here.
+func (n *nodes) has(slots []int) bool {
+	node := n.node.Load()
+	return !slices.ContainsFunc(slots, func(s int) bool { _, here := node.Here(s); return !here })
+}
+
+func (n *nodes) takeOver(slots []int, last []cluster.Place) error {
+	is := among(slots)
 	ctx, cancel := context.WithTimeout(n.ctx, n.cfg.Cluster.Lease)
 	defer cancel()
 	n.joining.Lock()
@@ -256,8 +274,17 @@ func (n *nodes) takeOver(is func(owner string) bool) error {
 		n.run = self
 	}
 	n.house.accounts.Moved()
-	if err := n.house.features.Gained(ctx, is, n.alive); err != nil {
-		return err
+	if last != nil {
+		var were [cluster.Slots]cluster.Place
+		for i, s := range slots {
+			were[s] = last[i]
+		}
+		if err := n.house.features.Gained(ctx, is, n.alive, func(owner, node string, noted uint64) bool {
+			p := were[cluster.SlotOf(owner)]
+			return p.Node != "" && strings.HasPrefix(node, p.Node+"/") && noted >= p.Fence
+		}); err != nil {
+			return err
+		}
 	}
 	if n.house.peering == nil {
 		return nil
@@ -296,8 +323,9 @@ func (n *nodes) watch() {
 	node := n.node.Load()
 	var before [cluster.Slots]cluster.Place
 	runs := map[string]string{} // of members, by id
-	stable := time.NewTimer(time.Hour)
-	defer stable.Stop()
+	bury := time.NewTimer(0)
+	defer bury.Stop()
+	failing := false
 	for {
 		changed := node.Changed()
 		now := map[string]string{}
@@ -305,10 +333,8 @@ func (n *nodes) watch() {
 			now[m.ID] = m.Run
 		}
 		var lost []int
-		homeless := false
 		for slot := range before {
-			p, ok := node.Home(slot)
-			homeless = homeless || !ok || now[p.Node] == ""
+			p, _ := node.Home(slot)
 			if was := before[slot]; was.Node != "" && was.Node != node.ID() && now[was.Node] != runs[was.Node] {
 				lost = append(lost, slot)
 			}
@@ -317,20 +343,65 @@ func (n *nodes) watch() {
 		if runs = now; len(lost) > 0 {
 			n.house.router.Lost(among(lost))
 		}
-		if stable.Stop(); !homeless {
-			stable.Reset(15 * time.Second) // by then who has taken over has noted what was left
-		}
 		select {
 		case <-changed:
-		case <-stable.C:
-			if err := n.house.features.Bury(n.ctx, n.alive); err != nil && n.ctx.Err() == nil {
-				n.o.Log.Warn("nodes that have died are not forgotten yet", "error", err)
-				stable.Reset(time.Minute)
+			bury.Reset(time.Second)
+		case <-bury.C:
+			done, err := n.bury()
+			if !done {
+				bury.Reset(time.Second)
 			}
+			if err != nil && !failing && n.ctx.Err() == nil {
+				n.o.Log.Warn("nodes that have died are not forgotten yet", "error", err)
+			}
+			failing = err != nil
 		case <-n.ctx.Done():
 			return
 		}
 	}
+}
+
+// note notes that what was left in the slots that are at home here is seen to, if it is.
+func (n *nodes) note() (done bool, err error) {
+	ctx, cancel := context.WithTimeout(n.ctx, n.cfg.Cluster.Lease)
+	defer cancel()
+	node := n.node.Load()
+	var highest uint64
+	for slot := range cluster.Slots {
+		if p, _ := node.Home(slot); p.Node == node.ID() {
+			fence, here := n.Here(slot)
+			if !here || fence != p.Fence {
+				return false, nil
+			}
+			highest = max(highest, p.Fence)
+		}
+	}
+	err = n.house.features.Noted(ctx, highest)
+	return err == nil, err
+}
+
+// bury has nodes that have died forgotten when all have noted what they have left. It says whether none is left.
+func (n *nodes) bury() (done bool, err error) {
+	noted, err := n.note()
+	if err != nil {
+		return false, err
+	}
+	ctx, cancel := context.WithTimeout(n.ctx, n.cfg.Cluster.Lease)
+	defer cancel()
+	node := n.node.Load()
+	done, err = n.house.features.Bury(ctx, n.alive, func(noted map[string]uint64) bool {
+		names := map[string]string{}
+		for _, m := range node.Members() {
+			names[m.ID] = nameOf(m)
+		}
+		for slot := range cluster.Slots {
+			if p, ok := node.Home(slot); !ok || names[p.Node] == "" || noted[names[p.Node]] < p.Fence {
+				return false
+			}
+		}
+		return true
+	})
+	return done && noted, err
 }
 
 // leave gives all slots to other nodes.

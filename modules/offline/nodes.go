@@ -2,6 +2,8 @@ package offline
 
 import (
 	"context"
+	"encoding/binary"
+	"slices"
 	"time"
 
 	"jackdaw/router"
@@ -10,12 +12,15 @@ import (
 
 // Where there are several nodes, each has a mark of its own for the accounts that are at home there (settled.go). One
 // that has died leaves its mark behind: whoever takes its accounts over looks their archives through from there, and
-// notes that in a mark of its own first, so that nothing is forgotten if it dies as well. When all accounts of the dead
-// one have another home, its mark goes.
+// notes that in a mark of its own first, so that nothing is forgotten if it dies as well. When whoever has accounts now
+// has noted what was left in them, the marks of the dead go.
 
-// Gained says that accounts are at home here from now on, before anything is routed to them. alive says of a node
-// whether it is there. If it is not known what others have left, the accounts must not be served.
-func (o *Offline) Gained(ctx context.Context, is func(owner string) bool, alive func(node string) bool) error {
+// Gained says that accounts are at home here from now on whose last home has not given them, before anything is routed
+// to them. alive says of a node whether it is there; from, of one that has noted a fence (Noted), whether it was the
+// last home and has noted what others had left there: then only what itself has left is looked for. If it is not known
+// what others have left, the accounts must not be served. They may be given to others when Whole says so.
+func (o *Offline) Gained(ctx context.Context, is func(owner string) bool, alive func(node string) bool,
+	from func(owner, node string, noted uint64) bool) error {
 	m := o.m
 	if m.archive == nil {
 		return nil
@@ -32,25 +37,30 @@ func (o *Offline) Gained(ctx context.Context, is func(owner string) bool, alive 
 	if err != nil {
 		return err
 	}
-	one := span{after: all}
-	for _, s := range dead {
-		one = span{min(one.after, s.after), max(one.before, s.before)}
-	}
 	if len(dead) == 0 {
 		return nil
 	}
-	// Nothing new is within it, whatever clock the dead one had: an account is looked through before anything new comes
-	// into its archive (arriving).
-	l := &left{spans: []span{one}, of: is}
-	if old := s.left.Load(); old != nil {
-		l.spans = few(append(append([]span(nil), old.spans...), l.spans...))
-		if was := old.of; was == nil {
-			l.of = nil
-		} else {
-			l.of = func(owner string) bool { return is(owner) || was(owner) }
-		}
+	noted, err := s.allNoted(ctx)
+	if err != nil {
+		return err
 	}
-	s.left.Store(l)
+	// Nothing new is within the spans, whatever clock the dead one had: an account is looked through before anything new
+	// comes into its archive (arriving).
+	pieces := slices.Clip(s.left.Load().list())
+	for key, spans := range dead {
+		pieces = append(pieces, piece{few(spans), func(owner string) bool {
+			if !is(owner) {
+				return false
+			}
+			for other := range dead {
+				if name := nodeOf(other); other != key && from(owner, name, noted[name]) {
+					return false
+				}
+			}
+			return true
+		}})
+	}
+	s.left.Store(&left{pieces})
 	s.pending.Store(true)
 	if err := s.write(ctx, min(s.low.Load(), storage.IDAt(time.Now()))); err != nil {
 		return err
@@ -68,7 +78,7 @@ func (o *Offline) Joined(ctx context.Context, node string) error {
 	if s.node == node || o.m.archive == nil {
 		return nil
 	}
-	s.node, s.idle = node, 0
+	s.node, s.idle, s.noted = node, 0, 0
 	s.low.Store(all)
 	s.left.Store(nil)
 	return o.m.load(ctx)
@@ -79,12 +89,12 @@ func (o *Offline) Joined(ctx context.Context, node string) error {
 const lastWords = 10 * time.Second
 
 // dead are the marks of those who are not there any more: from where each one's accounts must be looked through.
-func (s *settled) dead(ctx context.Context, alive func(node string) bool) (map[string]span, error) {
+func (s *settled) dead(ctx context.Context, alive func(node string) bool) (map[string][]span, error) {
 	entries, _, err := s.state.List(ctx, settledOwner)
 	if err != nil {
 		return nil, err
 	}
-	out := map[string]span{}
+	out := map[string][]span{}
 	for _, e := range entries {
 		if node := nodeOf(e.Key); node == s.node || alive(node) {
 			continue
@@ -93,37 +103,90 @@ func (s *settled) dead(ctx context.Context, alive func(node string) bool) (map[s
 		if err != nil {
 			return nil, err
 		}
+		// As top has it.
 		one := span{low, high + uint64(lastWords/time.Microsecond)}
 		if nodeOf(e.Key) == "" { // of a server that was alone, which does not move its mark while it is idle
 			one.before = all
 		}
-		for _, s := range spans {
-			one = span{min(one.after, s.after), max(one.before, s.before)}
-		}
-		out[e.Key] = one
+		out[e.Key] = append(spans, one)
 	}
 	return out, nil
 }
 
-// Bury removes the marks of nodes that are not there any more. All their accounts must have been gained by others.
-func (o *Offline) Bury(ctx context.Context, alive func(node string) bool) error {
+// notedOwner has the fences of Noted, by the names of nodes. It is no account either.
+const notedOwner = "noted"
+
+// Noted says that what others have left in the accounts that are at home here under this fence and lower ones has been
+// seen to by Gained, or by whoever has given them.
+func (o *Offline) Noted(ctx context.Context, fence uint64) error {
 	s := &o.m.settled
-	if o.m.archive == nil {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o.m.archive == nil || s.node == "" || fence == s.noted {
 		return nil
 	}
-	dead, err := s.dead(ctx, alive)
-	if err != nil || len(dead) == 0 {
-		return err
+	_, p, err := s.state.Update(ctx, notedOwner, storage.AnyVersion,
+		storage.Change{Key: s.node, Value: binary.AppendUvarint(nil, fence)})
+	if err == nil {
+		err = p.Wait(ctx)
 	}
-	var gone []storage.Change
+	if err == nil {
+		s.noted = fence
+	}
+	return err
+}
+
+// allNoted are the fences of Noted, by the names of nodes.
+func (s *settled) allNoted(ctx context.Context) (map[string]uint64, error) {
+	entries, _, err := s.state.List(ctx, notedOwner)
+	if err != nil {
+		return nil, err
+	}
+	noted := map[string]uint64{}
+	for _, e := range entries {
+		noted[e.Key], _ = binary.Uvarint(e.Value) // 0 is none
+	}
+	return noted, nil
+}
+
+// Bury removes the marks of nodes that are not there any more, if enough has been noted: the home that each account has
+// now must have noted the fence under which it has it. It says whether none is left.
+func (o *Offline) Bury(ctx context.Context, alive func(node string) bool,
+	enough func(noted map[string]uint64) bool) (done bool, err error) {
+	s := &o.m.settled
+	if o.m.archive == nil {
+		return true, nil
+	}
+	dead, err := s.dead(ctx, alive) // first: who dies from now on is not buried
+	if err != nil || len(dead) == 0 {
+		return err == nil, err
+	}
+	noted, err := s.allNoted(ctx)
+	if err != nil || !enough(noted) {
+		return false, err
+	}
+	var gone, forget []storage.Change
+	for name := range noted {
+		if !alive(name) {
+			forget = append(forget, storage.Change{Key: name, Delete: true})
+		}
+	}
 	for key := range dead {
 		gone = append(gone, storage.Change{Key: key, Delete: true})
 	}
-	_, p, err := s.state.Update(ctx, settledOwner, storage.AnyVersion, gone...)
-	if err != nil {
-		return err
+	for owner, changes := range map[string][]storage.Change{settledOwner: gone, notedOwner: forget} {
+		if len(changes) == 0 {
+			continue
+		}
+		_, p, err := s.state.Update(ctx, owner, storage.AnyVersion, changes...)
+		if err == nil {
+			err = p.Wait(ctx)
+		}
+		if err != nil {
+			return false, err
+		}
 	}
-	return p.Wait(ctx)
+	return true, nil
 }
 
 // bury notes at the end that all is settled. Of a node nothing stays, unless something could not be copied.
@@ -169,8 +232,12 @@ func (m *module) arriving(e *router.Envelope) {
 	}
 }
 
+// Whole says whether all that others have left is in the log.
+func (o *Offline) Whole() bool { return o.m.archive == nil || !o.m.settled.pending.Load() }
+
 // moved puts into the log what is in flight of accounts that are at home elsewhere from now on, and forgets them.
 func (m *module) moved(gone func(owner string) bool) {
+	m.settled.forget(gone)
 	for i := range m.shards {
 		sh := &m.shards[i]
 		sh.mu.Lock()

@@ -28,7 +28,12 @@ func (c *scene) gained(is func(string) bool, alive ...string) {
 		}
 		return false
 	}
-	if err := (&Offline{c.m}).Gained(c.Context(), is, there); err != nil {
+	c.gainedFrom(is, there, func(string, string, uint64) bool { return false })
+}
+
+func (c *scene) gainedFrom(is, there func(string) bool, from func(owner, node string, noted uint64) bool) {
+	c.Helper()
+	if err := (&Offline{c.m}).Gained(c.Context(), is, there, from); err != nil {
 		c.Fatal(err)
 	}
 }
@@ -83,7 +88,8 @@ func TestATakerThatDiesAsWellForgetsNothing(t *testing.T) {
 		c.login("a")
 		c.romeo.SendDurable(message("1"))
 		n := c.next("b", everybody)
-		if err := (&Offline{n.m}).Bury(t.Context(), func(node string) bool { return node == "b" }); err != nil {
+		enough := func(map[string]uint64) bool { return true }
+		if _, err := (&Offline{n.m}).Bury(t.Context(), func(node string) bool { return node == "b" }, enough); err != nil {
 			t.Fatal(err)
 		}
 		n = n.next("c", everybody)
@@ -175,5 +181,64 @@ func TestWhatCameAfterADeathIsNotLookedFor(t *testing.T) {
 		d.gained(everybody, "b")
 		d.m.recoverAll(t.Context())
 		d.wantStored(1) // the first, which was taken, and which only the dead one could have said
+	})
+}
+
+// Two nodes have died one after the other. Where the second had noted what the first has left there, that is not looked
+// for once more.
+func TestWhatTheLastHomeHasNotedIsNotLookedForAgain(t *testing.T) {
+	for name, noted := range map[string]uint64{"noted": 7, "not yet": 6} {
+		nodes(t, func(t *testing.T, c *scene) {
+			c.login("a")
+			c.romeo.SendDurable(message("1"))
+			c.m.look(t.Context())
+			n := c.next("b", everybody)
+			j := n.login("b")
+			j.Wait(1)
+			j.Take()
+			n.m.recoverAll(t.Context())
+			pass(2 * lastWords)
+			n.m.look(t.Context())
+			if err := (&Offline{n.m}).Noted(t.Context(), noted); err != nil {
+				t.Fatal(err)
+			}
+			n.romeo.SendDurable(message("2"))
+			d := sceneOn(t, Options{}, c.store, true, "d")
+			d.gainedFrom(everybody, nobodyAtAll, func(_, node string, noted uint64) bool { return node == "b" && noted >= 7 })
+			d.m.recoverAll(t.Context())
+			if name == "noted" {
+				d.wantStored(1)
+			} else {
+				d.wantStored(2)
+			}
+		})
+	}
+}
+
+// What has an id that is far ahead of the clock, since it came from a node with another clock, would not be looked for.
+func TestWhatIsAheadOfTheClockIsCopied(t *testing.T) {
+	nodes(t, func(t *testing.T, c *scene) {
+		c.login("a")
+		c.m.look(t.Context())
+		c.romeo.SendDurable(message("1"))
+		c.wantStored(0)
+		c.m.settled.limit.Store(c.m.settled.low.Load() + 1)
+		c.romeo.SendDurable(message("2"))
+		c.wantStored(2) // behind the one before it
+	})
+}
+
+// Accounts that have moved on are looked through where they are now.
+func TestNothingIsLookedForInAccountsThatHaveMoved(t *testing.T) {
+	nodes(t, func(t *testing.T, c *scene) {
+		c.login("a")
+		c.romeo.SendDurable(message("1"))
+		n := c.next("b", everybody)
+		n.m.moved(everybody)
+		n.m.recoverAll(t.Context())
+		n.wantStored(0)
+		if !(&Offline{n.m}).Whole() {
+			t.Error("what is elsewhere is waited for")
+		}
 	})
 }

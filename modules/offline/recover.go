@@ -77,12 +77,16 @@ func (m *module) recoverRound(ctx context.Context) (whole bool) {
 // shard.
 func (m *module) recover(sh *shard, name string) error {
 	l := m.settled.left.Load()
-	if sh.recovered == nil || sh.recovered[name] || l == nil || l.of != nil && !l.of(name) {
+	if sh.recovered == nil || sh.recovered[name] {
+		return nil
+	}
+	spans := l.of(name)
+	if len(spans) == 0 {
 		return nil
 	}
 	ctx := context.Background()
 	var found []waiting
-	for _, s := range l.spans {
+	for _, s := range spans {
 		err := m.archive.EachReceived(ctx, name, s.after, s.before, func(id uint64, one *xmpp.Stanza) bool {
 			if worthKeeping(one) {
 				found = append(found, waiting{at: id, archived: id,

@@ -1,9 +1,11 @@
 package offline
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -47,6 +49,8 @@ type settled struct {
 	// low is the mark, as an id of the archive. What has no higher one must not be in flight without a copy: all ids
 	// until the mark has been read.
 	low atomic.Uint64
+	// limit is such a bound above, which ids reach that came with an account from a node whose clock is ahead.
+	limit atomic.Uint64
 	// node is whose mark this is, where there are several; "" is the only one.
 	node string
 	// left is what crashes have left to be looked through, nil for nothing. It is set before any shard knows of it.
@@ -57,23 +61,52 @@ type settled struct {
 	closed  bool        // it stays where close has put it
 	high    uint64      // the highest id that the clock would have given until now: it may go back
 	idle    int         // looks
+	noted   uint64      // the fence of Noted that is in storage
 	failing bool        // the mark could not be written, which was said
 }
 
 // A span of ids in an archive, exclusive of after and before.
 type span struct{ after, before uint64 }
 
-// left is where to look for what crashes have left, and for whom. Immutable.
-type left struct {
+// left is where to look for what crashes have left. Immutable.
+type left struct{ pieces []piece }
+
+// A piece of it is for some accounts.
+type piece struct {
 	spans []span
-	of    func(owner string) bool // nil: for all
+	of    func(owner string) bool
 }
 
-func (l *left) list() []span {
+func (l *left) list() []piece {
 	if l == nil {
 		return nil
 	}
-	return l.spans
+	return l.pieces
+}
+
+// of are the spans of an account; "" stands for all.
+func (l *left) of(name string) (all []span) {
+	for _, p := range l.list() {
+		if name == "" || p.of(name) {
+			all = append(all, p.spans...)
+		}
+	}
+	return few(all)
+}
+
+// forget has nothing looked for in accounts that are at home elsewhere: whoever has them does.
+func (s *settled) forget(gone func(owner string) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.left.Load()
+	if l == nil {
+		return
+	}
+	var rest left
+	for _, p := range l.pieces {
+		rest.pieces = append(rest.pieces, piece{p.spans, func(owner string) bool { return p.of(owner) && !gone(owner) }})
+	}
+	s.left.Store(&rest)
 }
 
 // key is that of the mark.
@@ -117,7 +150,7 @@ func (m *module) load(ctx context.Context) error {
 		if before := max(now, high); low < before {
 			spans = append(spans, span{low, before})
 		}
-		s.left.Store(&left{spans: few(spans)})
+		s.left.Store(&left{[]piece{{few(spans), func(string) bool { return true }}}})
 	}
 	s.pending.Store(len(s.left.Load().list()) > 0)
 	if err := s.write(ctx, now); err != nil {
@@ -130,8 +163,16 @@ func (m *module) load(ctx context.Context) error {
 	return nil
 }
 
-// few joins the oldest spans where there are too many.
-func few(spans []span) []span {
+// few sorts spans, and joins those that overlap, and the oldest where there are too many.
+func few(all []span) (spans []span) {
+	slices.SortFunc(all, func(a, b span) int { return cmp.Compare(a.after, b.after) })
+	for _, s := range all {
+		if n := len(spans); n > 0 && s.after < spans[n-1].before {
+			spans[n-1].before = max(spans[n-1].before, s.before)
+		} else {
+			spans = append(spans, s)
+		}
+	}
 	for len(spans) > maxSpans {
 		one, two := spans[0], spans[1]
 		spans = append([]span{{min(one.after, two.after), max(one.before, two.before)}}, spans[2:]...)
@@ -156,14 +197,26 @@ func (s *settled) write(ctx context.Context, low uint64) error {
 	s.high = max(s.high, storage.IDAt(time.Now()))
 	var spans []span
 	if s.pending.Load() {
-		spans = s.left.Load().list()
+		spans = s.left.Load().of("")
 	}
+	top := s.top()
 	_, p, err := s.state.Update(ctx, settledOwner, storage.AnyVersion,
 		storage.Change{Key: s.key(), Value: appendSettled(nil, low, s.high, spans)})
-	if err != nil {
-		return err
+	if err == nil {
+		err = p.Wait(ctx)
 	}
-	return p.Wait(ctx)
+	if err == nil {
+		s.limit.Store(top)
+	}
+	return err
+}
+
+// top is where those stop who look for what this server has left when it dies.
+func (s *settled) top() uint64 {
+	if s.node == "" {
+		return all
+	}
+	return s.high + uint64(lastWords/time.Microsecond)
 }
 
 func appendSettled(dst []byte, low, high uint64, spans []span) []byte {

@@ -46,8 +46,8 @@ const (
 
 // wayOf is the way of a message that is worth keeping and about to be given to sessions.
 func (m *module) wayOf(e *router.Envelope, to []*router.Session) way {
-	// A crash has the archive looked through from there on.
-	found := e.Archived() && e.StanzaID > m.settled.low.Load()
+	// A crash has the archive looked through between these.
+	found := e.Archived() && e.StanzaID > m.settled.low.Load() && e.StanzaID < m.settled.limit.Load()
 	one := len(to) == 1
 	switch {
 	case one && to[0].Prompt():
