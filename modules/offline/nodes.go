@@ -61,6 +61,7 @@ func (o *Offline) Gained(ctx context.Context, is func(owner string) bool, alive 
 		}})
 	}
 	s.left.Store(&left{pieces})
+	s.unread.Store(false)
 	s.pending.Store(true)
 	if err := s.write(ctx, min(s.low.Load(), storage.IDAt(time.Now()))); err != nil {
 		return err
@@ -232,8 +233,11 @@ func (m *module) arriving(e *router.Envelope) {
 	}
 }
 
-// Whole says whether all that others have left is in the log.
-func (o *Offline) Whole() bool { return o.m.archive == nil || !o.m.settled.pending.Load() }
+// Whole says whether all that others have left, and that can be read, is in the log.
+func (o *Offline) Whole() bool {
+	s := &o.m.settled
+	return o.m.archive == nil || !s.pending.Load() || s.unread.Load()
+}
 
 // moved puts into the log what is in flight of accounts that are at home elsewhere from now on, and forgets them.
 func (m *module) moved(gone func(owner string) bool) {

@@ -51,13 +51,17 @@ func (m *module) recoverAll(ctx context.Context) {
 
 // recoverRound looks once through the archives that have not been, and says whether none is left.
 func (m *module) recoverRound(ctx context.Context) (whole bool) {
+	looked := m.settled.left.Load()
 	n := 0
 	whole = true
+	waits := false
 	err := m.archive.Owners(ctx, func(name string) bool {
 		sh := m.shard(name)
 		sh.mu.Lock()
-		whole = m.recover(sh, name) == nil && whole
+		err := m.recover(sh, name)
 		sh.mu.Unlock()
+		whole = whole && err == nil
+		waits = waits || errors.Is(err, storage.ErrUnavailable)
 		if n++; n%restAfter == 0 {
 			select {
 			case <-ctx.Done():
@@ -69,6 +73,10 @@ func (m *module) recoverRound(ctx context.Context) (whole bool) {
 	if err != nil && ctx.Err() == nil {
 		m.log.Warn("what a crash may have left is not looked for yet", "error", err)
 	}
+	s := &m.settled
+	s.mu.Lock()
+	s.unread.Store(!whole && !waits && err == nil && s.left.Load() == looked)
+	s.mu.Unlock()
 	return whole && err == nil && ctx.Err() == nil
 }
 

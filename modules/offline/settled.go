@@ -56,6 +56,7 @@ type settled struct {
 	// left is what crashes have left to be looked through, nil for nothing. It is set before any shard knows of it.
 	left    atomic.Pointer[left]
 	pending atomic.Bool // it has not all been looked through
+	unread  atomic.Bool // what has not cannot be read, and waiting does not help
 	changed atomic.Bool // that has just come to an end, which is to be noted
 	mu      sync.Mutex  // held while the mark is moved; guards the rest
 	closed  bool        // it stays where close has put it
