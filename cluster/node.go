@@ -25,11 +25,11 @@ type Options struct {
 	Lease, Renew time.Duration
 	Log          *slog.Logger // nil: slog.Default()
 	// Gained tells of slots that are at home here from now on, and where they were at home until their last home died or
-	// was lost; nil if that has given them, where Gained and Lost were called for them before. Lost is told their end: planned, before others get them, which wait until it
-	// has returned or half a lease is over; until then Here is still true, so that all that is on its way can be written.
-	// Not planned, after the end: Here is false already. Both run beside each other for different slots, and one after
-	// the other for the same one, and no planned end begins before Gained has returned. They have to return, Gained as
-	// soon as Here is false. Either may be nil.
+	// was lost; nil if that has given them, where Gained and Lost were called for them before. Lost is told their end:
+	// planned, before others get them, which wait until it has returned or half a lease is over; until then Here is
+	// still true, so that all that is on its way can be written. Not planned, after the end: Here is false already. Both
+	// run beside each other for different slots, and one after the other for the same one, and no planned end begins
+	// before Gained has returned. They have to return, Gained as soon as Here is false. Either may be nil.
 	Gained func(slots []int, last []Place)
 	Lost   func(slots []int, planned bool)
 	// Silence tells how long nothing has come from another node. It goes on telling that for all of Members also while

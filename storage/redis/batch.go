@@ -188,12 +188,7 @@ func (l *logBatch) change(id uint64, data []byte) {
 //
 // A command that fails leaves a batch half done; then the token is taken away, so that the batch cannot pass for
 // applied.
-var applyScript = redis.NewScript(`
-local old = redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3], 'GET')
-if old ~= ARGV[1] then
-  if old then redis.call('SET', KEYS[1], old, 'PX', ARGV[3]) else redis.call('DEL', KEYS[1]) end
-  return old or ''
-end
+var applyScript = redis.NewScript(checkToken + `
 local i, most = 4, #ARGV
 while i <= most do
   local last = i + 2 + ARGV[i]

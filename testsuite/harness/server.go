@@ -113,7 +113,7 @@ type Options struct {
 	Domain  string // Domain of the harness if empty
 	Hosts   string // further YAML under hosts
 
-	// RedisAt is the HOST:PORT of a Redis that is there, for several nodes on it; of its own if empty.
+	// RedisAt is where a Redis is, as YAML under storage.redis, for several nodes on it; it has its own if empty.
 	RedisAt string
 
 	Federate bool     // with listeners for peers
@@ -248,7 +248,7 @@ func Start(t testing.TB, o Options) *Server {
 	store := "storage: {engine: embedded}\n"
 	switch {
 	case o.RedisAt != "":
-		store = fmt.Sprintf("storage:\n  engine: redis\n  redis: {addrs: [%q]}\n", o.RedisAt)
+		store = fmt.Sprintf("storage:\n  engine: redis\n  redis: {%s}\n", o.RedisAt)
 	case o.Engine == Redis:
 		s.Redis = redistest.Start(t)
 		store = fmt.Sprintf("storage:\n  engine: redis\n  redis: {addrs: [%q]}\n", s.Redis.Addr)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sort"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,6 +20,7 @@ type arrival struct {
 	id       string // stanza-id
 	round    int
 	session  int // of the recipient
+	handled  int // how many stanzas of the session have come, with it
 	marked   bool
 	wasAcked int // what its sender knew as acknowledged at the end of that round, or before the trouble in it
 }
@@ -35,8 +37,50 @@ type recipient struct {
 	// doing is what it does, for whoever wonders why it does not come to an end.
 	doing string
 
-	handled int // of the stream, for its reader
-	session int // likewise: how many there were
+	handled  int // of the stream, for its reader
+	session  int // likewise: how many there were
+	sessions []life
+}
+
+// A life is what a session has said and heard.
+type life struct {
+	answers []answered
+	heard   time.Time // for the last time
+}
+
+// answered is an acknowledgement.
+type answered struct {
+	handled int
+	at      time.Time
+}
+
+// begins counts a new session.
+func (r *recipient) begins() {
+	r.handled = 0
+	r.session++
+	for len(r.sessions) <= r.session {
+		r.sessions = append(r.sessions, life{})
+	}
+}
+
+// hears notes that the server has said something.
+func (r *recipient) hears() { r.sessions[r.session].heard = time.Now() }
+
+// answers notes that what was handled is acknowledged.
+func (r *recipient) answers() {
+	l := &r.sessions[r.session]
+	l.answers = append(l.answers, answered{r.handled, time.Now()})
+}
+
+// known is how long the server has lived, at least, after a message that has arrived was acknowledged; 0: it may not
+// have heard of that.
+func (r *recipient) known(a arrival) time.Duration {
+	l := r.sessions[a.session]
+	i := sort.Search(len(l.answers), func(i int) bool { return l.answers[i].handled >= a.handled })
+	if i == len(l.answers) {
+		return 0
+	}
+	return max(0, l.heard.Sub(l.answers[i].at))
 }
 
 // cut resets the connection, and says whether there was one; for good: none follows.
@@ -167,8 +211,7 @@ func (r *recipient) enter() (c *harness.Client, id string, err error) {
 	if c, err = harness.Connect(way.C2STLS, r.name, "r"); err != nil {
 		return nil, "", err
 	}
-	r.handled = 0
-	r.session++
+	r.begins()
 	if r.managed {
 		if id, err = c.Enable(); err != nil {
 			c.Conn.Close()
@@ -225,6 +268,7 @@ func (r *recipient) continues(id string) (*harness.Client, error) {
 		el, err = c.Next()
 	}
 	if err == nil && strings.HasPrefix(el, "<resumed") {
+		r.answers()
 		return c, nil
 	}
 	c.Conn.Close()
@@ -239,30 +283,41 @@ func (r *recipient) continues(id string) (*harness.Client, error) {
 
 // answer is the acknowledgement of what was handled.
 func (r *recipient) answer() string {
+	r.answers()
 	return fmt.Sprintf("<a xmlns='urn:xmpp:sm:3' h='%d'/>", r.handled)
 }
 
-// judge says what is wrong with what one recipient got from one sender; mayRepeat: what was not taken before a kill may
+// afterAll is how long after an acknowledgement that a server has heard a kill may have the message come again
+// (docs/promises.md §3), and as much again for what is on its way on a busy machine.
+const afterAll = 2 * 4 * time.Second
+
+// judge says what is wrong with what a recipient got from one sender; mayRepeat: what was not taken before a kill may
 // come again.
-func judge(who string, index int, s *sender, got []arrival, mayRepeat bool) (problems []string) {
-	seen := map[int]arrival{}
+func (r *recipient) judge(index int, s *sender, mayRepeat bool) (problems []string) {
+	who := r.name
+	seen, last := map[int]arrival{}, map[int]arrival{}
 	highest := -1
-	for _, a := range got {
+	for _, a := range r.got[s.name] {
 		first, again := seen[a.n]
 		if !again {
 			if a.n < highest && !s.bounced[a.n] { // which its sender sent again, after those
 				problems = append(problems, fmt.Sprintf("reordered: %s got %s %d after %d", who, s.name, a.n, highest))
 			}
 			highest = max(highest, a.n)
-			seen[a.n] = a
+			seen[a.n], last[a.n] = a, a
 			continue
 		}
-		s.book.again.Add(1)
+		known := r.known(last[a.n])
+		last[a.n] = a
+		s.book.again++
+		s.book.latest = max(s.book.latest, known)
 		switch {
 		case !mayRepeat:
 			problems = append(problems, fmt.Sprintf("doubled: %s got %s %d twice, ids %s and %s", who, s.name, a.n, first.id, a.id))
 		case a.session == first.session:
 			problems = append(problems, fmt.Sprintf("doubled: %s got %s %d twice without a kill between", who, s.name, a.n))
+		case known > afterAll:
+			problems = append(problems, fmt.Sprintf("repeated: %s got %s %d again, %v after it had acknowledged it", who, s.name, a.n, known))
 		case a.id != first.id && first.id != "" && a.n < first.wasAcked:
 			problems = append(problems, fmt.Sprintf("doubled: %s got %s %d as %s and as %s, and it had been acknowledged", who, s.name, a.n, first.id, a.id))
 		}
@@ -283,6 +338,7 @@ func (r *recipient) read(c *harness.Client, round int, marker int) error {
 		if err != nil {
 			return err
 		}
+		r.hears()
 		switch {
 		case strings.HasPrefix(el, "<message"):
 			r.handled++
@@ -302,7 +358,7 @@ func (r *recipient) read(c *harness.Client, round int, marker int) error {
 			_, sid, _ := strings.Cut(el, "<stanza-id ")
 			r.mu.Lock()
 			r.got[name] = append(r.got[name], arrival{n: n, id: harness.Attr("<stanza-id "+sid, "id"), round: round,
-				session: r.session})
+				session: r.session, handled: r.handled})
 			r.mu.Unlock()
 		case strings.HasPrefix(el, "<r "):
 			if c.Send(r.answer()) != nil {
@@ -330,8 +386,7 @@ func (r *recipient) close(round int) {
 
 // collect logs in at the end and takes all that is left, up to a message to itself.
 func (r *recipient) collect(round int) error {
-	r.handled = 0
-	r.session++
+	r.begins()
 	way, _ := r.book.at()
 	c, err := harness.Connect(way.C2STLS, r.name, "last")
 	if err != nil {

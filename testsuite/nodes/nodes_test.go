@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -25,110 +27,6 @@ func TestMain(m *testing.M) {
 
 // soak says whether the long form is asked for.
 func soak() bool { return os.Getenv("JACKDAW_SOAK") != "" }
-
-// A trouble is done to a rig while there is load, and is over when it returns: then all is well again.
-type trouble struct {
-	name string
-	do   func(r *rig, b *ledger.Book, n *node)
-}
-
-// some is how many acknowledgements show that the others work.
-const some = 10
-
-var troubles = []trouble{
-	{"a node is killed", func(r *rig, b *ledger.Book, n *node) {
-		n.kill()
-		b.Fresh(some)
-		n.launch()
-	}},
-	{"a node sleeps beyond its lease", func(r *rig, b *ledger.Book, n *node) {
-		n.sleep()
-		<-time.After(lease + 2*time.Second)
-		b.Fresh(some)
-		n.wake()
-	}},
-	{"a node is stopped", func(r *rig, b *ledger.Book, n *node) {
-		n.stop(r.t)
-		b.Fresh(some)
-		n.launch()
-	}},
-	{"a node is cut off from Redis", func(r *rig, b *ledger.Book, n *node) {
-		n.redis.Cut()
-		<-time.After(lease + time.Second)
-		b.Fresh(some)
-		n.redis.Heal()
-	}},
-	{"nothing comes back from Redis", func(r *rig, b *ledger.Book, n *node) {
-		n.redis.Hold(false, true)
-		<-time.After(lease + time.Second)
-		b.Fresh(some)
-		n.redis.Heal()
-	}},
-	{"a node does not hear from Redis for a moment", func(r *rig, b *ledger.Book, n *node) {
-		n.redis.Hold(true, true)
-		<-time.After(lease / 2)
-		n.redis.Heal()
-	}},
-	{"links to a node are lost", func(r *rig, b *ledger.Book, n *node) {
-		n.links.Cut()
-		<-time.After(200 * time.Millisecond)
-		n.links.Heal()
-	}},
-	{"nobody reaches a node", func(r *rig, b *ledger.Book, n *node) {
-		n.links.Cut()
-		<-time.After(lease)
-		n.links.Heal()
-	}},
-	{"links to a node are silent", func(r *rig, b *ledger.Book, n *node) {
-		n.links.Hold(true, true)
-		<-time.After(lease)
-		n.links.Heal()
-	}},
-	{"what goes to a node is held up", func(r *rig, b *ledger.Book, n *node) {
-		n.links.Hold(true, false)
-		<-time.After(lease / 2)
-		n.links.Heal()
-	}},
-	{"what a node answers is held up", func(r *rig, b *ledger.Book, n *node) {
-		n.links.Hold(false, true)
-		<-time.After(lease / 2)
-		n.links.Heal()
-	}},
-	{"ways are slow", func(r *rig, b *ledger.Book, n *node) {
-		n.links.Slow(50 * time.Millisecond)
-		n.redis.Slow(50 * time.Millisecond)
-		b.Fresh(some)
-		n.links.Heal()
-		n.redis.Heal()
-	}},
-	{"Redis is killed", func(r *rig, b *ledger.Book, n *node) {
-		r.redis.Kill()
-		<-time.After(500 * time.Millisecond)
-		r.redis.Restart()
-	}},
-	{"Redis is killed for longer than a lease", func(r *rig, b *ledger.Book, n *node) {
-		r.redis.Kill()
-		<-time.After(lease + time.Second)
-		r.redis.Restart()
-	}},
-	{"a node joins and one dies", func(r *rig, b *ledger.Book, n *node) {
-		one := r.join(nil)
-		b.Fresh(some)
-		n.kill()
-		b.Fresh(some)
-		n.launch()
-		r.settled(len(r.nodes))
-		one.stop(r.t)
-		r.leave(one)
-	}},
-}
-
-// leave has the rig forget a node that was stopped.
-func (r *rig) leave(n *node) {
-	r.nodes = slices.DeleteFunc(slices.Clone(r.nodes), func(one *node) bool { return one == n })
-	all := slices.Clone(r.nodes)
-	r.all.Store(&all)
-}
 
 // short are those of the short form, by their names' beginnings.
 var short = []string{"a node is killed", "a node sleeps", "a node is stopped", "nothing comes back"}
@@ -153,12 +51,68 @@ func TestTroubleOfNodesLosesNothing(t *testing.T) {
 	if soak() {
 		rounds = 10 * len(chosen)
 	}
-	problems, acked := play(t, "", seed, rounds, chosen)
+	holds(t, plan{troubles: chosen}, seed, rounds)
+}
+
+// Nor is it when the master of Redis is lost: what was acknowledged has another one.
+func TestFailoversOfRedisLoseNothing(t *testing.T) {
+	t.Parallel()
+	p, rounds := plan{watched: true, troubles: failovers[:1]}, 1
+	if soak() {
+		p.troubles, rounds = failovers, 20*len(failovers)
+	}
+	holds(t, p, rand.Uint64(), rounds)
+}
+
+// holds plays, and nothing may be wrong.
+func holds(t *testing.T, p plan, seed uint64, rounds int) {
+	t.Helper()
+	problems, acked := play(t, p, seed, rounds)
 	ledger.Report(t, problems)
 	if acked < 2*ledger.Enough*rounds {
 		t.Errorf("only %d messages were acknowledged: too few to prove anything", acked)
 	}
 }
+
+// The negative control: nodes whose writes Redis takes though others have followed them are caught.
+func TestNodesWithoutAFenceAreCaught(t *testing.T) {
+	t.Parallel()
+	rounds := 1
+	if soak() {
+		rounds = 5
+	}
+	w := &witness{TB: t}
+	var problems []string
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		problems, _ = play(w, plan{tags: "nofence", away: 6,
+			troubles: []trouble{{"what a node writes comes to Redis late", late}}}, 1, rounds)
+	}()
+	<-over
+	problems = append(slices.DeleteFunc(problems, func(p string) bool { return strings.HasPrefix(p, "repeated") }), w.errors...)
+	if len(problems) == 0 {
+		t.Fatal("nodes without a fence have done no harm")
+	}
+	t.Logf("%d problems, the first: %s", len(problems), problems[0])
+}
+
+// A witness takes note of errors, and fails no test.
+type witness struct {
+	testing.TB
+	mu     sync.Mutex // guards errors
+	errors []string
+}
+
+func (w *witness) Errorf(format string, args ...any) { w.Error(fmt.Sprintf(format, args...)) }
+func (w *witness) Error(args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.errors = append(w.errors, fmt.Sprint(args...))
+}
+func (w *witness) FailNow()                          { runtime.Goexit() }
+func (w *witness) Fatalf(format string, args ...any) { w.Errorf(format, args...); w.FailNow() }
+func (w *witness) Fatal(args ...any)                 { w.Error(args...); w.FailNow() }
 
 // The negative control: nodes that acknowledge before Redis has what they write are caught.
 func TestNodesThatAcknowledgeEarlyAreCaught(t *testing.T) {
@@ -176,27 +130,27 @@ func TestNodesThatAcknowledgeEarlyAreCaught(t *testing.T) {
 		b.Fresh(some)
 		n.launch()
 	}}}
-	problems, _ := play(t, "ackearly", 1, rounds, killed)
+	problems, _ := play(t, plan{tags: "ackearly", troubles: killed}, 1, rounds)
 	if !slices.ContainsFunc(problems, func(p string) bool { return strings.HasPrefix(p, "lost") }) {
 		t.Errorf("nodes that acknowledge too early have lost nothing; other problems: %d", len(problems))
 	}
 }
 
 // play has three nodes suffer in an order, and nodes, that the seed chooses.
-func play(t *testing.T, tags string, seed uint64, rounds int, chosen []trouble) (problems []string, acked int) {
+func play(t testing.TB, p plan, seed uint64, rounds int) (problems []string, acked int) {
 	t.Helper()
 	t.Logf("JACKDAW_SEED=%d", seed)
 	random := rand.New(rand.NewPCG(seed, 1))
 	var order []int
 	counts := map[string]int{}
 	var r *rig
-	size := ledger.Size{HTTP: 2, XMPP: 3, Away: 2, Managed: 4, Resuming: 6, Pause: 10 * time.Millisecond}
-	problems, acked = ledger.RunAt(t, size, func(users []string) { r = newRig(t, tags, 3, users) },
+	size := ledger.Size{HTTP: 2, XMPP: 3, Away: 2 + p.away, Managed: 4, Resuming: 6, Pause: 10 * time.Millisecond}
+	problems, acked = ledger.RunAt(t, size, func(users []string) { r = newRig(t, p, 3, users) },
 		func() ledger.Way { return r.at() }, rounds, func(b *ledger.Book, round int) {
 			if len(order) == 0 {
-				order = random.Perm(len(chosen))
+				order = random.Perm(len(p.troubles))
 			}
-			x, n := chosen[order[0]], r.nodes[random.IntN(3)]
+			x, n := p.troubles[order[0]], r.nodes[random.IntN(3)]
 			order = order[1:]
 			<-time.After(time.Duration(50+random.IntN(300)) * time.Millisecond)
 			b.Mark()

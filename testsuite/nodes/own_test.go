@@ -20,7 +20,7 @@ func TestNodesKeepTheirPromises(t *testing.T) {
 	for i := range 24 {
 		users = append(users, fmt.Sprintf("u%d", i))
 	}
-	r := newRig(t, "", 3, users)
+	r := newRig(t, plan{}, 3, users)
 	p := &people{r: r, free: users}
 	t.Run("resume", func(t *testing.T) { p.resume(t, false) })
 	t.Run("resume at home", func(t *testing.T) { p.resume(t, true) })

@@ -3,6 +3,7 @@ package nodes
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,15 +22,16 @@ import (
 // lease is the shortest that the configuration takes.
 const lease = 3 * time.Second
 
-// A rig is several nodes on one Redis. All ways between them and to Redis are wires.
+// A rig is several nodes on one Redis. All ways between them and to Redis are wires, but to one behind Sentinel.
 type rig struct {
-	t     testing.TB
-	redis *redistest.Server
-	key   string // file
-	tags  string
-	nodes []*node
-	next  atomic.Int64 // for at
-	all   atomic.Pointer[[]*node]
+	t       testing.TB
+	plan    plan
+	redis   *redistest.Server
+	watched *redistest.Watched // nil: redis is alone
+	key     string             // file
+	nodes   []*node
+	next    atomic.Int64 // for at
+	all     atomic.Pointer[[]*node]
 }
 
 // A node is one of them.
@@ -41,10 +43,24 @@ type node struct {
 	up    atomic.Bool // clients may come
 }
 
+// A plan is what a rig is made of.
+type plan struct {
+	tags     string // of the nodes' build
+	watched  bool   // Redis has two replicas, and a sentinel
+	away     int    // so many recipients more are away
+	troubles []trouble
+}
+
 // newRig starts Redis and so many nodes; the accounts are made before.
-func newRig(t testing.TB, tags string, n int, users []string) *rig {
+func newRig(t testing.TB, p plan, n int, users []string) *rig {
 	t.Helper()
-	r := &rig{t: t, tags: tags, redis: redistest.Start(t), key: filepath.Join(t.TempDir(), "cluster.key")}
+	r := &rig{t: t, plan: p, key: filepath.Join(t.TempDir(), "cluster.key")}
+	if p.watched {
+		r.watched = redistest.StartWatched(t, "jackdaw", 2)
+		r.redis = r.watched.Sentinel
+	} else {
+		r.redis = redistest.Start(t)
+	}
 	r.makeKey()
 	for range n {
 		r.join(users)
@@ -61,7 +77,7 @@ func (r *rig) makeKey() {
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		r.t.Fatal(err)
 	}
-	out, err := exec.Command(harness.FastBinary(r.t, r.tags), "cluster", "init", "--config", config).CombinedOutput()
+	out, err := exec.Command(harness.FastBinary(r.t, r.plan.tags), "cluster", "init", "--config", config).CombinedOutput()
 	if err != nil {
 		r.t.Fatalf("jackdaw cluster init: %v\n%s", err, out)
 	}
@@ -70,10 +86,14 @@ func (r *rig) makeKey() {
 // join starts one more node.
 func (r *rig) join(users []string) *node {
 	r.t.Helper()
-	n := &node{Name: fmt.Sprintf("n%d", len(r.nodes)+1), redis: newWire(r.t, r.redis.Addr)}
+	n := &node{Name: fmt.Sprintf("n%d", len(r.nodes)+1), redis: newWire(r.t, r.redis.Addr, nil)}
 	listen := harness.FreeAddr()
-	n.links = newWire(r.t, listen)
-	n.Server = harness.Start(r.t, harness.Options{Fast: true, Tags: r.tags, RedisAt: n.redis.Addr, Users: users,
+	n.links = newWire(r.t, listen, whose)
+	at := fmt.Sprintf("addrs: [%q]", n.redis.Addr)
+	if r.watched != nil {
+		at += ", master_name: " + r.watched.Name + ", wait_replicas: 1"
+	}
+	n.Server = harness.Start(r.t, harness.Options{Fast: true, Tags: r.plan.tags, RedisAt: at, Users: users,
 		Config: ledger.Config + "  upload: {enabled: false}\n" + fmt.Sprintf("cluster: {listen: [%q], address: %q, node: %s, key_file: %q, lease: %s}\n",
 			listen, n.links.Addr, n.Name, r.key, lease)})
 	n.up.Store(true)
@@ -186,3 +206,40 @@ func (n *node) wake() {
 
 // says counts what is in the log.
 func (n *node) says(text string) int { return strings.Count(n.Log(), text) }
+
+// whose is the name of the node that has the connection from an address of this machine, by proc(5) and what its
+// configuration says; "" if none has.
+func whose(addr string) string {
+	ap := netip.MustParseAddrPort(addr)
+	b := ap.Addr().As4()
+	slices.Reverse(b[:])
+	local, socket := fmt.Sprintf("%X:%04X", b, ap.Port()), ""
+	table, _ := os.ReadFile("/proc/net/tcp") // what cannot be read has ended
+	for line := range strings.Lines(string(table)) {
+		if f := strings.Fields(line); len(f) > 9 && f[1] == local {
+			socket = "socket:[" + f[9] + "]"
+		}
+	}
+	all, _ := filepath.Glob("/proc/[0-9]*/cmdline") // the pattern is good
+	for _, file := range all {
+		line, _ := os.ReadFile(file)
+		_, config, ok := strings.Cut(strings.TrimRight(string(line), "\x00"), "\x00serve\x00--config\x00")
+		if !ok || !has(filepath.Dir(file), socket) {
+			continue
+		}
+		text, _ := os.ReadFile(config)
+		_, after, _ := strings.Cut(string(text), " node: ")
+		name, _, _ := strings.Cut(after, ",")
+		return name
+	}
+	return ""
+}
+
+// has says whether a process has a socket.
+func has(process, socket string) bool {
+	files, _ := filepath.Glob(process + "/fd/*")
+	return slices.ContainsFunc(files, func(file string) bool {
+		to, _ := os.Readlink(file) // it may have been closed
+		return to == socket
+	})
+}

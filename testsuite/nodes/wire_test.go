@@ -13,21 +13,22 @@ import (
 type wire struct {
 	Addr string // where it is entered
 	to   string
+	whos func(addr string) string // says who enters from an address; nil: nobody asks
 
 	mu    sync.Mutex // guards the rest
 	cond  sync.Cond
 	open  map[net.Conn]bool
 	cut   bool
-	held  [2]bool // there and back: nothing passes, and nobody is told
+	held  map[string][2]bool // who enters → there and back: nothing passes, and nobody is told; "": all
 	delay time.Duration
 	ended bool
 	wg    sync.WaitGroup
 	l     net.Listener
 }
 
-func newWire(t testing.TB, to string) *wire {
+func newWire(t testing.TB, to string, whos func(addr string) string) *wire {
 	t.Helper()
-	w := &wire{to: to, Addr: harness.FreeAddr(), open: map[net.Conn]bool{}}
+	w := &wire{to: to, whos: whos, Addr: harness.FreeAddr(), open: map[net.Conn]bool{}, held: map[string][2]bool{}}
 	w.cond.L = &w.mu
 	var err error
 	if w.l, err = net.Listen("tcp", w.Addr); err != nil {
@@ -63,21 +64,25 @@ func (w *wire) serve(from net.Conn) {
 		return
 	}
 	defer w.drop(to)
+	who := ""
+	if w.whos != nil {
+		who = w.whos(from.RemoteAddr().String())
+	}
 	done := make(chan struct{})
-	go func() { defer close(done); w.move(from, to, 0) }()
-	w.move(to, from, 1)
+	go func() { defer close(done); w.move(from, to, who, 0) }()
+	w.move(to, from, who, 1)
 	<-done
 }
 
 // move takes bytes from one end to the other, until either is closed.
-func (w *wire) move(from, to net.Conn, way int) {
+func (w *wire) move(from, to net.Conn, who string, way int) {
 	defer from.Close()
 	defer to.Close()
 	b := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(b)
 		w.mu.Lock()
-		for w.held[way] && !w.ended && w.open[from] {
+		for (w.held[""][way] || w.held[who][way]) && !w.ended && w.open[from] {
 			w.cond.Wait()
 		}
 		delay := w.delay
@@ -131,14 +136,22 @@ func (w *wire) change(f func(w *wire)) {
 func (w *wire) Cut() { w.change(func(w *wire) { w.cut = true }) }
 
 // Hold lets nothing pass on the ways, there and back.
-func (w *wire) Hold(there, back bool) { w.change(func(w *wire) { w.held = [2]bool{there, back} }) }
+func (w *wire) Hold(there, back bool) { w.HoldOf("", there, back) }
+
+// HoldOf is Hold for one of those who enter.
+func (w *wire) HoldOf(who string, there, back bool) {
+	w.change(func(w *wire) { w.held[who] = [2]bool{there, back} })
+}
 
 // Slow has all that passes take so long.
 func (w *wire) Slow(delay time.Duration) { w.change(func(w *wire) { w.delay = delay }) }
 
 // Heal has the wire be well.
 func (w *wire) Heal() {
-	w.change(func(w *wire) { w.cut, w.held, w.delay = false, [2]bool{}, 0 })
+	w.change(func(w *wire) {
+		w.cut, w.delay = false, 0
+		clear(w.held)
+	})
 }
 
 func (w *wire) end() {

@@ -8,9 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,19 +48,6 @@ func StartReplica(t testing.TB, of *Server) *Server {
 			strings.Contains(of.cli("info", "replication"), fmt.Sprintf("port=%d,state=online", s.port))
 	})
 	return s
-}
-
-// StartSentinel starts a sentinel that watches a master, which it calls name.
-func StartSentinel(t testing.TB, name string, master *Server) *Server {
-	t.Helper()
-	// A sentinel rewrites its configuration, so it wants a file.
-	conf := filepath.Join(t.TempDir(), "sentinel.conf")
-	text := fmt.Sprintf("sentinel monitor %s 127.0.0.1 %d 1\nsentinel down-after-milliseconds %s 500\n"+
-		"sentinel failover-timeout %s 2000\n", name, master.port, name, name)
-	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return start(t, master.tls, []string{conf, "--sentinel"})
 }
 
 // StartCluster starts a cluster of three masters, and returns when each of them says that it is complete.
@@ -194,10 +179,18 @@ func (s *Server) Kill() {
 	s.await("the server has ended", func() bool { return free(s.port) })
 }
 
-// Pause stops the server in the middle of what it does, until Kill: its connections stay.
+// Pause stops the server in the middle of what it does, until Wake or Kill: its connections stay.
 func (s *Server) Pause() {
 	s.t.Helper()
 	if err := s.process.Process.Signal(syscall.SIGSTOP); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// Wake has a server go on that was stopped by Pause.
+func (s *Server) Wake() {
+	s.t.Helper()
+	if err := s.process.Process.Signal(syscall.SIGCONT); err != nil {
 		s.t.Fatal(err)
 	}
 }
