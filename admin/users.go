@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"jackdaw/modules/upload"
@@ -46,9 +47,41 @@ func (s *Service) AddUsers(ctx context.Context, by By, list []Login, done func(i
 		}
 		good, index = append(good, accounts.NewAccount{User: j, Password: l.Password}), append(index, i)
 	}
+	good, index = s.addElsewhere(ctx, by, good, index, done)
 	return s.o.Accounts.CreateBatch(ctx, good, func(i int, err error) {
 		done(index[i], s.said(err, by, "account created", "account", good[i].User))
 	})
+}
+
+// atOnce is how many accounts are made elsewhere at a time.
+const atOnce = 8
+
+// addElsewhere has other nodes create the accounts that are at home there, and returns the others, of which all are
+// for a server that is alone.
+func (s *Service) addElsewhere(ctx context.Context, by By, list []accounts.NewAccount, index []int,
+	done func(index int, err error)) (here []accounts.NewAccount, hereIndex []int) {
+	if s.o.Elsewhere == nil {
+		return list, index
+	}
+	var asked sync.WaitGroup
+	var one sync.Mutex // guards done and what is returned
+	free := make(chan struct{}, atOnce)
+	for i, a := range list {
+		free <- struct{}{}
+		asked.Go(func() {
+			defer func() { <-free }()
+			passed, err := s.pass(ctx, by, a.User, "user.add", Login{Name: a.User.String(), Password: a.Password}, nil)
+			one.Lock()
+			defer one.Unlock()
+			if passed {
+				done(index[i], err)
+				return
+			}
+			here, hereIndex = append(here, a), append(hereIndex, index[i])
+		})
+	}
+	asked.Wait()
+	return here, hereIndex
 }
 
 // SetPassword replaces a password and ends the live sessions. Errors: accounts.ErrPassword.

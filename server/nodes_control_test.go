@@ -3,11 +3,13 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,11 +18,11 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// far is a node where everybody is at home but those of the domain near.example.
+// far is a node where everybody is at home whose name does not begin with near.
 type far struct{ *offices }
 
 func (f far) Pass(ctx context.Context, who admin.By, owner jid.JID, operation string, in, out any) (bool, error) {
-	if owner.Domain() == "near.example" {
+	if strings.HasPrefix(owner.Local(), "near") {
 		return false, nil
 	}
 	return true, f.ask(ctx, who, "far", operation, in, out)
@@ -32,11 +34,16 @@ func (f far) Sessions() (list []admin.SessionInfo) {
 }
 
 // seen keeps who has asked for what.
-type seen struct{ asked []string }
+type seen struct {
+	mu    sync.Mutex // guards asked
+	asked []string
+}
 
 func (s *seen) watch(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
 		s.asked = append(s.asked, string(by(r.Context()))+r.URL.Path)
+		s.mu.Unlock()
 		next.ServeHTTP(w, r)
 	})
 }
@@ -122,6 +129,34 @@ func TestWhatConcernsAnAccountIsDoneAtItsHome(t *testing.T) {
 	}
 	if !slices.Contains(seen.asked, "boss@localhost/user.passwd") {
 		t.Errorf("the home does not know who asks: %v", seen.asked)
+	}
+}
+
+func TestAccountsOfABatchAreMadeAtTheirHomes(t *testing.T) {
+	near, _, seen := twoNodes(t)
+	list := []admin.Login{{Name: "not an address", Password: "a good secret"}, {Name: "near1@localhost", Password: "a good secret"}}
+	for i := range 20 {
+		list = append(list, admin.Login{Name: fmt.Sprintf("far%d@localhost", i), Password: "a good secret"})
+	}
+	list = append(list, admin.Login{Name: "near2@localhost", Password: "a good secret"}, list[5])
+	fared := map[int]error{}
+	err := near.AddUsers(t.Context(), admin.Command, list, func(i int, err error) {
+		if _, again := fared[i]; again {
+			t.Errorf("line %d is told of twice", i)
+		}
+		fared[i] = err
+	})
+	if err != nil || len(fared) != len(list) || len(seen.asked) != 21 {
+		t.Errorf("%d of %d lines, %d passed on, %v", len(fared), len(list), len(seen.asked), err)
+	}
+	if again := len(list) - 1; (fared[5] == nil) == (fared[again] == nil) || fared[0] == nil {
+		t.Errorf("the same account twice: %v, %v; no address: %v", fared[5], fared[again], fared[0])
+	}
+	for i, l := range list[1 : len(list)-1] {
+		_, _, here := near.RosterOf(t.Context(), l.Name)
+		if err := fared[i+1]; i+1 != 5 && err != nil || (here == nil) != strings.HasPrefix(l.Name, "near") {
+			t.Errorf("%s: %v; here: %v", l.Name, err, here)
+		}
 	}
 }
 

@@ -242,17 +242,8 @@ func TestScenesOnSeveralNodes(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.Options{Place: harness.Several, Config: "modules: {directory: true}\n"})
 	for _, script := range []string{"login", "roster", "availability", "messages", "account", "resume"} {
-		t.Run(script, func(t *testing.T) {
-			on := stageOf(s)
-			on.Left = ofOneNode[script]
-			perform(t, nil, script, on, func(l line) answer { return help(t, s, l) })
-		})
+		t.Run(script, func(t *testing.T) { play(t, s, script) })
 	}
-}
-
-// ofOneNode are the scenes that several nodes do not play yet, by script.
-var ofOneNode = map[string][]string{
-	"account": {"an_account_is_removed_with_all_it_had"}, // user add --batch makes accounts where it is asked
 }
 
 func TestMessagesSurviveTheServer(t *testing.T) {
