@@ -55,6 +55,7 @@ type Lists struct {
 	wake chan struct{}
 
 	request func(*router.Envelope)  // see OnRequest; nil: nobody
+	on      atomic.Bool             // some are wanted
 	entries atomic.Int64            // of all lists
 	address atomic.Pointer[jid.JID] // under which the lists are followed; nil: not yet
 
@@ -92,7 +93,9 @@ func SourcesOf(c *config.Config) (all []Source) {
 
 // New returns the module; Run must be called for the lists to be followed.
 func New(o Options) *Lists {
-	return &Lists{o: o, wake: make(chan struct{}, 1), lists: map[Source]*list{}, asked: map[string]question{}}
+	l := &Lists{o: o, wake: make(chan struct{}, 1), lists: map[Source]*list{}, asked: map[string]question{}}
+	l.wanted()
+	return l
 }
 
 // Module says where it takes part: before all that judges who sends something, since it takes what is for it.
@@ -129,8 +132,8 @@ func (l *Lists) Listed(who jid.JID) bool {
 	return false
 }
 
-// On says whether there are lists at all.
-func (l *Lists) On() bool { return l != nil && len(l.o.Sources()) > 0 }
+// On says whether there are lists at all. It is asked for each message.
+func (l *Lists) On() bool { return l != nil && l.on.Load() }
 
 // Entries is how many addresses and domains all lists have together.
 func (l *Lists) Entries() int64 { return l.entries.Load() }
@@ -239,8 +242,9 @@ func (l *Lists) of(service jid.JID) (all []*list) {
 	return all
 }
 
-// wanted are the lists that are to be followed.
+// wanted are the lists that are to be followed, and what On says from now on.
 func (l *Lists) wanted() []Source {
 	all := l.o.Sources()
+	l.on.Store(len(all) > 0)
 	return slices.Clip(all[:min(len(all), config.MostBlocklists)])
 }

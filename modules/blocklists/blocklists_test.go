@@ -5,9 +5,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -103,6 +105,7 @@ type house struct {
 	s       *service
 	l       *Lists
 	sources []Source
+	log     *slog.Logger
 	stop    func()
 }
 
@@ -110,7 +113,8 @@ var bans = Source{jid.MustParse("rtbl.example"), "bans"}
 
 // newHouse belongs into a bubble of synctest.
 func newHouse(t *testing.T, items ...string) *house {
-	h := &house{T: t, r: moduletest.New("juliet"), store: moduletest.NewStore(), sources: []Source{bans}}
+	h := &house{T: t, r: moduletest.New("juliet"), store: moduletest.NewStore(), sources: []Source{bans},
+		log: moduletest.Discard()}
 	h.s = &service{r: h.r, items: items}
 	h.start()
 	t.Cleanup(func() { h.stop() })
@@ -123,7 +127,7 @@ func (h *house) start() {
 	}
 	h.l = New(Options{Router: h.r, Kept: h.store.Map("blocklists"), Sources: func() []Source { return h.sources },
 		Address: func(i int) string { return fmt.Sprint("secret", i) }, Host: func() string { return "example.org" },
-		Log: moduletest.Discard()})
+		Log: h.log})
 	// The service is one of this router, so that what goes there needs no peer.
 	h.r.Use(h.l.Module(), router.Module{Name: "service", Service: &router.Service{Domains: func() []string { return []string{"rtbl.example"} },
 		Handle: h.s.handle}})
@@ -249,6 +253,31 @@ func TestWhatIsKnownHoldsOverARestart(t *testing.T) {
 		h.listed("x@bad.example")
 		h.start()
 		h.listed("x@bad.example")
+	})
+}
+
+// node is one of several that has all slots or none.
+type node struct{ all atomic.Bool }
+
+func (n *node) Here(string) bool              { return n.all.Load() }
+func (n *node) Send(string, *router.Envelope) {}
+func (n *node) Tell(router.Sequel)            {}
+
+func TestANodeWithoutSlotsWaitsForThemQuietly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, "plain.example")
+		var log strings.Builder
+		var n node
+		h.log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))
+		h.r.SetHomes(&n)
+		h.start()
+		h.listed()
+		if !h.l.On() || log.Len() > 0 {
+			t.Errorf("on %t, the log says %q", h.l.On(), log.String())
+		}
+		n.all.Store(true)
+		<-time.After(homeless)
+		h.listed("x@plain.example")
 	})
 }
 

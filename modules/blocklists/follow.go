@@ -31,8 +31,9 @@ const (
 	// againMin and againMax are between two attempts to follow a list.
 	againMin = time.Minute
 	againMax = time.Hour
-	// tick is how often it is asked which lists are wanted.
-	tick = time.Minute
+	// tick is how often it is asked which lists are wanted, and homeless while no address is at home on this node.
+	tick     = time.Minute
+	homeless = time.Second
 	// changesAtOnce is how many entries are stored in one step.
 	changesAtOnce = 500
 
@@ -71,10 +72,14 @@ func (l *Lists) Run(ctx context.Context) {
 		}
 	}()
 	for ctx.Err() == nil {
-		if err := l.settle(ctx); err != nil && ctx.Err() == nil {
+		next := tick
+		switch err := l.settle(ctx); {
+		case errors.Is(err, errHomeless):
+			next = homeless
+		case err != nil && ctx.Err() == nil:
 			l.o.Log.Warn("block lists cannot be read from storage", "error", err)
 		}
-		t := time.NewTimer(tick)
+		t := time.NewTimer(next)
 		select {
 		case <-ctx.Done():
 		case <-l.wake:
@@ -134,6 +139,9 @@ func (l *Lists) settle(ctx context.Context) error {
 	return nil
 }
 
+// errHomeless is that of a node that has no slots yet, or none any more.
+var errHomeless = errors.New("no address for block lists is at home on this node")
+
 // settleAddress finds an address that is at home on this node, and says whether it is another one than before.
 func (l *Lists) settleAddress() (moved bool, err error) {
 	now, host := l.address.Load(), l.o.Host()
@@ -148,7 +156,7 @@ func (l *Lists) settleAddress() (moved bool, err error) {
 		l.address.Store(&address)
 		return now != nil && *now != address, nil
 	}
-	return false, errors.New("no address for block lists is at home on this node")
+	return false, errHomeless
 }
 
 // load reads the entries of lists, and removes those of lists that nobody wants.

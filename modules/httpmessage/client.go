@@ -130,8 +130,16 @@ func (p *post) userOf(name string) (jid.JID, bool) {
 }
 
 // Claimed is the account that a request says it is of, by the name with its credentials or by who has made the
-// connection, as a bare address; "" for none. Nothing is checked.
+// connection, as a bare address; "" for none. Of an API account's it is the sender, for whom all is decided. Nothing is
+// checked.
 func (s *Service) Claimed(r *http.Request) string {
+	if found, in, _ := s.routes.Lookup(r.Method, r.URL.Path); found != nil && in.ByName("username") != "" {
+		sender, err := jid.New(in.ByName("username"), in.ByName("fqdn"), "")
+		if err != nil {
+			return ""
+		}
+		return sender.String()
+	}
 	p := &post{delivery: delivery{s: s, set: s.settings.Load()}, r: r, api: direct, client: s.client(r)}
 	if p.bySocket() {
 		return p.account

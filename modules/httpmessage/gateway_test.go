@@ -2,6 +2,8 @@ package httpmessage
 
 import (
 	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -226,5 +228,22 @@ func TestJSONListIsAMulticast(t *testing.T) {
 			t.Fatalf("%s has %q", user, got)
 		}
 		moduletest.Same(t, got[0], `<message from='andy@im.example.org' to='`+user+`@im.example.org' type='chat'><body>yo</body><addresses2/></message>`)
+	}
+}
+
+func TestARequestIsSaidToBeOfWhomItsMessageComesFrom(t *testing.T) {
+	h := newHouse(t)
+	for path, want := range map[string]string{
+		"/message":                 "robot@" + host,
+		gatewayPath:                "robot@" + host,
+		gatewayPath + "/Ticket":    "ticket@" + host, // an API account's: it is at home nowhere
+		gatewayPath + "/a@b":       "",
+		gatewayPath + "/t/further": "robot@" + host,
+	} {
+		r := httptest.NewRequest(http.MethodPost, path, nil)
+		r.SetBasicAuth("robot@"+host, "secret")
+		if got := h.Claimed(r); got != want {
+			t.Errorf("%s is said to be of %q, want %q", path, got, want)
+		}
 	}
 }

@@ -22,6 +22,19 @@ type feed struct {
 	came    uint64        // how many have ever been
 	wake    chan struct{} // closed with the next
 	streams int
+	ended   bool // nothing more will come
+}
+
+// wakeAll has those who follow look. The caller holds mu.
+func (f *feed) wakeAll() {
+	close(f.wake)
+	f.wake = make(chan struct{})
+}
+
+// end has those who follow go. The caller holds mu.
+func (f *feed) end() {
+	f.ended = true
+	f.wakeAll()
 }
 
 // publish tells those who follow an account of a change: of a recipient, or of a post that is new if i is -1. The
@@ -43,8 +56,7 @@ func (t *Tracker) publish(p *post, i int) {
 		f.ring[f.came%ringSize] = c
 	}
 	f.came++
-	close(f.wake)
-	f.wake = make(chan struct{})
+	f.wakeAll()
 }
 
 // A follower implements posting.Stream.
@@ -134,10 +146,13 @@ func (s *follower) Next(ctx context.Context) ([]posting.Change, error) {
 			s.out = append(s.out, f.ring[s.next%ringSize])
 			s.seen = s.out[len(s.out)-1].ID
 		}
-		wake := f.wake
+		wake, ended := f.wake, f.ended
 		s.t.mu.Unlock()
-		if len(s.out) > 0 {
+		switch {
+		case len(s.out) > 0:
 			return s.out, nil
+		case ended:
+			return nil, posting.ErrClosed
 		}
 		select {
 		case <-wake:
@@ -169,7 +184,7 @@ func (s *follower) pause(ctx context.Context) error {
 func (s *follower) past(ctx context.Context) ([]posting.Change, error) {
 	s.out = s.out[:0]
 	if s.after == 0 {
-		if err := s.t.flush(ctx, s.a.name); err != nil {
+		if err := s.t.flush(ctx, only(s.a.name)); err != nil {
 			return nil, err
 		}
 	}

@@ -157,6 +157,9 @@ func rest(ctx context.Context, d time.Duration) {
 	}
 }
 
+// only says of a name whether it is that one.
+func only(name string) func(string) bool { return func(other string) bool { return other == name } }
+
 // Record implements posting.Tracker.
 func (t *Tracker) Record(ctx context.Context, account, id string, first, limit int) (posting.Record, error) {
 	number := idOf(id)
@@ -221,7 +224,7 @@ func (t *Tracker) List(
 		}
 		after--
 	}
-	if err := t.flush(ctx, name); err != nil {
+	if err := t.flush(ctx, only(name)); err != nil {
 		return nil, "", fmt.Errorf("list posts: %w", err)
 	}
 	from := uint64(max(since.UnixMicro(), 0))

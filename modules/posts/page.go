@@ -121,7 +121,7 @@ func (t *Tracker) arm(after time.Duration) {
 func (t *Tracker) ring() {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if err := t.flush(ctx, ""); err != nil {
+	if err := t.flush(ctx, nil); err != nil {
 		t.o.Log.Warn("what became of posts is not kept yet", "error", err)
 	}
 }
@@ -185,6 +185,9 @@ func (t *Tracker) write(ctx context.Context, g *page, data [][]byte) (*storage.P
 			t.sizes.add(len(b))
 		}
 		waits = append(waits, p)
+	}
+	if errors.Is(failed, storage.ErrElsewhere) { // the account has moved: its home goes on with what is written
+		gone, failed = true, nil
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -292,22 +295,22 @@ func (t *Tracker) drop(a *account) {
 	delete(t.accounts, a.name)
 }
 
-// flush writes what has changed: of one account, or of all if the name is empty. It returns the first error; what could
-// not be written is tried again.
-func (t *Tracker) flush(ctx context.Context, name string) error {
+// flush writes what has changed: of the accounts that are of these, or of all if that is nil. It returns the first
+// error; what could not be written is tried again.
+func (t *Tracker) flush(ctx context.Context, of func(name string) bool) error {
 	t.flushes.Lock()
 	defer t.flushes.Unlock()
 	t.mu.Lock()
 	var list, others []*page
 	for _, g := range t.dirty {
-		if g.writing || name != "" && g.of.name != name {
+		if g.writing || of != nil && !of(g.of.name) {
 			others = append(others, g)
 		} else {
 			list = append(list, g)
 		}
 	}
 	t.dirty = others
-	if name == "" {
+	if of == nil {
 		t.due, t.pressing = time.Time{}, notArmed
 		t.evict()
 	}

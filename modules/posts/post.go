@@ -130,7 +130,14 @@ func (p *post) become(i int, o router.Outcome, reason string) bool {
 
 // closeOne notes that of one recipient less nothing more is to be expected soon. The caller holds mu.
 func (p *post) closeOne() {
-	if p.open--; p.open == 0 && p.waiting != nil {
+	if p.open--; p.open == 0 {
+		p.release()
+	}
+}
+
+// release lets those go who wait for the post. The caller holds mu.
+func (p *post) release() {
+	if p.waiting != nil {
 		close(p.waiting)
 		p.waiting = nil
 	}

@@ -153,6 +153,7 @@ func (t *Tracker) Module() router.Module {
 		Sequel:    t.sequel,
 		Portable: []router.Portable{{Spaces: []string{"log posts"},
 			Stays: "what became of messages that this server has sent"}},
+		Moved:   t.moved,
 		Removed: t.removed,
 	}
 }
@@ -175,7 +176,7 @@ func (t *Tracker) Close() {
 	t.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if err := t.flush(ctx, ""); err != nil {
+	if err := t.flush(ctx, nil); err != nil {
 		t.o.Log.Warn("what became of the last posts is not kept", "error", err)
 	}
 }
@@ -309,6 +310,33 @@ func (t *Tracker) removed(user jid.JID) error {
 		return err
 	}
 	return p.Wait(ctx)
+}
+
+// handOver bounds how long accounts that move wait for what became of their posts to be written.
+const handOver = 2 * time.Second
+
+// moved writes what is not written yet of accounts that are at home elsewhere from now on, and forgets them. Those who
+// wait or follow ask again at their home.
+func (t *Tracker) moved(gone func(owner string) bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), handOver)
+	defer cancel()
+	if err := t.flush(ctx, gone); err != nil {
+		t.o.Log.Warn("what became of the last posts of accounts that move is not kept", "error", err)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for name, a := range t.accounts {
+		if !gone(name) {
+			continue
+		}
+		for _, p := range a.posts {
+			p.release()
+		}
+		if a.feed != nil {
+			a.feed.end()
+		}
+		t.drop(a)
+	}
 }
 
 // conditionOf is the reason of a bounce: one word that RFC 6120 knows.
