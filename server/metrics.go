@@ -119,7 +119,7 @@ func (m *metrics) parts(h *house) {
 		m.peers(h.peering)
 	}
 	if h.nodes != nil {
-		m.among(h.nodes)
+		m.among(h)
 	}
 	b := &h.features.Bots.Stats
 	for outcome, n := range map[string]*atomic.Int64{"taken": &b.Taken, "failed": &b.Failed} {

@@ -133,17 +133,6 @@ func (n *nodes) Changed() <-chan struct{} { return n.node.Load().Changed() }
 // Refresh implements relay.Node.
 func (n *nodes) Refresh(ctx context.Context) { n.node.Load().Refresh(ctx) }
 
-// ways are what those who take streams know of other nodes: streams of one kind. It implements c2s.Elsewhere.
-type ways struct {
-	n    *nodes
-	kind link.Kind
-}
-
-func (w ways) Here(owner string) bool { return w.n.relay.Here(owner) }
-func (w ways) Open(ctx context.Context, owner string) (net.Conn, error) {
-	return w.n.open(ctx, owner, w.kind)
-}
-
 // framingOf makes the framing that a node names whose client speaks neither TCP nor WebSocket.
 func framingOf(name string) wire.Framing {
 	if name == bosh.FramingName {

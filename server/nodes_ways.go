@@ -1,0 +1,66 @@
+package server
+
+import (
+	"context"
+	"net"
+	"time"
+
+	"jackdaw/cluster"
+	"jackdaw/cluster/link"
+)
+
+// ways are what those who take streams know of other nodes: streams of one kind. It implements c2s.Elsewhere.
+type ways struct {
+	n    *nodes
+	kind link.Kind
+}
+
+const (
+	// settleTime bounds how long a stream waits for an owner to be at home somewhere: a move takes less.
+	settleTime = 3 * time.Second
+	// settlePause is how often it looks whether a slot that has come is served by now.
+	settlePause = 20 * time.Millisecond
+)
+
+// Here implements c2s.Elsewhere. It waits while the owner moves: what asks is a client's or a component's first word,
+// which had to fail otherwise.
+func (w ways) Here(owner string) bool {
+	ctx, cancel := context.WithTimeout(w.n.ctx, settleTime)
+	defer cancel()
+	return settled(ctx, w.n, cluster.SlotOf(owner), func() bool { return w.n.relay.Here(owner) })
+}
+
+// Open implements c2s.Elsewhere.
+func (w ways) Open(ctx context.Context, owner string) (net.Conn, error) {
+	return w.n.open(ctx, owner, w.kind)
+}
+
+// places is what settled asks of where slots are.
+type places interface {
+	ID() string
+	Home(slot int) (cluster.Place, bool)
+	Changed() <-chan struct{}
+}
+
+// settled says whether a slot is served here, as here does. It waits while the slot is at home nowhere, or here but not
+// served: it has just come, or is about to go.
+func settled(ctx context.Context, p places, slot int, here func() bool) bool {
+	for {
+		changed := p.Changed()
+		if here() {
+			return true
+		}
+		if home, ok := p.Home(slot); ok && home.Node != p.ID() {
+			return false
+		}
+		look := time.NewTimer(settlePause)
+		select {
+		case <-changed:
+		case <-look.C:
+		case <-ctx.Done():
+			look.Stop()
+			return here()
+		}
+		look.Stop()
+	}
+}

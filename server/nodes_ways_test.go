@@ -1,0 +1,63 @@
+package server
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"jackdaw/cluster"
+)
+
+// abode is where the only slot of a test is. It implements places.
+type abode struct {
+	home    string
+	served  bool
+	changed chan struct{}
+}
+
+func (*abode) ID() string                 { return "here" }
+func (a *abode) Changed() <-chan struct{} { return a.changed }
+func (a *abode) Home(int) (cluster.Place, bool) {
+	return cluster.Place{Node: a.home}, a.home != ""
+}
+
+func TestAStreamWaitsWhileItsOwnerMoves(t *testing.T) {
+	for name, c := range map[string]struct {
+		before, after abode
+		want          bool
+		wait          time.Duration
+	}{
+		"here":               {abode{home: "here", served: true}, abode{home: "here", served: true}, true, 0},
+		"elsewhere":          {abode{home: "there"}, abode{home: "there"}, false, 0},
+		"coming":             {abode{home: "here"}, abode{home: "here", served: true}, true, time.Second},
+		"going":              {abode{home: "here"}, abode{home: "there"}, false, time.Second},
+		"nowhere, then here": {abode{}, abode{home: "here", served: true}, true, time.Second},
+		"nowhere for long":   {abode{}, abode{}, false, settleTime},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began := time.Now()
+				at := func() *abode {
+					if time.Since(began) < time.Second {
+						return &c.before
+					}
+					return &c.after
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), settleTime)
+				defer cancel()
+				got := settled(ctx, moving(at), 0, func() bool { return at().served })
+				if took := time.Since(began); got != c.want || took < c.wait || took > c.wait+settlePause {
+					t.Errorf("here: %t, want %t, after %v, want %v", got, c.want, took, c.wait)
+				}
+			})
+		})
+	}
+}
+
+// moving is an abode that is another one later.
+type moving func() *abode
+
+func (m moving) ID() string                          { return m().ID() }
+func (m moving) Changed() <-chan struct{}            { return m().Changed() }
+func (m moving) Home(slot int) (cluster.Place, bool) { return m().Home(slot) }
