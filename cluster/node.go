@@ -104,9 +104,10 @@ func Join(ctx context.Context, o Options) (*Node, error) {
 	return n, nil
 }
 
-// agree finds out whether the nodes that are there and this one have a protocol in common.
+// agree finds out whether the nodes that are there and this one have a protocol in common. It waits for the store as
+// long as joined does.
 func (n *Node) agree(ctx context.Context) error {
-	limited, cancel := context.WithTimeout(ctx, n.patience())
+	limited, cancel := context.WithTimeout(ctx, n.o.Lease/2)
 	defer cancel()
 	v, err := n.o.Store.Do(limited, Request{Op: OpLook, Member: n.core.member, Grace: n.core.grace})
 	if err != nil {
