@@ -149,7 +149,7 @@ bench-default: build
 	$(abspath $(BENCH))/peers/loopback-only.sh $$dir/table -bench $(abspath $(BENCH)) -jackdaw $(CURDIR)/jackdaw \
 	  -out $(OUT:.jsonl=-default.jsonl) $(if $(REPS),-reps $(REPS)) $(DEFAULT_FLAGS)
 
-# What several nodes on Redis cost beside one server and the embedded store, as tables in Markdown: some seven minutes on a quiet machine.
+# What several nodes on Redis cost beside one server and the embedded store, as tables in Markdown: some ten minutes on a quiet machine.
 # Needs redis-server. NODES_FLAGS are those of testsuite/load/nodes: -reps 1 -seconds 1s -pairs 10 -only three is a short look at some.
 bench-nodes: build
 	@test -x "$(BENCH)/peers/loopback-only.sh" || { echo "make bench-nodes: say where the load generator is: BENCH=DIR" >&2; exit 2; }

@@ -1,7 +1,8 @@
 // Command nodes measures what several nodes on Redis cost beside one server: the embedded store, one server on Redis,
-// one node of a cluster, and three nodes between whose homes all messages go, with clients at the home of their account
-// and with clients anywhere. It drives the neutral load generator in -bench, with stream management, TLS and the
-// archive, and prints tables in Markdown with what each line must reach (docs/performance.md, "Several nodes").
+// one node of a cluster, two and three nodes between whose homes all messages go, with clients at the home of their
+// account and with clients anywhere, and three nodes whose messages stay at one home. It drives the neutral load
+// generator in -bench, with stream management, TLS and the archive, and prints tables in Markdown with what each line
+// must reach (docs/performance.md, "Several nodes").
 //
 // Run it in a network namespace of its own: `make bench-nodes BENCH=DIR`. The generator knows one address, so that is a
 // name, which a name server of this tool answers with another node for each stream: nothing is in the way of the bytes.
@@ -101,13 +102,15 @@ const (
 	embedded = "embedded"
 	alone    = "Redis, alone"
 	oneNode  = "one node"
+	two      = "two nodes, clients at home"
 	atHome   = "three nodes, clients at home"
+	together = "three nodes, pairs at one home"
 	anywhere = "three nodes, clients anywhere"
 	takeOver = "take-over"
 )
 
 // places are those that stand in the tables, in their order.
-var places = []string{embedded, alone, oneNode, atHome, anywhere}
+var places = []string{embedded, alone, oneNode, two, atHome, together, anywhere}
 
 // round measures each place once, on fresh servers and a fresh Redis.
 func (b *bench) round() {
@@ -118,28 +121,40 @@ func (b *bench) round() {
 	}{{embedded, false, 0}, {alone, true, 0}, {oneNode, true, 1}} {
 		if b.wanted(p.name) {
 			s := b.start(p.redis, p.nodes)
-			u := b.populate(s, nil)
+			u := b.populate(s, nil, false)
 			b.lines(p.name, s, u, func(int) int { return 0 })
 			s.stop()
 		}
 	}
-	if !b.wanted(atHome) && !b.wanted(anywhere) && !b.wanted(takeOver) {
+	b.several(2, two, "", "", "")
+	b.several(3, atHome, together, anywhere, takeOver)
+}
+
+// several measures the places of one cluster: clients at home, whose pairs are at different homes or at one, clients
+// anywhere, and what becomes of them when a node dies. An empty name is no place.
+func (b *bench) several(nodes int, apart, together, anywhere, dies string) {
+	wanted := func(place string) bool { return place != "" && b.wanted(place) }
+	if !wanted(apart) && !wanted(together) && !wanted(anywhere) && !wanted(dies) {
 		return
 	}
-	s := b.start(true, 3)
+	s := b.start(true, nodes)
 	defer s.stop()
 	homes := b.settled(s)
-	u := b.populate(s, homes)
-	if b.wanted(atHome) {
-		b.lines(atHome, s, u, u.home)
+	u := b.populate(s, homes, false)
+	if wanted(apart) {
+		b.lines(apart, s, u, u.home)
 	}
-	if b.wanted(anywhere) {
+	if wanted(together) {
+		u := b.populate(s, homes, true)
+		b.lines(together, s, u, u.home)
+	}
+	if wanted(anywhere) {
 		b.lines(anywhere, s, u, u.spread())
 	}
 	if now := b.settled(s); *now != *homes {
-		b.fail("three nodes: slots moved while they were measured")
+		b.fail("%d nodes: slots moved while they were measured", nodes)
 	}
-	if b.wanted(takeOver) {
+	if wanted(dies) {
 		b.takeOver(s, u)
 	}
 }

@@ -27,11 +27,14 @@ func TestPairsAreSoughtAtDifferentHomes(t *testing.T) {
 		}
 		return 0
 	}
-	if first, best := apart(20, home); first != 1001 || best != 20 {
+	if first, best := row(20, false, home); first != 1001 || best != 20 {
 		t.Errorf("%d of 20 pairs are apart from %d on", best, first)
 	}
-	if _, best := apart(22, home); best != 20 {
+	if _, best := row(22, false, home); best != 20 {
 		t.Errorf("%d of 22 pairs are apart, want 20", best)
+	}
+	if first, best := row(20, true, home); first != 0 || best != 20 {
+		t.Errorf("%d of 20 pairs are together from %d on", best, first)
 	}
 }
 
@@ -109,10 +112,10 @@ func TestTheTablesJudgeMedians(t *testing.T) {
 	var text strings.Builder
 	b.print(&text, 7*time.Minute)
 	for _, want := range []string{
-		"| window 10: messages per CPU s of servers and Redis | 100,000 |  | 50,000 | 41,667 | 29,412 |",
+		"| window 10: messages per CPU s of servers and Redis | 100,000 |  | 50,000 |  | 41,667 |  | 29,412 |",
 		"work per CPU s beside embedded | 0.50 | 0.4 | 0.6 | bar |",
 		"CPU a message beside one node's | 1.20 | 1.5 | 1.3 | aim |",
-		"| the same, clients anywhere | 1.70 |  |  |  |",
+		"| the same, three nodes, clients anywhere | 1.70 |  |  |  |",
 		"| commands of Redis a message, one node, at the rate | 9.0 | 8 | 5 | **missed** |",
 		"| commands of Redis a message, one node, window 10 | not measured | 8 | 5 |  |",
 		"p50 acknowledged, above embedded's | +1.50 ms | 2 | 1 | bar |",

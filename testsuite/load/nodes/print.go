@@ -52,7 +52,8 @@ func (b *bench) print(w io.Writer, took time.Duration) {
 		line(j.name, fmt.Sprintf(j.format, j.value), j.bar(), j.aim(), j.verdict())
 	}
 	fmt.Fprintf(w, "\nMedians of %d runs, %d pairs, %s each; %.1f minutes.\n", b.reps, b.pairs, b.seconds, took.Minutes())
-	for _, p := range []string{atHome, anywhere} {
+	b.printSum(w)
+	for _, p := range []string{two, atHome, together, anywhere} {
 		apart, ok := b.median(window10, p, "apart")
 		if here, known := b.median(window10, p, "at_home"); ok && known {
 			fmt.Fprintf(w, "%s: %.0f of %d pairs are at different homes, %.0f of %d clients at the node where they are at home.\n",
@@ -61,6 +62,21 @@ func (b *bench) print(w io.Writer, took time.Duration) {
 	}
 	for _, f := range b.failed {
 		fmt.Fprintf(w, "\nSpoiled: %s\n", f)
+	}
+}
+
+// printSum says what nodes that have a CPU each would carry, and Redis with its one thread.
+func (b *bench) printSum(w io.Writer) {
+	for _, p := range []struct {
+		place string
+		nodes float64
+	}{{oneNode, 1}, {two, 2}, {atHome, 3}, {together, 3}, {anywhere, 3}} {
+		servers, ok := b.median(window10, p.place, "servers_us")
+		redis, known := b.median(window10, p.place, "redis_us")
+		if ok && known && servers > 0 && redis > 0 {
+			fmt.Fprintf(w, "\n%s, window 10: as the sum of CPU allows, with a CPU for each node %s messages a second; Redis' thread %s.\n",
+				strings.ToUpper(p.place[:1])+p.place[1:], stage.Thousands(p.nodes*1e6/servers), stage.Thousands(1e6/redis))
+		}
 	}
 }
 
@@ -131,8 +147,10 @@ func (b *bench) judged() (all []judgement) {
 		offered, "ack_p99_ms", oneNode, embedded, above)
 	compare("window 10, different homes: CPU a message beside one node's", "%.2f", true, [2]float64{1.5, 1.3},
 		window10, "total_us", atHome, oneNode, func(a, z float64) float64 { return a / z })
-	compare("the same, clients anywhere", "%.2f", true, [2]float64{},
-		window10, "total_us", anywhere, oneNode, func(a, z float64) float64 { return a / z })
+	for _, p := range []string{two, together, anywhere} {
+		compare("the same, "+p, "%.2f", true, [2]float64{},
+			window10, "total_us", p, oneNode, func(a, z float64) float64 { return a / z })
+	}
 	compare("at the rate, different homes: p99 acknowledged, above one node's", "%+.2f ms", true, [2]float64{2, 1},
 		offered, "ack_p99_ms", atHome, oneNode, above)
 	compare("the same, clients anywhere", "%+.2f ms", true, [2]float64{},

@@ -39,12 +39,13 @@ func (u *users) spread() func(stream int) int {
 	return func(stream int) int { return (stream + best) % 3 }
 }
 
-// search is how many numbers are looked at for accounts whose pairs are at different homes. The generator takes numbers
-// in a row, of whose pairs a third would be at one home; of three million rows the best has 48 or 49 of 50 apart.
+// search is how many numbers are looked at for accounts whose pairs are at different homes, or at one. The generator
+// takes numbers in a row, of whose pairs a third would be at one home of three; of three million rows the best has 48
+// or 49 of 50 apart, or some 35 together.
 const search = 3_000_000
 
-// apart finds numbers in a row, so that of as many pairs as possible the two are at different homes.
-func apart(pairs int, home func(n int) int) (first, best int) {
+// row finds numbers in a row, so that of as many pairs as possible the two are at different homes, or at one.
+func row(pairs int, together bool, home func(n int) int) (first, best int) {
 	at := make([]int8, search)
 	for n := range at {
 		at[n] = int8(home(n))
@@ -52,10 +53,10 @@ func apart(pairs int, home func(n int) int) (first, best int) {
 	for start := range 2 {
 		run := 0
 		for n := start; n+1 < search; n += 2 {
-			if at[n] != at[n+1] {
+			if (at[n] == at[n+1]) == together {
 				run++
 			}
-			if out := n - 2*pairs; out >= start && at[out] != at[out+1] {
+			if out := n - 2*pairs; out >= start && (at[out] == at[out+1]) == together {
 				run--
 			}
 			if run > best && n-2*(pairs-1) >= 0 {
@@ -67,14 +68,16 @@ func apart(pairs int, home func(n int) int) (first, best int) {
 }
 
 // populate makes the accounts, each by the node where it is at home.
-func (b *bench) populate(s *servers, homes *layout) *users {
+func (b *bench) populate(s *servers, homes *layout, together bool) *users {
 	u := &users{homes: make([]int, 2*b.pairs)}
 	if homes != nil {
 		home := func(n int) int {
 			node := homes[cluster.SlotOf(name(n)+"@"+harness.Domain)]
 			return int(node[len(node)-1] - '0')
 		}
-		u.first, u.apart = apart(b.pairs, home)
+		if u.first, u.apart = row(b.pairs, together, home); together {
+			u.apart = b.pairs - u.apart
+		}
 		for i := range u.homes {
 			u.homes[i] = home(u.first + i)
 		}
