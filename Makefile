@@ -56,7 +56,7 @@ DRIVERS = scenes peers attacks web federation faults nodes moving bots kill send
 # Their tests are of one goroutine; the race detector finds nothing there, and takes ten times as long. Check has them
 # without it, and so the simulation of nodes, whose tests are ONE.
 PURE = testsuite/house xmpp/jid modules/hooks/notice modules/internal/fulltext modules/internal/styling
-ONE = '^Test(Histories|TheSameSeed)'
+ONE = '^Test(Histories|TheSameSeed|PlannedMoves)'
 
 # Algorithms of the standard library are calculations of one goroutine; without the detector keys of accounts, which most
 # tests derive, take a fifth of its time.
