@@ -57,6 +57,7 @@ func (h *house) start() {
 		cancel()
 		<-done
 	}
+	synctest.Wait() // its first round is over: a test may change limits from here on
 }
 
 // kill starts anew with what is in storage.
@@ -67,7 +68,6 @@ func (h *house) kill() {
 	t.mu.Unlock()
 	h.end()
 	h.start()
-	synctest.Wait()
 }
 
 // sent posts to these, who all have this outcome.
