@@ -110,10 +110,10 @@ func (w *world) fault() {
 		}
 		gen, asleep := n.gen, w.r.IntN(2) == 0
 		w.tell("pause %s for %v, asleep: %v", n.name, d, asleep)
-		n.pause()
+		n.pause(asleep)
 		w.until(d, func() {
 			if gen == n.gen {
-				n.resume(asleep, d)
+				n.resume(d)
 			}
 		})
 	case 7:
@@ -162,7 +162,7 @@ func (w *world) fault() {
 		w.until(d, func() { s.slow = 0 })
 		// A clock that is set back while its machine sleeps hides the sleep: the node takes itself for the home of its
 		// slots until it asks, and only the fence refuses what it writes.
-		if jump := w.span(-5*time.Second, 5*time.Second); w.r.IntN(3) == 0 && (jump > 0 || !n.paused) {
+		if jump := w.span(-5*time.Second, 5*time.Second); w.r.IntN(3) == 0 && (jump > 0 || !n.asleep) {
 			w.tell("the clock of %s is set by %v", n.name, jump)
 			n.skew += jump
 		}

@@ -131,6 +131,7 @@ type simulated struct {
 	app    *app
 	gen    int // of the process
 	paused bool
+	asleep bool     // with its machine
 	later  []func() // what waits until it goes on
 	slept  time.Duration
 	skew   time.Duration // of its clock
@@ -162,7 +163,7 @@ func (n *simulated) arrive(gen int, f func()) {
 // start starts a process.
 func (n *simulated) start(name string) {
 	n.gen++
-	n.name, n.begun, n.paused, n.later, n.heard = name, n.w.now, false, nil, map[string]time.Duration{}
+	n.name, n.begun, n.paused, n.asleep, n.later, n.heard = name, n.w.now, false, false, nil, map[string]time.Duration{}
 	gen, runs := n.gen, 0
 	s := settings{member: Member{ID: name, Protocol: 1}, log: slog.New(slog.DiscardHandler),
 		newRun: func() string {
@@ -184,20 +185,21 @@ func (n *simulated) start(name string) {
 
 func (n *simulated) kill() {
 	n.gen++
-	n.core, n.paused, n.later = nil, false, nil
+	n.core, n.paused, n.asleep, n.later = nil, false, false, nil
 }
 
-func (n *simulated) pause() { n.paused = true }
+// pause stops it; asleep: its whole machine, whose monotonic clock stands still.
+func (n *simulated) pause(asleep bool) { n.paused, n.asleep = true, asleep }
 
-// resume lets it go on; asleep: the whole machine had stood still.
-func (n *simulated) resume(asleep bool, d time.Duration) {
+// resume lets it go on after that time.
+func (n *simulated) resume(d time.Duration) {
 	if !n.paused {
 		return
 	}
-	if asleep {
+	if n.asleep {
 		n.slept += d
 	}
-	n.paused = false
+	n.paused, n.asleep = false, false
 	waiting := n.later
 	n.later = nil
 	for _, f := range waiting {
