@@ -99,6 +99,7 @@ type Service struct {
 	notes      storage.Map // of this package
 	weak       weak
 	granted    granted
+	leaving    leaving
 	vouched    *cache[vouch] // by bare JID, of accounts whose password is elsewhere
 	questions  *Questions
 	bearers    *cache[string] // bare JIDs, by the keyed hash of a token of theirs
@@ -219,6 +220,9 @@ func (s *Service) create(ctx context.Context, user jid.JID, password string) (*s
 
 // make writes a new account.
 func (s *Service) make(ctx context.Context, user jid.JID, a storage.Account) (*storage.Pending, error) {
+	if err := s.leaving.over(ctx, a.User); err != nil {
+		return nil, about(a.User, err)
+	}
 	p, err := s.users.store.Create(ctx, a)
 	s.forget(user)
 	if err != nil {
@@ -348,6 +352,10 @@ func spell(permissions []Permission) ([]string, error) {
 // ErrNotFound, ErrUnavailable, or the context's.
 func (s *Service) Delete(ctx context.Context, user jid.JID) error {
 	user = user.Bare()
+	end, err := s.leaving.begin(ctx, user.String())
+	if err != nil {
+		return about(user.String(), err)
+	}
 	p, err := s.users.store.Delete(ctx, user.String())
 	s.forget(user)
 	if err == nil {
@@ -365,9 +373,10 @@ func (s *Service) Delete(ctx context.Context, user jid.JID) error {
 		}
 	}
 	if err != nil {
+		end()
 		return about(user.String(), err)
 	}
-	return s.settle(ctx, p, user, Deleted)
+	return s.settleThen(ctx, p, user, Deleted, end)
 }
 
 func (s *Service) modify(ctx context.Context, user jid.JID, what Change, f func(*storage.Account) error) error {
@@ -400,14 +409,21 @@ func (s *Service) forget(user jid.JID) {
 // settle waits until a write is durable and announced. The announcement does not depend on ctx: a session must end even
 // if whoever asked for it has gone.
 func (s *Service) settle(ctx context.Context, p *storage.Pending, user jid.JID, what Change) error {
+	return s.settleThen(ctx, p, user, what, func() {})
+}
+
+// settleThen is settle with what is to be done at the end, whoever waits for it.
+func (s *Service) settleThen(ctx context.Context, p *storage.Pending, user jid.JID, what Change, then func()) error {
 	done := make(chan error, 1)
 	p.Then(func(err error) {
 		if err != nil {
+			then()
 			done <- err
 			return
 		}
 		go func() { // listeners may block, the engine must not
 			s.notify(user, what)
+			then()
 			done <- nil
 		}()
 	})

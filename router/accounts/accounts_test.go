@@ -55,6 +55,49 @@ func TestCreateReturnsWhenTheAccountIsDurable(t *testing.T) {
 	})
 }
 
+func TestTheNameOfAnAccountIsFreeWhenItsDataAreErased(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := service(t, Options{})
+		must(t, s.Create(t.Context(), juliet, "wherefore"))
+		erased := make(chan struct{})
+		s.OnChange(func(_ jid.JID, what Change) {
+			if what == Deleted {
+				<-erased
+			}
+		})
+		gone := make(chan error, 2)
+		impatient, leave := context.WithCancel(t.Context())
+		go func() { gone <- s.Delete(impatient, juliet) }()
+		synctest.Wait()
+		leave()
+		if err := <-gone; !errors.Is(err, context.Canceled) {
+			t.Errorf("whoever waits no more: %v", err)
+		}
+		made := make(chan error, 1)
+		go func() { made <- s.Create(t.Context(), juliet, "another") }()
+		go func() { gone <- s.Delete(t.Context(), juliet) }()
+		synctest.Wait()
+		select {
+		case err := <-made:
+			t.Fatalf("the name was taken before: %v", err)
+		case err := <-gone:
+			t.Fatalf("it was deleted twice: %v", err)
+		default:
+		}
+		canceled, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := s.Create(canceled, juliet, "a third"); !errors.Is(err, context.Canceled) {
+			t.Errorf("without patience: %v", err)
+		}
+		must(t, s.Create(t.Context(), jid.MustParse("nurse@example.org"), "wherefore"))
+		close(erased)
+		must(t, <-made)
+		if err := <-gone; err != nil && !errors.Is(err, ErrNotFound) { // the second one comes before or after
+			t.Errorf("the second deletion: %v", err)
+		}
+	})
+}
+
 func TestCreateRefusesBadPasswordsAndNames(t *testing.T) {
 	s, m := service(t, Options{})
 	must(t, s.Create(t.Context(), juliet, "wherefore"))

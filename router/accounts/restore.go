@@ -140,6 +140,9 @@ func (s *Service) Restore(ctx context.Context, user jid.JID, a storage.Account, 
 	if a.Changed.IsZero() {
 		a.Changed = a.Created
 	}
+	if err := s.leaving.over(ctx, a.User); err != nil {
+		return about(a.User, err)
+	}
 	p, err := s.users.store.Create(ctx, a)
 	s.forget(user)
 	if err == nil {
