@@ -46,10 +46,21 @@ func (r *Roster) redeem(user, contact jid.JID, s *xmpp.Stanza) (w way, settle fu
 // answerInvited makes the subscription mutual (XEP-0379 §3.5). The client of a contact of ours should have approved
 // before (§3.4), and need not: whoever has redeemed an invitation wants to be a contact.
 func (r *Roster) answerInvited(e *router.Envelope, user, contact jid.JID) {
-	if r.router.IsHome(contact) {
-		r.act(e, xmpp.TypeSubscribed, contact, user)
+	if !r.router.Serves(contact.Domain()) || r.router.IsHome(contact) {
+		if r.router.IsHome(contact) {
+			r.act(e, xmpp.TypeSubscribed, contact, user)
+		}
+		r.act(e, xmpp.TypeSubscribe, user, contact)
+		return
 	}
-	r.act(e, xmpp.TypeSubscribe, user, contact)
+	for _, one := range [][2]jid.JID{{user, contact}, {contact, user}} {
+		p, err := r.Befriend(e.Batch, one[0], one[1])
+		if err != nil {
+			r.log.Warn("an invited user is no contact", "user", one[0], "contact", one[1], "error", err)
+			return
+		}
+		e.Await(p)
+	}
 }
 
 // act changes and sends what a client of the user would by such a stanza.
@@ -76,6 +87,9 @@ func (r *Roster) act(e *router.Envelope, t xmpp.Type, user, contact jid.JID) {
 // Befriend gives a user a contact with both subscriptions, and answers what the contact has asked for; the contact's
 // side is not touched. Errors: ErrFull, and the storage's.
 func (r *Roster) Befriend(b *router.Batch, bare, contact jid.JID) (*storage.Pending, error) {
+	if r.router.Serves(bare.Domain()) && !r.router.IsHome(bare) {
+		return r.befriendAtHome(b, bare, contact), nil
+	}
 	switch ok, err := r.users.Exists(context.Background(), bare); {
 	case err != nil:
 		return nil, err
@@ -109,4 +123,28 @@ func (r *Roster) Befriend(b *router.Batch, bare, contact jid.JID) (*storage.Pend
 	r.announce(b, bare, contact)
 	r.changed(b, bare, contact, before, it.State)
 	return p, nil
+}
+
+// befriendAtHome has Befriend done where a user is at home: what asks for it is a request that answers an invitation.
+func (r *Roster) befriendAtHome(b *router.Batch, bare, contact jid.JID) *storage.Pending {
+	on := router.Envelope{Stanza: &xmpp.Stanza{Kind: xmpp.Presence, Type: xmpp.TypeSubscribe, From: contact, To: bare,
+		Payload: []byte("<preauth xmlns='" + xmpp.NSPARS + "'/>")}, Own: true, Quiet: true, Durable: true, Batch: b}
+	r.router.Route(&on)
+	return storage.Join(on.Pendings...)
+}
+
+// befriended does what befriendAtHome asks for, and says whether a stanza is such a request: only a server of ours says
+// of its own that somebody was invited.
+func (r *Roster) befriended(e *router.Envelope, user, contact jid.JID) bool {
+	if !e.Own || e.Stanza.Type != xmpp.TypeSubscribe || e.Stanza.Child(preauth) == nil {
+		return false
+	}
+	p, err := r.Befriend(e.Batch, user, contact)
+	if err != nil {
+		r.fail(e, err)
+		return true
+	}
+	e.Await(p)
+	e.Settle(router.Dropped)
+	return true
 }

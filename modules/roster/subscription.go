@@ -77,6 +77,9 @@ func (r *Roster) arriving(e *router.Envelope) {
 			return
 		}
 	}
+	if r.befriended(e, user, contact) {
+		return
+	}
 	way, settle := r.redeem(user, contact, e.Stanza)
 	fx, p, refused, err := r.change(user, contact, e, way)
 	if settle != nil {
