@@ -1,4 +1,4 @@
-# make build | test | race | soak | fuzz | bench | check | bench-peers BENCH=DIR | bench-federation BENCH=DIR | bench-archive BENCH=DIR | bench-default BENCH=DIR | bench-nodes BENCH=DIR | bench-growth | bench-soak | deb | image | deps
+# make build | test | race | scenes-nodes | soak | fuzz | bench | check | bench-peers BENCH=DIR | bench-federation BENCH=DIR | bench-archive BENCH=DIR | bench-default BENCH=DIR | bench-nodes BENCH=DIR | bench-growth | bench-soak | deb | image | deps
 
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -20,7 +20,7 @@ FUZZTIME ?= 30s
 BENCH_PACKAGES ?= ./xmpp/... ./router/... ./c2s/... ./modules/httpmessage/... ./modules/archive ./modules/muc
 BENCHTIME      ?= 1s
 
-.PHONY: build test race soak fuzz bench check bench-peers bench-federation bench-archive bench-default bench-nodes bench-growth bench-soak deb image deps
+.PHONY: build test race scenes-nodes soak fuzz bench check bench-peers bench-federation bench-archive bench-default bench-nodes bench-growth bench-soak deb image deps
 
 COMPILE = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 
@@ -73,6 +73,12 @@ race:
 	{ $(TEST) -p 1 $(DRIVERS:%=./testsuite/%) & drivers=$$!; \
 	  $(TEST) $(RACE) -p 2 -skip $(ONE) $(LONG:%=./%) $$($(GO) list ./... | grep -v $(PURE:%=-e '/%$$') $(DRIVERS:%=-e '/testsuite/%$$')); units=$$?; \
 	  wait $$drivers && exit $$units; }
+
+# All scenes on three nodes, with clients spread over them: on one Redis, on Sentinel, and on a Cluster of three masters
+# with replicas. SCENES_ON names some of these places alone.
+SCENES_ON ?= nodes,nodes-sentinel,nodes-cluster
+scenes-nodes: deps
+	JACKDAW_PLACES=$(SCENES_ON) $(GO) test -count=1 -timeout 60m -parallel 2 -v -run '/^nodes' ./testsuite/scenes
 
 # The long form of what the tests do in short.
 soak:

@@ -28,6 +28,16 @@ import (
 // Domain is what a server of the harness serves unless Options say otherwise.
 const Domain = "localhost"
 
+// start starts Redis servers and returns how the configuration names them.
+func (k Kind) start(t testing.TB) string {
+	if k == Cluster {
+		return fmt.Sprintf("addrs: [%q]", redistest.StartReplicatedCluster(t)[0].Addr)
+	}
+	master := redistest.Start(t)
+	redistest.StartReplica(t, master)
+	return fmt.Sprintf("addrs: [%q], master_name: jackdaw", redistest.StartSentinel(t, "jackdaw", master).Addr)
+}
+
 // Engine names the storage engines that scenes run on.
 type Engine string
 
@@ -47,20 +57,58 @@ type Place struct {
 	Way Way
 	// Nodes is how many servers are one, on Redis; clients come to one after the other. 0: one.
 	Nodes int
+	// Several Redis servers are one in this way, for the engine Redis; "": there is one.
+	Kind Kind
 }
+
+// Kind is how several Redis servers are one.
+type Kind string
+
+// The kinds.
+const (
+	Sentinel Kind = "sentinel" // a master with a replica, which a sentinel watches
+	Cluster  Kind = "cluster"  // three masters with a replica each
+)
 
 // Places are each engine with clients that speak TCP, and each other way to reach the first. A way is framing: no
 // engine sees it. There the server has no race detector, which would cost as much again; testsuite/web has it.
-var Places = []Place{{Engine: Embedded, Way: TCP}, {Engine: Redis, Way: TCP},
-	{Engine: Embedded, Way: WebSocket}, {Engine: Embedded, Way: BOSH}}
+// JACKDAW_PLACES in the environment names others instead, with commas between.
+var Places = chosen(Place{Engine: Embedded, Way: TCP}, Place{Engine: Redis, Way: TCP},
+	Place{Engine: Embedded, Way: WebSocket}, Place{Engine: Embedded, Way: BOSH})
 
 // Several is a place with three nodes.
 var Several = Place{Engine: Redis, Way: TCP, Nodes: 3}
 
-// String names the way, and for TCP the engine.
+// chosen are the places that the environment names; if it names none, those.
+func chosen(usual ...Place) []Place {
+	names := os.Getenv("JACKDAW_PLACES")
+	if names == "" {
+		return usual
+	}
+	all := slices.Clone(usual)
+	for _, kind := range []Kind{"", Sentinel, Cluster} {
+		all = append(all, Place{Engine: Redis, Way: TCP, Nodes: Several.Nodes, Kind: kind})
+	}
+	var places []Place
+	for name := range strings.SplitSeq(names, ",") {
+		i := slices.IndexFunc(all, func(p Place) bool { return p.String() == name })
+		if i < 0 {
+			panic(fmt.Sprintf("JACKDAW_PLACES: no place %q", name))
+		}
+		places = append(places, all[i])
+	}
+	return places
+}
+
+// OverTCP are the Places that clients reach over TCP.
+func OverTCP() []Place {
+	return slices.DeleteFunc(slices.Clone(Places), func(p Place) bool { return p.Way != TCP })
+}
+
+// String names the way, and for TCP the engine; for several nodes, what they run on.
 func (p Place) String() string {
 	if p.Nodes > 1 {
-		return "nodes"
+		return strings.TrimSuffix("nodes-"+string(p.Kind), "-")
 	}
 	if p.Way == TCP {
 		return string(p.Engine)
@@ -81,7 +129,7 @@ type Server struct {
 	HTTP    string
 	HTTPS   string
 	Metrics string
-	Redis   *redistest.Server // of the engine Redis
+	Redis   *redistest.Server // of the engine Redis, where it is one
 
 	// Nodes are the others that are one server with this; it is the first.
 	Nodes []*Server
@@ -249,6 +297,8 @@ func Start(t testing.TB, o Options) *Server {
 	switch {
 	case o.RedisAt != "":
 		store = fmt.Sprintf("storage:\n  engine: redis\n  redis: {%s}\n", o.RedisAt)
+	case o.Engine == Redis && o.Kind != "":
+		store = fmt.Sprintf("storage:\n  engine: redis\n  redis: {%s, wait_replicas: 1}\n", o.Kind.start(t))
 	case o.Engine == Redis:
 		s.Redis = redistest.Start(t)
 		store = fmt.Sprintf("storage:\n  engine: redis\n  redis: {addrs: [%q]}\n", s.Redis.Addr)

@@ -81,13 +81,13 @@ func TestUsersAreToldOfRelaysAndSendFiles(t *testing.T) {
 // TestStrangersHaveNoRelayAndNoProxy: whoever comes from another server is told of nothing and joins nothing.
 func TestStrangersHaveNoRelayAndNoProxy(t *testing.T) {
 	t.Parallel()
-	for _, engine := range harness.Engines { // how users come plays no part
-		t.Run(string(engine), func(t *testing.T) {
+	for _, place := range harness.OverTCP() { // how users come plays no part
+		t.Run(place.String(), func(t *testing.T) {
 			t.Parallel()
 			authority := peers.NewAuthority(t)
 			peer := fakepeer.Start(t, fakepeer.Options{Domains: []string{abroad}}.Certified(t, authority, peers.None))
 			own := authority.Issue(harness.Domain, peers.None)
-			s := harness.Start(t, harness.Options{Place: harness.Place{Engine: engine, Way: harness.TCP},
+			s := harness.Start(t, harness.Options{Place: place,
 				Env: append(authority.Env(), quick...), Federate: true, Cert: own.Cert, Key: own.Key,
 				Config: relayConfig(everywhere(t), "192.0.2.7", everywhere(t)),
 				S2S:    fmt.Sprintf("resolve: {%q: %q}", abroad, peer.Addr)})

@@ -210,10 +210,10 @@ func testDevices(t *testing.T, s *harness.Server) {
 
 func TestTokensSurviveTheServer(t *testing.T) {
 	t.Parallel()
-	for _, engine := range harness.Engines {
-		t.Run(string(engine), func(t *testing.T) {
+	for _, place := range harness.OverTCP() {
+		t.Run(place.String(), func(t *testing.T) {
 			t.Parallel()
-			s := harness.Start(t, harness.Options{Place: harness.Place{Engine: engine}})
+			s := harness.Start(t, harness.Options{Place: place})
 			s.AddUser("devices")
 			d := &device{t: t, user: "devices", agent: "4c5a2f1e-88d4-4c43-9a4e-6a3c1de7a4d1"}
 			d.byPassword(s, harness.Password)

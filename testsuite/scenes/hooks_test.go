@@ -48,7 +48,7 @@ func madeHook(t *testing.T, s *harness.Server, name string, args ...string) stri
 // docs/hooks.md §1: a room hears a hook as far as it would hear the owner, and what belongs together is a thread.
 func TestHooksSpeakInRooms(t *testing.T) {
 	t.Parallel()
-	for _, place := range harness.Places[:2] {
+	for _, place := range harness.OverTCP() {
 		t.Run(place.String(), func(t *testing.T) {
 			t.Parallel()
 			s := harness.Start(t, harness.Options{Place: place, Users: []string{"romeo", "alarm"}})
@@ -237,10 +237,10 @@ func after(s, mark string) string {
 // Two senders that watch each other, such as Alertmanagers, post the same at once: one message comes.
 func TestAPairOfSendersIsHeardOnce(t *testing.T) {
 	t.Parallel()
-	for _, engine := range harness.Engines {
-		t.Run(string(engine), func(t *testing.T) {
+	for _, place := range harness.OverTCP() {
+		t.Run(place.String(), func(t *testing.T) {
 			t.Parallel()
-			s := harness.Start(t, harness.Options{Place: harness.Place{Engine: engine}, Users: []string{"romeo", "alarm"}})
+			s := harness.Start(t, harness.Options{Place: place, Users: []string{"romeo", "alarm"}})
 			r := enterManaged(t, s, "romeo", "desk")
 			url := madeHook(t, s, "ops", "--to", "romeo@localhost", "--owner", "alarm@localhost")
 			for round := range 5 {

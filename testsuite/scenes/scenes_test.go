@@ -62,17 +62,23 @@ var overTCP = map[string]map[string]string{
 // noChannel is why a login is not bound to a channel.
 const noChannel = "plain HTTP has no channel of TLS that a login could be bound to"
 
+// ofOneNode names the scenes that several nodes do not play, by script, and says why.
+var ofOneNode = map[string]map[string]string{}
+
 // stageOf is what a script is told of a server.
 func stageOf(s *harness.Server) stage {
 	return stage{C2S: s.C2S, TLS: s.C2STLS, HTTP: s.HTTP, HTTPS: s.HTTPS, Dir: s.Dir, way: s.Way,
 		Nodes: len(s.Nodes) + 1}
 }
 
-// left are the scenes of a script that are not played where clients come on this way.
-func left(script string, way harness.Way) []string {
+// left are the scenes of a script that are not played on this stage.
+func left(script string, on stage) []string {
 	names := []string{} // no null of JSON
-	if way != harness.TCP && way != "" {
+	if on.way != harness.TCP && on.way != "" {
 		names = slices.AppendSeq(names, maps.Keys(overTCP[script]))
+	}
+	if on.Nodes > 1 {
+		names = slices.AppendSeq(names, maps.Keys(ofOneNode[script]))
 	}
 	return names
 }
@@ -104,7 +110,7 @@ func perform(t *testing.T, prefix []string, script string, config stage, help fu
 	t.Helper()
 	needs(t, "/usr/bin/python3", "python3-slixmpp")
 	config.Name, config.Domain, config.Only = script, harness.Domain, os.Getenv("SCENES")
-	config.Left = append(left(script, config.way), config.Left...)
+	config.Left = append(left(script, config), config.Left...)
 	told, err := json.Marshal(config)
 	if err != nil {
 		t.Fatal(err)
@@ -223,13 +229,15 @@ func TestScenesOnASharedServer(t *testing.T) {
 			s := harness.Start(t, harness.Options{Place: place, Config: "modules: {directory: true}\n"})
 			for _, script := range []string{"login", "roster", "availability", "messages", "account", "resume"} {
 				t.Run(script, func(t *testing.T) {
-					t.Parallel()
+					if place.Nodes == 0 { // several settle together
+						t.Parallel()
+					}
 					play(t, s, script)
 				})
 			}
 			for name, scene := range map[string]func(*testing.T, *harness.Server){"tls-exporter": testExporter,
 				"one request": testOneRequest, "devices": testDevices, "go-sendxmpp": testSendXMPP} {
-				if !slices.Contains(left("programs", place.Way), name) {
+				if !slices.Contains(left("programs", stageOf(s)), name) {
 					t.Run(name, func(t *testing.T) { t.Parallel(); scene(t, s) })
 				}
 			}
@@ -237,7 +245,8 @@ func TestScenesOnASharedServer(t *testing.T) {
 	}
 }
 
-// Three nodes are one server to clients that are spread over them. One script after the other: they settle together.
+// Three nodes are one server to clients that are spread over them. This is a part, on one Redis; `make scenes-nodes`
+// plays all scenes on each kind of Redis. One script after the other: they settle together.
 func TestScenesOnSeveralNodes(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.Options{Place: harness.Several, Config: "modules: {directory: true}\n"})

@@ -27,14 +27,14 @@ func TestNodesThatManyShare(t *testing.T) {
 // takes nobody's room.
 func TestStrangersAtTheService(t *testing.T) {
 	t.Parallel()
-	for _, engine := range harness.Engines { // how juliet comes is another theme's
-		t.Run(string(engine), func(t *testing.T) {
+	for _, place := range harness.OverTCP() { // how juliet comes is another theme's
+		t.Run(place.String(), func(t *testing.T) {
 			t.Parallel()
 			const of = "pubsub." + harness.Domain
 			authority := peers.NewAuthority(t)
 			peer := fakepeer.Start(t, fakepeer.Options{Domains: []string{abroad}}.Certified(t, authority, peers.None))
 			own := authority.Issue(harness.Domain, peers.None)
-			s := harness.Start(t, harness.Options{Place: harness.Place{Engine: engine, Way: harness.TCP},
+			s := harness.Start(t, harness.Options{Place: place,
 				Env: append(authority.Env(), quick...), Users: []string{"juliet"}, Federate: true,
 				Cert: own.Cert, Key: own.Key, Config: "limits: {pubsub_subscriptions: 400}\n",
 				S2S: fmt.Sprintf("resolve: {%q: %q}", abroad, peer.Addr)})

@@ -53,13 +53,19 @@ func StartReplica(t testing.TB, of *Server) *Server {
 // StartCluster starts a cluster of three masters, and returns when each of them says that it is complete.
 func StartCluster(t testing.TB) []*Server {
 	t.Helper()
-	return startCluster(t, nil)
+	return startCluster(t, nil, 0)
 }
 
-func startCluster(t testing.TB, files *Files) []*Server {
+// StartReplicatedCluster starts a cluster of three masters with a replica each.
+func StartReplicatedCluster(t testing.TB) []*Server {
 	t.Helper()
-	servers := make([]*Server, 3)
-	create := append(files.cli(), "--cluster", "create")
+	return startCluster(t, nil, 1)
+}
+
+func startCluster(t testing.TB, files *Files, replicas int) []*Server {
+	t.Helper()
+	servers := make([]*Server, 3*(1+replicas))
+	create := append(files.cli(), "--cluster", "create", "--cluster-replicas", strconv.Itoa(replicas))
 	for i := range servers {
 		servers[i] = start(t, files, slices.Concat(usual,
 			[]string{"--cluster-enabled", "yes", "--cluster-node-timeout", "5000"}))
@@ -71,7 +77,10 @@ func startCluster(t testing.TB, files *Files) []*Server {
 	for _, s := range servers {
 		s.await("the cluster is complete", func() bool {
 			info := s.cli("cluster", "info")
-			return strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_known_nodes:3")
+			return strings.Contains(info, "cluster_state:ok") &&
+				strings.Contains(info, fmt.Sprintf("cluster_known_nodes:%d\r", len(servers))) &&
+				!strings.Contains(s.cli("info", "replication"), "master_link_status:down") &&
+				strings.Count(s.cli("cluster", "nodes"), "master - ") == 3
 		})
 	}
 	return servers

@@ -29,7 +29,7 @@ func StartTLS(t testing.TB, files *Files, options ...string) *Server {
 // StartClusterTLS is StartCluster for such servers.
 func StartClusterTLS(t testing.TB, files *Files) []*Server {
 	t.Helper()
-	return startCluster(t, files)
+	return startCluster(t, files, 0)
 }
 
 // Certificates makes an authority and a certificate for 127.0.0.1 and redis.example.
