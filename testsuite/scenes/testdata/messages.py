@@ -117,7 +117,8 @@ async def a_full_store_says_so(house):
             actor.say(juliet, f"m{i}", "chat", f"id{i}")
         await actor.settle()
         errors = [s for s in actor.inbox if message(mtype="error")(s)]
-        equal([s["id"] for s in errors], [f"id{i}" for i in range(most, end)], f"what is refused of {who}")
+        # Errors of several messages may overtake each other where another node answers them.
+        equal(sorted(s["id"] for s in errors), [f"id{i}" for i in range(most, end)], f"what is refused of {who}")
         check(condition(errors[0]) in ("resource-constraint", "service-unavailable"), f"error {errors[0]}")
         r = actor
     j = await house.login(juliet)

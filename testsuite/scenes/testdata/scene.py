@@ -327,7 +327,7 @@ class Actor(slixmpp.ClientXMPP):
         """Comes back when the server has handled all that was sent on this stream, and what came of it for this one has
         come."""
         await self.ask("get", "<ping xmlns='urn:xmpp:ping'/>", self.house.domain)
-        if self.house.nodes > 1:  # this one's home has passed it on; the others may be at it
+        if getattr(self.house, "nodes", 1) > 1:  # this one's home has passed it on; the others may be at it
             await self.house.ask("quiet")
             await self.ask("get", "<ping xmlns='urn:xmpp:ping'/>", self.house.domain)
 
