@@ -10,6 +10,7 @@ import (
 
 	"jackdaw/config"
 	"jackdaw/modules/internal/moduletest"
+	"jackdaw/router"
 	"jackdaw/router/accounts"
 	"jackdaw/xmpp/jid"
 )
@@ -98,5 +99,30 @@ func TestWhoWaitsTooLongIsRemoved(t *testing.T) {
 		}
 		cancel()
 		<-ended
+	})
+}
+
+// elsewhere are the homes of a node whose accounts are all at home on others but those who are here.
+type elsewhere struct{ here string }
+
+func (n *elsewhere) Here(owner string) bool        { return owner == n.here }
+func (n *elsewhere) Send(string, *router.Envelope) {}
+func (n *elsewhere) Tell(router.Sequel)            {}
+
+func TestANodeRemovesThoseWhoWaitTooLongOfItsOwnOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		h.policy = config.RegistrationApprove
+		h.register(t, form("laertes", "x"))
+		h.register(t, form("ophelia", "x"))
+		h.SetHomes(&elsewhere{here: "ophelia@" + moduletest.Host})
+		told := len(h.told)
+		<-time.After(2 * limits.Age)
+		if err := h.expire(t.Context(), moduletest.Host); err != nil {
+			t.Fatal(err)
+		}
+		if len(h.book.waiting) != 1 || h.book.waiting[0].User.Local() != "laertes" || len(h.told) != told+1 {
+			t.Errorf("waiting: %v, told %q", h.book.waiting, h.told)
+		}
 	})
 }

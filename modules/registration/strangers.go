@@ -159,7 +159,7 @@ func (g *Registration) Run(ctx context.Context) {
 	}
 }
 
-// expire refuses who has waited too long on a host.
+// expire refuses who has waited too long on a host, of those who are at home here.
 func (g *Registration) expire(ctx context.Context, host string) error {
 	list, err := g.o.Accounts.Waiting(ctx, host)
 	if err != nil {
@@ -167,7 +167,7 @@ func (g *Registration) expire(ctx context.Context, host string) error {
 	}
 	age := g.o.Limits().Age
 	for _, one := range list {
-		if time.Since(one.Asked) < age {
+		if time.Since(one.Asked) < age || !g.o.Router.IsHome(one.User) {
 			continue
 		}
 		// Somebody may have decided meanwhile.

@@ -505,7 +505,8 @@ func (s *Service) Run(ctx context.Context) {
 	}
 }
 
-// sweep forgets them now. An account whose devices change meanwhile waits for the next time.
+// sweep forgets them now, those of accounts that are at home here. An account whose devices change meanwhile waits for
+// the next time.
 func (s *Service) sweep(ctx context.Context) error {
 	if s.o.Keep() == 0 {
 		return nil
@@ -515,6 +516,9 @@ func (s *Service) sweep(ctx context.Context) error {
 		return err
 	}
 	for _, a := range all {
+		if !s.o.Accounts.IsHome(a.User) {
+			continue
+		}
 		owner := a.User.String()
 		entries, version, err := s.o.Store.List(ctx, owner)
 		if err != nil {

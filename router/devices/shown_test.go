@@ -112,6 +112,9 @@ func TestDevicesOfWhoNeverComesBackAreForgotten(t *testing.T) {
 	kept(romeo, 1) // it has a token
 	kept(juliet, 0)
 	s.ahead = 31 * 24 * time.Hour
+	s.accounts.SetHomes(func(user string) bool { return user != romeo.String() })
+	kept(romeo, 1) // his home does that
+	s.accounts.SetHomes(func(string) bool { return true })
 	kept(romeo, 0)
 }
 

@@ -197,6 +197,12 @@ func TestOwnersAreToldThreeTimesAndTokensGo(t *testing.T) {
 	} {
 		s.told = nil
 		s.ahead = row.after
+		s.o.Accounts.SetHomes(func(string) bool { return false }) // as on a node that is not his home
+		s.look(t.Context())
+		if len(s.told) > 0 {
+			t.Errorf("after %v told %q elsewhere than at home", row.after, s.told)
+		}
+		s.o.Accounts.SetHomes(func(string) bool { return true })
 		s.look(t.Context())
 		s.reopen()
 		s.look(t.Context())

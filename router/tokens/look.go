@@ -19,12 +19,12 @@ const (
 // warnings are how long before the end of a token its owner is told, if the token lives at least twice as long.
 var warnings = [...]time.Duration{14 * 24 * time.Hour, 3 * 24 * time.Hour, 24 * time.Hour}
 
-// look goes through all tokens: owners are told of those that expire soon, and those are removed that have long
-// expired.
+// look goes through the tokens of all who are at home here: owners are told of those that expire soon, and those are
+// removed that have long expired.
 func (s *Service) look(ctx context.Context) {
 	owners, err := s.Owners(ctx)
 	for _, owner := range owners {
-		if err == nil {
+		if err == nil && s.o.Accounts.IsHome(owner) {
 			err = s.lookAt(ctx, owner)
 		}
 	}
