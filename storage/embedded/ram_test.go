@@ -485,26 +485,32 @@ func (f *ram) openTree(path string) (*bbolt.DB, error) {
 			}
 		}
 		failure := f.step(what, func() error { put(b); return err }, func() { put(b[:len(b)/2]) })
-		if failure == nil && f.fault != nil {
-			f.mu.Lock()
-			if err, _ := f.fault("sync " + n.name); err != nil && f.broken == nil {
-				// The library's next fdatasync fails: a pipe has none.
-				reading, writing, err := os.Pipe()
-				if err != nil {
-					panic(err)
-				}
-				writing.Close() // it is the test's own
-				f.broken = replaceFile(tree, reading)
-				n.disk, n.pending, n.inDoubt = slices.Clone(n.survives(f.random, some)), nil, false
-			}
-			f.mu.Unlock()
-		}
 		if failure != nil {
-			failure = &fs.PathError{Op: "write", Path: path, Err: failure} // as the system says it
+			return count, &fs.PathError{Op: "write", Path: path, Err: failure} // as the system says it
 		}
-		return count, failure
+		f.failSync(tree, n)
+		return count, nil
 	}
 	return tree, nil
+}
+
+// failSync lets the library's next fdatasync fail if it is to: it gets a pipe, which has none.
+func (f *ram) failSync(tree *bbolt.DB, n *inode) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fault == nil {
+		return
+	}
+	if err, _ := f.fault("sync " + n.name); err == nil || f.broken != nil {
+		return
+	}
+	reading, writing, err := os.Pipe()
+	if err != nil {
+		panic(err)
+	}
+	writing.Close() // it is the test's own
+	f.broken = replaceFile(tree, reading)
+	n.disk, n.pending, n.inDoubt = slices.Clone(n.survives(f.random, some)), nil, false
 }
 
 // closed closes a tree after an error, which is the one to tell.
