@@ -84,7 +84,7 @@ scenes-nodes: deps
 soak:
 	$(GO) test -count=1 -timeout 60m -v -run 'PowerCuts|EveryFailure|ChangedBitIsTold' ./storage/embedded -cuts 20000
 	$(GO) test -count=1 -timeout 2h -v -run HistoriesWith ./cluster -seeds 200000
-	JACKDAW_SOAK=1 $(GO) test -count=1 -v -timeout 2h -parallel 1 ./testsuite/faults ./testsuite/nodes
+	JACKDAW_SOAK=1 $(GO) test -count=1 -v -tags soak -timeout 2h -parallel 1 ./testsuite/faults ./testsuite/nodes
 	$(GO) test -race -count=1 -timeout 60m -v -run NodesPassTheSuite ./storage/redis -long
 
 check:

@@ -7,11 +7,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -73,46 +71,6 @@ func holds(t *testing.T, p plan, seed uint64, rounds int) {
 		t.Errorf("only %d messages were acknowledged: too few to prove anything", acked)
 	}
 }
-
-// The negative control: nodes whose writes Redis takes though others have followed them are caught.
-func TestNodesWithoutAFenceAreCaught(t *testing.T) {
-	t.Parallel()
-	rounds := 1
-	if soak() {
-		rounds = 5
-	}
-	w := &witness{TB: t}
-	var problems []string
-	over := make(chan struct{})
-	go func() {
-		defer close(over)
-		problems, _ = play(w, plan{tags: "nofence", away: 6,
-			troubles: []trouble{{"what a node writes comes to Redis late", late}}}, 1, rounds)
-	}()
-	<-over
-	problems = append(slices.DeleteFunc(problems, func(p string) bool { return strings.HasPrefix(p, "repeated") }), w.errors...)
-	if len(problems) == 0 {
-		t.Fatal("nodes without a fence have done no harm")
-	}
-	t.Logf("%d problems, the first: %s", len(problems), problems[0])
-}
-
-// A witness takes note of errors, and fails no test.
-type witness struct {
-	testing.TB
-	mu     sync.Mutex // guards errors
-	errors []string
-}
-
-func (w *witness) Errorf(format string, args ...any) { w.Error(fmt.Sprintf(format, args...)) }
-func (w *witness) Error(args ...any) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.errors = append(w.errors, fmt.Sprint(args...))
-}
-func (w *witness) FailNow()                          { runtime.Goexit() }
-func (w *witness) Fatalf(format string, args ...any) { w.Errorf(format, args...); w.FailNow() }
-func (w *witness) Fatal(args ...any)                 { w.Error(args...); w.FailNow() }
 
 // The negative control: nodes that acknowledge before Redis has what they write are caught.
 func TestNodesThatAcknowledgeEarlyAreCaught(t *testing.T) {

@@ -39,15 +39,35 @@ type people struct {
 func (p *people) of(t *testing.T, home *node) string {
 	t.Helper()
 	for i, name := range p.free {
-		from := len(home.Log())
-		enter(t, p.r.nodes[0], name, "look").Close()
-		if strings.Contains(home.Log()[from:], "session="+name+"@localhost/look ") { // who says so has the session
+		if p.homeOf(t, name) == home {
 			p.free = slices.Delete(p.free, i, i+1)
 			return name
 		}
 	}
 	t.Fatalf("nobody is at home on %s", home.Name)
 	return ""
+}
+
+// homeOf is where an account is at home now: who says that it has logged in has the session.
+func (p *people) homeOf(t *testing.T, name string) *node {
+	t.Helper()
+	var from []int
+	for _, n := range p.r.nodes {
+		from = append(from, len(n.Log()))
+	}
+	enter(t, p.r.nodes[0], name, "look").Close()
+	for end := time.After(harness.Timeout); ; { // the log may be behind
+		for i, n := range p.r.nodes {
+			if strings.Contains(n.Log()[from[i]:], "session="+name+"@localhost/look ") {
+				return n
+			}
+		}
+		select {
+		case <-end:
+			t.Fatalf("no node says that %s has logged in", name)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }
 
 // enter logs in; a login fails for a while where the account is on its way to another home.

@@ -139,17 +139,21 @@ func (r *rig) look() (s seen) {
 	return s
 }
 
-// settled waits until so many nodes share all slots.
+// settled waits until so many nodes share all slots, and no slot has moved for as long as a node may wait to see that
+// one should.
 func (r *rig) settled(n int) {
 	r.t.Helper()
-	end := time.Now().Add(harness.Timeout)
+	end, since, last := time.Now().Add(harness.Timeout), time.Now(), ""
 	for {
 		s := r.look()
 		few := len(s.Nodes) != n || s.Homeless > 0
 		for _, m := range s.Nodes {
 			few = few || m.State != "serving" || m.Slots < 1024/n-1
 		}
-		if !few {
+		if now := fmt.Sprint(s); few || now != last {
+			since, last = time.Now(), now
+		}
+		if !few && time.Since(since) > lease/2 {
 			return
 		}
 		if time.Now().After(end) {
