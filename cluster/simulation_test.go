@@ -21,7 +21,7 @@ var (
 func history(seed uint64, c controls) *world {
 	w := newWorld(seed, c)
 	for i := range 3 + w.r.IntN(2) {
-		n := &simulated{w: w, index: i, skew: w.span(-time.Second, time.Second)}
+		n := &simulated{w: w, index: i, skew: w.span(-time.Second, time.Second), woke: longAgo, back: longAgo}
 		w.nodes = append(w.nodes, n)
 		w.after(w.span(0, 3*time.Second), func() { n.start(fmt.Sprint("n", i)) })
 	}
@@ -108,7 +108,7 @@ func (w *world) fault() {
 		if n.core == nil || n.paused {
 			return
 		}
-		gen, asleep := n.gen, w.r.IntN(2) == 0
+		gen, asleep := n.gen, w.r.IntN(2) == 0 && w.now-n.back > DefaultLease
 		w.tell("pause %s for %v, asleep: %v", n.name, d, asleep)
 		n.pause(asleep)
 		w.until(d, func() {
@@ -160,11 +160,15 @@ func (w *world) fault() {
 		w.tell("the replica of redis %d is %v behind for %v", s.index, slow, d)
 		s.slow = slow
 		w.until(d, func() { s.slow = 0 })
-		// A clock that is set back while its machine sleeps hides the sleep: the node takes itself for the home of its
-		// slots until it asks, and only the fence refuses what it writes.
-		if jump := w.span(-5*time.Second, 5*time.Second); w.r.IntN(3) == 0 && (jump > 0 || !n.asleep) {
+		// A sleep and a clock that is set back within one lease: no clock of the node tells how old its lease is then. It
+		// takes itself for the home of its slots until it asks, and only the fence refuses what it writes.
+		rested := !n.asleep && w.now-n.woke > DefaultLease
+		if jump := w.span(-5*time.Second, 5*time.Second); w.r.IntN(3) == 0 && (jump > 0 || rested) {
 			w.tell("the clock of %s is set by %v", n.name, jump)
 			n.skew += jump
+			if jump < 0 {
+				n.back = w.now
+			}
 		}
 	}
 }
@@ -219,7 +223,7 @@ func TestPlannedMovesLeaveSlotsWithoutAHomeForAMomentOnly(t *testing.T) {
 	for seed := range uint64(5) {
 		w := newWorld(seed, controls{})
 		for i := range 4 {
-			n := &simulated{w: w, index: i}
+			n := &simulated{w: w, index: i, woke: longAgo, back: longAgo}
 			w.nodes = append(w.nodes, n)
 			w.after(time.Duration(i*i)*6*time.Second, func() { n.start(fmt.Sprint("n", i)) })
 		}

@@ -122,6 +122,9 @@ func (w *world) way(from, to int) (time.Duration, bool) {
 	return w.span(100*time.Microsecond, 3*time.Millisecond), true
 }
 
+// longAgo is when what has not happened has.
+const longAgo = -time.Hour
+
 // A simulated is one machine and what runs on it.
 type simulated struct {
 	w      *world
@@ -134,7 +137,9 @@ type simulated struct {
 	asleep bool     // with its machine
 	later  []func() // what waits until it goes on
 	slept  time.Duration
+	woke   time.Duration // when it had slept last
 	skew   time.Duration // of its clock
+	back   time.Duration // when that was set back last
 	wakes  int
 	heard  map[string]time.Duration
 	begun  time.Duration
@@ -198,6 +203,7 @@ func (n *simulated) resume(d time.Duration) {
 	}
 	if n.asleep {
 		n.slept += d
+		n.woke = n.w.now
 	}
 	n.paused, n.asleep = false, false
 	waiting := n.later
