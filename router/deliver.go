@@ -65,8 +65,8 @@ func (r *Router) toStorage(e *Envelope, to jid.JID, offered bool) {
 	if r.unclaim(e); e.Outcome != Stored || behind == nil {
 		return
 	}
-	for _, s := range targets {
-		if !s.Held() && s.out.Full() {
+	for _, s := range targets { // that were full, and may not be any more: nobody else would bring it
+		if !s.Held() {
 			behind(s)
 		}
 	}

@@ -17,6 +17,7 @@ type outlet struct {
 	got      []string
 	gone     bool
 	detached bool
+	full     bool
 	ended    string
 	flushed  int
 }
@@ -31,7 +32,7 @@ func (o *outlet) Send(d Delivery) (wake, ok bool) {
 func (o *outlet) Flush()                               { o.flushed++ }
 func (o *outlet) Detached() bool                       { return o.detached }
 func (o *outlet) Prompt() bool                         { return false }
-func (o *outlet) Full() bool                           { return false }
+func (o *outlet) Full() bool                           { return o.full }
 func (o *outlet) WaitBelow(context.Context, int) error { return nil }
 func (o *outlet) End(condition, text string)           { o.ended = condition }
 
@@ -289,6 +290,37 @@ func TestASecondOwnerOfAPayloadPanics(t *testing.T) {
 	}()
 	q := []IQ{{Payload: xmpp.Name{Space: "a", Local: "b"}, Scope: Host, Handle: func(*Envelope) {}}}
 	New(Options{}).Use(Module{Name: "first", IQ: q}, Module{Name: "second", IQ: q})
+}
+
+// A session that was full when a message came may have taken what waited for it when the message is in storage.
+func TestWhatWasStoredSinceASessionWasFullIsBroughtToIt(t *testing.T) {
+	slow := &outlet{full: true}
+	var behind []*Session
+	r := New(Options{Hosts: []string{"example.org"}, Log: slog.New(slog.DiscardHandler),
+		Users: users{"juliet@example.org": true}})
+	r.Use(Module{Name: "keeper",
+		Unclaimed: func(e *Envelope) {
+			slow.full = false
+			e.Settle(Stored)
+		},
+		CatchUp: func(_ *Session, done func()) { done() },
+		Behind:  func(s *Session) { behind = append(behind, s) }})
+	juliet, err := r.Bind(jid.MustParse("juliet@example.org/balcony"), slow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.SetPresence(juliet, &xmpp.Stanza{Kind: xmpp.Presence, From: juliet.Addr()}, 0)
+	e := &Envelope{Stanza: &xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeChat, From: jid.MustParse("romeo@example.net/a"),
+		To: juliet.Bare(), Payload: []byte("<body/>")}}
+	r.Route(e)
+	if e.Outcome != Stored || len(slow.got) > 0 || len(behind) != 1 || behind[0] != juliet {
+		t.Errorf("%v; %d came, %d catch up", e.Outcome, len(slow.got), len(behind))
+	}
+	release := r.Hold(juliet)
+	r.Route(&Envelope{Stanza: e.Stanza})
+	if release(); len(behind) != 1 {
+		t.Error("who is at it was told again")
+	}
 }
 
 // What comes while a session is being replaced must not overtake what the old one was given and did not take.
