@@ -12,7 +12,8 @@ import (
 )
 
 func TestClientsFindWhatWasSaid(t *testing.T) {
-	onEach(t, "archive", harness.Options{C2S: "resume_window: 2s", HTTP: "permissions: {forge_sender: [\"*\"]}"})
+	onEach(t, "archive", harness.Options{C2S: "resume_window: 2s", HTTP: "permissions: {forge_sender: [\"*\"]}",
+		Config: "modules: {archive: {search: true}}\n"})
 }
 
 // What is older than the server keeps goes, the oldest first, and its ids do not come back (XEP-0313 §3.2).

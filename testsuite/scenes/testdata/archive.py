@@ -379,6 +379,40 @@ async def what_is_refused_is_not_archived(house):
         equal(bodies((await page(actor))[0]), [], actor.boundjid.bare)
 
 
+async def words_are_found(house):
+    romeo, juliet, nurse = await house.users("romeo", "juliet", "nurse")
+    r, j, n = [await house.login(u, plugins=PLUGINS) for u in (romeo, juliet, nurse)]
+    field = "{urn:xmpp:fulltext:0}fulltext"
+
+    async def found(actor, text, *more):
+        results, fin = await raw(actor, query([(field, text), *more]))
+        check(fin is not None, "no <fin/>")
+        return bodies(results)
+
+    check("urn:xmpp:fulltext:0" in await features(r, romeo), "announced (XEP-0431 §3)")
+    form = await r["xep_0313"].get_fields()
+    check(field in form.get_fields(), "the form has the field (XEP-0431 §4.1)")
+    r.say(juliet, "It is the east, and Juliet is the sun", "chat", "w-1")
+    j.say(romeo, "Thou know'st the mask of night is on my face", "chat", "w-2")
+    n.say(juliet, "The sun is up, Madam", "chat", "w-3")
+    await j.caught_up(n)
+    await j.caught_up(r)
+    equal(await found(r, "sun"), ["It is the east, and Juliet is the sun"], "of his own archive alone")
+    equal(await found(j, "SUN"), ["It is the east, and Juliet is the sun", "The sun is up, Madam"], "of hers")
+    equal(await found(j, "sun", ("with", nurse)), ["The sun is up, Madam"], "with one of them")
+    equal(await found(j, "sun night"), [], "all words in one message")
+    equal(await found(j, "moon"), [], "nothing said")
+    await denied(r.ask("set", query([(field, "!")])), "bad-request", "a search for no word")
+    r.say(juliet, "never mind", "chat", "w-4", "<retract xmlns='urn:xmpp:message-retract:1' id='w-1'/>")
+    await j.caught_up(r)
+    equal(await found(r, "sun"), [], "after he has retracted it")
+    equal(await found(j, "sun"), ["The sun is up, Madam"], "on the other side, too")
+    await house.command("user", "del", juliet)
+    await house.command("user", "add", "--batch", stdin=f"{juliet} {PASSWORD}\n")
+    j = await house.login(juliet, plugins=PLUGINS)
+    equal(await found(j, "sun"), [], "of a new account with the old name")
+
+
 async def the_archive_survives_and_goes_with_its_account(house):
     romeo, juliet = await house.users("romeo", "juliet")
     r, j = await house.login(romeo, plugins=PLUGINS), await house.login(juliet, plugins=PLUGINS)
@@ -407,4 +441,4 @@ if __name__ == "__main__":
     play(both_sides_find_what_was_said, pages_follow_each_other_in_both_directions, filters_narrow_down,
          wrong_questions_are_answered_with_errors, hints_and_kinds_decide_what_is_kept, carbons_bear_the_ids_of_the_archive,
          a_phone_that_was_away_misses_nothing, preferences_are_obeyed, a_retracted_message_leaves_a_tombstone,
-         posts_are_archived_once, what_is_refused_is_not_archived, the_archive_survives_and_goes_with_its_account)
+         words_are_found, posts_are_archived_once, what_is_refused_is_not_archived, the_archive_survives_and_goes_with_its_account)
