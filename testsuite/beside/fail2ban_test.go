@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -52,6 +53,8 @@ func guess(t *testing.T, format string) string {
 	return s.Log()
 }
 
+var fractions = regexp.MustCompile(`(T[0-9:]{8})\.[0-9]+Z`)
+
 func TestFail2banFindsWhoGuesses(t *testing.T) {
 	filter := contrib + "/fail2ban/filter.d/jackdaw.conf"
 	for _, format := range []string{"text", "json"} {
@@ -66,6 +69,15 @@ func TestFail2banFindsWhoGuesses(t *testing.T) {
 		}
 		if len(failures) < 10 {
 			t.Errorf("%s: only %d failures in\n%s", format, len(failures), log)
+		}
+		// As long as the log of a system may have it: the zeros at its end are left out.
+		for _, fraction := range []string{"", ".7", ".053", ".053225", ".053225001"} {
+			short := fractions.ReplaceAllString(log, "${1}"+fraction+"Z")
+			file := write(t, filepath.Join(t.TempDir(), "log"), short)
+			out := run(t, "fail2ban", "fail2ban-regex", "--out", "ip", file, filter)
+			if n := len(strings.Fields(out)); n != len(failures) {
+				t.Errorf("%s with times to %q: found %d of %d", format, fraction, n, len(failures))
+			}
 		}
 		for _, before := range []string{"", "Nov 29 10:00:00 host jackdaw[123]: ", "host jackdaw[123]: "} {
 			var all strings.Builder
