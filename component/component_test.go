@@ -379,3 +379,19 @@ func TestAdministratorsSeeComponents(t *testing.T) {
 		t.Errorf("%+v", one)
 	}
 }
+
+// A program begins when it has the handshake, and looks then at what it may do (XEP-0356 §4.2).
+func TestWhatAComponentIsToldAtFirstComesWithTheHandshake(t *testing.T) {
+	h := newHouse(t, nil)
+	h.connected = func(domain string) {
+		h.route("<message from='example.org' to='"+domain+"'><privilege xmlns='urn:xmpp:privilege:2'/></message>", nil)
+	}
+	bot := h.dial(header("bot.example.org"))
+	bot.say(bot.handshake("botsecret"))
+	once := make([]byte, 4096)
+	n, err := bot.Read(once)
+	if got := string(once[:n]); err != nil || !strings.HasPrefix(got, "<handshake/><message ") || !strings.HasSuffix(got, "</message>") {
+		t.Errorf("it reads %q at first, %v", got, err)
+	}
+	h.eventually("it is counted", func() bool { return h.Links()[0].Out == 1 && h.Links()[0].Queued == 0 })
+}

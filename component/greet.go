@@ -46,11 +46,35 @@ func (l *link) greet() (err error) {
 		l.inherit(&old.rest)
 	}
 	l.srv.log.Info("component connected", "domain", l.domain, "address", l.remote())
-	if err := l.stall(); err != nil {
-		return err
-	}
-	if _, err = l.Write([]byte("<handshake/>")); err == nil && l.srv.connected != nil {
+	if l.srv.connected != nil {
 		l.srv.connected(l.domain)
+	}
+	return l.welcome()
+}
+
+// welcome writes our handshake, and with it what is queued, unless that is much. Programs begin when they have the
+// handshake, and what they are told of their privileges (XEP-0356) must not come too late for that.
+func (l *link) welcome() error {
+	const handshake = "<handshake/>"
+	var with outgoing
+	l.mu.Lock()
+	if len(l.queue.buf) < pieceSize {
+		with, l.queue = l.queue, outgoing{}
+	}
+	l.mu.Unlock()
+	n, err := 0, l.stall()
+	if err == nil {
+		n, err = l.Write(append([]byte(handshake), with.buf...))
+	}
+	n = max(n-len(handshake), 0)
+	done := 0
+	for done < len(with.marks) && with.marks[done].end <= n {
+		done++
+	}
+	l.taken(with.marks[:done], n)
+	if err != nil {
+		l.rest = with.from(done)
+		l.end(&wire.Farewell{Cause: err}, false) // the writer writes nothing behind a piece
 	}
 	return err
 }
