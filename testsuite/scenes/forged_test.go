@@ -2,11 +2,13 @@ package scenes
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -199,6 +201,11 @@ func (p *program) answers(status ...int) {
 func (p *program) up() {
 	p.t.Helper()
 	l, err := net.Listen("tcp", p.addr)
+	// A process that other tests are starting has the old listener, too, until it is another program.
+	for end := time.Now().Add(harness.Timeout); errors.Is(err, syscall.EADDRINUSE) && time.Now().Before(end); {
+		<-time.After(5 * time.Millisecond)
+		l, err = net.Listen("tcp", p.addr)
+	}
 	if err != nil {
 		p.t.Fatal(err)
 	}
