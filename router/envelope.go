@@ -66,6 +66,8 @@ type Envelope struct {
 	// Dedup, if not empty, tells repeated sendings of the same message apart from new messages: (sender, key), for
 	// storage.DedupWindow. DedupKey knows more.
 	Dedup string
+	// Span is that of Dedup.
+	Span storage.Span
 	// Quiet suppresses the error reply to the sender; the caller of Route reads Err.
 	Quiet bool
 	// Left says that it left its session as part of another stanza, of which this is a copy: the leaving stage has seen

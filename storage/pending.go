@@ -96,17 +96,23 @@ func (p *Pending) Wait(ctx context.Context) error {
 // Join returns a write that is durable when all of these are, and fails with the first of them that has failed. It
 // keeps no hold of the slice.
 func Join(writes ...*Pending) *Pending {
-	var open []*Pending
+	var one *Pending
+	var open []*Pending // where there are several
 	for _, p := range writes {
-		if done, err := p.Finished(); !done || err != nil {
-			open = append(open, p)
+		if done, err := p.Finished(); done && err == nil {
+			continue
 		}
+		switch {
+		case one == nil:
+			one = p
+			continue
+		case open == nil:
+			open = append(make([]*Pending, 0, len(writes)), one)
+		}
+		open = append(open, p)
 	}
-	switch len(open) {
-	case 0:
-		return nil
-	case 1:
-		return open[0]
+	if open == nil {
+		return one
 	}
 	all := NewPending()
 	var next func(i int)

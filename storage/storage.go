@@ -124,6 +124,8 @@ type AppendOptions struct {
 	// Dedup, if not empty, tells this record from others of the owner: a second Append with it within DedupWindow
 	// writes nothing and returns the first id and dup, even if the record was removed since, and after a restart.
 	Dedup string
+	// Span bounds how long Dedup is remembered; the zero value does not.
+	Span Span
 	// MaxRecords and MaxBytes (of Data) bound what the owner holds after the append; 0 means no bound.
 	MaxRecords int
 	MaxBytes   int64
@@ -134,6 +136,22 @@ type AppendOptions struct {
 	// see Fair. A record without a Peer is nobody's, and is refused only when there is no room at all.
 	Fair bool
 }
+
+// A Span is that of a Dedup value which somebody has made for one way, and does not ask for again once the way is over.
+// An engine may forget the value then.
+type Span struct {
+	Asker  Asker // nil: DedupWindow is what counts
+	Number uint64
+}
+
+// An Asker knows which of the values that it has numbered may be asked for yet. It answers at once, whatever locks its
+// caller has.
+type Asker interface {
+	Asks(number uint64) bool
+}
+
+// Over says whether the value is not asked for again.
+func (s Span) Over() bool { return s.Asker != nil && !s.Asker.Asks(s.Number) }
 
 // Fair says whether one of those who share a place may have more of it. The place has room for most, 0 for no bound;
 // all is what is taken, own what that one has taken of it. One may have a third of what is left free beside all. Alone

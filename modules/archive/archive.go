@@ -188,7 +188,8 @@ func (a *Archive) arrived(e *router.Envelope) {
 		return
 	}
 	from := e.Stanza.From
-	id, again := a.append(e, entry{owner: owner, with: from, author: from.Bare(), stanza: e.Stanza, dedup: e.DedupKey()})
+	id, again := a.append(e, entry{owner: owner, with: from, author: from.Bare(), stanza: e.Stanza, dedup: e.DedupKey(),
+		span: e.Span})
 	if again {
 		e.Repeat()
 	}
@@ -209,6 +210,7 @@ type entry struct {
 	author jid.JID // bare
 	stanza *xmpp.Stanza
 	dedup  string
+	span   storage.Span
 }
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
@@ -227,7 +229,7 @@ func (a *Archive) append(e *router.Envelope, n entry) (id uint64, again bool) {
 	name := n.owner.String()
 	buf := buffers.Get().(*[]byte)
 	*buf = mam.AppendMessage((*buf)[:0], a.clean(n.stanza, name))
-	id, again, p, err := a.write(name, storage.Record{Peer: n.with.Bare().String(), Data: *buf}, n.dedup)
+	id, again, p, err := a.write(name, storage.Record{Peer: n.with.Bare().String(), Data: *buf}, n.dedup, n.span)
 	if cap(*buf) <= 64<<10 {
 		buffers.Put(buf)
 	}
@@ -273,11 +275,12 @@ const refusals = 50
 
 // write appends a record, once for each deduplication value, unless the first was taken back since: then the
 // value counts as another.
-func (a *Archive) write(owner string, r storage.Record, dedup string) (
+func (a *Archive) write(owner string, r storage.Record, dedup string, span storage.Span) (
 	id uint64, dup bool, p *storage.Pending, err error) {
 	ctx, most := context.Background(), a.o.Limits().Bytes
 	for range refusals {
-		id, dup, p, err = mam.Append(ctx, a.o.Messages, owner, r, storage.AppendOptions{Dedup: dedup, MaxBytes: most})
+		id, dup, p, err = mam.Append(ctx, a.o.Messages, owner, r,
+			storage.AppendOptions{Dedup: dedup, Span: span, MaxBytes: most})
 		if err != nil || !dup {
 			return id, dup, p, err
 		}

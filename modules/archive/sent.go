@@ -58,7 +58,7 @@ func (c *sentCopy) write(owner string, n entry) {
 	record := storage.Record{Peer: n.with.Bare().String(), Data: mam.AppendMessage(nil, n.stanza)}
 	var durable *storage.Pending
 	var err error
-	c.id, c.dup, durable, err = c.a.write(owner, record, n.dedup)
+	c.id, c.dup, durable, err = c.a.write(owner, record, n.dedup, storage.Span{})
 	close(c.written)
 	if err != nil {
 		c.a.o.Log.Warn("post not archived for its sender", "owner", owner, "error", err)

@@ -108,6 +108,7 @@ type remembered struct {
 	day   int64
 	value string
 	id    uint64
+	span  storage.Span
 }
 
 // A logBatch is what becomes of an owner's log.

@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"jackdaw/storage"
@@ -103,5 +104,35 @@ func (d *dedupDay) put(value string, id uint64) {
 	d.ids[value] = id
 	if d.bytes += len(value) + 48; len(d.ids) > mostDedups {
 		d.ids, d.many, d.bytes = nil, true, 0
+	}
+}
+
+// fewPassing is how many values with a span an owner has before it is looked which of them are over.
+const fewPassing = 64
+
+// pass notes a value with a span, and drops those that are over, now and then.
+func (st *logState) pass(d remembered) {
+	if d.span.Asker == nil {
+		return
+	}
+	if st.passing = append(st.passing, d); len(st.passing) < max(st.look, fewPassing) {
+		return
+	}
+	left := slices.DeleteFunc(st.passing, func(d remembered) bool {
+		if !d.span.Over() {
+			return false
+		}
+		if day := st.days[d.day]; day != nil {
+			day.drop(d.value)
+		}
+		return true
+	})
+	st.passing, st.look = left, 2*len(left)
+}
+
+func (d *dedupDay) drop(value string) {
+	if _, ok := d.ids[value]; ok {
+		delete(d.ids, value)
+		d.bytes -= len(value) + 48
 	}
 }

@@ -68,6 +68,8 @@ type logState struct {
 	days    map[int64]*dedupDay
 	recent  map[uint64]recent // those appended last that are there, and in no block
 	ids     []uint64          // of these as they were appended, and of some that were removed
+	passing []remembered      // of days, those that have a span
+	look    int               // how many of these there are when it is looked which are over
 	wrote   *storage.Pending  // the last write that was not lazy
 	removed *storage.Pending  // the last removal
 }
@@ -203,7 +205,7 @@ func (l *logSpace) append(
 		part.fresh = append(part.fresh, f)
 		part.head = &next
 		if o.Dedup != "" {
-			part.dedups = append(part.dedups, remembered{today, o.Dedup, id})
+			part.dedups = append(part.dedups, remembered{today, o.Dedup, id, o.Span})
 		}
 	})
 	if err != nil {
@@ -215,6 +217,7 @@ func (l *logSpace) append(
 	}
 	if o.Dedup != "" {
 		st.days[today].put(o.Dedup, id)
+		st.pass(remembered{today, o.Dedup, id, o.Span})
 	}
 	return id, false, p, nil
 }

@@ -123,7 +123,7 @@ func readTail(v any) (t tailText, err error) {
 		if id := number(); id > 0 {
 			t.records = append(t.records, storage.Record{ID: id, Peer: string(text()), Data: text()})
 		} else {
-			t.dedups = append(t.dedups, remembered{int64(number()), string(text()), number()})
+			t.dedups = append(t.dedups, remembered{day: int64(number()), value: string(text()), id: number()})
 		}
 	}
 	if err != nil {
@@ -164,7 +164,8 @@ func (l *logBatch) appended() []byte {
 }
 
 // sealed returns the records that get places in i and the Dedup values that get some in x, which are those of o too,
-// and whether there is an o, which is to go then. A value of a day before yesterday counts no more.
+// and whether there is an o, which is to go then. A value of a day before yesterday counts no more, nor does one that
+// is not asked for again.
 func (l *logBatch) sealed(today int64) ([]fresh, []remembered, bool) {
 	t := &l.keys.tail
 	if len(t.records) == 0 {
@@ -178,7 +179,9 @@ func (l *logBatch) sealed(today int64) ([]fresh, []remembered, bool) {
 	for _, r := range records {
 		all = append(all, fresh{Record: r})
 	}
-	dedups := slices.DeleteFunc(slices.Concat(t.dedups, l.dedups), func(d remembered) bool { return d.day < today-1 })
+	dedups := slices.DeleteFunc(slices.Concat(t.dedups, l.dedups), func(d remembered) bool {
+		return d.day < today-1 || d.span.Over()
+	})
 	t.clear()
 	return append(all, l.fresh...), dedups, true
 }

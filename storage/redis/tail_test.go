@@ -125,7 +125,7 @@ func TestNewestRecordsAreFoundWhereTheyLie(t *testing.T) {
 func TestBrokenTailIsAnError(t *testing.T) {
 	var whole tail
 	records := []storage.Record{{ID: 5, Peer: "nurse", Data: []byte("five")}, {ID: 1 << 50, Data: []byte{}}}
-	dedups := []remembered{{20000, "d", 5}, {20001, "", 6}}
+	dedups := []remembered{{day: 20000, value: "d", id: 5}, {day: 20001, id: 6}}
 	s := string(whole.encode(records, dedups))
 	got, err := readTail(s)
 	if fmt.Sprint(got) != fmt.Sprint(tailText{records, dedups}) || err != nil {
