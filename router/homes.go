@@ -3,7 +3,6 @@ package router
 import (
 	"context"
 	"errors"
-	"slices"
 
 	"jackdaw/storage"
 	"jackdaw/xmpp"
@@ -98,17 +97,19 @@ type Answer struct {
 	from    jid.JID
 	to      jid.JID
 	undo    []undo
+	one     [1]undo // so many there are mostly
 }
 
-// Forward settles an envelope whose recipient is at home on another node. The answer is given to Finish, once.
-func (r *Router) Forward(e *Envelope) *Answer {
+// Forward settles an envelope whose recipient is at home on another node, and prepares the answer, an empty one. What
+// becomes of it is given to Finish, once.
+func (r *Router) Forward(e *Envelope, a *Answer) {
 	s := e.Stanza
-	a := &Answer{r: r, s: e.Session, kind: s.Kind, typ: s.Type, quiet: e.Quiet, own: e.Own, id: s.ID, from: s.From,
-		to: s.To, undo: slices.Clone(e.undo)}
+	a.r, a.s, a.kind, a.typ, a.quiet, a.own = r, e.Session, s.Kind, s.Type, e.Quiet, e.Own
+	a.id, a.from, a.to = s.ID, s.From, s.To
+	a.undo = append(a.one[:0], e.undo...)
 	e.Answer = a
 	e.Settle(Forwarded)
 	e.Await(&a.written)
-	return a
 }
 
 // Finish says what became of it, after all that was written for it is durable. The sender is told of an error, as by

@@ -25,7 +25,8 @@ type homes struct {
 func (h *homes) Here(owner string) bool { return !h.away[owner] }
 func (h *homes) Send(owner string, e *Envelope) {
 	h.sent = append(h.sent, owner+" "+e.Stanza.ID)
-	h.last = h.r.Forward(e)
+	h.last = new(Answer)
+	h.r.Forward(e, h.last)
 }
 func (h *homes) Tell(s Sequel) { h.told = append(h.told, s) }
 

@@ -35,8 +35,16 @@ func (l *Links) listenFor() {
 
 // take serves a connection of another node.
 func (l *Links) take(below net.Conn) {
-	s, err := l.shake(l.ctx, below, "")
+	g, err := l.shake(l.ctx, below, "", 0)
 	<-l.shaking
+	if err == nil && g.kind != 0 && g.node != l.id {
+		l.takeAlone(g)
+		return
+	}
+	var s *session
+	if err == nil {
+		s, err = l.multiplex(g, false)
+	}
 	if err != nil {
 		_ = below.Close() // it says nothing of use
 		l.Stats.Refused.Add(1)

@@ -195,7 +195,11 @@ func (l *Links) dial(address, node string) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := l.shake(l.ctx, below, node)
+	var s *session
+	g, err := l.shake(ctx, below, node, 0)
+	if err == nil {
+		s, err = l.multiplex(g, true)
+	}
 	if err != nil {
 		_ = below.Close() // it says nothing of use
 		return nil, err

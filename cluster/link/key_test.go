@@ -85,13 +85,13 @@ func TestWhatIsDerivedDiffersByPurposeAndKey(t *testing.T) {
 }
 
 func FuzzHello(f *testing.F) {
-	f.Add(spoken.bytes())
+	f.Add(spoken.bytes(0))
 	f.Add([]byte{4, 1, 2, 'x', 'y'})
 	f.Add([]byte{255})
 	f.Add([]byte{2, 2, 1})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r := bytes.NewReader(b)
-		h, err := readHello(r)
+		h, _, err := readHello(r)
 		if err != nil {
 			return
 		}

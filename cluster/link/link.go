@@ -139,6 +139,9 @@ func (l *Links) Open(ctx context.Context, node string, k Kind) (net.Conn, error)
 	if err != nil {
 		return nil, err
 	}
+	if k.own() && s.version >= withOwn {
+		return p.openAlone(ctx, s, k)
+	}
 	return s.open(k)
 }
 

@@ -87,11 +87,13 @@ func (w *world) node(t testing.TB, id string, k Key, change ...func(*Links)) *no
 	if _, ok := w.member(id); !ok {
 		w.set(id, listen.Addr().String())
 	}
-	n.Handle(Envelopes, func(from string, c net.Conn) { // says who it is, then echoes
-		_, _ = fmt.Fprintf(c, "%s hears %s\n", id, from)
-		_, _ = io.Copy(c, c)
-		_ = c.Close()
-	})
+	for _, k := range []Kind{Envelopes, Control} {
+		n.Handle(k, func(from string, c net.Conn) { // says who it is, then echoes
+			_, _ = fmt.Fprintf(c, "%s hears %s\n", id, from)
+			_, _ = io.Copy(c, c)
+			_ = c.Close()
+		})
+	}
 	n.Handle(HTTP, func(_ string, c net.Conn) { // reads nothing for as long as there is a link
 		<-c.(*stream).s.CloseChan()
 		_ = c.Close()
@@ -149,8 +151,8 @@ func TestNodesThatDialAtOnceEndWithAConnectionInEachDirection(t *testing.T) {
 	a, b := w.node(t, "a", k), w.node(t, "b", k)
 	var wg sync.WaitGroup
 	for i := range 8 {
-		wg.Go(func() { echo(t, a.open(t, "b", Envelopes), "b hears a\n", fmt.Sprint("to b ", i)) })
-		wg.Go(func() { echo(t, b.open(t, "a", Envelopes), "a hears b\n", fmt.Sprint("to a ", i)) })
+		wg.Go(func() { echo(t, a.open(t, "b", Control), "b hears a\n", fmt.Sprint("to b ", i)) })
+		wg.Go(func() { echo(t, b.open(t, "a", Control), "a hears b\n", fmt.Sprint("to a ", i)) })
 	}
 	wg.Wait()
 	for _, n := range []*node{a, b} {
@@ -163,7 +165,7 @@ func TestNodesThatDialAtOnceEndWithAConnectionInEachDirection(t *testing.T) {
 func TestNodeWithAnotherKeyIsRefusedAndBothLogsSayWhatToDo(t *testing.T) {
 	w := newWorld()
 	a, b := w.node(t, "a", NewKey()), w.node(t, "b", NewKey())
-	if _, err := a.Open(context.Background(), "b", Envelopes); err == nil {
+	if _, err := a.Open(context.Background(), "b", Control); err == nil {
 		t.Fatal("a link between nodes with different keys")
 	}
 	within(t, "no log", func() bool {
@@ -180,7 +182,7 @@ func TestNodeAtTheAddressOfAnotherIsRefused(t *testing.T) {
 	a, b := w.node(t, "a", k), w.node(t, "b", k)
 	address, _ := w.member("b")
 	w.set("c", address)
-	if _, err := a.Open(context.Background(), "c", Envelopes); err == nil {
+	if _, err := a.Open(context.Background(), "c", Control); err == nil {
 		t.Fatal("b has passed for c")
 	}
 	within(t, "no log", func() bool { return strings.Contains(a.log.String(), "give each node an address of its own") })
@@ -192,20 +194,20 @@ func TestNodeWithTheIDOfThisOneIsRefused(t *testing.T) {
 	b := w.node(t, "b", k)
 	twin := w.node(t, "b", k)
 	// the twin dials the address of b: members knows it by that id
-	_, _ = twin.Open(context.Background(), "b", Envelopes)
+	_, _ = twin.Open(context.Background(), "b", Control)
 	within(t, "no log", func() bool { return strings.Contains(b.log.String(), "give each node an id of its own") })
 }
 
 func TestVersionsThatAreTooFarApartAreRefused(t *testing.T) {
 	w, k := newWorld(), NewKey()
 	a := w.node(t, "a", k)
-	w.node(t, "b", k, func(l *Links) { l.spoken = hello{2, 3} })
+	w.node(t, "b", k, func(l *Links) { l.spoken = hello{3, 4} })
 	w.node(t, "c", k, func(l *Links) { l.spoken = hello{1, 3} })
-	if _, err := a.Open(context.Background(), "b", Envelopes); err == nil {
+	if _, err := a.Open(context.Background(), "b", Control); err == nil {
 		t.Fatal("a link without a protocol")
 	}
 	within(t, "no log", func() bool { return strings.Contains(a.log.String(), "upgrade all nodes version by version") })
-	echo(t, a.open(t, "c", Envelopes), "c hears a\n", "the next version")
+	echo(t, a.open(t, "c", Control), "c hears a\n", "the next version")
 }
 
 func TestStreamThatNobodyReadsStopsNoOther(t *testing.T) {
@@ -220,7 +222,7 @@ func TestStreamThatNobodyReadsStopsNoOther(t *testing.T) {
 		written <- n
 	}()
 	for begun, i := time.Now(), 0; time.Since(begun) < short*3/2; i++ {
-		c := a.open(t, "b", Envelopes)
+		c := a.open(t, "b", Control)
 		echo(t, c, "b hears a\n", strings.Repeat("x", 1000*(i%50)))
 		_ = c.Close()
 		<-time.After(10 * time.Millisecond)
@@ -286,10 +288,10 @@ func TestBrokenLinkIsNoEndOfAStream(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	again.Handle(Envelopes, func(_ string, c net.Conn) { _ = c.Close() })
+	again.Handle(Control, func(_ string, c net.Conn) { _ = c.Close() })
 	again.Serve()
 	t.Cleanup(again.Close)
-	a.open(t, "b", Envelopes) // at its new address
+	a.open(t, "b", Control) // at its new address
 }
 
 func (n *node) log2() *slog.Logger { return slog.New(slog.NewTextHandler(n.log, nil)) }
@@ -297,7 +299,7 @@ func (n *node) log2() *slog.Logger { return slog.New(slog.NewTextHandler(n.log, 
 func TestWhoeverIsNoMemberIsNotDialed(t *testing.T) {
 	w, k := newWorld(), NewKey()
 	a := w.node(t, "a", k)
-	if _, err := a.Open(context.Background(), "b", Envelopes); !errors.Is(err, ErrNoMember) {
+	if _, err := a.Open(context.Background(), "b", Control); !errors.Is(err, ErrNoMember) {
 		t.Errorf("got %v", err)
 	}
 	if s := a.Silence("b"); s != 0 {
@@ -310,7 +312,7 @@ func TestWhoeverIsNoMemberIsNotDialed(t *testing.T) {
 	w.mu.Unlock()
 	within(t, "it is still dialed", func() bool { return len(a.Status()) == 0 })
 	a.Close()
-	if _, err := a.Open(context.Background(), "b", Envelopes); !errors.Is(err, ErrClosed) {
+	if _, err := a.Open(context.Background(), "b", Control); !errors.Is(err, ErrClosed) {
 		t.Errorf("after Close got %v", err)
 	}
 }
@@ -408,7 +410,7 @@ func TestLinkThatIsCutComesBack(t *testing.T) {
 	x := between(t, b.listen.Addr().String())
 	w.set("b", x.listen.Addr().String())
 	for range 3 {
-		c := a.open(t, "b", Envelopes)
+		c := a.open(t, "b", Control)
 		echo(t, c, "b hears a\n", "hello")
 		x.cut()
 		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.ErrUnexpectedEOF) {
@@ -424,7 +426,7 @@ func TestSilenceGrowsAndEndsTheLinkAtBothSides(t *testing.T) {
 	a, b := w.node(t, "a", k, impatient), w.node(t, "b", k, impatient)
 	x := between(t, b.listen.Addr().String())
 	w.set("b", x.listen.Addr().String())
-	c := a.open(t, "b", Envelopes)
+	c := a.open(t, "b", Control)
 	echo(t, c, "b hears a\n", "hello")
 	within(t, "no round trip was measured", func() bool { s := a.Status(); return s[0].RoundTrip > 0 })
 	<-time.After(short * 3 / 2)
@@ -440,7 +442,7 @@ func TestSilenceGrowsAndEndsTheLinkAtBothSides(t *testing.T) {
 	})
 	within(t, "it is not silent", func() bool { return a.Silence("b") > short*3/2 })
 	x.thaw()
-	echo(t, a.open(t, "b", Envelopes), "b hears a\n", "again")
+	echo(t, a.open(t, "b", Control), "b hears a\n", "again")
 	if s := a.Silence("b"); s > short {
 		t.Errorf("silent for %v after it has come back", s)
 	}
@@ -468,7 +470,7 @@ func TestStrangersAreBounded(t *testing.T) {
 			t.Fatal("a stranger may stay")
 		}
 	}
-	echo(t, a.open(t, "b", Envelopes), "b hears a\n", "hello")
+	echo(t, a.open(t, "b", Control), "b hears a\n", "hello")
 	if n := strings.Count(b.log.String(), "was refused"); n != 1 {
 		t.Errorf("strangers have caused %d lines in the log", n)
 	}

@@ -24,8 +24,14 @@ type session struct {
 	rtt     atomic.Int64 // of the last ping; 0: none yet
 	streams atomic.Int64
 
+	version byte // of the protocol
+
 	once  sync.Once
 	cause error // why it was closed here; nil: the other end closed it, or it broke
+
+	mu   sync.Mutex      // guards the rest
+	own  map[*alone]bool // streams that end with it
+	over bool
 }
 
 // close ends the session and all of its streams.
@@ -33,6 +39,7 @@ func (s *session) close(cause error) {
 	s.once.Do(func() {
 		s.cause = cause
 		_ = s.Session.Close() // says nothing of use
+		s.endOwn()
 	})
 }
 
@@ -48,9 +55,17 @@ func (s *session) end() error {
 
 func (s *session) silence() time.Duration { return time.Duration(now() - s.conn.heard.Load()) }
 
-// shake proves the identities of both ends on a new connection and begins a session. node is the one that must be at
-// the other end, where we have dialed.
-func (l *Links) shake(ctx context.Context, below net.Conn, node string) (*session, error) {
+// A greeted is a connection whose other end has proved who it is.
+type greeted struct {
+	conn    *conn
+	node    string
+	kind    Kind // of the one stream that is all of it; 0: there is a session on it
+	version byte // of the protocol
+}
+
+// shake proves the identities of both ends on a new connection. Where we have dialed, node is the one that must be at
+// the other end, and k says what the connection is for.
+func (l *Links) shake(ctx context.Context, below net.Conn, node string, k Kind) (g greeted, err error) {
 	ctx, cancel := context.WithTimeout(ctx, l.times.shake)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { _ = below.Close() }) // ends all that waits on it
@@ -65,37 +80,47 @@ func (l *Links) shake(ctx context.Context, below net.Conn, node string) (*sessio
 		c.Conn = tls.Server(below, l.tls)
 	}
 	if err := c.HandshakeContext(ctx); err != nil {
-		return nil, err
+		return g, err
 	}
 	if !dialed {
 		node = idOf(c.ConnectionState())
 	}
-	if _, err := c.Conn.Write(l.spoken.bytes()); err != nil {
-		return nil, err
+	if _, err := c.Conn.Write(l.spoken.bytes(k)); err != nil {
+		return g, err
 	}
-	theirs, err := readHello(c)
+	theirs, kind, err := readHello(c)
 	if err != nil {
-		return nil, err
+		return g, err
 	}
-	if _, err = l.spoken.shared(theirs); err != nil {
-		return nil, err
+	if dialed {
+		kind = k
 	}
+	version, err := l.spoken.shared(theirs)
+	if err != nil {
+		return g, err
+	}
+	c.heard.Store(now())
+	if !stop() {
+		return g, context.Cause(ctx)
+	}
+	return greeted{c, node, kind, version}, nil
+}
+
+// multiplex begins a session on a connection.
+func (l *Links) multiplex(g greeted, dialed bool) (*session, error) {
 	config := yamux.DefaultConfig()
 	config.AcceptBacklog = backlog
 	config.EnableKeepAlive = false // see watch
 	config.ConnectionWriteTimeout = l.times.patience - l.times.ping
 	config.StreamOpenTimeout = l.times.patience
 	config.StreamCloseTimeout = l.times.patience
-	config.LogOutput, config.Logger = nil, chatter{l.log.With("node", node)}
-	s := &session{node: node, conn: c, since: time.Now()}
-	c.heard.Store(now())
-	if !stop() {
-		return nil, context.Cause(ctx)
-	}
+	config.LogOutput, config.Logger = nil, chatter{l.log.With("node", g.node)}
+	s := &session{node: g.node, conn: g.conn, since: time.Now(), version: g.version}
+	var err error
 	if dialed {
-		s.Session, err = yamux.Client(c, config)
+		s.Session, err = yamux.Client(g.conn, config)
 	} else {
-		s.Session, err = yamux.Server(c, config)
+		s.Session, err = yamux.Server(g.conn, config)
 	}
 	return s, err
 }

@@ -54,14 +54,19 @@ const (
 	bitPeer
 	bitComponent
 	bitAttrs
+	bitPassing // its dedup value was made for this way; who does not know the bit keeps the value for longer
 )
 
 var errCode = errors.New("a batch of another node cannot be read")
 
-// appendHead appends what an envelope is, but for its payload and where it goes. key is its dedup value.
-func appendHead(b []byte, e *router.Envelope, key string) []byte {
+// appendHead appends what an envelope is, but for its payload and where it goes. key is its dedup value, or made
+// is one for this way alone.
+func appendHead(b []byte, e *router.Envelope, key string, made []byte) []byte {
 	s := e.Stanza
 	bits := uint64(0)
+	if len(made) > 0 {
+		bits |= bitPassing
+	}
 	for i, set := range [...]bool{e.Durable, e.Own, e.Left, e.Tracked, e.Shared, e.Quiet} {
 		if set {
 			bits |= 1 << i
@@ -96,7 +101,11 @@ func appendHead(b []byte, e *router.Envelope, key string) []byte {
 	b = appendString(b, s.Lang)
 	b = appendString(b, s.From.String())
 	b = appendString(b, s.To.String())
-	b = appendString(b, key)
+	if len(made) > 0 {
+		b = appendBytes(b, made)
+	} else {
+		b = appendString(b, key)
+	}
 	if bits&bitAccount != 0 {
 		b = appendString(b, account.String())
 	}
@@ -244,9 +253,37 @@ type payload struct {
 
 // A decoder reads the batches of a stream. What it returns shares the memory of the batch.
 type decoder struct {
-	slots  int
-	names  map[string]string
-	shared []payload // of the batch and those before
+	slots    int
+	names    map[string]string
+	shared   []payload    // of the batch and those before
+	fresh    []incoming   // made, and not used yet
+	children []xmpp.Child // likewise
+}
+
+// madeAtOnce is how many small things are made in one piece.
+const madeAtOnce = 16
+
+// incoming makes one.
+func (d *decoder) incoming() *incoming {
+	if len(d.fresh) == 0 {
+		d.fresh = make([]incoming, madeAtOnce)
+	}
+	in := &d.fresh[0]
+	d.fresh = d.fresh[1:]
+	return in
+}
+
+// index makes an empty index of so many children.
+func (d *decoder) index(n int) []xmpp.Child {
+	if n > madeAtOnce/2 {
+		return make([]xmpp.Child, n)
+	}
+	if len(d.children) < n {
+		d.children = make([]xmpp.Child, madeAtOnce)
+	}
+	all := d.children[:n:n]
+	d.children = d.children[n:]
+	return all
 }
 
 // maxNames is how many names of elements a decoder remembers.
@@ -277,7 +314,7 @@ func (d *decoder) batch(b []byte, envelope func(*incoming), sequel func(router.S
 	for len(r.b) > 0 {
 		switch kind := r.byte(); kind {
 		case itemOwn, itemShared, itemAgain:
-			in := new(incoming)
+			in := d.incoming()
 			if d.envelope(&r, kind, in); r.bad {
 				return errCode
 			}
@@ -344,7 +381,7 @@ func (d *decoder) payload(r *reader) payload {
 		}
 		return p
 	}
-	p.children = make([]xmpp.Child, n)
+	p.children = d.index(n)
 	last := 0
 	for i := range p.children {
 		c := &p.children[i]

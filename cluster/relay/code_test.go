@@ -65,7 +65,7 @@ func (p pipe) Write(b []byte) (int, error) { return p.b.Write(b) }
 func encode(all []*router.Envelope) []byte {
 	var items []item
 	for i, e := range all {
-		x := &entry{seq: uint64(i + 7), head: appendHead(nil, e, e.Dedup), shared: e.Shared}
+		x := &entry{seq: uint64(i + 7), head: appendHead(nil, e, e.Dedup, nil), shared: e.Shared}
 		if x.body = e.Stanza.Payload; !x.shared {
 			x.body = appendPayload(nil, e.Stanza)
 		}
@@ -170,7 +170,7 @@ func FuzzBatch(f *testing.F) {
 			e := &router.Envelope{Stanza: s, Account: in.account, Peer: in.peer, Component: in.part}
 			if in.session.IsZero() && in.bits < 1<<12 {
 				again := incoming{}
-				d.head(appendHead(nil, e, in.dedup), &again)
+				d.head(appendHead(nil, e, in.dedup, nil), &again)
 				if again.stanza.Kind != s.Kind || again.stanza.To != s.To || again.stanza.From != s.From ||
 					again.stanza.ID != s.ID || again.account != in.account {
 					t.Errorf("%+v has become %+v", in, again)

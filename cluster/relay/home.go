@@ -53,7 +53,7 @@ func (r *Relay) Serve(from string, c net.Conn) {
 	defer r.running.Done()
 	var writing sync.WaitGroup
 	writing.Go(out.write)
-	err := s.read(c)
+	err := s.read(c, out)
 	out.end()
 	writing.Wait()
 	s.mu.Lock()
@@ -110,7 +110,7 @@ func (s *sender) forgettable() bool {
 }
 
 // read hands what comes to the lanes.
-func (s *sender) read(c net.Conn) (err error) {
+func (s *sender) read(c net.Conn, out *replies) (err error) {
 	defer s.r.recovered(&err)
 	in := bufio.NewReaderSize(c, 16<<10)
 	d := decoder{slots: cluster.Slots}
@@ -121,6 +121,9 @@ func (s *sender) read(c net.Conn) (err error) {
 		b, err := readBatch(in, nil)
 		if err != nil {
 			return err
+		}
+		if len(b) == 0 {
+			out.beat()
 		}
 		var wrong error
 		err = d.batch(b, func(in *incoming) {
@@ -199,6 +202,7 @@ func forget(all map[string]*standin) {
 type lane struct {
 	s    *sender
 	slot int
+	asks atomic.Uint64 // what base is
 
 	mu      sync.Mutex // guards the rest
 	work    []*incoming
@@ -207,7 +211,8 @@ type lane struct {
 	refused uint64 // rounds up to this are over
 	base    uint64 // the number that records begin with
 	records []record
-	busy    int // how many have been taken and not answered
+	room    []record // whose end records are
+	busy    int      // how many have been taken and not answered
 }
 
 // A record is what a lane knows of a number.
@@ -237,9 +242,10 @@ func (l *lane) take(in *incoming) (start bool, err error) {
 	if in.base > l.base {
 		n := int(min(in.base-l.base, uint64(len(l.records))))
 		l.records = l.records[n:]
-		if l.base = in.base; len(l.records) == 0 {
-			l.records = nil
+		if l.base = in.base; len(l.records) == 0 && len(l.room) > goodRoom {
+			l.records, l.room = nil, nil
 		}
+		l.asks.Store(in.base)
 	}
 	if in.seq < l.base || in.round < l.round { // of a stream that has been given up
 		return false, nil
@@ -249,9 +255,7 @@ func (l *lane) take(in *incoming) (start bool, err error) {
 	}
 	l.round = in.round
 	i := int(in.seq - l.base)
-	for len(l.records) <= i {
-		l.records = append(l.records, record{})
-	}
+	l.extend(i + 1)
 	rec := &l.records[i]
 	rec.round = in.round
 	switch rec.state {
@@ -275,12 +279,37 @@ func (l *lane) take(in *incoming) (start bool, err error) {
 	return false, nil
 }
 
+// goodRoom is how many records a lane without any keeps room for.
+const goodRoom = 64
+
+// extend sees to it that there are so many records. The caller holds mu.
+func (l *lane) extend(n int) {
+	if len(l.records) >= n {
+		return
+	}
+	if n > cap(l.records) {
+		if n <= cap(l.room)/2 { // those that were dropped have left enough
+			k := copy(l.room, l.records)
+			clear(l.room[k:])
+			l.records = l.room[:k]
+		} else {
+			l.room = make([]record, max(8, 2*n))
+			l.records = l.room[:copy(l.room, l.records)]
+		}
+	}
+	l.records = l.records[:n]
+}
+
 // refuse answers that the slot is not here, and goes on to until the sender begins a new round. The caller holds mu.
 func (l *lane) refuse(seq, round uint64) {
 	l.refused = max(l.refused, round)
 	l.s.r.Stats.NotHere.Add(1)
 	l.s.reply(&answer{slot: l.slot, seq: seq, code: codeNotHere, round: round})
 }
+
+// Asks implements storage.Asker: whether an envelope with this number may come to another home yet, since its sender
+// has no answer.
+func (l *lane) Asks(number uint64) bool { return number >= l.asks.Load() }
 
 func (l *lane) isBusy() bool {
 	l.mu.Lock()
@@ -380,6 +409,9 @@ func (l *lane) do(w *worker, in *incoming) {
 	e.Stanza, e.Account, e.Peer, e.Component, e.Dedup = &in.stanza, in.account, in.peer, in.part, in.dedup
 	e.Durable, e.Own, e.Left = in.bits&bitDurable != 0, in.bits&bitOwn != 0, in.bits&bitLeft != 0
 	e.Tracked, e.Shared, e.Quiet = in.bits&bitTracked != 0, in.bits&bitShared != 0, in.bits&bitQuiet != 0
+	if in.bits&bitPassing != 0 {
+		e.Span = storage.Span{Asker: l, Number: in.seq}
+	}
 	if in.sender != nil {
 		e.Session, e.Budget = in.sender.session, in.sender.budget
 	}
@@ -464,75 +496,3 @@ func (l *lane) finish(a *answer, fence uint64, err error) {
 	}
 	l.s.reply(a)
 }
-
-// replies are the answers that leave over a stream.
-type replies struct {
-	c    net.Conn
-	wake chan struct{}
-	over chan struct{}
-
-	mu   sync.Mutex // guards the rest
-	b    []byte
-	dead bool
-}
-
-// add queues an answer. It does not block.
-func (o *replies) add(a *answer) {
-	o.mu.Lock()
-	if o.dead {
-		o.mu.Unlock()
-		return
-	}
-	if len(o.b) == 0 {
-		o.b = append(o.b, 0, 0, 0, 0)
-	}
-	o.b = a.append(o.b)
-	o.mu.Unlock()
-	select {
-	case o.wake <- struct{}{}:
-	default:
-	}
-}
-
-func (o *replies) end() {
-	o.mu.Lock()
-	dead := o.dead
-	o.dead, o.b = true, nil
-	o.mu.Unlock()
-	if !dead {
-		close(o.over)
-		_ = o.c.Close() // it says nothing of use; it may wait for the link
-	}
-}
-
-// write writes what is queued, for as long as the stream lives.
-func (o *replies) write() {
-	var spare []byte
-	for {
-		select {
-		case <-o.wake:
-		case <-o.over:
-			return
-		}
-		for {
-			o.mu.Lock()
-			b := o.b
-			o.b = spare[:0]
-			o.mu.Unlock()
-			if spare = b; len(b) == 0 {
-				break
-			}
-			binary.BigEndian.PutUint32(b, uint32(len(b)-batchHead))
-			_ = o.c.SetWriteDeadline(time.Now().Add(writeTime)) // an error shows at the write
-			if _, err := o.c.Write(b); err != nil {
-				o.end()
-				return
-			}
-			if cap(spare) > bigBuffer {
-				spare = nil
-			}
-		}
-	}
-}
-
-var _ router.Homes = (*Relay)(nil)

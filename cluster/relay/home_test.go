@@ -23,6 +23,7 @@ type hand struct {
 	c    net.Conn
 	in   *bufio.Reader
 	slot int
+	made []byte // the dedup value of all that it sends
 }
 
 const nurse = "nurse@example.org"
@@ -48,8 +49,8 @@ func (h *hand) send(round, fence, base uint64, seqs ...uint64) {
 		x := message(nurse, fmt.Sprint(seq))
 		x.From = jid.MustParse("romeo@example.org")
 		e := &router.Envelope{Stanza: x}
-		items = append(items, item{x: &entry{seq: seq, head: appendHead(nil, e, ""), body: appendPayload(nil, x)}, slot: h.slot,
-			round: round, fence: fence, base: base})
+		items = append(items, item{x: &entry{seq: seq, head: appendHead(nil, e, "", h.made), body: appendPayload(nil, x)},
+			slot: h.slot, round: round, fence: fence, base: base})
 	}
 	b := batch{stats: new(Stats)}
 	if err := b.write(h.c, items, nil); err != nil {
@@ -176,6 +177,52 @@ func TestNumberIsRoutedOnceAndAnsweredAsOftenAsItComes(t *testing.T) {
 		writes[2].Finish(nil)
 		other.want("1 stored")
 		_, _ = again.c.Close(), other.c.Close()
+	})
+}
+
+func TestHomeKnowsWhatItsSenderMayAskForYet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var spans []storage.Span
+		var keys []string
+		b := w.add("b", router.Module{Name: "spans", Unclaimed: func(e *router.Envelope) {
+			spans, keys = append(spans, e.Span), append(keys, e.DedupKey())
+			e.Settle(router.Stored)
+		}})
+		defer w.close()
+		b.at(2000)
+		h := b.hand(t, 1)
+		h.send(1, 2000, 1, 1)
+		h.want("1 stored")
+		h.made = []byte("made")
+		h.send(1, 2000, 1, 2, 3)
+		h.want("2 stored", "3 stored")
+		if keys[0] != "" || spans[0].Asker != nil || keys[1] != "made" || spans[1].Over() || spans[2].Over() {
+			t.Errorf("keys %q, spans %v", keys, spans)
+		}
+		h.send(1, 2000, 3, 4) // it has the answers to what was before 3
+		h.want("4 stored")
+		if !spans[1].Over() || spans[2].Over() || spans[3].Over() {
+			t.Error("not what is asked for")
+		}
+		_ = h.c.Close()
+	})
+}
+
+func TestEmptyBatchIsAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		b := w.add("b")
+		defer w.close()
+		h := b.hand(t, 1)
+		if _, err := h.c.Write(make([]byte, batchHead)); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := readBatch(h.in, nil); len(got) != 0 || err != nil {
+			t.Errorf("%x, %v", got, err)
+		}
+		h.silent()
+		_ = h.c.Close()
 	})
 }
 

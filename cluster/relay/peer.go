@@ -95,6 +95,7 @@ func (p *peer) run() {
 			}
 			continue
 		}
+		up := r.now()
 		p.up.Store(s)
 		r.wakeUp()
 		stop := context.AfterFunc(r.ctx, s.end)
@@ -115,6 +116,12 @@ func (p *peer) run() {
 			q.mu.Unlock()
 		}
 		r.wakeUp()
+		if r.now()-up < openAgain { // nor is it tried without a pause
+			select {
+			case <-time.After(openAgain):
+			case <-r.ctx.Done():
+			}
+		}
 	}
 }
 
@@ -216,9 +223,17 @@ func (s *stream) end() {
 func (s *stream) write() {
 	b := batch{stats: &s.p.r.Stats}
 	var spare []item
+	beat := time.NewTicker(link.Beat)
+	defer beat.Stop()
 	for {
 		select {
 		case <-s.wake:
+		case <-beat.C:
+			if b.beat(s.c) != nil {
+				s.end()
+				return
+			}
+			continue
 		case <-s.over:
 			return
 		}
@@ -263,6 +278,13 @@ func (b *batch) write(c net.Conn, items []item, told []byte) error {
 	}
 	b.stats.Sent.Add(int64(len(items)))
 	return b.flush(c)
+}
+
+// beat says nothing, so that the other end hears something.
+func (b *batch) beat(c net.Conn) error {
+	_ = c.SetWriteDeadline(time.Now().Add(writeTime)) // an error shows at the write
+	_, err := c.Write([]byte{0, 0, 0, 0})
+	return err
 }
 
 func (b *batch) add(it *item) {

@@ -50,7 +50,9 @@ func (r *Relay) place() {
 			continue
 		}
 		for i := range r.queues {
-			r.look(&r.queues[i], anew)
+			if q := &r.queues[i]; q.open.Load() > 0 {
+				r.look(q, anew)
+			}
 		}
 	}
 }

@@ -17,7 +17,7 @@ type entry struct {
 	body   []byte // the payload with its index; of those that are shared the payload
 	shared bool
 	cost   int
-	answer *router.Answer
+	answer router.Answer
 
 	// The queue's mu guards the rest.
 	sent   bool // on its way, in the round that the queue is in
@@ -30,6 +30,7 @@ type entry struct {
 type queue struct {
 	slot    int
 	waiting atomic.Int32 // how many have not been routed, as far as this node knows; changes under mu
+	open    atomic.Int32 // how many are without an outcome; likewise
 
 	mu     sync.Mutex // guards the rest; before a stream's
 	list   []*entry
@@ -58,6 +59,7 @@ func (q *queue) free() bool { return q.old == 0 && q.tries == 0 }
 func (q *queue) count(r *Relay, n, bytes int) {
 	q.bytes += bytes
 	q.waiting.Add(int32(n))
+	q.open.Add(int32(n))
 	r.waiting.Add(int64(n))
 	r.bytes.Add(int64(bytes))
 }

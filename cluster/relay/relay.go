@@ -158,17 +158,18 @@ func (r *Relay) here(slot int) (uint64, bool) {
 func (r *Relay) Send(owner string, e *router.Envelope) {
 	s := e.Stanza
 	key := e.DedupKey()
+	var made []byte
+	var room [48]byte
 	if key == "" && needsKey(e) {
-		var b [48]byte
-		key = string(strconv.AppendUint(append(b[:0], r.prefix...), r.made.Add(1), 36))
+		made = strconv.AppendUint(append(room[:0], r.prefix...), r.made.Add(1), 36)
 	}
 	x := &entry{at: r.now()}
 	x.shared = e.Shared && len(s.Payload) > 0
-	size := 64 + len(s.ID) + len(s.From.String()) + len(s.To.String()) + len(key) + len(s.Attrs)
+	size := 64 + len(s.ID) + len(s.From.String()) + len(s.To.String()) + len(key) + len(made) + len(s.Attrs)
 	if !x.shared {
 		size += len(s.Payload) + 50*len(s.Children)
 	}
-	x.head = appendHead(make([]byte, 0, size), e, key)
+	x.head = appendHead(make([]byte, 0, size), e, key, made)
 	x.cost = entryCost
 	if x.shared {
 		x.body = s.Payload
@@ -192,7 +193,7 @@ func (r *Relay) Send(owner string, e *router.Envelope) {
 		e.Refuse(errFull())
 		return
 	}
-	x.answer = r.o.Router.Forward(e)
+	r.o.Router.Forward(e, &x.answer)
 	q.next++
 	x.seq = q.next
 	q.list = append(q.list, x)
@@ -329,3 +330,5 @@ func errFull() *xmpp.Error {
 func errExpired() *xmpp.Error {
 	return xmpp.ResourceConstraint("a part of the server cannot be reached, try again later").WithType(xmpp.ErrorWait)
 }
+
+var _ router.Homes = (*Relay)(nil)
