@@ -329,6 +329,7 @@ func assemble(
 	limits := web.Limits{HeaderBytes: cfg.Limits.HTTPHeaderBytes, HeaderTime: cfg.Limits.HTTPHeaderTime,
 		BodyTime: cfg.Limits.HTTPBodyTime, Idle: cfg.Limits.HTTPIdle, Streams: cfg.Limits.HTTPStreams}
 	h.web = web.NewServer(pages, limits, o.Log)
+	h.web.FastPath(httpmessage.PathMessage)
 	if node != nil {
 		h.passed = web.NewServer(taking(pages), limits, o.Log)
 	}

@@ -45,6 +45,7 @@ const slop = 4096
 // silence.
 type Server struct {
 	http  http.Server
+	fast  fastPath
 	taken *handover
 }
 
@@ -65,12 +66,15 @@ func NewServer(h http.Handler, l Limits, log *slog.Logger) *Server {
 		Protocols:    protocols,
 		HTTP2:        &http.HTTP2Config{MaxConcurrentStreams: l.Streams},
 		ConnState:    watchState,
-		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return withPeer(context.WithValue(ctx, passKey{}, passOf(c)), c)
-		},
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ConnContext:  connContext,
+		ErrorLog:     slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	return s
+}
+
+// connContext is the context of requests on a connection.
+func connContext(ctx context.Context, c net.Conn) context.Context {
+	return withPeer(context.WithValue(ctx, passKey{}, passOf(c)), c)
 }
 
 // Closing ends a connection of HTTP/1 after a request with Transfer-Encoding. One that has Content-Length as well is an
@@ -89,7 +93,12 @@ func Closing(h http.Handler) http.Handler {
 // Serve accepts on a plain listener, TCP or unix, until Shutdown or Close; it returns nil then. The listener is closed
 // with it.
 func (s *Server) Serve(l net.Listener) error {
-	err := s.http.Serve(watchedListener{l, true})
+	watched := watchedListener{l, true}
+	l = watched
+	if len(s.fast.paths) > 0 {
+		l = s.onFastPath(watched)
+	}
+	err := s.http.Serve(l)
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
@@ -119,11 +128,13 @@ func (s *Server) ServeTLS(l net.Listener, c *tls.Config) error {
 // Shutdown takes no more connections, lets requests under way finish, and closes what is left when the context ends.
 func (s *Server) Shutdown(ctx context.Context) error {
 	_ = s.taken.Close() // whoever gives it another has it back
+	fast := make(chan error, 1)
+	go func() { fast <- s.fast.shutdown(ctx) }()
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		s.http.Close() // the context's error is the one to tell
 	}
-	return err
+	return errors.Join(err, <-fast)
 }
 
 // watchedListener makes connections that know when a request stopped halfway.
@@ -168,10 +179,18 @@ type watchedConn struct {
 	late  atomic.Bool // the last read ended with a time-out
 	asked atomic.Bool // something was read since the last write
 	taken atomic.Bool // a stream has it
+	early []byte      // was read for another, and comes first
 }
 
 // Read implements net.Conn.
 func (c *watchedConn) Read(b []byte) (int, error) {
+	if len(c.early) > 0 {
+		n := copy(b, c.early)
+		if c.early = c.early[n:]; len(c.early) == 0 {
+			c.early = nil
+		}
+		return n, nil
+	}
 	n, err := c.Conn.Read(b)
 	// net/http ends its watch of a connection during a request with a time-out of its own making.
 	if late := err != nil && errors.Is(err, os.ErrDeadlineExceeded); late != c.late.Load() {

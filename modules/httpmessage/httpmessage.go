@@ -168,9 +168,11 @@ func (s *Service) Configure(c Settings) {
 	s.settings.Store(&c)
 }
 
-// Paths of the service, as httprouter writes them.
+// PathMessage is where a stanza is posted, on every host.
+const PathMessage = "/message"
+
+// Paths of the gateway and of outcomes, as httprouter writes them.
 const (
-	pathMessage = "/message"
 	pathUser    = "/api/1.0/xmppdomains/:fqdn/gateway/messages"
 	pathAPI     = "/api/1.0/xmppdomains/:fqdn/gateway/messages/:username"
 	pathGateway = "/api/1.0/"
@@ -212,7 +214,7 @@ func (s *Service) Handler() http.Handler { return http.HandlerFunc(s.handle) }
 
 func (s *Service) handle(w http.ResponseWriter, r *http.Request) {
 	defer s.recovered(w, r)
-	if r.URL.Path != pathMessage {
+	if r.URL.Path != PathMessage {
 		s.routes.ServeHTTP(w, r)
 		return
 	}

@@ -36,6 +36,7 @@ func (h *house) listen(l web.Limits) string {
 	h.t.Helper()
 	h.Configure(Settings{BodyTime: l.BodyTime})
 	s := web.NewServer(h.Handler(), l, moduletest.Discard())
+	s.FastPath(PathMessage)
 	return h.serving(s, func(n net.Listener) error { return s.Serve(n) }, "tcp", "127.0.0.1:0")
 }
 
