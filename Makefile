@@ -4,9 +4,10 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 # What the tests start or ask: Redis, two servers to federate with, three clients, a browser, proxies, what reads the files
-# of contrib, an XML parser, a monitor; and what the race detector links with.
+# of contrib, an XML parser, a monitor, Java; and what the race detector links with.
 PACKAGES = redis-server slapd prosody lua-unbound lua-dbi-sqlite3 ejabberd python3-slixmpp python3-aiohttp profanity tmux go-sendxmpp libxml2-utils curl iproute2 nginx-light libnginx-mod-stream gcc \
-  libc6-dev s-nail haproxy caddy prometheus fail2ban systemd buildah icinga2-bin python3-venv chromium chromium-driver $(if $(shell command -v node),,nodejs) $(if $(shell command -v npm),,npm)
+  libc6-dev s-nail haproxy caddy prometheus fail2ban systemd buildah icinga2-bin python3-venv chromium chromium-driver $(if $(shell command -v node),,nodejs) $(if $(shell command -v npm),,npm) \
+  $(if $(shell command -v javac),,default-jdk-headless) $(if $(shell command -v mvn),,maven)
 
 # What runs in the browser, by its lock file.
 WEB = testsuite/web/testdata
@@ -14,13 +15,16 @@ WEB = testsuite/web/testdata
 # What posts to hooks, and a gateway, each by its list of files.
 PYTHONS = testsuite/senders/testdata testsuite/gateways/testdata
 
+# A library of Java's clients.
+JAVA = testsuite/smack/testdata
+
 FUZZTIME ?= 30s
 
 # The hot path: addresses, framing, routing, client streams, posting, pages of archives, rooms.
 BENCH_PACKAGES ?= ./xmpp/... ./router/... ./c2s/... ./modules/httpmessage/... ./modules/archive ./modules/muc
 BENCHTIME      ?= 1s
 
-.PHONY: build test race scenes-nodes soak fuzz bench check bench-peers bench-federation bench-archive bench-default bench-nodes bench-growth bench-soak deb image deps
+.PHONY: build test race scenes-nodes soak fuzz bench check bench-peers bench-federation bench-archive bench-default bench-nodes bench-growth bench-soak deb image deps deps-web deps-python deps-java
 
 COMPILE = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 
@@ -51,7 +55,7 @@ LONG = testsuite/operation storage/redis c2s modules/httpmessage storage/embedde
 
 # These drive the server from outside. The race detector is in the servers that they start and not in themselves: the parts
 # of clients and peers would take four times the CPU, and none of the server runs there.
-DRIVERS = scenes peers attacks web federation faults nodes moving bots kill senders setup acme alerting beside packages
+DRIVERS = scenes peers attacks web federation faults nodes moving bots kill senders setup acme alerting beside packages smack
 
 # Their tests are of one goroutine; the race detector finds nothing there, and takes ten times as long. Check has them
 # without it, and so the simulation of nodes, whose tests are ONE.
@@ -189,8 +193,18 @@ deps:
 	    printf '#!/bin/sh\nexit 101\n' | $$as tee $$policy > /dev/null; $$as chmod 755 $$policy; fi; \
 	  $$as apt-get update -q && \
 	  $$as env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing; fi
+	@$(MAKE) --no-print-directory -j 3 deps-web deps-python deps-java
+
+# These wait for the network, each for another registry.
+deps-web:
 	@cmp -s $(WEB)/package-lock.json $(WEB)/node_modules/.installed || \
 	  { npm ci --prefix $(WEB) && cp $(WEB)/package-lock.json $(WEB)/node_modules/.installed; }
+
+deps-python:
 	@set -e; for d in $(PYTHONS); do cmp -s $$d/requirements.txt $$d/venv/.installed || { rm -rf $$d/venv; \
 	  /usr/bin/python3 -m venv $$d/venv; $$d/venv/bin/pip install -q --disable-pip-version-check \
 	  --require-hashes --no-deps -r $$d/requirements.txt; cp $$d/requirements.txt $$d/venv/.installed; }; done
+
+deps-java:
+	@cd $(JAVA) && sha256sum --status -c jars.sha256 2> /dev/null || \
+	  { rm -rf jars && mvn -q -B -C dependency:copy-dependencies && sha256sum --quiet -c jars.sha256; }
