@@ -157,7 +157,7 @@ func (n *nodes) passing(owner func(*http.Request) string, next http.Handler) htt
 			return
 		}
 		who := owner(r)
-		if who == "" || n.relay.Here(who) {
+		if who == "" || n.settledHere(r.Context(), who) {
 			next.ServeHTTP(w, r)
 			return
 		}

@@ -16,18 +16,24 @@ type ways struct {
 }
 
 const (
-	// settleTime bounds how long a stream waits for an owner to be at home somewhere: a move takes less.
+	// settleTime bounds how long a stream or a request waits for an owner to be at home somewhere: a move takes less.
 	settleTime = 3 * time.Second
 	// settlePause is how often it looks whether a slot that has come is served by now.
 	settlePause = 20 * time.Millisecond
 )
 
-// Here implements c2s.Elsewhere. It waits while the owner moves: what asks is a client's or a component's first word,
-// which had to fail otherwise.
-func (w ways) Here(owner string) bool {
-	ctx, cancel := context.WithTimeout(w.n.ctx, settleTime)
+// Here implements c2s.Elsewhere. What asks is a client's or a component's first word.
+func (w ways) Here(owner string) bool { return w.n.settledHere(w.n.ctx, owner) }
+
+// settledHere says whether an owner is at home here. It waits while the owner moves: what somebody asks for had to fail
+// otherwise.
+func (n *nodes) settledHere(ctx context.Context, owner string) bool {
+	if n.relay.Here(owner) {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
 	defer cancel()
-	return settled(ctx, w.n, cluster.SlotOf(owner), func() bool { return w.n.relay.Here(owner) })
+	return settled(ctx, n, cluster.SlotOf(owner), func() bool { return n.relay.Here(owner) })
 }
 
 // Open implements c2s.Elsewhere.
