@@ -17,6 +17,7 @@ type Rooms interface {
 	Show(ctx context.Context, room jid.JID) (muc.Detail, error)
 	Destroy(ctx context.Context, room jid.JID, reason string) error
 	Own(ctx context.Context, room, user jid.JID) error
+	Loaded(domain string) []muc.Loaded
 }
 
 // RoomInfo is what may be shown of a room.
@@ -209,4 +210,12 @@ func (s *Service) OwnRoom(ctx context.Context, by By, address, owner string) err
 		return err
 	}
 	return s.said(about(j, s.o.Rooms.Own(ctx, j, who)), by, "owner of a room added", "room", j, "owner", who)
+}
+
+// RoomsHere lists the rooms of a domain in the memory of this node.
+func (s *Service) RoomsHere(domain string) ([]muc.Loaded, error) {
+	if s.o.Rooms == nil {
+		return nil, ErrNotRunning
+	}
+	return s.o.Rooms.Loaded(domain), nil
 }

@@ -194,10 +194,7 @@ func All(d Deps) *Set {
 	waiting := offline.Of(d, contacts, messages)
 	nodes := pubsub.Of(d, contacts)
 	known := serverinfo.Of(d, nodes)
-	programs := bots.Of(d, func(room jid.JID) bool {
-		_, err := rooms.Show(context.Background(), room)
-		return err == nil
-	})
+	programs := bots.Of(d, rooms.Exists)
 	register := registration.Of(d, admins.Add)
 	inbound := hooks.Of(d)
 	sent := posts.Of(d)

@@ -74,6 +74,7 @@ func (c *Control) Handler() http.Handler {
 	operation(mux, "node.sessions", c.sessionsHere)
 	operation(mux, "node.sessions-of", c.sessionsOfHere)
 	operation(mux, "node.kick", c.kickHere)
+	operation(mux, "node.rooms", c.roomsHere)
 	operation(mux, "peers", c.peers)
 	operation(mux, "reload", c.reload)
 	operation(mux, "rooms", c.rooms)

@@ -77,7 +77,7 @@ func newOffices(n *nodes) *offices {
 func (o *offices) Pass(ctx context.Context, who admin.By, owner jid.JID, operation string, in, out any,
 ) (passed bool, err error) {
 	bare := owner.Bare().String()
-	if o.n.relay.Here(bare) {
+	if o.n.settledHere(ctx, bare) {
 		return false, nil
 	}
 	home, ok := o.n.Home(cluster.SlotOf(bare))
@@ -147,10 +147,20 @@ func told(text string) error {
 }
 
 // Sessions implements admin.Elsewhere.
-func (o *offices) Sessions() (all []admin.SessionInfo) {
+func (o *offices) Sessions() []admin.SessionInfo {
+	return everywhere[admin.SessionInfo](o, "node.sessions", nothing{})
+}
+
+// Rooms are the rooms of a domain in the memory of all other nodes that can be reached.
+func (o *offices) Rooms(domain string) []muc.Loaded {
+	return everywhere[muc.Loaded](o, "node.rooms", name{domain})
+}
+
+// everywhere asks all other nodes for a list; those that do not answer have nothing.
+func everywhere[T any](o *offices, operation string, in any) (all []T) {
 	ctx, cancel := context.WithTimeout(o.n.ctx, lookTime)
 	defer cancel()
-	lists := make(chan []admin.SessionInfo)
+	lists := make(chan []T)
 	asked := 0
 	for _, m := range o.n.node.Load().Members() {
 		if m.ID == o.n.ID() {
@@ -158,9 +168,9 @@ func (o *offices) Sessions() (all []admin.SessionInfo) {
 		}
 		asked++
 		go func() {
-			var list []admin.SessionInfo
-			if err := o.ask(ctx, admin.Command, m.ID, "node.sessions", nothing{}, &list); err != nil {
-				o.n.o.Log.Warn("the sessions at another node are not listed", "node", m.ID, "error", err)
+			var list []T
+			if err := o.ask(ctx, admin.Command, m.ID, operation, in, &list); err != nil {
+				o.n.o.Log.Warn("what another node has is not listed", "node", m.ID, "of", operation, "error", err)
 			}
 			lists <- list
 		}()
@@ -172,6 +182,10 @@ func (o *offices) Sessions() (all []admin.SessionInfo) {
 }
 
 // Operations that nodes ask of each other.
+
+func (c *Control) roomsHere(_ context.Context, in name) ([]muc.Loaded, error) {
+	return c.Admin.RoomsHere(in.Name)
+}
 
 func (c *Control) sessionsHere(context.Context, nothing) ([]admin.SessionInfo, error) {
 	return c.Admin.SessionsHere()

@@ -284,7 +284,9 @@ func assemble(
 	h.router.Use(h.modules()...)
 	var offices admin.Elsewhere // nil is that of a server that is alone
 	if node != nil {
-		offices = newOffices(node)
+		others := newOffices(node)
+		offices = others
+		h.features.Rooms.SetElsewhere(others.Rooms)
 	}
 	h.admin = admin.New(admin.Options{Elsewhere: offices, Accounts: h.accounts, Config: h.cfg.Load,
 		Kept: h.features, Devices: h.devices, Hooks: h.features.Hooks,

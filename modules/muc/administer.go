@@ -50,7 +50,7 @@ type Presence struct{ Nick, User, Role, Affiliation string }
 // List lists the rooms at a domain of the service by their local parts: up to limit (0: all) that come after the given
 // one. more says that there are others.
 func (m *Rooms) List(domain, after string, limit int) (page []Summary, more bool, err error) {
-	d, err := m.listed(domain)
+	d, users, err := m.catalogue(domain)
 	if err != nil {
 		return nil, false, err
 	}
@@ -66,9 +66,7 @@ func (m *Rooms) List(domain, after string, limit int) (page []Summary, more bool
 		page = page[:limit]
 	}
 	for i := range page {
-		if r := m.inMemory(page[i].Addr); r != nil {
-			r.with(func() { page[i].Occupants = len(r.Occupants()) })
-		}
+		page[i].Occupants = m.occupants(page[i].Addr, users)
 	}
 	return page, more, nil
 }

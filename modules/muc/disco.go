@@ -63,7 +63,7 @@ func (m *Rooms) listRooms(e *router.Envelope, q *xmpp.Element) {
 		return
 	}
 	domain := e.Stanza.To.Domain()
-	list, err := m.listed(domain)
+	list, _, err := m.catalogue(domain)
 	if err != nil {
 		e.Refuse(m.fault(err))
 		return

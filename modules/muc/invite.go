@@ -6,6 +6,7 @@ import (
 	"jackdaw/modules/internal/forms"
 	"jackdaw/modules/muc/room"
 	"jackdaw/router"
+	"jackdaw/storage"
 	"jackdaw/xmpp"
 )
 
@@ -70,12 +71,30 @@ func (m *Rooms) invite(e *router.Envelope, x *xmpp.Element) {
 		one := &router.Envelope{Stanza: &out[i], Batch: e.Batch, Quiet: true, Durable: e.Durable}
 		m.o.Router.Route(one)
 		e.Await(one.Pendings...)
-		if one.Outcome == router.Refused && len(out) == 1 {
-			m.refuse(e, xmpp.ItemNotFound("the invitation cannot be delivered"))
+		if len(out) != 1 {
+			continue
+		}
+		bad := xmpp.ItemNotFound("the invitation cannot be delivered")
+		switch {
+		case one.Outcome == router.Refused:
+			m.refuse(e, bad)
 			return
+		case one.Answer != nil: // who is invited is at home on another node, which says later what becomes of it
+			bad.By = e.Stanza.To.Bare()
+			m.refuseLater(one, e.Stanza.ErrorReply(bad))
 		}
 	}
 	e.Settle(router.Delivered)
+}
+
+// refuseLater sends an error if a stanza that was forwarded proves to be refused.
+func (m *Rooms) refuseLater(e *router.Envelope, reply xmpp.Stanza) {
+	answer := e.Answer
+	storage.Join(e.Pendings...).Then(func(error) {
+		if answer.Outcome == router.Refused {
+			go m.o.Router.Emit(&reply, nil) // which may have to wait for storage
+		}
+	})
 }
 
 // invitations are what goes out. It is called with order held.

@@ -78,8 +78,11 @@ type Rooms struct {
 	service *router.Service
 	server  room.Server
 	guests  guests
+	visits  visits
 	memory  memory
 	desk    mam.Desk
+	// elsewhere asks other nodes for their rooms; nil where there is one node.
+	elsewhere func(domain string) []Loaded
 
 	mu    sync.Mutex // guards the rest
 	rooms map[jid.JID]*hosted
@@ -93,6 +96,7 @@ func New(o Options) *Rooms {
 		desk: mam.Desk{Router: o.Router, Log: o.Log, Limit: func() int { return o.Limits().Page }, Most: queriedAtOnce}}
 	m.memory.rooms, m.memory.makers = map[*hosted]kept{}, map[string]int64{}
 	m.guests.sharer = o.Router.Sharer
+	m.visits.of = map[jid.JID]map[jid.JID]map[jid.JID]bool{}
 	m.guests.by, m.guests.in = map[string]*guest{}, map[jid.JID][]*hosted{}
 	m.server = room.Server{Sharer: o.Router.Sharer, Owns: o.Router.Owns,
 		Rooms: m.Serves}
@@ -129,12 +133,14 @@ func (m *Rooms) Module() router.Module {
 			{Name: "XEP-0463", Version: "0.2.0"},
 			{Name: "XEP-0486", Version: "0.1.0"},
 		},
-		Service:  m.service,
-		Ended:    m.ended,
-		Moved:    m.moved,
-		Lost:     m.lost,
-		Portable: m.portable(),
-		Removed:  m.removed,
+		Service:    m.service,
+		HandedOver: m.goes,
+		Arriving:   router.Stage{Presence: m.returns},
+		Ended:      m.ended,
+		Moved:      m.moved,
+		Lost:       m.lost,
+		Portable:   m.portable(),
+		Removed:    m.removed,
 	}
 }
 
@@ -249,6 +255,7 @@ func (m *Rooms) fault(err error) *xmpp.Error {
 
 // ended lets a session leave its rooms.
 func (m *Rooms) ended(s *router.Session, _ *xmpp.Stanza) {
+	m.visits.gone(s.Addr())
 	for _, r := range m.guests.rooms(s.Addr()) {
 		var b router.Batch
 		r.with(func() {

@@ -39,6 +39,7 @@ func (m *Rooms) moved(left func(owner string) bool) {
 
 // lost takes clients out whose node has died.
 func (m *Rooms) lost(gone func(bare string) bool) {
+	m.visits.lost(gone)
 	for _, r := range m.loaded() {
 		var b router.Batch
 		r.with(func() {

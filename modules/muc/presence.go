@@ -85,7 +85,7 @@ func (m *Rooms) enter(e *router.Envelope) {
 		limits, ev := m.o.Limits(), event(e)
 		c := r.carrier(e.Batch)
 		bad := r.Enter(&c.Effects, &ev, room.Entry{Form: x, Places: limits.Occupants, Exempt: exempt, Made: made,
-			Crowded: m.guests.others(e.Stanza.From, r) >= limits.RoomsPerUser})
+			Crowded: m.others(e.Stanza.From, r) >= limits.RoomsPerUser})
 		c.carryOut()
 		m.conclude(e, bad)
 	})

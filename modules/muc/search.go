@@ -242,7 +242,7 @@ func (m *Rooms) found(s *search, domain string) (all []found, err error) {
 	if s.none {
 		return nil, nil
 	}
-	list, err := m.listed(domain)
+	list, users, err := m.catalogue(domain)
 	if err != nil {
 		return nil, err
 	}
@@ -258,9 +258,7 @@ func (m *Rooms) found(s *search, domain string) (all []found, err error) {
 		if err != nil {
 			continue // it has been an address before
 		}
-		if r := m.inMemory(addr); r != nil {
-			r.visited(&r.mu, func(r *hosted) { all[i].users = len(r.Occupants()) })
-		}
+		all[i].users = m.occupants(addr, users)
 	}
 	slices.SortFunc(all, s.compare)
 	return all, nil

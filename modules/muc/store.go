@@ -334,11 +334,8 @@ type directory struct {
 	made  map[string]int // rooms by creator
 	// passing are those of rooms that are not to stay, which are not in storage.
 	passing map[string]listing
-	read    time.Time
+	version uint64 // of what was read
 }
-
-// listedFor is how long the list of a domain is taken for true where other nodes change it too.
-const listedFor = 5 * time.Second
 
 // A listing is what the directory says of a room.
 type listing struct {
@@ -364,24 +361,66 @@ func (m *Rooms) listed(domain string) (*directory, error) {
 	m.mu.Unlock()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.rooms != nil && (m.o.Router.Alone() || time.Since(d.read) < listedFor) {
-		return d, nil
+	ctx := context.Background()
+	if d.rooms != nil {
+		if m.o.Router.Alone() {
+			return d, nil
+		}
+		changes, version, ok, err := m.o.Rooms.Since(ctx, domain, d.version) // other nodes change it too
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			d.take(changes, version)
+			return d, nil
+		}
 	}
-	entries, _, err := m.o.Rooms.List(context.Background(), domain)
+	entries, version, err := m.o.Rooms.List(ctx, domain)
 	if err != nil {
 		return nil, err
 	}
-	d.rooms, d.made, d.read = make(map[string]listing, len(entries)), map[string]int{}, time.Now()
-	for _, e := range entries {
-		var l listing
-		if decode(e.Value, &l) == nil {
-			d.put(e.Key, l)
-		}
-	}
+	d.rooms, d.made = make(map[string]listing, len(entries)), map[string]int{}
+	d.take(entries, version)
 	for local, l := range d.passing {
 		d.put(local, l)
 	}
 	return d, nil
+}
+
+// take takes over what is in storage. The caller holds mu.
+func (d *directory) take(entries []storage.Entry, version uint64) {
+	for _, e := range entries {
+		var l listing
+		if _, passes := d.passing[e.Key]; passes {
+			continue // what is there is of before
+		}
+		if e.Deleted {
+			d.remove(e.Key)
+		} else if decode(e.Value, &l) == nil {
+			d.put(e.Key, l)
+		}
+	}
+	d.version = version
+}
+
+// remove takes a room out. The caller holds mu.
+func (d *directory) remove(local string) {
+	was, ok := d.rooms[local]
+	if !ok {
+		return
+	}
+	delete(d.rooms, local)
+	if d.made[was.Creator]--; d.made[was.Creator] <= 0 {
+		delete(d.made, was.Creator)
+	}
+}
+
+// has says whether a room is listed.
+func (d *directory) has(local string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_, ok := d.rooms[local]
+	return ok
 }
 
 func (d *directory) put(local string, l listing) {
@@ -423,15 +462,11 @@ func (d *directory) lacks(local string) bool {
 func (d *directory) drop(rooms storage.Map, addr jid.JID) (*storage.Pending, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	was, ok := d.rooms[addr.Local()]
-	if !ok {
+	if _, ok := d.rooms[addr.Local()]; !ok {
 		return nil, nil
 	}
-	delete(d.rooms, addr.Local())
+	d.remove(addr.Local())
 	delete(d.passing, addr.Local())
-	if d.made[was.Creator]--; d.made[was.Creator] <= 0 {
-		delete(d.made, was.Creator)
-	}
 	_, p, err := rooms.Update(context.Background(), addr.Domain(), storage.AnyVersion,
 		storage.Change{Key: addr.Local(), Delete: true})
 	return p, err
@@ -483,7 +518,7 @@ func (m *Rooms) maker(e *router.Envelope, exempt bool) newRoom {
 			return m.fault(err)
 		}
 		creator := e.Stanza.From.Bare().String()
-		many := max(list.creators(creator), m.guests.others(e.Stanza.From, r))
+		many := max(list.creators(creator), m.others(e.Stanza.From, r))
 		if !exempt && many >= limits.RoomsPerUser {
 			return xmpp.ResourceConstraint("you have too many rooms")
 		}
