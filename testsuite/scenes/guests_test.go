@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -14,10 +15,11 @@ import (
 // A guest is a client that says byte for byte what a scene tells it to, for what no library lets its users say.
 type guest struct {
 	*harness.Client
-	t     *testing.T
-	marks int
-	early []string // what came while it entered: stored messages
-	last  string   // what until waited for
+	server *harness.Server
+	t      *testing.T
+	marks  int
+	early  []string // what came while it entered: stored messages
+	last   string   // what until waited for
 }
 
 // enter logs a user in with presence, and returns when the server has taken that.
@@ -39,7 +41,7 @@ func enterWith(t *testing.T, s *harness.Server, user, resource string, before fu
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Conn.Close() })
-	g := &guest{Client: c, t: t}
+	g := &guest{Client: c, server: s, t: t}
 	if err := before(c); err != nil {
 		t.Fatal(err)
 	}
@@ -90,8 +92,20 @@ func (g *guest) until(id string) (got []string) {
 	}
 }
 
-// settled returns what has come when the server has handled all that was sent on this stream.
+// settled returns what has come when the server has handled all that was sent on this stream, and what came of it for
+// this one has come.
 func (g *guest) settled() []string {
+	g.t.Helper()
+	got := g.pinged()
+	if len(g.server.Nodes) > 0 { // this one's home has passed it on; the others may be at it
+		g.server.Quiet()
+		got = append(got, g.pinged()...)
+	}
+	return got
+}
+
+// pinged returns what has come before the answer to a ping.
+func (g *guest) pinged() []string {
 	g.t.Helper()
 	g.marks++
 	id := fmt.Sprintf("settled-%d", g.marks)
@@ -226,10 +240,42 @@ func rung(t *testing.T, s *harness.Server, name, message string) {
 	}
 }
 
+// measured are the metrics of a server; of several nodes, their sums.
+func measured(t *testing.T, s *harness.Server) string {
+	t.Helper()
+	_, text := web(t, "http://"+s.Metrics+"/metrics", "", "")
+	if len(s.Nodes) == 0 {
+		return text
+	}
+	sums, names := map[string]float64{}, []string{}
+	for i := range len(s.Nodes) + 1 {
+		if i > 0 {
+			_, text = web(t, "http://"+s.Nodes[i-1].Metrics+"/metrics", "", "")
+		}
+		for line := range strings.Lines(text) {
+			at := strings.LastIndexByte(line, ' ')
+			v, err := strconv.ParseFloat(strings.TrimSpace(line[at+1:]), 64)
+			if err != nil || line[0] == '#' {
+				continue
+			}
+			if _, known := sums[line[:at]]; !known {
+				names = append(names, line[:at])
+			}
+			sums[line[:at]] += v
+		}
+	}
+	var b strings.Builder
+	b.WriteByte('\n')
+	for _, name := range names {
+		fmt.Fprintln(&b, name, strconv.FormatFloat(sums[name], 'f', -1, 64))
+	}
+	return b.String()
+}
+
 // counts fails the test unless a metric has this value.
 func counts(t *testing.T, s *harness.Server, metric string, want int) {
 	t.Helper()
-	_, text := web(t, "http://"+s.Metrics+"/metrics", "", "")
+	text := measured(t, s)
 	if line := fmt.Sprintf("\n%s %d\n", metric, want); !strings.Contains(text, line) {
 		found := regexp.MustCompile(`(?m)^` + metric + ` .*$`).FindString(text)
 		t.Errorf("metrics say %q, want %q", found, strings.TrimSpace(line))

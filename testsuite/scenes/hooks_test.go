@@ -213,7 +213,7 @@ func TestWhoMayPostByAHookAndWhatIsSaidOfIt(t *testing.T) {
 			}
 		}
 	}
-	_, metrics := web(t, "http://"+s.Metrics+"/metrics", "", "")
+	metrics := measured(t, s)
 	if !strings.Contains(metrics, `jackdaw_hook_requests_total{outcome="sent"} `) {
 		t.Error("no metrics of hooks")
 	}

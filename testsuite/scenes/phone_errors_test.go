@@ -170,7 +170,7 @@ func TestStreamManagementSaysWhatIsWrong(t *testing.T) {
 				m.hears("<iq type='get' id='q' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>", "type='result'", "id='q'")
 				m.Conn.Close()
 				for deadline := time.Now().Add(harness.Timeout); ; { // its window ends
-					if _, text := web(t, "http://"+s.Metrics+"/metrics", "", ""); strings.Contains(text, "\njackdaw_sessions 0\n") {
+					if strings.Contains(measured(t, s), "\njackdaw_sessions 0\n") {
 						break
 					}
 					if time.Now().After(deadline) {

@@ -341,7 +341,7 @@ func tooLate(t *testing.T, n *night) {
 	n.say(t, 1, asleep/2+1)
 	for deadline := time.Now().Add(harness.Timeout); ; {
 		// romeo's
-		if _, text := web(t, "http://"+n.s.Metrics+"/metrics", "", ""); strings.Contains(text, "\njackdaw_sessions 1\n") {
+		if strings.Contains(measured(t, n.s), "\njackdaw_sessions 1\n") {
 			break
 		}
 		if time.Now().After(deadline) {

@@ -98,10 +98,21 @@ func TestBlockListsAreFollowed(t *testing.T) {
 				far.say("<iq type='result' id='" + to.Attr("id") + "' from='" + lists + "' to='" + to.From + "'>" +
 					"<pubsub xmlns='http://jabber.org/protocol/pubsub'>" + payload + "</pubsub></iq>")
 			}
-			subscribe := question("subscribe")
-			address := subscribe.From
-			answer(subscribe, "<subscription node='bans' jid='"+address+"' subscription='subscribed'/>")
-			answer(question("items"), "<items node='bans'/>")
+			// Each node follows lists for itself, from an address that is at home there.
+			followers := len(s.Nodes) + 1
+			var addresses []string
+			for read := 0; read < followers; {
+				asked := far.until("a follower's request", func(s fakepeer.Stanza) bool {
+					return s.To == lists && (strings.Contains(s.Raw, "<subscribe ") || strings.Contains(s.Raw, "<items "))
+				})
+				if strings.Contains(asked.Raw, "<items ") {
+					answer(asked, "<items node='bans'/>")
+					read++
+					continue
+				}
+				addresses = append(addresses, asked.From)
+				answer(asked, "<subscription node='bans' jid='"+asked.From+"' subscription='subscribed'/>")
+			}
 			juliet := enter(t, s, "juliet", "desk")
 			asked := 0
 			// ask sends something from an address, and returns the answer, or nothing once a ping behind it is answered.
@@ -134,8 +145,10 @@ func TestBlockListsAreFollowed(t *testing.T) {
 				t.Errorf("before the service says something: %s", got)
 			}
 			sum := sha256.Sum256([]byte("tybalt@" + spam))
-			far.say("<message from='" + lists + "' to='" + address + "'><event xmlns='http://jabber.org/protocol/pubsub#event'>" +
-				"<items node='bans'><item id='" + hex.EncodeToString(sum[:]) + "'/></items></event></message>")
+			for _, address := range addresses {
+				far.say("<message from='" + lists + "' to='" + address + "'><event xmlns='http://jabber.org/protocol/pubsub#event'>" +
+					"<items node='bans'><item id='" + hex.EncodeToString(sum[:]) + "'/></items></event></message>")
+			}
 			for range 2 {
 				if got := ask(tybalt, hello); !strings.Contains(got, "<policy-violation ") {
 					t.Errorf("a message of a spammer: %q", got)
@@ -149,8 +162,8 @@ func TestBlockListsAreFollowed(t *testing.T) {
 				if got := ask(paris, hello); got != "" {
 					t.Errorf("a message of another: %s", got)
 				}
-				_, metrics := web(t, "http://"+s.Metrics+"/metrics", "", "")
-				for _, want := range []string{"jackdaw_blocklist_entries 1", `jackdaw_blocklist_stanzas_total{what="message"} 1`,
+				metrics := measured(t, s)
+				for _, want := range []string{fmt.Sprint("jackdaw_blocklist_entries ", followers), `jackdaw_blocklist_stanzas_total{what="message"} 1`,
 					`jackdaw_blocklist_stanzas_total{what="room"} 1`, `jackdaw_blocklist_stanzas_total{what="request"} 1`} {
 					if !strings.Contains(metrics, want+"\n") {
 						t.Errorf("the metrics do not say %s", want)

@@ -40,20 +40,29 @@ func TestFilesAreUploadedAndFetched(t *testing.T) {
 				modules = "\nmodules: {upload: {enabled: true" + bucket + "}}\n"
 			}
 			s := harness.Start(t, harness.Options{Place: place.Place, Listen: listen, Config: config + modules})
-			whole, err := os.ReadFile(s.Config)
-			if err != nil {
-				t.Fatal(err)
+			shared := ""
+			if len(s.Nodes) > 0 && bucket == "" {
+				shared = "shared: true, "
 			}
-			first := strings.Replace(string(whole), modules, "\n", 1)
+			first := map[string]string{} // the rest of the configuration, of each node
+			for _, n := range append([]*harness.Server{s}, s.Nodes...) {
+				whole, err := os.ReadFile(n.Config)
+				if err != nil {
+					t.Fatal(err)
+				}
+				first[n.Config] = strings.Replace(strings.Replace(string(whole), modules, "\n", 1), "modules: {upload: {shared: true}}", "", 1)
+			}
 			// The listeners of the harness are not where a client looks for localhost; the configuration says where
 			// they are.
 			set := func(upload string) {
 				at := fmt.Sprintf("url: %q", "http://"+s.HTTP+"/upload")
-				text := first + "\nmodules: {upload: {" + strings.ReplaceAll(upload, "URL", at) + bucket + "}}\n"
-				if err := os.WriteFile(s.Config, []byte(text), 0o600); err != nil {
-					t.Fatal(err)
+				for file, text := range first {
+					text += "\nmodules: {upload: {" + shared + strings.ReplaceAll(upload, "URL", at) + bucket + "}}\n"
+					if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+						t.Fatal(err)
+					}
 				}
-				s.Command("", "reload")
+				s.Reload()
 			}
 			perform(t, nil, "upload", stageOf(s), func(l line) answer {
 				switch l.Ask {
