@@ -106,8 +106,8 @@ func (s *Service) AddBot(ctx context.Context, by By, o BotOrder) error {
 			return err
 		}
 		if slices.Contains(s.o.Config().RoomDomains(), room.Domain()) {
-			if _, err := s.o.Rooms.Show(ctx, room); errors.Is(err, muc.ErrNoRoom) {
-				return fmt.Errorf("%s: %w: make it with a client first", room, err)
+			if there, err := s.o.Rooms.Exists(room); err == nil && !there {
+				return fmt.Errorf("%s: %w: make it with a client first", room, muc.ErrNoRoom)
 			}
 		}
 		b.Rooms = append(b.Rooms, room)

@@ -15,6 +15,7 @@ import (
 type Rooms interface {
 	List(domain, after string, limit int) (page []muc.Summary, more bool, err error)
 	Show(ctx context.Context, room jid.JID) (muc.Detail, error)
+	Exists(room jid.JID) (bool, error)
 	Destroy(ctx context.Context, room jid.JID, reason string) error
 	Own(ctx context.Context, room, user jid.JID) error
 	Loaded(domain string) []muc.Loaded

@@ -49,6 +49,8 @@ func (r *rooms) Own(_ context.Context, room, user jid.JID) error {
 	return r.there(room)
 }
 
+func (r *rooms) Exists(room jid.JID) (bool, error) { return r.there(room) == nil, nil }
+
 func (r *rooms) Loaded(string) []muc.Loaded { return nil }
 
 func TestRoomsAreListedInPages(t *testing.T) {

@@ -194,7 +194,10 @@ func All(d Deps) *Set {
 	waiting := offline.Of(d, contacts, messages)
 	nodes := pubsub.Of(d, contacts)
 	known := serverinfo.Of(d, nodes)
-	programs := bots.Of(d, rooms.Exists)
+	programs := bots.Of(d, func(room jid.JID) bool {
+		there, err := rooms.Exists(room)
+		return there && err == nil
+	})
 	register := registration.Of(d, admins.Add)
 	inbound := hooks.Of(d)
 	sent := posts.Of(d)

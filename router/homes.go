@@ -233,6 +233,15 @@ func (r *Router) Release(ctx context.Context, gone func(owner string) bool, cond
 	return err
 }
 
+// Coming says that owners are about to be at home on this node, before anything is routed to them.
+func (r *Router) Coming() {
+	for _, m := range r.Modules() {
+		if m.Coming != nil {
+			m.Coming()
+		}
+	}
+}
+
 // Lost says that the sessions of accounts of other homes have ended without a word.
 func (r *Router) Lost(gone func(bare string) bool) {
 	for _, m := range r.Modules() {

@@ -90,6 +90,8 @@ type Module struct {
 	// Moved has it forget what it knows of owners (accounts, rooms, domains) for which gone says true: they are not at
 	// home on this node any more, or about to come home. Their sessions have ended.
 	Moved func(gone func(owner string) bool)
+	// Coming says that owners are about to be at home on this node: what it knows of rows that all nodes write may be old.
+	Coming func()
 	// Lost says that the sessions of accounts of other homes have ended without a word, since their node has died.
 	Lost func(gone func(bare string) bool)
 	// Portable says how what it keeps is exported and imported.

@@ -263,6 +263,7 @@ func (n *nodes) takeOver(slots []int, last []cluster.Place) error {
 		n.run = self
 	}
 	n.house.accounts.Moved()
+	n.house.router.Coming()
 	if last != nil {
 		var were [cluster.Slots]cluster.Place
 		for i, s := range slots {

@@ -42,14 +42,16 @@ type town struct {
 }
 
 func newCounty(t *testing.T) *county {
-	w := &county{sent: map[string][]byte{}, limits: muc.Limits{Occupants: 2000, RoomsPerUser: 1, MessageRate: 1 << 30, Page: 100}}
+	w := &county{sent: map[string][]byte{},
+		limits: muc.Limits{Occupants: 2000, RoomsPerUser: 1, MessageRate: 1 << 30, Page: 100}}
 	store, err := embedded.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range 3 {
 		log := slog.New(slog.DiscardHandler)
-		n := &town{county: w, id: fmt.Sprint(i), router: router.New(router.Options{Hosts: []string{"example.org"}, Users: everyone{}, Log: log})}
+		n := &town{county: w, id: fmt.Sprint(i), router: router.New(router.Options{Hosts: []string{"example.org"},
+			Users: everyone{}, Log: log})}
 		n.relay = relay.New(relay.Options{Router: n.router, Node: n, Links: n, Log: log})
 		n.router.SetHomes(n.relay)
 		n.rooms = muc.New(muc.Options{Router: n.router, Rooms: store.Map("rooms"), Archive: store.Log("rooms"), Log: log,
@@ -151,8 +153,8 @@ func (w *county) send(t *testing.T, s *router.Session, kind xmpp.Kind, typ xmpp.
 }
 
 // try routes a stanza of a session to a room, and waits for what becomes of it.
-func (w *county) try(t *testing.T, s *router.Session, kind xmpp.Kind, typ xmpp.Type, to, payload string) (router.Outcome,
-	*xmpp.Error) {
+func (w *county) try(t *testing.T, s *router.Session, kind xmpp.Kind, typ xmpp.Type, to, payload string) (
+	router.Outcome, *xmpp.Error) {
 	t.Helper()
 	x := &xmpp.Stanza{Kind: kind, Type: typ, ID: "i", From: s.Addr(), To: jid.MustParse(to), Payload: []byte(payload)}
 	x.Children = xmpp.Index(x.Payload)
@@ -298,12 +300,12 @@ func TestRoomsOfAllNodesAreListedAtEach(t *testing.T) {
 			t.Fatalf("node %s lists %v, %v; want %v", n.id, list, err, rooms)
 		}
 		for _, room := range list {
-			if !n.rooms.Exists(room.Addr) || room.Occupants != 2 {
-				t.Errorf("node %s says that %d are in %s", n.id, room.Occupants, room.Addr)
+			if there, err := n.rooms.Exists(room.Addr); !there || room.Occupants != 2 {
+				t.Errorf("node %s says that %d are in %s, %v", n.id, room.Occupants, room.Addr, err)
 			}
 		}
-		if n.rooms.Exists(jid.MustParse("nowhere@rooms.example.org")) {
-			t.Errorf("node %s knows a room that is not there", n.id)
+		if there, err := n.rooms.Exists(jid.MustParse("nowhere@rooms.example.org")); there || err != nil {
+			t.Errorf("node %s knows a room that is not there, %v", n.id, err)
 		}
 	}
 	for _, room := range rooms { // one that ends is no more there

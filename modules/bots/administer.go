@@ -59,7 +59,7 @@ func (m *Bots) Add(ctx context.Context, one Bot) error {
 	slices.SortFunc(one.Rooms, jid.JID.Compare)
 	one.Rooms = slices.Compact(one.Rooms)
 	one.JID, one.Added = one.JID.Bare(), time.Now().UTC().Truncate(time.Second)
-	if _, err := m.bots(); err != nil {
+	if _, err := m.current(ctx); err != nil {
 		return err
 	}
 	data, err := write(one)
@@ -83,7 +83,7 @@ func (m *Bots) Add(ctx context.Context, one Bot) error {
 	if old != nil {
 		old.close()
 	}
-	b := m.newBot(one)
+	b := m.newBot(one, data)
 	m.replace(func(next map[jid.JID]*bot) { next[one.JID] = b })
 	m.revive(b)
 	return nil
@@ -91,7 +91,7 @@ func (m *Bots) Add(ctx context.Context, one Bot) error {
 
 // Remove makes a bot an account like others. What waits for it is lost. Errors: ErrNone, storage's.
 func (m *Bots) Remove(ctx context.Context, user jid.JID) error {
-	if _, err := m.bots(); err != nil {
+	if _, err := m.current(ctx); err != nil {
 		return err
 	}
 	m.mu.Lock()
@@ -127,6 +127,7 @@ func (m *Bots) Remove(ctx context.Context, user jid.JID) error {
 // A Status is a bot and how it is.
 type Status struct {
 	Bot            // without its secret
+	Here    bool   // it is at home on this node, which alone knows its state
 	Signed  bool   // it has one
 	State   string // a word: "online", "offline" or "disabled"
 	Waiting int    // messages
@@ -137,16 +138,17 @@ type Status struct {
 
 // List are the bots by address.
 func (m *Bots) List(ctx context.Context) ([]Status, error) {
-	all, err := m.bots()
+	all, err := m.current(ctx)
 	if err != nil {
 		return nil, err
 	}
 	list := []Status{}
 	for _, b := range sorted(all) {
-		s := Status{Bot: b.Bot, Signed: b.Secret != "", State: "offline", Away: b.rooms.list()}
+		s := Status{Bot: b.Bot, Here: m.o.Router.IsHome(b.JID), Signed: b.Secret != "", State: "offline",
+			Away: b.rooms.list()}
 		s.Secret = ""
 		switch {
-		case !m.active(b):
+		case s.Here && !m.active(b):
 			s.State = "disabled"
 		case b.session.Load() != nil:
 			s.State = "online"
@@ -168,7 +170,7 @@ func (m *Bots) List(ctx context.Context) ([]Status, error) {
 
 // Deliveries are the last requests of a bot, the newest first. Errors: ErrNone, storage's.
 func (m *Bots) Deliveries(ctx context.Context, user jid.JID) ([]Delivery, error) {
-	all, err := m.bots()
+	all, err := m.current(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -191,7 +193,7 @@ type Trial struct {
 // Test posts a message to the program of a bot, as if the bot had written to itself, and says what it would have
 // answered. Nothing is sent to anybody. Errors: ErrNone, storage's.
 func (m *Bots) Test(ctx context.Context, user jid.JID, text string) (Trial, error) {
-	all, err := m.bots()
+	all, err := m.current(ctx)
 	if err != nil {
 		return Trial{}, err
 	}

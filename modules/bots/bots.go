@@ -15,6 +15,7 @@
 package bots
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -95,6 +96,7 @@ type Bots struct {
 	Stats Stats
 
 	all     atomic.Pointer[map[jid.JID]*bot] // replaced with mu held; nil: not read yet
+	stale   atomic.Bool                      // owners have come home since: other nodes may know of other bots
 	mu      sync.Mutex                       // guards changes of the bots
 	work    sync.WaitGroup                   // of lives
 	endless context.Context                  // of lives; guarded by mu, nil before Run
@@ -150,6 +152,7 @@ func (m *Bots) Module() router.Module {
 		Serving:    m.mark,
 		Delivering: m.delivering,
 		Unclaimed:  m.unclaimed,
+		Coming:     func() { m.stale.Store(true) },
 		Portable: []router.Portable{{Spaces: []string{"map bots", "map bots-replies", "log bots", "log bots-done"},
 			Stays: "a program that this server posts to, with a secret that both share"}},
 		Removed: func(user jid.JID) error {
@@ -164,29 +167,70 @@ func (m *Bots) Module() router.Module {
 
 // bots are all, by their addresses. Nobody changes the map.
 func (m *Bots) bots() (map[jid.JID]*bot, error) {
-	if all := m.all.Load(); all != nil {
+	if all := m.all.Load(); all != nil && !m.stale.Load() {
 		return *all, nil
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if all := m.all.Load(); all != nil {
+	if all := m.all.Load(); all != nil && !m.stale.Load() {
 		return *all, nil
 	}
-	entries, _, err := m.o.Store.List(m.ctx, owner)
-	if err != nil {
+	if err := m.look(m.ctx); err != nil {
 		return nil, err
 	}
+	return *m.all.Load(), nil
+}
+
+// current are the bots as storage has them, where other nodes may have changed them since they were read.
+func (m *Bots) current(ctx context.Context) (map[jid.JID]*bot, error) {
+	if m.all.Load() == nil || m.o.Router.Alone() {
+		return m.bots()
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.look(ctx); err != nil {
+		return nil, err
+	}
+	return *m.all.Load(), nil
+}
+
+// look reads the bots. Those that are as before go on, others begin and end. The caller holds mu.
+func (m *Bots) look(ctx context.Context) error {
+	before := map[jid.JID]*bot{}
+	if all := m.all.Load(); all != nil {
+		before = *all
+	}
+	m.stale.Store(false)
+	entries, _, err := m.o.Store.List(ctx, owner)
+	if err != nil {
+		m.stale.Store(true)
+		return err
+	}
 	all := map[jid.JID]*bot{}
+	var begin []*bot
 	for _, e := range entries {
 		one, err := readBot(e.Value)
 		if err != nil {
 			m.o.Log.Error("a bot cannot be read", "bot", e.Key, "error", err, "do", "add it again")
 			continue
 		}
-		all[one.JID] = m.newBot(one)
+		b := before[one.JID]
+		if b == nil || !bytes.Equal(b.record, e.Value) {
+			b = m.newBot(one, e.Value)
+			begin = append(begin, b)
+		}
+		all[one.JID] = b
 	}
 	m.all.Store(&all)
-	return all, nil
+	for j, b := range before {
+		if all[j] != b {
+			b.close()
+		}
+	}
+	for _, b := range begin {
+		m.revive(b)
+	}
+	return nil
 }
 
 // named is the bot of an address, nil if it is none or takes no part.
@@ -234,6 +278,11 @@ func (m *Bots) Run(ctx context.Context) {
 			return
 		}
 	}
+	for !m.o.Router.Alone() && pause(ctx, comesHome) { // other nodes change them, too
+		if _, err := m.current(ctx); err != nil && ctx.Err() == nil {
+			m.o.Log.Warn("bots cannot be read from storage", "error", err)
+		}
+	}
 	<-ctx.Done()
 	m.running.Store(false)
 	m.mu.Lock()
@@ -278,8 +327,9 @@ type poster interface {
 // A bot is one of them, as long as its settings stay as they are.
 type bot struct {
 	Bot
-	m     *Bots
-	queue *outgoing.Queue
+	record []byte // of it
+	m      *Bots
+	queue  *outgoing.Queue
 	// every reaches all addresses, public the public ones alone.
 	every, public poster
 	history       history
@@ -292,8 +342,8 @@ type bot struct {
 	replies replies
 }
 
-func (m *Bots) newBot(one Bot) *bot {
-	b := &bot{Bot: one, m: m, every: m.poster(false), public: m.poster(true)}
+func (m *Bots) newBot(one Bot, record []byte) *bot {
+	b := &bot{Bot: one, record: record, m: m, every: m.poster(false), public: m.poster(true)}
 	b.budget = m.o.Budgets.Open(one.JID.String())
 	b.history = history{log: m.o.Done, owner: one.JID.String()}
 	b.rooms.all = map[jid.JID]*seat{}

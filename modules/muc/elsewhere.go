@@ -80,13 +80,16 @@ func (m *Rooms) occupants(addr jid.JID, elsewhere map[string]int) (n int) {
 }
 
 // Exists says whether there is a room, at whatever node.
-func (m *Rooms) Exists(addr jid.JID) bool {
+func (m *Rooms) Exists(addr jid.JID) (bool, error) {
 	if m.o.Router.Here(addr.String()) {
 		_, bad := m.find(addr, nil)
-		return bad == nil
+		if bad != nil && bad.Condition != xmpp.CondItemNotFound {
+			return false, bad
+		}
+		return bad == nil, nil
 	}
 	all, _, err := m.catalogue(addr.Domain())
-	return err == nil && all.has(addr.Local())
+	return err == nil && all.has(addr.Local()), err
 }
 
 // visits are the rooms at home on other nodes that users at home here are in, or about to enter: what a user may do is

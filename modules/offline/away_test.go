@@ -1,6 +1,8 @@
 package offline
 
 import (
+	"context"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,7 +24,7 @@ func TestWhatWaitsIsNotOvertakenWhileStorageIsAway(t *testing.T) {
 		}
 		c.store.Fail(nil)
 		c.romeo.SendDurable(message("3"))
-		pass(2 * awayFor)
+		pass(2 * awayMost)
 		c.romeo.SendDurable(message("4"))
 		wantBodies(c.T, j, "1 2 3 4")
 		if !c.idle() {
@@ -42,7 +44,7 @@ func TestSessionsThatLeaveWhileStorageIsAwayGiveTheirMessagesToTheNext(t *testin
 		pass(3 * awayFor)
 		c.store.Fail(nil)
 		c.romeo.SendDurable(message("3"))
-		pass(2 * awayFor)
+		pass(2 * awayMost)
 		c.romeo.SendDurable(message("4"))
 		wantBodies(c.T, k, "1 2 3 4")
 	})
@@ -64,7 +66,7 @@ func TestCatchingUpGoesOnWhenStorageIsBack(t *testing.T) {
 			pass(awayFor)
 		}
 		c.store.Fail(nil)
-		pass(2 * awayFor)
+		pass(2 * awayMost)
 		c.romeo.SendDurable(message("last"))
 		wantBodies(c.T, j, numbers(0, n-1)+" last")
 	})
@@ -85,5 +87,52 @@ func TestASessionThatLeavesWhileStorageIsAwayHoldsNobodyUp(t *testing.T) {
 		k := c.login("b")
 		k.Wait(1)
 		wantBodies(c.T, k, "1")
+	})
+}
+
+// asking is a log of a store that is away: a question takes a while, and is counted.
+type asking struct {
+	storage.Log
+	takes time.Duration
+
+	mu    sync.Mutex // guards asked
+	asked int
+}
+
+func (a *asking) wait() error {
+	a.mu.Lock()
+	a.asked++
+	a.mu.Unlock()
+	pass(a.takes)
+	return storage.ErrUnavailable
+}
+
+func (a *asking) Size(context.Context, string) (int, int64, error) { return 0, 0, a.wait() }
+
+func (a *asking) Page(context.Context, string, storage.Query) ([]storage.Record, bool, error) {
+	return nil, false, a.wait()
+}
+
+func TestStorageThatIsAwayIsAskedMoreAndMoreSeldomAndHoldsNobodyUp(t *testing.T) {
+	archiving(t, func(t *testing.T, c *scene) {
+		a := &asking{Log: c.m.store, takes: 2 * time.Second}
+		c.m.store = a
+		j := c.login("a")
+		pass(10 * time.Second)
+		free := 0
+		for range 60 { // whether others of the same shard had to wait
+			if sh := c.m.shard(julietJID.String()); sh.mu.TryLock() {
+				sh.mu.Unlock()
+				free++
+			}
+			pass(time.Second)
+		}
+		if a.mu.Lock(); free < 60 || a.asked > 16 {
+			t.Errorf("the shard was free %d of 60 times; storage was asked %d times", free, a.asked)
+		}
+		a.mu.Unlock()
+		j.Logout()
+		pass(awayMost)
+		c.m.store = a.Log
 	})
 }

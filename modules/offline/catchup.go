@@ -22,8 +22,11 @@ const (
 // patience is how long a session may let what waits for it wait before others stop waiting for it.
 const patience = time.Second
 
-// awayFor is after what time somebody looks again whether storage is back.
-const awayFor = 200 * time.Millisecond
+// awayFor is after what time somebody looks again whether storage is back, at first; then more and more seldom.
+const (
+	awayFor  = 200 * time.Millisecond
+	awayMost = 5 * time.Second
+)
 
 // catching is a session that is being brought what is stored for its account, by one goroutine. One at a time does it
 // for the whole account; those that take nothing for a while, or are full, do it for themselves beside it, and so do
@@ -33,6 +36,7 @@ type catching struct {
 	gone  chan struct{} // closed when s has ended and given back its rest
 	after uint64        // the cursor, of the goroutine
 	limit int           // records of the next page, likewise
+	pause time.Duration // before storage that is away is asked again, likewise
 
 	// The shard guards the rest.
 	since uint64   // what is stored from here on found the account held
@@ -173,12 +177,31 @@ func (m *module) run(c *catching) {
 		case errors.Is(err, errGone): // what it was given must be back before another gets the rest
 			<-c.gone
 		case err != nil:
-			select {
-			case <-c.gone:
-			case <-time.After(awayFor):
-			}
+			m.outage(c)
+		default:
+			c.pause = 0
 		}
 		if m.leave(c) || err == nil && n == 0 && m.finish(c) {
+			return
+		}
+	}
+}
+
+// outage waits until storage answers for the account again, or the session has no need any more. It asks without the
+// shard, which a question that is not answered for long would keep from others.
+func (m *module) outage(c *catching) {
+	for {
+		c.pause = min(max(2*c.pause, awayFor), awayMost)
+		select {
+		case <-c.gone:
+			return
+		case <-time.After(c.pause):
+		}
+		if !m.stays(c) {
+			return
+		}
+		_, _, err := m.store.Size(context.Background(), c.s.Bare().String())
+		if !errors.Is(err, storage.ErrUnavailable) {
 			return
 		}
 	}
