@@ -67,7 +67,8 @@ async def who_registers_waits_until_an_administrator_approves(house):
     r.say(juliet, "Are you there now?")
     await j.expect("a message", lambda s: is_message(s) and s["body"] == "Are you there now?")
     equal((await kept_out(house, tybalt))[0], "not-authorized", "who was refused")
-    a.none("a notice for each", is_message)
+    if house.nodes == 1:  # each of several nodes gathers the notices of what it was asked for
+        a.none("a notice for each", is_message)
 
 
 async def an_administrator_decides_in_a_client(house):

@@ -30,7 +30,7 @@ async def a_persistent_room_is_there_after_a_restart(house):
     for how in ["stop", "crash"]:
         await house.ask(how)
         if how == "stop":
-            for a, nick in [(crone, "crone"), (hag, "hag")]:
+            for a, nick in [(crone, "crone"), (hag, "hag")] if house.nodes == 1 else []:  # else all nodes end at once
                 equal(codes(await a.expect("the end of the service", at(room, nick, "unavailable"))), [110, 332], "codes")
             await house.ask("launch")
         crone, hag = [await house.login(u, plugins=PLUGINS) for u in users[:2]]
