@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"sync"
 
 	"jackdaw/router"
 	"jackdaw/xmpp"
@@ -256,22 +257,14 @@ type decoder struct {
 	slots    int
 	names    map[string]string
 	shared   []payload    // of the batch and those before
-	fresh    []incoming   // made, and not used yet
-	children []xmpp.Child // likewise
+	children []xmpp.Child // made, and not used yet
 }
 
-// madeAtOnce is how many small things are made in one piece.
+// madeAtOnce is how many children are made in one piece.
 const madeAtOnce = 16
 
-// incoming makes one.
-func (d *decoder) incoming() *incoming {
-	if len(d.fresh) == 0 {
-		d.fresh = make([]incoming, madeAtOnce)
-	}
-	in := &d.fresh[0]
-	d.fresh = d.fresh[1:]
-	return in
-}
+// incomings are those that have been routed.
+var incomings = sync.Pool{New: func() any { return new(incoming) }}
 
 // index makes an empty index of so many children.
 func (d *decoder) index(n int) []xmpp.Child {
@@ -314,7 +307,7 @@ func (d *decoder) batch(b []byte, envelope func(*incoming), sequel func(router.S
 	for len(r.b) > 0 {
 		switch kind := r.byte(); kind {
 		case itemOwn, itemShared, itemAgain:
-			in := d.incoming()
+			in := incomings.Get().(*incoming)
 			if d.envelope(&r, kind, in); r.bad {
 				return errCode
 			}

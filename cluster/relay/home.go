@@ -375,6 +375,8 @@ func (l *lane) run(w *worker) {
 		l.mu.Unlock()
 		for _, in := range work {
 			l.do(w, in)
+			*in = incoming{} // nobody has it any more
+			incomings.Put(in)
 		}
 		w.batch.Flush()
 	}

@@ -72,6 +72,8 @@ type engine struct {
 	claims  atomic.Uint64
 	churns  sync.Map // of logs, by their spaces
 	senders sync.WaitGroup
+	resting chan *lane    // for senders at rest
+	rested  chan struct{} // closed when none is to rest any more
 
 	mu        sync.Mutex // guards the rest
 	owners    map[string]*owner
@@ -134,7 +136,8 @@ func reach(ctx context.Context, o Options) (*engine, error) {
 		return nil, fmt.Errorf("the prefix %q holds braces, which Redis Cluster gives a meaning; "+
 			"choose another", o.Prefix)
 	}
-	e := &engine{o: o, early: ackEarly, owners: map[string]*owner{}, laneTo: map[*redis.Client]*lane{}}
+	e := &engine{o: o, early: ackEarly, owners: map[string]*owner{}, laneTo: map[*redis.Client]*lane{},
+		resting: make(chan *lane), rested: make(chan struct{})}
 	e.connect(o.MasterName == "" && len(o.Addrs) > 1)
 	err := e.ping(ctx)
 	if err == nil && e.single != nil && o.MasterName == "" {
@@ -331,6 +334,7 @@ func (e *engine) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*Patience)
 	defer cancel()
 	err := e.flush(ctx, true)
+	close(e.rested)
 	e.senders.Wait()
 	e.finish()
 	e.stop()

@@ -188,7 +188,24 @@ func (e *engine) enqueue(o *owner) {
 	l.ready = append(l.ready, o)
 	if l.running < lanes {
 		l.running++
-		e.senders.Go(func() { e.drive(l) })
+		select {
+		case e.resting <- l:
+		default:
+			e.senders.Go(func() { e.sender(l) })
+		}
+	}
+}
+
+// sender drives lanes, and rests in between: the stack of a new goroutine would have to grow first, for each message
+// that comes by itself.
+func (e *engine) sender(l *lane) {
+	for {
+		e.drive(l)
+		select {
+		case l = <-e.resting:
+		case <-e.rested:
+			return
+		}
 	}
 }
 
