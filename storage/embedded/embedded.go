@@ -135,10 +135,8 @@ type engine struct {
 // or nothing.
 type shard struct {
 	sync.RWMutex
-	logs map[logName]*logState // a cache
+	logs map[string]*logState // a cache, by owner: the first of a list
 }
-
-type logName struct{ space, owner string }
 
 // tables are the writes that the tree does not hold yet.
 type tables struct{ active, frozen *memtable } // frozen may be nil

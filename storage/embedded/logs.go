@@ -19,15 +19,20 @@ type logSpace struct {
 
 // logState is what an Append must know of an owner: guarded by the owner's shard.
 type logState struct {
+	space string
+	other *logState // of the same owner in another space
+
 	last    uint64 // the highest id ever given
 	records int
 	bytes   int64
 	unsaved int    // appends since it was written
 	floor   uint64 // no record has an id below; not stored
 
-	// lately is how many appends the table with this serial number has, for the one after it.
+	// lately is how many appends the table with this serial number has, for the one after it; slot is where it has the
+	// owner's.
 	table  uint64
 	lately int
+	slot   int
 }
 
 const (
@@ -35,7 +40,7 @@ const (
 	// saveEvery bounds what load counts anew: the sizes are written with each removal, but only with every so many
 	// appends.
 	saveEvery = 64
-	// cachedStates bounds the states that one shard remembers.
+	// cachedStates bounds the owners whose states one shard remembers.
 	cachedStates = 256
 )
 
@@ -51,8 +56,7 @@ func (l *logSpace) appendKey(dst []byte, owner string, id uint64, peer string) [
 
 // state returns an owner's state. The caller holds the shard.
 func (l *logSpace) state(s *shard, owner string) (*logState, error) {
-	name := logName{l.space, owner}
-	if st := s.logs[name]; st != nil {
+	if st := l.cached(s, owner); st != nil {
 		return st, nil
 	}
 	st, err := l.load(owner)
@@ -60,10 +64,39 @@ func (l *logSpace) state(s *shard, owner string) (*logState, error) {
 		return nil, err
 	}
 	if s.logs == nil || len(s.logs) >= cachedStates {
-		s.logs = make(map[logName]*logState)
+		s.logs = make(map[string]*logState)
 	}
-	s.logs[name] = st
+	st.other = s.logs[owner]
+	s.logs[owner] = st
 	return st, nil
+}
+
+// cached returns an owner's state if it is in memory. The caller holds the shard.
+func (l *logSpace) cached(s *shard, owner string) *logState {
+	st := s.logs[owner]
+	for st != nil && st.space != l.space {
+		st = st.other
+	}
+	return st
+}
+
+// forget takes an owner's state out of memory. The caller holds the shard.
+func (l *logSpace) forget(s *shard, owner string) {
+	first := s.logs[owner]
+	switch {
+	case first == nil:
+	case first.space != l.space:
+		for st := first; st.other != nil; st = st.other {
+			if st.other.space == l.space {
+				st.other = st.other.other
+				return
+			}
+		}
+	case first.other == nil:
+		delete(s.logs, owner)
+	default:
+		s.logs[owner] = first.other
+	}
 }
 
 // load reads the state that was written last, and counts the records that were appended since: removals and the state
@@ -74,7 +107,7 @@ func (l *logSpace) load(owner string) (st *logState, err error) {
 			err = fmt.Errorf("read the size of %s's %s: %w", owner, l.space, err)
 		}
 	}()
-	st = &logState{}
+	st = &logState{space: l.space}
 	v, _, ok, err := l.get(ownerKey("s", l.space, owner, 0))
 	if err != nil {
 		return nil, err
@@ -134,7 +167,7 @@ func (l *logSpace) recordsOf(
 		return nil
 	}
 	// What was trimmed a moment ago lies below, as records and as what tells of their end.
-	if st := l.shard(owner).logs[logName{l.space, owner}]; st != nil {
+	if st := l.cached(l.shard(owner), owner); st != nil {
 		if lo = max(lo, st.floor); lo > hi {
 			return nil
 		}
@@ -185,7 +218,8 @@ func (l *logSpace) append(
 	if err := l.awaitTurn(false); err != nil {
 		return 0, false, ticket{}, err
 	}
-	s := l.shard(owner)
+	at := shardOf(owner)
+	s := &l.shards[at]
 	s.Lock()
 	defer s.Unlock()
 	if o.Dedup != "" {
@@ -236,7 +270,7 @@ func (l *logSpace) append(
 		next.unsaved = 0
 		l.save(&b, owner, &next)
 	}
-	if t, err = l.writeRecord(&next, owner, key, next.last, r.Peer, r.Data, &b); err != nil {
+	if t, err = l.writeRecord(&next, at, owner, key, next.last, r.Peer, r.Data, &b); err != nil {
 		return 0, false, ticket{}, err
 	}
 	*st = next
@@ -450,7 +484,7 @@ func (l *logSpace) Size(ctx context.Context, owner string) (int, int64, error) {
 	s.Lock()
 	defer s.Unlock()
 	// Each login asks, and most have nothing: what is only looked at is not remembered.
-	st := s.logs[logName{l.space, owner}]
+	st := l.cached(s, owner)
 	if st == nil {
 		var err error
 		if st, err = l.load(owner); err != nil {

@@ -15,6 +15,7 @@ type memtable struct {
 	bytes atomic.Int64 // of memory, roughly
 
 	recents [shards]map[string]*recent // by the shard of the owner, which guards them
+	slots   [shards][]*recent          // the same, in the order in which they were made: see logState
 	chunk   []byte                     // where keep puts what is next
 	serial  uint64                     // of no other table
 

@@ -73,7 +73,7 @@ func (l *logSpace) DeleteOwner(ctx context.Context, owner string) (*storage.Pend
 	if _, err := l.trim(owner, st, ^uint64(0)); err != nil {
 		return nil, err
 	}
-	delete(s.logs, logName{l.space, owner})
+	l.forget(s, owner)
 	if err := l.forgetValues(owner); err != nil {
 		return nil, err
 	}

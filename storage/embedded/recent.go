@@ -13,6 +13,9 @@ import (
 type recent struct {
 	fresh []recordOp // ascending ids
 	edits []recordOp // ascending ids too, none in fresh, all below its last: what became of older records
+
+	peer []byte // of the last in fresh, which is that of the next one as a rule
+	slot int    // where the table has it, among those of the shard
 }
 
 // put adds a write. It keeps the slices of o.
@@ -23,6 +26,7 @@ func (r *recent) put(o recordOp) {
 			r.fresh = slices.Grow(r.fresh, max(4, n)) // fewer steps than append takes
 		}
 		r.fresh = append(r.fresh, o)
+		r.peer = o.peer
 		return
 	}
 	if i, ok := search(r.fresh, o.id); ok {
@@ -117,8 +121,9 @@ func (t *memtable) makeRecent(shard uint64, name []byte) *recent {
 		if *m == nil {
 			*m = make(map[string]*recent)
 		}
-		r = &recent{}
+		r = &recent{slot: len(t.slots[shard])}
 		(*m)[string(name)] = r
+		t.slots[shard] = append(t.slots[shard], r)
 		t.bytes.Add(int64(len(name)) + 128)
 	}
 	return r
@@ -165,7 +170,7 @@ func (t *memtable) keep(b []byte) []byte {
 // writeRecord is write for an append: the record under its key, and the batch of what goes with it, which may be empty.
 // The caller holds the shard.
 func (l *logSpace) writeRecord(
-	st *logState, owner string, key []byte, id uint64, peer string, data []byte, b *batch,
+	st *logState, shard uint64, owner string, key []byte, id uint64, peer string, data []byte, b *batch,
 ) (ticket, error) {
 	switch {
 	case b.tooLong || len(key) > maxKey:
@@ -180,9 +185,13 @@ func (l *logSpace) writeRecord(
 	if err != nil {
 		return ticket{}, err
 	}
-	var buf [128]byte
-	list := active.makeRecent(shardOf(owner), recentKey(buf[:0], l.space, owner))
-	if st.table != active.serial {
+	var list *recent
+	if st.table == active.serial {
+		list = active.slots[shard][st.slot]
+	} else {
+		var buf [128]byte
+		list = active.makeRecent(shard, recentKey(buf[:0], l.space, owner))
+		st.slot = list.slot
 		if list.fresh == nil { // it is going to have about as many as the one before
 			list.fresh = make([]recordOp, 0, min(st.lately, mostExpected))
 		}
@@ -191,8 +200,8 @@ func (l *logSpace) writeRecord(
 	st.lately++
 	active.bytes.Add(int64(len(peer)+len(data)) + recordCost)
 	r := record{id: id} // of slices that the table has; those given stay the caller's
-	if n := len(list.fresh); n > 0 && string(list.fresh[n-1].peer) == peer {
-		r.peer = list.fresh[n-1].peer
+	if string(list.peer) == peer {
+		r.peer = list.peer
 	} else {
 		r.peer = active.keep(key[len(key)-len(peer):])
 	}
