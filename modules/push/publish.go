@@ -37,6 +37,9 @@ func (p *Push) accepted(e *router.Envelope) {
 	if owner.IsZero() || s.From.Bare() == owner { // a user's own
 		return
 	}
+	if p.users.nobody(owner.String()) {
+		return
+	}
 	u, err := p.lock(owner)
 	if err != nil {
 		p.Log.Warn("nobody is woken", "error", err)

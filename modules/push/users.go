@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"jackdaw/router"
@@ -49,6 +50,8 @@ type user struct {
 	bare jid.JID
 	use  int  // guarded by the shard: those that hold or wait for mu, and timers
 	used bool // guarded by the shard: since an eviction looked at it
+	// nobody says that the user was read and has no registration, as whoever had mu last has left it.
+	nobody atomic.Bool
 
 	mu     sync.Mutex // guards the rest
 	loaded bool
@@ -100,6 +103,19 @@ func (us *users) leave(u *user) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	u.use--
+}
+
+// nobody says whether a user is known to have no registration: that is asked for every message.
+func (us *users) nobody(name string) bool {
+	sh := us.shard(name)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	u := sh.users[name]
+	if u == nil || !u.nobody.Load() {
+		return false
+	}
+	u.used = true
+	return true
 }
 
 // evict forgets a user that was not asked for lately. Two rounds are enough: the first takes away the marks.
@@ -154,6 +170,7 @@ func (p *Push) lock(bare jid.JID) (*user, error) {
 }
 
 func (p *Push) unlock(u *user) {
+	u.nobody.Store(u.loaded && len(u.list) == 0)
 	u.mu.Unlock()
 	p.users.leave(u)
 }

@@ -2,7 +2,9 @@ package strangers
 
 import (
 	"fmt"
+	"hash/maphash"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"jackdaw/router"
@@ -18,9 +20,23 @@ const (
 
 // recipients are those that accounts have written to lately.
 type recipients struct {
+	seed maphash.Seed
+	// near has some of what accounts say, at the place of sender and recipient. It is read without a lock, and written
+	// with mu held.
+	near [nearby]atomic.Pointer[written]
+
 	mu       sync.Mutex // guards the rest
 	accounts map[jid.JID]*sender
 	swept    time.Time
+}
+
+// nearby is how many pairs are found without a lock.
+const nearby = 512
+
+// written says when an account wrote to somebody first. Immutable.
+type written struct {
+	user, to jid.JID
+	since    time.Time
 }
 
 // A sender is an account that has written within the last minute, or of which the administrators have heard lately.
@@ -50,6 +66,10 @@ func (s *Strangers) bound(e *router.Envelope, user, to jid.JID) {
 
 // full notes a recipient, or says that there are too many.
 func (r *recipients) full(user, to jid.JID, limit int, now time.Time) bool {
+	near := r.place(user, to)
+	if w := near.Load(); w != nil && w.user == user && w.to == to && now.Sub(w.since) < minute {
+		return false
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.sweep(now)
@@ -59,6 +79,7 @@ func (r *recipients) full(user, to jid.JID, limit int, now time.Time) bool {
 		r.accounts[user] = a
 	}
 	if since, ok := a.to[to]; ok && now.Sub(since) < minute {
+		near.Store(&written{user, to, since})
 		return false
 	}
 	if len(a.to) >= limit {
@@ -68,7 +89,13 @@ func (r *recipients) full(user, to jid.JID, limit int, now time.Time) bool {
 		return true
 	}
 	a.to[to] = now
+	near.Store(&written{user, to, now})
 	return false
+}
+
+func (r *recipients) place(user, to jid.JID) *atomic.Pointer[written] {
+	h := maphash.String(r.seed, user.String()) + 3*maphash.String(r.seed, to.String())
+	return &r.near[h%nearby]
 }
 
 func (a *sender) expire(now time.Time) {
@@ -108,4 +135,9 @@ func (r *recipients) forget(user jid.JID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.accounts, user)
+	for i := range r.near {
+		if w := r.near[i].Load(); w != nil && w.user == user {
+			r.near[i].Store(nil)
+		}
+	}
 }

@@ -29,6 +29,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -135,7 +136,7 @@ func Of(p parts.Parts, contacts Contacts, lists Blocklist, tell, remind func(to,
 // New returns the module.
 func New(o Options) *Strangers {
 	s := &Strangers{Options: o, busy: map[jid.JID]*work{}, reminded: map[jid.JID]bool{}}
-	s.recipients.accounts = map[jid.JID]*sender{}
+	s.recipients.accounts, s.recipients.seed = map[jid.JID]*sender{}, maphash.MakeSeed()
 	return s
 }
 

@@ -19,16 +19,24 @@ type valueShard[V any] struct {
 	write sync.Mutex   // taken first, held while an owner's value is read from the store or replaced
 	mu    sync.RWMutex // guards all
 	all   map[string]*value[V]
-	_     [32]byte // no two shards in one cache line
+	// near are some of all, each at the place that its owner's name has. They are read without a lock, and written with
+	// mu held, also for reading: whoever replaces a value finds what a reader has put there.
+	near [nearby]atomic.Pointer[value[V]]
+	_    [24]byte // no two shards in one cache line
 }
 
 type value[V any] struct {
+	name string
 	v    V
 	used atomic.Bool // since a value had to go
 }
 
-// mostValues bounds the values in memory, for each shard.
-const mostValues = 1024
+const (
+	// mostValues bounds the values in memory, for each shard.
+	mostValues = 1024
+	// nearby is how many of them are found without a lock.
+	nearby = 16
+)
 
 // NewValues returns an empty cache. load reads the value of an owner from the store; the owner is held meanwhile.
 func NewValues[V any](load func(owner string) (V, error)) *Values[V] {
@@ -39,13 +47,16 @@ func NewValues[V any](load func(owner string) (V, error)) *Values[V] {
 	return c
 }
 
-func (c *Values[V]) shard(owner string) *valueShard[V] {
-	return &c.shards[maphash.String(c.seed, owner)%shards]
+// find returns the shard of an owner, and the place among those near.
+func (c *Values[V]) find(owner string) (sh *valueShard[V], at uint64) {
+	h := maphash.String(c.seed, owner)
+	return &c.shards[h%shards], h / shards % nearby
 }
 
 // Get returns the value of an owner.
 func (c *Values[V]) Get(owner string) (V, error) {
-	if v, known := c.shard(owner).look(owner); known {
+	sh, at := c.find(owner)
+	if v, known := sh.look(owner, at); known {
 		return v, nil
 	}
 	o := c.Hold(owner)
@@ -53,12 +64,17 @@ func (c *Values[V]) Get(owner string) (V, error) {
 	return o.Get()
 }
 
-func (sh *valueShard[V]) look(owner string) (v V, known bool) {
-	sh.mu.RLock()
-	one := sh.all[owner]
-	sh.mu.RUnlock()
-	if one == nil {
-		return v, false
+func (sh *valueShard[V]) look(owner string, at uint64) (v V, known bool) {
+	one := sh.near[at].Load()
+	if one == nil || one.name != owner {
+		sh.mu.RLock()
+		if one = sh.all[owner]; one != nil {
+			sh.near[at].Store(one)
+		}
+		sh.mu.RUnlock()
+		if one == nil {
+			return v, false
+		}
 	}
 	if !one.used.Load() { // else all readers would write to one cache line
 		one.used.Store(true)
@@ -66,19 +82,30 @@ func (sh *valueShard[V]) look(owner string) (v V, known bool) {
 	return one.v, true
 }
 
+// drop forgets a value. The caller holds mu.
+func (sh *valueShard[V]) drop(one *value[V]) {
+	delete(sh.all, one.name)
+	for i := range sh.near {
+		if sh.near[i].Load() == one {
+			sh.near[i].Store(nil)
+		}
+	}
+}
+
 // An Owner is one whose value nobody else replaces.
 type Owner[V any] struct {
 	c    *Values[V]
 	sh   *valueShard[V]
+	at   uint64
 	name string
 }
 
 // Hold has nobody else replace the value of an owner until Release. Others may read it. Whoever holds one owner must
 // not ask for another: they share locks.
 func (c *Values[V]) Hold(owner string) Owner[V] {
-	sh := c.shard(owner)
+	sh, at := c.find(owner)
 	sh.write.Lock()
-	return Owner[V]{c, sh, owner}
+	return Owner[V]{c, sh, at, owner}
 }
 
 // Release ends what Hold began.
@@ -86,7 +113,7 @@ func (o Owner[V]) Release() { o.sh.write.Unlock() }
 
 // Get returns the value.
 func (o Owner[V]) Get() (V, error) {
-	if v, known := o.sh.look(o.name); known {
+	if v, known := o.sh.look(o.name, o.at); known {
 		return v, nil
 	}
 	v, err := o.c.load(o.name)
@@ -105,9 +132,9 @@ func (o Owner[V]) Put(v V) {
 	if sh.all[o.name] == nil && len(sh.all) >= mostValues {
 		// Two rounds are enough: the first takes away the marks.
 		for range 2 {
-			for name, one := range sh.all {
+			for _, one := range sh.all {
 				if !one.used.Swap(false) {
-					delete(sh.all, name)
+					sh.drop(one)
 					break
 				}
 			}
@@ -117,7 +144,9 @@ func (o Owner[V]) Put(v V) {
 		}
 	}
 	// The name is kept for long: it must not hold a read buffer.
-	sh.all[strings.Clone(o.name)] = &value[V]{v: v}
+	one := &value[V]{name: strings.Clone(o.name), v: v}
+	sh.all[one.name] = one
+	sh.near[o.at].Store(one)
 }
 
 // Drop forgets the values of owners for which gone says true.
@@ -126,9 +155,9 @@ func (c *Values[V]) Drop(gone func(owner string) bool) {
 		sh := &c.shards[i]
 		sh.write.Lock()
 		sh.mu.Lock()
-		for name := range sh.all {
+		for name, one := range sh.all {
 			if gone(name) {
-				delete(sh.all, name)
+				sh.drop(one)
 			}
 		}
 		sh.mu.Unlock()
@@ -140,5 +169,7 @@ func (c *Values[V]) Drop(gone func(owner string) bool) {
 func (o Owner[V]) Forget() {
 	o.sh.mu.Lock()
 	defer o.sh.mu.Unlock()
-	delete(o.sh.all, o.name)
+	if one := o.sh.all[o.name]; one != nil {
+		o.sh.drop(one)
+	}
 }

@@ -81,15 +81,17 @@ func TestNoMoreValuesAreKeptThanThereIsRoomFor(t *testing.T) {
 		if n := len(s.shards[i].all); n != mostValues {
 			t.Errorf("a shard keeps %d", n)
 		}
+		s.shards[i].check(t)
 	}
 }
 
 func TestAValueThatIsAskedForIsNotTheOneToGo(t *testing.T) {
 	s := newStored()
 	asked := "juliet"
+	of, _ := s.find(asked)
 	for i, n := 0, 0; n < 3*mostValues; i++ {
 		name := fmt.Sprint("u", i)
-		if s.shard(name) != s.shard(asked) {
+		if sh, _ := s.find(name); sh != of {
 			continue
 		}
 		n++
@@ -101,6 +103,55 @@ func TestAValueThatIsAskedForIsNotTheOneToGo(t *testing.T) {
 	}
 	if s.reads[asked] != 1 {
 		t.Errorf("it was read %d times", s.reads[asked])
+	}
+}
+
+// check says that what is near is what the shard has.
+func (sh *valueShard[V]) check(t *testing.T) {
+	for i := range sh.near {
+		if one := sh.near[i].Load(); one != nil && sh.all[one.name] != one {
+			t.Errorf("%s is near and forgotten", one.name)
+		}
+	}
+}
+
+// Readers see a value that was replaced, forgotten or dropped no more, though it was near.
+func TestWhatIsNearIsWhatTheStoreHas(t *testing.T) {
+	s := newStored()
+	var names []string // that share places
+	for i := 0; len(names) < 40*nearby; i++ {
+		name := fmt.Sprint("u", i)
+		if sh, _ := s.find(name); sh == &s.shards[0] {
+			names = append(names, name)
+		}
+	}
+	for round := 1; round <= 3; round++ {
+		var all sync.WaitGroup
+		for range 4 {
+			all.Go(func() {
+				for _, name := range names {
+					s.add(name)
+					if n, err := s.Get(name); n < 4*(round-1)+1 || err != nil {
+						t.Errorf("%s is %d in round %d, %v", name, n, round, err)
+					}
+				}
+			})
+		}
+		all.Wait()
+		for _, name := range names {
+			if n, err := s.Get(name); n != 4*round || err != nil {
+				t.Errorf("%s is %d after %d rounds, %v", name, n, round, err)
+			}
+		}
+		s.shards[0].check(t)
+		if round == 1 { // the store is read anew
+			s.Drop(func(string) bool { return true })
+			for i := range s.shards[0].near {
+				if s.shards[0].near[i].Load() != nil {
+					t.Error("a value that was dropped is near")
+				}
+			}
+		}
 	}
 }
 
