@@ -14,7 +14,7 @@ import (
 )
 
 // A conn is one connection of a client: its stream, and what it knows of the session. One goroutine reads: first a
-// short-lived one that negotiates, then one whose stack has stayed small.
+// short-lived one that negotiates, then one for as long as the client says something, and none while it is quiet.
 type conn struct {
 	wire.Stream
 	srv    *Server
@@ -38,14 +38,16 @@ type conn struct {
 	dead   atomic.Bool  // nothing that comes is to be looked at any more
 	leave  atomic.Int32 // a departure: the reader is to leave the router
 	silent atomic.Bool  // the client did not answer
-	rest   atomic.Bool  // another goroutine is to go on reading
+	rest   atomic.Bool  // the reader is to sleep without a goroutine
 
 	// The session's mu guards these.
 	writing   bool  // somebody has the writer's role
 	failed    bool  // writing is over
 	withdrawn bool  // the reader has left the router
 	gone      bool  // the reader has ended
-	rested    int64 // what heard was when the reader was replaced last
+	rested    int64 // what heard was when the reader was put to sleep last
+	looked    int64 // second when it was last seen whether the client answers
+	early     bool  // the next look is for the reader's rest
 	waits     bool  // the reader waits for the client to read
 	sent      int64 // plain bytes given to the writer
 	written   int64 // of them, taken by the kernel

@@ -149,7 +149,8 @@ func (s *session) look(now int64) {
 	}
 	every := patienceFor(idle)
 	silent, flush := false, false
-	if s.sm != nil {
+	if s.sm != nil && (!c.early || now-c.looked >= int64(every/time.Second)) {
+		c.looked = now
 		for _, f := range s.flight {
 			f.trim()
 		}
@@ -164,6 +165,9 @@ func (s *session) look(now int64) {
 		c.rested = heard
 		c.rest.Store(true)
 		c.Transport.Interrupt()
+	}
+	if c.early = c.rested != heard; c.early { // it has not rested since
+		every = min(every, restAfter)
 	}
 	s.mu.Unlock()
 	if flush {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -60,6 +61,10 @@ type Transport struct {
 	nowait   bool // Read returns ErrAgain where it would wait
 	poll     bool // for readFn: do not wait
 	err      error
+
+	interrupted atomic.Bool // the deadline for reads is Interrupt's
+	slot        int32       // descriptor of one that is asleep; see sleepers, which guard these two
+	later       func()      // nil: awake
 
 	mu       sync.Mutex // guards the rest
 	writeFn  func(fd uintptr) bool
@@ -345,7 +350,10 @@ func (t *Transport) Drain(stall time.Duration) error {
 }
 
 // Close implements net.Conn.
-func (t *Transport) Close() error { return t.conn.Close() }
+func (t *Transport) Close() error {
+	defer t.awaken() // it finds out
+	return t.conn.Close()
+}
 
 // closeWrite ends our direction of the connection, where it can be ended by itself.
 func (t *Transport) closeWrite() error {
@@ -357,8 +365,10 @@ func (t *Transport) closeWrite() error {
 
 // Interrupt makes a read that waits return, and all that follow until there is another deadline.
 func (t *Transport) Interrupt() {
+	t.interrupted.Store(true)
 	// It can only be closed already.
 	_ = t.conn.SetReadDeadline(time.Unix(1, 0))
+	t.awaken()
 }
 
 // NetConn is the connection below.
@@ -371,10 +381,16 @@ func (t *Transport) LocalAddr() net.Addr { return t.conn.LocalAddr() }
 func (t *Transport) RemoteAddr() net.Addr { return t.conn.RemoteAddr() }
 
 // SetDeadline implements net.Conn.
-func (t *Transport) SetDeadline(d time.Time) error { return t.conn.SetDeadline(d) }
+func (t *Transport) SetDeadline(d time.Time) error {
+	t.interrupted.Store(false)
+	return t.conn.SetDeadline(d)
+}
 
 // SetReadDeadline implements net.Conn.
-func (t *Transport) SetReadDeadline(d time.Time) error { return t.conn.SetReadDeadline(d) }
+func (t *Transport) SetReadDeadline(d time.Time) error {
+	t.interrupted.Store(false) // before: an interruption that comes meanwhile must be found
+	return t.conn.SetReadDeadline(d)
+}
 
 // SetWriteDeadline implements net.Conn for crypto/tls, which sets one before it says goodbye. That must not end what is
 // being written, so it has no effect; WriteUntil has.
