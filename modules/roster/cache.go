@@ -26,7 +26,10 @@ type user struct {
 	mu       sync.Mutex // guards the rest
 	loaded   bool
 	version  uint64
-	items    map[jid.JID]*Item
+	packed   packed            // the items, while nobody changes them
+	items    map[jid.JID]*Item // the same, between open and unlock
+	opened   bool
+	changed  bool             // the items are others than those packed
 	size     int              // of the items in bytes
 	requests map[jid.JID]bool // who has asked for a subscription and not been answered
 	// Lists made on demand, shared with readers and never changed: see Subscribers.
@@ -41,8 +44,17 @@ func (r *Roster) newCache() *recent.Cache[*user] {
 		func(u *user) bool { return len(r.router.Sessions(u.bare)) > 0 })
 }
 
-// lock returns the roster of a user, loaded and locked; unlock gives it back.
+// lock returns the roster of a user, loaded, locked and open to be changed; unlock gives it back.
 func (r *Roster) lock(bare jid.JID) (*user, error) {
+	u, err := r.look(bare)
+	if err == nil {
+		u.open()
+	}
+	return u, err
+}
+
+// look is lock for who only reads, and does not look at items.
+func (r *Roster) look(bare jid.JID) (*user, error) {
 	take := r.cache.Take
 	if !r.router.Alone() && !r.router.Here(bare.String()) { // another node changes it
 		take = r.cache.Lone
@@ -57,6 +69,7 @@ func (r *Roster) lock(bare jid.JID) (*user, error) {
 }
 
 func (r *Roster) unlock(u *user) {
+	u.close()
 	cost := u.weight()
 	u.mu.Unlock()
 	r.cache.Give(u, cost)
@@ -74,8 +87,9 @@ func (r *Roster) load(u *user) error {
 	if err != nil {
 		return fmt.Errorf("load roster of %s: %w", u.bare, err)
 	}
-	u.version, u.items, u.size, u.requests = version, nil, 0, nil
+	u.version, u.packed, u.size, u.requests, u.listed = version, packed{}, 0, nil, false
 	known := map[string][]string{}
+	lines := make([]line, 0, len(entries))
 	for _, e := range entries {
 		kind, contact, err := readKey(e.Key)
 		if err != nil {
@@ -89,10 +103,44 @@ func (r *Roster) load(u *user) error {
 		if err != nil {
 			return fmt.Errorf("load roster of %s: contact %s: %w", u.bare, contact, err)
 		}
-		u.setItem(contact, item)
+		u.size += item.size(contact)
+		lines = append(lines, line{contact, e.Value})
 	}
+	u.packed = pack(lines)
 	u.loaded = true
 	return nil
+}
+
+// open makes items of what is packed. The caller holds mu.
+func (u *user) open() {
+	if u.opened {
+		return
+	}
+	u.opened = true
+	n := len(u.packed.contacts)
+	if n == 0 {
+		return
+	}
+	u.items = make(map[jid.JID]*Item, n)
+	known := map[string][]string{}
+	for i, contact := range u.packed.contacts {
+		u.items[contact] = u.packed.read(i, known)
+	}
+}
+
+// close packs the items, and lets go of what is not loaded any more. The caller holds mu.
+func (u *user) close() {
+	switch {
+	case !u.loaded:
+		u.packed, u.listed = packed{}, false
+	case u.changed:
+		lines := make([]line, 0, len(u.items))
+		for contact, it := range u.items {
+			lines = append(lines, line{contact, it.record()})
+		}
+		u.packed, u.listed = pack(lines), false
+	}
+	u.items, u.opened, u.changed = nil, false, false
 }
 
 func readKey(key string) (kind string, contact jid.JID, err error) {
@@ -105,8 +153,9 @@ func readKey(key string) (kind string, contact jid.JID, err error) {
 	return "", contact, errRecord
 }
 
+// setItem changes the items of a roster that is open.
 func (u *user) setItem(contact jid.JID, it *Item) {
-	u.listed = false
+	u.changed = true
 	u.size += it.size(contact) - u.items[contact].size(contact)
 	switch {
 	case it == nil:
@@ -119,7 +168,7 @@ func (u *user) setItem(contact jid.JID, it *Item) {
 }
 
 // weight is the cost of an idle roster.
-func (u *user) weight() int { return 1 + len(u.items) + u.size/256 }
+func (u *user) weight() int { return 1 + len(u.packed.contacts) + u.size/256 }
 
 func (u *user) setRequest(contact jid.JID, on bool) {
 	switch {
@@ -141,35 +190,11 @@ func (u *user) state(contact jid.JID) (s State) {
 	return s
 }
 
-// list makes from and to. The caller holds mu.
+// list makes from and to. The caller holds mu, and nothing is open.
 func (u *user) list() {
-	if u.listed {
-		return
-	}
-	from, to, both := 0, 0, true
-	for _, it := range u.items {
-		if it.State.From {
-			from++
-		}
-		if it.State.To {
-			to++
-		}
-		both = both && it.State.From == it.State.To
-	}
-	u.from, u.to, u.listed = make([]jid.JID, 0, from), nil, true
-	if !both {
-		u.to = make([]jid.JID, 0, to)
-	}
-	for contact, it := range u.items {
-		if it.State.From {
-			u.from = append(u.from, contact)
-		}
-		if it.State.To && !both {
-			u.to = append(u.to, contact)
-		}
-	}
-	if both { // as nearly always; nobody changes them
-		u.to = u.from
+	if !u.listed {
+		u.from, u.to = u.packed.lists()
+		u.listed = true
 	}
 }
 

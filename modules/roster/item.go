@@ -92,8 +92,7 @@ func readItem(b []byte, known map[string][]string) (*Item, error) {
 		return nil, errRecord
 	}
 	version, flags := b[0], b[1]
-	it := &Item{State: State{To: flags&flagTo != 0, From: flags&flagFrom != 0,
-		PendingOut: flags&flagPendingOut != 0, Approved: flags&flagApproved != 0}}
+	it := &Item{State: stateIn(flags)}
 	name, b, err := readField(b[2:])
 	if err != nil {
 		return nil, err
@@ -121,6 +120,19 @@ func readItem(b []byte, known map[string][]string) (*Item, error) {
 	}
 	it.shared = int32(shared)
 	return it, nil
+}
+
+func stateIn(flags byte) State {
+	return State{To: flags&flagTo != 0, From: flags&flagFrom != 0, PendingOut: flags&flagPendingOut != 0,
+		Approved: flags&flagApproved != 0}
+}
+
+// stateOf is the state in a record that can be read.
+func stateOf(record string) State {
+	if record[0] == sharedVersion {
+		return bothWays
+	}
+	return stateIn(record[1])
 }
 
 func readGroups(b []byte) (groups []string, err error) {

@@ -98,7 +98,7 @@ func (r *Roster) Module() router.Module {
 
 // Subscribers are the contacts that may see the user's presence. The slice is shared and must not be changed.
 func (r *Roster) Subscribers(bare jid.JID) ([]jid.JID, error) {
-	u, err := r.lock(bare)
+	u, err := r.look(bare)
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +109,7 @@ func (r *Roster) Subscribers(bare jid.JID) ([]jid.JID, error) {
 
 // Subscriptions are the contacts whose presence the user may see. The slice is shared and must not be changed.
 func (r *Roster) Subscriptions(bare jid.JID) ([]jid.JID, error) {
-	u, err := r.lock(bare)
+	u, err := r.look(bare)
 	if err != nil {
 		return nil, err
 	}
@@ -120,33 +120,34 @@ func (r *Roster) Subscriptions(bare jid.JID) ([]jid.JID, error) {
 
 // Sees says whether the other, a bare address, may see the user's presence.
 func (r *Roster) Sees(bare, other jid.JID) (bool, error) {
-	u, err := r.lock(bare)
+	u, err := r.look(bare)
 	if err != nil {
 		return false, err
 	}
 	defer r.unlock(u)
-	it := u.items[other]
-	return it != nil && it.State.From, nil
+	i, ok := u.packed.find(other)
+	return ok && u.packed.state(i).From, nil
 }
 
 // Has says whether the other, a bare address, is in the user's roster.
 func (r *Roster) Has(bare, other jid.JID) (bool, error) {
-	u, err := r.lock(bare)
+	u, err := r.look(bare)
 	if err != nil {
 		return false, err
 	}
 	defer r.unlock(u)
-	return u.items[other] != nil, nil
+	_, ok := u.packed.find(other)
+	return ok, nil
 }
 
 // Groups are those of the user's roster that the other, a bare address, is in. The slice must not be changed.
 func (r *Roster) Groups(bare, other jid.JID) ([]string, error) {
-	u, err := r.lock(bare)
+	u, err := r.look(bare)
 	if err != nil {
 		return nil, err
 	}
 	defer r.unlock(u)
-	if it := u.items[other]; it != nil {
+	if it := u.packed.item(other); it != nil {
 		return it.Groups, nil
 	}
 	return nil, nil
@@ -173,7 +174,7 @@ func (r *Roster) changed(b *router.Batch, user, contact jid.JID, before, after S
 
 // Requests are the subscription requests that wait for the user's answer, as they came (RFC 6121 §3.1.3).
 func (r *Roster) Requests(bare jid.JID) ([]jid.JID, error) {
-	u, err := r.lock(bare)
+	u, err := r.look(bare)
 	if err != nil {
 		return nil, err
 	}
@@ -183,7 +184,7 @@ func (r *Roster) Requests(bare jid.JID) ([]jid.JID, error) {
 
 // Request implements presence.Contacts.
 func (r *Roster) Request(bare, contact jid.JID) (*xmpp.Stanza, error) {
-	u, err := r.lock(bare)
+	u, err := r.look(bare)
 	if err != nil {
 		return nil, err
 	}
@@ -205,7 +206,7 @@ func (r *Roster) query(e *router.Envelope) {
 		e.Refuse(xmpp.BadRequest(""))
 		return
 	}
-	u, err := r.lock(e.Session.Bare())
+	u, err := r.look(e.Session.Bare())
 	if err != nil {
 		r.fail(e, err)
 		return
@@ -218,6 +219,7 @@ func (r *Roster) query(e *router.Envelope) {
 		}
 		return
 	}
+	u.open()
 	contact, it, bad := r.wanted(u, q)
 	if bad != nil {
 		r.unlock(u)
@@ -260,7 +262,7 @@ func (r *Roster) get(e *router.Envelope, u *user, q *xmpp.Element) error {
 			return err
 		}
 		// Beyond that the whole is shorter, or at least one answer, which later pushes cannot overtake.
-		if ok && has > 0 && len(changes) <= len(u.items)/2+8 && r.pushAll(e, u, changes) {
+		if ok && has > 0 && len(changes) <= len(u.packed.contacts)/2+8 && r.pushAll(e, u, changes) {
 			return nil
 		}
 	}
@@ -277,21 +279,22 @@ func (r *Roster) get(e *router.Envelope, u *user, q *xmpp.Element) error {
 
 // write adds all items: some clients show contacts in the order in which they come.
 func (u *user) write(w *xmpp.Writer) {
-	for _, contact := range slices.SortedFunc(maps.Keys(u.items), jid.JID.Compare) {
-		u.items[contact].write(w, contact)
+	known := map[string][]string{}
+	for i, contact := range u.packed.contacts {
+		u.packed.read(i, known).write(w, contact)
 	}
 }
 
 // Query is the whole roster of an account as its clients get it (RFC 6121 §2.2), and how many items it has.
 func (r *Roster) Query(bare jid.JID) (query []byte, items int, err error) {
-	u, err := r.lock(bare)
+	u, err := r.look(bare)
 	if err != nil {
 		return nil, 0, err
 	}
 	defer r.unlock(u)
 	w := xmpp.NewWriter(nil).Start(xmpp.NSRoster, "query")
 	u.write(w)
-	return w.End().Bytes(), len(u.items), nil
+	return w.End().Bytes(), len(u.packed.contacts), nil
 }
 
 // pushAll answers a get with pushes of what has changed, unless that is more than a client is to be given at once. The
@@ -305,7 +308,7 @@ func (r *Roster) pushAll(e *router.Envelope, u *user, changes []storage.Entry) b
 	size := 0
 	for _, c := range changes {
 		if kind, contact, err := readKey(c.Key); err == nil && kind == itemKey {
-			all = append(all, push{c.Version, pushPayload(contact, u.items[contact], c.Version)})
+			all = append(all, push{c.Version, pushPayload(contact, u.packed.item(contact), c.Version)})
 			if size += len(all[len(all)-1].payload); size > maxPushes {
 				return false
 			}

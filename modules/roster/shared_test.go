@@ -195,33 +195,67 @@ func TestContactsByAGroupAloneAreNotExported(t *testing.T) {
 }
 
 // What a roster of many contacts holds is most of what a session takes.
-func TestARosterHoldsGroupsAndListsOnce(t *testing.T) {
-	u, known := &user{}, map[string][]string{}
-	for i, groups := range [][]string{{"Friends", "Verona"}, {"Friends", "Verona"}, {"Verona"}, nil} {
-		it := &Item{Groups: groups, State: bothWays}
-		got, err := readItem(it.record(), known)
-		if err != nil || !got.equal(it) {
-			t.Fatalf("%+v was read as %+v, %v", it, got, err)
+func TestARosterThatWaitsIsPacked(t *testing.T) {
+	c := newScene(t, Options{})
+	var want []string
+	change := func(f func(u *user)) *user {
+		t.Helper()
+		u, err := c.m.lock(jid.MustParse("juliet@example.org"))
+		if err != nil {
+			t.Fatal(err)
 		}
-		u.setItem(jid.MustParse(fmt.Sprint("contact", i, "@example.org")), got)
-	}
-	one, other := u.items[jid.MustParse("contact0@example.org")], u.items[jid.MustParse("contact1@example.org")]
-	if &one.Groups[0] != &other.Groups[0] || cap(one.Groups) != 2 {
-		t.Error("the same groups are held twice")
-	}
-	u.list()
-	if len(u.from) != 4 || len(u.to) != 4 || &u.from[0] != &u.to[0] {
-		t.Errorf("lists of %d and %d", len(u.from), len(u.to))
-	}
-	u.setItem(jid.MustParse("contact4@example.org"), &Item{State: State{To: true}})
-	u.setItem(jid.MustParse("contact5@example.org"), &Item{State: State{From: true}})
-	u.list()
-	for _, list := range [][]jid.JID{u.from, u.to} {
-		if len(list) != 5 || cap(list) != 5 {
-			t.Errorf("%d addresses in room for %d", len(list), cap(list))
+		f(u)
+		c.m.unlock(u)
+		if u.items != nil || u.opened || !slices.IsSortedFunc(u.packed.contacts, jid.JID.Compare) {
+			t.Errorf("it is open: %v, %v", u.items, u.packed.contacts)
 		}
+		u.list()
+		return u
 	}
-	if slices.Contains(u.from, jid.MustParse("contact4@example.org")) || slices.Contains(u.to, jid.MustParse("contact5@example.org")) {
+	u := change(func(u *user) {
+		for i := range 50 {
+			contact := jid.MustParse(fmt.Sprint("contact", i, "@example.org"))
+			u.setItem(contact, &Item{Name: fmt.Sprint("Contact ", i), Groups: []string{"Friends", "Verona"}, State: bothWays})
+			want = append(want, contact.String())
+		}
+		u.setItem(jid.MustParse("ünal@bücher.example"), &Item{State: bothWays}) // not ASCII
+	})
+	if len(u.from) != 51 || &u.from[0] != &u.packed.contacts[0] || &u.to[0] != &u.from[0] {
+		t.Errorf("lists of %d and %d, of their own", len(u.from), len(u.to))
+	}
+	u = change(func(u *user) {
+		for _, name := range want {
+			it := u.items[jid.MustParse(name)]
+			if it == nil || it.Name == "" || it.State != bothWays || len(it.Groups) != 2 {
+				t.Fatalf("%s is %+v", name, it)
+			}
+		}
+		one, other := u.items[jid.MustParse(want[0])], u.items[jid.MustParse(want[1])]
+		if &one.Groups[0] != &other.Groups[0] {
+			t.Error("the same groups are held twice")
+		}
+		u.setItem(jid.MustParse("onlyto@example.org"), &Item{State: State{To: true}})
+		u.setItem(jid.MustParse("onlyfrom@example.org"), &Item{State: State{From: true}})
+		u.setItem(jid.MustParse(want[0]), nil)
+		group := &Item{Name: "Group"}
+		group.share([]string{"All"}, false, State{})
+		u.setItem(jid.MustParse("group@example.org"), group)
+	})
+	to, from := jid.MustParse("onlyto@example.org"), jid.MustParse("onlyfrom@example.org")
+	if len(u.from) != 52 || cap(u.from) != 52 || len(u.to) != 52 || slices.Contains(u.from, to) || slices.Contains(u.to, from) ||
+		!slices.Contains(u.from, from) || !slices.Contains(u.to, to) || !slices.Contains(u.from, jid.MustParse("group@example.org")) {
 		t.Errorf("from %v, to %v", u.from, u.to)
+	}
+	for contact, want := range map[string]bool{want[0]: false, want[1]: true, to.String(): false, from.String(): true,
+		"group@example.org": true, "ünal@bücher.example": true, "nobody@example.org": false} {
+		if sees, err := c.m.Sees(jid.MustParse("juliet@example.org"), jid.MustParse(contact)); sees != want || err != nil {
+			t.Errorf("%s sees: %v, %v", contact, sees, err)
+		}
+	}
+	if groups, err := c.m.Groups(jid.MustParse("juliet@example.org"), jid.MustParse("group@example.org")); len(groups) != 1 || err != nil {
+		t.Errorf("groups: %v, %v", groups, err)
+	}
+	if has, err := c.m.Has(jid.MustParse("juliet@example.org"), jid.MustParse(want[0])); has || err != nil {
+		t.Errorf("has one that has gone: %v", err)
 	}
 }

@@ -265,7 +265,7 @@ func (r *Roster) removed(user jid.JID) error {
 	items, requests := u.items, u.requests
 	p, err := r.store.DeleteOwner(context.Background(), user.String())
 	if err == nil {
-		u.loaded, u.items, u.size, u.requests, u.listed = false, nil, 0, nil, false
+		u.loaded, u.size, u.requests = false, 0, nil
 	}
 	r.unlock(u)
 	if err != nil {
