@@ -88,7 +88,6 @@ func (r *Roster) load(u *user) error {
 		return fmt.Errorf("load roster of %s: %w", u.bare, err)
 	}
 	u.version, u.packed, u.size, u.requests, u.listed = version, packed{}, 0, nil, false
-	known := map[string][]string{}
 	lines := make([]line, 0, len(entries))
 	for _, e := range entries {
 		kind, contact, err := readKey(e.Key)
@@ -99,14 +98,16 @@ func (r *Roster) load(u *user) error {
 			u.setRequest(contact, true)
 			continue
 		}
-		item, err := readItem(e.Value, known)
+		lines = append(lines, line{contact, e.Value})
+	}
+	u.packed = pack(lines)
+	for i, contact := range u.packed.contacts {
+		item, err := fieldsOf(u.packed.record(i))
 		if err != nil {
 			return fmt.Errorf("load roster of %s: contact %s: %w", u.bare, contact, err)
 		}
 		u.size += item.size(contact)
-		lines = append(lines, line{contact, e.Value})
 	}
-	u.packed = pack(lines)
 	u.loaded = true
 	return nil
 }

@@ -78,72 +78,124 @@ func (it *Item) size(contact jid.JID) int {
 	if it == nil {
 		return 0
 	}
-	n := 16 + len(contact.String()) + len(it.Name)
+	n := itemSize(contact, it.Name)
 	for _, g := range it.Groups {
-		n += 2 + len(g)
+		n += groupSize(g)
 	}
 	return n
 }
 
-// readItem reads a record. Items of a roster that are in the same groups share these: known has those read before, by
-// their bytes; nil: there are none.
-func readItem(b []byte, known map[string][]string) (*Item, error) {
-	if len(b) < 2 || b[0] != recordVersion && b[0] != sharedVersion {
-		return nil, errRecord
+func itemSize(contact jid.JID, name string) int { return 16 + len(contact.String()) + len(name) }
+
+func groupSize(name string) int { return 2 + len(name) }
+
+// fields are those of a record, which they lie in.
+type fields struct {
+	version, flags byte
+	name, groups   string // groups as they are stored
+	shared         uint64
+}
+
+// fieldsOf takes a record apart without making anything.
+func fieldsOf(record string) (p fields, err error) {
+	if len(record) < 2 || record[0] != recordVersion && record[0] != sharedVersion {
+		return p, errRecord
 	}
-	version, flags := b[0], b[1]
-	it := &Item{State: stateIn(flags)}
-	name, b, err := readField(b[2:])
+	p.version, p.flags = record[0], record[1]
+	var ok bool
+	if p.name, p.groups, ok = cutField(record[2:]); !ok {
+		return p, errRecord
+	}
+	if p.version == sharedVersion {
+		if p.shared, p.groups, ok = cutNumber(p.groups); !ok || p.shared == 0 {
+			return p, errRecord
+		}
+	}
+	n := uint64(0)
+	for rest := p.groups; rest != ""; n++ {
+		if _, rest, ok = cutField(rest); !ok {
+			return p, errRecord
+		}
+	}
+	if p.shared > n {
+		return p, errRecord
+	}
+	return p, nil
+}
+
+// eachGroup calls f with the groups.
+func (p *fields) eachGroup(f func(group string)) {
+	for rest := p.groups; rest != ""; {
+		var g string
+		g, rest, _ = cutField(rest) // as in fieldsOf
+		f(g)
+	}
+}
+
+// state is what there is between the user and the contact.
+func (p *fields) state() State {
+	if p.version == sharedVersion {
+		return bothWays
+	}
+	return stateIn(p.flags)
+}
+
+// size is Item.size.
+func (p *fields) size(contact jid.JID) int {
+	n := itemSize(contact, p.name)
+	p.eachGroup(func(g string) { n += groupSize(g) })
+	return n
+}
+
+// write is Item.write.
+func (p *fields) write(w *xmpp.Writer, contact jid.JID) {
+	startItem(w, contact, p.name, p.state())
+	p.eachGroup(func(g string) { w.Leaf(xmpp.NSRoster, "group", g) })
+	w.End()
+}
+
+// cutNumber reads what binary.AppendUvarint has written.
+func cutNumber(s string) (n uint64, rest string, ok bool) {
+	for i := 0; i < len(s) && i < binary.MaxVarintLen64; i++ {
+		if n |= uint64(s[i]&0x7f) << (7 * i); s[i] < 0x80 {
+			return n, s[i+1:], true
+		}
+	}
+	return 0, "", false
+}
+
+func cutField(s string) (field, rest string, ok bool) {
+	n, s, ok := cutNumber(s)
+	if !ok || n > uint64(len(s)) {
+		return "", "", false
+	}
+	return s[:n], s[n:], true
+}
+
+// readItem reads a record, in which the name and the groups stay. Items of a roster that are in the same groups share
+// these: known has those read before, by their bytes; nil: there are none.
+func readItem(record string, known map[string][]string) (*Item, error) {
+	p, err := fieldsOf(record)
 	if err != nil {
 		return nil, err
 	}
-	it.Name = string(name)
-	shared := uint64(0)
-	if version == sharedVersion {
-		n, k := binary.Uvarint(b)
-		if k <= 0 || n == 0 {
-			return nil, errRecord
-		}
-		shared, b = n, b[k:]
-		it.own, it.under, it.State = flags&flagOwn != 0, it.State, bothWays
+	it := &Item{State: p.state(), Name: p.name, shared: int32(p.shared)}
+	if p.version == sharedVersion {
+		it.own, it.under = p.flags&flagOwn != 0, stateIn(p.flags)
 	}
-	if it.Groups = known[string(b)]; it.Groups == nil {
-		if it.Groups, err = readGroups(b); err != nil {
-			return nil, err
-		}
-		if known != nil && len(b) > 0 {
-			known[string(b)] = it.Groups
+	if it.Groups = known[p.groups]; it.Groups == nil && p.groups != "" {
+		p.eachGroup(func(g string) { it.Groups = append(it.Groups, g) })
+		it.Groups = slices.Clip(it.Groups)
+		if known != nil {
+			known[p.groups] = it.Groups
 		}
 	}
-	if shared > uint64(len(it.Groups)) {
-		return nil, errRecord
-	}
-	it.shared = int32(shared)
 	return it, nil
 }
 
 func stateIn(flags byte) State {
 	return State{To: flags&flagTo != 0, From: flags&flagFrom != 0, PendingOut: flags&flagPendingOut != 0,
 		Approved: flags&flagApproved != 0}
-}
-
-// stateOf is the state in a record that can be read.
-func stateOf(record string) State {
-	if record[0] == sharedVersion {
-		return bothWays
-	}
-	return stateIn(record[1])
-}
-
-func readGroups(b []byte) (groups []string, err error) {
-	for len(b) > 0 {
-		var g []byte
-		if g, b, err = readField(b); err != nil {
-			return nil, err
-		}
-		groups = append(groups, string(g))
-	}
-	return slices.Clip(groups), nil
 }
 
 func appendField[T string | []byte](dst []byte, s T) []byte {
@@ -194,22 +246,25 @@ func readRequest(b []byte, from, to jid.JID) (*xmpp.Stanza, error) {
 
 // write adds the item as XML; nil is one that was removed.
 func (it *Item) write(w *xmpp.Writer, contact jid.JID) {
-	w.Start(xmpp.NSRoster, "item").Attr("jid", contact.String())
 	if it == nil {
-		w.Attr("subscription", "remove").End()
+		w.Start(xmpp.NSRoster, "item").Attr("jid", contact.String()).Attr("subscription", "remove").End()
 		return
 	}
-	w.AttrIf("name", it.Name).Attr("subscription", it.State.subscription())
-	if it.State.PendingOut {
-		w.Attr("ask", "subscribe")
-	}
-	if it.State.Approved {
-		w.Attr("approved", "true")
-	}
+	startItem(w, contact, it.Name, it.State)
 	for _, g := range it.Groups {
 		w.Leaf(xmpp.NSRoster, "group", g)
 	}
 	w.End()
+}
+
+func startItem(w *xmpp.Writer, contact jid.JID, name string, s State) {
+	w.Start(xmpp.NSRoster, "item").Attr("jid", contact.String()).AttrIf("name", name).Attr("subscription", s.subscription())
+	if s.PendingOut {
+		w.Attr("ask", "subscribe")
+	}
+	if s.Approved {
+		w.Attr("approved", "true")
+	}
 }
 
 func startQuery(w *xmpp.Writer, version uint64) {

@@ -70,8 +70,20 @@ func (p *packed) find(contact jid.JID) (i int, ok bool) {
 	return slices.BinarySearchFunc(p.contacts, contact, jid.JID.Compare)
 }
 
+// fields are those of a contact's record, which has been read before or is one of ours.
+func (p *packed) fields(i int) fields {
+	x, err := fieldsOf(p.record(i))
+	if err != nil {
+		panic(err)
+	}
+	return x
+}
+
 // state is what there is between the user and a contact, but for requests.
-func (p *packed) state(i int) State { return stateOf(p.record(i)) }
+func (p *packed) state(i int) State {
+	x := fields{version: p.record(i)[0], flags: p.record(i)[1]}
+	return x.state()
+}
 
 // item is that of a contact, nil if there is none.
 func (p *packed) item(contact jid.JID) *Item {
@@ -82,11 +94,11 @@ func (p *packed) item(contact jid.JID) *Item {
 	return p.read(i, nil)
 }
 
-// read makes an item. It has been read before, or comes from a record of ours.
+// read makes an item.
 func (p *packed) read(i int, known map[string][]string) *Item {
-	it, err := readItem([]byte(p.record(i)), known)
+	it, err := readItem(p.record(i), known)
 	if err != nil {
-		panic(err)
+		panic(err) // see fields
 	}
 	return it
 }

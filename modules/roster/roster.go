@@ -279,9 +279,9 @@ func (r *Roster) get(e *router.Envelope, u *user, q *xmpp.Element) error {
 
 // write adds all items: some clients show contacts in the order in which they come.
 func (u *user) write(w *xmpp.Writer) {
-	known := map[string][]string{}
 	for i, contact := range u.packed.contacts {
-		u.packed.read(i, known).write(w, contact)
+		x := u.packed.fields(i)
+		x.write(w, contact)
 	}
 }
 

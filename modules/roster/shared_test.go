@@ -153,15 +153,15 @@ func TestSharedItemsAreReadAsTheyWereWritten(t *testing.T) {
 		{Name: "N", Groups: []string{"A", "B", "mine"}, shared: 2, own: true, State: bothWays,
 			under: State{From: true, PendingOut: true}},
 	} {
-		got, err := readItem(it.record(), nil)
+		got, err := readItem(string(it.record()), nil)
 		if err != nil || !cmp.Equal(got, it, cmp.AllowUnexported(Item{})) {
 			t.Errorf("%+v was read as %+v, %v", it, got, err)
 		}
 		for n := range it.record() {
-			readItem(it.record()[:n], nil) // must not panic
+			readItem(string(it.record()[:n]), nil) // must not panic
 		}
 	}
-	if _, err := readItem([]byte{sharedVersion, 0, 0, 2, 1, 'a'}, nil); err == nil {
+	if _, err := readItem(string([]byte{sharedVersion, 0, 0, 2, 1, 'a'}), nil); err == nil {
 		t.Error("a record with fewer groups than it says was read")
 	}
 }
