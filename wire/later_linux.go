@@ -48,8 +48,8 @@ func (s *sleepers) open() bool {
 }
 
 // AwaitLater has f called on a goroutine of its own when Await would return, and there is none until then. The reader
-// calls it in place of Await, and f goes on as the reader. It returns false where that is not possible. From here on the
-// connection is closed by the transport alone.
+// calls it in place of Await, and f goes on as the reader. It returns false where that is not possible. From here on
+// the connection is closed by the transport alone.
 func (t *Transport) AwaitLater(f func()) bool {
 	if t.raw == nil || t.pos < t.end {
 		return false
@@ -110,7 +110,7 @@ func (s *sleepers) wake(t *Transport) {
 	}
 }
 
-// run wakes those for whom something has come, until nobody sleeps.
+// run wakes those for whom something has come, until nobody sleeps. It panics if the epoll is closed, which it never is.
 func (s *sleepers) run() {
 	raw, err := s.poll.SyscallConn()
 	if err != nil {

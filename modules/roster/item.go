@@ -258,7 +258,8 @@ func (it *Item) write(w *xmpp.Writer, contact jid.JID) {
 }
 
 func startItem(w *xmpp.Writer, contact jid.JID, name string, s State) {
-	w.Start(xmpp.NSRoster, "item").Attr("jid", contact.String()).AttrIf("name", name).Attr("subscription", s.subscription())
+	w.Start(xmpp.NSRoster, "item").Attr("jid", contact.String()).AttrIf("name", name).
+		Attr("subscription", s.subscription())
 	if s.PendingOut {
 		w.Attr("ask", "subscribe")
 	}

@@ -70,7 +70,7 @@ func (p *packed) find(contact jid.JID) (i int, ok bool) {
 	return slices.BinarySearchFunc(p.contacts, contact, jid.JID.Compare)
 }
 
-// fields are those of a contact's record, which has been read before or is one of ours.
+// fields are those of a contact's record, which has been read before or is one of ours; it panics if it is not.
 func (p *packed) fields(i int) fields {
 	x, err := fieldsOf(p.record(i))
 	if err != nil {
@@ -94,7 +94,7 @@ func (p *packed) item(contact jid.JID) *Item {
 	return p.read(i, nil)
 }
 
-// read makes an item.
+// read makes an item; it panics as fields does.
 func (p *packed) read(i int, known map[string][]string) *Item {
 	it, err := readItem(p.record(i), known)
 	if err != nil {

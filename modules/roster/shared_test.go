@@ -242,7 +242,8 @@ func TestARosterThatWaitsIsPacked(t *testing.T) {
 		u.setItem(jid.MustParse("group@example.org"), group)
 	})
 	to, from := jid.MustParse("onlyto@example.org"), jid.MustParse("onlyfrom@example.org")
-	if len(u.from) != 52 || cap(u.from) != 52 || len(u.to) != 52 || slices.Contains(u.from, to) || slices.Contains(u.to, from) ||
+	if len(u.from) != 52 || cap(u.from) != 52 || len(u.to) != 52 ||
+		slices.Contains(u.from, to) || slices.Contains(u.to, from) ||
 		!slices.Contains(u.from, from) || !slices.Contains(u.to, to) || !slices.Contains(u.from, jid.MustParse("group@example.org")) {
 		t.Errorf("from %v, to %v", u.from, u.to)
 	}
