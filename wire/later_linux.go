@@ -110,7 +110,7 @@ func (s *sleepers) wake(t *Transport) {
 	}
 }
 
-// run wakes those for whom something has come, until nobody sleeps. It panics if the epoll is closed, which it never is.
+// run wakes those for whom something has come, until nobody sleeps. It panics if the epoll is closed; it never is.
 func (s *sleepers) run() {
 	raw, err := s.poll.SyscallConn()
 	if err != nil {
