@@ -28,7 +28,10 @@ type plan struct {
 }
 
 // An outcome is that of one post.
-type outcome struct{ CPU, Answer time.Duration }
+type outcome struct {
+	CPU, Answer time.Duration
+	Commits     float64 // until the answer
+}
 
 func run(s *stage.Stage) int {
 	var p plan
@@ -44,16 +47,17 @@ func run(s *stage.Stage) int {
 		return 2
 	}
 	defer harness.Cleanup()
-	fmt.Println("| one post to many | CPU s | answer s |\n| --- | --- | --- |")
+	fmt.Println("| one post to many | CPU s | answer s | commits |\n| --- | --- | --- | --- |")
 	for _, engine := range strings.Split(*engines, ",") {
 		p.engine = harness.Engine(engine)
-		var cpu, answer []float64
+		var cpu, answer, commits []float64
 		for _, o := range measure(s, p) {
 			cpu, answer = append(cpu, o.CPU.Seconds()), append(answer, o.Answer.Seconds())
+			commits = append(commits, o.Commits)
 		}
-		fmt.Printf("| %s recipients, %s online, %s, archive %v: median of %d | %.2f | %.2f |\n| the single posts | %.2f | %.2f |\n",
+		fmt.Printf("| %s recipients, %s online, %s, archive %v: median of %d | %.2f | %.2f | %.0f |\n| the single posts | %.2f | %.2f | %.0f |\n",
 			stage.Thousands(float64(p.recipients)), stage.Thousands(float64(p.online)), engine,
-			p.archive, p.reps, stage.Median(cpu), stage.Median(answer), cpu, answer)
+			p.archive, p.reps, stage.Median(cpu), stage.Median(answer), stage.Median(commits), cpu, answer, commits)
 	}
 	return 0
 }
@@ -101,6 +105,7 @@ func post(s *stage.Stage, server *harness.Server, users []string, here []*harnes
 	req.SetBasicAuth("poster@"+server.Domain, harness.Password)
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Accept", "application/json")
+	had := commits(s, server)
 	before, err := stage.TreeCPU(server.PID())
 	if err != nil {
 		s.Fatal(err)
@@ -113,6 +118,7 @@ func post(s *stage.Stage, server *harness.Server, users []string, here []*harnes
 	text, err := io.ReadAll(resp.Body)
 	o.Answer = time.Since(began)
 	resp.Body.Close()
+	o.Commits = commits(s, server) - had
 	var report struct{ Accepted int }
 	if err == nil {
 		err = json.Unmarshal(text, &report)
@@ -133,4 +139,13 @@ func post(s *stage.Stage, server *harness.Server, users []string, here []*harnes
 	}
 	o.CPU = after - before
 	return o
+}
+
+// commits is how many a server has made.
+func commits(s *stage.Stage, server *harness.Server) float64 {
+	all, err := stage.Scrape(server.Metrics)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return all["jackdaw_storage_commit_seconds_count"]
 }

@@ -12,7 +12,7 @@ func TestThePostIsMeasuredOnEachEngine(t *testing.T) {
 		defer harness.Cleanup()
 		for _, engine := range harness.Engines {
 			outcomes := measure(s, plan{recipients: 300, online: 5, reps: 2, archive: true, engine: engine})
-			if len(outcomes) != 2 || outcomes[0].Answer <= 0 || outcomes[1].Answer <= 0 {
+			if len(outcomes) != 2 || outcomes[0].Answer <= 0 || outcomes[1].Answer <= 0 || outcomes[0].Commits < 1 {
 				t.Errorf("%s: %+v", engine, outcomes)
 			}
 		}
