@@ -2,7 +2,8 @@
 // each host: everybody, or by list.
 //
 // It says who belongs together; package roster writes that into the rosters and tells the clients. All of a host is
-// looked at anew after a start, a reload, and whenever an account has come or gone; what is right is not written.
+// looked at anew after a start, a reload, and whenever an account has come or gone; what is right is not written. Each
+// of several nodes writes the rosters of users at home there, and looks anew every 15 s.
 // There is no specification for this: to clients such contacts are as any others, but that they cannot be removed.
 package groups
 
@@ -45,6 +46,8 @@ const (
 	again = time.Minute
 	// page is how many accounts are read at once.
 	page = 1000
+	// elsewhere is how often a node looks at what other nodes may have changed.
+	elsewhere = 15 * time.Second
 )
 
 // Groups is made by Of. Poke and Run are for any goroutine.
@@ -55,12 +58,19 @@ type Groups struct {
 	marks    storage.Map // what a host's rosters were last made to say, so that a start need not look at each
 	log      *slog.Logger
 	poked    chan struct{}
+	// home says whether a user is at home here; nil where there is one node. Each of several writes the rosters of those
+	// who are, and knows what they were last made to say: done, by host. It is of Run alone.
+	home func(user jid.JID) bool
+	done map[string][]byte
 }
 
 // Of makes the groups of a server.
 func Of(p parts.Parts, rosters Rosters) *Groups {
 	g := &Groups{config: p.Config, accounts: p.Accounts, rosters: rosters, marks: p.Store.Map("groups"), log: p.Log,
-		poked: make(chan struct{}, 1)}
+		poked: make(chan struct{}, 1), done: map[string][]byte{}}
+	if !p.Router.Alone() {
+		g.home = p.Router.IsHome
+	}
 	p.Accounts.OnChange(func(_ jid.JID, what accounts.Change) {
 		if what == accounts.Created || what == accounts.Deleted {
 			g.Poke()
@@ -82,6 +92,9 @@ func (g *Groups) Run(ctx context.Context) {
 	for {
 		next := g.poked
 		var retry <-chan time.Time
+		if g.home != nil {
+			retry = time.After(elsewhere)
+		}
 		if err := g.all(ctx); err != nil && ctx.Err() == nil {
 			g.log.Warn("shared groups are not as they should be", "error", err, "again_in", again)
 			retry = time.After(again)
@@ -143,6 +156,9 @@ func (g *Groups) host(ctx context.Context, h config.Host) error {
 	}
 	members := g.members(h, everybody)
 	mark := digest(members)
+	if g.home != nil {
+		mark, last = g.ours(mark, members), g.done[h.Domain] // what other nodes have done is not known
+	}
 	if slices.Equal(mark, last) {
 		return nil
 	}
@@ -167,14 +183,35 @@ func (g *Groups) host(ctx context.Context, h config.Host) error {
 	if err := g.share(ctx, members, slices.SortedFunc(maps.Keys(had), jid.JID.Compare), exists); err != nil {
 		return err
 	}
-	changes = []storage.Change{{Key: markKey, Value: mark, Delete: len(h.Groups) == 0}}
+	changes = []storage.Change{{Key: markKey, Value: mark, Delete: len(h.Groups) == 0 || g.home != nil}}
 	for user := range had {
-		if !now[user] {
+		if !now[user] && g.here(user) {
 			changes = append(changes, storage.Change{Key: userKey + user.String(), Delete: true})
 		}
 	}
-	return g.mark(ctx, h.Domain, changes...)
+	if err := g.mark(ctx, h.Domain, changes...); err != nil {
+		return err
+	}
+	if g.home != nil {
+		g.done[h.Domain] = mark
+	}
+	return nil
 }
+
+// ours is a mark that is another one, too, when other users are at home here.
+func (g *Groups) ours(mark []byte, members []membership) []byte {
+	h := sha256.New()
+	h.Write(mark)
+	for _, m := range members {
+		for _, a := range m.who {
+			fmt.Fprintln(h, g.home(a.User))
+		}
+	}
+	return h.Sum(nil)
+}
+
+// here says whether this node writes the roster of a user.
+func (g *Groups) here(user jid.JID) bool { return g.home == nil || g.home(user) }
 
 func (g *Groups) mark(ctx context.Context, host string, changes ...storage.Change) error {
 	_, p, err := g.marks.Update(ctx, host, storage.AnyVersion, changes...)
@@ -275,7 +312,7 @@ func (g *Groups) share(ctx context.Context, members []membership, rosters []jid.
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case !exists[user]:
+		case !exists[user], !g.here(user):
 			continue
 		}
 		gained, lost, p, err := g.rosters.Share(ctx, &b, user, wanted(members, user))

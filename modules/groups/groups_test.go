@@ -208,3 +208,30 @@ func TestRunFollowsAndTriesAgain(t *testing.T) {
 		<-done
 	})
 }
+
+func TestEachNodeWritesTheRostersOfUsersAtHomeThere(t *testing.T) {
+	h := newHouse("ann", "ben", "cat")
+	here := map[string]bool{"ann": true}
+	node := func(home func(user jid.JID) bool) *Groups {
+		g := h.share("Team=ann,ben,cat")
+		g.home, g.done = home, map[string][]byte{}
+		return g
+	}
+	first := node(func(user jid.JID) bool { return here[user.Local()] })
+	second := node(func(user jid.JID) bool { return !here[user.Local()] })
+	for range 2 { // and each its own once
+		for _, g := range []*Groups{first, second} {
+			if err := g.all(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if h.writes != 3 || len(h.told) != 3 {
+			t.Errorf("%d writes, of %v", h.writes, h.told)
+		}
+	}
+	here["ben"] = true
+	h.writes = 0
+	if err := first.all(t.Context()); err != nil || h.writes != 2 {
+		t.Errorf("%v: when ben has come home there are %d writes, want those of ann and ben", err, h.writes)
+	}
+}
