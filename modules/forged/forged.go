@@ -74,9 +74,7 @@ func (f *Forged) Hooked() bool { return f.hook.on() }
 // New returns the module, and goes on posting what was queued.
 func New(o Options) *Forged {
 	f := &Forged{o: o, pairs: newPairs(o.Store)}
-	if f.hook = newHook(o, &f.Stats); f.hook.on() {
-		f.hook.queue.Kick()
-	}
+	f.hook = newHook(o, &f.Stats)
 	return f
 }
 
@@ -94,7 +92,11 @@ func (f *Forged) Module() router.Module {
 		Departing: router.Stage{Message: f.departing, Presence: f.departing, IQ: f.departing},
 		Portable: []router.Portable{{Spaces: []string{"map forged", "log forged"},
 			Stays: "it is about messages that this server has sent"}},
-		Moved:   f.pairs.moved,
+		Moved: func(gone func(owner string) bool) {
+			f.pairs.moved(gone)
+			f.hook.moved(gone)
+		},
+		Coming:  func() { f.hook.coming.Store(looks) },
 		Removed: parts.Erase(f.pairs.remove),
 	}
 }

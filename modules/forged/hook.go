@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,8 +26,13 @@ const (
 	maxReplies    = 10000
 	maxReplyBytes = 64 << 20
 
-	// replies is the owner of the queue.
+	// replies is the owner of the queue of a server that is alone. Where there are several nodes, those of each user are
+	// queued under the user's address, at home.
 	replies = "replies"
+	// lookEvery is how often a node looks whether replies have come home with their users, and looks how often after a
+	// move: they are at home a moment later.
+	lookEvery = 2 * time.Second
+	looks     = 5
 	// replyVersion is the first byte of what is queued; the reply as JSON follows.
 	replyVersion = 1
 )
@@ -43,21 +49,97 @@ type reply struct {
 // A hook posts replies to a URL, one after the other and those of each user in order, from a queue in storage.
 type hook struct {
 	url    func() string
-	queue  *outgoing.Queue
+	stored storage.Log
 	router *router.Router
 	log    *slog.Logger
 	client *outgoing.Client
+
+	turn   chan struct{} // one reply is posted at a time
+	coming atomic.Int32  // how often to look for replies that come home
+	ctx    context.Context
+	end    context.CancelFunc
+	work   sync.WaitGroup
+
+	mu     sync.Mutex // guards queues
+	queues map[string]*outgoing.Queue
 
 	posted, failed *atomic.Int64
 }
 
 func newHook(o Options, stats *Stats) *hook {
-	h := &hook{url: o.Hook, router: o.Router, log: o.Log, posted: &stats.Posted, failed: &stats.Failed,
-		client: outgoing.NewClient(1, false)}
-	h.queue = outgoing.New(outgoing.Options{Log: o.Replies, Owner: replies,
-		MaxRecords: maxReplies, MaxBytes: maxReplyBytes, Age: hookAge,
-		Parallel: 1, Sender: sender, Try: h.try, Waits: h.waits, Lost: h.bounce, On: h.on, Logger: o.Log})
+	h := &hook{url: o.Hook, stored: o.Replies, router: o.Router, log: o.Log, posted: &stats.Posted, failed: &stats.Failed,
+		client: outgoing.NewClient(1, false), turn: make(chan struct{}, 1), queues: map[string]*outgoing.Queue{}}
+	h.ctx, h.end = context.WithCancel(context.Background())
+	if !h.router.Alone() {
+		h.work.Go(h.look)
+	} else if h.on() {
+		h.resume()
+	}
 	return h
+}
+
+// queue is that of an owner.
+func (h *hook) queue(owner string) *outgoing.Queue {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	q := h.queues[owner]
+	if q == nil {
+		q = outgoing.New(outgoing.Options{Log: h.stored, Owner: owner,
+			MaxRecords: maxReplies, MaxBytes: maxReplyBytes, Age: hookAge, Parallel: 1, Sender: sender,
+			Try:   func(ctx context.Context, r storage.Record) (bool, error) { return h.try(ctx, owner, r) },
+			Waits: h.waits, Lost: h.bounce, On: func() bool { return h.on() && h.router.Here(owner) }, Logger: h.log})
+		h.queues[owner] = q
+		if h.ctx.Err() != nil {
+			q.Close()
+		}
+	}
+	return q
+}
+
+// resume goes on with what is queued for owners at home here, and says whether it could be read.
+func (h *hook) resume() bool {
+	err := h.stored.Owners(h.ctx, func(owner string) bool {
+		if h.router.Here(owner) {
+			h.queue(owner).Kick()
+		}
+		return true
+	})
+	if err != nil && h.ctx.Err() == nil {
+		h.log.Warn("replies to forged senders wait", "error", err)
+	}
+	return err == nil
+}
+
+// look goes on with what is queued for owners that have come home.
+func (h *hook) look() {
+	for {
+		if n := h.coming.Load(); n > 0 && h.on() && h.resume() {
+			h.coming.CompareAndSwap(n, n-1)
+		}
+		t := time.NewTimer(lookEvery)
+		select {
+		case <-t.C:
+		case <-h.ctx.Done():
+			t.Stop()
+			return
+		}
+	}
+}
+
+// moved ends what is done for owners that are at home elsewhere from now on.
+func (h *hook) moved(gone func(owner string) bool) {
+	h.mu.Lock()
+	var end []*outgoing.Queue
+	for owner, q := range h.queues {
+		if gone(owner) {
+			end = append(end, q)
+			delete(h.queues, owner)
+		}
+	}
+	h.mu.Unlock()
+	for _, q := range end {
+		q.Close()
+	}
 }
 
 // on says whether there is a URL. What is queued while there is none is kept for the next one.
@@ -82,9 +164,15 @@ func (h *hook) take(e *router.Envelope) {
 	w.SetEscapeHTML(false)
 	err := w.Encode(reply{From: s.From.String(), To: s.To.String(), ID: s.ID, Body: text,
 		Stanza: string(s.AppendQualified(nil))})
+	var queue *outgoing.Queue
 	if err == nil {
+		owner := replies
+		if !h.router.Alone() {
+			owner = s.From.Bare().String()
+		}
+		queue = h.queue(owner)
 		var p *storage.Pending
-		p, err = h.queue.Append(h.router.Sharer(s.From), record.Bytes(), e.DedupKey())
+		p, err = queue.Append(h.router.Sharer(s.From), record.Bytes(), e.DedupKey())
 		e.Await(p)
 	}
 	switch {
@@ -95,13 +183,15 @@ func (h *hook) take(e *router.Envelope) {
 		e.Refuse(router.Unavailable())
 	default:
 		e.Settle(router.Delivered)
-		h.queue.Kick()
+		queue.Kick()
 	}
 }
 
 // close stops the work; what is queued stays.
 func (h *hook) close() {
-	h.queue.Close()
+	h.end()
+	h.work.Wait()
+	h.moved(func(string) bool { return true })
 	h.client.Close()
 }
 
@@ -117,14 +207,24 @@ func sender(r storage.Record) string {
 	return user
 }
 
-// try hands over a reply. final says that another try would fare no better.
-func (h *hook) try(ctx context.Context, r storage.Record) (final bool, err error) {
+// try hands over a reply of an owner. final says that another try would fare no better.
+func (h *hook) try(ctx context.Context, owner string, r storage.Record) (final bool, err error) {
+	select {
+	case h.turn <- struct{}{}:
+		defer func() { <-h.turn }()
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+	key := strconv.FormatUint(r.ID, 10)
+	if owner != replies { // ids of several owners may be the same
+		key += "-" + owner
+	}
 	if _, ok := read(r); !ok {
 		h.log.Error("a queued reply cannot be read and is lost", "id", r.ID)
 		return true, errors.New("it cannot be read")
 	}
 	// The answer may be lost, and the reply come again.
-	answer, err := h.client.Do(ctx, outgoing.Request{URL: h.url(), Body: r.Data[1:], Key: strconv.FormatUint(r.ID, 10)})
+	answer, err := h.client.Do(ctx, outgoing.Request{URL: h.url(), Body: r.Data[1:], Key: key})
 	if answer.Status == 0 {
 		return false, err
 	}

@@ -166,13 +166,13 @@ func TestTheAnswerSaysWhetherToTryAgain(t *testing.T) {
 		{408, false, false}, {425, false, false},
 		{429, false, false}, {500, false, false}, {503, false, false}} {
 		h.hook = newProgram(t, row.status).URL
-		final, err := h.forged.hook.try(t.Context(), storage.Record{ID: 1, Data: []byte("\x01{}")})
+		final, err := h.forged.hook.try(t.Context(), replies, storage.Record{ID: 1, Data: []byte("\x01{}")})
 		if final != row.final || (err == nil) != row.taken {
 			t.Errorf("%d: final %v, %v", row.status, final, err)
 		}
 	}
 	h.hook = "http://user:secret@127.0.0.1:1/token"
-	if _, err := h.forged.hook.try(t.Context(), storage.Record{ID: 1, Data: []byte("\x01{}")}); err == nil ||
+	if _, err := h.forged.hook.try(t.Context(), replies, storage.Record{ID: 1, Data: []byte("\x01{}")}); err == nil ||
 		strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "token") {
 		t.Errorf("the log would say %v", err)
 	}
