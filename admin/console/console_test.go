@@ -100,6 +100,10 @@ func (w rooms) Show(_ context.Context, room jid.JID) (d muc.Detail, err error) {
 	return d, nil
 }
 
+func (w rooms) Exists(room jid.JID) (bool, error) { return room.Local() == "garden", nil }
+
+func (w rooms) Loaded(string) []muc.Loaded { return nil }
+
 func (w rooms) Destroy(_ context.Context, room jid.JID, reason string) error {
 	w.kicked = append(w.kicked, room.Local()+":"+reason)
 	return nil
