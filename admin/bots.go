@@ -150,16 +150,41 @@ func (s *Service) aboutBot(j jid.JID, err error) error {
 	return err
 }
 
-// Bots lists the bots by address.
+// Bots lists the bots by address. How one is only its home knows.
 func (s *Service) Bots(ctx context.Context) ([]BotInfo, error) {
+	all, here, err := s.bots(ctx)
+	if err != nil || s.o.Elsewhere == nil || !slices.Contains(here, false) {
+		return all, err
+	}
+	for _, far := range s.o.Elsewhere.Bots() {
+		if i := slices.IndexFunc(all, func(b BotInfo) bool { return b.JID == far.JID }); i >= 0 && !here[i] {
+			all[i] = far
+		}
+	}
+	return all, nil
+}
+
+// BotsHere lists the bots that are at home on this node.
+func (s *Service) BotsHere(ctx context.Context) (list []BotInfo, err error) {
+	all, here, err := s.bots(ctx)
+	for i, b := range all {
+		if here[i] {
+			list = append(list, b)
+		}
+	}
+	return list, err
+}
+
+// bots are all bots, and which are at home on this node.
+func (s *Service) bots(ctx context.Context) (all []BotInfo, here []bool, err error) {
 	if s.o.Bots == nil {
-		return nil, errNoBots
+		return nil, nil, errNoBots
 	}
 	list, err := s.o.Bots.List(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	all := []BotInfo{} // not null in JSON
+	all = []BotInfo{} // not null in JSON
 	for _, b := range list {
 		one := BotInfo{JID: b.JID.String(), Signed: b.Signed, Owner: b.Owner.String(), State: b.State, Waiting: b.Waiting,
 			Rooms: []BotRoomInfo{}, Nick: b.Nick, Trigger: b.Trigger, Encrypted: b.Encrypted, Composing: b.Composing,
@@ -174,9 +199,9 @@ func (s *Service) Bots(ctx context.Context) ([]BotInfo, error) {
 			last := deliveryInfo(*b.Last)
 			one.Last = &last
 		}
-		all = append(all, one)
+		all, here = append(all, one), append(here, b.Here)
 	}
-	return all, nil
+	return all, here, nil
 }
 
 // BotLog is the last requests to a bot, the newest first. Errors: bots.ErrNone.

@@ -14,6 +14,8 @@ type Elsewhere interface {
 	Pass(ctx context.Context, by By, owner jid.JID, operation string, in, out any) (passed bool, err error)
 	// Sessions are those of all other nodes that can be reached.
 	Sessions() []SessionInfo
+	// Bots are those at home on all other nodes that can be reached.
+	Bots() []BotInfo
 }
 
 // What operations take beside what is exported.

@@ -75,6 +75,7 @@ func (c *Control) Handler() http.Handler {
 	operation(mux, "node.sessions-of", c.sessionsOfHere)
 	operation(mux, "node.kick", c.kickHere)
 	operation(mux, "node.rooms", c.roomsHere)
+	operation(mux, "node.bots", c.botsHere)
 	operation(mux, "peers", c.peers)
 	operation(mux, "reload", c.reload)
 	operation(mux, "rooms", c.rooms)

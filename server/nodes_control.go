@@ -151,6 +151,9 @@ func (o *offices) Sessions() []admin.SessionInfo {
 	return everywhere[admin.SessionInfo](o, "node.sessions", nothing{})
 }
 
+// Bots implements admin.Elsewhere.
+func (o *offices) Bots() []admin.BotInfo { return everywhere[admin.BotInfo](o, "node.bots", nothing{}) }
+
 // Rooms are the rooms of a domain in the memory of all other nodes that can be reached.
 func (o *offices) Rooms(domain string) []muc.Loaded {
 	return everywhere[muc.Loaded](o, "node.rooms", name{domain})
@@ -185,6 +188,10 @@ func everywhere[T any](o *offices, operation string, in any) (all []T) {
 
 func (c *Control) roomsHere(_ context.Context, in name) ([]muc.Loaded, error) {
 	return c.Admin.RoomsHere(in.Name)
+}
+
+func (c *Control) botsHere(ctx context.Context, _ nothing) ([]admin.BotInfo, error) {
+	return c.Admin.BotsHere(ctx)
 }
 
 func (c *Control) sessionsHere(context.Context, nothing) ([]admin.SessionInfo, error) {
