@@ -237,9 +237,8 @@ func (s *session) write(c *conn) {
 func (s *session) load(c *conn) {
 	q := s.queue
 	s.queue = nil
-	if s.sm != nil && !s.sm.asked && len(q.marks) > 0 {
+	if s.sm != nil && len(q.marks) > 0 && s.asks() {
 		q.buf = append(q.buf, wire.RequestAck...)
-		s.sm.asked = true
 	}
 	q.base, q.busy = c.sent, true
 	c.sent += int64(len(q.buf))
