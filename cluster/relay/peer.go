@@ -34,6 +34,9 @@ type peer struct {
 	node string
 	up   atomic.Pointer[stream]
 	want chan struct{}
+
+	telling sync.Mutex // guards told
+	told    []byte     // sequels that wait
 }
 
 // peer finds the node, or begins to know it; nil after Close.
@@ -97,6 +100,7 @@ func (p *peer) run() {
 		}
 		up := r.now()
 		p.up.Store(s)
+		s.Flush() // of what was told before
 		r.wakeUp()
 		stop := context.AfterFunc(r.ctx, s.end)
 		r.running.Go(s.write)
@@ -158,7 +162,6 @@ type stream struct {
 
 	mu    sync.Mutex // guards the rest
 	items []item
-	told  []byte // sequels
 	dead  bool
 }
 
@@ -188,30 +191,36 @@ func (s *stream) Flush() {
 	}
 }
 
-// tell queues a sequel, unless too many wait.
+// tell queues a sequel, unless too many wait. It leaves with the stream that there is, or the next one.
 func (p *peer) tell(what router.Sequel) {
-	s := p.stream()
-	if s == nil {
-		return
-	}
 	var b []byte
 	b = appendString(b, what.From.String())
 	b = appendString(b, what.To.String())
 	b = appendString(b, what.ID)
 	b = append(b, byte(what.Outcome))
-	s.mu.Lock()
-	if !s.dead && len(s.told) < maxTold {
-		s.told = appendBytes(append(s.told, itemSequel), b)
+	p.telling.Lock()
+	if len(p.told) < maxTold {
+		p.told = appendBytes(append(p.told, itemSequel), b)
 	}
-	s.mu.Unlock()
-	s.Flush()
+	p.telling.Unlock()
+	if s := p.stream(); s != nil {
+		s.Flush()
+	}
+}
+
+// untold takes the sequels that wait.
+func (p *peer) untold() (told []byte) {
+	p.telling.Lock()
+	defer p.telling.Unlock()
+	told, p.told = p.told, nil
+	return told
 }
 
 // end closes the stream.
 func (s *stream) end() {
 	s.mu.Lock()
 	dead := s.dead
-	s.dead, s.items, s.told = true, nil, nil
+	s.dead, s.items = true, nil
 	s.mu.Unlock()
 	if !dead {
 		close(s.over)
@@ -240,9 +249,10 @@ func (s *stream) write() {
 		runtime.Gosched() // who has something at hand routes it first, so that it leaves in the same write
 		for {
 			s.mu.Lock()
-			items, told := s.items, s.told
-			s.items, s.told = spare[:0], nil
+			items := s.items
+			s.items = spare[:0]
 			s.mu.Unlock()
+			told := s.p.untold()
 			if len(items) == 0 && len(told) == 0 {
 				spare = items
 				break
