@@ -30,13 +30,20 @@ func (t *Tracker) sequel(s router.Sequel) {
 	t.came(answer{sender: s.From, message: s.ID, who: s.To, outcome: s.Outcome})
 }
 
-// leaving sees what sessions of ours send, whoever gets it; arriving what comes for our users from elsewhere, errors of
-// the server itself among it.
-func (t *Tracker) leaving(e *router.Envelope) { t.see(e.Stanza, e.Session.Addr()) }
+// leaving sees what sessions of ours send, whoever gets it, but for users who are at home on another node, where their
+// posts are known; arriving what comes for our users from elsewhere, errors of the server itself among it.
+func (t *Tracker) leaving(e *router.Envelope) {
+	if to := e.Stanza.To; !t.o.Router.Serves(to.Domain()) || t.o.Router.IsHome(to) {
+		t.see(e.Stanza, e.Session.Addr())
+	}
+}
 
 func (t *Tracker) arriving(e *router.Envelope) {
-	if e.Session == nil {
+	switch {
+	case e.Session == nil:
 		t.see(e.Stanza, e.Stanza.From)
+	case e.Carried:
+		t.see(e.Stanza, e.Session.Addr())
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"jackdaw/modules/internal/moduletest"
 	"jackdaw/modules/internal/posting"
 	"jackdaw/router"
 	"jackdaw/storage"
@@ -62,5 +63,30 @@ func TestWhatBelongsToAnotherHomeIsNotWrittenAgainAndAgain(t *testing.T) {
 			t.Error("the account is still in memory")
 		}
 		h.store.Fail(nil)
+	})
+}
+
+// shire is a node that nobody is at home on but one.
+type shire string
+
+func (n shire) Here(owner string) bool        { return owner == string(n) }
+func (n shire) Send(string, *router.Envelope) {}
+func (n shire) Tell(router.Sequel)            {}
+
+// An answer is seen at the home of whom it is for, who has posted: where it was sent nobody knows the post.
+func TestAnswersAreSeenAtTheHomeOfWhoPosted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const receipt = "<message to='andy@example.org'><received xmlns='urn:xmpp:receipts' id='mine'/></message>"
+		h := newHouse(t)
+		bobs := moduletest.Login(h.T, h.router, "bob/desk")
+		id, _ := h.sent(true, "mine", router.Stored, bob)
+		h.router.SetHomes(shire(bob.String()))
+		bobs.Send(receipt)
+		h.is(id, "bob@example.org stored")
+		h.router.SetHomes(shire(andy.String()))
+		s := moduletest.Parse(h.T, receipt)
+		s.From = bobs.Session.Addr()
+		h.router.Receive(&router.Envelope{Stanza: s, Session: h.router.Standin(s.From), Account: bob})
+		h.is(id, "bob@example.org received")
 	})
 }
