@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"jackdaw/router"
 	"jackdaw/storage/s3test"
 )
 
@@ -163,6 +164,34 @@ func TestFilesInABucketGoWithTheirTimeAndTheirAccount(t *testing.T) {
 	h.wants(hers, 200, "54321")
 	leaves(t, h, s, 1)
 	h.purge(t.Context(), now.Add(31*day+3*time.Hour))
+	leaves(t, h, s, 0)
+}
+
+// shire is a node that nobody is at home on but one.
+type shire string
+
+func (n shire) Here(owner string) bool        { return owner == string(n) }
+func (n shire) Send(string, *router.Envelope) {}
+func (n shire) Tell(router.Sequel)            {}
+
+func TestANodePurgesWhatIsAtHomeThere(t *testing.T) {
+	h, s := bucketHouse(t, io.Discard)
+	h.upload(h.juliet, "filename='a' size='5'", "12345")
+	h.upload(h.romeo, "filename='b' size='5'", "54321")
+	long := time.Now().Add(40 * day)
+	h.r.SetHomes(shire("romeo@example.org")) // and the folder at home elsewhere
+	h.purge(t.Context(), long)
+	leaves(t, h, s, 2)
+	hers, _, err := h.o.Records.Size(t.Context(), "juliet@example.org")
+	if n := h.records(); n != 0 || hers != 1 || err != nil {
+		t.Errorf("%d of his records are left, %d of hers, %v", n, hers, err)
+	}
+	folders, err := h.Service.store.Folders(t.Context())
+	if err != nil || len(folders) != 1 {
+		t.Fatalf("folders %q, %v", folders, err)
+	}
+	h.r.SetHomes(shire(folders[0]))
+	h.purge(t.Context(), long)
 	leaves(t, h, s, 0)
 }
 

@@ -35,7 +35,8 @@ func (s *Service) Run(ctx context.Context) {
 
 // purge removes the folders all of whose files have gone, and the records of files that are gone since a day. In a
 // folder are the files of an hour, so that a file may be there for up to two hours after nobody gets it any more.
-// Several servers may do this at once: whatever one of them has removed is not there for the others.
+// Of several nodes each does it for what is at home there: folders have a home by their names. Should two do it at
+// once, whatever one of them has removed is not there for the other.
 func (s *Service) purge(ctx context.Context, now time.Time) {
 	keep := s.o.Settings().Keep
 	folders, err := s.store.Folders(ctx)
@@ -52,7 +53,7 @@ func (s *Service) purge(ctx context.Context, now time.Time) {
 		if !until {
 			over = over.Add(keep)
 		}
-		if now.Before(over) {
+		if now.Before(over) || !s.o.Router.Here(name) {
 			continue
 		}
 		if err := s.store.RemoveFolder(ctx, name); err != nil {
@@ -68,6 +69,9 @@ func (s *Service) purge(ctx context.Context, now time.Time) {
 	}
 	before := storage.IDAt(now.Add(-keep - day))
 	err = s.o.Records.Owners(ctx, func(owner string) bool {
+		if !s.o.Router.Here(owner) {
+			return ctx.Err() == nil
+		}
 		var p *storage.Pending
 		if p, err = s.o.Records.Trim(ctx, owner, before); err == nil {
 			err = p.Wait(ctx)
