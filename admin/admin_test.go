@@ -23,6 +23,7 @@ type live struct {
 	sessions []SessionInfo
 	kicked   []string
 	broken   error
+	warnings []string
 	stopped  time.Duration
 }
 
@@ -41,7 +42,7 @@ func (l *live) Kick(user jid.JID) int {
 
 func (l *live) Peers() PeersInfo { return PeersInfo{} }
 
-func (l *live) Reload(bool) ([]string, error) { return nil, l.broken }
+func (l *live) Reload(bool) ([]string, error) { return l.warnings, l.broken }
 
 func (l *live) Stop(after time.Duration) { l.stopped = after }
 
@@ -84,6 +85,8 @@ func (c *crier) Announce(_ context.Context, host, text string, keep time.Duratio
 func (c *crier) Kept(host string) ([]announcements.Notice, error) {
 	return []announcements.Notice{{ID: host, Text: "x"}}, c.bad
 }
+
+func (c *crier) Renew(string, string, bool) int { return 0 }
 
 func (c *crier) Withdraw(_ context.Context, host, id string) error {
 	if host != id {

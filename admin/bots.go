@@ -156,9 +156,11 @@ func (s *Service) Bots(ctx context.Context) ([]BotInfo, error) {
 	if err != nil || s.o.Elsewhere == nil || !slices.Contains(here, false) {
 		return all, err
 	}
-	for _, far := range s.o.Elsewhere.Bots() {
-		if i := slices.IndexFunc(all, func(b BotInfo) bool { return b.JID == far.JID }); i >= 0 && !here[i] {
-			all[i] = far
+	for _, there := range look[[]BotInfo](ctx, s, "node.bots", nil) {
+		for _, far := range there {
+			if i := slices.IndexFunc(all, func(b BotInfo) bool { return b.JID == far.JID }); i >= 0 && !here[i] {
+				all[i] = far
+			}
 		}
 	}
 	return all, nil

@@ -213,6 +213,14 @@ func (s *Service) OwnRoom(ctx context.Context, by By, address, owner string) err
 	return s.said(about(j, s.o.Rooms.Own(ctx, j, who)), by, "owner of a room added", "room", j, "owner", who)
 }
 
+// RoomsElsewhere lists the rooms of a domain in the memory of all other nodes that answer.
+func (s *Service) RoomsElsewhere(domain string) (all []muc.Loaded) {
+	for _, there := range look[[]muc.Loaded](context.Background(), s, "node.rooms", alone{domain}) {
+		all = append(all, there...)
+	}
+	return all
+}
+
 // RoomsHere lists the rooms of a domain in the memory of this node.
 func (s *Service) RoomsHere(domain string) ([]muc.Loaded, error) {
 	if s.o.Rooms == nil {

@@ -3,6 +3,7 @@ package admin
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -111,8 +112,17 @@ func (s *Service) Present(host string) (active, idle []string, err error) {
 	return active, idle, nil
 }
 
-// Stop stops the server when some time has passed, as a signal does; another call sets another time.
+// Stop stops the server, all nodes of it, when some time has passed, as a signal does; another call sets another time.
 func (s *Service) Stop(by By, after time.Duration) error {
+	if err := s.StopHere(by, after); err != nil {
+		return err
+	}
+	_, failed := tell[struct{}](context.Background(), s, by, "node.stop", stopping{after})
+	return errors.Join(failed...)
+}
+
+// StopHere is Stop of this node.
+func (s *Service) StopHere(by By, after time.Duration) error {
 	if s.o.Live == nil {
 		return ErrNotRunning
 	}
@@ -120,12 +130,23 @@ func (s *Service) Stop(by By, after time.Duration) error {
 	return s.said(nil, by, "the server will stop", "after", after)
 }
 
-// Peers lists the streams of other servers and of components, and what waits for peers, by their domains.
-func (s *Service) Peers() (PeersInfo, error) {
+// PeersHere is Peers of this node, in any order.
+func (s *Service) PeersHere() (PeersInfo, error) {
 	if s.o.Live == nil {
 		return PeersInfo{}, ErrNotRunning
 	}
-	p := s.o.Live.Peers()
+	return s.o.Live.Peers(), nil
+}
+
+// Peers lists the streams of other servers and of components, and what waits for peers, by their domains.
+func (s *Service) Peers() (PeersInfo, error) {
+	p, err := s.PeersHere()
+	if err != nil {
+		return p, err
+	}
+	for _, there := range look[PeersInfo](context.Background(), s, "node.peers", nil) {
+		p.Links, p.Queues = append(p.Links, there.Links...), append(p.Queues, there.Queues...)
+	}
 	slices.SortFunc(p.Links, func(a, b LinkInfo) int {
 		return cmp.Or(strings.Compare(a.Remote, b.Remote), strings.Compare(a.Local, b.Local),
 			strings.Compare(a.Direction, b.Direction))
@@ -136,9 +157,31 @@ func (s *Service) Peers() (PeersInfo, error) {
 	return p, nil
 }
 
-// Reload has the server read its configuration and certificates again, and returns the warnings. On an error all stays
-// as it was. Only with dropHost may a host go that has accounts or sessions.
+// Reload has the server, all nodes of it, read its configuration and certificates again, and returns the warnings;
+// those of another node name it, unless this node has them too. On an error all stays as it was: at this node, then no
+// other has been asked, or at those that the error names. Only with dropHost may a host go that has accounts or
+// sessions.
 func (s *Service) Reload(by By, dropHost bool) (warnings []string, err error) {
+	if warnings, err = s.ReloadHere(by, dropHost); err != nil {
+		return warnings, err
+	}
+	answers, failed := tell[[]string](context.Background(), s, by, "node.reload", reloading{dropHost})
+	ours := warnings
+	for _, node := range slices.Sorted(maps.Keys(answers)) {
+		for _, w := range answers[node] {
+			if !slices.Contains(ours, w) {
+				warnings = append(warnings, "node "+node+": "+w)
+			}
+		}
+	}
+	if len(failed) > 0 {
+		err = fmt.Errorf("reloaded, but not everywhere: %w", errors.Join(failed...))
+	}
+	return warnings, err
+}
+
+// ReloadHere is Reload of this node.
+func (s *Service) ReloadHere(by By, dropHost bool) (warnings []string, err error) {
 	if s.o.Live == nil {
 		return nil, ErrNotRunning
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"jackdaw/router/tokens"
@@ -141,6 +143,29 @@ func until(t time.Time) string {
 // Tokens lists those of an account, also of hooks, or with "" those of all. Those that have expired are listed for a
 // while.
 func (s *Service) Tokens(ctx context.Context, address string) ([]TokenInfo, error) {
+	if address != "" {
+		j, err := user(address)
+		if err != nil {
+			return nil, err
+		}
+		var there []TokenInfo
+		if passed, err := s.pass(ctx, Command, j, "token.list", alone{address}, &there); passed {
+			return there, err
+		}
+	}
+	all, err := s.TokensHere(ctx, address)
+	if err != nil || address != "" {
+		return all, err
+	}
+	for _, there := range look[[]TokenInfo](ctx, s, "node.tokens", nil) {
+		all = append(all, there...)
+	}
+	slices.SortStableFunc(all, func(a, b TokenInfo) int { return strings.Compare(a.JID, b.JID) })
+	return all, nil
+}
+
+// TokensHere is Tokens of accounts that are at home at this node, which knows of uses that are not written yet.
+func (s *Service) TokensHere(ctx context.Context, address string) ([]TokenInfo, error) {
 	var owners []jid.JID
 	if address != "" {
 		j, err := user(address)
@@ -159,6 +184,9 @@ func (s *Service) Tokens(ctx context.Context, address string) ([]TokenInfo, erro
 	}
 	all := []TokenInfo{}
 	for _, one := range owners {
+		if address == "" && !s.o.Accounts.IsHome(one) {
+			continue
+		}
 		list, err := s.o.Tokens.List(ctx, one)
 		if err != nil {
 			return nil, err
@@ -205,6 +233,12 @@ func (s *Service) RevokeTokens(ctx context.Context, by By, address string) (n in
 // token itself. Errors: those of tokens.Service.Rotate.
 func (s *Service) RotateToken(ctx context.Context, by By, id string, overlap time.Duration, secret string,
 ) (TokenInfo, error) {
+	if old, err := s.o.Tokens.Get(ctx, id); err == nil {
+		var there TokenInfo
+		if passed, err := s.pass(ctx, by, old.Owner, "token.rotate", rotating{id, overlap, secret}, &there); passed {
+			return there, err
+		}
+	}
 	secret, t, err := s.o.Tokens.Rotate(ctx, id, overlap, secret)
 	out := shownToken(t)
 	out.Token = secret

@@ -210,9 +210,14 @@ func (s *Service) Users(ctx context.Context, host, from string, limit int) (page
 		list = list[:limit]
 		next = list[limit-1].User.String()
 	}
+	addresses := make([]string, len(list))
+	for i, a := range list {
+		addresses[i] = a.User.String()
+	}
+	counts := s.counts(ctx, addresses)
 	page = make([]UserInfo, len(list))
 	for i, a := range list {
-		page[i] = s.shown(a, len(s.sessionsOf(a.User)))
+		page[i] = s.shown(a, counts[addresses[i]])
 	}
 	return page, next, nil
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"jackdaw/admin"
+	"jackdaw/modules/announcements"
 )
 
 type (
@@ -13,6 +14,14 @@ type (
 		Keep       time.Duration
 	}
 	announced struct{ Host, ID string }
+	standing  struct {
+		Host, Kind, Text string
+		Edit             bool
+	}
+	notified struct {
+		Host, Text string
+		Give       bool
+	}
 )
 
 func (c *Control) announce(ctx context.Context, in announcing) (reached int, err error) {
@@ -25,6 +34,18 @@ func (c *Control) announcements(_ context.Context, in announced) ([]admin.Announ
 
 func (c *Control) withdraw(ctx context.Context, in announced) (nothing, error) {
 	return nothing{}, c.Admin.WithdrawAnnouncement(ctx, by(ctx), in.Host, in.ID)
+}
+
+func (c *Control) standing(_ context.Context, in standing) (string, error) {
+	return c.Admin.Standing(in.Host, announcements.Kind(in.Kind))
+}
+
+func (c *Control) stand(ctx context.Context, in standing) (reached int, err error) {
+	return c.Admin.Stand(ctx, by(ctx), in.Host, announcements.Kind(in.Kind), in.Text, in.Edit)
+}
+
+func (c *Control) announcedHere(_ context.Context, in notified) (reached int, err error) {
+	return c.Admin.Announced(in.Host, in.Text, in.Give), nil
 }
 
 // Announce writes to all users of a host, or with "" of all hosts, and for the time keep to those who come. It says how

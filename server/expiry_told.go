@@ -116,6 +116,9 @@ func (h *house) tellAdmins(now time.Time) {
 	for _, s := range h.certificatesShown() {
 		text, t := s.news(known[s.domain], now)
 		if text != "" {
+			if h.nodes != nil { // each has certificates, or copies of them, of its own
+				text = "Node " + h.cfg.Load().Cluster.NodeName() + ": " + text
+			}
 			h.features.Tell(s.host, s.domain, text)
 		}
 		if t.Stage > 0 {

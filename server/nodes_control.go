@@ -15,6 +15,7 @@ import (
 	"jackdaw/admin"
 	"jackdaw/cluster"
 	"jackdaw/cluster/link"
+	"jackdaw/modules/announcements"
 	"jackdaw/modules/bots"
 	"jackdaw/modules/muc"
 	"jackdaw/modules/upload"
@@ -30,7 +31,6 @@ const headerBy = "Jackdaw-By"
 
 const (
 	askTime   = 30 * time.Second // for what another node is asked to do
-	lookTime  = 3 * time.Second  // for what it is asked to list
 	maxAnswer = 64 << 20         // bytes of an answer
 )
 
@@ -122,7 +122,8 @@ func (o *offices) ask(ctx context.Context, who admin.By, node, operation string,
 
 // known are the errors that faces of administrators tell apart.
 var known = []error{accounts.ErrUser, accounts.ErrNotFound, accounts.ErrExists, accounts.ErrPassword,
-	accounts.ErrUnavailable, accounts.ErrNotWaiting, bots.ErrNone, muc.ErrNoRoom, upload.ErrNoFile}
+	accounts.ErrUnavailable, accounts.ErrNotWaiting, bots.ErrNone, muc.ErrNoRoom, upload.ErrNoFile,
+	announcements.ErrNone, announcements.ErrText, announcements.ErrTooMany, announcements.ErrOff}
 
 // A farError is one that another node has told of.
 type farError struct {
@@ -146,24 +147,9 @@ func told(text string) error {
 	return errors.New(text)
 }
 
-// Sessions implements admin.Elsewhere.
-func (o *offices) Sessions() []admin.SessionInfo {
-	return everywhere[admin.SessionInfo](o, "node.sessions", nothing{})
-}
-
-// Bots implements admin.Elsewhere.
-func (o *offices) Bots() []admin.BotInfo { return everywhere[admin.BotInfo](o, "node.bots", nothing{}) }
-
-// Rooms are the rooms of a domain in the memory of all other nodes that can be reached.
-func (o *offices) Rooms(domain string) []muc.Loaded {
-	return everywhere[muc.Loaded](o, "node.rooms", name{domain})
-}
-
-// everywhere asks all other nodes for a list; those that do not answer have nothing.
-func everywhere[T any](o *offices, operation string, in any) (all []T) {
-	ctx, cancel := context.WithTimeout(o.n.ctx, lookTime)
-	defer cancel()
-	lists := make(chan []T)
+// Everywhere implements admin.Elsewhere.
+func (o *offices) Everywhere(ctx context.Context, who admin.By, operation string, in any) (all []admin.Said) {
+	answers := make(chan admin.Said)
 	asked := 0
 	for _, m := range o.n.node.Load().Members() {
 		if m.ID == o.n.ID() {
@@ -171,20 +157,23 @@ func everywhere[T any](o *offices, operation string, in any) (all []T) {
 		}
 		asked++
 		go func() {
-			var list []T
-			if err := o.ask(ctx, admin.Command, m.ID, operation, in, &list); err != nil {
-				o.n.o.Log.Warn("what another node has is not listed", "node", m.ID, "of", operation, "error", err)
-			}
-			lists <- list
+			said := admin.Said{Node: m.ID}
+			said.Err = o.ask(ctx, who, m.ID, operation, in, &said.Result)
+			answers <- said
 		}()
 	}
 	for range asked {
-		all = append(all, <-lists...)
+		all = append(all, <-answers)
 	}
 	return all
 }
 
 // Operations that nodes ask of each other.
+
+type (
+	names    struct{ Names []string }
+	stopping struct{ After time.Duration }
+)
 
 func (c *Control) roomsHere(_ context.Context, in name) ([]muc.Loaded, error) {
 	return c.Admin.RoomsHere(in.Name)
@@ -200,6 +189,26 @@ func (c *Control) sessionsHere(context.Context, nothing) ([]admin.SessionInfo, e
 
 func (c *Control) sessionsOfHere(_ context.Context, in name) ([]admin.SessionInfo, error) {
 	return c.Admin.SessionsOfHere(in.Name)
+}
+
+func (c *Control) countsHere(_ context.Context, in names) (map[string]int, error) {
+	return c.Admin.CountsHere(in.Names), nil
+}
+
+func (c *Control) peersHere(context.Context, nothing) (admin.PeersInfo, error) {
+	return c.Admin.PeersHere()
+}
+
+func (c *Control) tokensHere(ctx context.Context, _ nothing) ([]admin.TokenInfo, error) {
+	return c.Admin.TokensHere(ctx, "")
+}
+
+func (c *Control) reloadHere(ctx context.Context, in reloading) ([]string, error) {
+	return c.Admin.ReloadHere(by(ctx), in.DropHost)
+}
+
+func (c *Control) stopHere(ctx context.Context, in stopping) (nothing, error) {
+	return nothing{}, c.Admin.StopHere(by(ctx), in.After)
 }
 
 func (c *Control) kickHere(ctx context.Context, in name) (int, error) {

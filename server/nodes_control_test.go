@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -22,15 +23,16 @@ import (
 type far struct{ *offices }
 
 func (f far) Pass(ctx context.Context, who admin.By, owner jid.JID, operation string, in, out any) (bool, error) {
-	if strings.HasPrefix(owner.Local(), "near") {
+	if strings.HasPrefix(owner.Local(), "near") || owner.Local() == "" {
 		return false, nil
 	}
 	return true, f.ask(ctx, who, "far", operation, in, out)
 }
 
-func (f far) Sessions() (list []admin.SessionInfo) {
-	_ = f.ask(context.Background(), admin.Command, "far", "node.sessions", nothing{}, &list)
-	return list
+func (f far) Everywhere(ctx context.Context, who admin.By, operation string, in any) []admin.Said {
+	said := admin.Said{Node: "far"}
+	said.Err = f.ask(ctx, who, "far", operation, in, &said.Result)
+	return []admin.Said{said}
 }
 
 // seen keeps who has asked for what.
@@ -132,6 +134,48 @@ func TestWhatConcernsAnAccountIsDoneAtItsHome(t *testing.T) {
 	}
 }
 
+func TestWhatConcernsAllIsAskedOfAllNodes(t *testing.T) {
+	near, run, seen := twoNodes(t)
+	ctx, who := t.Context(), admin.By("boss@localhost")
+	run.peers.Links = []admin.LinkInfo{{Remote: "b.example"}}
+	run.sessions = []admin.SessionInfo{{JID: "near@localhost/a"}}
+	if err := near.AddUser(ctx, who, "near@localhost", "a good secret"); err != nil {
+		t.Fatal(err)
+	}
+	if list, _, err := near.Users(ctx, "", "", 0); err != nil || len(list) != 1 || list[0].Sessions != 1 {
+		t.Errorf("users: %+v, %v", list, err)
+	}
+	if p, err := near.Peers(); err != nil || len(p.Links) != 1 {
+		t.Errorf("peers: %+v, %v", p, err)
+	}
+	made, err := near.AddToken(ctx, who, admin.TokenWish{JID: "near@localhost", Label: "x", Scopes: []string{"send"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list, err := near.Tokens(ctx, ""); err != nil || len(list) != 1 || list[0].ID != made.ID {
+		t.Errorf("tokens: %+v, %v", list, err)
+	}
+	if w, err := near.Reload(who, false); err != nil || run.reloads != 1 || len(w) != 1 {
+		t.Errorf("%d reloads there, %q, %v", run.reloads, w, err)
+	}
+	run.broken = errors.New("a slip in the file")
+	if _, err := near.Reload(who, false); err == nil || !strings.Contains(err.Error(), "node far: a slip in the file") {
+		t.Errorf("a reload that fails there: %v", err)
+	}
+	if _, err := near.Announce(ctx, who, "localhost", "the server moves", time.Hour); err != nil {
+		t.Error(err)
+	}
+	if err := near.Stop(who, time.Hour); err != nil {
+		t.Error(err)
+	}
+	for _, want := range []string{"command/node.counts", "command/node.peers", "command/node.tokens",
+		"boss@localhost/node.reload", "boss@localhost/node.announced", "boss@localhost/node.stop"} {
+		if !slices.Contains(seen.asked, want) {
+			t.Errorf("nobody asks for %s: %v", want, seen.asked)
+		}
+	}
+}
+
 func TestAccountsOfABatchAreMadeAtTheirHomes(t *testing.T) {
 	near, _, seen := twoNodes(t)
 	list := []admin.Login{{Name: "not an address", Password: "a good secret"}, {Name: "near1@localhost", Password: "a good secret"}}
@@ -157,6 +201,19 @@ func TestAccountsOfABatchAreMadeAtTheirHomes(t *testing.T) {
 		if err := fared[i+1]; i+1 != 5 && err != nil || (here == nil) != strings.HasPrefix(l.Name, "near") {
 			t.Errorf("%s: %v; here: %v", l.Name, err, here)
 		}
+	}
+}
+
+func TestTheAnswerOfAnotherNodeIsAsOurs(t *testing.T) {
+	r := &http.Response{Close: true, ContentLength: 65, Header: http.Header{}}
+	r.Header.Set("WWW-Authenticate", "Basic")
+	r.Header.Set("Content-Length", "65")
+	if err := asOwn(r); err != nil {
+		t.Fatal(err)
+	}
+	want := http.Header{"WWW-Authenticate": {"Basic"}, "Connection": {"close"}}
+	if !maps.EqualFunc(r.Header, want, slices.Equal) {
+		t.Errorf("%v", r.Header)
 	}
 }
 

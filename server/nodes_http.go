@@ -64,11 +64,19 @@ const (
 // carried is in the context of requests that another node has passed on.
 type carried struct{}
 
-// asOwn lets net/http say how long a short answer is, as it does where the answer is made: clients may depend on the
-// order of what they get.
+// asOwn has the answer of another node look as if it were made here: net/http says how long a short one is, the
+// connection ends after one that says so, and a header has its name as docs/http-message.md has it. Clients may depend
+// on any of it.
 func asOwn(r *http.Response) error {
 	if r.ContentLength > 0 && r.ContentLength < 2048 {
 		r.Header.Del("Content-Length")
+	}
+	if r.Close {
+		r.Header.Set("Connection", "close")
+	}
+	if v, ok := r.Header["Www-Authenticate"]; ok {
+		delete(r.Header, "Www-Authenticate")
+		r.Header["WWW-Authenticate"] = v
 	}
 	return nil
 }

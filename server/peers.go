@@ -16,6 +16,9 @@ func (h *house) resolve(domain string) (addr string, ok bool) {
 // peers is what `jackdaw s2s` shows.
 func (h *house) peers() (p admin.PeersInfo) {
 	for _, c := range h.programs.Links() {
+		if !h.router.Here(c.Domain) { // it is connected to its home, which knows it
+			continue
+		}
 		if !c.Connected {
 			p.Queues = append(p.Queues, admin.QueueInfo{Remote: c.Domain, State: "away", Error: c.LastError})
 			continue

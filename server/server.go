@@ -284,9 +284,7 @@ func assemble(
 	h.router.Use(h.modules()...)
 	var offices admin.Elsewhere // nil is that of a server that is alone
 	if node != nil {
-		others := newOffices(node)
-		offices = others
-		h.features.Rooms.SetElsewhere(others.Rooms)
+		offices = newOffices(node)
 	}
 	h.admin = admin.New(admin.Options{Elsewhere: offices, Accounts: h.accounts, Config: h.cfg.Load,
 		Kept: h.features, Devices: h.devices, Hooks: h.features.Hooks,
@@ -299,6 +297,9 @@ func assemble(
 		Roster:      h.features.Roster, Announcements: h.features.Announcements, Rooms: h.features.Rooms,
 		Bots: h.features.Bots, Uploads: h.files, Log: o.Log,
 		Live: routerLive{router: h.router, reload: h.reload, peers: h.peers, stop: h.stopSoon}})
+	if node != nil {
+		h.features.Rooms.SetElsewhere(h.admin.RoomsElsewhere)
+	}
 	h.features.Commands.Add(adhoc.Commands(h.admin, func() bool { return h.cfg.Load().Modules.Enabled(adhoc.Name) })...)
 	if h.certs, err = NewCertStore(cfg); err != nil {
 		return nil, err

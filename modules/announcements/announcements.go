@@ -95,8 +95,9 @@ type Announcements struct {
 
 // A board is what a host announces.
 type board struct {
-	mu     sync.Mutex // guards the rest, and is held while it is read from storage for the first time
+	mu     sync.Mutex // guards the rest, and is held while it is read from storage
 	loaded bool
+	read   time.Time
 	kept   []Notice         // in the order in which they were made
 	stand  map[Kind]*Notice // nil: there is none
 }
@@ -135,6 +136,37 @@ func (a *Announcements) leaving(e *router.Envelope) {
 	}
 }
 
+// readFor is how long a board is taken for true where other nodes change it too. They say so, but may not be heard.
+const readFor = time.Minute
+
+// Renew says that another node has changed what a host announces. A text is given to all of the host's users who have a
+// session here, as Announce does with one that is not kept; with give they get what is kept. reached says how many.
+func (a *Announcements) Renew(host, text string, give bool) (reached int) {
+	if b, err := a.board(host); err == nil { // what cannot be read is not loaded
+		b.loaded = false
+		b.mu.Unlock()
+	}
+	switch {
+	case !a.On():
+		return 0
+	case text != "":
+		return a.say(host, text)
+	case give:
+		return a.giveAll(host)
+	}
+	return 0
+}
+
+// say gives a text to all users of a host who have a session, and says how many there are.
+func (a *Announcements) say(host, text string) (reached int) {
+	a.everybody(host, func(user jid.JID) {
+		if a.send(user, Notice{Text: text}, nil) {
+			reached++
+		}
+	})
+	return reached
+}
+
 // board returns that of a host, loaded and locked.
 func (a *Announcements) board(host string) (*board, error) {
 	a.mu.Lock()
@@ -145,9 +177,10 @@ func (a *Announcements) board(host string) (*board, error) {
 	}
 	a.mu.Unlock()
 	b.mu.Lock()
-	if b.loaded {
+	if b.loaded && (a.router.Alone() || time.Since(b.read) < readFor) {
 		return b, nil
 	}
+	b.read = time.Now()
 	entries, _, err := a.store.List(context.Background(), host)
 	if err != nil {
 		b.mu.Unlock()
@@ -195,12 +228,7 @@ func (a *Announcements) Announce(ctx context.Context, host, text string, keep ti
 	}
 	now := time.Now()
 	if keep <= 0 {
-		a.everybody(host, func(user jid.JID) {
-			if a.send(user, Notice{Text: text}, nil) {
-				reached++
-			}
-		})
-		return reached, nil
+		return a.say(host, text), nil
 	}
 	b, err := a.board(host)
 	if err != nil {

@@ -275,3 +275,44 @@ func TestADamagedRecordIsNotTakenForNothing(t *testing.T) {
 		t.Error("a damaged record of a user was read")
 	}
 }
+
+// province is a node that everybody is at home on.
+type province struct{}
+
+func (province) Here(string) bool              { return true }
+func (province) Send(string, *router.Envelope) {}
+func (province) Tell(router.Sequel)            {}
+
+func TestWhatAnotherNodeAnnouncesIsGivenHere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		c := moduletest.Login(t, h.Router, "romeo/orchard")
+		c.Available(0)
+		h.want("before", h.come("juliet"))
+		h.SetHomes(province{})
+		other := New(moduletest.New(), h, h.store.Map("announcements"), moduletest.Discard())
+		announce := func(text string) {
+			t.Helper()
+			if _, err := other.Announce(t.Context(), host, text, time.Hour); err != nil {
+				t.Fatal(err)
+			}
+		}
+		announce("kept there")
+		if n := h.Renew(host, "", true); n != 1 {
+			t.Errorf("reached %d", n)
+		}
+		h.want("romeo", texts(c), "kept there")
+		if n := h.Renew(host, "for now", false); n != 1 {
+			t.Errorf("reached %d", n)
+		}
+		h.want("romeo, at once", texts(c), "for now")
+		// Where nobody says so, it is seen after a while.
+		announce("not told of")
+		<-time.After(2 * readFor)
+		list, err := h.Kept(host)
+		h.must(err)
+		if len(list) != 2 {
+			t.Errorf("kept: %+v", list)
+		}
+	})
+}

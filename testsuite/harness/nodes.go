@@ -187,6 +187,38 @@ func even(nodes []struct{ Slots int }) bool {
 	return true
 }
 
+// scrape reads the metrics.
+func (s *Server) scrape() string {
+	s.t.Helper()
+	resp, err := scraper.Get("http://" + s.Metrics + "/metrics")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return string(text)
+}
+
+// Reconfigure replaces a text in the configuration of all nodes. What takes it up is a reload or a start.
+func (s *Server) Reconfigure(old, next string) {
+	s.t.Helper()
+	for _, n := range append([]*Server{s}, s.Nodes...) {
+		text, err := os.ReadFile(n.Config)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if !strings.Contains(string(text), old) {
+			s.t.Fatalf("no %q in\n%s", old, text)
+		}
+		if err := os.WriteFile(n.Config, []byte(strings.Replace(string(text), old, next, 1)), 0o600); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
 // between is what crosses a link between nodes.
 var between = regexp.MustCompile(`(?m)^jackdaw_node_stanzas_(waiting|sent_total|received_total) (\S+)$`)
 
@@ -200,16 +232,7 @@ func (s *Server) Quiet() {
 	for end := time.Now().Add(Timeout); time.Now().Before(end); {
 		now, waits := "", false
 		for _, n := range append([]*Server{s}, s.Nodes...) {
-			resp, err := scraper.Get("http://" + n.Metrics + "/metrics")
-			if err != nil {
-				s.t.Fatal(err)
-			}
-			text, err := io.ReadAll(resp.Body)
-			resp.Body.Close()
-			if err != nil {
-				s.t.Fatal(err)
-			}
-			found := between.FindAllStringSubmatch(string(text), -1)
+			found := between.FindAllStringSubmatch(n.scrape(), -1)
 			if len(found) != 3 {
 				s.t.Fatalf("a node does not say what is on its way: %q", found)
 			}

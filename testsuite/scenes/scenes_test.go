@@ -190,6 +190,8 @@ func help(t *testing.T, s *harness.Server, l line) answer {
 		return answer{Code: s.Stop()}
 	case "launch":
 		s.Launch()
+	case "configure": // replaces the first argument in the file by the second
+		s.Reconfigure(l.Args[0], l.Args[1])
 	case "restart":
 		if code := s.Stop(); code != 0 {
 			t.Errorf("exit code %d after SIGTERM", code)

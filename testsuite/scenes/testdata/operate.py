@@ -76,17 +76,14 @@ async def clients_learn_where_outages_are_told(house):
         got = await r.ask("get", query, house.domain)
         return [v.text for f in got.xml.iter("{jabber:x:data}field") if f.get("var") in ("FORM_TYPE", "external-status-addresses")
                 for v in f.iter("{jabber:x:data}value")]
-    with open(f"{house.dir}/jackdaw.yaml", encoding="utf-8") as f:
-        before = f.read()
     check("urn:xmpp:sos:0" not in await told(), "something is told, though nothing is configured")
+    change = "    admins: [", '    outage: ["https://status.example.net/outage.json"]\n    admins: ['
+    await house.ask("configure", args=change)
     try:
-        with open(f"{house.dir}/jackdaw.yaml", "w", encoding="utf-8") as f:
-            f.write(before.replace("    admins: [", '    outage: ["https://status.example.net/outage.json"]\n    admins: [', 1))
         await house.command("reload")
         equal((await told())[-2:], ["urn:xmpp:sos:0", "https://status.example.net/outage.json"], "what the host tells")
     finally:
-        with open(f"{house.dir}/jackdaw.yaml", "w", encoding="utf-8") as f:
-            f.write(before)
+        await house.ask("configure", args=change[::-1])
     await house.command("reload")
     check("urn:xmpp:sos:0" not in await told(), "it is still told")
 
@@ -94,23 +91,25 @@ async def clients_learn_where_outages_are_told(house):
 async def a_reload_keeps_streams(house):
     romeo = await house.users("romeo")
     r = await house.login(romeo)
-    with open(f"{house.dir}/jackdaw.yaml", encoding="utf-8") as f:
-        before = f.read()
+    before, less, nonsense = "max_body: 2097152\n", "max_body: 1024\n", "max_body: 1024\n  nonsense: true\n"
+    now = before
+
+    async def configure(what):
+        nonlocal now
+        now, args = what, [now, what]
+        await house.ask("configure", args=args)
     try:
-        with open(f"{house.dir}/jackdaw.yaml", "w", encoding="utf-8") as f:
-            f.write(before.replace("max_body: 2097152", "max_body: 1024"))
+        await configure(less)
         await house.command("reload")
         await r.settle()
         big = f"<message to='{romeo}'><body>{'x' * 2000}</body></message>"
         equal(await curl(house, romeo, body=big), "413", "over the new limit")
-        with open(f"{house.dir}/jackdaw.yaml", "w", encoding="utf-8") as f:
-            f.write(before + "\nnonsense: true\n")
+        await configure(nonsense)
         answer = await house.ask("command", args=["reload"], stdin="")
         equal(answer["code"], 1, "reload of a broken configuration")
         check("nonsense" in answer["out"], f"what it says: {answer['out']}")
     finally:
-        with open(f"{house.dir}/jackdaw.yaml", "w", encoding="utf-8") as f:
-            f.write(before)
+        await configure(before)
     await house.command("reload")
     equal(await curl(house, romeo, body=big), "200", "under the old limit")
     await r.expect("the message, on the stream of before", lambda s: len(s["body"]) == 2000)
