@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"time"
 
+	"jackdaw/portable"
 	"jackdaw/xmpp/jid"
 )
 
@@ -19,6 +21,10 @@ type Elsewhere interface {
 	// Everywhere has an operation done by all other nodes at once, and returns what each has said when all have answered
 	// or ctx has ended.
 	Everywhere(ctx context.Context, by By, operation string, in any) []Said
+	// Import has all other nodes import what of a file is at home there. They get it as in is read, which the caller does
+	// to the end, or until there is an error; then it says so by done, and hears what they have stored.
+	Import(ctx context.Context, by By, file io.Reader, dry bool) (in io.Reader,
+		done func(error) ([]*portable.Report, error))
 }
 
 // Said is what a node has answered.

@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"jackdaw/modules/announcements"
+	"jackdaw/portable"
 	"jackdaw/xmpp/jid"
 )
 
@@ -33,6 +35,11 @@ func (p *province) Everywhere(_ context.Context, by By, operation string, in any
 		all = append(all, Said{Node: "mute", Err: errors.New("no route")})
 	}
 	return all
+}
+
+func (p *province) Import(_ context.Context, _ By, file io.Reader, _ bool) (
+	io.Reader, func(error) ([]*portable.Report, error)) {
+	return file, func(error) ([]*portable.Report, error) { return nil, nil }
 }
 
 // among is a Service with a running server that is one of several nodes.

@@ -23,6 +23,8 @@ const writesAtOnce = 1000
 // ImportOptions of Import.
 type ImportOptions struct {
 	Dry bool // only say what would come
+	// Beside says that another node reports what is wrong with the file itself.
+	Beside bool
 	// Progress is called often, with what is worth showing now and then.
 	Progress func(Progress)
 }
@@ -72,10 +74,12 @@ func (im *importer) run(ctx context.Context) error {
 		}
 		if t.name == lostName {
 			times, _ := strconv.Atoi(attr(t, "times")) // 0 counts as once
-			im.report.loseTimes(clip(attr(t, "what")), clip(attr(t, "where")), attr(t, "why"), min(max(times, 1), 1e9))
+			if !im.o.Beside {
+				im.report.loseTimes(clip(attr(t, "what")), clip(attr(t, "where")), attr(t, "why"), min(max(times, 1), 1e9))
+			}
 			return im.in.skip()
 		}
-		return im.unknown(t, "the server")
+		return im.unknownOf(t, "the server")
 	})
 	if err != nil {
 		return err
@@ -118,11 +122,21 @@ func (im *importer) unknown(t token, where string) error {
 	return im.in.skip()
 }
 
+// unknownOf is unknown of what is no account's.
+func (im *importer) unknownOf(t token, where string) error {
+	if im.o.Beside {
+		return im.in.skip()
+	}
+	return im.unknown(t, where)
+}
+
 func clip(s string) string { return s[:min(len(s), 100)] }
 
 func (im *importer) host(ctx context.Context, t token) error {
 	domain, err := jid.Parse(attr(t, "jid"))
 	switch {
+	case im.o.Beside && (err != nil || !im.Served(domain.String())):
+		return im.in.skip()
 	case err != nil || domain.Local() != "" || domain.Resource() != "":
 		im.report.lose("hosts", clip(attr(t, "jid")), "the address of a host is none")
 		return im.in.skip()
@@ -140,7 +154,7 @@ func (im *importer) host(ctx context.Context, t token) error {
 			}
 			return im.await(ctx)
 		}
-		return im.unknown(t, domain.Domain())
+		return im.unknownOf(t, domain.Domain())
 	})
 }
 
@@ -159,7 +173,11 @@ func (im *importer) user(ctx context.Context, t token, domain string) error {
 		im.report.lose("accounts", who, why)
 	}
 	user, err := jid.New(attr(t, "name"), domain, "")
-	if err != nil || user.Local() == "" {
+	wrong := err != nil || user.Local() == ""
+	if wrong && im.o.Beside || !wrong && im.Home != nil && !im.Home(user) {
+		return im.in.skip()
+	}
+	if wrong {
 		lose("the name is not allowed")
 		return im.in.skip()
 	}

@@ -56,6 +56,8 @@ type Server struct {
 	Parts []router.Portable
 	// Served says whether a domain is one of the server's hosts.
 	Served func(domain string) bool
+	// Home says whether an account is at home at this node; others are passed over. Nil: all are.
+	Home func(user jid.JID) bool
 }
 
 // Progress is how far an export or import has come.

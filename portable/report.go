@@ -73,3 +73,22 @@ func (r *Report) sort() {
 		r.Lost = []Loss{}
 	}
 }
+
+// Merge adds what another node says of its part of the same file.
+func (r *Report) Merge(other *Report) {
+	if other == nil {
+		return
+	}
+	r.Accounts.add(other.Accounts)
+	for _, c := range other.Things {
+		r.count(c.What).add(c)
+	}
+	for _, l := range other.Lost {
+		r.loseTimes(l.What, l.Where, l.Why, l.Times)
+	}
+	r.sort()
+}
+
+func (c *Count) add(other Count) {
+	c.Came, c.There, c.Lost = c.Came+other.Came, c.There+other.There, c.Lost+other.Lost
+}

@@ -115,6 +115,7 @@ func (c *Control) Handler() http.Handler {
 	mux.HandleFunc("POST /backup", c.backup)
 	mux.HandleFunc("POST /export", c.export)
 	mux.HandleFunc("POST /import", c.importFile)
+	mux.HandleFunc("POST /node.import", c.importHere)
 	return mux
 }
 

@@ -87,6 +87,20 @@ func (c *Control) export(w http.ResponseWriter, r *http.Request) {
 }
 
 func (c *Control) importFile(w http.ResponseWriter, r *http.Request) {
+	taken(w, r, func(t *teller, dry bool) (*portable.Report, error) {
+		return c.Admin.Import(r.Context(), admin.Command, r.Body, dry, t.progress)
+	})
+}
+
+// importHere is importFile of what is at home at this node.
+func (c *Control) importHere(w http.ResponseWriter, r *http.Request) {
+	taken(w, r, func(_ *teller, dry bool) (*portable.Report, error) {
+		return c.Admin.ImportHere(r.Context(), by(r.Context()), r.Body, dry)
+	})
+}
+
+// taken answers while a file comes.
+func taken(w http.ResponseWriter, r *http.Request, f func(t *teller, dry bool) (*portable.Report, error)) {
 	t := newTeller(w)
 	if err := t.flush.EnableFullDuplex(); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -95,7 +109,7 @@ func (c *Control) importFile(w http.ResponseWriter, r *http.Request) {
 	if err := t.tell(piece{Progress: &portable.Progress{}}); err != nil {
 		return
 	}
-	report, err := c.Admin.Import(r.Context(), admin.Command, r.Body, r.URL.Query().Has("dry"), t.progress)
+	report, err := f(t, r.URL.Query().Has("dry"))
 	t.end(piece{Report: report}, err)
 	// Whoever sends the file reads the answer before the connection ends.
 	_, _ = io.Copy(io.Discard, r.Body)

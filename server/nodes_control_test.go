@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -15,6 +18,7 @@ import (
 	"time"
 
 	"jackdaw/admin"
+	"jackdaw/portable"
 	"jackdaw/router/accounts"
 	"jackdaw/xmpp/jid"
 )
@@ -33,6 +37,11 @@ func (f far) Everywhere(ctx context.Context, who admin.By, operation string, in 
 	said := admin.Said{Node: "far"}
 	said.Err = f.ask(ctx, who, "far", operation, in, &said.Result)
 	return []admin.Said{said}
+}
+
+func (f far) Import(ctx context.Context, who admin.By, file io.Reader, dry bool) (
+	io.Reader, func(error) ([]*portable.Report, error)) {
+	return f.importAt(ctx, who, []string{"far"}, file, dry)
 }
 
 // seen keeps who has asked for what.
@@ -65,6 +74,7 @@ func twoNodes(t *testing.T) (near *admin.Service, run *fakeRun, s *seen) {
 			}
 		})
 		o.Live, o.Elsewhere = live, elsewhere
+		o.Accounts.SetHomes(func(user string) bool { return strings.HasPrefix(user, "near") == (elsewhere != nil) })
 		return admin.New(o)
 	}
 	home := httptest.NewServer(ofNodes(s.watch((&Control{Admin: service(run, nil)}).Handler())))
@@ -131,6 +141,39 @@ func TestWhatConcernsAnAccountIsDoneAtItsHome(t *testing.T) {
 	}
 	if !slices.Contains(seen.asked, "boss@localhost/user.passwd") {
 		t.Errorf("the home does not know who asks: %v", seen.asked)
+	}
+}
+
+func TestAFileIsImportedByAllNodes(t *testing.T) {
+	near, _, seen := twoNodes(t)
+	var b strings.Builder
+	b.WriteString("<server-data xmlns='urn:xmpp:pie:0'><nonsense xmlns='x'/><host jid='localhost'>")
+	for i := range 50 {
+		fmt.Fprintf(&b, "<user name='near%d' password='a good secret'/><user name='far%d' password='a good secret'/>", i, i)
+	}
+	whole := b.String() + "</host></server-data>"
+	for _, dry := range []bool{true, false} {
+		report, err := near.Import(t.Context(), "boss@localhost", strings.NewReader(whole), dry, nil)
+		if err != nil || report.Accounts.Lost != 0 || len(report.Lost) != 1 || report.Lost[0].Times != 1 {
+			t.Errorf("dry %t: %+v, %v", dry, report, err)
+		}
+	}
+	if !slices.Contains(seen.asked, "boss@localhost/node.import") {
+		t.Errorf("asked for %v", seen.asked)
+	}
+	if _, _, err := near.RosterOf(t.Context(), "far7@localhost"); !errors.Is(err, accounts.ErrNotFound) {
+		t.Errorf("the account of another home was made here: %v", err)
+	}
+	if u, err := near.User(t.Context(), "far7@localhost"); err != nil || u.JID != "far7@localhost" {
+		t.Errorf("%+v, %v", u, err)
+	}
+	if _, _, err := near.RosterOf(t.Context(), "near7@localhost"); err != nil {
+		t.Error(err)
+	}
+	// A file that breaks off is an error of all, told once.
+	if _, err := near.Import(t.Context(), admin.Command, strings.NewReader(b.String()), false, nil); err == nil ||
+		strings.Contains(err.Error(), "node far") {
+		t.Errorf("a file that breaks off: %v", err)
 	}
 }
 
@@ -205,15 +248,41 @@ func TestAccountsOfABatchAreMadeAtTheirHomes(t *testing.T) {
 }
 
 func TestTheAnswerOfAnotherNodeIsAsOurs(t *testing.T) {
-	r := &http.Response{Close: true, ContentLength: 65, Header: http.Header{}}
-	r.Header.Set("WWW-Authenticate", "Basic")
-	r.Header.Set("Content-Length", "65")
-	if err := asOwn(r); err != nil {
+	ours := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		h := w.Header()
+		h["WWW-Authenticate"] = []string{"Basic"}
+		h.Set("Connection", "close")
+		h.Set("Content-Type", "text/plain")
+		w.WriteHeader(http.StatusUnauthorized)
+		_, _ = w.Write([]byte("no"))
+	})
+	home := httptest.NewServer(ours)
+	defer home.Close()
+	to, err := url.Parse(home.URL)
+	if err != nil {
 		t.Fatal(err)
 	}
-	want := http.Header{"WWW-Authenticate": {"Basic"}, "Connection": {"close"}}
-	if !maps.EqualFunc(r.Header, want, slices.Equal) {
-		t.Errorf("%v", r.Header)
+	proxy := httputil.NewSingleHostReverseProxy(to)
+	proxy.ModifyResponse = asOwn
+	passed := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		proxy.ServeHTTP(named{w}, r)
+	}))
+	defer passed.Close()
+	said := func(s *httptest.Server) string {
+		c, err := net.Dial("tcp", s.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		b, err := io.ReadAll(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return regexp.MustCompile(`Date: [^\r]*`).ReplaceAllString(string(b), "")
+	}
+	if there, here := said(home), said(passed); there != here {
+		t.Errorf("%q, passed on %q", there, here)
 	}
 }
 

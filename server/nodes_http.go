@@ -64,22 +64,34 @@ const (
 // carried is in the context of requests that another node has passed on.
 type carried struct{}
 
-// asOwn has the answer of another node look as if it were made here: net/http says how long a short one is, the
-// connection ends after one that says so, and a header has its name as docs/http-message.md has it. Clients may depend
-// on any of it.
+// asOwn has the answer of another node look as if it were made here: net/http says when it was made and how long a
+// short one is, and the connection ends after one that says so. Clients may depend on the order of what they get.
 func asOwn(r *http.Response) error {
+	r.Header.Del("Date")
 	if r.ContentLength > 0 && r.ContentLength < 2048 {
 		r.Header.Del("Content-Length")
 	}
 	if r.Close {
 		r.Header.Set("Connection", "close")
 	}
-	if v, ok := r.Header["Www-Authenticate"]; ok {
-		delete(r.Header, "Www-Authenticate")
-		r.Header["WWW-Authenticate"] = v
-	}
 	return nil
 }
+
+// named writes the names of headers as they are where the answer is made.
+type named struct{ http.ResponseWriter }
+
+// WriteHeader implements http.ResponseWriter.
+func (w named) WriteHeader(status int) {
+	h := w.Header()
+	if v, ok := h["Www-Authenticate"]; ok {
+		delete(h, "Www-Authenticate")
+		h["WWW-Authenticate"] = v
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap is for http.ResponseController.
+func (w named) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // taking serves requests that other nodes pass on as if they had come to this one.
 func taking(next http.Handler) http.Handler {
@@ -175,6 +187,6 @@ func (n *nodes) passing(owner func(*http.Request) string, next http.Handler) htt
 			http.Error(w, "This account is at home nowhere for now; try again later.", http.StatusServiceUnavailable)
 			return
 		}
-		proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), carried{}, home.Node+":0")))
+		proxy.ServeHTTP(named{w}, r.WithContext(context.WithValue(r.Context(), carried{}, home.Node+":0")))
 	})
 }

@@ -144,10 +144,15 @@ func (r *hosted) element() []byte {
 // maxPeople bounds whom an imported room knows.
 const maxPeople = 100_000
 
-// addressOf reads the address of a room that comes; ok is false for one that has no place here.
+// addressOf reads the address of a room that comes; ok is false for one that has no place here, or another home, where
+// it is stored, or said to have no place.
 func (m *Rooms) addressOf(in *router.Incoming, address string) (addr jid.JID, ok bool) {
 	addr, err := jid.Parse(address)
+	if err == nil {
+		address = addr.String()
+	}
 	switch {
+	case !m.o.Router.Here(address):
 	case err != nil || addr.Local() == "" || !addr.IsBare():
 		in.Refuse("the address of a room is none")
 	case !slices.Contains(m.o.Domains(), addr.Domain()):

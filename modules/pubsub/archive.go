@@ -79,6 +79,9 @@ func (m *Service) portable() []router.Portable {
 				in.Refuse("a node of a service that is not here")
 				return nil
 			}
+			if !m.o.Router.Here(of.Domain()) { // its home stores it
+				return nil
+			}
 			host := in.User
 			in.User = of
 			defer func() { in.User = host }()
