@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -21,6 +22,9 @@ import (
 const lease = "3s"
 
 var address = regexp.MustCompile(`"?127\.[0-9.]+:[0-9]+"?`)
+
+// elsewhere is a listener that is not among those of listen.
+var elsewhere = regexp.MustCompile(`listen: \[":[0-9]+"\]`)
 
 var metricsAt = regexp.MustCompile(`metrics: \["([^"]+)"\]`)
 
@@ -53,6 +57,7 @@ func (s *Server) spread(text string, nodes int, own ...*string) (first string) {
 		}) + "\nc2s:\n" + after
 		data := filepath.Join(s.Dir, "data")
 		if i > 0 {
+			one = elsewhere.ReplaceAllStringFunc(one, func(string) string { return fmt.Sprintf("listen: [%q]", Everywhere(s.t)) })
 			one = strings.Replace(one, "data: "+data+"\n", fmt.Sprintf("data: %s%d\n", data, i), 1)
 			mustLink(s.t, data, fmt.Sprint(data, i))
 		}
@@ -205,18 +210,46 @@ func (s *Server) scrape() string {
 // Reconfigure replaces a text in the configuration of all nodes. What takes it up is a reload or a start.
 func (s *Server) Reconfigure(old, next string) {
 	s.t.Helper()
+	s.Rewrite(func(text string) string {
+		if !strings.Contains(text, old) {
+			s.t.Fatalf("no %q in\n%s", old, text)
+		}
+		return strings.Replace(text, old, next, 1)
+	})
+}
+
+// Rewrite changes the configuration of all nodes, one after the other.
+func (s *Server) Rewrite(change func(text string) string) {
+	s.t.Helper()
 	for _, n := range append([]*Server{s}, s.Nodes...) {
 		text, err := os.ReadFile(n.Config)
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		if !strings.Contains(string(text), old) {
-			s.t.Fatalf("no %q in\n%s", old, text)
-		}
-		if err := os.WriteFile(n.Config, []byte(strings.Replace(string(text), old, next, 1)), 0o600); err != nil {
+		if err := os.WriteFile(n.Config, []byte(change(string(text))), 0o600); err != nil {
 			s.t.Fatal(err)
 		}
 	}
+}
+
+// Everywhere is a free port of all addresses of this machine, ":PORT", for what nobody is told of where it listens on
+// loopback alone. It is not among those that the harness or the system gives.
+func Everywhere(t testing.TB) string {
+	t.Helper()
+	for range 100 {
+		addr := fmt.Sprint(":", 20000+rand.N(10000))
+		ln, err := net.Listen("tcp", addr)
+		if err != nil {
+			continue
+		}
+		defer ln.Close()
+		if p, err := net.ListenPacket("udp", addr); err == nil {
+			defer p.Close()
+			return addr
+		}
+	}
+	t.Fatal("no port is free")
+	return ""
 }
 
 // between is what crosses a link between nodes.

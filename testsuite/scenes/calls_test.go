@@ -2,9 +2,6 @@ package scenes
 
 import (
 	"fmt"
-	"math/rand/v2"
-	"net"
-	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -21,25 +18,12 @@ func relayConfig(relay, at, proxy string) string {
 		"modules: {bytestreams: {enabled: true, listen: [%q], host: 127.0.0.1}}\n", relay, at, proxy)
 }
 
-// everywhere is a free port of all addresses of this machine, since nobody is told of a listener on loopback. It is not
-// among those that the harness or the system gives.
-func everywhere(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		addr := fmt.Sprint(":", 20000+rand.N(10000))
-		ln, err := net.Listen("tcp", addr)
-		if err != nil {
-			continue
-		}
-		defer ln.Close()
-		if p, err := net.ListenPacket("udp", addr); err == nil {
-			defer p.Close()
-			return addr
-		}
-	}
-	t.Fatal("no port is free")
-	return ""
-}
+// relayAt and listening are where a relay is said to be, and where it listens, in what relayConfig writes.
+var (
+	relayAt   = regexp.MustCompile(`addresses: \[[^]]*\]`)
+	listening = regexp.MustCompile(`(calls:\n  enabled: true\n  listen: \[")[^:]*`)
+	ports     = regexp.MustCompile(`listen: \["[^:]*:(\d+)"\]`)
+)
 
 // TestUsersAreToldOfRelaysAndSendFiles plays calls. What goes through the relay is the business of testsuite/calls.
 func TestUsersAreToldOfRelaysAndSendFiles(t *testing.T) {
@@ -48,27 +32,28 @@ func TestUsersAreToldOfRelaysAndSendFiles(t *testing.T) {
 	for _, place := range harness.Places {
 		t.Run(place.String(), func(t *testing.T) {
 			t.Parallel()
-			relay, proxy := everywhere(t), everywhere(t)
-			first := relayConfig(relay, here, proxy)
-			s := harness.Start(t, harness.Options{Place: place, Config: first})
-			whole, err := os.ReadFile(s.Config)
-			if err != nil {
-				t.Fatal(err)
-			}
+			s := harness.Start(t, harness.Options{Place: place,
+				Config: relayConfig(harness.Everywhere(t), here, harness.Everywhere(t))})
+			relays, proxies := "", "" // of all nodes, each with a space before it
+			s.Rewrite(func(text string) string {
+				found := ports.FindAllStringSubmatch(text, -1)
+				relays, proxies = relays+" :"+found[0][1], proxies+" 127.0.0.1:"+found[1][1]
+				return text
+			})
 			perform(t, nil, "calls", stageOf(s), func(l line) answer {
 				switch l.Ask {
-				case "relay":
-					return answer{Out: relay}
-				case "proxy":
-					return answer{Out: "127.0.0.1" + proxy}
+				case "relays":
+					return answer{Out: relays}
+				case "proxies":
+					return answer{Out: proxies}
 				case "move": // the address of the relay, or its listener to where nobody comes
-					now := relayConfig(relay, l.Stdin, proxy)
-					if l.Stdin == "loopback" {
-						now = relayConfig("127.0.0.1"+relay, here, proxy)
+					at, on := l.Stdin, ""
+					if at == "loopback" {
+						at, on = here, "127.0.0.1"
 					}
-					if err := os.WriteFile(s.Config, []byte(strings.Replace(string(whole), first, now, 1)), 0o600); err != nil {
-						t.Fatal(err)
-					}
+					s.Rewrite(func(text string) string {
+						return listening.ReplaceAllString(relayAt.ReplaceAllString(text, fmt.Sprintf("addresses: [%q]", at)), "${1}"+on)
+					})
 					s.Command("", "reload")
 					return answer{}
 				}
@@ -89,7 +74,7 @@ func TestStrangersHaveNoRelayAndNoProxy(t *testing.T) {
 			own := authority.Issue(harness.Domain, peers.None)
 			s := harness.Start(t, harness.Options{Place: place,
 				Env: append(authority.Env(), quick...), Federate: true, Cert: own.Cert, Key: own.Key,
-				Config: relayConfig(everywhere(t), "192.0.2.7", everywhere(t)),
+				Config: relayConfig(harness.Everywhere(t), "192.0.2.7", harness.Everywhere(t)),
 				S2S:    fmt.Sprintf("resolve: {%q: %q}", abroad, peer.Addr)})
 			const proxy = "proxy." + harness.Domain
 			for i, row := range []struct{ kind, to, payload string }{

@@ -94,7 +94,7 @@ func TestTheListOfSpecificationsIsTrue(t *testing.T) {
 		}
 	}
 	s := harness.Start(t, harness.Options{Users: []string{"romeo"}, Config: "calls: {enabled: true, addresses: [\"192.0.2.7\"], listen: [\"" +
-		everywhere(t) + "\"]}\nmodules:\n  archive: {search: true}\n  bytestreams: {enabled: true, listen: [\"" + everywhere(t) + "\"]}\n" +
+		harness.Everywhere(t) + "\"]}\nmodules:\n  archive: {search: true}\n  bytestreams: {enabled: true, listen: [\"" + harness.Everywhere(t) + "\"]}\n" +
 		"  directory: true\n  serverinfo: true\n  upload: {url: \"https://localhost/upload\"}\n"})
 	c, err := harness.Connect(s.C2STLS, "romeo", "desk")
 	if err != nil {
