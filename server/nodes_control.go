@@ -73,20 +73,51 @@ func newOffices(n *nodes) *offices {
 		}}}}
 }
 
-// Pass implements admin.Elsewhere.
+// errMoves is the answer of a node that is asked about what is at home elsewhere: nothing was done.
+var errMoves = fmt.Errorf("it is at home nowhere for now: %w; try again in a moment", accounts.ErrUnavailable)
+
+// Pass implements admin.Elsewhere. While the owner moves, nodes may not agree where it is.
 func (o *offices) Pass(ctx context.Context, who admin.By, owner jid.JID, operation string, in, out any,
 ) (passed bool, err error) {
 	bare := owner.Bare().String()
-	if o.n.settledHere(ctx, bare) {
-		return false, nil
+	moving, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	for {
+		if o.n.settledHere(moving, bare) {
+			return false, nil
+		}
+		err = errMoves
+		home, ok := o.n.Home(cluster.SlotOf(bare))
+		switch {
+		case ctx.Value(carried{}) != nil:
+			return true, fmt.Errorf("%s: %w", bare, err)
+		case ok && home.Node != o.n.ID():
+			if err = o.askInTime(ctx, who, home.Node, operation, in, out); !errors.Is(err, errMoves) {
+				return true, err
+			}
+		}
+		if !again(moving) {
+			return true, fmt.Errorf("%s: %w", bare, errMoves)
+		}
+		o.n.Refresh(moving)
 	}
-	home, ok := o.n.Home(cluster.SlotOf(bare))
-	if !ok || home.Node == o.n.ID() || ctx.Value(carried{}) != nil {
-		return true, fmt.Errorf("%s is at home nowhere for now: %w; try again in a moment", bare, accounts.ErrUnavailable)
+}
+
+// again waits a little, and says whether there is time left.
+func again(ctx context.Context) bool {
+	select {
+	case <-time.After(settlePause):
+		return true
+	case <-ctx.Done():
+		return false
 	}
+}
+
+// askInTime is ask for what is done.
+func (o *offices) askInTime(ctx context.Context, who admin.By, node, operation string, in, out any) error {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	return true, o.ask(ctx, who, home.Node, operation, in, out)
+	return o.ask(ctx, who, node, operation, in, out)
 }
 
 // ask has another node do something.
@@ -121,7 +152,7 @@ func (o *offices) ask(ctx context.Context, who admin.By, node, operation string,
 }
 
 // known are the errors that faces of administrators tell apart.
-var known = []error{accounts.ErrUser, accounts.ErrNotFound, accounts.ErrExists, accounts.ErrPassword,
+var known = []error{errMoves, accounts.ErrUser, accounts.ErrNotFound, accounts.ErrExists, accounts.ErrPassword,
 	accounts.ErrUnavailable, accounts.ErrNotWaiting, bots.ErrNone, muc.ErrNoRoom, upload.ErrNoFile,
 	announcements.ErrNone, announcements.ErrText, announcements.ErrTooMany, announcements.ErrOff}
 

@@ -286,6 +286,32 @@ func TestTheAnswerOfAnotherNodeIsAsOurs(t *testing.T) {
 	}
 }
 
+func TestWhatAnotherNodeSaysOfAMoveIsUnderstood(t *testing.T) {
+	err := told(fmt.Errorf("romeo@localhost: %w", errMoves).Error())
+	if !errors.Is(err, errMoves) || !errors.Is(err, accounts.ErrUnavailable) {
+		t.Errorf("%v", err)
+	}
+	if err := told(accounts.ErrUnavailable.Error()); errors.Is(err, errMoves) {
+		t.Errorf("%v", err)
+	}
+}
+
+// Whoever passes a request on may not know yet that the account has moved; but nothing goes round in circles.
+func TestARequestIsPassedOnSomeTimesOnly(t *testing.T) {
+	for header, want := range map[string]way{"": {long: maxWay}, "1": {long: 1}, "4": {long: 4}, "x": {long: maxWay}} {
+		r := httptest.NewRequest("POST", "/message", nil)
+		r.Header.Set(headerWay, header)
+		taking(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			if got := r.Context().Value(carried{}); got != want || want.ends() != (want.long >= 4) {
+				t.Errorf("%q: %+v, want %+v", header, got, want)
+			}
+			if r.Header.Get(headerWay) != "" {
+				t.Error("the header stays")
+			}
+		})).ServeHTTP(httptest.NewRecorder(), r)
+	}
+}
+
 func TestWhatIsPassedOnIsNotPassedOnAgain(t *testing.T) {
 	var served error
 	handler := ofNodes(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -59,10 +60,23 @@ const (
 	headerFrom   = "Jackdaw-From"   // the address of the client, as Request.RemoteAddr has it
 	headerSecure = "Jackdaw-Secure" // whether it came over TLS
 	headerPeer   = "Jackdaw-Peer"   // the user of that node who has connected to a unix socket: uid and gid
+	headerWay    = "Jackdaw-Way"    // how many nodes have passed it on
 )
+
+// maxWay is how often a request is passed on: who does so may not know yet that the account has moved.
+const maxWay = 4
 
 // carried is in the context of requests that another node has passed on.
 type carried struct{}
+
+// A way is where a request goes, and how many nodes have passed it on then.
+type way struct {
+	node string
+	long int
+}
+
+// ends says that the request is answered here in any case.
+func (w way) ends() bool { return w.long >= maxWay }
 
 // asOwn has the answer of another node look as if it were made here: net/http says when it was made and how long a
 // short one is, and the connection ends after one that says so. Clients may depend on the order of what they get.
@@ -96,7 +110,11 @@ func (w named) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // taking serves requests that other nodes pass on as if they had come to this one.
 func taking(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r = r.WithContext(context.WithValue(r.Context(), carried{}, ""))
+		long, err := strconv.Atoi(r.Header.Get(headerWay))
+		if err != nil { // that of a node of an earlier version goes no further
+			long = maxWay
+		}
+		r = r.WithContext(context.WithValue(r.Context(), carried{}, way{long: long}))
 		r.RemoteAddr = r.Header.Get(headerFrom)
 		if r.Header.Get(headerSecure) != "" {
 			r.TLS = &tls.ConnectionState{HandshakeComplete: true}
@@ -105,7 +123,7 @@ func taking(next http.Handler) http.Handler {
 		if n, err := fmt.Sscan(r.Header.Get(headerPeer), &peer.UID, &peer.GID); err == nil && n == 2 {
 			r = web.WithPeer(r, peer)
 		}
-		for _, name := range []string{headerFrom, headerSecure, headerPeer} {
+		for _, name := range []string{headerFrom, headerSecure, headerPeer, headerWay} {
 			r.Header.Del(name)
 		}
 		next.ServeHTTP(w, r)
@@ -151,7 +169,9 @@ func (n *nodes) passing(owner func(*http.Request) string, next http.Handler) htt
 		}}
 	proxy := &httputil.ReverseProxy{Transport: proxies, ModifyResponse: asOwn,
 		Rewrite: func(p *httputil.ProxyRequest) {
-			p.Out.URL.Scheme, p.Out.URL.Host = "http", p.In.Context().Value(carried{}).(string)
+			to := p.In.Context().Value(carried{}).(way)
+			p.Out.URL.Scheme, p.Out.URL.Host = "http", to.node+":0"
+			p.Out.Header.Set(headerWay, strconv.Itoa(to.long))
 			p.Out.Host = p.In.Host
 			p.Out.Header.Set(headerFrom, p.In.RemoteAddr)
 			p.Out.Header["X-Forwarded-For"] = p.In.Header["X-Forwarded-For"]
@@ -172,12 +192,9 @@ func (n *nodes) passing(owner func(*http.Request) string, next http.Handler) htt
 			http.Error(w, "The home of this account cannot be reached now; try again later.", http.StatusServiceUnavailable)
 		}}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Context().Value(carried{}) != nil {
-			next.ServeHTTP(w, r)
-			return
-		}
 		who := owner(r)
-		if who == "" || n.settledHere(r.Context(), who) {
+		came, _ := r.Context().Value(carried{}).(way)
+		if who == "" || came.ends() || n.settledHere(r.Context(), who) {
 			next.ServeHTTP(w, r)
 			return
 		}
@@ -187,6 +204,6 @@ func (n *nodes) passing(owner func(*http.Request) string, next http.Handler) htt
 			http.Error(w, "This account is at home nowhere for now; try again later.", http.StatusServiceUnavailable)
 			return
 		}
-		proxy.ServeHTTP(named{w}, r.WithContext(context.WithValue(r.Context(), carried{}, home.Node+":0")))
+		proxy.ServeHTTP(named{w}, r.WithContext(context.WithValue(r.Context(), carried{}, way{home.Node, came.long + 1})))
 	})
 }
