@@ -198,6 +198,8 @@ func (w letters) Revoke(_ context.Context, host, which string) error {
 // walls are the announcements of a world.
 type walls struct{ *world }
 
+func (walls) Renew(string, string, bool) int { return 0 }
+
 func (w walls) Announce(_ context.Context, host, words string, keep time.Duration) (int, error) {
 	w.kicked = append(w.kicked, fmt.Sprintf("announce:%s:%q:%s", host, words, keep))
 	return 2, nil
