@@ -125,7 +125,6 @@ type Server struct {
 	timers    wheel
 	reports   worker
 	acks      worker
-	asking    worker // clients that are to be asked for an acknowledgement soon
 	resumable registry
 	budgets   *budget.Book
 	lines     gate.Lines
@@ -152,8 +151,7 @@ func New(o Options) *Server {
 	s := &Server{router: o.Router, accounts: o.Accounts, register: o.Register, tokens: o.Tokens,
 		plain: o.AllowPlainWithoutTLS, elsewhere: o.Elsewhere, framing: o.Framing, location: o.Location,
 		passages: map[*conn]*wire.Passage{},
-		reports:  newWorker(), acks: newWorker(), asking: newWorker(),
-		strangers: map[*conn]struct{}{}, sessions: map[*session]struct{}{}}
+		reports:  newWorker(), acks: newWorker(), strangers: map[*conn]struct{}{}, sessions: map[*session]struct{}{}}
 	s.streams = wire.Service[*conn]{Who: "client", Log: o.Log, Gate: o.Gate, Limits: s.limits, Framing: wire.Bytes{},
 		Header:   stream.Header{Content: xmpp.NSClient, Version: "1.0", Lang: "en"},
 		Accepted: &s.Stats.Accepted, Refused: &s.Stats.Refused, Panics: &s.Stats.Panics,
@@ -173,9 +171,8 @@ func New(o Options) *Server {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	for _, task := range []func(){
 		s.tick,
-		func() { s.reports.run(s.ctx.Done(), 0, (*session).reportNow) },
-		func() { s.acks.run(s.ctx.Done(), 0, (*session).storedMore) },
-		func() { s.asking.run(s.ctx.Done(), askEvery, (*session).askNow) },
+		func() { s.reports.run(s.ctx.Done(), (*session).reportNow) },
+		func() { s.acks.run(s.ctx.Done(), (*session).storedMore) },
 	} {
 		s.tasks.Add(1)
 		go func() {

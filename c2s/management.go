@@ -24,10 +24,8 @@ type management struct {
 	acked   uint32 // the client's last h
 	unacked int    // stanzas given to the session and not acknowledged
 	asked   bool   // an <r/> is out
-	askedAt time.Time
-	due     bool // the client is asked soon: see asks
-	spilled int  // of the unacknowledged, those of which only the number is left
-	spillAt int  // bytes, and below stanzas, above which it is worth looking for more of them
+	spilled int    // of the unacknowledged, those of which only the number is left
+	spillAt int    // bytes, and below stanzas, above which it is worth looking for more of them
 	spillOf int
 	lossy   bool   // some have been spilled: the session cannot be resumed any more
 	doubt   *doubt // nil: it is answered, or was not looked at
@@ -265,7 +263,8 @@ func (s *session) acknowledged(h uint32) (flush bool, err error) {
 	s.sm.asked = false
 	// Sent since the last request: ask again, unless the client says the same all the time. Not if only the writer has yet
 	// to come back from what is acknowledged: the answer would be taken for that, and what follows go without a request.
-	if s.sm.unacked > 0 && s.queue == nil && h != before && s.asks() {
+	if s.sm.unacked > 0 && s.queue == nil && h != before {
+		s.sm.asked = true
 		flush = s.nonza(wire.RequestAck)
 	}
 	kept := s.taken
@@ -273,48 +272,6 @@ func (s *session) acknowledged(h uint32) (flush bool, err error) {
 	s.mu.Unlock()
 	s.srv.router.Taken(s.rs, kept)
 	return flush, nil
-}
-
-// A client is asked for an acknowledgement at once, but not again within askEvery unless askAfter stanzas wait for one
-// (XEP-0198 §8.2: to ask for each stanza is wasteful): in a busy stream each answer costs both sides a read and
-// a write, and a phone its radio.
-const (
-	askEvery = 50 * time.Millisecond
-	askAfter = 64
-)
-
-// asks says whether to ask the client now, and takes note of it; otherwise it is asked soon, unless it has yet to
-// answer. The caller holds mu.
-func (s *session) asks() bool {
-	m := s.sm
-	if m.asked {
-		return false
-	}
-	if now := time.Now(); m.unacked >= askAfter || now.Sub(m.askedAt) >= askEvery {
-		m.asked, m.askedAt = true, now
-		return true
-	}
-	if !m.due {
-		m.due = true
-		s.srv.asking.add(s)
-	}
-	return false
-}
-
-// askNow is the part of the server's worker when a client should have been asked.
-func (s *session) askNow() {
-	s.mu.Lock()
-	flush := false
-	if m := s.sm; m != nil {
-		m.due = false
-		if !s.leaving && !s.ending && s.conn != nil && s.queue == nil && m.unacked > 0 && s.asks() {
-			flush = s.nonza(wire.RequestAck)
-		}
-	}
-	s.mu.Unlock()
-	if flush {
-		s.Flush()
-	}
 }
 
 // enable begins stream management (XEP-0198 §3), with resumption for the time of the window if there is one. It says

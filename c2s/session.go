@@ -237,8 +237,9 @@ func (s *session) write(c *conn) {
 func (s *session) load(c *conn) {
 	q := s.queue
 	s.queue = nil
-	if s.sm != nil && len(q.marks) > 0 && s.asks() {
+	if s.sm != nil && !s.sm.asked && len(q.marks) > 0 {
 		q.buf = append(q.buf, wire.RequestAck...)
+		s.sm.asked = true
 	}
 	q.base, q.busy = c.sent, true
 	c.sent += int64(len(q.buf))

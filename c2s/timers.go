@@ -94,21 +94,14 @@ func (w *worker) add(s *session) {
 	}
 }
 
-// run calls task until stop is closed, for all that came within the pause together.
-func (w *worker) run(stop <-chan struct{}, pause time.Duration, task func(*session)) {
+// run calls task until stop is closed.
+func (w *worker) run(stop <-chan struct{}, task func(*session)) {
 	var spare []*session
 	for {
 		select {
 		case <-w.more:
 		case <-stop:
 			return
-		}
-		if pause > 0 {
-			select {
-			case <-time.After(pause):
-			case <-stop:
-				return
-			}
 		}
 		w.mu.Lock()
 		list := w.list
