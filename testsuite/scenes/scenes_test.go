@@ -168,10 +168,6 @@ func perform(t *testing.T, prefix []string, script string, config stage, help fu
 func help(t *testing.T, s *harness.Server, l line) answer {
 	switch l.Ask {
 	case "command":
-		if len(l.Args) == 1 && l.Args[0] == "reload" { // of several nodes each reads its own configuration
-			s.Reload()
-			return answer{}
-		}
 		out, err := s.TryCommand(l.Stdin, l.Args...)
 		var exit *exec.ExitError
 		if err != nil && !errors.As(err, &exit) {
