@@ -13,7 +13,7 @@ const userAgent = xml('user-agent', {id: 'd4565fa7-4d72-4749-b3d3-740edbf87770'}
 
 async function visit(token, word) {
 	const told = {sent: [], heard: []}
-	const xmpp = client({service, domain, userAgent,
+	const xmpp = client({service, domain, userAgent, timeout: 20000, // it gives up after two seconds otherwise
 		credentials: {username, password, token}})
 	let saved
 	xmpp.fast.saveToken = async (t) => { saved = t }
