@@ -166,9 +166,8 @@ func (f *fastConn) serve() (other bool) {
 			}
 		}
 	}()
-	wait := f.s.http.ReadHeaderTimeout
-	for {
-		switch ok, err := f.receive(wait); {
+	for first := true; ; first = false {
+		switch ok, err := f.receive(first); {
 		case err != nil:
 			return false
 		case !ok:
@@ -184,7 +183,6 @@ func (f *fastConn) serve() (other bool) {
 		if !open || f.s.fast.ends() {
 			return false
 		}
-		wait = f.s.http.IdleTimeout
 	}
 }
 
@@ -195,27 +193,35 @@ func (p *fastPath) ends() bool {
 	return p.closing
 }
 
-// receive waits for a request and reads its header; false means that it is not one of ours.
-func (f *fastConn) receive(wait time.Duration) (ok bool, err error) {
-	begun := len(f.buf) > 0
+// receive waits for a request and reads its header; false means that it is not one of ours. A header has its time from
+// its first byte, the first one of a connection from when that was made, however many pieces it comes in.
+func (f *fastConn) receive(first bool) (ok bool, err error) {
+	timed := false
 	for {
-		if begun {
+		switch begun := len(f.buf) > 0; {
+		case begun:
 			if size := f.head(); size > 0 {
 				return f.parse(size), nil
 			}
 			if len(f.buf) == fastHead || !f.promising() {
 				return false, nil
 			}
-			wait = f.s.http.ReadHeaderTimeout
+			if !timed {
+				f.readWithin(f.s.http.ReadHeaderTimeout, true)
+			}
+			timed = true
+		case first:
+			f.readWithin(f.s.http.ReadHeaderTimeout, true)
+			timed = true
+		default:
+			f.readWithin(f.s.http.IdleTimeout, false)
 		}
 		n := copy(f.room[:], f.buf)
-		f.readWithin(wait, begun)
 		got, err := f.c.Read(f.room[n:])
 		f.buf = f.room[:n+got]
 		if err != nil && got == 0 {
 			return false, err
 		}
-		begun = true
 	}
 }
 

@@ -215,6 +215,31 @@ func TestFastPathBoundsTime(t *testing.T) {
 		t.Error("a header that does not end:", status, got)
 	}
 	c.ended()
+	for _, before := range []string{"", plain} { // a header that comes byte by byte has no more time
+		c = dial(t, address)
+		c.say(before)
+		if before != "" {
+			c.answer()
+		}
+		stop := make(chan struct{})
+		go func() {
+			for _, b := range []byte(strings.Repeat("POST /message HTTP/1.1\r\nX: y\r\n", 100)) {
+				select {
+				case <-stop:
+					return
+				case <-time.After(quick.HeaderTime / 5):
+				}
+				if _, err := c.Write([]byte{b}); err != nil {
+					return
+				}
+			}
+		}()
+		began := time.Now()
+		if status, got, _ := c.answer(); status != http.StatusRequestTimeout || time.Since(began) > 10*quick.HeaderTime {
+			t.Errorf("a slow header: %d %s, after %v", status, got, time.Since(began))
+		}
+		close(stop)
+	}
 	c = dial(t, address)
 	c.say("POST /message HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nab")
 	if _, got, _ := c.answer(); !strings.HasPrefix(got, "fast /message ab read tcp") {
