@@ -290,8 +290,12 @@ func TestWhatCannotBeDoneNowIsDoneLater(t *testing.T) {
 			if err := p.Wait(t.Context()); err != nil {
 				t.Error(err)
 			}
-			until(t, "it is told that it goes on", func() bool {
-				return notes.count("storage goes on")+notes.count("storage has given back") > 0
+			// A step and a full disk are told of one by one; writes are taken again when both are over.
+			until(t, "it is told that all goes on", func() bool {
+				e.mu.Lock()
+				short := e.short
+				e.mu.Unlock()
+				return !short && notes.count("storage goes on")+notes.count("storage has given back") > 0
 			})
 			if err := appendTo(e, "stays", []byte("x")); err != nil {
 				t.Fatal(err)
