@@ -7,6 +7,9 @@ import (
 )
 
 func (f dataFile) Sync() error {
+	if done, err := flush(f.File); done {
+		return err
+	}
 	for {
 		err := unix.Fdatasync(int(f.Fd()))
 		if err != unix.EINTR {
