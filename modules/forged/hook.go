@@ -22,9 +22,11 @@ import (
 const (
 	// hookAge is how long a reply is tried.
 	hookAge = 24 * time.Hour
-	// maxReplies and maxReplyBytes bound what waits; whoever replies has a share of it.
+	// maxReplies and maxReplyBytes bound what waits; whoever replies has a share of it. Where there are several nodes each
+	// user of ours has a queue, and perUser is the part of that in it.
 	maxReplies    = 10000
 	maxReplyBytes = 64 << 20
+	perUser       = 16
 
 	// replies is the owner of the queue of a server that is alone. Where there are several nodes, those of each user are
 	// queued under the user's address, at home.
@@ -84,8 +86,12 @@ func (h *hook) queue(owner string) *outgoing.Queue {
 	defer h.mu.Unlock()
 	q := h.queues[owner]
 	if q == nil {
+		part := int64(1)
+		if owner != replies {
+			part = perUser
+		}
 		q = outgoing.New(outgoing.Options{Log: h.stored, Owner: owner,
-			MaxRecords: maxReplies, MaxBytes: maxReplyBytes, Age: hookAge, Parallel: 1, Sender: sender,
+			MaxRecords: int(maxReplies / part), MaxBytes: maxReplyBytes / part, Age: hookAge, Parallel: 1, Sender: sender,
 			Try:   func(ctx context.Context, r storage.Record) (bool, error) { return h.try(ctx, owner, r) },
 			Waits: h.waits, Lost: h.bounce, On: func() bool { return h.on() && h.router.Here(owner) }, Logger: h.log})
 		h.queues[owner] = q
@@ -155,6 +161,11 @@ var body = xmpp.Name{Space: xmpp.NSClient, Local: "body"}
 // take queues a reply.
 func (h *hook) take(e *router.Envelope) {
 	s := e.Stanza
+	if !h.router.Alone() && !h.router.Owns(s.From.Domain()) {
+		// Whoever has a domain makes as many addresses as he likes, and each would have a queue.
+		e.Refuse(xmpp.ServiceUnavailable("replies from other servers are not taken here"))
+		return
+	}
 	text := ""
 	if b := s.Child(body); b != nil {
 		text = b.Text()

@@ -10,6 +10,7 @@ import (
 	"jackdaw/router"
 	"jackdaw/storage"
 	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
 )
 
 // homes is where romeo may not be at home. It implements router.Homes.
@@ -60,5 +61,25 @@ func TestRepliesAreQueuedAtTheHomesOfTheirUsers(t *testing.T) {
 	n.away.Store(false)
 	if got := p.wait(t, 1); got[1].From != "romeo@example.org/x" {
 		t.Errorf("the program got %v", got)
+	}
+}
+
+// A domain has as many addresses as its owner likes: they get no queues.
+func TestOthersGetNoQueuesOnNodes(t *testing.T) {
+	h, p := newHouse(t), newProgram(t)
+	h.forged.Close()
+	h.SetHomes(&homes{})
+	h.open()
+	h.hook = p.URL
+	for _, from := range []string{"a@peer.example", "b@peer.example/x"} {
+		e := &router.Envelope{Stanza: &xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeChat,
+			From: jid.MustParse(from), To: jid.MustParse("ticket-1@trac"), Payload: []byte("<body>hi</body>")}}
+		h.forged.hook.take(e)
+		if e.Outcome != router.Refused || e.Err == nil || e.Err.Condition != xmpp.CondServiceUnavailable {
+			t.Errorf("a reply of %s fared as %v, %v", from, e.Outcome, e.Err)
+		}
+	}
+	if n := len(h.forged.hook.queues); n != 0 {
+		t.Errorf("there are %d queues", n)
 	}
 }
