@@ -63,7 +63,7 @@ func (s *Service) Announce(ctx context.Context, by By, host, text string, keep t
 
 // announce does it on one host, at the home of that.
 func (s *Service) announce(ctx context.Context, by By, host, text string, keep time.Duration) (reached int, err error) {
-	passed, err := s.passHost(ctx, by, host, "announce", announcing{host, text, keep}, &reached)
+	passed, err := s.passHost(ctx, by, host, "announce", AnnounceRequest{host, text, keep}, &reached)
 	if passed {
 		return reached, err
 	}
@@ -74,7 +74,7 @@ func (s *Service) announce(ctx context.Context, by By, host, text string, keep t
 	if keep <= 0 {
 		now = text
 	}
-	reached += s.renewed(ctx, by, notice{Host: host, Text: now, Give: keep > 0})
+	reached += s.renewed(ctx, by, NoticeRequest{Host: host, Text: now, Give: keep > 0})
 	return reached, s.said(nil, by, "announced", "host", host, "reached", reached, "kept", keep)
 }
 
@@ -92,7 +92,7 @@ func (s *Service) passHost(ctx context.Context, by By, host, operation string, i
 
 // renewed tells the other nodes that what a host announces has changed, and says how many they have reached. One that
 // does not hear it learns it within a minute; so it is no error.
-func (s *Service) renewed(ctx context.Context, by By, n notice) (reached int) {
+func (s *Service) renewed(ctx context.Context, by By, n NoticeRequest) (reached int) {
 	answers, failed := tell[int](ctx, s, by, "node.announced", n)
 	for _, there := range answers {
 		reached += there
@@ -116,7 +116,7 @@ func (s *Service) KeptAnnouncements(host string) (all []AnnouncementInfo, err er
 	}
 	for _, host := range list {
 		var there []AnnouncementInfo
-		passed, err := s.passHost(context.Background(), Command, host, "announce.list", announced{Host: host}, &there)
+		passed, err := s.passHost(context.Background(), Command, host, "announce.list", AnnouncedRequest{Host: host}, &there)
 		if err != nil {
 			return nil, err
 		}
@@ -143,10 +143,10 @@ func (s *Service) WithdrawAnnouncement(ctx context.Context, by By, host, id stri
 		return err
 	}
 	for _, host := range list {
-		passed, failed := s.passHost(ctx, by, host, "announce.withdraw", announced{host, id}, nil)
+		passed, failed := s.passHost(ctx, by, host, "announce.withdraw", AnnouncedRequest{host, id}, nil)
 		if err = failed; !passed {
 			if err = s.o.Announcements.Withdraw(ctx, host, id); err == nil {
-				s.renewed(ctx, by, notice{Host: host})
+				s.renewed(ctx, by, NoticeRequest{Host: host})
 			}
 		}
 		if !errors.Is(err, announcements.ErrNone) {
@@ -166,7 +166,7 @@ func (s *Service) Standing(host string, k announcements.Kind) (string, error) {
 		return "", err
 	}
 	var text string
-	in := standing{Host: host, Kind: string(k)}
+	in := StandingRequest{Host: host, Kind: string(k)}
 	if passed, err := s.passHost(context.Background(), Command, host, "announce.standing", in, &text); passed {
 		return text, err
 	}
@@ -183,7 +183,7 @@ func (s *Service) Stand(ctx context.Context, by By, host string, k announcements
 	if err := s.served(host); err != nil {
 		return 0, err
 	}
-	in := standing{host, string(k), text, edit}
+	in := StandingRequest{host, string(k), text, edit}
 	if passed, err := s.passHost(ctx, by, host, "announce.stand", in, &reached); passed {
 		return reached, err
 	}
@@ -193,7 +193,7 @@ func (s *Service) Stand(ctx context.Context, by By, host string, k announcements
 	}
 	reached, err = s.o.Announcements.Stand(ctx, host, k, text, edit)
 	if err == nil {
-		reached += s.renewed(ctx, by, notice{Host: host, Give: k == announcements.OfTheDay && text != ""})
+		reached += s.renewed(ctx, by, NoticeRequest{Host: host, Give: k == announcements.OfTheDay && text != ""})
 	}
 	return reached, s.said(err, by, what, "host", host, "text", string(k))
 }

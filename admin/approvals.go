@@ -42,7 +42,7 @@ func (s *Service) Approve(ctx context.Context, by By, address string) error {
 	if err != nil {
 		return err
 	}
-	if passed, err := s.pass(ctx, by, j, "user.decide", switched{address, "on"}, nil); passed {
+	if passed, err := s.pass(ctx, by, j, "user.decide", SwitchRequest{address, "on"}, nil); passed {
 		return err
 	}
 	return s.said(s.o.Accounts.Approve(ctx, j), by, "account approved", "account", j)
@@ -54,7 +54,7 @@ func (s *Service) Refuse(ctx context.Context, by By, address string) error {
 	if err != nil {
 		return err
 	}
-	if passed, err := s.pass(ctx, by, j, "user.decide", switched{address, "off"}, nil); passed {
+	if passed, err := s.pass(ctx, by, j, "user.decide", SwitchRequest{address, "off"}, nil); passed {
 		return err
 	}
 	return s.said(s.o.Accounts.Refuse(ctx, j), by, "account refused", "account", j)

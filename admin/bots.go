@@ -130,7 +130,7 @@ func (s *Service) RemoveBot(ctx context.Context, by By, address string) error {
 	if err != nil {
 		return err
 	}
-	if passed, err := s.pass(ctx, by, j, "bot.remove", alone{address}, nil); passed {
+	if passed, err := s.pass(ctx, by, j, "bot.remove", NameRequest{address}, nil); passed {
 		return err
 	}
 	return s.said(s.aboutBot(j, s.o.Bots.Remove(ctx, j)), by, "bot removed", "bot", j)
@@ -213,7 +213,7 @@ func (s *Service) BotLog(ctx context.Context, address string) ([]DeliveryInfo, e
 		return nil, err
 	}
 	var there []DeliveryInfo
-	if passed, err := s.pass(ctx, Command, j, "bot.log", alone{address}, &there); passed {
+	if passed, err := s.pass(ctx, Command, j, "bot.log", NameRequest{address}, &there); passed {
 		return there, err
 	}
 	list, err := s.o.Bots.Deliveries(ctx, j)
@@ -234,7 +234,7 @@ func (s *Service) TestBot(ctx context.Context, address, text string) (TrialInfo,
 		return TrialInfo{}, err
 	}
 	var there TrialInfo
-	if passed, err := s.pass(ctx, Command, j, "bot.test", trial{address, text}, &there); passed {
+	if passed, err := s.pass(ctx, Command, j, "bot.test", TrialRequest{address, text}, &there); passed {
 		return there, err
 	}
 	t, err := s.o.Bots.Test(ctx, j, text)

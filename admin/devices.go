@@ -9,7 +9,7 @@ func (s *Service) UserDevices(ctx context.Context, address string) ([]DeviceInfo
 		return nil, err
 	}
 	var there []DeviceInfo
-	if passed, err := s.pass(ctx, Command, j, "user.devices", alone{address}, &there); passed {
+	if passed, err := s.pass(ctx, Command, j, "user.devices", NameRequest{address}, &there); passed {
 		return there, err
 	}
 	list, err := s.o.Devices.List(ctx, j)
@@ -36,7 +36,7 @@ func (s *Service) RevokeDevice(ctx context.Context, by By, address, id string) (
 	if err != nil {
 		return false, err
 	}
-	if passed, err := s.pass(ctx, by, j, "user.devices.revoke", device{address, id}, &knows); passed {
+	if passed, err := s.pass(ctx, by, j, "user.devices.revoke", DeviceRequest{address, id}, &knows); passed {
 		return knows, err
 	}
 	list, err := s.o.Devices.List(ctx, j)

@@ -41,39 +41,40 @@ const (
 	doTime = 30 * time.Second
 )
 
-// What operations take beside what is exported.
+// What operations of the control socket take beside what has a type of its own. They are JSON between nodes, which may
+// be of neighbouring versions: a field may be added, and none be renamed.
 type (
-	alone    struct{ Name string }
-	switched struct{ Name, To string }
-	permits  struct {
+	NameRequest        struct{ Name string } // an account, a room, a domain
+	NamesRequest       struct{ Names []string }
+	SwitchRequest      struct{ Name, To string }
+	PermissionsRequest struct {
 		Name        string
 		Permissions []string
 	}
-	device struct{ Name, Device string }
-	names  struct{ Names []string }
-	notice struct {
+	DeviceRequest struct{ Name, Device string }
+	NoticeRequest struct { // what a host announces has changed; see announcements.Announcements.Renew
 		Host, Text string
 		Give       bool
 	}
-	announcing struct {
+	AnnounceRequest struct {
 		Host, Text string
 		Keep       time.Duration
 	}
-	announced struct{ Host, ID string }
-	standing  struct {
+	AnnouncedRequest struct{ Host, ID string }
+	StandingRequest  struct {
 		Host, Kind, Text string
 		Edit             bool
 	}
-	stopping  struct{ After time.Duration }
-	reloading struct{ DropHost bool }
-	rotating  struct {
+	StopRequest   struct{ After time.Duration }
+	ReloadRequest struct{ DropHost bool }
+	RotateRequest struct {
 		ID      string
 		Overlap time.Duration
 		Secret  string
 	}
-	room    struct{ Room, Reason, Owner string }
-	trial   struct{ Name, Text string }
-	filesOf struct {
+	RoomRequest  struct{ Room, Reason, Owner string }
+	TrialRequest struct{ Name, Text string }
+	FilesRequest struct {
 		Name string
 		IDs  []string
 	}
@@ -168,7 +169,7 @@ func (s *Service) CountsHere(addresses []string) map[string]int {
 // counts says how many sessions accounts have at all nodes.
 func (s *Service) counts(ctx context.Context, addresses []string) map[string]int {
 	counts := s.CountsHere(addresses)
-	for _, there := range look[map[string]int](ctx, s, "node.counts", names{addresses}) {
+	for _, there := range look[map[string]int](ctx, s, "node.counts", NamesRequest{addresses}) {
 		for one, n := range there {
 			counts[one] += n
 		}

@@ -22,7 +22,7 @@ func (s *Service) SetKeep(ctx context.Context, by By, address, keep string) erro
 	if err != nil {
 		return err
 	}
-	if passed, err := s.pass(ctx, by, j, "user.keep", switched{address, keep}, nil); passed {
+	if passed, err := s.pass(ctx, by, j, "user.keep", SwitchRequest{address, keep}, nil); passed {
 		return err
 	}
 	var d time.Duration

@@ -153,7 +153,7 @@ func (s *Service) Room(ctx context.Context, address string) (RoomInfo, error) {
 		return RoomInfo{}, err
 	}
 	var there RoomInfo
-	if passed, err := s.pass(ctx, Command, j, "rooms.show", room{Room: address}, &there); passed {
+	if passed, err := s.pass(ctx, Command, j, "rooms.show", RoomRequest{Room: address}, &there); passed {
 		return there, err
 	}
 	d, err := s.o.Rooms.Show(ctx, j)
@@ -186,7 +186,7 @@ func (s *Service) DestroyRoom(ctx context.Context, by By, address, reason string
 	if err != nil {
 		return err
 	}
-	if passed, err := s.pass(ctx, by, j, "rooms.destroy", room{Room: address, Reason: reason}, nil); passed {
+	if passed, err := s.pass(ctx, by, j, "rooms.destroy", RoomRequest{Room: address, Reason: reason}, nil); passed {
 		return err
 	}
 	return s.said(about(j, s.o.Rooms.Destroy(ctx, j, reason)), by, "room destroyed", "room", j)
@@ -207,7 +207,7 @@ func (s *Service) OwnRoom(ctx context.Context, by By, address, owner string) err
 			return err
 		}
 	}
-	if passed, err := s.pass(ctx, by, j, "rooms.own", room{Room: address, Owner: owner}, nil); passed {
+	if passed, err := s.pass(ctx, by, j, "rooms.own", RoomRequest{Room: address, Owner: owner}, nil); passed {
 		return err
 	}
 	return s.said(about(j, s.o.Rooms.Own(ctx, j, who)), by, "owner of a room added", "room", j, "owner", who)
@@ -215,7 +215,7 @@ func (s *Service) OwnRoom(ctx context.Context, by By, address, owner string) err
 
 // RoomsElsewhere lists the rooms of a domain in the memory of all other nodes that answer.
 func (s *Service) RoomsElsewhere(domain string) (all []muc.Loaded) {
-	for _, there := range look[[]muc.Loaded](context.Background(), s, "node.rooms", alone{domain}) {
+	for _, there := range look[[]muc.Loaded](context.Background(), s, "node.rooms", NameRequest{domain}) {
 		all = append(all, there...)
 	}
 	return all

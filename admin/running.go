@@ -44,7 +44,7 @@ func (s *Service) SessionsOf(address string) ([]SessionInfo, error) {
 		return nil, ErrNotRunning
 	}
 	var list []SessionInfo
-	passed, err := s.pass(context.Background(), Command, j, "node.sessions-of", alone{address}, &list)
+	passed, err := s.pass(context.Background(), Command, j, "node.sessions-of", NameRequest{address}, &list)
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +66,7 @@ func (s *Service) Kick(by By, address string) (int, error) {
 		return 0, fmt.Errorf("%q is not the address of a user or a session", address)
 	}
 	var n int
-	passed, err := s.pass(context.Background(), by, j.Bare(), "node.kick", alone{address}, &n)
+	passed, err := s.pass(context.Background(), by, j.Bare(), "node.kick", NameRequest{address}, &n)
 	if passed {
 		return n, err
 	}
@@ -117,7 +117,7 @@ func (s *Service) Stop(by By, after time.Duration) error {
 	if err := s.StopHere(by, after); err != nil {
 		return err
 	}
-	_, failed := tell[struct{}](context.Background(), s, by, "node.stop", stopping{after})
+	_, failed := tell[struct{}](context.Background(), s, by, "node.stop", StopRequest{after})
 	return errors.Join(failed...)
 }
 
@@ -165,7 +165,7 @@ func (s *Service) Reload(by By, dropHost bool) (warnings []string, err error) {
 	if warnings, err = s.ReloadHere(by, dropHost); err != nil {
 		return warnings, err
 	}
-	answers, failed := tell[[]string](context.Background(), s, by, "node.reload", reloading{dropHost})
+	answers, failed := tell[[]string](context.Background(), s, by, "node.reload", ReloadRequest{dropHost})
 	ours := warnings
 	for _, node := range slices.Sorted(maps.Keys(answers)) {
 		for _, w := range answers[node] {

@@ -149,7 +149,7 @@ func (s *Service) Tokens(ctx context.Context, address string) ([]TokenInfo, erro
 			return nil, err
 		}
 		var there []TokenInfo
-		if passed, err := s.pass(ctx, Command, j, "token.list", alone{address}, &there); passed {
+		if passed, err := s.pass(ctx, Command, j, "token.list", NameRequest{address}, &there); passed {
 			return there, err
 		}
 	}
@@ -204,7 +204,7 @@ func (s *Service) RevokeToken(ctx context.Context, by By, id string) error {
 	if err != nil {
 		return err
 	}
-	if passed, err := s.pass(ctx, by, t.Owner, "token.revoke", alone{id}, nil); passed {
+	if passed, err := s.pass(ctx, by, t.Owner, "token.revoke", NameRequest{id}, nil); passed {
 		return err
 	}
 	return s.said(s.o.Tokens.Revoke(ctx, id), by, "token revoked", "account", t.Owner, "token", id, "label", t.Label)
@@ -235,7 +235,7 @@ func (s *Service) RotateToken(ctx context.Context, by By, id string, overlap tim
 ) (TokenInfo, error) {
 	if old, err := s.o.Tokens.Get(ctx, id); err == nil {
 		var there TokenInfo
-		if passed, err := s.pass(ctx, by, old.Owner, "token.rotate", rotating{id, overlap, secret}, &there); passed {
+		if passed, err := s.pass(ctx, by, old.Owner, "token.rotate", RotateRequest{id, overlap, secret}, &there); passed {
 			return there, err
 		}
 	}

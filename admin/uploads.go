@@ -82,7 +82,7 @@ func (s *Service) RemoveUploads(ctx context.Context, by By, address string, ids 
 	if err != nil {
 		return 0, err
 	}
-	if passed, err := s.pass(ctx, by, j, "uploads.remove", filesOf{address, ids}, &n); passed {
+	if passed, err := s.pass(ctx, by, j, "uploads.remove", FilesRequest{address, ids}, &n); passed {
 		return n, err
 	}
 	if _, err := s.o.Accounts.Get(ctx, j); err != nil {

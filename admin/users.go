@@ -102,7 +102,7 @@ func (s *Service) DeleteUser(ctx context.Context, by By, address string) error {
 	if err != nil {
 		return err
 	}
-	if passed, err := s.pass(ctx, by, j, "user.del", alone{address}, nil); passed {
+	if passed, err := s.pass(ctx, by, j, "user.del", NameRequest{address}, nil); passed {
 		return err
 	}
 	return s.said(s.o.Accounts.Delete(ctx, j), by, "account removed", "account", j)
@@ -114,7 +114,7 @@ func (s *Service) Disable(ctx context.Context, by By, address string) error {
 	if err != nil {
 		return err
 	}
-	if passed, err := s.pass(ctx, by, j, "user.switch", switched{address, "off"}, nil); passed {
+	if passed, err := s.pass(ctx, by, j, "user.switch", SwitchRequest{address, "off"}, nil); passed {
 		return err
 	}
 	return s.said(s.o.Accounts.SetDisabled(ctx, j, true), by, "account disabled", "account", j)
@@ -126,7 +126,7 @@ func (s *Service) Enable(ctx context.Context, by By, address string) error {
 	if err != nil {
 		return err
 	}
-	if passed, err := s.pass(ctx, by, j, "user.switch", switched{address, "on"}, nil); passed {
+	if passed, err := s.pass(ctx, by, j, "user.switch", SwitchRequest{address, "on"}, nil); passed {
 		return err
 	}
 	return s.said(s.o.Accounts.SetDisabled(ctx, j, false), by, "account enabled", "account", j)
@@ -155,7 +155,7 @@ func (s *Service) Grant(ctx context.Context, by By, address string, list []strin
 	if err != nil {
 		return err
 	}
-	if passed, err := s.pass(ctx, by, j, "user.grant", permits{address, list}, nil); passed {
+	if passed, err := s.pass(ctx, by, j, "user.grant", PermissionsRequest{address, list}, nil); passed {
 		return err
 	}
 	return s.said(s.o.Accounts.Grant(ctx, j, all...), by, "permissions granted", "account", j, "permissions", all)
@@ -167,7 +167,7 @@ func (s *Service) Revoke(ctx context.Context, by By, address string, list []stri
 	if err != nil {
 		return err
 	}
-	if passed, err := s.pass(ctx, by, j, "user.revoke", permits{address, list}, nil); passed {
+	if passed, err := s.pass(ctx, by, j, "user.revoke", PermissionsRequest{address, list}, nil); passed {
 		return err
 	}
 	if err := s.said(s.o.Accounts.Revoke(ctx, j, all...), by, "permissions revoked", "account", j,
@@ -243,7 +243,7 @@ func (s *Service) User(ctx context.Context, address string) (UserInfo, error) {
 		return UserInfo{}, err
 	}
 	var there UserInfo
-	if passed, err := s.pass(ctx, Command, j, "user.show", alone{address}, &there); passed {
+	if passed, err := s.pass(ctx, Command, j, "user.show", NameRequest{address}, &there); passed {
 		return there, err
 	}
 	a, err := s.o.Accounts.Get(ctx, j)

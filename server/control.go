@@ -26,14 +26,12 @@ type Control struct {
 
 type (
 	nothing     struct{}
-	name        struct{ Name string }
-	switched    struct{ Name, To string }
-	deviceOf    struct{ Name, Device string }
-	reloading   struct{ DropHost bool }
-	permissions struct {
-		Name        string
-		Permissions []string
-	}
+	name        admin.NameRequest
+	switched    admin.SwitchRequest
+	deviceOf    admin.DeviceRequest
+	reloading   admin.ReloadRequest
+	permissions admin.PermissionsRequest
+
 	reply[T any] struct {
 		Result T
 		Error  string `json:",omitempty"`

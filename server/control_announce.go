@@ -9,19 +9,10 @@ import (
 )
 
 type (
-	announcing struct {
-		Host, Text string
-		Keep       time.Duration
-	}
-	announced struct{ Host, ID string }
-	standing  struct {
-		Host, Kind, Text string
-		Edit             bool
-	}
-	notified struct {
-		Host, Text string
-		Give       bool
-	}
+	announcing admin.AnnounceRequest
+	announced  admin.AnnouncedRequest
+	standing   admin.StandingRequest
+	notified   admin.NoticeRequest
 )
 
 func (c *Control) announce(ctx context.Context, in announcing) (reached int, err error) {

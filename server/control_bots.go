@@ -7,7 +7,7 @@ import (
 )
 
 // A botTest says what a bot is to be tested with.
-type botTest struct{ Name, Text string }
+type botTest admin.TrialRequest
 
 func (c *Control) addBot(ctx context.Context, in admin.BotOrder) (nothing, error) {
 	return nothing{}, c.Admin.AddBot(ctx, by(ctx), in)

@@ -7,7 +7,7 @@ import (
 )
 
 // A roomOrder names a room, and what is to become of it.
-type roomOrder struct{ Room, Reason, Owner string }
+type roomOrder admin.RoomRequest
 
 // rooms answers with all rooms, as listUsers does with accounts.
 func (c *Control) rooms(_ context.Context, in name) ([]admin.RoomInfo, error) {

@@ -7,11 +7,7 @@ import (
 	"jackdaw/admin"
 )
 
-type rotating struct {
-	ID      string
-	Overlap time.Duration
-	Secret  string
-}
+type rotating admin.RotateRequest
 
 func (c *Control) addToken(ctx context.Context, in admin.TokenWish) (admin.TokenInfo, error) {
 	return c.Admin.AddToken(ctx, by(ctx), in)

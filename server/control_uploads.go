@@ -7,10 +7,7 @@ import (
 )
 
 // A filesOf names files of an account; none: all.
-type filesOf struct {
-	Name string
-	IDs  []string
-}
+type filesOf admin.FilesRequest
 
 func (c *Control) uploadUsers(ctx context.Context, _ nothing) ([]admin.UsageInfo, error) {
 	return c.Admin.UploadUsers(ctx)

@@ -202,8 +202,8 @@ func (o *offices) Everywhere(ctx context.Context, who admin.By, operation string
 // Operations that nodes ask of each other.
 
 type (
-	names    struct{ Names []string }
-	stopping struct{ After time.Duration }
+	names    admin.NamesRequest
+	stopping admin.StopRequest
 )
 
 func (c *Control) roomsHere(_ context.Context, in name) ([]muc.Loaded, error) {
