@@ -34,8 +34,12 @@ func newFiles(p fileParts) (*upload.Service, error) {
 	if err != nil {
 		return nil, err
 	}
+	node := ""
+	if cfg.Cluster.On() {
+		node = cfg.Cluster.NodeName()
+	}
 	return upload.New(upload.Options{Router: p.router, Records: p.store.Log("upload"), Keys: p.store.Map("upload"),
-		Dir: filesDir(cfg), Store: where, Shared: cfg.Modules.Upload.Shared, Log: p.log,
+		Dir: filesDir(cfg), Store: where, Shared: cfg.Modules.Upload.Shared, Node: node, Log: p.log,
 		Places: p.places,
 		May: func(ctx context.Context, user jid.JID) (bool, error) {
 			r, err := p.accounts.Rights(ctx, user)

@@ -202,7 +202,7 @@ func (s *Service) write(sl *slot, kind string, body io.Reader) (name string, err
 	if err := os.MkdirAll(s.unfinished(), 0o700); err != nil {
 		return "", err
 	}
-	at := filepath.Join(s.unfinished(), sl.id)
+	at := filepath.Join(s.unfinished(), s.own+sl.id)
 	file, err := os.OpenFile(at, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return "", err

@@ -93,8 +93,11 @@ func signed(key []byte, id, name string, b []byte) []byte {
 	return append(h.Sum(nil), b...)
 }
 
-// errNoPass: whoever shows it has no slot.
-var errNoPass = errors.New("no pass for a slot")
+// errNoPass: whoever shows it has no slot. errLate: it was good once.
+var (
+	errNoPass = errors.New("no pass for a slot")
+	errLate   = errors.New("the slot has expired")
+)
 
 // passed returns the slot that a pass is for.
 func passed(key []byte, id, name, pass string, now time.Time) (*slot, error) {
@@ -139,23 +142,27 @@ func passed(key []byte, id, name, pass string, now time.Time) (*slot, error) {
 		sl.until = time.UnixMilli(int64(n[2]))
 	}
 	if !now.Before(sl.expires) {
-		return nil, errNoPass
+		return nil, errLate
 	}
 	return sl, nil
 }
 
-// given returns the slot of a request that this server does not know, nil for one that it knows.
+// given returns the slot of a request that this server does not know, nil for one that it knows. Whether another server
+// has given one cannot be known without its pass, so that whoever shows none is told what he would be told there.
 func (s *Service) given(r *http.Request, id, name string) (*slot, *refusal) {
 	s.mu.Lock()
 	here := s.slots[id] != nil
 	s.mu.Unlock()
-	at, ok := nameOf(id)
 	if here {
 		return nil, nil
 	}
-	pass, shown := strings.CutPrefix(r.Header.Get("Authorization"), scheme)
-	if !ok || !shown {
+	at, ok := nameOf(id)
+	if !ok {
 		return nil, notFound
+	}
+	pass, shown := strings.CutPrefix(r.Header.Get("Authorization"), scheme)
+	if !shown {
+		return nil, noPass
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), patience)
 	defer cancel()
@@ -165,8 +172,11 @@ func (s *Service) given(r *http.Request, id, name string) (*slot, *refusal) {
 		return nil, tryAgain
 	}
 	sl, err := passed(key, id, name, pass, time.Now())
-	if err != nil {
+	switch {
+	case errors.Is(err, errLate):
 		return nil, notFound
+	case err != nil:
+		return nil, noPass
 	}
 	switch there, err := s.store.Has(ctx, []string{at}); {
 	case err != nil:

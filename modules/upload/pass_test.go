@@ -33,11 +33,12 @@ func TestAnyServerTakesAFileForASlot(t *testing.T) {
 			what, path, auth, body, kind string
 			code                         int
 		}{
-			{"without the header", h.path(g.put), "", "12345", "", 404},
-			{"with another", h.path(g.put), g.auth[:len(g.auth)-2] + "AA", "12345", "", 404},
-			{"with another kind of header", h.path(g.put), "Basic" + g.auth[len("Bearer"):], "12345", "", 404},
-			{"under another name", strings.Replace(h.path(g.put), "cool", "cruel", 1), g.auth, "12345", "", 404},
-			{"under another id", strings.Replace(h.path(g.put), "/upload/a", "/upload/b", 1), g.auth, "12345", "", 404},
+			{"without the header", h.path(g.put), "", "12345", "", 401},
+			{"with another", h.path(g.put), g.auth[:len(g.auth)-2] + "AA", "12345", "", 401},
+			{"with another kind of header", h.path(g.put), "Basic" + g.auth[len("Bearer"):], "12345", "", 401},
+			{"under another name", strings.Replace(h.path(g.put), "cool", "cruel", 1), g.auth, "12345", "", 401},
+			{"under another id", strings.Replace(h.path(g.put), "/upload/a", "/upload/b", 1), g.auth, "12345", "", 401},
+			{"under no id", strings.Replace(h.path(g.put), "/upload/a", "/upload/", 1), g.auth, "12345", "", 404},
 			{"too long", h.path(g.put), g.auth, "123456", "", 413},
 			{"of another type", h.path(g.put), g.auth, "12345", "text/html", 415},
 			{"as announced", h.path(g.put), g.auth, "12345", "text/plain", 201},

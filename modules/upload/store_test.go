@@ -12,7 +12,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"jackdaw/modules/internal/moduletest"
 	"jackdaw/xmpp"
+	"jackdaw/xmpp/jid"
 )
 
 // A hooked store does what a test says before it does anything, and fails with its error.
@@ -216,5 +218,37 @@ func TestInASharedDirectoryOnlyOldHalvesAreRemoved(t *testing.T) {
 	h.Recover()
 	if all := h.files(); len(all) != 0 {
 		t.Errorf("left in a directory of one: %q", all)
+	}
+}
+
+// halfOf has a node begin a file in a directory and end without a word, as a crash would have it.
+func halfOf(t *testing.T, node, dir string) *Service {
+	t.Helper()
+	s := New(Options{Dir: dir, Shared: true, Node: node, Log: moduletest.Discard()})
+	sl := &slot{owner: jid.MustParse("romeo@example.org"), name: "a", size: 5, created: time.Now()}
+	sl.id = newID(sl)
+	if _, err := s.write(sl, octets, strings.NewReader("12345")); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestANodeRemovesTheHalvesOfItsOwn(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "upload")
+	one := halfOf(t, "im1/a", dir)
+	before, err := os.ReadDir(one.unfinished())
+	if err != nil || len(before) != 1 {
+		t.Fatalf("%v, %v", before, err)
+	}
+	halfOf(t, "im2", dir)
+	again := New(Options{Dir: dir, Shared: true, Node: "im2", Log: moduletest.Discard()})
+	again.Recover()
+	after, err := os.ReadDir(one.unfinished())
+	if err != nil || len(after) != 1 || after[0].Name() != before[0].Name() {
+		t.Errorf("left: %v, %v; want that of the other node", after, err)
+	}
+	New(Options{Dir: dir, Shared: true, Node: "im1/a", Log: moduletest.Discard()}).Recover()
+	if after, err := os.ReadDir(one.unfinished()); err != nil || len(after) != 0 {
+		t.Errorf("left when both have started anew: %v, %v", after, err)
 	}
 }

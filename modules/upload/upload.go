@@ -17,12 +17,15 @@ package upload
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -82,6 +85,8 @@ type Options struct {
 	Store Store // where files lie; nil: in Dir as well
 	// Shared: other servers have the same Dir.
 	Shared bool
+	// Node is this server's own name among those, "" if it has none: what it leaves half-written carries it.
+	Node string
 	// Places are those where files can be had. Asked by router.Use and with each slot.
 	Places func() []Place
 	// May says whether an account, a bare address, is there and may log in.
@@ -133,6 +138,7 @@ type Service struct {
 	keyed   sync.Mutex     // guards key
 	key     []byte         // of passes; nil: not read yet
 	store   Store
+	own     string         // what its half-written files begin with, in a directory that others have, too
 	warned  atomic.Int64 // unix seconds of the last warning of a full disk
 	away    atomic.Int64 // unix nanoseconds of when the store was last found away; 0: it is there
 
@@ -154,6 +160,10 @@ func New(o Options) *Service {
 	if s.store == nil {
 		s.store = Directory(o.Dir)
 	}
+	if o.Node != "" {
+		of := sha256.Sum256([]byte(o.Node)) // a name may hold what no path does
+		s.own = hex.EncodeToString(of[:8]) + "-"
+	}
 	s.service = &router.Service{Handle: s.handle, Domains: func() (all []string) {
 		for _, p := range o.Places() {
 			all = append(all, p.Domain)
@@ -164,25 +174,30 @@ func New(o Options) *Service {
 }
 
 // Recover removes what a crash has left half-written. It comes before anything is served. In a directory that others
-// have, too, this is what nobody has written to for a day.
+// have, too, this is what it has begun itself, and what nobody has written to for a day.
 func (s *Service) Recover() {
 	remove := os.RemoveAll
 	if s.o.Shared {
-		remove = removeOld
+		remove = s.removeOwn
 	}
 	if err := remove(s.unfinished()); err != nil {
 		s.o.Log.Warn("half-written files not removed", "error", err)
 	}
 }
 
-// removeOld removes the files of a directory that nobody has written to for a day.
-func removeOld(dir string) error {
+// removeOwn removes the files of a directory that a server of this name has begun, or that nobody has written to for a
+// day.
+func (s *Service) removeOwn(dir string) error {
 	list, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	for _, e := range list {
-		if info, bad := e.Info(); bad == nil && time.Since(info.ModTime()) > day {
+		info, bad := e.Info()
+		if bad != nil { // it has gone
+			continue
+		}
+		if s.own != "" && strings.HasPrefix(e.Name(), s.own) || time.Since(info.ModTime()) > day {
 			err = errors.Join(err, os.Remove(filepath.Join(dir, e.Name())))
 		}
 	}

@@ -93,6 +93,7 @@ func (s *Service) refuse(w *answer, r *http.Request, bad *refusal) {
 
 var (
 	notFound = &refusal{http.StatusNotFound, "Not found."}
+	noPass   = &refusal{http.StatusUnauthorized, "Unauthorized. Use the headers that came with the slot."}
 	tryAgain = &refusal{http.StatusServiceUnavailable, "Try again later."}
 )
 
@@ -216,7 +217,7 @@ func (s *Service) begin(r *http.Request, id, name string, from *slot) (*slot, *r
 	}
 	secret, ok := strings.CutPrefix(r.Header.Get("Authorization"), scheme)
 	if !ok || subtle.ConstantTimeCompare([]byte(secret), []byte(sl.secret)) == 0 {
-		return nil, &refusal{http.StatusUnauthorized, "Unauthorized. Use the headers that came with the slot."}
+		return nil, noPass
 	}
 	switch {
 	case sl.state != waiting:

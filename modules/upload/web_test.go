@@ -33,7 +33,7 @@ func TestASlotIsForOneFileAsItWasAnnounced(t *testing.T) {
 		{"with another kind of header", path, "Basic " + g.auth, "12345", nil, 401},
 		{"with half of it", path, g.auth[:20], "12345", nil, 401},
 		{"under another name", strings.Replace(path, "a.txt", "b.txt", 1), g.auth, "12345", nil, 404},
-		{"under no slot", Path + strings.Repeat("a", idLetters) + "/a.txt", g.auth, "12345", nil, 404},
+		{"under no slot", Path + strings.Repeat("a", idLetters) + "/a.txt", g.auth, "12345", nil, 401},
 		{"too short", path, g.auth, "1234", nil, 400},
 		{"too long", path, g.auth, "123456", nil, 413},
 		{"of another type", path, g.auth, "12345", []string{"Content-Type", "text/html"}, 415},
