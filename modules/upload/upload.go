@@ -138,7 +138,7 @@ type Service struct {
 	keyed   sync.Mutex     // guards key
 	key     []byte         // of passes; nil: not read yet
 	store   Store
-	own     string         // what its half-written files begin with, in a directory that others have, too
+	own     string       // what its half-written files begin with, in a directory that others have, too
 	warned  atomic.Int64 // unix seconds of the last warning of a full disk
 	away    atomic.Int64 // unix nanoseconds of when the store was last found away; 0: it is there
 
