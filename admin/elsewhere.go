@@ -72,6 +72,10 @@ type (
 		Overlap time.Duration
 		Secret  string
 	}
+	RotateHookRequest struct {
+		Name    string
+		Overlap time.Duration
+	}
 	RoomRequest  struct{ Room, Reason, Owner string }
 	TrialRequest struct{ Name, Text string }
 	FilesRequest struct {

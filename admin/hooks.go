@@ -178,6 +178,18 @@ func (w *HookWish) apply(h *hooks.Hook, all bool) error {
 	return errors.Join(wrong...)
 }
 
+// passHook is pass for what is done with a hook: all of it is done at the home of its owner, whose tokens open it.
+func (s *Service) passHook(ctx context.Context, by By, name, operation string, in, out any) (bool, error) {
+	if s.o.Elsewhere == nil {
+		return false, nil
+	}
+	h, err := s.o.Hooks.Get(ctx, name)
+	if err != nil {
+		return true, err
+	}
+	return s.pass(ctx, by, h.Owner, operation, in, out)
+}
+
 // AddHook makes a hook, with a token that is shown this once. Errors: those of hooks.Hooks.Add.
 func (s *Service) AddHook(ctx context.Context, by By, w HookWish) (HookInfo, error) {
 	h := hooks.Hook{Name: w.Name}
@@ -195,6 +207,10 @@ func (s *Service) AddHook(ctx context.Context, by By, w HookWish) (HookInfo, err
 	if h.Owner, err = user(w.Owner); err != nil {
 		return HookInfo{}, err
 	}
+	var there HookInfo
+	if passed, err := s.pass(ctx, by, h.Owner, "hook.add", w, &there); passed {
+		return there, err
+	}
 	h, secret, err := s.o.Hooks.Add(ctx, h, w.Token)
 	if err = s.said(err, by, "hook made", "hook", h.Name, "owner", h.Owner, "to", h.To, "kind", h.Kind); err != nil {
 		return HookInfo{}, err
@@ -207,6 +223,10 @@ func (s *Service) AddHook(ctx context.Context, by By, w HookWish) (HookInfo, err
 
 // ChangeHook changes settings of a hook: those that are named. Errors: hooks.ErrNoHook.
 func (s *Service) ChangeHook(ctx context.Context, by By, w HookWish) (HookInfo, error) {
+	var there HookInfo
+	if passed, err := s.passHook(ctx, by, w.Name, "hook.change", w, &there); passed {
+		return there, err
+	}
 	h, err := s.o.Hooks.Change(ctx, w.Name, func(h *hooks.Hook) error { return w.apply(h, false) })
 	if err = s.said(err, by, "hook changed", "hook", h.Name, "settings", w.Fields); err != nil {
 		return HookInfo{}, err
@@ -231,6 +251,10 @@ func (s *Service) Hooks(ctx context.Context) ([]HookInfo, error) {
 
 // Hook shows one. Errors: hooks.ErrNoHook.
 func (s *Service) Hook(ctx context.Context, name string) (HookInfo, error) {
+	var there HookInfo
+	if passed, err := s.passHook(ctx, Command, name, "hook.show", NameRequest{name}, &there); passed {
+		return there, err
+	}
 	h, err := s.o.Hooks.Get(ctx, name)
 	if err != nil {
 		return HookInfo{}, err
@@ -253,12 +277,19 @@ func (s *Service) Hook(ctx context.Context, name string) (HookInfo, error) {
 
 // RemoveHook removes a hook and its tokens. Errors: hooks.ErrNoHook.
 func (s *Service) RemoveHook(ctx context.Context, by By, name string) error {
+	if passed, err := s.passHook(ctx, by, name, "hook.remove", NameRequest{name}, nil); passed {
+		return err
+	}
 	return s.said(s.o.Hooks.Remove(ctx, name), by, "hook removed", "hook", name)
 }
 
 // RotateHook makes another token for a hook, which is shown this once; the others count no longer than overlap. Errors:
 // hooks.ErrNoHook, hooks.ErrNoToken.
 func (s *Service) RotateHook(ctx context.Context, by By, name string, overlap time.Duration) (HookInfo, error) {
+	var there HookInfo
+	if passed, err := s.passHook(ctx, by, name, "hook.rotate", RotateHookRequest{name, overlap}, &there); passed {
+		return there, err
+	}
 	h, secret, err := s.o.Hooks.Rotate(ctx, name, overlap)
 	if err = s.said(err, by, "token of a hook rotated", "hook", name, "overlap", overlap); err != nil {
 		return HookInfo{}, err
@@ -272,6 +303,10 @@ func (s *Service) RotateHook(ctx context.Context, by By, name string, overlap ti
 func (s *Service) TestHook(ctx context.Context, by By, name string) (HookReport, error) {
 	if s.o.Live == nil {
 		return HookReport{}, ErrNotRunning
+	}
+	var there HookReport
+	if passed, err := s.passHook(ctx, by, name, "hook.test", NameRequest{name}, &there); passed {
+		return there, err
 	}
 	r, err := s.o.Hooks.Test(ctx, name)
 	if err = s.said(err, by, "hook tested", "hook", name); err != nil {

@@ -7,10 +7,7 @@ import (
 	"jackdaw/admin"
 )
 
-type rotated struct {
-	Name    string
-	Overlap time.Duration
-}
+type rotated admin.RotateHookRequest
 
 func (c *Control) addHook(ctx context.Context, in admin.HookWish) (admin.HookInfo, error) {
 	return c.Admin.AddHook(ctx, by(ctx), in)

@@ -17,6 +17,7 @@ import (
 	"jackdaw/cluster/link"
 	"jackdaw/modules/announcements"
 	"jackdaw/modules/bots"
+	"jackdaw/modules/hooks"
 	"jackdaw/modules/muc"
 	"jackdaw/modules/upload"
 	"jackdaw/router/accounts"
@@ -153,7 +154,7 @@ func (o *offices) ask(ctx context.Context, who admin.By, node, operation string,
 
 // known are the errors that faces of administrators tell apart.
 var known = []error{errMoves, accounts.ErrUser, accounts.ErrNotFound, accounts.ErrExists, accounts.ErrPassword,
-	accounts.ErrUnavailable, accounts.ErrNotWaiting, bots.ErrNone, muc.ErrNoRoom, upload.ErrNoFile,
+	accounts.ErrUnavailable, accounts.ErrNotWaiting, bots.ErrNone, hooks.ErrNoHook, muc.ErrNoRoom, upload.ErrNoFile,
 	announcements.ErrNone, announcements.ErrText, announcements.ErrTooMany, announcements.ErrOff}
 
 // A farError is one that another node has told of.

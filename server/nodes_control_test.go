@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"jackdaw/admin"
+	"jackdaw/modules/hooks"
 	"jackdaw/portable"
 	"jackdaw/router/accounts"
 	"jackdaw/xmpp/jid"
@@ -63,6 +64,7 @@ func (s *seen) watch(next http.Handler) http.Handler {
 func twoNodes(t *testing.T) (near *admin.Service, run *fakeRun, s *seen) {
 	t.Helper()
 	run, s = &fakeRun{}, &seen{}
+	var rows admin.Hooks // of hooks: nodes have the same
 	service := func(live admin.Live, elsewhere admin.Elsewhere) *admin.Service {
 		o, store, err := openAdmin(t.Context(), controlConfig(t), true)
 		if err != nil {
@@ -74,6 +76,10 @@ func twoNodes(t *testing.T) (near *admin.Service, run *fakeRun, s *seen) {
 			}
 		})
 		o.Live, o.Elsewhere = live, elsewhere
+		if rows == nil {
+			rows = o.Hooks
+		}
+		o.Hooks = rows
 		o.Accounts.SetHomes(func(user string) bool { return strings.HasPrefix(user, "near") == (elsewhere != nil) })
 		return admin.New(o)
 	}
@@ -141,6 +147,43 @@ func TestWhatConcernsAnAccountIsDoneAtItsHome(t *testing.T) {
 	}
 	if !slices.Contains(seen.asked, "boss@localhost/user.passwd") {
 		t.Errorf("the home does not know who asks: %v", seen.asked)
+	}
+}
+
+// A hook has tokens of its owner, whose home alone writes them and knows of their uses.
+func TestWhatConcernsAHookIsDoneAtTheHomeOfItsOwner(t *testing.T) {
+	near, _, seen := twoNodes(t)
+	ctx, who := t.Context(), admin.By("boss@localhost")
+	if err := near.AddUser(ctx, who, "romeo@localhost", "secret of romeo"); err != nil {
+		t.Fatal(err)
+	}
+	made, err := near.AddHook(ctx, who, admin.HookWish{Name: "ops", Owner: "romeo@localhost",
+		HookSettings: admin.HookSettings{Kind: "text", To: []string{"juliet@localhost"}}})
+	if err != nil || !strings.Contains(made.URL, "/hooks/") {
+		t.Fatalf("%+v, %v", made, err)
+	}
+	_, err = near.ChangeHook(ctx, who, admin.HookWish{Name: "ops", Fields: []string{"nick"},
+		HookSettings: admin.HookSettings{Nick: "Ops"}})
+	if err != nil {
+		t.Error(err)
+	}
+	if again, err := near.RotateHook(ctx, who, "ops", time.Hour); err != nil || again.URL == "" || again.URL == made.URL {
+		t.Errorf("%+v, %v", again, err)
+	}
+	if h, err := near.Hook(ctx, "ops"); err != nil || h.Nick != "Ops" || len(h.Tokens) != 2 {
+		t.Errorf("%+v, %v", h, err)
+	}
+	if err := near.RemoveHook(ctx, who, "ops"); err != nil {
+		t.Error(err)
+	}
+	if err := near.RemoveHook(ctx, who, "ops"); !errors.Is(err, hooks.ErrNoHook) {
+		t.Errorf("removed twice: %v", err)
+	}
+	for _, want := range []string{"boss@localhost/hook.add", "boss@localhost/hook.change", "boss@localhost/hook.rotate",
+		"command/hook.show", "boss@localhost/hook.remove"} {
+		if !slices.Contains(seen.asked, want) {
+			t.Errorf("nobody asks for %s: %v", want, seen.asked)
+		}
 	}
 }
 
