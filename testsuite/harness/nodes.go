@@ -32,6 +32,7 @@ var metricsAt = regexp.MustCompile(`metrics: \["([^"]+)"\]`)
 // clients reach the server, which get others: one client after the other is led from there to one node after the other.
 func (s *Server) spread(text string, nodes int, own ...*string) (first string) {
 	s.t.Helper()
+	s.all = &Output{}
 	key := filepath.Join(s.Dir, "cluster.key")
 	fronts := map[string][]string{} // the addresses of the nodes, by the one at which clients come
 	before, rest, _ := strings.Cut(text, "\nlisten:\n")
@@ -69,7 +70,7 @@ func (s *Server) spread(text string, nodes int, own ...*string) (first string) {
 		}
 		n := &Server{t: s.t, Dir: s.Dir, Config: filepath.Join(s.Dir, fmt.Sprintf("node%d.yaml", i+1)), Domain: s.Domain,
 			Metrics: metricsAt.FindStringSubmatch(one)[1],
-			bin:     s.bin, fast: s.fast, env: s.env, ulim: s.ulim, log: &Output{}, alone: true}
+			bin:     s.bin, fast: s.fast, env: s.env, ulim: s.ulim, log: &Output{}, all: s.all, alone: true}
 		if err := os.WriteFile(n.Config, []byte(one), 0o600); err != nil {
 			s.t.Fatal(err)
 		}

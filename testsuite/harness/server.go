@@ -143,7 +143,8 @@ type Server struct {
 	cmd   *exec.Cmd
 	done  chan struct{} // closed when the process has been reaped
 	log   *Output
-	from  int // where the log of the process begins
+	all   *Output // of all nodes; of one that is alone, log
+	from  int     // where the log of the process begins
 }
 
 // Options of Start.
@@ -255,6 +256,7 @@ func Start(t testing.TB, o Options) *Server {
 	// With the race detector each command would wait for a second at its end.
 	s := &Server{t: t, Dir: t.TempDir(), Domain: Domain, env: append([]string{"GORACE=atexit_sleep_ms=50"}, o.Env...),
 		ulim: o.Ulimit, log: &Output{}}
+	s.all = s.log
 	if o.Domain != "" {
 		s.Domain = o.Domain
 	}
@@ -405,7 +407,11 @@ func (s *Server) Launch() {
 	s.cmd.Dir = s.Dir
 	s.cmd.Env = append(os.Environ(), s.env...)
 	s.from = s.log.Len()
-	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
+	var out io.Writer = s.log
+	if s.all != s.log {
+		out = &both{own: s.log, all: s.all}
+	}
+	s.cmd.Stdout, s.cmd.Stderr = out, out
 	// The server must not outlive a test process that is killed.
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.cmd.Start(); err != nil {
@@ -478,11 +484,11 @@ func (s *Server) Alive() bool {
 // PID is that of the process.
 func (s *Server) PID() int { return s.cmd.Process.Pid }
 
-// Log is what the server has printed so far.
+// Log is what the process has printed so far.
 func (s *Server) Log() string { return s.log.String() }
 
-// Output is the log for those who wait for something in it.
-func (s *Server) Output() *Output { return s.log }
+// Output is the log for those who wait for something in it: of several nodes, that of all, line by line.
+func (s *Server) Output() *Output { return s.all }
 
 // Command runs a jackdaw command on the server's configuration and returns
 // what it prints; the test fails if the command does.
@@ -624,6 +630,22 @@ func (b *Output) Write(p []byte) (int, error) {
 		b.wake = nil
 	}
 	return b.buf.Write(p)
+}
+
+// both passes on what a node prints, and whole lines of it to the log of all.
+type both struct {
+	own, all *Output
+	line     []byte // that has not ended
+}
+
+// Write implements io.Writer.
+func (w *both) Write(p []byte) (int, error) {
+	w.line = append(w.line, p...)
+	if end := bytes.LastIndexByte(w.line, '\n') + 1; end > 0 {
+		_, _ = w.all.Write(w.line[:end]) // it takes everything
+		w.line = append(w.line[:0], w.line[end:]...)
+	}
+	return w.own.Write(p)
 }
 
 func (b *Output) changed() <-chan struct{} {

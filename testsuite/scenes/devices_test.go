@@ -203,7 +203,7 @@ func testDevices(t *testing.T, s *harness.Server) {
 	if got := s.Command("", "user", "devices", user); got != "" {
 		t.Errorf("after the account was removed: %s", got)
 	}
-	if got := s.Log(); strings.Contains(got, desk.token) || strings.Contains(got, desk.agent) {
+	if got := s.Output().String(); strings.Contains(got, desk.token) || strings.Contains(got, desk.agent) {
 		t.Error("the log has a token, or the id that a client has chosen")
 	}
 }

@@ -217,7 +217,7 @@ func TestWhoMayPostByAHookAndWhatIsSaidOfIt(t *testing.T) {
 	if !strings.Contains(metrics, `jackdaw_hook_requests_total{outcome="sent"} `) {
 		t.Error("no metrics of hooks")
 	}
-	for place, text := range map[string]string{"log": s.Log(), "metrics": metrics} {
+	for place, text := range map[string]string{"log": s.Output().String(), "metrics": metrics} {
 		for _, token := range tokens {
 			for _, part := range []string{token, token[3:15], token[20:], strings.ToUpper(token)} {
 				if strings.Contains(text, part) {
