@@ -135,6 +135,9 @@ func (h *house) accountOf(r *http.Request) string {
 	if strings.HasPrefix(r.URL.Path, upload.Path) {
 		return upload.Claimed(r)
 	}
+	if bot := h.features.Bots.Claimed(r.Context(), r.URL.Path, false); bot != "" {
+		return bot
+	}
 	_, password, _ := r.BasicAuth()
 	scheme, bearer, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	shown := []string{password, r.Header.Get("X-Gotify-Key"), r.URL.Query().Get("token")}
@@ -152,6 +155,9 @@ func (h *house) accountOf(r *http.Request) string {
 		if t, err := h.tokens.Get(r.Context(), tokens.IDOf(secret)); err == nil {
 			return t.Owner.String()
 		}
+	}
+	if bot := h.features.Bots.Claimed(r.Context(), r.URL.Path, true); bot != "" {
+		return bot
 	}
 	return h.posts.Claimed(r)
 }

@@ -98,6 +98,7 @@ type Bots struct {
 	all     atomic.Pointer[map[jid.JID]*bot] // replaced with mu held; nil: not read yet
 	stale   atomic.Bool                      // owners have come home since: other nodes may know of other bots
 	mu      sync.Mutex                       // guards changes of the bots
+	looked  time.Time                        // when the bots were last read; guarded by mu
 	work    sync.WaitGroup                   // of lives
 	endless context.Context                  // of lives; guarded by mu, nil before Run
 }
@@ -194,6 +195,16 @@ func (m *Bots) current(ctx context.Context) (map[jid.JID]*bot, error) {
 	return *m.all.Load(), nil
 }
 
+// lookAfter has the bots read, unless that has begun after a moment. So many who ask at once wait for one read.
+func (m *Bots) lookAfter(ctx context.Context, moment time.Time) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.looked.After(moment) {
+		return nil
+	}
+	return m.look(ctx)
+}
+
 // look reads the bots. Those that are as before go on, others begin and end. The caller holds mu.
 func (m *Bots) look(ctx context.Context) error {
 	before := map[jid.JID]*bot{}
@@ -201,11 +212,13 @@ func (m *Bots) look(ctx context.Context) error {
 		before = *all
 	}
 	m.stale.Store(false)
+	began := time.Now()
 	entries, _, err := m.o.Store.List(ctx, owner)
 	if err != nil {
 		m.stale.Store(true)
 		return err
 	}
+	m.looked = began
 	all := map[jid.JID]*bot{}
 	var begin []*bot
 	for _, e := range entries {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"jackdaw/router"
+	"jackdaw/router/tokens"
 	"jackdaw/storage"
 	"jackdaw/xmpp"
 )
@@ -57,6 +58,39 @@ func TestABotThatAnotherNodeHasAddedLivesWhereItComesHome(t *testing.T) {
 		}
 		if n := len(h.Sessions(weather)); n != 0 {
 			t.Errorf("it has %d sessions still", n)
+		}
+	})
+}
+
+// An address for late answers may be used at any node, which passes the answer on to the home of the bot.
+func TestAnyNodeKnowsWhoseAnAddressForLateAnswersIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		h.SetHomes(&another{})
+		data, err := write(Bot{JID: weather, URL: "http://127.0.0.1/in", Added: time.Now().UTC().Truncate(time.Second)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := h.store.Map("bots").Update(t.Context(), owner, storage.AnyVersion,
+			storage.Change{Key: weather.String(), Value: data}); err != nil {
+			t.Fatal(err)
+		}
+		path := PathReplies + tokens.Of(tokens.KindHook, h.bots.newBot(Bot{JID: weather}, data).tokenOf(7))
+		for _, row := range []struct {
+			path string
+			anew bool
+			want string
+		}{
+			{path, false, ""}, // another node has added it just now
+			{path + "x", true, ""},
+			{PathReplies + "x", true, ""},
+			{PathReplies + tokens.Of(tokens.KindHook, [16]byte{1}), true, ""},
+			{path, true, weather.String()},
+			{path, false, weather.String()},
+		} {
+			if got := h.bots.Claimed(t.Context(), row.path, row.anew); got != row.want {
+				t.Errorf("%s is of %q", row.path, got)
+			}
 		}
 	})
 }

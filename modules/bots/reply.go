@@ -154,6 +154,21 @@ func (m *Bots) tokenIn(path string) (*bot, token) {
 	return nil, token{}
 }
 
+// Claimed is the account of the bot that a path is for late answers of, "" if it is none. With anew, a bot is found that
+// another node has added a moment ago: a path that is good for nothing else costs a read of storage then.
+func (m *Bots) Claimed(ctx context.Context, path string, anew bool) string {
+	b, _ := m.tokenIn(path)
+	if secret, ok := strings.CutPrefix(path, PathReplies); b == nil && anew && ok && !m.o.Router.Alone() {
+		if _, ok = tokens.BytesOf(tokens.KindHook, secret); ok && m.lookAfter(ctx, time.Now()) == nil {
+			b, _ = m.tokenIn(path)
+		}
+	}
+	if b == nil {
+		return ""
+	}
+	return b.JID.String()
+}
+
 // Owns says whether a path is one for late answers of a bot.
 func (m *Bots) Owns(path string) bool {
 	b, _ := m.tokenIn(path)
