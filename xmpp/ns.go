@@ -82,6 +82,7 @@ const (
 	NSClientAccess    = "urn:xmpp:cam:0"                           // XEP-0494
 	NSNoReply         = "urn:xmpp:noreply:0"                       // XEP-0506, disco feature
 	NSConfigVersion   = "urn:xmpp:iap:0"                           // XEP-0509
+	NSNodes           = "urn:jackdaw:nodes"                        // what only nodes of one server say to each other
 	FeatureMsgOffline = "msgoffline"                               // XEP-0160, disco feature (not a namespace)
 	ALPNClient        = "xmpp-client"                              // XEP-0368 §4, ALPN of client streams
 	ALPNServer        = "xmpp-server"                              // XEP-0368 §4, ALPN of server streams

@@ -7,8 +7,8 @@
 //
 // An address at a host of ours that is nobody's account, and in whose name messages were posted, says that it takes
 // none (XEP-0506), to whoever asks and whoever sends one. That is remembered in memory, for some thousands of
-// addresses, until the server stops; an address that has not been seen as a sender is told nothing about. Items of a
-// host are the services below it and those for all hosts; nodes of an account are told of to everybody who may see
+// addresses, until the server stops, at the homes of the recipients and of the address itself, where whoever writes to
+// it is answered; an address that has not been seen as a sender is told nothing about. Items of a host are the services below it and those for all hosts; nodes of an account are told of to everybody who may see
 // them.
 package disco
 
@@ -80,6 +80,7 @@ type Options struct {
 type Disco struct {
 	o       Options
 	senders senders
+	told    told
 
 	known atomic.Pointer[announced]
 }
@@ -121,6 +122,7 @@ func (d *Disco) Module() router.Module {
 		IQ: []router.IQ{
 			{Payload: infoQuery, Scope: both, Handle: d.info, NoAccount: d.noAccountInfo},
 			{Payload: itemsQuery, Scope: both, Handle: d.items, NoAccount: d.noAccountItems},
+			{Payload: senderName, Scope: router.Account, Handle: d.hears, NoAccount: d.hears},
 		},
 		Arriving:  router.Stage{Message: d.message},
 		Departing: router.Stage{Message: d.see},
@@ -441,6 +443,7 @@ func (d *Disco) see(e *router.Envelope) {
 	if e.Session == nil && e.Stanza.Type != xmpp.TypeError && from.Local() != "" &&
 		d.o.Router.Serves(from.Domain()) {
 		d.senders.add(from.Bare())
+		d.tell(e, from.Bare())
 	}
 }
 

@@ -270,3 +270,41 @@ func TestTheSendersRememberedAreBounded(t *testing.T) {
 		t.Error("the last ones are forgotten, or the first ones are not")
 	}
 }
+
+// Where there are several nodes, a name that is nobody's account has a home like others: it answers for it.
+func TestTheHomeOfASenderHearsOfIt(t *testing.T) {
+	h, far := newHouse(t), newHouse(t)
+	moduletest.Link(moduletest.HomeOf("robot@example.org"), h.Router, far.Router)
+	post := func() {
+		h.Route(&router.Envelope{Quiet: true, Account: jid.MustParse("juliet@example.org"),
+			Stanza: moduletest.Parse(t, "<message type='chat' from='robot@example.org/x' to='romeo@example.org'><body>x</body></message>")})
+		h.romeo.Take()
+	}
+	h.ask(t, infoNS, "robot@example.org", "", "!service-unavailable")
+	post()
+	h.ask(t, infoNS, "robot@example.org", "", `<identity category='client' type='bot'/>`+
+		`<feature var='http://jabber.org/protocol/disco#info'/><feature var='urn:xmpp:noreply:0'/>`)
+	if e := h.romeo.Send("<message type='chat' to='robot@example.org'><body>x</body></message>"); e.Outcome != router.Forwarded {
+		t.Errorf("outcome %v", e.Outcome)
+	} else if o, err := e.Settlement(); o != router.Refused || err == nil || err.Text != "this address takes no messages" {
+		t.Errorf("a reply: %v, %v", o, err)
+	}
+	if n := len(far.disco.senders.now); n != 1 {
+		t.Errorf("the home knows of %d senders", n)
+	}
+	// Once a minute is enough, and nobody else says who is one.
+	far.disco.senders = senders{}
+	post()
+	e := h.romeo.Send("<iq type='set' id='s' to='robot@example.org'><sender xmlns='urn:jackdaw:nodes'/></iq>")
+	if _, err := e.Settlement(); err == nil || err.Condition != xmpp.CondServiceUnavailable {
+		t.Errorf("a client that says so is told %v", err)
+	}
+	if n := len(far.disco.senders.now); n != 0 {
+		t.Errorf("the home hears of %d senders", n)
+	}
+	h.disco.told.at["robot@example.org"] = h.disco.told.at["robot@example.org"].Add(-tellAgain)
+	post()
+	if n := len(far.disco.senders.now); n != 1 {
+		t.Errorf("a minute later the home knows of %d senders", n)
+	}
+}

@@ -13,10 +13,7 @@ import (
 // Where there are several nodes, a room is at home on one of them, and its occupants may be at home on others. What
 // nodes say to each other of rooms goes the way of stanzas, which no client can send: Envelope.Own.
 
-// nsNodes is of what only nodes of one server say to each other.
-const nsNodes = "urn:jackdaw:nodes"
-
-var forgetName = xmpp.Name{Space: nsNodes, Local: "forget"}
+var forgetName = xmpp.Name{Space: xmpp.NSNodes, Local: "forget"}
 
 // moved lets go of rooms that are at home elsewhere from now on. Who is in them is told that the service ends (§11.2),
 // and enters anew.
@@ -61,7 +58,7 @@ func (m *Rooms) forgetElsewhere(ctx context.Context, addr, user jid.JID) error {
 		return err
 	}
 	w := xmpp.NewWriter(nil)
-	w.Start(nsNodes, "forget").Attr("user", user.String()).End()
+	w.Start(xmpp.NSNodes, "forget").Attr("user", user.String()).End()
 	e := &router.Envelope{Own: true, Quiet: true, Durable: true,
 		Stanza: &xmpp.Stanza{Kind: xmpp.Message, Type: xmpp.TypeNormal, From: host, To: addr, Payload: w.Bytes()}}
 	e.Stanza.Children = xmpp.Index(e.Stanza.Payload)
