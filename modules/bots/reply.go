@@ -154,7 +154,7 @@ func (m *Bots) tokenIn(path string) (*bot, token) {
 	return nil, token{}
 }
 
-// Claimed is the account of the bot that a path is for late answers of, "" if it is none. With anew, a bot is found that
+// Claimed is the account of the bot whose late answers a path is for, "" if it is none. With anew, a bot is found that
 // another node has added a moment ago: a path that is good for nothing else costs a read of storage then.
 func (m *Bots) Claimed(ctx context.Context, path string, anew bool) string {
 	b, _ := m.tokenIn(path)

@@ -8,8 +8,8 @@
 // An address at a host of ours that is nobody's account, and in whose name messages were posted, says that it takes
 // none (XEP-0506), to whoever asks and whoever sends one. That is remembered in memory, for some thousands of
 // addresses, until the server stops, at the homes of the recipients and of the address itself, where whoever writes to
-// it is answered; an address that has not been seen as a sender is told nothing about. Items of a host are the services below it and those for all hosts; nodes of an account are told of to everybody who may see
-// them.
+// it is answered; an address that has not been seen as a sender is told nothing about. Items of a host are the services
+// below it and those for all hosts; nodes of an account are told of to everybody who may see them.
 package disco
 
 import (

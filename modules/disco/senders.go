@@ -92,8 +92,9 @@ func (d *Disco) tell(e *router.Envelope, sender jid.JID) {
 
 // hears remembers a sender of whom another node tells. From anybody else it is nothing that is known.
 func (d *Disco) hears(e *router.Envelope) {
-	if e.Own && e.Stanza.Type == xmpp.TypeSet {
-		d.senders.add(e.Stanza.To)
+	s := e.Stanza
+	if e.Own && s.Type == xmpp.TypeSet && s.From.IsDomain() && d.o.Router.Serves(s.From.Domain()) {
+		d.senders.add(s.To)
 		e.Settle(router.Dropped)
 	}
 }

@@ -6,8 +6,8 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// Link makes nodes of one server of these routers. home says at which of them, counted from 0, an owner is at home. What
-// one hands over to another is received there before Send returns, as a copy of what goes over a link.
+// Link makes nodes of one server of these routers. home says at which of them, counted from 0, an owner is at home.
+// What one hands over to another is received there before Send returns, as a copy of what goes over a link.
 func Link(home func(owner string) int, nodes ...*router.Router) {
 	for i, r := range nodes {
 		r.SetHomes(&linked{self: i, home: home, nodes: nodes})
