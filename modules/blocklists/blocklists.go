@@ -58,10 +58,13 @@ type Lists struct {
 	on      atomic.Bool             // some are wanted
 	entries atomic.Int64            // of all lists
 	address atomic.Pointer[jid.JID] // under which the lists are followed; nil: not yet
+	read    bool                    // what is kept was read; Run's alone
+	kept    chan struct{}           // something is in unkept
 
-	mu    sync.RWMutex // guards the rest
-	lists map[Source]*list
-	asked map[string]question
+	mu     sync.RWMutex // guards the rest
+	lists  map[Source]*list
+	asked  map[string]question
+	unkept []storage.Change // of several nodes: not stored yet
 }
 
 // Of makes the lists of a server.
@@ -93,7 +96,8 @@ func SourcesOf(c *config.Config) (all []Source) {
 
 // New returns the module; Run must be called for the lists to be followed.
 func New(o Options) *Lists {
-	l := &Lists{o: o, wake: make(chan struct{}, 1), lists: map[Source]*list{}, asked: map[string]question{}}
+	l := &Lists{o: o, wake: make(chan struct{}, 1), kept: make(chan struct{}, 1), lists: map[Source]*list{},
+		asked: map[string]question{}}
 	l.wanted()
 	return l
 }

@@ -281,6 +281,38 @@ func TestANodeWithoutSlotsWaitsForThemQuietly(t *testing.T) {
 	})
 }
 
+// What is known is not that of the slots which are at home on a node: these are others after each start.
+func TestNodesKeepInCommonWhatIsKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, "plain.example") // as a server that is alone
+		h.listed("x@plain.example")
+		var n node
+		n.all.Store(true)
+		h.r.SetHomes(&n)
+		h.s.mu.Lock()
+		h.s.silent = true
+		h.s.mu.Unlock()
+		h.start()
+		h.listed("x@plain.example")
+		if size, _, _ := h.store.Map("blocklists").Size(t.Context(), "secret0@example.org"); size != 0 {
+			t.Errorf("%d entries are kept where the nodes do not look for them", size)
+		}
+		h.event("rtbl.example", "<items node='bans'><item id='"+hash("tybalt@spam.example")+"'/></items>")
+		h.listed("tybalt@spam.example", "x@plain.example")
+		n.all.Store(false)
+		h.start()
+		h.listed("tybalt@spam.example", "x@plain.example")
+		h.sources = nil
+		h.l.Poke()
+		h.listed()
+		h.start()
+		h.listed()
+		if size, _, _ := h.store.Map("blocklists").Size(t.Context(), inCommon); size != 0 {
+			t.Errorf("%d entries of a list that nobody wants are kept", size)
+		}
+	})
+}
+
 func TestALostSubscriptionIsMadeAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, "plain.example")

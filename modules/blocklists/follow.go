@@ -45,9 +45,11 @@ type list struct {
 	l      *Lists
 	source Source
 	again  chan struct{} // the subscription is gone
-	stop   context.CancelFunc
-	ended  chan struct{}
-	told   string // the fault that the log has heard of last; of the goroutine that follows
+	// stop ends the goroutine that follows; nil: there is none, since this node has no address yet. It closes ended.
+	// Both are Run's alone.
+	stop  context.CancelFunc
+	ended chan struct{}
+	told  string // the fault that the log has heard of last; of the goroutine that follows
 
 	mu    sync.Mutex       // held over changes, with l.mu below it
 	items map[sum]struct{} // guarded by l.mu for those who only read
@@ -66,11 +68,16 @@ func (s Source) prefix() string { return s.Service.String() + "\x00" + s.Node + 
 
 // Run follows the lists until ctx ends.
 func (l *Lists) Run(ctx context.Context) {
+	var keeping sync.WaitGroup
+	defer keeping.Wait()
 	defer func() {
 		for _, one := range l.all() {
-			<-one.ended
+			one.rest()
 		}
 	}()
+	if !l.o.Router.Alone() {
+		keeping.Go(func() { l.keep(ctx) })
+	}
 	for ctx.Err() == nil {
 		next := tick
 		switch err := l.settle(ctx); {
@@ -95,34 +102,38 @@ func (l *Lists) all() []*list {
 	return slices.Collect(maps.Values(l.lists))
 }
 
-// settle begins to follow what is wanted, and ends what is not.
+// settle begins to follow what is wanted, and ends what is not. What is known holds on a node that has no address yet.
 func (l *Lists) settle(ctx context.Context) error {
-	wanted, begun := l.wanted(), l.address.Load() == nil
-	if len(wanted) == 0 && len(l.all()) == 0 && !begun {
+	wanted := l.wanted()
+	if len(wanted) == 0 && len(l.all()) == 0 && l.read {
 		return nil
 	}
-	moved, err := l.settleAddress()
-	if err != nil {
-		return err
+	other, homeless := l.settleAddress()
+	if homeless != nil && !errors.Is(homeless, errHomeless) {
+		return homeless
 	}
+	ended := false
 	for _, one := range l.all() {
-		if moved || !slices.Contains(wanted, one.source) {
+		if !slices.Contains(wanted, one.source) {
 			one.end()
-			begun = true
+			ended = true
+		} else if other {
+			one.rest()
 		}
 	}
 	var kept map[Source]map[sum]struct{}
-	if begun || len(l.all()) < len(wanted) {
+	if !l.read || ended || len(l.all()) < len(wanted) {
+		var err error
 		if kept, err = l.load(ctx, wanted); err != nil {
 			return err
 		}
+		l.read = true
 	}
 	for _, source := range wanted {
 		l.mu.Lock()
-		_, has := l.lists[source]
-		var one *list
+		one, has := l.lists[source]
 		if !has {
-			one = &list{l: l, source: source, again: make(chan struct{}, 1), ended: make(chan struct{}), items: kept[source]}
+			one = &list{l: l, source: source, again: make(chan struct{}, 1), items: kept[source]}
 			if one.items == nil {
 				one.items = map[sum]struct{}{}
 			}
@@ -130,20 +141,24 @@ func (l *Lists) settle(ctx context.Context) error {
 			l.entries.Add(int64(len(one.items)))
 		}
 		l.mu.Unlock()
-		if one != nil {
-			own, stop := context.WithCancel(ctx)
-			one.stop = stop
-			go one.follow(own)
+		if one.stop == nil && homeless == nil {
+			var own context.Context
+			own, one.stop = context.WithCancel(ctx)
+			one.ended = make(chan struct{})
+			go one.follow(own, one.ended)
 		}
 	}
-	return nil
+	if other && !l.o.Router.Alone() {
+		return l.adopt(ctx)
+	}
+	return homeless
 }
 
 // errHomeless is that of a node that has no slots yet, or none any more.
 var errHomeless = errors.New("no address for block lists is at home on this node")
 
 // settleAddress finds an address that is at home on this node, and says whether it is another one than before.
-func (l *Lists) settleAddress() (moved bool, err error) {
+func (l *Lists) settleAddress() (other bool, err error) {
 	now, host := l.address.Load(), l.o.Host()
 	for i := range 26 {
 		address, err := jid.Parse(l.o.Address(i) + "@" + host)
@@ -154,15 +169,53 @@ func (l *Lists) settleAddress() (moved bool, err error) {
 			continue
 		}
 		l.address.Store(&address)
-		return now != nil && *now != address, nil
+		return now == nil || *now != address, nil
 	}
 	return false, errHomeless
 }
 
+// inCommon owns what several nodes keep of lists. It is at home nowhere, so that each of them writes it and reads it
+// when it starts, whichever addresses are at home there then.
+const inCommon = "lists"
+
+// owner is where entries are kept.
+func (l *Lists) owner() string {
+	if l.o.Router.Alone() {
+		return l.address.Load().String()
+	}
+	return inCommon
+}
+
+// adopt takes over what a server that was alone, or a node of an earlier version, has kept under an address that is at
+// home here.
+func (l *Lists) adopt(ctx context.Context) error {
+	old := l.address.Load().String()
+	entries, _, err := l.o.Kept.List(ctx, old)
+	if err != nil || len(entries) == 0 {
+		return err
+	}
+	for _, one := range l.all() {
+		var c change
+		for _, e := range entries {
+			var s sum
+			text, its := strings.CutPrefix(e.Key, one.source.prefix())
+			if _, err := hex.Decode(s[:], []byte(text)); its && err == nil {
+				c.on = append(c.on, s)
+			}
+		}
+		one.mu.Lock()
+		err = errors.Join(err, one.change(ctx, c))
+		one.mu.Unlock()
+	}
+	if err == nil {
+		_, err = l.o.Kept.DeleteOwner(ctx, old)
+	}
+	return err
+}
+
 // load reads the entries of lists, and removes those of lists that nobody wants.
 func (l *Lists) load(ctx context.Context, wanted []Source) (map[Source]map[sum]struct{}, error) {
-	owner := l.address.Load().String()
-	entries, _, err := l.o.Kept.List(ctx, owner)
+	entries, _, err := l.o.Kept.List(ctx, l.owner())
 	if err != nil {
 		return nil, err
 	}
@@ -184,36 +237,86 @@ func (l *Lists) load(ctx context.Context, wanted []Source) (map[Source]map[sum]s
 		}
 		kept[wanted[i]][s] = struct{}{}
 	}
-	return kept, l.store(ctx, owner, old)
+	return kept, l.store(ctx, old)
 }
 
-func (l *Lists) store(ctx context.Context, owner string, changes []storage.Change) error {
+// store changes what is kept. Of several nodes it leaves that to keep: whoever tells what happens to a list does not
+// wait until all of them can know.
+func (l *Lists) store(ctx context.Context, changes []storage.Change) error {
+	if l.o.Router.Alone() {
+		return l.update(ctx, changes)
+	}
+	l.mu.Lock()
+	l.unkept = append(l.unkept, changes...)
+	l.mu.Unlock()
+	select {
+	case l.kept <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+func (l *Lists) update(ctx context.Context, changes []storage.Change) error {
 	for some := range slices.Chunk(changes, changesAtOnce) {
-		if _, _, err := l.o.Kept.Update(ctx, owner, storage.AnyVersion, some...); err != nil {
+		if _, _, err := l.o.Kept.Update(ctx, l.owner(), storage.AnyVersion, some...); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// end stops following a list that nobody wants any more, and forgets it.
-func (one *list) end() {
+// lastWord is how long a server that ends waits for what is not kept yet.
+const lastWord = 2 * time.Second
+
+// keep stores what store has left to it, until ctx ends.
+func (l *Lists) keep(ctx context.Context) {
+	for ctx.Err() == nil {
+		select {
+		case <-l.kept:
+		case <-ctx.Done():
+		}
+		l.mu.Lock()
+		changes := l.unkept
+		l.unkept = nil
+		l.mu.Unlock()
+		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWord)
+		if err := l.update(limited, changes); err != nil {
+			l.o.Log.Warn("what block lists say is not stored", "error", err)
+		}
+		cancel()
+	}
+}
+
+// rest stops following a list.
+func (one *list) rest() {
+	if one.stop == nil {
+		return
+	}
 	one.stop()
 	<-one.ended
-	l := one.l
-	from := *l.address.Load()
+	one.stop = nil
+}
+
+// end stops following a list that nobody wants any more, and forgets it.
+func (one *list) end() {
+	l, followed := one.l, one.stop != nil
+	one.rest()
 	l.mu.Lock()
 	delete(l.lists, one.source)
 	l.entries.Add(-int64(len(one.items)))
 	l.mu.Unlock()
+	if !followed {
+		return
+	}
+	from := *l.address.Load()
 	// XEP-0060 §6.2. Nobody waits for the answer; an event that comes all the same is refused.
 	l.o.Router.Route(&router.Envelope{Quiet: true, Stanza: &xmpp.Stanza{Kind: xmpp.IQ, Type: xmpp.TypeSet, ID: rand.Text(),
 		From: from, To: one.source.Service, Payload: request("unsubscribe", one.source.Node, from, nil)}})
 }
 
-// follow keeps a list up to date until ctx ends.
-func (one *list) follow(ctx context.Context) {
-	defer close(one.ended)
+// follow keeps a list up to date until ctx ends, and closes ended.
+func (one *list) follow(ctx context.Context, ended chan struct{}) {
+	defer close(ended)
 	wait := againMin
 	for ctx.Err() == nil {
 		err := one.sync(ctx)
@@ -388,14 +491,13 @@ func (one *list) change(ctx context.Context, c change) error {
 		one.items[s] = struct{}{}
 		changes = append(changes, storage.Change{Key: one.source.key(s), Value: []byte{entryVersion}})
 	}
-	owner := l.address.Load().String()
 	l.entries.Add(int64(len(one.items) - before))
 	l.mu.Unlock()
 	if over && !one.full {
 		l.o.Log.Warn("a block list is too long; the rest of it is not taken", "list", one.source, "entries", mostEntries)
 	}
 	one.full = over
-	return l.store(ctx, owner, changes)
+	return l.store(ctx, changes)
 }
 
 // request is what is asked of a service about a node, with more behind it.
