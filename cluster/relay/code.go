@@ -299,7 +299,7 @@ func (d *decoder) name(b []byte) string {
 }
 
 // batch calls for each item of a batch.
-func (d *decoder) batch(b []byte, envelope func(*incoming), sequel func(router.Sequel)) error {
+func (d *decoder) batch(b []byte, envelope func(*incoming), sequel func(telling)) error {
 	if n := len(d.shared) - keptShared; n > 0 {
 		d.shared = slices.Delete(d.shared, 0, n)
 	}
@@ -313,13 +313,11 @@ func (d *decoder) batch(b []byte, envelope func(*incoming), sequel func(router.S
 			}
 			envelope(in)
 		case itemSequel:
-			t := text{reader: reader{b: r.bytes()}}
-			t.s = string(t.b)
-			s := router.Sequel{From: t.address(), To: t.address(), ID: t.string()}
-			if s.Outcome = router.Outcome(t.byte()); t.bad || r.bad {
+			t, ok := readTelling(r.bytes())
+			if !ok || r.bad {
 				return errCode
 			}
-			sequel(s)
+			sequel(t)
 		default:
 			return errCode
 		}

@@ -176,7 +176,7 @@ func FuzzBatch(f *testing.F) {
 					t.Errorf("%+v has become %+v", in, again)
 				}
 			}
-		}, func(router.Sequel) {})
+		}, func(telling) {})
 		if len(d.names) > maxNames || err == nil && count > len(b) {
 			t.Errorf("%d names, %d envelopes of %d bytes", len(d.names), count, len(b))
 		}

@@ -138,7 +138,7 @@ func (s *sender) read(c net.Conn, out *replies) (err error) {
 			if start {
 				ready = append(ready, l)
 			}
-		}, s.r.o.Router.Hear)
+		}, s.r.heard)
 		for i, l := range ready {
 			ready[i] = nil
 			s.r.work(l)

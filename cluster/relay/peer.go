@@ -17,14 +17,12 @@ import (
 
 	"jackdaw/cluster"
 	"jackdaw/cluster/link"
-	"jackdaw/router"
 )
 
 const (
 	openTime  = 5 * time.Second // for a stream
 	openAgain = 20 * time.Millisecond
 	writeTime = 10 * time.Second // for a batch
-	maxTold   = 64 << 10         // bytes of sequels that wait
 	bigBuffer = 1 << 20          // of a writer, that is not kept
 )
 
@@ -34,9 +32,7 @@ type peer struct {
 	node string
 	up   atomic.Pointer[stream]
 	want chan struct{}
-
-	telling sync.Mutex // guards told
-	told    []byte     // sequels that wait
+	told tellings
 }
 
 // peer finds the node, or begins to know it; nil after Close.
@@ -89,6 +85,7 @@ func (p *peer) run() {
 			delete(all, p.node)
 			r.peers.Store(&all)
 			r.mu.Unlock()
+			r.hold(p.told.take()...)
 			return
 		}
 		if err != nil {
@@ -191,31 +188,6 @@ func (s *stream) Flush() {
 	}
 }
 
-// tell queues a sequel, unless too many wait. It leaves with the stream that there is, or the next one.
-func (p *peer) tell(what router.Sequel) {
-	var b []byte
-	b = appendString(b, what.From.String())
-	b = appendString(b, what.To.String())
-	b = appendString(b, what.ID)
-	b = append(b, byte(what.Outcome))
-	p.telling.Lock()
-	if len(p.told) < maxTold {
-		p.told = appendBytes(append(p.told, itemSequel), b)
-	}
-	p.telling.Unlock()
-	if s := p.stream(); s != nil {
-		s.Flush()
-	}
-}
-
-// untold takes the sequels that wait.
-func (p *peer) untold() (told []byte) {
-	p.telling.Lock()
-	defer p.telling.Unlock()
-	told, p.told = p.told, nil
-	return told
-}
-
 // end closes the stream.
 func (s *stream) end() {
 	s.mu.Lock()
@@ -252,7 +224,7 @@ func (s *stream) write() {
 			items := s.items
 			s.items = spare[:0]
 			s.mu.Unlock()
-			told := s.p.untold()
+			told := s.p.told.take()
 			if len(items) == 0 && len(told) == 0 {
 				spare = items
 				break
@@ -260,6 +232,7 @@ func (s *stream) write() {
 			err := b.write(s.c, items, told)
 			clear(items)
 			if spare = items[:0]; err != nil {
+				s.p.r.hold(told...) // who is told twice knows it
 				s.end()
 				return
 			}
@@ -275,9 +248,11 @@ type batch struct {
 	stats  *Stats
 }
 
-func (b *batch) write(c net.Conn, items []item, told []byte) error {
+func (b *batch) write(c net.Conn, items []item, told []telling) error {
 	b.b = append(b.b[:0], 0, 0, 0, 0)
-	b.b = append(b.b, told...)
+	for i := range told {
+		b.b = told[i].append(b.b)
+	}
 	for i := range items {
 		b.add(&items[i])
 		if len(b.b) > goodBatch {

@@ -46,6 +46,7 @@ func (r *Relay) place() {
 		case <-r.ctx.Done():
 			return
 		}
+		r.tellHeld()
 		if r.waiting.Load() == 0 {
 			continue
 		}
@@ -100,6 +101,7 @@ func (r *Relay) refresh() {
 			return
 		}
 		r.o.Node.Refresh(r.ctx)
+		r.looks.Add(1)
 		r.wakeUp()
 		select {
 		case <-time.After(refreshEvery):

@@ -5,6 +5,7 @@
 // has the slot (peer.go), up to a window, and stays in the queue until the home has answered, which it does when all
 // that was written is durable. When the link breaks, the node dies, or it answers that the slot is not at home there,
 // what is left goes again, in order, to whoever has it then (place.go). What finds no home for too long is refused.
+// What becomes of a message later is told to the home of its sender (told.go).
 //
 // At the home (home.go) each slot of each sender has a lane: one after the other, in the order of the numbers, and
 // beside those of other slots. A lane takes a number once, as long as the process lives; what reaches another home
@@ -104,6 +105,8 @@ type Relay struct {
 	stale    chan struct{}                // for the refresher
 	ready    chan *lane                   // for workers at rest
 	resting  atomic.Int32                 // how many they are
+	held     tellings                     // whose homes are not known
+	looks    atomic.Uint64                // how often it was looked where homes are
 
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -214,19 +217,6 @@ func (r *Relay) Send(owner string, e *router.Envelope) {
 // needsKey says whether a message without a dedup value is one that is stored.
 func needsKey(e *router.Envelope) bool {
 	return router.Storable(e.Stanza) || e.Stanza.Kind == xmpp.Message && e.Stanza.Type == xmpp.TypeGroupchat && !e.Own
-}
-
-// Tell implements router.Homes.
-func (r *Relay) Tell(s router.Sequel) {
-	home, ok := r.o.Node.Home(cluster.SlotOf(s.From.Bare().String()))
-	if !ok {
-		return
-	}
-	if home.Node == r.o.Node.ID() {
-		r.o.Router.Hear(s)
-	} else if p := r.peer(home.Node); p != nil {
-		p.tell(s)
-	}
 }
 
 // Release says that slots are not at home here any more under the fences of now, though the node may have them yet:

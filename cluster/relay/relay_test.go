@@ -220,6 +220,78 @@ func TestSequelIsHeardAtTheHomeOfTheSender(t *testing.T) {
 	})
 }
 
+func TestASequelIsToldOnUntilItFindsItsHome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		got := make(chan string, 9)
+		hears := func(node string) router.Module {
+			return router.Module{Name: "hears", Sequel: func(s router.Sequel) { got <- node + " " + s.ID }}
+		}
+		a, b, c := w.add("a", hears("a")), w.add("b", hears("b")), w.add("c", hears("c"))
+		defer w.close()
+		romeo, _ := a.bind(t, "romeo@example.org/orchard")
+		slot := cluster.SlotOf("romeo@example.org")
+		tell := func(n *node, id string) {
+			n.router.Tell(router.Sequel{From: romeo.Addr(), To: jid.MustParse("juliet@example.org"), ID: id,
+				Outcome: router.Taken})
+		}
+		heard := func(want string) {
+			t.Helper()
+			select {
+			case s := <-got:
+				if s != want {
+					t.Errorf("%s, want %s", s, want)
+				}
+			case <-time.After(time.Minute):
+				t.Errorf("nobody has heard %s", want)
+			}
+		}
+		// Neither who tells knows that the slot has moved, nor who had it knows whereto, nor who has it that it is here.
+		a.leave(slot, true)
+		w.give(slot, "c")
+		c.leave(slot, false)
+		tell(b, "moved")
+		<-time.After(time.Second)
+		w.give(slot, "c")
+		heard("c moved")
+		// Nobody has it for a while, which all know.
+		c.leave(slot, true)
+		w.mu.Lock()
+		w.truth[slot] = cluster.Place{}
+		w.mu.Unlock()
+		w.tellAll()
+		tell(b, "nowhere")
+		<-time.After(time.Second)
+		w.give(slot, "a")
+		heard("a nowhere")
+		// The node that is to be told has died.
+		tell(c, "alive")
+		heard("a alive")
+		w.kill("a")
+		tell(b, "dead")
+		tell(c, "dead, too")
+		<-time.After(time.Second)
+		w.give(slot, "b")
+		heard("b dead")
+		heard("b dead, too")
+		// It does not go round for ever where each takes another one for the home.
+		b.leave(slot, false)
+		w.give(slot, "d")
+		w.tellAll()
+		for _, n := range []*node{b, c} {
+			n.mu.Lock()
+			n.view[slot].Node = map[string]string{"b": "c", "c": "b"}[n.id]
+			n.stuck = true
+			n.mu.Unlock()
+		}
+		tell(b, "lost")
+		<-time.After(time.Hour)
+		if len(got) > 0 || b.relay.held.take() != nil || c.relay.held.take() != nil {
+			t.Errorf("%d are heard who should not be, or some wait for ever", len(got))
+		}
+	})
+}
+
 func TestWhatWaitsForASlotThatComesHomeGoesAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, a, _, romeo, _, _, _ := two(t)

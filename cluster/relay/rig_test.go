@@ -57,6 +57,7 @@ type node struct {
 	view    [cluster.Slots]cluster.Place
 	changed chan struct{}
 	failing bool // the store says no
+	stuck   bool // the view stays as it is
 }
 
 type write struct {
@@ -175,7 +176,7 @@ func (n *node) see() {
 	n.w.mu.Unlock()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.view != truth {
+	if n.view != truth && !n.stuck {
 		n.view = truth
 		close(n.changed)
 		n.changed = make(chan struct{})
