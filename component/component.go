@@ -118,6 +118,7 @@ func (s *Server) Module() router.Module {
 		Name:    "component",
 		Specs:   []router.Spec{{Name: "XEP-0114", Version: "1.6", Note: "without jabber:component:connect"}},
 		Service: &router.Service{Domains: s.domains, Handle: s.handle, Home: jid.JID.Domain},
+		Moved:   s.moved,
 	}
 }
 
@@ -251,8 +252,11 @@ func (s *Server) enter(l *link) (old *link) {
 			"replaced", old.remote())
 		old.end(wire.Fault(stream.Conflict, "replaced by a newer stream"), false)
 	}
-	// The secret was right a moment ago; from here on Reload sees this stream.
+	// The secret was right a moment ago, and the domain was at home here; from here on Reload and moved see this stream.
 	l.recheck(s.settings())
+	if s.elsewhere != nil && !s.elsewhere.Here(l.domain) {
+		l.move()
+	}
 	return old
 }
 

@@ -3,7 +3,9 @@ package component
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
+	"slices"
 	"time"
 
 	"jackdaw/router/gate"
@@ -85,6 +87,24 @@ func (l *link) reach(domain string) (net.Conn, error) {
 		err = context.Cause(ctx)
 	}
 	return far, err
+}
+
+// moved ends the streams of components whose domains are at home on another node from now on. Nothing that is for them
+// comes here any more; when they connect again, their streams are handed over.
+func (s *Server) moved(gone func(domain string) bool) {
+	s.mu.RLock()
+	links := slices.Collect(maps.Values(s.links))
+	s.mu.RUnlock()
+	for _, l := range links {
+		if gone(l.domain) {
+			l.move()
+		}
+	}
+}
+
+// move ends the stream: its domain has moved.
+func (l *link) move() {
+	l.end(wire.Fault(stream.SystemShutdown, "the domain moves to another node; connect again"), true)
 }
 
 // cutOff ends the connection without a word.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"jackdaw/config"
@@ -132,6 +133,35 @@ func TestANodeThatStopsEndsTheStreamsOfItsComponents(t *testing.T) {
 	bot.ends(stream.SystemShutdown)
 	home.eventually("the home knows", func() bool { return !home.Links()[0].Connected })
 }
+
+// What is for a domain goes to its home: a component that stayed connected where it was would get nothing any more.
+func TestTheStreamOfAComponentWhoseDomainMovesEnds(t *testing.T) {
+	home, edge, _ := nodes(t, nil)
+	bot, irc := edge.connect("bot.example.org", "botsecret"), home.connect("irc.example.org", "ircsecret")
+	home.route("<message from='a@users.example.org' to='x@bot.example.org' id='last'><body>x</body></message>", nil)
+	home.Server.Module().Moved(func(owner string) bool { return owner == "bot.example.org" })
+	bot.expect("id='last'")
+	bot.ends(stream.SystemShutdown)
+	home.eventually("the home knows", func() bool { return !home.Links()[0].Connected })
+	home.route("<message from='a@users.example.org' to='x@irc.example.org' id='other'><body>x</body></message>", nil)
+	irc.expect("id='other'")
+}
+
+// It may move while the component proves its secret.
+func TestTheStreamOfAComponentWhoseDomainHasJustMovedEnds(t *testing.T) {
+	home := newHouseOf(t, nil, &leaving{})
+	bot := home.connect("bot.example.org", "botsecret")
+	bot.ends(stream.SystemShutdown)
+	home.eventually("the home knows", func() bool { return !home.Links()[0].Connected })
+}
+
+// leaving is a node from which a domain moves once it has been asked about it.
+type leaving struct {
+	far
+	asked atomic.Bool
+}
+
+func (l *leaving) Here(string) bool { return !l.asked.Swap(true) }
 
 // As TestStreamsThatReplaceEachOtherLoseNothing: what a component by another node has not taken goes to the next.
 func TestWhatAComponentElsewhereHasNotTakenGoesToTheNext(t *testing.T) {
