@@ -7,6 +7,9 @@
 // A component that asks itself, or by a privilege for a user (package privilege), is answered by the server (§4.3.1).
 // Which namespaces are never a component's is said by package config.
 //
+// Where there are several nodes, what is delegated to a component is handed to it, and waits, at the home of its domain
+// (nodes.go); what it says of itself is in storage, where all nodes read it.
+//
 // Left out: client mode (§5), where users choose components for themselves.
 package delegation
 
@@ -20,6 +23,7 @@ import (
 	"jackdaw/config"
 	"jackdaw/modules/internal/parts"
 	"jackdaw/router"
+	"jackdaw/storage"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 )
@@ -38,7 +42,9 @@ type Options struct {
 	// Hosts are those that are served, and Delegations what each component answers; both are asked whenever it matters.
 	Hosts       func() []string
 	Delegations func() map[string]config.Delegation
-	Log         *slog.Logger
+	// Store is of this module alone; only nodes use it.
+	Store storage.Map
+	Log   *slog.Logger
 }
 
 // A Delegations is the module. It is safe for concurrent use.
@@ -52,6 +58,9 @@ type Delegations struct {
 	told  map[place]bool // who has been told that something is delegated
 	// nested is what components say of themselves.
 	nested map[description][]*xmpp.Element
+
+	reading sync.Mutex        // held while storage is read; it guards read
+	read    map[string]*board // by host
 }
 
 // A place is a component at a host.
@@ -75,7 +84,7 @@ func (d *description) node() string {
 // Of makes the module of a server.
 func Of(p parts.Parts) *Delegations {
 	on := p.Switch("delegation")
-	return New(Options{Router: p.Router, Log: p.Log,
+	return New(Options{Router: p.Router, Log: p.Log, Store: p.Store.Map("delegation"),
 		Hosts: func() (all []string) {
 			for _, h := range p.Config().Hosts {
 				all = append(all, h.Domain)
@@ -93,7 +102,7 @@ func Of(p parts.Parts) *Delegations {
 // New returns the module.
 func New(o Options) *Delegations {
 	return &Delegations{o: o, asked: map[string]*request{}, of: map[string]int{}, told: map[place]bool{},
-		nested: map[description][]*xmpp.Element{}}
+		nested: map[description][]*xmpp.Element{}, read: map[string]*board{}}
 }
 
 // Module says where it takes part.
@@ -103,6 +112,10 @@ func (d *Delegations) Module() router.Module {
 		Specs:     []router.Spec{{Name: "XEP-0355", Version: "0.5", Note: "admin mode"}},
 		Features:  []string{ns}, // §7.1
 		Delegated: d.delegated,
+		Serving:   d.handed,
+		Moved:     d.moved,
+		Portable: []router.Portable{{Spaces: []string{"map delegation"},
+			Stays: "it is what components of this server say of themselves"}},
 	}
 }
 
@@ -180,6 +193,9 @@ func (d *Delegations) Connected(component string) {
 // Reloaded tells components what they answer from now on.
 func (d *Delegations) Reloaded() {
 	all := d.o.Delegations()
+	for _, host := range d.o.Hosts() {
+		d.learn(host, 0)
+	}
 	d.mu.Lock()
 	var ended []place
 	for p := range d.told {
@@ -188,19 +204,28 @@ func (d *Delegations) Reloaded() {
 			delete(d.told, p)
 		}
 	}
+	stale := map[string][]storage.Change{} // by host
 	for one := range d.nested {
 		v := all[one.component]
 		if _, still := v.Namespaces[one.namespace]; !still || !v.Of(one.host) {
 			delete(d.nested, one)
 			d.version.Add(1)
+			if !d.o.Router.Alone() && d.o.Router.Here(one.component) {
+				stale[one.host] = append(stale[one.host], storage.Change{Key: one.key(), Delete: true})
+			}
 		}
 	}
 	d.mu.Unlock()
+	for host, changes := range stale {
+		d.write(host, changes...)
+	}
 	for _, p := range ended {
 		d.advertise(p, nil)
 	}
 	for component := range all {
-		d.Connected(component)
+		if d.o.Router.Here(component) { // else it is not connected here
+			d.Connected(component)
+		}
 	}
 }
 

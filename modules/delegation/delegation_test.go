@@ -30,11 +30,14 @@ type house struct {
 	own []string // what a module of the server was asked
 }
 
-func newHouse(t *testing.T) *house {
+func newHouse(t *testing.T) *house { return newHouseOn(t, moduletest.NewStore()) }
+
+func newHouseOn(t *testing.T, store *moduletest.Store) *house {
 	h := &house{t: t, Router: moduletest.New("ann", "ben"), v: map[string]config.Delegation{pepDomain: {
 		Namespaces: map[string][]string{"given": nil, "some": {"node"}, bare + "disco#info:*": nil}}}}
 	h.d = New(Options{Router: h.Router, Hosts: func() []string { return []string{"example.org"} },
-		Delegations: func() map[string]config.Delegation { return h.v }, Log: moduletest.Discard()})
+		Delegations: func() map[string]config.Delegation { return h.v }, Store: store.Map("delegation"),
+		Log: moduletest.Discard()})
 	own := func(e *router.Envelope) {
 		h.own = append(h.own, string(e.Stanza.Payload))
 		h.Answer(e, []byte("<own xmlns='own'/>"))
@@ -43,17 +46,18 @@ func newHouse(t *testing.T) *house {
 		return router.IQ{Payload: xmpp.Name{Space: space, Local: "q"}, Scope: router.Host | router.Account, Handle: own}
 	}
 	h.Use(h.d.Module(), router.Module{Name: "rest", IQ: []router.IQ{owns("given"), owns("some")},
-		Service: &router.Service{Domains: func() []string { return []string{pepDomain} }, Handle: func(e *router.Envelope) {
-			if h.away {
-				e.Refuse(xmpp.ServiceUnavailable(""))
-				return
-			}
-			s := e.Stanza.Clone()
-			h.mu.Lock()
-			h.got = append(h.got, &s)
-			h.mu.Unlock()
-			e.Settle(router.Delivered)
-		}}})
+		Service: &router.Service{Domains: func() []string { return []string{pepDomain} }, Home: jid.JID.Domain,
+			Handle: func(e *router.Envelope) {
+				if h.away {
+					e.Refuse(xmpp.ServiceUnavailable(""))
+					return
+				}
+				s := e.Stanza.Clone()
+				h.mu.Lock()
+				h.got = append(h.got, &s)
+				h.mu.Unlock()
+				e.Settle(router.Delivered)
+			}}})
 	return h
 }
 

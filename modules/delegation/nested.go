@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"jackdaw/router"
+	"jackdaw/storage"
 	"jackdaw/xmpp"
 )
 
@@ -60,13 +61,17 @@ func features(query *xmpp.Element, node string) (all []*xmpp.Element, why string
 
 // keep remembers what a component says of itself, as long as it is asked.
 func (d *Delegations) keep(one description, all []*xmpp.Element) {
-	component, _ := whose(d.o.Delegations(), one.host, one.namespace)
+	if component, _ := whose(d.o.Delegations(), one.host, one.namespace); component != one.component {
+		return
+	}
+	if !d.o.Router.Alone() {
+		d.write(one.host, storage.Change{Key: one.key(), Value: record(all), Delete: len(all) == 0})
+		return
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if component == one.component {
-		d.nested[one] = all
-		d.version.Add(1)
-	}
+	d.nested[one] = all
+	d.version.Add(1)
 }
 
 // Info is what components say of themselves as a host, or as accounts of it. The elements are shared.
@@ -75,6 +80,7 @@ func (d *Delegations) Info(host string, account bool) (all []*xmpp.Element) {
 	if len(delegations) == 0 {
 		return nil
 	}
+	d.learn(host, 0)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var from []description
@@ -93,4 +99,11 @@ func (d *Delegations) Info(host string, account bool) (all []*xmpp.Element) {
 }
 
 // Version is another value whenever Info may answer otherwise, but for a change of the configuration.
-func (d *Delegations) Version() uint64 { return d.version.Load() }
+func (d *Delegations) Version() uint64 {
+	if len(d.o.Delegations()) > 0 {
+		for _, host := range d.o.Hosts() {
+			d.learn(host, readFor)
+		}
+	}
+	return d.version.Load()
+}

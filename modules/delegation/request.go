@@ -34,36 +34,55 @@ func unanswered() *xmpp.Error {
 	return xmpp.ServiceUnavailable("the service does not answer now").WithType(xmpp.ErrorWait)
 }
 
+// An errand is a request of somebody that a component is handed.
+type errand struct {
+	component string
+	asker, to jid.JID
+	id        string // of the request,
+	inner     string // and the one that the component sees
+	who       string // among whose requests it counts
+	payload   []byte // the <delegation/> with it
+}
+
 // forward hands a request to a component (§4.3).
 func (d *Delegations) forward(e *router.Envelope, to jid.JID, component string) {
 	s := e.Stanza
-	asker, id := s.From, strings.Clone(s.ID)
 	inner := *s
 	if inner.ID == "" { // the server serves requests without an id, the component need not
 		inner.ID = rand.Text()
 	}
-	innerID := strings.Clone(inner.ID)
 	w := xmpp.NewWriter(nil).Start(ns, "delegation").Start(xmpp.NSForward, "forwarded").
 		Raw(inner.AppendQualified(nil)).End().End()
-	who := asker.Bare().String()
+	who := s.From.Bare().String()
 	if e.Peer != "" {
 		who = e.Peer
 	}
-	r := &request{place: place{component, to.Domain()}, counted: []string{component, "of " + who + " by " + component},
+	x := &errand{component: component, asker: s.From, to: to, id: strings.Clone(s.ID), inner: strings.Clone(inner.ID),
+		who: who, payload: w.Bytes()}
+	if !d.o.Router.Here(component) {
+		d.pass(e, x)
+		return
+	}
+	if bad := d.hand(e, x); bad != nil {
+		e.Refuse(bad)
+		return
+	}
+	e.Settle(router.Delivered)
+}
+
+// hand does an errand. The error is for whoever asks.
+func (d *Delegations) hand(e *router.Envelope, x *errand) *xmpp.Error {
+	r := &request{place: place{x.component, x.to.Domain()},
+		counted: []string{x.component, "of " + x.who + " by " + x.component},
 		answer: func(a *xmpp.Stanza, b *router.Batch) {
-			out := xmpp.Stanza{Kind: xmpp.IQ, Type: xmpp.TypeResult, ID: id, From: to, To: asker}
-			payload, ok := d.enclosed(a, innerID, asker, to)
+			out := xmpp.Stanza{Kind: xmpp.IQ, Type: xmpp.TypeResult, ID: x.id, From: x.to, To: x.asker}
+			payload, ok := d.enclosed(a, x.inner, x.asker, x.to)
 			if out.Payload = payload; !ok {
 				out.Type, out.Payload = xmpp.TypeError, unanswered().Append(nil)
 			}
 			d.o.Router.Emit(&out, b)
 		}}
-	outer := xmpp.Stanza{Kind: xmpp.IQ, Type: xmpp.TypeSet, Payload: w.Bytes()}
-	if bad := d.ask(r, &outer, e); bad != nil {
-		e.Refuse(bad)
-		return
-	}
-	e.Settle(router.Delivered)
+	return d.ask(r, &xmpp.Stanza{Kind: xmpp.IQ, Type: xmpp.TypeSet, Payload: x.payload}, e)
 }
 
 // ask sends a request to a component. The error is for whoever is behind it, and then answer is not called. The
