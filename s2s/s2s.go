@@ -161,15 +161,17 @@ func (s *Server) Start(ctx context.Context) error {
 	if err := s.loadSecret(ctx); err != nil {
 		return err
 	}
+	if s.o.Router.Alone() { // else Gained comes
+		if err := s.queue.Restore(ctx); err != nil {
+			return err
+		}
+	}
 	s.tasks.Add(1)
 	go func() {
 		defer s.tasks.Done()
 		s.watch()
 	}()
-	if !s.o.Router.Alone() { // Gained comes
-		return nil
-	}
-	return s.queue.Restore(ctx)
+	return nil
 }
 
 // Gained begins to send what waits for peers whose pairs of domains have come home to this node, as Start does where

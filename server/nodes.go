@@ -57,7 +57,10 @@ func joinCluster(ctx context.Context, cfg *config.Config, o RunOptions) (n *node
 	r.Log = o.Log
 	n = &nodes{o: o, cfg: cfg, assembled: make(chan struct{}), web: newStreams(), desk: newStreams()}
 	n.ctx, n.cancel = context.WithCancel(ctx)
-	if n.store, err = redis.OpenNodes(ctx, r); err != nil {
+	if err := o.start.await(ctx, "reach Redis", func() (err error) {
+		n.store, err = redis.OpenNodes(ctx, r)
+		return err
+	}); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -77,10 +80,13 @@ func joinCluster(ctx context.Context, cfg *config.Config, o RunOptions) (n *node
 		sockets.close()
 		return n, err
 	}
-	node, err := cluster.Join(ctx, cluster.Options{ID: cfg.Cluster.NodeName(), Address: cfg.Cluster.Told(),
-		Version: o.Version, Store: n.store, Lease: cfg.Cluster.Lease, Renew: cfg.Cluster.Lease * 3 / 10, Log: o.Log,
-		Gained: n.gained, Lost: n.lost, Silence: n.links.Silence})
-	if err != nil {
+	var node *cluster.Node
+	if err := o.start.await(ctx, "join the cluster", func() (err error) {
+		node, err = cluster.Join(ctx, cluster.Options{ID: cfg.Cluster.NodeName(), Address: cfg.Cluster.Told(),
+			Version: o.Version, Store: n.store, Lease: cfg.Cluster.Lease, Renew: cfg.Cluster.Lease * 3 / 10, Log: o.Log,
+			Gained: n.gained, Lost: n.lost, Silence: n.links.Silence})
+		return err
+	}); err != nil {
 		return n, err
 	}
 	n.node.Store(node)

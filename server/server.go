@@ -70,6 +70,7 @@ type RunOptions struct {
 	Load func() (*config.Config, error)
 
 	record *console.Record // what the console shows of Log
+	start  *patience       // with Redis; nil: there is none
 	// Ready is called when every listener accepts; it may be nil.
 	Ready func()
 }
@@ -90,6 +91,9 @@ func Run(ctx context.Context, cfg *config.Config, o RunOptions) error {
 	sayIfRoot(o, cfg.Data)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if cfg.Storage.Engine == config.EngineRedis {
+		o.start = newPatience(o.Log)
+	}
 	var node *nodes
 	if cfg.Cluster.On() {
 		var err error
@@ -100,11 +104,15 @@ func Run(ctx context.Context, cfg *config.Config, o RunOptions) error {
 	}
 	// After such a failure the process tells its clients and ends, and closing the store says why: whoever supervises
 	// it starts it anew, which is what helps.
-	store, err := openStore(ctx, cfg, node, embedded.Options{Log: o.Log, Failed: func(error) {
-		if cfg.Storage.ExitOnFailure {
-			cancel()
-		}
-	}})
+	var store storage.Engine
+	err := o.start.await(ctx, "open the store", func() (err error) {
+		store, err = openStore(ctx, cfg, node, embedded.Options{Log: o.Log, Failed: func(error) {
+			if cfg.Storage.ExitOnFailure {
+				cancel()
+			}
+		}})
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -224,7 +232,10 @@ func assemble(
 	if err != nil {
 		return nil, err
 	}
-	if h.accounts, err = accounts.New(ctx, store, options); err != nil {
+	if err := o.start.await(ctx, "read the accounts", func() (err error) {
+		h.accounts, err = accounts.New(ctx, store, options)
+		return err
+	}); err != nil {
 		return nil, err
 	}
 	h.router = router.New(router.Options{Hosts: domains(cfg), Users: h.accounts,
@@ -318,7 +329,7 @@ func assemble(
 			Finder: lookup.New(lookup.Options{Resolve: h.resolve}), Certificate: h.certs.Certificate,
 			TLS: h.certs.TLSConfig(xmpp.ALPNServer), Gate: h.gate, Budgets: h.others,
 			Settings: h.cfg.Load, Log: o.Log})
-		if err := h.peering.Start(ctx); err != nil {
+		if err := o.start.await(ctx, "read what waits for peers", func() error { return h.peering.Start(ctx) }); err != nil {
 			return nil, err
 		}
 		h.router.SetRemote(h.peering)
@@ -460,7 +471,9 @@ func (h *house) listen(ctx context.Context) error {
 	if len(l.HTTP) > 0 {
 		first = l.HTTP[0]
 	}
-	return FirstStart(ctx, h.store, h.accounts, cfg, h.o.ConfigPath, first, h.o.Stderr)
+	return h.o.start.await(ctx, "look for accounts", func() error {
+		return FirstStart(ctx, h.store, h.accounts, cfg, h.o.ConfigPath, first, h.o.Stderr)
+	})
 }
 
 // logged says that a listener ended other than by a stop.

@@ -226,7 +226,8 @@ func (e *engine) ping(ctx context.Context) error {
 		}
 		info, err := c.Info(ctx, "replication").Result()
 		if n := strings.Count(info, "state=online"); err == nil && n < e.o.WaitReplicas {
-			err = fmt.Errorf("%s has %d replicas, storage.redis.wait_replicas is %d", c.Options().Addr, n, e.o.WaitReplicas)
+			err = fmt.Errorf("%w: %s has %d replicas, storage.redis.wait_replicas is %d", errFew, c.Options().Addr, n,
+				e.o.WaitReplicas)
 		}
 		return err
 	})
@@ -246,7 +247,7 @@ func (e *engine) eachMaster(ctx context.Context, f func(*redis.Client) error) er
 		return nil
 	})
 	if err == nil && len(masters) == 0 {
-		err = errors.New("the cluster has no master")
+		err = errNoMaster
 	}
 	sort.Slice(masters, func(i, j int) bool { return masters[i].Options().Addr < masters[j].Options().Addr })
 	for _, c := range masters {

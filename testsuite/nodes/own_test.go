@@ -381,3 +381,26 @@ func ready(t *testing.T, n *node) int {
 	resp.Body.Close()
 	return resp.StatusCode
 }
+
+// A machine that is slow, or on which all starts at once, is no reason for nodes not to come.
+func TestNodesStartOnARedisThatAnswersLate(t *testing.T) {
+	t.Parallel()
+	s := harness.Start(t, harness.Options{Place: harness.Several})
+	if code := s.Stop(); code != 0 {
+		t.Fatalf("exit code %d", code)
+	}
+	from := s.Output().Len()
+	s.Redis.Pause()
+	late := make(chan error)
+	go func() {
+		err := s.Output().AwaitWhere(func(log string) bool {
+			return strings.Count(log[from:], "the start waits for Redis") == 3
+		}, harness.Timeout, nil)
+		s.Redis.Wake()
+		late <- err
+	}()
+	s.Launch()
+	if err := <-late; err != nil {
+		t.Errorf("not all nodes have said that they wait: %v\n%s", err, s.Output().From(from))
+	}
+}
