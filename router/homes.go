@@ -62,6 +62,10 @@ func (r *Router) handsOverToPeer(e *Envelope, to jid.JID) bool {
 	return r.handsOverTo(PairOf(e.Stanza.From.Domain(), to.Domain()), e)
 }
 
+// HandOver gives a stanza to the home of an owner whom it is about, whoever it is addressed to, if that is another
+// node. There Route goes on as behind the stages of the sender.
+func (r *Router) HandOver(owner string, e *Envelope) bool { return r.handsOverTo(owner, e) }
+
 func (r *Router) handsOverTo(owner string, e *Envelope) bool {
 	h := r.homes.Load()
 	// What another node has handed over is here: Here may say no for a while after a slot has come, so that what waits

@@ -41,7 +41,8 @@ type Module struct {
 	// HandedOver sees what is about to go to the home of its recipient, on another node, where the modules see it arrive.
 	// It is called where the sender is at home, whoever sends it. It may refuse it.
 	HandedOver func(e *Envelope)
-	// Brought sees what a component brings (Envelope.Component), before anything else does. At most one module has it.
+	// Brought sees what a component brings (Envelope.Component), before anything else does, and once more where it has
+	// been handed over to. At most one module has it.
 	Brought func(e *Envelope)
 	// Delegated is asked for each IQ to a host, or to the bare address of an account there, existing or not, which need
 	// not be named (RFC 6120 §10.3). What it returns takes the place of whoever owns the payload; nil: nothing does. At

@@ -264,7 +264,7 @@ func (r *Router) route(e *Envelope) {
 		}
 	}
 	// a component that may do more than others?
-	if f := r.plan.Load().brought; e.Component != "" && f != nil && !e.Carried {
+	if f := r.plan.Load().brought; e.Component != "" && f != nil {
 		if f(e); e.Settled() {
 			return
 		}

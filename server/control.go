@@ -22,6 +22,8 @@ type Control struct {
 	Admin *admin.Service
 
 	keeper *keeper // of backups; nil: there are none
+	// present tells a component who is at this node; nil where there is one.
+	present func(component string)
 }
 
 type (
@@ -80,6 +82,7 @@ func (c *Control) Handler() http.Handler {
 	operation(mux, "node.announced", c.announcedHere)
 	operation(mux, "node.reload", c.reloadHere)
 	operation(mux, "node.stop", c.stopHere)
+	operation(mux, "node.component", c.greetHere)
 	operation(mux, "peers", c.peers)
 	operation(mux, "reload", c.reload)
 	operation(mux, "rooms", c.rooms)

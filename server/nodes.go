@@ -35,8 +35,9 @@ type nodes struct {
 	desk  *streams // and what they ask for administrators
 	// served says of a slot that all parts know it: from the end of gained to the beginning of lost.
 	served [cluster.Slots]atomic.Bool
-	// house is the server, once it is assembled.
+	// house is the server, once it is assembled, and offices what other nodes do for it.
 	house     *house
+	offices   *offices
 	assembled chan struct{}
 	joining   sync.Mutex // held while the modules learn of a new run
 	run       string     // the run that the modules know; guarded by joining
@@ -168,8 +169,8 @@ func (n *nodes) begin(h *house) {
 	n.links.Handle(link.HTTP, func(_ string, c net.Conn) { n.web.add(c) })
 	n.links.Handle(link.Control, func(_ string, c net.Conn) { n.desk.add(c) })
 	n.links.Serve()
-	control := &http.Server{Handler: ofNodes((&Control{Admin: h.admin}).Handler()), ReadHeaderTimeout: askTime,
-		IdleTimeout: 2 * time.Minute}
+	asked := &Control{Admin: h.admin, present: h.features.Privileges.Present}
+	control := &http.Server{Handler: ofNodes(asked.Handler()), ReadHeaderTimeout: askTime, IdleTimeout: 2 * time.Minute}
 	h.running.Go(func() { h.logged("cluster", control.Serve(n.desk)) })
 	h.running.Go(func() { h.logged("cluster", h.passed.Serve(n.web)) })
 	close(n.assembled)

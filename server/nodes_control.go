@@ -243,6 +243,25 @@ func (c *Control) stopHere(ctx context.Context, in stopping) (nothing, error) {
 	return nothing{}, c.Admin.StopHere(by(ctx), in.After)
 }
 
+func (c *Control) greetHere(_ context.Context, in name) (nothing, error) {
+	if c.present != nil {
+		c.present(in.Name)
+	}
+	return nothing{}, nil
+}
+
+// greet has all other nodes tell a component that has connected here who is at home there.
+func (n *nodes) greet(component string) {
+	ctx, cancel := context.WithTimeout(n.ctx, askTime)
+	defer cancel()
+	for _, said := range n.offices.Everywhere(ctx, admin.Command, "node.component", admin.NameRequest{Name: component}) {
+		if said.Err != nil {
+			n.o.Log.Warn("a component is not told who is at another node", "component", component, "node", said.Node,
+				"error", said.Err)
+		}
+	}
+}
+
 func (c *Control) kickHere(ctx context.Context, in name) (int, error) {
 	return c.Admin.KickHere(by(ctx), in.Name)
 }

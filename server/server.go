@@ -273,6 +273,9 @@ func assemble(
 		Connected: func(domain string) {
 			h.features.Privileges.Connected(domain)
 			h.features.Delegations.Connected(domain)
+			if node != nil && h.features.Privileges.Watches(domain) {
+				h.running.Go(func() { node.greet(domain) })
+			}
 		},
 		Settings: func() config.Component { return h.cfg.Load().Component },
 		Limits:   func() config.Limits { return h.cfg.Load().Limits }})
@@ -295,7 +298,8 @@ func assemble(
 	h.router.Use(h.modules()...)
 	var offices admin.Elsewhere // nil is that of a server that is alone
 	if node != nil {
-		offices = newOffices(node)
+		node.offices = newOffices(node)
+		offices = node.offices
 	}
 	h.admin = admin.New(admin.Options{Elsewhere: offices, Accounts: h.accounts, Config: h.cfg.Load,
 		Kept: h.features, Devices: h.devices, Hooks: h.features.Hooks,

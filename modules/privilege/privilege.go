@@ -5,6 +5,7 @@
 //
 // What a component does for a user goes the way of what a client of the user sends, through the same modules, limits
 // and permissions, by a session that nobody sees (router.Deputy). So it can do nothing that the user could not (§9).
+// Where there are several nodes it is done at the home of the user.
 //
 // Left out: presence of the contacts of users (§7.2).
 package privilege
@@ -97,6 +98,7 @@ func (p *Privileges) Module() router.Module {
 		Leaving:  router.Stage{Presence: p.leaving},
 		Arriving: router.Stage{IQ: p.answered},
 		Ended:    p.ended,
+		Moved:    p.moved,
 	}
 }
 
@@ -107,30 +109,39 @@ func (p *Privileges) privilege(component, host string) (config.Privilege, bool) 
 }
 
 // Connected tells a component what it may do (§4.2, §5.2, §6.2, §7.1), by each host that it may do something at, and
-// who is here, if it may know that (§8).
+// who is here.
 func (p *Privileges) Connected(component string) {
 	for _, host := range p.o.Hosts() {
-		v, ok := p.privilege(component, host)
-		if !ok {
-			continue
-		}
-		p.advertise(component, host, &v)
-		if v.Presence {
-			p.o.Router.EachSession(func(s *router.Session) bool {
-				if pr := s.Presence(); pr != nil && s.Bare().Domain() == host {
-					p.tell(nil, component, pr, s.Addr())
-				}
-				return true
-			})
+		if v, ok := p.privilege(component, host); ok {
+			p.advertise(component, host, &v)
 		}
 	}
+	p.Present(component)
 }
+
+// Present tells a component who is here, at this node, if it may know that (§8).
+func (p *Privileges) Present(component string) {
+	if !p.Watches(component) {
+		return
+	}
+	p.o.Router.EachSession(func(s *router.Session) bool {
+		if pr := s.Presence(); pr != nil {
+			if v, ok := p.privilege(component, s.Bare().Domain()); ok && v.Presence {
+				p.tell(nil, component, pr, s.Addr())
+			}
+		}
+		return true
+	})
+}
+
+// Watches says whether a component may know who is here.
+func (p *Privileges) Watches(component string) bool { return p.o.Privileges()[component].Presence }
 
 // Reloaded tells components what they may do from now on.
 func (p *Privileges) Reloaded() {
 	for component, v := range p.o.Privileges() {
 		for _, host := range p.o.Hosts() {
-			if v.Of(host) {
+			if v.Of(host) && p.o.Router.Here(component) { // else it is not connected here
 				p.advertise(component, host, &v)
 			}
 		}
@@ -192,14 +203,18 @@ func (p *Privileges) brought(e *router.Envelope) {
 		}
 		p.message(e)
 	case s.IsRequest() && !s.To.IsDomain() && s.Has(requestName):
-		p.request(e, &v)
+		if !p.o.Router.HandOver(s.To.String(), e) {
+			p.request(e, &v)
+		}
 	case s.IsRequest() && !s.To.IsDomain() && s.Has(rosterName):
 		allowed := s.Type == xmpp.TypeGet && v.Roster.Gets() || s.Type == xmpp.TypeSet && v.Roster.Sets()
 		if !ok || !allowed {
 			e.Refuse(xmpp.Forbidden("")) // §4.3
 			return
 		}
-		p.roster(e)
+		if !p.o.Router.HandOver(s.To.String(), e) {
+			p.roster(e)
+		}
 	}
 }
 
@@ -229,6 +244,9 @@ func (p *Privileges) message(e *router.Envelope) {
 	}
 	one := router.Envelope{Stanza: &s, Quiet: true, Batch: e.Batch, Budget: e.Budget}
 	if !s.From.IsDomain() {
+		if p.o.Router.HandOver(s.From.String(), e) {
+			return
+		}
 		if !p.managed(e, s.From) {
 			return
 		}

@@ -55,12 +55,13 @@ func newHouse(t *testing.T, v config.Privilege) *house {
 			{Payload: xmpp.Name{Space: "own", Local: "q"}, Scope: router.Account, Others: xmpp.Forbidden(""),
 				Handle: func(e *router.Envelope) { h.own(e) }},
 		},
-		Service: &router.Service{Domains: func() []string { return []string{gateway} }, Handle: func(e *router.Envelope) {
-			h.mu.Lock()
-			h.got = append(h.got, string(e.Stanza.Append(nil)))
-			h.mu.Unlock()
-			e.Settle(router.Delivered)
-		}}})
+		Service: &router.Service{Domains: func() []string { return []string{gateway} }, Home: jid.JID.Domain,
+			Handle: func(e *router.Envelope) {
+				h.mu.Lock()
+				h.got = append(h.got, string(e.Stanza.Append(nil)))
+				h.mu.Unlock()
+				e.Settle(router.Delivered)
+			}}})
 	return h
 }
 

@@ -36,6 +36,7 @@ type request struct {
 	q         question
 	component string
 	timer     *time.Timer
+	late      xmpp.Stanza // what answers it where nothing else does
 	done      atomic.Bool
 	answer    func(*xmpp.Stanza) // called once, with the answer, which is borrowed
 }
@@ -122,13 +123,13 @@ func (p *Privileges) ask(e *router.Envelope, s *xmpp.Stanza, answer func(*xmpp.S
 	user := e.Stanza.To
 	s.From, s.ID = user, idPrefix+rand.Text()
 	r := &request{p: p, q: question{user, s.ID}, component: e.Component, answer: answer}
-	late := s.ErrorReply(xmpp.RemoteServerTimeout(""))
+	r.late = s.ErrorReply(xmpp.RemoteServerTimeout(""))
 	p.mu.Lock()
 	full := p.of[e.Component] >= mostWaiting
 	if !full {
 		p.of[e.Component]++
 		p.asked[r.q] = r
-		r.timer = time.AfterFunc(patience, func() { r.answerWith(&late) })
+		r.timer = time.AfterFunc(patience, func() { r.answerWith(&r.late) })
 	}
 	p.mu.Unlock()
 	if full {
@@ -156,6 +157,21 @@ func (r *request) answerWith(s *xmpp.Stanza) {
 	r.p.mu.Unlock()
 	owned := s.Clone()
 	go r.answer(&owned) // whoever answers may hold locks
+}
+
+// moved ends requests in the names of users who are at home elsewhere from now on: their answers come there.
+func (p *Privileges) moved(gone func(owner string) bool) {
+	var over []*request
+	p.mu.Lock()
+	for q, r := range p.asked {
+		if gone(q.user.String()) {
+			over = append(over, r)
+		}
+	}
+	p.mu.Unlock()
+	for _, r := range over {
+		r.answerWith(&r.late)
+	}
 }
 
 // answered sees what answers a request that has left, to another server or a session.

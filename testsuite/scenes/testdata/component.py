@@ -256,9 +256,13 @@ async def a_wrong_secret_is_refused(house):
 
 async def a_gateway_does_things_for_users(house):
     """XEP-0356, with slixmpp's own plugin."""
-    romeo, juliet = await house.users("romeo", "juliet")
+    romeo, juliet, *others = await house.users("romeo", "juliet", "mercutio", "tybalt", "paris", "benvolio")
     r = await house.login(romeo)
     r.send_presence()
+    there = [await house.login(user) for user in others]  # at each of several nodes
+    for other in there:
+        other.send_presence()
+        await other.settle()
     bot = Component(house, GATEWAY, SECRET)
     bot.register_plugin("xep_0356")
     told = asyncio.ensure_future(bot.event_once("privileges_advertised"))
@@ -268,7 +272,8 @@ async def a_gateway_does_things_for_users(house):
     plugin = bot["xep_0356"]
     equal({k: plugin.granted_privileges[k] for k in ["roster", "message", "presence"]},
           {"roster": "both", "message": "outgoing", "presence": "managed_entity"}, "what it may do")
-    await bot.expect("who is here", presence(sender=str(r.boundjid)))
+    for other in [r, *there]:
+        await bot.expect(f"that {other.boundjid} is here", presence(sender=str(other.boundjid)))
 
     await r.get_roster()
     friend = f"friend@{GATEWAY}"
@@ -279,6 +284,10 @@ async def a_gateway_does_things_for_users(house):
     item = got[slixmpp.JID(friend)]
     equal((item["name"], item["subscription"], list(item["groups"])), ("Friend", "both", ["IRC"]), "the contact")
     await r.expect("the client's push", lambda s: s.name == "iq" and "subscription=\"both\"" in str(s) and friend in str(s))
+    for user in others:
+        await plugin.set_roster(user, {friend: {"name": "Friend", "subscription": "both", "groups": []}})
+        got = (await plugin.get_roster(user))["roster"]["items"]
+        equal(got[slixmpp.JID(friend)]["subscription"], "both", f"the contact of {user}")
 
     other = await house.login(romeo, "phone")
     await other.ask("set", "<enable xmlns='urn:xmpp:carbons:2'/>")
