@@ -139,6 +139,9 @@ func (a *Answer) finish() {
 	a.written.Finish(nil)
 }
 
+// Then calls f when all that Finish does is done.
+func (a *Answer) Then(f func()) { a.written.Then(func(error) { f() }) }
+
 func (a *Answer) bounce() {
 	head := xmpp.Stanza{Kind: a.kind, Type: a.typ, ID: a.id, From: a.from, To: a.to}
 	if a.s == nil && a.own {

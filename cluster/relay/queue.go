@@ -239,6 +239,10 @@ func (r *Relay) answered(s *stream, a *answer) {
 		q.mu.Unlock()
 		return
 	}
+	refused := router.Outcome(a.code&codeOutcomes) == router.Refused
+	if refused {
+		r.refusing.Add(1)
+	}
 	q.settle(r, x)
 	q.tries = 0
 	q.tidy()
@@ -250,6 +254,9 @@ func (r *Relay) answered(s *stream, a *answer) {
 	q.mu.Unlock()
 	r.Stats.Answered.Add(1)
 	x.answer.Finish(router.Outcome(a.code&codeOutcomes), a.err, a.id, a.code&codeTold != 0, a.code&codeOpen != 0)
+	if refused {
+		x.answer.Then(func() { r.refusing.Add(-1) })
+	}
 	if to != nil && to != s {
 		to.Flush()
 	}

@@ -97,6 +97,7 @@ type Relay struct {
 	made     atomic.Uint64
 	bytes    atomic.Int64                 // in all queues
 	waiting  atomic.Int64                 // envelopes in all queues
+	refusing atomic.Int64                 // that were refused, of which the sender has not been told yet
 	last     atomic.Pointer[byte]         // of the payload that was shared last
 	released [cluster.Slots]atomic.Uint64 // fences under which slots are here no more, see Release
 	queues   [cluster.Slots]queue         // to other nodes
@@ -120,8 +121,8 @@ type Relay struct {
 // roster is immutable.
 type roster map[string]*peer
 
-// Waiting is how many envelopes for other nodes are without an outcome.
-func (r *Relay) Waiting() int64 { return r.waiting.Load() }
+// Waiting is how many envelopes for other nodes are without an outcome that their senders know.
+func (r *Relay) Waiting() int64 { return r.waiting.Load() + r.refusing.Load() }
 
 // New returns a relay. Serve is the handler of link.Envelopes; Close ends it.
 func New(o Options) *Relay {

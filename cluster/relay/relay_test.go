@@ -99,6 +99,36 @@ func TestWhatCannotBeStoredAtTheHomeIsToldToTheSender(t *testing.T) {
 	})
 }
 
+func TestWhatIsRefusedWaitsUntilItsSenderIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		undone := make(chan struct{})
+		a, b := w.add("a", router.Module{Name: "keeps", Leaving: router.Stage{Message: func(e *router.Envelope) {
+			e.OnRefusal(func(string, uint64) { <-undone }, "romeo@example.org", 1)
+		}}}), w.add("b")
+		defer w.close()
+		romeo, ro := a.bind(t, "romeo@example.org/orchard")
+		w.give(cluster.SlotOf("nurse@example.org"), "b")
+		w.tellAll()
+		b.mu.Lock()
+		b.failing = true
+		b.mu.Unlock()
+		e := a.send(romeo, message("nurse@example.org", "m1"))
+		<-time.After(time.Second)
+		if n := a.relay.Waiting(); n != 1 || ro.has("id='m1'") != 0 {
+			t.Errorf("%d wait while what was kept is taken back; romeo has got %q", n, ro.got)
+		}
+		close(undone)
+		if o, _ := outcome(t, e); o != router.Refused {
+			t.Errorf("it was %v", o)
+		}
+		synctest.Wait()
+		if n := a.relay.Waiting(); n != 0 || ro.has("id='m1'") != 1 {
+			t.Errorf("%d wait when romeo has got %q", n, ro.got)
+		}
+	})
+}
+
 func TestWithoutAHomeAnEnvelopeIsRefusedInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, a, _, romeo, _, ro, _ := two(t)

@@ -169,11 +169,12 @@ func (g *guest) hears(parts ...string) string {
 	}
 }
 
-// Juliet sits at profanity, romeo is a client that writes its own XML. What profanity does is the same on each engine.
+// Juliet sits at profanity, romeo is a client that writes its own XML. What profanity does is the same on each engine,
+// but several nodes are another server to it.
 func TestARoomConversationWithProfanity(t *testing.T) {
 	t.Parallel()
 	for _, place := range harness.Places {
-		if place.Engine == harness.Embedded {
+		if place.Engine == harness.Embedded || place.Nodes > 1 {
 			t.Run(place.String(), func(t *testing.T) { t.Parallel(); converse(t, place) })
 		}
 	}
