@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 )
 
 // readers are the goroutines that read for sessions.
@@ -41,6 +42,24 @@ func TestASessionAtRestHasNoGoroutine(t *testing.T) {
 	h.rests(c)
 	h.find(c).End("policy-violation", "")
 	c.expectError("policy-violation")
+}
+
+func TestAReaderThatHasRestedRestsAgainSoon(t *testing.T) {
+	h := open(t, nil)
+	defer h.close()
+	c := h.enter("juliet", "balcony")
+	defer c.close()
+	s := h.find(c)
+	for range 2 {
+		h.rests(c)
+		h.timers.add(&s.timer, lookEvery) // as a look does that finds it at rest
+		c.ping()
+		h.timers.mu.Lock()
+		if left := s.timer.due - h.timers.at; left > int64(restAfter/time.Second)+1 {
+			t.Errorf("looked at in %d s", left)
+		}
+		h.timers.mu.Unlock()
+	}
 }
 
 func TestASessionAtRestEndsWithItsConnection(t *testing.T) {

@@ -30,8 +30,16 @@ func (c *conn) run(waits bool) {
 	c.over(err)
 }
 
-// goOn is run for a reader that has rested.
-func (c *conn) goOn() { c.run(true) }
+// goOn is run for a reader that has rested. It is to rest again soon: what comes mostly is one answer or one word.
+func (c *conn) goOn() {
+	c.s.mu.Lock()
+	if !c.s.pinged { // else the next look is for the answer
+		c.early = true
+		c.srv.timers.add(&c.s.timer, restAfter)
+	}
+	c.s.mu.Unlock()
+	c.run(true)
+}
 
 // serve returns why the stream is over. It waits here, where the stack is shallow.
 func (c *conn) serve(waits bool) error {

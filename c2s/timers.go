@@ -161,7 +161,7 @@ func (s *session) look(now int64) {
 	}
 	heard := c.heard.Load()
 	quiet := time.Duration(now-heard) * time.Second
-	if quiet >= restAfter && c.rested != heard {
+	if quiet >= restAfter && c.rested != heard && !flush { // who is asked just now will answer
 		c.rested = heard
 		c.rest.Store(true)
 		c.Transport.Interrupt()
