@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"strconv"
 	"strings"
-	"sync"
 
 	"jackdaw/modules/internal/pubsub"
 	"jackdaw/router"
@@ -35,7 +34,7 @@ type Photos interface {
 }
 
 // hashes are those of the pictures in the vCards of users who have a session; "" for no picture.
-type hashes struct{ users sync.Map } // jid.JID → string
+type hashes struct{ users table[jid.JID, string] }
 
 func hashOf(data []byte) string {
 	if len(data) == 0 {
@@ -54,8 +53,8 @@ func (p *PEP) photos() Photos {
 
 // photo is the hash of a user's picture; ok is false if that cannot be known.
 func (p *PEP) photo(user jid.JID) (hash string, ok bool) {
-	if v, ok := p.hashes.users.Load(user); ok {
-		return v.(string), true
+	if hash, ok := p.hashes.users.load(user); ok {
+		return hash, true
 	}
 	photos := p.photos()
 	if photos == nil {
@@ -68,7 +67,7 @@ func (p *PEP) photo(user jid.JID) (hash string, ok bool) {
 	}
 	hash = hashOf(data)
 	if len(p.o.Router.Sessions(user)) > 0 {
-		p.hashes.users.Store(user, hash)
+		p.hashes.users.swap(user, hash)
 	}
 	return hash, true
 }
@@ -104,12 +103,12 @@ func withHash(s *xmpp.Stanza, hash string) []byte {
 // shown notes another picture of a user, and has the available sessions say so (XEP-0153 §3.1): each as if it had sent
 // its presence again.
 func (p *PEP) shown(b *router.Batch, user jid.JID, data []byte) {
-	was, known := p.hashes.users.Swap(user, hashOf(data))
+	was, known := p.hashes.users.swap(user, hashOf(data))
 	sessions := p.o.Router.Sessions(user)
 	if len(sessions) == 0 {
-		p.hashes.users.Delete(user)
+		p.hashes.users.remove(user)
 	}
-	if known && was.(string) == hashOf(data) {
+	if known && was == hashOf(data) {
 		return
 	}
 	for _, s := range sessions {

@@ -45,7 +45,7 @@ func BenchmarkPublish(b *testing.B) {
 				}
 				watching := &watch{}
 				watching.in.Store(&interest{[]string{node}})
-				w.pep.here.sessions.Store(s, watching)
+				w.pep.here.sessions.swap(s, watching)
 			}
 			b.ReportAllocs()
 			i := 0

@@ -105,8 +105,7 @@ func TestNothingIsKeptInMemoryOfWhoIsAway(t *testing.T) {
 		t.Fatalf("watchers of %d users", len(w.pep.remote.users))
 	}
 	desk.Logout()
-	count := 0
-	w.pep.here.sessions.Range(func(_, _ any) bool { count++; return true })
+	count := w.pep.here.sessions.size()
 	if len(w.pep.remote.users) != 0 || count != 0 {
 		t.Errorf("there is something left of %d users, %d sessions", len(w.pep.remote.users), count)
 	}

@@ -1,7 +1,6 @@
 package pep
 
 import (
-	"sync"
 	"sync/atomic"
 
 	"jackdaw/modules/internal/pubsub"
@@ -26,13 +25,15 @@ func (w *watch) wants(node string) bool {
 }
 
 // here holds what our available sessions want.
-type here struct{ sessions sync.Map } // *router.Session → *watch
+type here struct {
+	sessions table[*router.Session, *watch]
+	nothing  watch // of all who say nothing of what they can do
+}
 
+// of is nil for a session that is not available.
 func (h *here) of(s *router.Session) *watch {
-	if w, ok := h.sessions.Load(s); ok {
-		return w.(*watch)
-	}
-	return nil
+	w, _ := h.sessions.load(s)
+	return w
 }
 
 func (h *here) wants(s *router.Session, node string) bool {
@@ -52,7 +53,7 @@ func (p *PEP) leaving(e *router.Envelope) {
 	s := e.Session
 	switch e.Stanza.Type {
 	case xmpp.TypeUnavailable:
-		p.here.sessions.Delete(s)
+		p.here.sessions.remove(s)
 	case xmpp.TypeAvailable:
 		raw := e.Stanza.ChildBytes(capsName)
 		old := p.here.of(s)
@@ -63,8 +64,11 @@ func (p *PEP) leaving(e *router.Envelope) {
 		if old != nil && old.caps == c && s.Presence() != nil {
 			return
 		}
-		w := &watch{caps: c, raw: string(raw[:min(len(raw), maxRaw+1)])}
-		p.here.sessions.Store(s, w)
+		w := &p.here.nothing
+		if len(raw) > 0 {
+			w = &watch{caps: c, raw: string(raw[:min(len(raw), maxRaw+1)])}
+		}
+		p.here.sessions.swap(s, w)
 		if s.Presence() == nil {
 			old = nil
 		}
@@ -180,9 +184,9 @@ func (p *PEP) arriving(e *router.Envelope) {
 
 // ended forgets what a session wanted and, with the last one, what the user's contacts want.
 func (p *PEP) ended(s *router.Session, _ *xmpp.Stanza) {
-	p.here.sessions.Delete(s)
+	p.here.sessions.remove(s)
 	if len(p.o.Router.Sessions(s.Bare())) == 0 {
 		p.remote.leave(s.Bare())
-		p.hashes.users.Delete(s.Bare())
+		p.hashes.users.remove(s.Bare())
 	}
 }

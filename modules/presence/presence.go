@@ -333,6 +333,14 @@ func (m *module) wanted(s *router.Session, e *router.Envelope) bool {
 	return false
 }
 
+// An answer is what it takes to answer a probe.
+type answer struct {
+	env  router.Envelope
+	head xmpp.Stanza
+}
+
+var answers = sync.Pool{New: func() any { return new(answer) }}
+
 // arriving answers probes (RFC 6121 §4.3.2); the rest is delivered.
 func (m *module) arriving(e *router.Envelope) {
 	if e.Stanza.Type != xmpp.TypeProbe {
@@ -356,8 +364,10 @@ func (m *module) arriving(e *router.Envelope) {
 			return
 		}
 	}
-	env := router.Envelope{Batch: e.Batch}
-	var head xmpp.Stanza
+	// One of each contact of each user who comes; what receives it writes it out before Route returns.
+	a := answers.Get().(*answer)
+	defer answers.Put(a)
+	a.env = router.Envelope{Batch: e.Batch}
 	found := false
 	for _, s := range m.router.Sessions(user) {
 		p := s.Presence()
@@ -365,10 +375,11 @@ func (m *module) arriving(e *router.Envelope) {
 			continue
 		}
 		found = true
-		head = *p
-		head.To = asker
-		m.route(&env, &head, user)
+		a.head = *p
+		a.head.To = asker
+		m.route(&a.env, &a.head, user)
 	}
+	a.env, a.head = router.Envelope{}, xmpp.Stanza{}
 	if !found {
 		m.router.Emit(&xmpp.Stanza{Kind: xmpp.Presence, Type: xmpp.TypeUnavailable, From: e.Stanza.To, To: asker}, e.Batch)
 	}

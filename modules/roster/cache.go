@@ -32,9 +32,6 @@ type user struct {
 	changed  bool             // the items are others than those packed
 	size     int              // of the items in bytes
 	requests map[jid.JID]bool // who has asked for a subscription and not been answered
-	// Lists made on demand, shared with readers and never changed: see Subscribers.
-	from, to []jid.JID
-	listed   bool
 }
 
 // newCache holds the rosters of users who have a session, from their first use on, and the most recently used of
@@ -87,7 +84,7 @@ func (r *Roster) load(u *user) error {
 	if err != nil {
 		return fmt.Errorf("load roster of %s: %w", u.bare, err)
 	}
-	u.version, u.packed, u.size, u.requests, u.listed = version, packed{}, 0, nil, false
+	u.version, u.packed, u.size, u.requests = version, packed{}, 0, nil
 	lines := make([]line, 0, len(entries))
 	for _, e := range entries {
 		kind, contact, err := readKey(e.Key)
@@ -101,7 +98,8 @@ func (r *Roster) load(u *user) error {
 		lines = append(lines, line{contact, e.Value})
 	}
 	u.packed = pack(lines)
-	for i, contact := range u.packed.contacts {
+	for i := range u.packed.n() {
+		contact := u.packed.contact(i)
 		item, err := fieldsOf(u.packed.record(i))
 		if err != nil {
 			return fmt.Errorf("load roster of %s: contact %s: %w", u.bare, contact, err)
@@ -118,14 +116,14 @@ func (u *user) open() {
 		return
 	}
 	u.opened = true
-	n := len(u.packed.contacts)
+	n := u.packed.n()
 	if n == 0 {
 		return
 	}
 	u.items = make(map[jid.JID]*Item, n)
 	known := map[string][]string{}
-	for i, contact := range u.packed.contacts {
-		u.items[contact] = u.packed.read(i, known)
+	for i := range n {
+		u.items[u.packed.contact(i)] = u.packed.read(i, known)
 	}
 }
 
@@ -133,13 +131,13 @@ func (u *user) open() {
 func (u *user) close() {
 	switch {
 	case !u.loaded:
-		u.packed, u.listed = packed{}, false
+		u.packed = packed{}
 	case u.changed:
 		lines := make([]line, 0, len(u.items))
 		for contact, it := range u.items {
 			lines = append(lines, line{contact, it.record()})
 		}
-		u.packed, u.listed = pack(lines), false
+		u.packed = pack(lines)
 	}
 	u.items, u.opened, u.changed = nil, false, false
 }
@@ -169,7 +167,7 @@ func (u *user) setItem(contact jid.JID, it *Item) {
 }
 
 // weight is the cost of an idle roster.
-func (u *user) weight() int { return 1 + len(u.packed.contacts) + u.size/256 }
+func (u *user) weight() int { return 1 + u.packed.n() + u.size/256 }
 
 func (u *user) setRequest(contact jid.JID, on bool) {
 	switch {
@@ -189,14 +187,6 @@ func (u *user) state(contact jid.JID) (s State) {
 	}
 	s.PendingIn = u.requests[contact]
 	return s
-}
-
-// list makes from and to. The caller holds mu, and nothing is open.
-func (u *user) list() {
-	if !u.listed {
-		u.from, u.to = u.packed.lists()
-		u.listed = true
-	}
 }
 
 // put stores an item (nil: removes it) and a request with it, if there is one or one to forget, and

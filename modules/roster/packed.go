@@ -2,18 +2,18 @@ package roster
 
 import (
 	"slices"
+	"sort"
 	"strings"
 
 	"jackdaw/xmpp/jid"
 )
 
-// packed are the items of a roster as they wait for somebody to ask: in three pieces of memory, however many there are.
-// As single items they take three times as much, and most of what a session with contacts costs
+// packed are the items of a roster as they wait for somebody to ask: in two pieces of memory, however many there are. As
+// single items they take five times as much, and most of what a session with contacts costs
 // (docs/decisions/0066-sessions-without-a-goroutine.md). The zero value has none. Immutable.
 type packed struct {
-	contacts []jid.JID // sorted; what they say is in text
-	text     string    // of each contact the address and the record
-	ends     []uint32  // of the records
+	text string   // of each contact the address and the record, sorted by address
+	ends []uint32 // where each of these ends
 }
 
 // A line is what a packed roster has of one contact: its record as it is stored.
@@ -28,46 +28,41 @@ func pack(lines []line) (p packed) {
 		return packed{}
 	}
 	slices.SortFunc(lines, func(a, b line) int { return a.contact.Compare(b.contact) })
-	p = packed{contacts: make([]jid.JID, len(lines)), ends: make([]uint32, len(lines))}
+	p.ends = make([]uint32, 0, 2*len(lines))
 	size := 0
 	for _, l := range lines {
 		size += len(l.contact.String()) + len(l.record)
 	}
 	var text strings.Builder
 	text.Grow(size)
-	for i, l := range lines {
+	for _, l := range lines {
 		text.WriteString(l.contact.String())
+		p.ends = append(p.ends, uint32(text.Len()))
 		text.Write(l.record)
-		p.ends[i] = uint32(text.Len())
+		p.ends = append(p.ends, uint32(text.Len()))
 	}
 	p.text = text.String()
-	for i, l := range lines {
-		p.contacts[i] = l.contact
-		from := p.start(i)
-		// The same address again, of which no other text is held. One that is read in another way stays as it was.
-		if c, err := jid.Parse(p.text[from : from+len(l.contact.String())]); err == nil && c == l.contact {
-			p.contacts[i] = c
-		}
-	}
 	return p
 }
 
-// start is where the text of a contact begins.
-func (p *packed) start(i int) int {
-	if i == 0 {
-		return 0
+// n is how many contacts there are.
+func (p *packed) n() int { return len(p.ends) / 2 }
+
+// contact is the address of one, which lies in the text.
+func (p *packed) contact(i int) jid.JID {
+	from := uint32(0)
+	if i > 0 {
+		from = p.ends[2*i-1]
 	}
-	return int(p.ends[i-1])
+	return jid.Again(p.text[from:p.ends[2*i]])
 }
 
 // record is what is stored of a contact.
-func (p *packed) record(i int) string {
-	return p.text[p.start(i)+len(p.contacts[i].String()) : p.ends[i]]
-}
+func (p *packed) record(i int) string { return p.text[p.ends[2*i]:p.ends[2*i+1]] }
 
 // find says where a contact is.
 func (p *packed) find(contact jid.JID) (i int, ok bool) {
-	return slices.BinarySearchFunc(p.contacts, contact, jid.JID.Compare)
+	return sort.Find(p.n(), func(i int) int { return contact.Compare(p.contact(i)) })
 }
 
 // fields are those of a contact's record, which has been read before or is one of ours; it panics if it is not.
@@ -103,34 +98,19 @@ func (p *packed) read(i int, known map[string][]string) *Item {
 	return it
 }
 
-// lists are who may see the user's presence, and whose the user may see.
-func (p *packed) lists() (from, to []jid.JID) {
-	froms, tos, both := 0, 0, true
-	for i := range p.contacts {
-		s := p.state(i)
-		if s.From {
-			froms++
+// those are the contacts with whom the user's state is such a one.
+func (p *packed) those(is func(State) bool) []jid.JID {
+	n := 0
+	for i := range p.n() {
+		if is(p.state(i)) {
+			n++
 		}
-		if s.To {
-			tos++
-		}
-		both = both && s.From == s.To
 	}
-	choose := func(n int, is func(State) bool) []jid.JID {
-		if n == len(p.contacts) { // as nearly always; nobody changes them
-			return p.contacts
+	list := make([]jid.JID, 0, n)
+	for i := range p.n() {
+		if is(p.state(i)) {
+			list = append(list, p.contact(i))
 		}
-		list := make([]jid.JID, 0, n)
-		for i, contact := range p.contacts {
-			if is(p.state(i)) {
-				list = append(list, contact)
-			}
-		}
-		return list
 	}
-	from = choose(froms, func(s State) bool { return s.From })
-	if both {
-		return from, from
-	}
-	return from, choose(tos, func(s State) bool { return s.To })
+	return list
 }

@@ -96,26 +96,24 @@ func (r *Roster) Module() router.Module {
 	}
 }
 
-// Subscribers are the contacts that may see the user's presence. The slice is shared and must not be changed.
+// Subscribers are the contacts that may see the user's presence.
 func (r *Roster) Subscribers(bare jid.JID) ([]jid.JID, error) {
 	u, err := r.look(bare)
 	if err != nil {
 		return nil, err
 	}
 	defer r.unlock(u)
-	u.list()
-	return u.from, nil
+	return u.packed.those(func(s State) bool { return s.From }), nil
 }
 
-// Subscriptions are the contacts whose presence the user may see. The slice is shared and must not be changed.
+// Subscriptions are the contacts whose presence the user may see.
 func (r *Roster) Subscriptions(bare jid.JID) ([]jid.JID, error) {
 	u, err := r.look(bare)
 	if err != nil {
 		return nil, err
 	}
 	defer r.unlock(u)
-	u.list()
-	return u.to, nil
+	return u.packed.those(func(s State) bool { return s.To }), nil
 }
 
 // Sees says whether the other, a bare address, may see the user's presence.
@@ -262,7 +260,7 @@ func (r *Roster) get(e *router.Envelope, u *user, q *xmpp.Element) error {
 			return err
 		}
 		// Beyond that the whole is shorter, or at least one answer, which later pushes cannot overtake.
-		if ok && has > 0 && len(changes) <= len(u.packed.contacts)/2+8 && r.pushAll(e, u, changes) {
+		if ok && has > 0 && len(changes) <= u.packed.n()/2+8 && r.pushAll(e, u, changes) {
 			return nil
 		}
 	}
@@ -279,9 +277,9 @@ func (r *Roster) get(e *router.Envelope, u *user, q *xmpp.Element) error {
 
 // write adds all items: some clients show contacts in the order in which they come.
 func (u *user) write(w *xmpp.Writer) {
-	for i, contact := range u.packed.contacts {
+	for i := range u.packed.n() {
 		x := u.packed.fields(i)
-		x.write(w, contact)
+		x.write(w, u.packed.contact(i))
 	}
 }
 
@@ -294,7 +292,7 @@ func (r *Roster) Query(bare jid.JID) (query []byte, items int, err error) {
 	defer r.unlock(u)
 	w := xmpp.NewWriter(nil).Start(xmpp.NSRoster, "query")
 	u.write(w)
-	return w.End().Bytes(), len(u.packed.contacts), nil
+	return w.End().Bytes(), u.packed.n(), nil
 }
 
 // pushAll answers a get with pushes of what has changed, unless that is more than a client is to be given at once. The

@@ -76,6 +76,16 @@ func New(local, domain, resource string) (JID, error) {
 	return parse(s)
 }
 
+// Again is the JID of which s is the String. It looks for the separators and at nothing else, and the result shares
+// memory with s.
+func Again(s string) JID {
+	slash := strings.IndexByte(s, '/')
+	if slash < 0 {
+		slash = len(s)
+	}
+	return JID{s: s, at: uint16(max(strings.IndexByte(s[:slash], '@'), 0)), slash: uint16(slash)}
+}
+
 // MustParse is Parse for tests and constants of the program. It panics on an
 // invalid address.
 func MustParse(s string) JID {

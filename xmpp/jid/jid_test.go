@@ -256,6 +256,9 @@ func checkWhole(t interface {
 	Errorf(string, ...any)
 }, j JID) {
 	t.Helper()
+	if Again(j.String()) != j {
+		t.Errorf("%.60q is another again: %.60q", j, Again(j.String()))
+	}
 	if again, err := Parse(j.String()); err != nil || again != j {
 		t.Errorf("%.60q is read back as %.60q, %v", j, again, err)
 	}
