@@ -167,7 +167,7 @@ func (s *session) look(now int64) {
 		c.Transport.Interrupt()
 	}
 	if c.early = c.rested != heard; c.early { // it has not rested since
-		every = min(every, restAfter)
+		every = min(every, max(restAfter-quiet, time.Second))
 	}
 	s.mu.Unlock()
 	if flush {

@@ -2,8 +2,8 @@ package pep
 
 import "sync"
 
-// A table is a map for concurrent use. For one entry each of many sessions a sync.Map takes five times as much. The zero
-// value is empty.
+// A table is a map for concurrent use. For one entry each of many sessions a sync.Map takes five times as much. The
+// zero value is empty.
 type table[K comparable, V any] struct {
 	mu sync.RWMutex // guards m
 	m  map[K]V

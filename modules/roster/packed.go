@@ -8,8 +8,8 @@ import (
 	"jackdaw/xmpp/jid"
 )
 
-// packed are the items of a roster as they wait for somebody to ask: in two pieces of memory, however many there are. As
-// single items they take five times as much, and most of what a session with contacts costs
+// packed are the items of a roster as they wait for somebody to ask: in two pieces of memory, however many there are.
+// As single items they take five times as much, and most of what a session with contacts costs
 // (docs/decisions/0066-sessions-without-a-goroutine.md). The zero value has none. Immutable.
 type packed struct {
 	text string   // of each contact the address and the record, sorted by address
