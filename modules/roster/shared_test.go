@@ -223,7 +223,7 @@ func TestARosterThatWaitsIsPacked(t *testing.T) {
 	if n, size := u.packed.n(), len(u.packed.text)+4*cap(u.packed.ends); n != 51 || size > 51*64 {
 		t.Errorf("%d contacts are %d bytes", n, size)
 	}
-	u = change(func(u *user) {
+	change(func(u *user) {
 		for _, name := range want {
 			it := u.items[jid.MustParse(name)]
 			if it == nil || it.Name == "" || it.State != bothWays || len(it.Groups) != 2 {
