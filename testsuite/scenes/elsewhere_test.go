@@ -129,22 +129,29 @@ func TestAProgramKnowsThePasswords(t *testing.T) {
 		}
 	}))
 	defer program.Close()
-	s := harness.Start(t, harness.Options{Config: "accounts: {backend: http, http: {url: " + program.URL + "}}\n"})
-	send := func(password string) error {
-		out, err := sendxmpp(t, "cron", password, "cron@"+harness.Domain, "x", "-j", s.C2S)
-		return errors.Join(err, errors.New(out))
-	}
-	if err := send("wrong"); !strings.Contains(err.Error(), "exit status") {
-		t.Errorf("with a wrong password: %v", err)
-	}
-	if err := send("from elsewhere"); strings.Contains(err.Error(), "exit status") {
-		t.Errorf("go-sendxmpp: %v", err)
-	}
-	down.Store(true)
-	c := &device{t: t, user: "cron", agent: "d4565fa7-4d72-4749-b3d3-740edbf87770"}
-	away := xmpp.Name{Space: xmpp.NSSASL, Local: "temporary-auth-failure"}
-	if answer := byPlain(c, s, "wrong"); answer.Child(away) == nil {
-		t.Errorf("while the program is away: %s", answer.Append(nil))
+	for _, place := range harness.Places {
+		if place.Engine == harness.Embedded && place.Way == harness.TCP || place.Nodes > 1 {
+			t.Run(place.String(), func(t *testing.T) {
+				down.Store(false) // one after the other: they ask the same program
+				s := harness.Start(t, harness.Options{Place: place, Config: "accounts: {backend: http, http: {url: " + program.URL + "}}\n"})
+				send := func(password string) error {
+					out, err := sendxmpp(t, "cron", password, "cron@"+harness.Domain, "x", "-j", s.C2S)
+					return errors.Join(err, errors.New(out))
+				}
+				if err := send("wrong"); !strings.Contains(err.Error(), "exit status") {
+					t.Errorf("with a wrong password: %v", err)
+				}
+				if err := send("from elsewhere"); strings.Contains(err.Error(), "exit status") {
+					t.Errorf("go-sendxmpp: %v", err)
+				}
+				down.Store(true)
+				c := &device{t: t, user: "cron", agent: "d4565fa7-4d72-4749-b3d3-740edbf87770"}
+				away := xmpp.Name{Space: xmpp.NSSASL, Local: "temporary-auth-failure"}
+				if answer := byPlain(c, s, "wrong"); answer.Child(away) == nil {
+					t.Errorf("while the program is away: %s", answer.Append(nil))
+				}
+			})
+		}
 	}
 }
 
