@@ -21,8 +21,9 @@ import (
 // as the client has named that: with its header, with its first login, or by asking for the account to be made. Nothing
 // has been verified by then; all of that is the home's.
 type Elsewhere interface {
-	// Here says whether an account is at home at this node, by its bare address.
-	Here(owner string) bool
+	// Here says whether an account is at home at this node, by its bare address. handed says that another node believes
+	// so and has handed the stream over: whoever knows otherwise has to look anew, or the two would hand it to and fro.
+	Here(owner string, handed bool) bool
 	// Open opens a stream on the link to the home of an account. Adopt is what takes it there.
 	Open(ctx context.Context, owner string) (net.Conn, error)
 }
@@ -35,15 +36,15 @@ var (
 )
 
 // away says whether an account is at home at another node.
-func (s *Server) away(user jid.JID) bool {
-	return s.elsewhere != nil && user.Local() != "" && !s.elsewhere.Here(user.Bare().String())
+func (g *greeting) away(user jid.JID) bool {
+	return g.srv.elsewhere != nil && user.Local() != "" && !g.srv.elsewhere.Here(user.Bare().String(), g.hops > 0)
 }
 
 // settled hands the stream over if it is said to be from an account that is at home elsewhere: what is offered depends
 // on that account. Where its home cannot be reached, the client is offered what anybody is.
 func (g *greeting) settled() error {
 	from := g.Scanner.Header().From.Bare()
-	if !g.secure || from.Domain() != g.host.Domain() || !g.srv.away(from) {
+	if !g.secure || from.Domain() != g.host.Domain() || !g.away(from) {
 		return nil
 	}
 	if err := g.pass(from, wire.Handover{}); !errors.Is(err, errUnreachable) {
@@ -63,7 +64,7 @@ func (g *greeting) claim(m sasl.Mechanism, message []byte, text string, challeng
 		return nil // the mechanism says what is wrong with it
 	}
 	user, err := g.account(name)
-	if err != nil || !g.srv.away(user) {
+	if err != nil || !g.away(user) {
 		return nil // likewise
 	}
 	h := wire.Handover{Element: g.attempt}
@@ -299,7 +300,7 @@ func (g *greeting) visitor(ctx context.Context, x *xmpp.Stanza) (reply xmpp.Stan
 			g.visit(ctx, before) // what it was told it has been told
 		}
 	}
-	if user := g.newcomer(x); g.srv.away(user) {
+	if user := g.newcomer(x); g.away(user) {
 		if err := g.pass(user, wire.Handover{Request: x.AppendQualified(nil)}); !errors.Is(err, errUnreachable) {
 			return reply, err
 		}

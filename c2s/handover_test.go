@@ -24,7 +24,8 @@ type country struct {
 
 	mu    sync.Mutex // guards the rest
 	at    map[string]*house
-	away  bool // no node reaches another
+	away  bool   // no node reaches another
+	late  *house // knows of moves only when it looks
 	links map[*house][]net.Conn
 
 	breaks int // bytes in each direction after which a link breaks; 0: it does not
@@ -50,9 +51,12 @@ type seat struct {
 	h *house
 }
 
-func (s *seat) Here(owner string) bool {
+func (s *seat) Here(owner string, handed bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.late == s.h && !handed {
+		return false
+	}
 	return s.at[owner] == s.h
 }
 
@@ -336,6 +340,26 @@ func TestAStreamIsNotHandedOverForEver(t *testing.T) {
 	}
 	if !strings.Contains(got, "<temporary-auth-failure/>") {
 		t.Errorf("then: %s", got)
+	}
+	d.close()
+}
+
+// A node that is handed a stream for an account that has just moved there may not know of that yet.
+func TestAStreamIsTakenByAHomeThatDoesNotKnowItYet(t *testing.T) {
+	c, all := nodes(t, 2, nil)
+	for _, h := range all {
+		defer h.close()
+	}
+	home, edge := all[0], all[1]
+	c.late = home
+	home.through(edge)
+	d := home.connect(DirectTLS).handshake()
+	d.header()
+	if got := d.auth(sasl.Plain, sasl.Credentials{User: "romeo", Password: password}); !strings.HasPrefix(got, "<success") {
+		t.Errorf("the login: %s", got)
+	}
+	if n := home.Stats.HandedOver.Load(); n != 0 {
+		t.Errorf("it was handed on %d times", n)
 	}
 	d.close()
 }

@@ -38,7 +38,7 @@ func (g *greeting) prepareSASL2() {
 	onlySHA1 := g.srv.accounts.OnlySHA1(g.host.String())
 	// Of an account that nobody has named.
 	has := func(h sasl.Hash) bool { return h == sasl.SHA1 || h == sasl.SHA256 && !onlySHA1 }
-	if from.Local() != "" && from.Domain() == g.host.Domain() && !g.srv.away(from) {
+	if from.Local() != "" && from.Domain() == g.host.Domain() && !g.away(from) {
 		ctx, cancel := g.srv.within(g.srv.limits().AuthTime)
 		defer cancel()
 		if shown, err := g.srv.accounts.Shown(ctx, from); err == nil {

@@ -352,7 +352,7 @@ func idleUser(i int) string { return fmt.Sprint("idle", i) }
 // distantHome is where all accounts are at home, by its address.
 type distantHome string
 
-func (distantHome) Here(string) bool { return false }
+func (distantHome) Here(string, bool) bool { return false }
 
 func (d distantHome) Open(context.Context, string) (net.Conn, error) {
 	return net.Dial("tcp", string(d))

@@ -254,7 +254,7 @@ func (s *Server) enter(l *link) (old *link) {
 	}
 	// The secret was right a moment ago, and the domain was at home here; from here on Reload and moved see this stream.
 	l.recheck(s.settings())
-	if s.elsewhere != nil && !s.elsewhere.Here(l.domain) {
+	if s.elsewhere != nil && !s.elsewhere.Here(l.domain, false) {
 		l.move()
 	}
 	return old

@@ -17,8 +17,8 @@ import (
 // Elsewhere knows the other nodes, where there are several. A domain is at home at one of them, and a component may
 // connect to any: its stream is handed over as soon as it has said which domain it is for. The secret is proved there.
 type Elsewhere interface {
-	// Here says whether a domain is at home at this node.
-	Here(domain string) bool
+	// Here says whether a domain is at home at this node; handed as in c2s.Elsewhere.
+	Here(domain string, handed bool) bool
 	// Open opens a stream on the link to the home of a domain. Adopt is what takes it there.
 	Open(ctx context.Context, domain string) (net.Conn, error)
 }
@@ -29,7 +29,7 @@ var errPassed = errors.New("handed over to another node")
 // handOver hands the stream over to the home of its domain, if that is elsewhere. It returns nil if it is here, and
 // errPassed when the stream is over at the other node.
 func (l *link) handOver(domain string) error {
-	if l.srv.elsewhere == nil || l.srv.elsewhere.Here(domain) {
+	if l.srv.elsewhere == nil || l.srv.elsewhere.Here(domain, l.hops > 0) {
 		return nil
 	}
 	far, err := l.reach(domain)

@@ -24,7 +24,7 @@ type far struct {
 	links []net.Conn
 }
 
-func (f *far) Here(string) bool { return f.here }
+func (f *far) Here(string, bool) bool { return f.here }
 
 func (f *far) Open(context.Context, string) (net.Conn, error) {
 	f.mu.Lock()
@@ -161,7 +161,7 @@ type leaving struct {
 	asked atomic.Bool
 }
 
-func (l *leaving) Here(string) bool { return !l.asked.Swap(true) }
+func (l *leaving) Here(string, bool) bool { return !l.asked.Swap(true) }
 
 // As TestStreamsThatReplaceEachOtherLoseNothing: what a component by another node has not taken goes to the next.
 func TestWhatAComponentElsewhereHasNotTakenGoesToTheNext(t *testing.T) {

@@ -84,7 +84,7 @@ func (o *offices) Pass(ctx context.Context, who admin.By, owner jid.JID, operati
 	moving, cancel := context.WithTimeout(ctx, settleTime)
 	defer cancel()
 	for {
-		if o.n.settledHere(moving, bare) {
+		if o.n.settledHere(moving, bare, ctx.Value(carried{}) != nil) {
 			return false, nil
 		}
 		err = errMoves

@@ -200,7 +200,7 @@ func (n *nodes) passing(owner func(*http.Request) string, next http.Handler) htt
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		who := owner(r)
 		came, _ := r.Context().Value(carried{}).(way)
-		if who == "" || came.ends() || n.settledHere(r.Context(), who) {
+		if who == "" || came.ends() || n.settledHere(r.Context(), who, came.long > 0) {
 			next.ServeHTTP(w, r)
 			return
 		}

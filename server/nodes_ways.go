@@ -23,17 +23,17 @@ const (
 )
 
 // Here implements c2s.Elsewhere. What asks is a client's or a component's first word.
-func (w ways) Here(owner string) bool { return w.n.settledHere(w.n.ctx, owner) }
+func (w ways) Here(owner string, handed bool) bool { return w.n.settledHere(w.n.ctx, owner, handed) }
 
 // settledHere says whether an owner is at home here. It waits while the owner moves: what somebody asks for had to fail
-// otherwise.
-func (n *nodes) settledHere(ctx context.Context, owner string) bool {
+// otherwise. handed is as in c2s.Elsewhere.
+func (n *nodes) settledHere(ctx context.Context, owner string, handed bool) bool {
 	if n.relay.Here(owner) {
 		return true
 	}
 	ctx, cancel := context.WithTimeout(ctx, settleTime)
 	defer cancel()
-	return settled(ctx, n, cluster.SlotOf(owner), func() bool { return n.relay.Here(owner) })
+	return settled(ctx, n, cluster.SlotOf(owner), handed, func() bool { return n.relay.Here(owner) })
 }
 
 // Open implements c2s.Elsewhere.
@@ -46,11 +46,15 @@ type places interface {
 	ID() string
 	Home(slot int) (cluster.Place, bool)
 	Changed() <-chan struct{}
+	Refresh(ctx context.Context)
 }
 
 // settled says whether a slot is served here, as here does. It waits while the slot is at home nowhere, or here but not
-// served: it has just come, or is about to go.
-func settled(ctx context.Context, p places, slot int, here func() bool) bool {
+// served: it has just come, or is about to go. With handed, what this node knows may be old, and is read anew.
+func settled(ctx context.Context, p places, slot int, handed bool, here func() bool) bool {
+	if handed {
+		p.Refresh(ctx)
+	}
 	for {
 		changed := p.Changed()
 		if here() {

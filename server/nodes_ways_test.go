@@ -13,7 +13,14 @@ import (
 type abode struct {
 	home    string
 	served  bool
+	next    string // the home that a look finds; "": home
 	changed chan struct{}
+}
+
+func (a *abode) Refresh(context.Context) {
+	if a.next != "" {
+		a.home = a.next
+	}
 }
 
 func (*abode) ID() string                 { return "here" }
@@ -27,13 +34,17 @@ func TestAStreamWaitsWhileItsOwnerMoves(t *testing.T) {
 		before, after abode
 		want          bool
 		wait          time.Duration
+		handed        bool
 	}{
-		"here":               {abode{home: "here", served: true}, abode{home: "here", served: true}, true, 0},
-		"elsewhere":          {abode{home: "there"}, abode{home: "there"}, false, 0},
-		"coming":             {abode{home: "here"}, abode{home: "here", served: true}, true, time.Second},
-		"going":              {abode{home: "here"}, abode{home: "there"}, false, time.Second},
-		"nowhere, then here": {abode{}, abode{home: "here", served: true}, true, time.Second},
-		"nowhere for long":   {abode{}, abode{}, false, settleTime},
+		"here":               {abode{home: "here", served: true}, abode{home: "here", served: true}, true, 0, false},
+		"elsewhere":          {abode{home: "there"}, abode{home: "there"}, false, 0, false},
+		"coming":             {abode{home: "here"}, abode{home: "here", served: true}, true, time.Second, false},
+		"going":              {abode{home: "here"}, abode{home: "there"}, false, time.Second, false},
+		"nowhere, then here": {abode{}, abode{home: "here", served: true}, true, time.Second, false},
+		"nowhere for long":   {abode{}, abode{}, false, settleTime, false},
+		"handed over":        {abode{home: "there"}, abode{home: "there"}, false, 0, true},
+		"handed over before it is known": {abode{home: "there", next: "here"}, abode{home: "here", served: true}, true,
+			time.Second, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -46,7 +57,7 @@ func TestAStreamWaitsWhileItsOwnerMoves(t *testing.T) {
 				}
 				ctx, cancel := context.WithTimeout(t.Context(), settleTime)
 				defer cancel()
-				got := settled(ctx, moving(at), 0, func() bool { return at().served })
+				got := settled(ctx, moving(at), 0, c.handed, func() bool { return at().served })
 				if took := time.Since(began); got != c.want || took < c.wait || took > c.wait+settlePause {
 					t.Errorf("here: %t, want %t, after %v, want %v", got, c.want, took, c.wait)
 				}
@@ -58,6 +69,7 @@ func TestAStreamWaitsWhileItsOwnerMoves(t *testing.T) {
 // moving is an abode that is another one later.
 type moving func() *abode
 
+func (m moving) Refresh(ctx context.Context)         { m().Refresh(ctx) }
 func (m moving) ID() string                          { return m().ID() }
 func (m moving) Changed() <-chan struct{}            { return m().Changed() }
 func (m moving) Home(slot int) (cluster.Place, bool) { return m().Home(slot) }
