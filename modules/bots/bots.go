@@ -154,6 +154,7 @@ func (m *Bots) Module() router.Module {
 		Delivering: m.delivering,
 		Unclaimed:  m.unclaimed,
 		Coming:     func() { m.stale.Store(true) },
+		Lost:       m.lost,
 		Portable: []router.Portable{{Spaces: []string{"map bots", "map bots-replies", "log bots", "log bots-done"},
 			Stays: "a program that this server posts to, with a secret that both share"}},
 		Removed: func(user jid.JID) error {
@@ -359,7 +360,7 @@ func (m *Bots) newBot(one Bot, record []byte) *bot {
 	b := &bot{Bot: one, record: record, m: m, every: m.poster(false), public: m.poster(true)}
 	b.budget = m.o.Budgets.Open(one.JID.String())
 	b.history = history{log: m.o.Done, owner: one.JID.String()}
-	b.rooms.all = map[jid.JID]*seat{}
+	b.rooms.all, b.rooms.look = map[jid.JID]*seat{}, make(chan struct{}, 1)
 	for _, r := range one.Rooms {
 		b.rooms.all[r] = &seat{why: "not yet"}
 	}

@@ -87,6 +87,7 @@ func (b *bot) be(ctx context.Context, s *router.Session, out *outlet) {
 		case <-out.gone:
 		case p := <-out.heard:
 			b.meet(s, &p)
+		case <-b.rooms.look:
 		case <-t.C:
 			if !b.m.active(b) {
 				s.End("not-authorized", "the account is disabled")
@@ -187,6 +188,9 @@ func (b *bot) enter(s *router.Session) (next time.Time) {
 	return next
 }
 
+// stopped is why a bot is not in a room whose server, or its home, is gone.
+const stopped = "the server of the room has stopped"
+
 // noRoom is why a bot is not in a room that is not there.
 const noRoom = "there is no such room"
 
@@ -224,7 +228,7 @@ func departure(codes map[string]bool) string {
 	case codes["321"], codes["322"]:
 		return "not a member"
 	case codes["332"]:
-		return "the server of the room has stopped"
+		return stopped
 	case codes["destroyed"]:
 		return "the room is destroyed"
 	}
@@ -250,7 +254,8 @@ func refusal(err *xmpp.Error) string {
 
 // rooms are those that a bot is to be in. The addresses in all stay the same.
 type rooms struct {
-	all map[jid.JID]*seat
+	all  map[jid.JID]*seat
+	look chan struct{} // tells the life of the bot that there are rooms to enter
 
 	mu sync.Mutex // guards what is in all
 }
@@ -319,6 +324,30 @@ func (r *rooms) inside(room jid.JID) bool {
 	defer r.mu.Unlock()
 	s := r.all[room]
 	return s != nil && s.in
+}
+
+// lost has bots enter rooms anew whose homes have died. Whoever is home next knows of no occupants.
+func (m *Bots) lost(gone func(owner string) bool) {
+	if all := m.all.Load(); all != nil {
+		for _, b := range *all {
+			b.rooms.lost(gone)
+		}
+	}
+}
+
+// lost says that the homes of rooms have died.
+func (r *rooms) lost(gone func(room string) bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for room, s := range r.all {
+		if s.in && gone(room.String()) {
+			*s = seat{why: stopped}
+			select {
+			case r.look <- struct{}{}:
+			default:
+			}
+		}
+	}
 }
 
 // left says that the bot is in no room any more.

@@ -289,3 +289,18 @@ func TestWhoeverAsksSeesThatABotIsThere(t *testing.T) {
 		}
 	})
 }
+
+// The node that a room was at home on may die, without a word to those who were in it.
+func TestABotEntersARoomAnewWhoseHomeHasDied(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		h.bot(inGarden())
+		h.enters()
+		h.Lost(func(owner string) bool { return owner != garden })
+		synctest.Wait()
+		h.isAway("")
+		h.Lost(func(owner string) bool { return owner == garden })
+		synctest.Wait()
+		h.enters()
+	})
+}
