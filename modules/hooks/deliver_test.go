@@ -17,6 +17,7 @@ import (
 	"jackdaw/modules/internal/posting"
 	"jackdaw/router"
 	"jackdaw/router/accounts"
+	"jackdaw/storage"
 	"jackdaw/xmpp"
 	"jackdaw/xmpp/jid"
 )
@@ -286,7 +287,7 @@ func TestRecipients(t *testing.T) {
 	s.add("far", nil)
 	h, _ := s.Get(t.Context(), "far")
 	h.To = []jid.JID{jid.MustParse("a@conference.example.net")}
-	if err := s.put(t.Context(), &h); err != nil {
+	if err := s.put(t.Context(), &h, storage.AnyVersion); err != nil {
 		t.Fatal(err)
 	}
 	if r := s.fire("far", "", burns); r.Outcome != Refused || r.Recipients[0].Reason != "remote-room" {

@@ -1,8 +1,10 @@
 package hooks
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -139,6 +141,55 @@ func TestHowManyHooksThereMayBe(t *testing.T) {
 	}
 	if list, err := s.tokens.List(t.Context(), romeo); err != nil || len(list) != 0 {
 		t.Errorf("tokens %v, %v", list, err)
+	}
+}
+
+// racing are rows that another node writes just after they have been read.
+type racing struct {
+	storage.Map
+	other func()
+}
+
+func (r *racing) List(ctx context.Context, owner string) ([]storage.Entry, uint64, error) {
+	all, version, err := r.Map.List(ctx, owner)
+	if other := r.other; other != nil {
+		r.other = nil
+		other()
+	}
+	return all, version, err
+}
+
+// Owners who are at home on different nodes may make hooks of one name at once.
+func TestOfTwoHooksOfOneNameThereIsOne(t *testing.T) {
+	s := open(t)
+	rows := &racing{Map: s.Hooks.rows}
+	other := New(s.Hooks.o)
+	s.Hooks.rows = rows
+	add := func(h *Hooks, name string, owner jid.JID) error {
+		_, _, err := h.Add(t.Context(), Hook{Name: name, Owner: owner, To: []jid.JID{juliet}}, "")
+		return err
+	}
+	rows.other = func() {
+		if err := add(other, "ops", juliet); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := add(s.Hooks, "ops", romeo); !errors.Is(err, ErrTaken) {
+		t.Errorf("the second: %v", err)
+	}
+	if h, err := s.Get(t.Context(), "ops"); err != nil || h.Owner != juliet {
+		t.Errorf("it is of %s, %v", h.Owner, err)
+	}
+	rows.other = func() {
+		if err := add(other, "disk", juliet); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := add(s.Hooks, "mem", romeo); err != nil {
+		t.Errorf("of another name: %v", err)
+	}
+	if all, err := s.List(t.Context()); err != nil || len(all) != 3 {
+		t.Errorf("%d hooks, %v", len(all), err)
 	}
 }
 

@@ -228,24 +228,33 @@ func (s *Hooks) Add(ctx context.Context, h Hook, secret string) (Hook, string, e
 	h.Created, h.ID = time.Now().UTC().Truncate(time.Second), strings.ToLower(rand.Text())
 	s.changing.Lock()
 	defer s.changing.Unlock()
-	all, _, err := s.rows.List(ctx, rowOwner)
-	switch {
-	case err != nil:
-		return h, "", err
-	case slices.ContainsFunc(all, func(e storage.Entry) bool { return e.Key == h.Name }):
-		return h, "", fmt.Errorf("%s: %w", h.Name, ErrTaken)
-	case len(all) >= MaxHooks:
-		return h, "", ErrMany
-	}
-	if err := s.put(ctx, &h); err != nil {
+	if err := s.begin(ctx, &h); err != nil {
 		return h, "", err
 	}
-	secret, _, err = s.o.Tokens.Make(ctx, tokens.Spec{Kind: tokens.KindHook, Owner: h.Owner, Label: "hook " + h.Name,
+	secret, _, err := s.o.Tokens.Make(ctx, tokens.Spec{Kind: tokens.KindHook, Owner: h.Owner, Label: "hook " + h.Name,
 		Hook: h.Name, Secret: secret})
 	if err != nil {
 		return h, "", errors.Join(err, s.erase(ctx, &h))
 	}
 	return h, secret, nil
+}
+
+// begin writes the row of a hook that there was not before, whatever other nodes write meanwhile.
+func (s *Hooks) begin(ctx context.Context, h *Hook) error {
+	for {
+		all, version, err := s.rows.List(ctx, rowOwner)
+		switch {
+		case err != nil:
+			return err
+		case slices.ContainsFunc(all, func(e storage.Entry) bool { return e.Key == h.Name }):
+			return fmt.Errorf("%s: %w", h.Name, ErrTaken)
+		case len(all) >= MaxHooks:
+			return ErrMany
+		}
+		if err := s.put(ctx, h, version); !errors.Is(err, storage.ErrConflict) {
+			return err
+		}
+	}
 }
 
 // Change replaces a row with what f makes of it; its name, its owner and when it was made stay. Errors: ErrNoHook, that
@@ -265,15 +274,15 @@ func (s *Hooks) Change(ctx context.Context, name string, f func(*Hook) error) (H
 	if err := s.check(ctx, &next); err != nil {
 		return h, err
 	}
-	return next, s.put(ctx, &next)
+	return next, s.put(ctx, &next, storage.AnyVersion)
 }
 
-func (s *Hooks) put(ctx context.Context, h *Hook) error {
+func (s *Hooks) put(ctx context.Context, h *Hook, version uint64) error {
 	b, err := json.Marshal(h)
 	if err != nil {
 		return err
 	}
-	_, p, err := s.rows.Update(ctx, rowOwner, storage.AnyVersion,
+	_, p, err := s.rows.Update(ctx, rowOwner, version,
 		storage.Change{Key: h.Name, Value: append([]byte{rowVersion}, b...)})
 	if err != nil {
 		return err
