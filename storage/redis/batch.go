@@ -14,14 +14,15 @@ import (
 // A batch is what is written for an owner in one step. It says what shall be there; what was there is known, so the
 // script decides nothing. It is guarded by engine.mu until it is sent.
 type batch struct {
-	owner  *owner
-	writes []*write
-	lazy   []*write // that may wait for others
-	logs   []*logBatch
-	keys   []*keyBatch
-	bytes  int
-	urgent bool          // somebody waits for the lazy ones
-	done   chan struct{} // made when somebody waits; closed when it has arrived or failed
+	owner   *owner
+	writes  []*write
+	lazy    []*write // that may wait for others
+	logs    []*logBatch
+	keys    []*keyBatch
+	bytes   int
+	shelved int           // of the bytes, those on the shelf
+	urgent  bool          // somebody waits for the lazy ones
+	done    chan struct{} // made when somebody waits; closed when it has arrived or failed
 
 	// How sending it goes.
 	begun time.Time
@@ -39,8 +40,9 @@ type batch struct {
 // A write is one call's part of a batch.
 type write struct {
 	storage.Pending
-	done bool
-	err  error
+	done    bool
+	err     error
+	shelved bool // it finishes by itself
 }
 
 // waited returns what is closed when the batch has arrived or failed. The caller holds engine.mu.

@@ -31,12 +31,16 @@ func open(t *testing.T, o Options) storage.Engine {
 	return e
 }
 
-// add appends a record whose data is n.
+// add appends a record whose data is n. The error is also ErrUnavailable if the write has no outcome for long.
 func add(e storage.Engine, owner string, n int) (uint64, error) {
 	id, _, p, err := e.Log("archive").Append(context.Background(), owner, storage.Record{Data: fmt.Append(nil, n)},
 		storage.AppendOptions{})
 	if err == nil {
-		err = p.Wait(context.Background())
+		limited, cancel := context.WithTimeout(context.Background(), 2*Patience)
+		defer cancel()
+		if err = p.Wait(limited); errors.Is(err, context.DeadlineExceeded) {
+			err = fmt.Errorf("%w: no outcome", storage.ErrUnavailable)
+		}
 	}
 	return id, err
 }
@@ -75,7 +79,7 @@ func TestServerGoesAwayAndComesBack(t *testing.T) {
 	write := func(n int) error {
 		start := time.Now()
 		_, err := add(e, "romeo", n)
-		if took := time.Since(start); took > 2*Patience {
+		if took := time.Since(start); took > 3*Patience {
 			t.Errorf("a call took %v", took)
 		}
 		if err == nil {
@@ -335,11 +339,11 @@ func TestAcknowledgementWaitsForReplicas(t *testing.T) {
 		t.Errorf("promise: %s", e.Promise())
 	}
 	replica.Kill()
-	if _, err := add(e, "romeo", 10); !errors.Is(err, storage.ErrUnavailable) {
-		t.Errorf("a write without the replica: %v", err)
-	}
+	_, _, p := give(t, e, "romeo", "without the replica")
+	unfinishedAfter(t, p, Patience+Patience/2)
 	eventually(t, "the engine knows", func() bool { return e.Err() != nil })
 	replica.Restart()
+	finishes(t, p)
 	eventually(t, "the engine is well again", func() bool { return e.Err() == nil })
 	if _, err := add(e, "romeo", 11); err != nil {
 		t.Errorf("a write with the replica back: %v", err)

@@ -239,11 +239,19 @@ func TestNothingIsWrittenAfterTheEndOfTheLease(t *testing.T) {
 		t.Errorf("a write that may wait until the lease is renewed: %v", err)
 	}
 	e.lease.until.Store(0)
-	if _, err := add(e, "romeo", 2); !errors.Is(err, storage.ErrUnavailable) {
-		t.Errorf("a write after the end: %v", err)
+	_, _, p := give(t, e, "romeo", "2")
+	unfinishedAfter(t, p, Patience+Patience/2)
+	text, err := readTail(strings.TrimSuffix(s.CLI("--raw", "get", "{romeo}:archive:o"), "\n"))
+	if len(text.records) != 1 || err != nil {
+		t.Errorf("after the end there are %d records, %v", len(text.records), err)
+	}
+	if err := e.renew(t.Context()); err != nil { // which the probe would have done
+		t.Fatal(err)
 	}
 	e.away.Store(nil)
-	if got := data(t, e, "romeo"); fmt.Sprint(got) != "[1]" {
+	e.unshelve(true)
+	finishes(t, p)
+	if got := data(t, e, "romeo"); fmt.Sprint(got) != "[1 2]" {
 		t.Errorf("records %v", got)
 	}
 }

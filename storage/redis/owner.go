@@ -46,6 +46,7 @@ type owner struct {
 	sending *batch // what is on its way
 	queued  bool   // in the list of a lane, or about to be
 	timer   bool   // lazy writes are going to be sent
+	waits   error  // why what is on its way has waited for too long; nil: it has not
 }
 
 const (
@@ -255,6 +256,13 @@ func (o *owner) higher(token string) bool {
 	return err == nil && fence > o.fence
 }
 
+// lacks says whether a token is one that this claim had before what was acknowledged since.
+func (o *owner) lacks(token string) bool {
+	number, ours := strings.CutPrefix(token, o.mark)
+	n, err := strconv.ParseUint(number, 10, 64)
+	return ours && err == nil && n < o.serial
+}
+
 // doubt has all that is known read again: Redis may have forgotten some of it.
 func (e *engine) doubt() {
 	e.mu.Lock()
@@ -268,6 +276,10 @@ func (e *engine) doubt() {
 func (e *engine) drain(ctx context.Context, name string) error {
 	for {
 		e.mu.Lock()
+		if err := e.unlucky(e.owners[name]); err != nil {
+			e.mu.Unlock()
+			return err
+		}
 		b := e.hurry(e.owners[name])
 		var done chan struct{}
 		if b != nil {

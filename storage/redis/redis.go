@@ -86,6 +86,9 @@ type engine struct {
 	settled   bool      // some may finish
 	finishing bool
 	closing   bool
+	shelf     []*owner // whose writes wait for Redis to come back
+	onShelf   int      // bytes of them
+	short     error    // why Redis takes no writes, though it is there; nil: it does
 }
 
 // quiet keeps go-redis from writing to standard error: errors reach the caller.
@@ -273,6 +276,7 @@ func (e *engine) probe(ctx context.Context) {
 		if e.o.Homes == nil {
 			// Whichever part of a cluster is away: the lease is kept as long as that can be.
 			if err = e.renew(ctx); errors.Is(err, storage.ErrTaken) {
+				e.unshelve(true) // which ends it
 				return
 			}
 		}
@@ -289,7 +293,7 @@ func (e *engine) probe(ctx context.Context) {
 			e.lost(err)
 			timer.Reset(tense)
 		}
-		if e.away.Load() != nil {
+		if e.unshelve(err == nil || e.cluster != nil) || e.away.Load() != nil {
 			timer.Reset(tense)
 		}
 	}

@@ -58,6 +58,11 @@ func (e *engine) write(
 		}
 		return nil, errStale
 	}
+	if err := cmp.Or(e.unlucky(o), e.short); err != nil {
+		e.dismiss(bytes)
+		e.mu.Unlock()
+		return nil, err
+	}
 	o.used = time.Now()
 	b := o.open
 	if b == nil {
@@ -350,6 +355,9 @@ func (e *engine) refused(b *batch, token string) error {
 		return errRaced
 	case !o.shared && o.higher(token):
 		return e.fenced(o.name, token)
+	case o.lacks(token):
+		e.o.Log.Error("redis has lost what it had acknowledged", "owner", o.name, "has", token, "of", o.serial,
+			"do", "have each replica that may follow confirm writes (storage.redis.wait_replicas), and redis sync its file")
 	}
 	return fmt.Errorf("%w (owner %q, token %q)", errForgotten, o.name, token)
 }
@@ -362,7 +370,7 @@ func (e *engine) settle(b *batch, err error) {
 		return
 	}
 	o.serial++
-	o.sending = nil
+	o.sending, o.waits, e.short = nil, nil, nil
 	e.close(b, nil)
 	if o.open == nil {
 		return
@@ -388,10 +396,16 @@ func (e *engine) again(o *owner, err error) {
 	case errors.Is(err, storage.ErrUnavailable):
 	case redis.HasErrorPrefix(err, "NOSCRIPT") && !b.whole:
 		b.whole, pause = true, 0
+	case refuses(err):
+		if err = e.shorten(err); e.shelve(o, err) {
+			return
+		}
 	case !passing(err):
 		err = fmt.Errorf("%w: redis: %w", storage.ErrUnavailable, err)
 	case time.Since(b.begun) >= Patience:
-		err = e.lost(err)
+		if err = e.lost(err); e.shelve(o, err) {
+			return
+		}
 	case ask:
 		o.queued = true
 		go e.redirect(o, addr[strings.IndexByte(addr, ' ')+1:])
@@ -434,25 +448,34 @@ func (e *engine) fail(o *owner, err error) {
 			e.close(b, err)
 		}
 	}
-	o.sending, o.open = nil, nil
+	o.sending, o.open, o.waits = nil, nil, nil
 }
 
 // close notes the outcome of a batch. The caller holds mu.
 func (e *engine) close(b *batch, err error) {
-	e.dismiss(b.bytes)
+	e.dismiss(b.bytes - b.shelved)
+	e.onShelf -= b.shelved
 	for _, w := range b.writes {
-		w.done, w.err = true, err
+		if w.done, w.err = true, err; w.shelved {
+			e.lazies = append(e.lazies, w)
+		}
 	}
 	for _, w := range b.lazy {
 		w.err = err
 	}
 	e.lazies = append(e.lazies, b.lazy...)
-	if !e.settled {
-		e.settled = true
-		e.senders.Go(e.finish) // whoever called may hold what a function given to Then wants
-	}
+	e.finishSoon()
 	if b.done != nil {
 		close(b.done)
+	}
+}
+
+// finishSoon has writes finished whose outcome is known. The caller holds mu, and may hold what a function given to Then
+// wants.
+func (e *engine) finishSoon() {
+	if !e.settled {
+		e.settled = true
+		e.senders.Go(e.finish)
 	}
 }
 
@@ -492,6 +515,9 @@ func (e *engine) flush(ctx context.Context, closing bool) error {
 		}
 	}
 	e.mu.Unlock()
+	if closing {
+		e.unshelve(true) // for the last time
+	}
 	var first error
 	for _, o := range all {
 		if err := e.drain(ctx, o.name); err != nil && first == nil {

@@ -22,17 +22,14 @@ type Fault struct {
 func AfterFailure(t *testing.T, e storage.Engine, fault Fault) {
 	ctx := t.Context()
 	l, m, a := e.Log("archive"), e.Map("roster"), e.Accounts()
-	settled := func(p *storage.Pending, err error) error {
-		if err != nil {
-			return err
-		}
-		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-		defer cancel()
-		return p.Wait(ctx)
-	}
 	must := func(p *storage.Pending, err error) {
 		t.Helper()
-		if err := settled(p, err); err != nil {
+		limited, cancel := context.WithTimeout(ctx, 30*time.Second)
+		defer cancel()
+		if err == nil {
+			err = p.Wait(limited)
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -102,11 +99,14 @@ func AfterFailure(t *testing.T, e storage.Engine, fault Fault) {
 		if round == 0 && fault.Fail != nil {
 			fault.Fail()
 		}
+		// An engine may have them wait for better times.
+		limited, cancel := context.WithTimeout(ctx, 10*time.Second)
 		for i, one := range attempts {
-			if settled(pendings[i], errs[i]) == nil {
+			if errs[i] == nil && pendings[i].Wait(limited) == nil {
 				t.Errorf("%s: attempt %d succeeded", one.name, round+1)
 			}
 		}
+		cancel()
 		if fault.Ready != nil {
 			fault.Ready()
 		}

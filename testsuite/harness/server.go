@@ -373,6 +373,12 @@ func (s *Server) inspect() {
 		t.Errorf("the server races:\n%s", log)
 	}
 	if t.Failed() {
+		if dir := os.Getenv("JACKDAW_LOGS"); dir != "" {
+			name := filepath.Join(dir, fmt.Sprintf("%s-%d.log", strings.ReplaceAll(t.Name(), "/", "-"), len(log)))
+			if err := os.WriteFile(name, []byte(log), 0o600); err != nil {
+				t.Errorf("keep the log: %v", err)
+			}
+		}
 		t.Logf("warnings and errors of the server:\n%s", tail(serious(log), 4000))
 		t.Logf("log of the server:\n%s", tail(log, 4000))
 	}

@@ -145,6 +145,9 @@ func (b *Book) run(rounds int, trouble func(b *Book, round int)) (problems []str
 		for _, r := range b.recipients {
 			r.close(round)
 		}
+		for _, s := range b.senders {
+			s.ends = append(s.ends, s.sent())
+		}
 	}
 	for _, r := range b.recipients {
 		err := r.collect(rounds)

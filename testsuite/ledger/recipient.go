@@ -301,7 +301,8 @@ func (r *recipient) judge(index int, s *sender, mayRepeat bool) (problems []stri
 		first, again := seen[a.n]
 		if !again {
 			if a.n < highest && !s.bounced[a.n] { // which its sender sent again, after those
-				problems = append(problems, fmt.Sprintf("reordered: %s got %s %d after %d", who, s.name, a.n, highest))
+				problems = append(problems, fmt.Sprintf("reordered: %s got %s %d after %d, in round %d",
+					who, s.name, a.n, highest, a.round))
 			}
 			highest = max(highest, a.n)
 			seen[a.n], last[a.n] = a, a
@@ -315,16 +316,19 @@ func (r *recipient) judge(index int, s *sender, mayRepeat bool) (problems []stri
 		case !mayRepeat:
 			problems = append(problems, fmt.Sprintf("doubled: %s got %s %d twice, ids %s and %s", who, s.name, a.n, first.id, a.id))
 		case a.session == first.session:
-			problems = append(problems, fmt.Sprintf("doubled: %s got %s %d twice without a kill between", who, s.name, a.n))
+			problems = append(problems, fmt.Sprintf("doubled: %s got %s %d twice without a kill between, in rounds %d and %d", who,
+				s.name, a.n, first.round, a.round))
 		case known > afterAll:
-			problems = append(problems, fmt.Sprintf("repeated: %s got %s %d again, %v after it had acknowledged it", who, s.name, a.n, known))
+			problems = append(problems, fmt.Sprintf("repeated: %s got %s %d again, %v after it had acknowledged it, in round %d", who,
+				s.name, a.n, known, a.round))
 		case a.id != first.id && first.id != "" && a.n < first.wasAcked:
 			problems = append(problems, fmt.Sprintf("doubled: %s got %s %d as %s and as %s, and it had been acknowledged", who, s.name, a.n, first.id, a.id))
 		}
 	}
 	for n := index; n < s.sent(); n += len(s.book.recipients) {
 		if _, ok := seen[n]; !ok && s.promised(n) {
-			problems = append(problems, fmt.Sprintf("lost: %s never got %s %d, which was acknowledged", who, s.name, n))
+			problems = append(problems, fmt.Sprintf("lost: %s never got %s %d, which was acknowledged in round %d", who, s.name, n,
+				s.roundOf(n)))
 		}
 	}
 	return problems

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -21,6 +22,7 @@ type sender struct {
 	next  int          // of the current round
 	// bounced are the messages that came back: their sender knows that they are not kept.
 	bounced map[int]bool
+	ends    []int // up to where it was acknowledged when each round ended
 	// once is set for a sender that sends nothing twice: what was acknowledged, message by message.
 	once map[int]bool
 }
@@ -39,6 +41,17 @@ func (s *sender) promised(n int) bool {
 		return s.once[n]
 	}
 	return n < s.done() && !s.bounced[n]
+}
+
+// roundOf is the round in which a message was acknowledged.
+func (s *sender) roundOf(n int) int {
+	round, _ := slices.BinarySearchFunc(s.ends, n, func(end, n int) int {
+		if end > n {
+			return 1
+		}
+		return -1
+	})
+	return round
 }
 
 // sent is a bound on the messages.
