@@ -180,13 +180,14 @@ func (e *engine) evict() {
 	}
 }
 
-// claimScript puts the token of an owner, unless one with a higher fence than may be is there. KEYS: w. ARGV: the
-// highest fence that may be there, token, life.
+// claimScript puts the token of an owner, unless one with a higher fence than may be is there, and returns what was
+// there, ” for nothing. KEYS: w. ARGV: the highest fence that may be there, token, life.
 var claimScript = redis.NewScript(`
-local old = redis.call('GET', KEYS[1])
-if old and tonumber(string.match(old, '^%d+')) > tonumber(ARGV[1]) then return old end
-redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-return ''
+local old = redis.call('GET', KEYS[1]) or ''
+if old == '' or tonumber(string.match(old, '^%d+')) <= tonumber(ARGV[1]) then
+	redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+end
+return old
 `)
 
 func (e *engine) tokenKey(name string) string { return e.key(name, "owner", "w") }
@@ -213,6 +214,7 @@ func (e *engine) claim(ctx context.Context, o *owner) error {
 		return err
 	}
 	e.mu.Lock()
+	before, acknowledged := o.mark, o.serial
 	o.stale, o.serial, o.at = false, 0, 0
 	e.mu.Unlock()
 	o.claimed, o.logs, o.maps, o.named = false, nil, nil, nil
@@ -223,9 +225,11 @@ func (e *engine) claim(ctx context.Context, o *owner) error {
 	if err != nil {
 		return err
 	}
-	if other, _ := v.(string); other != "" {
-		return e.fenced(o.name, other)
+	token, _ := v.(string)
+	if fenceOf(token) > least {
+		return e.fenced(o.name, token)
 	}
+	e.mindLoss(o.name, token, before, acknowledged)
 	if err := e.moved(o); err != nil {
 		return err
 	}
@@ -249,18 +253,23 @@ func (e *engine) fenced(name, token string) error {
 	return err
 }
 
-// higher says whether a token has a higher fence than the claim of an owner.
-func (o *owner) higher(token string) bool {
+// fenceOf is the fence that a token begins with; 0 for no token.
+func fenceOf(token string) uint64 {
 	digits, _, _ := strings.Cut(token, ":")
-	fence, err := strconv.ParseUint(digits, 10, 64)
-	return err == nil && fence > o.fence
+	fence, _ := strconv.ParseUint(digits, 10, 64)
+	return fence
 }
 
-// lacks says whether a token is one that this claim had before what was acknowledged since.
-func (o *owner) lacks(token string) bool {
-	number, ours := strings.CutPrefix(token, o.mark)
+// mindLoss tells when a token of ours that was found is older than what Redis has acknowledged under the same mark: as
+// many steps of the owner are gone, in a failover to a replica that did not have them, say.
+func (e *engine) mindLoss(name, token, mark string, acknowledged uint64) {
+	number, ours := strings.CutPrefix(token, mark)
 	n, err := strconv.ParseUint(number, 10, 64)
-	return ours && err == nil && n < o.serial
+	if mark == "" || !ours || err != nil || n >= acknowledged {
+		return
+	}
+	e.o.Log.Error("redis has lost what it had acknowledged", "owner", name, "steps", acknowledged-n,
+		"do", "have all replicas that may follow confirm each write (storage.redis.wait_replicas), and each redis sync its file")
 }
 
 // doubt has all that is known read again: Redis may have forgotten some of it.

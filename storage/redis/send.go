@@ -353,12 +353,13 @@ func (e *engine) refused(b *batch, token string) error {
 	switch {
 	case o.shared && !b.doubtful:
 		return errRaced
-	case !o.shared && o.higher(token):
+	case !o.shared && fenceOf(token) > o.fence:
 		return e.fenced(o.name, token)
-	case o.lacks(token):
-		e.o.Log.Error("redis has lost what it had acknowledged", "owner", o.name, "has", token, "of", o.serial,
-			"do", "have each replica that may follow confirm writes (storage.redis.wait_replicas), and redis sync its file")
 	}
+	e.mu.Lock()
+	acknowledged := o.serial
+	e.mu.Unlock()
+	e.mindLoss(o.name, token, o.mark, acknowledged)
 	return fmt.Errorf("%w (owner %q, token %q)", errForgotten, o.name, token)
 }
 

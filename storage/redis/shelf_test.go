@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -173,4 +175,34 @@ func TestEndDoesNotWaitForRedis(t *testing.T) {
 		t.Errorf("what waited: done %v, %v", done, err)
 	}
 	s.Wake()
+}
+
+// When Redis has less of an owner than it has acknowledged, the log says so.
+func TestLossIsTold(t *testing.T) {
+	s := redistest.Start(t)
+	var told strings.Builder
+	e := open(t, Options{Addrs: []string{s.Addr}, Log: slog.New(slog.NewTextHandler(&told, nil))}).(*engine)
+	for n := range 3 {
+		if _, err := add(e, "romeo", n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	token := strings.TrimSpace(s.CLI("get", e.tokenKey("romeo")))
+	e.doubt() // as when Redis is back
+	if _, err := add(e, "romeo", 3); err != nil || told.String() != "" {
+		t.Fatalf("%v; without a loss the log says %s", err, told.String())
+	}
+	if _, err := add(e, "romeo", 4); err != nil {
+		t.Fatal(err)
+	}
+	now := strings.TrimSpace(s.CLI("get", e.tokenKey("romeo")))
+	s.CLI("set", e.tokenKey("romeo"), strings.TrimSuffix(now, "2")+"1")
+	e.doubt()
+	if _, err := add(e, "romeo", 5); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasSuffix(token, ":3") || !strings.Contains(told.String(), "redis has lost what it had acknowledged") ||
+		!strings.Contains(told.String(), "owner=romeo steps=1") {
+		t.Errorf("from %s to %s: %s", token, now, told.String())
+	}
 }

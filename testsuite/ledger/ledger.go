@@ -10,6 +10,9 @@ package ledger
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -32,6 +35,8 @@ type Size struct {
 	Ahead int // 50 if 0
 	// Pause is before each request and each ten messages.
 	Pause time.Duration
+	// Skew is by how much clocks of nodes are set ahead: what comes again may be as much older (docs/promises.md §3).
+	Skew time.Duration
 }
 
 func (s Size) recipients() int { return s.Away + s.Managed + s.Resuming + s.Unmanaged }
@@ -177,6 +182,11 @@ func (b *Book) run(rounds int, trouble func(b *Book, round int)) (problems []str
 // Report fails a test for the problems that Run has found, the first of them at least.
 func Report(t testing.TB, problems []string) {
 	t.Helper()
+	if dir := os.Getenv("JACKDAW_LOGS"); dir != "" && len(problems) > 0 {
+		if err := os.WriteFile(filepath.Join(dir, "problems"), []byte(strings.Join(problems, "\n")), 0o600); err != nil {
+			t.Errorf("keep the problems: %v", err)
+		}
+	}
 	for i, p := range problems {
 		if i == 20 {
 			t.Errorf("and %d more", len(problems)-i)

@@ -318,9 +318,9 @@ func (r *recipient) judge(index int, s *sender, mayRepeat bool) (problems []stri
 		case a.session == first.session:
 			problems = append(problems, fmt.Sprintf("doubled: %s got %s %d twice without a kill between, in rounds %d and %d", who,
 				s.name, a.n, first.round, a.round))
-		case known > afterAll:
-			problems = append(problems, fmt.Sprintf("repeated: %s got %s %d again, %v after it had acknowledged it, in round %d", who,
-				s.name, a.n, known, a.round))
+		case known > afterAll+s.book.size.Skew:
+			problems = append(problems, fmt.Sprintf("repeated: %s got %s %d of round %d again in round %d, it had acknowledged it %v before", who,
+				s.name, a.n, first.round, a.round, known.Round(time.Millisecond)))
 		case a.id != first.id && first.id != "" && a.n < first.wasAcked:
 			problems = append(problems, fmt.Sprintf("doubled: %s got %s %d as %s and as %s, and it had been acknowledged", who, s.name, a.n, first.id, a.id))
 		}

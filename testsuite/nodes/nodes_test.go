@@ -52,6 +52,16 @@ func TestTroubleOfNodesLosesNothing(t *testing.T) {
 	holds(t, plan{troubles: chosen}, seed, rounds)
 }
 
+// Nor is it when clocks of nodes are wrong.
+func TestClocksOfNodesLoseNothing(t *testing.T) {
+	t.Parallel()
+	rounds := len(clocks)
+	if soak() {
+		rounds = 10 * len(clocks)
+	}
+	holds(t, plan{troubles: clocks, skew: time.Minute}, rand.Uint64(), rounds)
+}
+
 // Nor is it when the master of Redis is lost: what was acknowledged has another one.
 func TestFailoversOfRedisLoseNothing(t *testing.T) {
 	t.Parallel()
@@ -102,7 +112,8 @@ func play(t testing.TB, p plan, seed uint64, rounds int) (problems []string, ack
 	var order []int
 	counts := map[string]int{}
 	var r *rig
-	size := ledger.Size{HTTP: 2, XMPP: 3, Away: 2 + p.away, Managed: 4, Resuming: 6, Pause: 10 * time.Millisecond}
+	size := ledger.Size{HTTP: 2, XMPP: 3, Away: 2 + p.away, Managed: 4, Resuming: 6, Pause: 10 * time.Millisecond,
+		Skew: p.skew}
 	problems, acked = ledger.RunAt(t, size, func(users []string) { r = newRig(t, p, 3, users) },
 		func() ledger.Way { return r.at() }, rounds, func(b *ledger.Book, round int) {
 			if len(order) == 0 {

@@ -45,9 +45,10 @@ type node struct {
 
 // A plan is what a rig is made of.
 type plan struct {
-	tags     string // of the nodes' build
-	watched  bool   // Redis has two replicas, and a sentinel
-	away     int    // so many recipients more are away
+	tags     string        // of the nodes' build
+	watched  bool          // Redis has two replicas, and a sentinel
+	away     int           // so many recipients more are away
+	skew     time.Duration // by which the clock of a node is set wrong
 	troubles []trouble
 }
 

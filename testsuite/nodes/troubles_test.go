@@ -44,7 +44,7 @@ func late(r *rig, b *ledger.Book, n *node) {
 // some is how many acknowledgements show that the others work.
 const some = 10
 
-var troubles = append([]trouble{
+var troubles = []trouble{
 	{"a node is killed", func(r *rig, b *ledger.Book, n *node) {
 		n.kill()
 		b.Fresh(some)
@@ -146,7 +146,7 @@ var troubles = append([]trouble{
 		one.stop(r.t)
 		r.leave(one)
 	}},
-}, clocks...)
+}
 
 // failovers are troubles of a Redis behind Sentinel.
 var failovers = []trouble{

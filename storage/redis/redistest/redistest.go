@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -117,6 +119,9 @@ func start(t testing.TB, files *Files, args []string) *Server {
 		s.args = append(append([]string{program}, all...),
 			"--bind", "127.0.0.1", "--dir", t.TempDir())
 		s.args = append(s.args, files.listen(port)...)
+		if logs := os.Getenv("JACKDAW_LOGS"); logs != "" {
+			s.args = append(s.args, "--logfile", filepath.Join(logs, fmt.Sprintf("redis-%d.log", port)))
+		}
 		err := s.run()
 		if err == nil {
 			t.Cleanup(s.Kill)
