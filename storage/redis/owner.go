@@ -269,7 +269,7 @@ func (e *engine) mindLoss(name, token, mark string, acknowledged uint64) {
 		return
 	}
 	e.o.Log.Error("redis has lost what it had acknowledged", "owner", name, "steps", acknowledged-n,
-		"do", "have all replicas that may follow confirm each write (storage.redis.wait_replicas), and each redis sync its file")
+		"do", "have all replicas that may follow confirm writes (storage.redis.wait_replicas), and each sync its file")
 }
 
 // doubt has all that is known read again: Redis may have forgotten some of it.

@@ -471,8 +471,8 @@ func (e *engine) close(b *batch, err error) {
 	}
 }
 
-// finishSoon has writes finished whose outcome is known. The caller holds mu, and may hold what a function given to Then
-// wants.
+// finishSoon has writes finished whose outcome is known. The caller holds mu, and may hold what a function given to
+// Then wants.
 func (e *engine) finishSoon() {
 	if !e.settled {
 		e.settled = true
