@@ -166,9 +166,11 @@ func TestARequestOfAPeerCountsAsThePeers(t *testing.T) {
 	nodes(t, func(near, far *house, _ *moduletest.Client) {
 		s := moduletest.Parse(t, `<iq type='get' id='1' to='ann@example.org' from='x@peer.example/y'><q xmlns='given'/></iq>`)
 		near.Route(&router.Envelope{Stanza: s, Quiet: true, Peer: "peer.example"})
+		far.d.mu.Lock()
 		if far.d.of["of peer.example by "+pepDomain] != 1 {
 			t.Errorf("there wait %v", far.d.of)
 		}
+		far.d.mu.Unlock()
 		<-time.After(patience)
 	})
 }
