@@ -107,7 +107,16 @@ func (l *Lists) Module() router.Module {
 	return router.Module{
 		Name:     "blocklists",
 		Arriving: router.Stage{Message: l.event, Presence: l.presence, IQ: l.answered},
+		Moved:    l.moved,
 		Portable: []router.Portable{{Spaces: []string{"map blocklists"}, Stays: "the lists are read again"}},
+	}
+}
+
+// moved has another address looked for when that of the lists is at home elsewhere from now on: what the services
+// answer does not come here any more.
+func (l *Lists) moved(gone func(owner string) bool) {
+	if own := l.address.Load(); own != nil && gone(own.String()) {
+		l.Poke()
 	}
 }
 

@@ -281,6 +281,43 @@ func TestANodeWithoutSlotsWaitsForThemQuietly(t *testing.T) {
 	})
 }
 
+// chosen is one of several nodes that has what a test says. What leaves for another node goes nowhere.
+type chosen struct {
+	node
+	here atomic.Pointer[string]
+}
+
+func (n *chosen) Here(owner string) bool {
+	return owner == *n.here.Load() || !strings.HasPrefix(owner, "secret")
+}
+
+func TestAnAddressThatMovesIsReplacedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, "plain.example")
+		var n chosen
+		first, second := "secret0@example.org", "secret3@example.org"
+		n.here.Store(&first)
+		h.r.SetHomes(&n)
+		h.s.mu.Lock()
+		h.s.silent = true // as if its answers went elsewhere
+		h.s.mu.Unlock()
+		h.start()
+		h.s.mu.Lock()
+		h.s.silent = false
+		h.s.mu.Unlock()
+		n.here.Store(&second)
+		began := time.Now()
+		if err := h.r.Release(t.Context(), func(owner string) bool { return owner == first }, "", ""); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		if h.s.subscriber != second || time.Since(began) > time.Second {
+			t.Errorf("%s has subscribed after %v", h.s.subscriber, time.Since(began))
+		}
+		h.listed("x@plain.example")
+	})
+}
+
 // What is known is not that of the slots which are at home on a node: these are others after each start.
 func TestNodesKeepInCommonWhatIsKnown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
