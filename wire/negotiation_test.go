@@ -51,7 +51,11 @@ func TestWhatIsUnfitInAStanzaIsSaid(t *testing.T) {
 }
 
 func TestHeightsAreNumbersOfStanzas(t *testing.T) {
-	for raw, want := range map[string]uint32{"<a xmlns='urn:xmpp:sm:3' h='0'/>": 0, "<a h='4294967295'/>": 1<<32 - 1} {
+	for raw, want := range map[string]uint32{
+		"<a xmlns='urn:xmpp:sm:3' h='0'/>": 0, "<a h='4294967295'/>": 1<<32 - 1, "<a h=\"6\" xmlns='urn:xmpp:sm:3'></a>": 6,
+		"<a x=' h=\"7\"' h='5'/>": 5, "<a\nx=' h=\"7\" ' h='5'/>": 5, "<a h = '5'/>": 5, "<a  h='5'/>": 5, "<a\th='5'/>": 5,
+		"<a h='&#53;'/>": 5, "<a xmlns:s='y' s:h='7' h='5'/>": 5, "<s:a xmlns:s='urn:xmpp:sm:3' h='5' />": 5,
+	} {
 		if h, err := Height([]byte(raw)); h != want || err != nil {
 			t.Errorf("%s: %d and %v", raw, h, err)
 		}
@@ -59,7 +63,8 @@ func TestHeightsAreNumbersOfStanzas(t *testing.T) {
 	if h, err := Height(AppendAck(nil, 7)); h != 7 || err != nil {
 		t.Errorf("ours: %d and %v", h, err)
 	}
-	for _, raw := range []string{"<a/>", "<a h=''/>", "<a h='-1'/>", "<a h='4294967296'/>", "<a h='1"} {
+	for _, raw := range []string{"<a/>", "<a h=''/>", "<a h='-1'/>", "<a h='4294967296'/>", "<a h='1", "<a><b h='1'/></a>",
+		"<a xmlns:s='y' s:h='7'/>", "<a x=' h=\"7\"'/>"} {
 		_, err := Height([]byte(raw))
 		if f, ok := err.(*Farewell); !ok || f.Condition != stream.BadFormat {
 			t.Errorf("%s: %v", raw, err)

@@ -23,7 +23,7 @@ func (r *recent) put(o recordOp) {
 	n := len(r.fresh)
 	if n == 0 || r.fresh[n-1].id < o.id {
 		if n == cap(r.fresh) {
-			r.fresh = slices.Grow(r.fresh, max(4, n)) // fewer steps than append takes
+			r.fresh = slices.Grow(r.fresh, max(4, min(n, mostGrown))) // fewer steps than append takes
 		}
 		r.fresh = append(r.fresh, o)
 		r.peer = o.peer
@@ -147,8 +147,9 @@ func (t *memtable) putRecord(o op) {
 const recordCost = 96
 
 const (
-	// mostExpected bounds what is made ready for appends that may not come.
+	// mostExpected bounds what is made ready for appends that may not come, mostGrown by how many records a list grows.
 	mostExpected = 1024
+	mostGrown    = 128
 
 	smallestChunk = 4 << 10
 	largestChunk  = 64 << 10
@@ -192,8 +193,8 @@ func (l *logSpace) writeRecord(
 		var buf [128]byte
 		list = active.makeRecent(shard, recentKey(buf[:0], l.space, owner))
 		st.slot = list.slot
-		if list.fresh == nil { // it is going to have about as many as the one before
-			list.fresh = make([]recordOp, 0, min(st.lately, mostExpected))
+		if list.fresh == nil { // it is going to have about as many as the one before, or a few more
+			list.fresh = make([]recordOp, 0, min(st.lately+st.lately/8, mostExpected))
 		}
 		st.table, st.lately = active.serial, 0
 	}

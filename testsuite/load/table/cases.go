@@ -178,7 +178,7 @@ func (b *bench) rest() {
 			b.keep(started, t.name, map[string]float64{"mib": mib})
 		}
 		n := strconv.Itoa(b.idle)
-		b.measure(t, kase{x.name, "idle", append(x.args, "-c", "50", "-steps", n, "-users", n, "-hold", "10s")})
+		b.measure(t, kase{x.name, "idle", append(x.args, "-c", "50", "-steps", n, "-users", n, "-hold", "20s")})
 		t.stop()
 	}
 	if !b.wanted(firstLogin) {
