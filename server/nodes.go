@@ -196,6 +196,16 @@ func (n *nodes) alive(name string) bool {
 	return false
 }
 
+// afresh is alive for who has read the marks of nodes: it is looked who is there after that. A node that joined while
+// nobody here had looked would pass for dead otherwise, and its mark be removed.
+func afresh(look func(), alive func(name string) bool) func(name string) bool {
+	var once sync.Once
+	return func(name string) bool {
+		once.Do(look)
+		return alive(name)
+	}
+}
+
 // nameOf is the name of a node that has joined: another each time.
 func nameOf(m cluster.Member) string { return m.ID + "/" + m.Run }
 
@@ -386,7 +396,8 @@ func (n *nodes) bury() (done bool, err error) {
 	ctx, cancel := context.WithTimeout(n.ctx, n.cfg.Cluster.Lease)
 	defer cancel()
 	node := n.node.Load()
-	done, err = n.house.features.Bury(ctx, n.alive, func(noted map[string]uint64) bool {
+	alive := afresh(func() { node.Refresh(ctx) }, n.alive)
+	done, err = n.house.features.Bury(ctx, alive, func(noted map[string]uint64) bool {
 		names := map[string]string{}
 		for _, m := range node.Members() {
 			names[m.ID] = nameOf(m)

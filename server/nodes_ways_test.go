@@ -73,3 +73,19 @@ func (m moving) Refresh(ctx context.Context)         { m().Refresh(ctx) }
 func (m moving) ID() string                          { return m().ID() }
 func (m moving) Changed() <-chan struct{}            { return m().Changed() }
 func (m moving) Home(slot int) (cluster.Place, bool) { return m().Home(slot) }
+
+func TestWhoBuriesLooksWhoIsThereAfterReadingTheMarks(t *testing.T) {
+	there, looks := map[string]bool{"a": true}, 0
+	alive := afresh(func() { looks++; there["b"] = true }, func(name string) bool { return there[name] })
+	if looks > 0 {
+		t.Error("it was looked before the marks were read")
+	}
+	for name, want := range map[string]bool{"a": true, "b": true, "c": false} {
+		if alive(name) != want {
+			t.Errorf("%s is there: %t", name, !want)
+		}
+	}
+	if looks != 1 {
+		t.Errorf("%d looks", looks)
+	}
+}

@@ -151,7 +151,8 @@ func (s *settled) allNoted(ctx context.Context) (map[string]uint64, error) {
 }
 
 // Bury removes the marks of nodes that are not there any more, if enough has been noted: the home that each account has
-// now must have noted the fence under which it has it. It says whether none is left.
+// now must have noted the fence under which it has it. alive is asked after the marks were read, and has to know all
+// who had joined by then. It says whether none is left.
 func (o *Offline) Bury(ctx context.Context, alive func(node string) bool,
 	enough func(noted map[string]uint64) bool) (done bool, err error) {
 	s := &o.m.settled
