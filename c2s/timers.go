@@ -169,6 +169,8 @@ func (s *session) look(now int64) {
 	if c.early = c.rested != heard; c.early { // it has not rested since
 		every = min(every, max(restAfter-quiet, time.Second))
 	}
+	pinged := s.pinged
+	s.pinged = idle > 0 && quiet >= idle
 	s.mu.Unlock()
 	if flush {
 		s.Flush()
@@ -180,10 +182,8 @@ func (s *session) look(now int64) {
 	case idle <= 0:
 		s.srv.timers.add(&s.timer, every)
 	case quiet < idle:
-		s.pinged = false
 		s.srv.timers.add(&s.timer, min(idle-quiet, every))
-	case !s.pinged:
-		s.pinged = true
+	case !pinged:
 		s.ping()
 		s.srv.timers.add(&s.timer, patience)
 	default:
