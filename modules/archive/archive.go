@@ -65,6 +65,8 @@ type Archive struct {
 
 	search *search
 
+	refused remains
+
 	undo   func(owner string, id uint64) // takeBack, made once
 	copies chan struct{}                 // has an entry for each sentCopy that is being written
 
@@ -93,14 +95,16 @@ func New(o Options) *Archive {
 	return a
 }
 
-// Run removes messages whose time has come, and keeps up to date what they are found by, until ctx ends.
+// Run removes messages whose time has come, or that were refused, and keeps up to date what they are found by, until
+// ctx ends.
 func (a *Archive) Run(ctx context.Context) {
-	var index sync.WaitGroup
+	var beside sync.WaitGroup
 	if a.search != nil {
-		index.Go(func() { a.search.Run(ctx) })
+		beside.Go(func() { a.search.Run(ctx) })
 	}
+	beside.Go(func() { a.takeOut(ctx) })
 	a.keeper.Run(ctx)
-	index.Wait()
+	beside.Wait()
 }
 
 // Features of XEP-0424 §3 and §5.
@@ -139,7 +143,7 @@ func (a *Archive) Module() router.Module {
 		Unclaimed:  a.arrived,
 		Portable:   a.portable(),
 		HandedOver: a.posted,
-		Moved:      a.prefs.Drop,
+		Moved:      a.moved,
 		Removed:    a.removed,
 	}
 }
@@ -284,20 +288,14 @@ func (a *Archive) write(owner string, r storage.Record, dedup string, span stora
 		if err != nil || !dup {
 			return id, dup, p, err
 		}
-		if _, err = a.o.Messages.Get(ctx, owner, id); !errors.Is(err, storage.ErrNotFound) {
-			return id, dup, p, err
+		if !a.refused.has(owner, id) {
+			if _, err = a.o.Messages.Get(ctx, owner, id); !errors.Is(err, storage.ErrNotFound) {
+				return id, dup, p, err
+			}
 		}
 		dedup += "+"
 	}
 	return mam.Append(ctx, a.o.Messages, owner, r, storage.AppendOptions{MaxBytes: most})
-}
-
-// takeBack removes a message that was refused after all.
-func (a *Archive) takeBack(owner string, id uint64) {
-	if _, err := a.o.Messages.Remove(context.Background(), owner, id); err != nil {
-		a.o.Log.Warn("refused message stays archived", "owner", owner, "id", id, "error", err)
-	}
-	a.gone(owner, id)
 }
 
 func (a *Archive) removed(user jid.JID) error {

@@ -129,7 +129,8 @@ func newBook(t testing.TB, size Size) *Book {
 	}
 	for kind, n := range []int{size.HTTP, size.Once, size.XMPP} {
 		for i := range n {
-			s := &sender{book: b, name: fmt.Sprintf("%c%d", "hox"[kind], i), bounced: map[int]bool{}}
+			s := &sender{book: b, name: fmt.Sprintf("%c%d", "hox"[kind], i), bounced: map[int]bool{},
+				again: map[int]bool{}}
 			if s.name[0] == 'o' {
 				s.once = map[int]bool{}
 			}

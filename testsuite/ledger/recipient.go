@@ -300,7 +300,7 @@ func (r *recipient) judge(index int, s *sender, mayRepeat bool) (problems []stri
 	for _, a := range r.got[s.name] {
 		first, again := seen[a.n]
 		if !again {
-			if a.n < highest && !s.bounced[a.n] { // which its sender sent again, after those
+			if a.n < highest && !s.bounced[a.n] && !(s.again[a.n] && s.book.way != nil) { // sent again, after those
 				problems = append(problems, fmt.Sprintf("reordered: %s got %s %d after %d, in round %d",
 					who, s.name, a.n, highest, a.round))
 			}

@@ -22,6 +22,10 @@ type sender struct {
 	next  int          // of the current round
 	// bounced are the messages that came back: their sender knows that they are not kept.
 	bounced map[int]bool
+	// again are those that were sent on more than one connection. A first sending may have been refused while storage was
+	// away, and the connection lost before its sender was told: the second comes behind what was taken in between.
+	again map[int]bool
+	most  int // all that were ever sent are below
 	ends    []int // up to where it was acknowledged when each round ended
 	// once is set for a sender that sends nothing twice: what was acknowledged, message by message.
 	once map[int]bool
@@ -141,7 +145,11 @@ func (s *sender) stream(stop *atomic.Bool) {
 		return
 	}
 	base := s.done() // h counts from here
+	for n := base; n < s.most; n++ {
+		s.again[n] = true
+	}
 	s.next = base
+	defer func() { s.most = max(s.most, s.next) }()
 	for {
 		for !stop.Load() && s.next < s.done()+s.book.size.Ahead {
 			s.rest()
