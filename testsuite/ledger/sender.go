@@ -25,8 +25,8 @@ type sender struct {
 	// again are those that were sent on more than one connection. A first sending may have been refused while storage was
 	// away, and the connection lost before its sender was told: the second comes behind what was taken in between.
 	again map[int]bool
-	most  int // all that were ever sent are below
-	ends    []int // up to where it was acknowledged when each round ended
+	most  int   // all that were ever sent are below
+	ends  []int // up to where it was acknowledged when each round ended
 	// once is set for a sender that sends nothing twice: what was acknowledged, message by message.
 	once map[int]bool
 }
