@@ -136,3 +136,29 @@ func TestStorageThatIsAwayIsAskedMoreAndMoreSeldomAndHoldsNobodyUp(t *testing.T)
 		c.m.store = a.Log
 	})
 }
+
+// What a session has taken while storage was away is not brought to the next one.
+func TestWhatWasTakenWhileStorageIsAwayIsNotBroughtAgain(t *testing.T) {
+	archiving(t, func(t *testing.T, c *scene) {
+		for _, body := range []string{"1", "2"} {
+			c.romeo.SendDurable(message(body))
+		}
+		j := c.login("a")
+		pass(time.Second)
+		wantBodies(c.T, j, "1 2")
+		c.store.Fail(storage.ErrUnavailable)
+		j.LogoutTaken()
+		pass(3 * againEvery / 2)
+		c.store.Fail(nil)
+		k := c.login("b")
+		c.romeo.SendDurable(message("3"))
+		pass(time.Second)
+		wantBodies(c.T, k, "3")
+		k.LogoutTaken()
+		pass(2 * againEvery)
+		if !c.idle() {
+			t.Error("something is known still")
+		}
+		c.wantStored(0)
+	})
+}

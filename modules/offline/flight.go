@@ -27,6 +27,7 @@ type owner struct {
 	// returned is the newest message that a session had been given without a copy and that was stored when it ended.
 	returned uint64
 	catching map[*router.Session]*catching // those that catch up
+	remain   map[uint64]bool               // ids in the log of what was taken and could not be removed
 }
 
 // flight lists the sessions that have been given a message. Nearly always it is one.
@@ -49,7 +50,7 @@ func (sh *shard) state(name string) *owner {
 
 // tidy forgets an owner of whom nothing need be known. The caller holds mu.
 func (sh *shard) tidy(name string, o *owner) {
-	if len(o.flight) == 0 && len(o.catching) == 0 {
+	if len(o.flight) == 0 && len(o.catching) == 0 && len(o.remain) == 0 {
 		delete(sh.owners, name)
 	}
 }
@@ -136,13 +137,13 @@ func (o *owner) copied(k key, id uint64) {
 	o.copies[id] = k
 }
 
-// flies says whether a message of the log is in flight.
+// flies says whether a message of the log is in flight, or was taken and could not be removed.
 func (o *owner) flies(id uint64) bool {
 	if _, ok := o.flight[id]; ok {
 		return true
 	}
 	_, ok := o.copies[id]
-	return ok
+	return ok || o.remain[id]
 }
 
 // track remembers that somebody asks what becomes of a message in flight. The stanza is borrowed.

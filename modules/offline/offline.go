@@ -430,7 +430,7 @@ func (m *module) again(e *router.Envelope, name string, o *owner) (id uint64) {
 	}
 	if f.copy != 0 {
 		if _, err = m.store.Remove(context.Background(), name, f.copy); err != nil {
-			m.log.Warn("message is stored twice", "owner", name, "error", err)
+			m.remain(name, o, []uint64{f.copy}, err)
 		}
 	}
 	o.drop(e.Kept)
@@ -505,12 +505,13 @@ func (m *module) taken(s *router.Session, kept []uint64) {
 	}
 	// The removal comes before the marks go, so that whoever reads the log and sees no mark sees no record either.
 	sh.mu.Unlock()
-	if _, err := m.store.Remove(context.Background(), name, copies...); err != nil {
-		m.log.Warn("messages that were taken will be brought again", "owner", name, "error", err)
-	}
+	_, err := m.store.Remove(context.Background(), name, copies...)
 	sh.mu.Lock()
 	if o = sh.owners[name]; o == nil {
 		return
+	}
+	if err != nil {
+		m.remain(name, o, copies, err)
 	}
 	for _, k := range rest {
 		m.land(s, o, k)
