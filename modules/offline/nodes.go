@@ -60,14 +60,12 @@ func (o *Offline) Gained(ctx context.Context, is func(owner string) bool, alive 
 			return true
 		}})
 	}
-	s.left.Store(&left{pieces})
 	s.unread.Store(false)
-	s.pending.Store(true)
+	m.search(&left{pieces})
 	if err := s.write(ctx, min(s.low.Load(), storage.IDAt(time.Now()))); err != nil {
 		return err
 	}
 	s.idle = 0
-	m.unrecovered()
 	return nil
 }
 

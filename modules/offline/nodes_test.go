@@ -2,19 +2,28 @@ package offline
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"time"
 
 	"jackdaw/modules/internal/moduletest"
+	"jackdaw/storage"
 )
 
 // next is a node that takes over from c, which has died, for the accounts that is says; alive says who is there.
 func (c *scene) next(name string, is func(string) bool, alive ...string) *scene {
 	c.Helper()
+	n := c.another(name)
+	n.gained(is, alive...)
+	return n
+}
+
+// another is a node that begins when c has died, and has taken over nothing yet.
+func (c *scene) another(name string) *scene {
+	c.Helper()
 	c.m.settled.node, name = name, c.m.settled.node
 	n := c.crash(time.Second)
 	c.m.settled.node = name
-	n.gained(is, alive...)
 	return n
 }
 
@@ -80,6 +89,55 @@ func TestWhatIsNewIsNotTakenForWhatWasLeft(t *testing.T) {
 		wantBodies(n.T, j, "1 2")
 		n.m.recoverAll(t.Context())
 		n.wantStored(0)
+	})
+}
+
+// stopped is a map that does something before it writes.
+type stopped struct {
+	storage.Map
+	before func()
+}
+
+func (s *stopped) Update(ctx context.Context, owner string, version uint64, changes ...storage.Change) (uint64,
+	*storage.Pending, error) {
+	s.before()
+	return s.Map.Update(ctx, owner, version, changes...)
+}
+
+// listed is an archive that tells when its owners have been listed.
+type listed struct {
+	*memory
+	tell func()
+}
+
+func (a *listed) Owners(ctx context.Context, f func(string) bool) error {
+	err := a.memory.Owners(ctx, f)
+	a.tell()
+	return err
+}
+
+// Whoever begins to look through the archives while accounts are taken over, which takes until Redis and its replicas
+// have the mark, passes none over.
+func TestAccountsAreTakenOverWhileArchivesAreLookedThrough(t *testing.T) {
+	nodes(t, func(t *testing.T, c *scene) {
+		c.login("a")
+		c.romeo.SendDurable(message("1"))
+		n := c.another("b")
+		round, done := make(chan struct{}), make(chan struct{})
+		n.m.archive = &listed{n.kept, sync.OnceFunc(func() { close(round) })}
+		n.m.settled.state = &stopped{n.m.settled.state, sync.OnceFunc(func() {
+			go func() {
+				defer close(done)
+				n.m.recoverAll(t.Context())
+			}()
+			<-round
+		})}
+		n.gained(everybody)
+		<-done
+		n.wantStored(1)
+		j := n.login("b")
+		j.Wait(1)
+		wantBodies(n.T, j, "1")
 	})
 }
 

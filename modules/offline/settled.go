@@ -53,7 +53,7 @@ type settled struct {
 	limit atomic.Uint64
 	// node is whose mark this is, where there are several; "" is the only one.
 	node string
-	// left is what crashes have left to be looked through, nil for nothing. It is set before any shard knows of it.
+	// left is what crashes have left to be looked through, nil for nothing: see search.
 	left    atomic.Pointer[left]
 	pending atomic.Bool // it has not all been looked through
 	unread  atomic.Bool // what has not cannot be read, and waiting does not help
@@ -151,14 +151,11 @@ func (m *module) load(ctx context.Context) error {
 		if before := max(now, high); low < before {
 			spans = append(spans, span{low, before})
 		}
-		s.left.Store(&left{[]piece{{few(spans), func(string) bool { return true }}}})
+		m.search(&left{[]piece{{few(spans), func(string) bool { return true }}}})
 	}
 	s.pending.Store(len(s.left.Load().list()) > 0)
 	if err := s.write(ctx, now); err != nil {
 		return err
-	}
-	if s.pending.Load() {
-		m.unrecovered()
 	}
 	s.low.Store(now)
 	return nil
@@ -181,8 +178,9 @@ func few(all []span) (spans []span) {
 	return spans
 }
 
-// unrecovered has the shards look for what was left.
-func (m *module) unrecovered() {
+// search has what was left looked for. The shards are told first, and last that something is pending: a shard that was
+// not told passes its accounts over, and recoverAll, which begins when something is, would have looked through all.
+func (m *module) search(l *left) {
 	for i := range m.shards {
 		sh := &m.shards[i]
 		sh.mu.Lock()
@@ -191,6 +189,8 @@ func (m *module) unrecovered() {
 		}
 		sh.mu.Unlock()
 	}
+	m.settled.left.Store(l)
+	m.settled.pending.Store(true)
 }
 
 // write notes the mark.
