@@ -131,6 +131,9 @@ func (s *Set) Blocks(user, other jid.JID) bool { return s.blocked.Blocks(user, o
 // Joined says that this is a node of that name from now on, see offline.Offline.Joined.
 func (s *Set) Joined(ctx context.Context, node string) error { return s.waiting.Joined(ctx, node) }
 
+// Ended says that this is no node any more, see offline.Offline.Ended.
+func (s *Set) Ended() { s.waiting.Ended() }
+
 // Gained says that owners are at home here from now on, see offline.Offline.Gained.
 func (s *Set) Gained(ctx context.Context, is func(owner string) bool, alive func(node string) bool,
 	from func(owner, node string, noted uint64) bool) error {

@@ -121,6 +121,17 @@ func (o *owner) orphans() bool {
 	return false
 }
 
+// firstLoose is the lowest id of what is in flight without a copy; all: nothing is.
+func (o *owner) firstLoose() uint64 {
+	first := uint64(all)
+	for k, f := range o.flight {
+		if f.copy == 0 {
+			first = min(first, k&^inArchive)
+		}
+	}
+	return first
+}
+
 // copied says that a message in flight has a copy in the log now.
 func (o *owner) copied(k key, id uint64) {
 	f := o.flight[k]

@@ -74,6 +74,7 @@ func (o *Offline) Joined(ctx context.Context, node string) error {
 	s := &o.m.settled
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.ended = false
 	if s.node == node || o.m.archive == nil {
 		return nil
 	}
@@ -81,6 +82,15 @@ func (o *Offline) Joined(ctx context.Context, node string) error {
 	s.low.Store(all)
 	s.left.Store(nil)
 	return o.m.load(ctx)
+}
+
+// Ended says that this is no node any more, before its accounts are forgotten. What is in flight cannot be copied then:
+// whoever takes the accounts over finds it in their archives, from the mark on. So the mark stays where it is.
+func (o *Offline) Ended() {
+	s := &o.m.settled
+	s.mu.Lock()
+	s.ended = true
+	s.mu.Unlock()
 }
 
 // lastWords is how long a node may have gone on after it has moved its mark for the last time, which it does all the
@@ -189,32 +199,16 @@ func (o *Offline) Bury(ctx context.Context, alive func(node string) bool,
 	return true, nil
 }
 
-// bury notes at the end that all is settled. Of a node nothing stays, unless something could not be copied.
-func (m *module) bury(ctx context.Context, s *settled) error {
-	if s.node == "" || s.pending.Load() || m.loose() {
-		return s.write(ctx, storage.IDAt(time.Now()))
+// bury notes at the end that all before an id is settled. Of a node nothing stays, unless something has no copy.
+func (m *module) bury(ctx context.Context, s *settled, first uint64) error {
+	if s.node == "" || s.pending.Load() || first < all {
+		return s.write(ctx, min(storage.IDAt(time.Now()), first-1))
 	}
 	_, p, err := s.state.Update(ctx, settledOwner, storage.AnyVersion, storage.Change{Key: s.key(), Delete: true})
 	if err != nil {
 		return err
 	}
 	return p.Wait(ctx)
-}
-
-// loose says whether something is in flight that only an archive has.
-func (m *module) loose() bool {
-	for i := range m.shards {
-		sh := &m.shards[i]
-		sh.mu.Lock()
-		for _, o := range sh.owners {
-			if o.loose > 0 {
-				sh.mu.Unlock()
-				return true
-			}
-		}
-		sh.mu.Unlock()
-	}
-	return false
 }
 
 // arriving looks an account through before anything new comes into its archive.

@@ -141,6 +141,48 @@ func TestAccountsAreTakenOverWhileArchivesAreLookedThrough(t *testing.T) {
 	})
 }
 
+// away is a log that nothing can be added to.
+type away struct{ storage.Log }
+
+func (away) Append(context.Context, string, storage.Record, storage.AppendOptions) (uint64, bool, *storage.Pending,
+	error) {
+	return 0, false, nil, storage.ErrUnavailable
+}
+
+// The mark may be elsewhere than the logs, and the copies be refused because the lease of the node is lost: what has no
+// copy is found in the archive.
+func TestTheMarkDoesNotPassWhatHasNoCopy(t *testing.T) {
+	for name, end := range map[string]func(c *scene){
+		"runs":  func(*scene) {},
+		"stops": func(c *scene) { c.m.close() },
+		"is none any more": func(c *scene) {
+			(&Offline{c.m}).Ended()
+			c.m.moved(everybody)
+			pass(2 * distance)
+		},
+		"is none any more, and stops": func(c *scene) {
+			(&Offline{c.m}).Ended()
+			c.m.moved(everybody)
+			c.m.close()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			nodes(t, func(t *testing.T, c *scene) {
+				c.login("a")
+				c.romeo.SendDurable(message("1"))
+				c.m.store = away{c.m.store}
+				c.looks(2 * distance)
+				end(c)
+				c.looks(2 * distance)
+				n := c.another("b")
+				n.gained(everybody)
+				n.m.recoverAll(t.Context())
+				n.wantStored(1)
+			})
+		})
+	}
+}
+
 func TestATakerThatDiesAsWellForgetsNothing(t *testing.T) {
 	nodes(t, func(t *testing.T, c *scene) {
 		c.login("a")

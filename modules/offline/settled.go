@@ -60,6 +60,7 @@ type settled struct {
 	changed atomic.Bool // that has just come to an end, which is to be noted
 	mu      sync.Mutex  // held while the mark is moved; guards the rest
 	closed  bool        // it stays where close has put it
+	ended   bool        // it stays where it was when the node of that name was one no more (Ended)
 	high    uint64      // the highest id that the clock would have given until now: it may go back
 	idle    int         // looks
 	noted   uint64      // the fence of Noted that is in storage
@@ -279,17 +280,18 @@ func (m *module) look(ctx context.Context) {
 	s := &m.settled
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || s.low.Load() == all && m.load(ctx) != nil {
+	if s.closed || s.ended || s.low.Load() == all && m.load(ctx) != nil {
 		return
 	}
 	now := time.Now()
-	if m.copyOld(storage.IDAt(now.Add(-soon))) || s.changed.CompareAndSwap(true, false) {
+	busy, first := m.copyOld(storage.IDAt(now.Add(-soon)))
+	if busy || s.changed.CompareAndSwap(true, false) {
 		s.idle = 0
 	}
 	if s.idle++; s.idle > calm && s.node == "" {
 		return
 	}
-	low := storage.IDAt(now.Add(-distance))
+	low := min(storage.IDAt(now.Add(-distance)), first-1)
 	if low > s.low.Load() { // nothing before it is in flight without a copy, whether it can be noted or not
 		s.low.Store(low)
 	}
@@ -305,8 +307,10 @@ func (m *module) look(ctx context.Context) {
 	s.failing = err != nil
 }
 
-// copyOld stores copies of what was in flight before an id without one. It says whether anything was archived lately.
-func (m *module) copyOld(before uint64) (busy bool) {
+// copyOld stores copies of what was in flight before an id without one. It says whether anything was archived lately,
+// and which is the lowest id that has none since storage is away: the mark must not pass it. all is none.
+func (m *module) copyOld(before uint64) (busy bool, first uint64) {
+	first = all
 	for i := range m.shards {
 		sh := &m.shards[i]
 		sh.mu.Lock()
@@ -316,6 +320,7 @@ func (m *module) copyOld(before uint64) (busy bool) {
 			if o.loose > 0 {
 				busy = true
 				if m.copyLoose(name, o, before, nil) != nil {
+					first = min(first, o.firstLoose())
 					continue // that storage is away is said elsewhere, and they get their copies when it is back
 				}
 			}
@@ -323,7 +328,7 @@ func (m *module) copyOld(before uint64) (busy bool) {
 		}
 		sh.mu.Unlock()
 	}
-	return busy
+	return busy, first
 }
 
 // close notes that nothing is in flight any more.
@@ -332,13 +337,13 @@ func (m *module) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
-	if s.low.Load() == all {
+	if s.ended || s.low.Load() == all {
 		return
 	}
-	m.copyOld(all)
+	_, first := m.copyOld(all)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	if err := m.bury(ctx, s); err != nil {
+	if err := m.bury(ctx, s, first); err != nil {
 		m.log.Warn("it cannot be noted that all messages are settled", "error", err)
 	}
 }
