@@ -120,7 +120,8 @@ func (c *blockCursor) settle() bool {
 	if c.at < 0 || c.at >= len(c.records) {
 		return false
 	}
-	c.op.record = c.records[c.at]
+	r := &c.records[c.at]
+	c.op = recordOp{r.id, &r.peer, r.data}
 	c.some = c.op.id >= c.lo && c.op.id <= c.hi // beyond that the walk is over
 	return true
 }

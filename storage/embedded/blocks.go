@@ -84,18 +84,29 @@ func readBlock(list []record, id uint64, b, wanted []byte) ([]record, error) {
 	return list, nil
 }
 
-// A recordOp is a record written or removed.
+// A recordOp is a record written or removed. A table has one for each record, so that its size counts.
 type recordOp struct {
-	record
-	deleted bool
+	id   uint64
+	peer *[]byte // nil: removed
+	data []byte
 }
+
+func (o *recordOp) deleted() bool { return o.peer == nil }
+
+// record is what was written, where nothing was removed.
+func (o *recordOp) record() record { return record{o.id, *o.peer, o.data} }
 
 // recordOpOf reads the key of a record, "owner NUL id peer", of which the owner is known.
 func recordOpOf(rest, value []byte, deleted bool) (recordOp, error) {
 	if len(rest) < 8 {
 		return recordOp{}, errBadOps
 	}
-	return recordOp{record{binary.BigEndian.Uint64(rest), rest[8:], value}, deleted}, nil
+	id := binary.BigEndian.Uint64(rest)
+	if deleted {
+		return recordOp{id: id}, nil
+	}
+	peer := rest[8:]
+	return recordOp{id, &peer, value}, nil
 }
 
 // A blockWriter merges records into the blocks of one space.
@@ -237,8 +248,8 @@ func (w *blockWriter) block(prefix, key, value []byte, ops []recordOp) (err erro
 		if len(rest) > 0 && rest[0].id == ops[0].id {
 			rest = rest[1:]
 		}
-		if !ops[0].deleted {
-			merged = append(merged, ops[0].record)
+		if !ops[0].deleted() {
+			merged = append(merged, ops[0].record())
 		}
 		ops = ops[1:]
 	}

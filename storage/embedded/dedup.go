@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -19,22 +20,31 @@ import (
 // and the tree has the values of each merge as a run (runs.go). An earlier version had the keys in the tree.
 
 // generation is the number of the day.
-func (e *engine) generation() uint32 {
-	return uint32(max(e.now().UnixMicro(), 0) / storage.DedupWindow.Microseconds())
+func (e *engine) generation() uint32 { return generationAt(e.now()) }
+
+func generationAt(t time.Time) uint32 {
+	return uint32(max(t.UnixMicro(), 0) / storage.DedupWindow.Microseconds())
 }
 
 // genDigits is the length of a generation in a key and in the name of a bucket.
 const genDigits = 8
 
 // border is the first generation that is not past: that of yesterday.
-func (e *engine) border() uint32 { return max(e.generation(), 1) - 1 }
+func (e *engine) border() uint32 { return dayBefore(e.generation()) }
+
+func dayBefore(gen uint32) uint32 { return max(gen, 1) - 1 }
 
 // dedupKey is the key of a value in the journal. That of the empty value stands for all values of the owner there are:
 // it is only ever deleted.
 func dedupKey(gen uint32, space, owner, value string) []byte {
+	return appendDedupKey(make([]byte, 0, len(space)+len(owner)+len(value)+genDigits+3), gen, space, owner, value)
+}
+
+func appendDedupKey(dst []byte, gen uint32, space, owner, value string) []byte {
 	var kind [1 + genDigits]byte
 	putGeneration(kind[:], 'x', gen)
-	return append(ownerKey(string(kind[:]), space, owner, len(value)), value...)
+	dst = append(append(append(dst, kind[:]...), space...), 0)
+	return append(append(append(dst, owner...), 0), value...)
 }
 
 func putGeneration(b []byte, kind byte, gen uint32) {
@@ -102,25 +112,31 @@ func (t *memtable) putValue(o op, group uint64) bool {
 	if err != nil || !o.deleted && len(o.value) != 8 {
 		return false
 	}
-	owner := name[bytes.IndexByte(name, 0)+1 : len(name)-1]
-	v := &t.values[shardOf(string(owner))]
-	if v.of == nil {
-		v.of = make(map[valueKey]givenID)
-	}
+	shard := shardOf(string(name[bytes.IndexByte(name, 0)+1 : len(name)-1]))
+	v := &t.values[shard]
 	k := valueKey{gen, t.seed.id(name, value)}
 	switch {
 	case !o.deleted:
-		v.of[k] = givenID{binary.BigEndian.Uint64(o.value), group}
+		t.giveValue(shard, k, givenID{binary.BigEndian.Uint64(o.value), group})
 	case len(value) > 0:
 		delete(v.of, k)
 		return false // the tree may have it as a key
 	default:
 		maps.DeleteFunc(v.of, func(other valueKey, _ givenID) bool { return other.gen == gen && other.owner == k.owner })
-		k.value = 0
-		v.of[k], v.erased = givenID{}, true
+		k.value, v.erased = 0, true
+		t.giveValue(shard, k, givenID{})
 	}
-	t.bytes.Add(valueCost)
 	return true
+}
+
+// giveValue is putValue for a value that is known by its hash already.
+func (t *memtable) giveValue(shard uint64, k valueKey, given givenID) {
+	v := &t.values[shard]
+	if v.of == nil {
+		v.of = make(map[valueKey]givenID)
+	}
+	v.of[k] = given
+	t.bytes.Add(valueCost)
 }
 
 // value returns what a table knows of a value; last: what is below the table does not count. The caller holds the
@@ -143,9 +159,19 @@ type knowledge struct {
 
 // findDedup returns the id that a Dedup value was given, and its group. The caller holds the shard.
 func (e *engine) findDedup(space, owner, value string) (id, group uint64, ok bool, err error) {
+	return e.findValue(space, owner, value, e.valueID(space, owner, value), e.border())
+}
+
+func (e *engine) valueID(space, owner, value string) valueID {
 	var buf [256]byte
-	name := append(append(append(append(buf[:0], space...), 0), owner...), 0)
-	k, shard, border := valueKey{valueID: e.seed.id(name, []byte(value))}, shardOf(owner), e.border()
+	return e.seed.id(recentKey(buf[:0], space, owner), []byte(value))
+}
+
+// findValue is findDedup for a value whose hash is known, and what border is now.
+func (e *engine) findValue(space, owner, value string, hash valueID, border uint32) (
+	id, group uint64, ok bool, err error,
+) {
+	k, shard := valueKey{valueID: hash}, shardOf(owner)
 	// The tables before the rest: what is merged between the two is seen twice, not missed.
 	t := e.tables.Load()
 	known := e.known.Load()

@@ -222,8 +222,12 @@ func (l *logSpace) append(
 	s := &l.shards[at]
 	s.Lock()
 	defer s.Unlock()
+	now := l.now() // once: it costs as much as a lock or two
+	var value dedupValue
 	if o.Dedup != "" {
-		id, group, found, err := l.findDedup(l.space, owner, o.Dedup)
+		value.gen = generationAt(now)
+		value.valueID = l.valueID(l.space, owner, o.Dedup)
+		id, group, found, err := l.findValue(l.space, owner, o.Dedup, value.valueID, dayBefore(value.gen))
 		if err != nil {
 			return 0, false, ticket{}, err
 		}
@@ -247,7 +251,7 @@ func (l *logSpace) append(
 	next := *st
 	switch {
 	case o.At == 0:
-		next.last = max(st.last+1, storage.IDAt(l.now()))
+		next.last = max(st.last+1, storage.IDAt(now))
 	case o.At <= st.last:
 		return 0, false, ticket{}, storage.ErrConflict
 	default:
@@ -261,16 +265,15 @@ func (l *logSpace) append(
 	key := l.appendKey(buf[:0], owner, next.last, r.Peer)
 	var b batch
 	if o.Dedup != "" {
-		gen := l.generation()
-		l.knowGeneration(gen)
-		b.ops = make([]byte, 0, len(l.space)+len(owner)+len(o.Dedup)+32) // the table keeps it
-		b.set(dedupKey(gen, l.space, owner, o.Dedup), binary.BigEndian.AppendUint64(nil, next.last))
+		l.knowGeneration(value.gen)
+		var buf [256]byte
+		value.key = appendDedupKey(buf[:0], value.gen, l.space, owner, o.Dedup)
 	}
 	if next.unsaved >= saveEvery {
 		next.unsaved = 0
 		l.save(&b, owner, &next)
 	}
-	if t, err = l.writeRecord(&next, at, owner, key, next.last, r.Peer, r.Data, &b); err != nil {
+	if t, err = l.writeRecord(&next, at, owner, key, next.last, r.Peer, r.Data, value, &b); err != nil {
 		return 0, false, ticket{}, err
 	}
 	*st = next
@@ -359,8 +362,8 @@ func (l *logSpace) one(owner string, id uint64, f func(record)) error {
 			continue
 		}
 		if o := table.recentOf(l.space, owner).get(id); o != nil {
-			if !o.deleted {
-				f(o.record)
+			if !o.deleted() {
+				f(o.record())
 			}
 			return nil
 		}

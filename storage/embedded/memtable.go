@@ -17,6 +17,7 @@ type memtable struct {
 	recents [shards]map[string]*recent // by the shard of the owner, which guards them
 	slots   [shards][]*recent          // the same, in the order in which they were made: see logState
 	chunk   []byte                     // where keep puts what is next
+	peers   [][]byte                   // where keepPeer does
 	serial  uint64                     // of no other table
 
 	values [shards]tableValues // Dedup values likewise

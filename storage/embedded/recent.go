@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"bytes"
+	"encoding/binary"
 	"slices"
 )
 
@@ -14,8 +15,8 @@ type recent struct {
 	fresh []recordOp // ascending ids
 	edits []recordOp // ascending ids too, none in fresh, all below its last: what became of older records
 
-	peer []byte // of the last in fresh, which is that of the next one as a rule
-	slot int    // where the table has it, among those of the shard
+	peer *[]byte // of the last in fresh, which is that of the next one as a rule; nil: it is deleted, or there is none
+	slot int     // where the table has it, among those of the shard
 }
 
 // put adds a write. It keeps the slices of o.
@@ -139,12 +140,16 @@ func (t *memtable) putRecord(o op) {
 	if err != nil {
 		return
 	}
-	t.makeRecent(shardOf(string(owner)), name).put(change)
+	r := t.makeRecent(shardOf(string(owner)), name)
+	if r.peer != nil && change.peer != nil && bytes.Equal(*r.peer, *change.peer) {
+		change.peer = r.peer
+	}
+	r.put(change)
 	t.bytes.Add(int64(len(o.key)+len(o.value)) + recordCost)
 }
 
 // recordCost is the memory of a record besides its peer and data, roughly.
-const recordCost = 96
+const recordCost = 72
 
 const (
 	// mostExpected bounds what is made ready for appends that may not come, mostGrown by how many records a list grows.
@@ -153,6 +158,7 @@ const (
 
 	smallestChunk = 4 << 10
 	largestChunk  = 64 << 10
+	peerChunk     = 32 // names
 )
 
 // keep copies b into memory that lives as long as the table.
@@ -168,13 +174,28 @@ func (t *memtable) keep(b []byte) []byte {
 	return t.chunk[n:len(t.chunk):len(t.chunk)]
 }
 
-// writeRecord is write for an append: the record under its key, and the batch of what goes with it, which may be empty.
-// The caller holds the shard.
+// keepPeer is keep for the name of a peer, which many records may have in common.
+func (t *memtable) keepPeer(name []byte) *[]byte {
+	if len(t.peers) == cap(t.peers) {
+		t.peers = make([][]byte, 0, peerChunk)
+	}
+	t.peers = append(t.peers, t.keep(name))
+	return &t.peers[len(t.peers)-1]
+}
+
+// A dedupValue is the Dedup value of an append. Its key is nil if there is none, and the caller's.
+type dedupValue struct {
+	key []byte
+	valueKey
+}
+
+// writeRecord is write for an append: the record under its key, its Dedup value, and the batch of what goes with it,
+// which may be empty. The caller holds the shard.
 func (l *logSpace) writeRecord(
-	st *logState, shard uint64, owner string, key []byte, id uint64, peer string, data []byte, b *batch,
+	st *logState, shard uint64, owner string, key []byte, id uint64, peer string, data []byte, v dedupValue, b *batch,
 ) (ticket, error) {
 	switch {
-	case b.tooLong || len(key) > maxKey:
+	case b.tooLong || len(key) > maxKey || len(v.key) > maxKey:
 		return ticket{}, errTooLong
 	case len(data) > largestWrite:
 		return ticket{}, errTooLarge
@@ -200,11 +221,9 @@ func (l *logSpace) writeRecord(
 	}
 	st.lately++
 	active.bytes.Add(int64(len(peer)+len(data)) + recordCost)
-	r := record{id: id} // of slices that the table has; those given stay the caller's
-	if string(list.peer) == peer {
-		r.peer = list.peer
-	} else {
-		r.peer = active.keep(key[len(key)-len(peer):])
+	r := recordOp{id: id, peer: list.peer} // of slices that the table has; those given stay the caller's
+	if r.peer == nil || string(*r.peer) != peer {
+		r.peer = active.keepPeer(key[len(key)-len(peer):])
 	}
 	if w := g.find(data); w != nil {
 		r.data = w.data
@@ -214,7 +233,13 @@ func (l *logSpace) writeRecord(
 		r.data = active.keep(data)
 		g.note(r.data)
 	}
-	list.put(recordOp{record: r})
+	list.put(r)
+	if v.key != nil {
+		var given [8]byte
+		binary.BigEndian.PutUint64(given[:], id)
+		g.frame = appendSet(g.frame, v.key, given[:])
+		active.giveValue(shard, v.valueKey, givenID{id, g.number})
+	}
 	e.add(g, active, b)
 	return ticket{g.pending, g.number}, nil
 }
@@ -270,7 +295,7 @@ func walk(cursors []cursor, backward bool, peer []byte, f func(record) bool) {
 				best = o
 			}
 		}
-		if best == nil || !best.deleted && (peer == nil || bytes.Equal(best.peer, peer)) && !f(best.record) {
+		if best == nil || !best.deleted() && (peer == nil || bytes.Equal(*best.peer, peer)) && !f(best.record()) {
 			return
 		}
 		id := best.id
