@@ -104,11 +104,7 @@ func keyOf(s *xmpp.Stanza) string {
 	if raw == nil {
 		return ""
 	}
-	el, err := xmpp.ParseElement(raw)
-	if err != nil {
-		return ""
-	}
-	id := el.Attr("id")
+	id := xmpp.AttrOf(raw, "id")
 	if id == "" || len(id) > maxOriginID {
 		return ""
 	}

@@ -63,6 +63,16 @@ func TestWhatTellsAMessageFromItsRepetition(t *testing.T) {
 	}
 }
 
+// Nearly every message of a client has an origin-id.
+func TestTheKeyOfAMessageIsReadWithoutATree(t *testing.T) {
+	payload := []byte("<body>x</body><origin-id xmlns='urn:xmpp:sid:0' id='0f3c7d1e-5f2b-4a4a-9c1d-0123456789ab'/>")
+	s := &xmpp.Stanza{From: jid.MustParse("a@b/c"), Payload: payload, Children: xmpp.Index(payload)}
+	var key string
+	if n := testing.AllocsPerRun(100, func() { key = keyOf(s) }); n > 2 { // the id, and the key
+		t.Errorf("%q takes %v allocations", key, n)
+	}
+}
+
 func TestARefusalTakesBackWhatWasWritten(t *testing.T) {
 	e := &Envelope{Stanza: &xmpp.Stanza{Kind: xmpp.Message}}
 	var back []uint64

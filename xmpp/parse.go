@@ -174,6 +174,25 @@ func rawName(b []byte) []byte {
 	return b
 }
 
+// AttrOf is Attr of an element that the scanner has validated, without a tree of it.
+func AttrOf(b []byte, local string) string {
+	r := reader{b: b, p: min(1, len(b))}
+	for r.p += len(rawName(r.b[r.p:])); ; {
+		r.space()
+		a, err := r.attr()
+		if err != nil { // the end of the tag
+			return ""
+		}
+		if string(a.name) == local && local != "xmlns" {
+			value, err := decode(a.value, true)
+			if err != nil {
+				return ""
+			}
+			return value
+		}
+	}
+}
+
 // tag reads the start tag at p into e's name and attributes and leaves the bindings it makes in place.
 func (r *reader) tag(e *Element) (empty bool, err error) {
 	r.p++
@@ -200,9 +219,11 @@ func (r *reader) tag(e *Element) (empty bool, err error) {
 			empty = true
 			break
 		}
-		if err := r.attr(); err != nil {
+		a, err := r.attr()
+		if err != nil {
 			return false, err
 		}
+		r.raw = append(r.raw, a)
 	}
 	for _, a := range r.raw {
 		prefix, local := split(a.name)
@@ -250,30 +271,28 @@ func (r *reader) tag(e *Element) (empty bool, err error) {
 }
 
 // attr reads one attribute at p.
-func (r *reader) attr() error {
-	var a rawAttr
+func (r *reader) attr() (a rawAttr, err error) {
 	a.name = rawName(r.b[r.p:])
 	if len(a.name) == 0 {
-		return ErrNotXML
+		return a, ErrNotXML
 	}
 	r.p += len(a.name)
 	r.space()
 	if r.p >= len(r.b) || r.b[r.p] != '=' {
-		return ErrNotXML
+		return a, ErrNotXML
 	}
 	r.p++
 	r.space()
 	if r.p >= len(r.b) || r.b[r.p] != '\'' && r.b[r.p] != '"' {
-		return ErrNotXML
+		return a, ErrNotXML
 	}
 	k := bytes.IndexByte(r.b[r.p+1:], r.b[r.p])
 	if k < 0 {
-		return ErrNotXML
+		return a, ErrNotXML
 	}
 	a.value = r.b[r.p+1 : r.p+1+k]
 	r.p += k + 2
-	r.raw = append(r.raw, a)
-	return nil
+	return a, nil
 }
 
 // split takes a qualified name apart; prefix is nil where there is none.
