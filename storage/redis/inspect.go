@@ -31,7 +31,7 @@ func Inspect(ctx context.Context, o Options) (promise string, weak []Weakness, e
 	}
 	if (e.cluster != nil || o.MasterName != "") && o.WaitReplicas == 0 {
 		weak = append(weak, Weakness{"a fail-over of Redis may lose what was acknowledged last",
-			"nothing waits until a replica has it", "set storage.redis.wait_replicas to 1"})
+			"nothing waits until a replica has it", "set storage.redis.wait_replicas to the number of replicas"})
 	}
 	return promise, weak, nil
 }

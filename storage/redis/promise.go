@@ -13,6 +13,19 @@ type settings struct {
 	appendonly, appendfsync, minReplicas string
 }
 
+// replicas is how many replicas a master has at most.
+func (e *engine) replicas(ctx context.Context) (most int, err error) {
+	err = e.eachMaster(ctx, func(c *redis.Client) error {
+		info, err := c.Info(ctx, "replication").Result()
+		if _, refused := err.(redis.Error); refused {
+			return nil // managed servers do not tell
+		}
+		most = max(most, strings.Count(info, "state=online"))
+		return err
+	})
+	return most, err
+}
+
 // readPromise finds out which row of the table of promises applies. Of several masters the weakest counts.
 func (e *engine) readPromise(ctx context.Context) (string, error) {
 	weakest, hidden, found := settings{}, false, false
@@ -48,13 +61,22 @@ func (e *engine) readPromise(ctx context.Context) (string, error) {
 	default:
 		b.WriteString("one Redis")
 	}
-	if e.o.WaitReplicas > 0 {
-		fmt.Fprintf(&b, ", acknowledged after the reply and %d replica(s) having the write: "+
-			"no single failure loses what was acknowledged, a double failure may", e.o.WaitReplicas)
+	replicas, err := e.replicas(ctx)
+	if err != nil {
+		return "", err
+	}
+	if n := e.o.WaitReplicas; n > 0 {
+		fmt.Fprintf(&b, ", acknowledged after the reply and %d replica(s) having the write: ", n)
+		if replicas > n {
+			fmt.Fprintf(&b, "a fail-over to another replica may lose what was acknowledged last; "+
+				"set storage.redis.wait_replicas to %d", replicas)
+		} else {
+			b.WriteString("no single failure loses what was acknowledged, a double failure may")
+		}
 	} else {
 		b.WriteString(", acknowledged after the reply")
 		if e.cluster != nil || e.o.MasterName != "" {
-			b.WriteString(": A FAIL-OVER MAY LOSE what was acknowledged last; set storage.redis.wait_replicas to 1")
+			b.WriteString(": A FAIL-OVER MAY LOSE what was acknowledged last; set storage.redis.wait_replicas to the number of replicas")
 		}
 	}
 	switch weakest.rank() {

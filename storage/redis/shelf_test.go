@@ -177,6 +177,19 @@ func TestEndDoesNotWaitForRedis(t *testing.T) {
 	s.Wake()
 }
 
+// Where another replica may follow than the one that has confirmed, a failover may lose something, and the start says so.
+func TestPromiseCountsReplicas(t *testing.T) {
+	master := redistest.Start(t)
+	redistest.StartReplica(t, master)
+	redistest.StartReplica(t, master)
+	for n, want := range []string{"", "set storage.redis.wait_replicas to 2", "no single failure loses"} {
+		e := open(t, Options{Addrs: []string{master.Addr}, Prefix: fmt.Sprint("p", n), WaitReplicas: n})
+		if got := e.Promise(); !strings.Contains(got, want) {
+			t.Errorf("%d replicas of two: %s", n, got)
+		}
+	}
+}
+
 // When Redis has less of an owner than it has acknowledged, the log says so.
 func TestLossIsTold(t *testing.T) {
 	s := redistest.Start(t)

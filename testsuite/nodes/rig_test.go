@@ -92,7 +92,7 @@ func (r *rig) join(users []string) *node {
 	n.links = newWire(r.t, listen, whose)
 	at := fmt.Sprintf("addrs: [%q]", n.redis.Addr)
 	if r.watched != nil {
-		at += ", master_name: " + r.watched.Name + ", wait_replicas: 1"
+		at += ", master_name: " + r.watched.Name + ", wait_replicas: 2"
 	}
 	n.Server = harness.Start(r.t, harness.Options{Fast: true, Tags: r.plan.tags, RedisAt: at, Users: users,
 		Config: ledger.Config + "  upload: {enabled: false}\n" + fmt.Sprintf("cluster: {listen: [%q], address: %q, node: %s, key_file: %q, lease: %s}\n",

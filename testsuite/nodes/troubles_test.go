@@ -148,32 +148,33 @@ var troubles = []trouble{
 	}},
 }
 
-// failovers are troubles of a Redis behind Sentinel.
+// failovers are troubles of a Redis behind Sentinel. Both replicas have to confirm, so nothing is acknowledged before
+// the old master is one of them.
 var failovers = []trouble{
 	{"the master of Redis is killed", func(r *rig, b *ledger.Book, n *node) {
 		old := r.watched.Master()
 		old.Kill()
 		r.watched.Followed(old)
-		b.Fresh(some)
 		old.Restart()
 		r.watched.Settle()
+		b.Fresh(some)
 	}},
 	{"the master of Redis stands still, and wakes when another has followed", func(r *rig, b *ledger.Book, n *node) {
 		old := r.watched.Master()
 		old.Pause()
 		r.watched.Followed(old)
-		b.Fresh(some)
 		old.Wake()
 		r.watched.Settle()
+		b.Fresh(some)
 	}},
 	{"the master of Redis and a node are killed", func(r *rig, b *ledger.Book, n *node) {
 		old := r.watched.Master()
 		old.Kill()
 		n.kill()
 		r.watched.Followed(old)
-		b.Fresh(some)
 		old.Restart()
 		r.watched.Settle()
+		b.Fresh(some)
 		n.launch()
 	}},
 }
