@@ -76,7 +76,8 @@ func (e *engine) readPromise(ctx context.Context) (string, error) {
 	} else {
 		b.WriteString(", acknowledged after the reply")
 		if e.cluster != nil || e.o.MasterName != "" {
-			b.WriteString(": A FAIL-OVER MAY LOSE what was acknowledged last; set storage.redis.wait_replicas to the number of replicas")
+			b.WriteString(": A FAIL-OVER MAY LOSE what was acknowledged last; " +
+				"set storage.redis.wait_replicas to the number of replicas")
 		}
 	}
 	switch weakest.rank() {

@@ -177,7 +177,7 @@ func TestEndDoesNotWaitForRedis(t *testing.T) {
 	s.Wake()
 }
 
-// Where another replica may follow than the one that has confirmed, a failover may lose something, and the start says so.
+// Where another replica may follow than the one that has confirmed, a failover may lose something: the start says so.
 func TestPromiseCountsReplicas(t *testing.T) {
 	master := redistest.Start(t)
 	redistest.StartReplica(t, master)
