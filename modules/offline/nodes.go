@@ -33,7 +33,7 @@ func (o *Offline) Gained(ctx context.Context, is func(owner string) bool, alive 
 			return err
 		}
 	}
-	dead, err := s.dead(ctx, alive)
+	dead, err := s.dead(ctx, s.node, alive)
 	if err != nil {
 		return err
 	}
@@ -78,7 +78,8 @@ func (o *Offline) Joined(ctx context.Context, node string) error {
 	if s.node == node || o.m.archive == nil {
 		return nil
 	}
-	s.node, s.idle, s.noted = node, 0, 0
+	s.be(node)
+	s.idle, s.noted = 0, 0
 	s.low.Store(all)
 	s.left.Store(nil)
 	return o.m.load(ctx)
@@ -98,14 +99,14 @@ func (o *Offline) Ended() {
 const lastWords = 10 * time.Second
 
 // dead are the marks of those who are not there any more: from where each one's accounts must be looked through.
-func (s *settled) dead(ctx context.Context, alive func(node string) bool) (map[string][]span, error) {
+func (s *settled) dead(ctx context.Context, self string, alive func(node string) bool) (map[string][]span, error) {
 	entries, _, err := s.state.List(ctx, settledOwner)
 	if err != nil {
 		return nil, err
 	}
 	out := map[string][]span{}
 	for _, e := range entries {
-		if node := nodeOf(e.Key); node == s.node || alive(node) {
+		if node := nodeOf(e.Key); node == self || alive(node) {
 			continue
 		}
 		low, high, spans, err := readSettled(e.Value)
@@ -167,7 +168,10 @@ func (o *Offline) Bury(ctx context.Context, alive func(node string) bool,
 	if o.m.archive == nil {
 		return true, nil
 	}
-	dead, err := s.dead(ctx, alive) // first: who dies from now on is not buried
+	s.mu.Lock()
+	self := s.node
+	s.mu.Unlock()
+	dead, err := s.dead(ctx, self, alive) // first: who dies from now on is not buried
 	if err != nil || len(dead) == 0 {
 		return err == nil, err
 	}
@@ -213,7 +217,7 @@ func (m *module) bury(ctx context.Context, s *settled, first uint64) error {
 
 // arriving looks an account through before anything new comes into its archive.
 func (m *module) arriving(e *router.Envelope) {
-	if !m.settled.pending.Load() || m.settled.node == "" {
+	if !m.settled.pending.Load() || !m.settled.several.Load() {
 		return
 	}
 	name := ownerOf(e).String()

@@ -21,9 +21,10 @@ func (c *scene) next(name string, is func(string) bool, alive ...string) *scene 
 // another is a node that begins when c has died, and has taken over nothing yet.
 func (c *scene) another(name string) *scene {
 	c.Helper()
-	c.m.settled.node, name = name, c.m.settled.node
+	before := c.m.settled.node
+	c.m.settled.be(name)
 	n := c.crash(time.Second)
-	c.m.settled.node = name
+	c.m.settled.be(before)
 	return n
 }
 

@@ -57,7 +57,7 @@ func Of(p parts.Parts, contacts Contacts, archive Archive) *Offline {
 		o := &p.Config().Modules.Offline
 		return Options{MaxMessages: o.MaxMessages, MaxBytes: o.MaxBytes, Full: p.Space.Out()}
 	}, p.Log)}
-	o.m.settled.node = p.Node
+	o.m.settled.be(p.Node)
 	o.m.archived(archive, p.Store.Map("offline"))
 	return o
 }

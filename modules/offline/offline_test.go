@@ -47,7 +47,7 @@ func sceneOn(t *testing.T, o Options, store *moduletest.Store, archive bool, nod
 	if archive {
 		c.kept = &memory{log: store.Log("archive")}
 		c.m = newModule(c.r, c, c.log, options, moduletest.Discard())
-		c.m.settled.node = node
+		c.m.settled.be(node)
 		c.m.archived(c.kept, store.Map("offline"))
 		c.r.Use(c.kept.module(), c.m.module())
 		for low := c.m.settled.low.Load(); low != all && storage.IDAt(time.Now()) <= low; {

@@ -51,8 +51,10 @@ type settled struct {
 	low atomic.Uint64
 	// limit is such a bound above, which ids reach that came with an account from a node whose clock is ahead.
 	limit atomic.Uint64
-	// node is whose mark this is, where there are several; "" is the only one.
-	node string
+	// node is whose mark this is, where there are several; "" is the only one. The mutex guards it; several says that
+	// there are, without it.
+	node    string
+	several atomic.Bool
 	// left is what crashes have left to be looked through, nil for nothing: see search.
 	left    atomic.Pointer[left]
 	pending atomic.Bool // it has not all been looked through
@@ -109,6 +111,12 @@ func (s *settled) forget(gone func(owner string) bool) {
 		rest.pieces = append(rest.pieces, piece{p.spans, func(owner string) bool { return p.of(owner) && !gone(owner) }})
 	}
 	s.left.Store(&rest)
+}
+
+// be says whose mark this is.
+func (s *settled) be(node string) {
+	s.node = node
+	s.several.Store(node != "")
 }
 
 // key is that of the mark.
