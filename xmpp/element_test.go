@@ -112,7 +112,7 @@ func TestReferencesStandForCharacters(t *testing.T) {
 func FuzzParseElement(f *testing.F) {
 	for _, in := range []string{
 		"<a/>", "<a b='c' d=\"e\">f<g/>h</a>", "<p:a xmlns:p='q' p:r='s' xml:lang='t'/>", "<a xmlns=''>&lt;&#65;&#x42;\r\n</a>", "<a><b><c>", "<a",
-		"<é ü='&quot;'>😀</é>",
+		"<é ü='&quot;'>😀</é>", "<0 :0:=''/>", "<a:b:c/>", "<a :b=''/>",
 	} {
 		f.Add([]byte(in))
 	}

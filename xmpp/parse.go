@@ -226,7 +226,10 @@ func (r *reader) tag(e *Element) (empty bool, err error) {
 		r.raw = append(r.raw, a)
 	}
 	for _, a := range r.raw {
-		prefix, local := split(a.name)
+		prefix, local, ok := split(a.name)
+		if !ok {
+			return false, ErrNotXML
+		}
 		if string(a.name) == "xmlns" {
 			local = nil
 		} else if string(prefix) != "xmlns" {
@@ -241,14 +244,14 @@ func (r *reader) tag(e *Element) (empty bool, err error) {
 		}
 		r.binds = append(r.binds, binding{Intern(local), uri})
 	}
-	prefix, local := split(name)
+	prefix, local, whole := split(name)
 	uri, ok := r.lookup(prefix)
-	if !ok || len(local) == 0 {
+	if !ok || !whole {
 		return false, ErrNotXML
 	}
 	e.Name = Name{uri, Intern(local)}
 	for _, a := range r.raw {
-		prefix, local := split(a.name)
+		prefix, local, _ := split(a.name)
 		if string(prefix) == "xmlns" || string(a.name) == "xmlns" {
 			continue
 		}
@@ -257,9 +260,6 @@ func (r *reader) tag(e *Element) (empty bool, err error) {
 			if at.Name.Space, ok = r.lookup(prefix); !ok {
 				return false, ErrNotXML
 			}
-		}
-		if len(local) == 0 {
-			return false, ErrNotXML
 		}
 		at.Name.Local = Intern(local)
 		if at.Value, err = decode(a.value, true); err != nil {
@@ -295,12 +295,15 @@ func (r *reader) attr() (a rawAttr, err error) {
 	return a, nil
 }
 
-// split takes a qualified name apart; prefix is nil where there is none.
-func split(name []byte) (prefix, local []byte) {
-	if i := bytes.IndexByte(name, ':'); i >= 0 {
-		return name[:i], name[i+1:]
+// split takes a qualified name apart; prefix is nil where there is none. ok says that there is no other colon, which no
+// scanner lets pass (Namespaces in XML 1.0 §4).
+func split(name []byte) (prefix, local []byte, ok bool) {
+	i := bytes.IndexByte(name, ':')
+	if i < 0 {
+		return nil, name, len(name) > 0
 	}
-	return nil, name
+	prefix, local = name[:i], name[i+1:]
+	return prefix, local, len(prefix) > 0 && len(local) > 0 && bytes.IndexByte(local, ':') < 0
 }
 
 func (r *reader) lookup(prefix []byte) (string, bool) {
