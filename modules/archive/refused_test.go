@@ -59,8 +59,8 @@ func TestWhatWasRefusedWithoutStorageIsNewWhenItComesAgain(t *testing.T) {
 				t.Errorf("%s: %d messages", user, n)
 			}
 		}
-		if n := h.a.refused.n; n != 0 {
-			t.Errorf("%d are still known", n)
+		if all := h.a.refused.all(); len(all) != 0 {
+			t.Errorf("still known are %v", all)
 		}
 	})
 }

@@ -14,10 +14,11 @@ import (
 // StartSentinel starts a sentinel that watches a master, which it calls name.
 func StartSentinel(t testing.TB, name string, master *Server) *Server {
 	t.Helper()
-	// A sentinel rewrites its configuration, so it wants a file.
+	// A sentinel rewrites its configuration, so it wants a file. On a busy machine a server may not answer for a second;
+	// taken for dead just after it has followed, it would lose what its replicas do not have yet.
 	conf := filepath.Join(t.TempDir(), "sentinel.conf")
-	text := fmt.Sprintf("sentinel monitor %s 127.0.0.1 %d 1\nsentinel down-after-milliseconds %s 500\n"+
-		"sentinel failover-timeout %s 2000\n", name, master.port, name, name)
+	text := fmt.Sprintf("sentinel monitor %s 127.0.0.1 %d 1\nsentinel down-after-milliseconds %s 2000\n"+
+		"sentinel failover-timeout %s 4000\n", name, master.port, name, name)
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
