@@ -58,7 +58,7 @@ func (e *engine) write(
 		}
 		return nil, errStale
 	}
-	if err := cmp.Or(e.unlucky(o), e.short); err != nil {
+	if err := cmp.Or(e.unlucky(o), e.lacking()); err != nil {
 		e.dismiss(bytes)
 		e.mu.Unlock()
 		return nil, err
@@ -371,7 +371,9 @@ func (e *engine) settle(b *batch, err error) {
 		return
 	}
 	o.serial++
-	o.sending, o.waits, e.short = nil, nil, nil
+	if o.sending, o.waits = nil, nil; e.cluster == nil {
+		e.short = nil
+	}
 	e.close(b, nil)
 	if o.open == nil {
 		return

@@ -72,6 +72,15 @@ func refuses(err error) bool {
 	return redis.HasErrorPrefix(err, "OOM") || redis.HasErrorPrefix(err, "MISCONF")
 }
 
+// lacking is why no write is taken, whoever it is for; nil: it is. In a cluster the other masters go on. The caller holds
+// mu.
+func (e *engine) lacking() error {
+	if e.cluster != nil {
+		return nil
+	}
+	return e.short
+}
+
 // shorten notes that, and returns what callers get. The caller holds mu.
 func (e *engine) shorten(err error) error {
 	if e.short == nil {

@@ -133,6 +133,25 @@ func TestWhatWaitsForAPartKeepsOthersFromNothing(t *testing.T) {
 	finishes(t, waits)
 }
 
+// Nor does a part that has no memory.
+func TestAPartWithoutMemoryKeepsOthersFromNothing(t *testing.T) {
+	servers := redistest.StartCluster(t)
+	e := open(t, Options{Addrs: redistest.Addrs(servers)})
+	here, there := ownersOf(t, e, servers[0].Addr)
+	for _, owner := range []string{here, there} {
+		_, _, p := give(t, e, owner, "before")
+		finishes(t, p)
+	}
+	servers[0].CLI("config", "set", "maxmemory", "1")
+	_, _, waits := give(t, e, there, "on its way")
+	unfinishedAfter(t, waits, Patience/2)
+	_, _, p := give(t, e, here, "meanwhile")
+	finishes(t, p)
+	refusedAtOnce(t, e, there)
+	servers[0].CLI("config", "set", "maxmemory", "0")
+	finishes(t, waits)
+}
+
 // ownersOf finds two owners, the second of which lies on the server at an address.
 func ownersOf(t *testing.T, all storage.Engine, addr string) (here, there string) {
 	t.Helper()
