@@ -72,8 +72,8 @@ func refuses(err error) bool {
 	return redis.HasErrorPrefix(err, "OOM") || redis.HasErrorPrefix(err, "MISCONF")
 }
 
-// lacking is why no write is taken, whoever it is for; nil: it is. In a cluster the other masters go on. The caller holds
-// mu.
+// lacking is why no write is taken, whoever it is for; nil: it is. In a cluster the other masters go on. The caller
+// holds mu.
 func (e *engine) lacking() error {
 	if e.cluster != nil {
 		return nil
