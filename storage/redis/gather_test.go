@@ -365,12 +365,10 @@ func TestNoMoreIsGatheredThanMayBe(t *testing.T) {
 	s.Kill()
 	s.Restart()
 	eventually(t, "the engine is well again", func() bool { return e.Err() == nil })
-	if _, err := add(e, "owner0", 1); err != nil {
-		t.Error(err)
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.gathered != 0 {
-		t.Errorf("%d bytes count as waiting", e.gathered)
-	}
+	eventually(t, "what was taken has arrived", func() bool { _, err := add(e, "owner0", 1); return err == nil })
+	eventually(t, "nothing counts as waiting", func() bool {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		return e.gathered == 0 && e.onShelf == 0
+	})
 }
